@@ -1,0 +1,5 @@
+"""python -m soupviz"""
+
+from soupviz.cli import main
+
+main()

@@ -1,0 +1,35 @@
+"""What soupviz keeps outside checkpoints and soups: how large it is, and forgetting it."""
+
+import shutil
+from pathlib import Path
+
+from soupviz.files import cache_folder, folder_bytes
+from soupviz.store import open_store
+
+KEPT = ("decoded", "converted")
+"""Folders below the cache that can be made again: decoded splits and mappable copies of old checkpoints."""
+
+
+def sizes() -> dict[str, int]:
+    """Bytes of each kind of thing kept in the cache folder."""
+    return {name: folder_bytes(cache_folder(name)) for name in KEPT}
+
+
+def clear_caches() -> None:
+    """Remove decoded splits and converted checkpoints; they are made again when needed."""
+    for name in KEPT:
+        shutil.rmtree(cache_folder(name))
+
+
+def store_size(kitchen: Path) -> dict[str, int]:
+    """Bytes, scores and runs of a kitchen's store."""
+    return open_store(_file(kitchen)).size()
+
+
+def clear_store(kitchen: Path) -> None:
+    """Forget a kitchen's scores and runs."""
+    open_store(_file(kitchen)).clear()
+
+
+def _file(kitchen: Path) -> Path:
+    return kitchen / "kitchen.yaml" if kitchen.is_dir() else kitchen

@@ -1,0 +1,253 @@
+"""The command line: `python -m soupviz COMMAND`. Results on stdout, progress on stderr, a user's mistake exits 2."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.main import get_command
+
+import soupviz as sv
+from soupviz.cooking import SWEEP_ALPHAS, Soup, cook
+from soupviz.demo import demo_kitchen
+from soupviz.errors import Cancelled, RecipeError, SoupError
+from soupviz.export import read_record
+from soupviz.files import cache_folder
+from soupviz.progress import progress_bar
+from soupviz.recipes import parse, parse_alpha
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+
+# typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
+CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+KitchenFile = Annotated[Path, typer.Argument(help="a kitchen.yaml, or the folder that holds one", metavar="KITCHEN")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
+Members = Annotated[str | None, typer.Option(help="names separated by commas: the pool; default: all")]
+Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")]
+SkipIncompatible = Annotated[bool, typer.Option("--skip-incompatible", help="go on without refused files")]
+SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
+BatchNorm = Annotated[str, typer.Option(help="running statistics: average, or first")]
+Order = Annotated[str, typer.Option(help="accuracy, listed or random")]
+Seed = Annotated[int, typer.Option(help="of the random order")]
+
+
+def _open(path: Path, skip_incompatible: bool, skip_corrupt: bool, quiet: bool) -> sv.Kitchen:
+    with progress_bar(quiet) as progress:
+        kitchen = sv.Kitchen.load(
+            path, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress
+        )
+    for refusal in kitchen.refused:
+        typer.echo(f"left out: {refusal.reason}", err=True)
+    return kitchen
+
+
+def _names(members: str | None) -> list[str] | None:
+    return None if members is None else [name.strip() for name in members.split(",") if name.strip()]
+
+
+def _show(
+    as_json: bool, values: dict[str, Any], title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _figures(score: dict[str, Any]) -> list[str]:
+    loss = "–" if score["loss"] is None else f"{score['loss']:.4f}"
+    return [f"{score['accuracy']:.2%}", f"{score['correct']}/{score['num_examples']}", loss]
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="default: the cache folder")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the demo kitchen: scikit-learn's handwritten digits."""
+    with progress_bar(as_json) as progress:
+        file = demo_kitchen(directory, progress)
+    typer.echo(json.dumps({"kitchen": str(file)}) if as_json else str(file))
+
+
+@app.command()
+def score(
+    kitchen: KitchenFile,
+    split: Split = "held_out",
+    members: Members = None,
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Score every ingredient on a split."""
+    opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        scores = opened.score_ingredients(split, _names(members), progress)
+    values = {name: found.summary() for name, found in scores.items()}
+    rows = [[name, *_figures(figures)] for name, figures in values.items()]
+    _show(
+        as_json, {"ingredients": values}, f"{opened.name}: {split}", ("ingredient", "accuracy", "correct", "loss"), rows
+    )
+
+
+@app.command()
+def soup(
+    kitchen: KitchenFile,
+    recipe: Annotated[str, typer.Option(help="uniform or greedy")],
+    alpha: Annotated[str, typer.Option(help="greedy: mean, or the newcomer's weight in (0, 1]")] = "mean",
+    order: Order = "accuracy",
+    seed: Seed = 0,
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
+    dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
+    values: dict[str, Any] = {"method": recipe, "members": _names(members), "batchnorm": batchnorm}
+    if recipe == "greedy":
+        values |= {"alpha": parse_alpha(alpha), "order": order, "seed": seed}
+    elif recipe != "uniform":
+        raise RecipeError(f"no recipe {recipe!r}; known are uniform and greedy.")
+    checked = parse(values)
+    if dtype not in ("ingredients", "float32"):
+        raise RecipeError(f"dtype is {dtype!r}; expected ingredients or float32.")
+    opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        cooked = cook(opened, checked, progress=progress)
+    written = sv.export(cooked, out, dtype=dtype) if out else []  # type: ignore[arg-type]
+    shown = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
+    _show_soup(as_json, shown, cooked)
+    for path in written:
+        typer.echo(f"wrote {path}", err=True)
+
+
+def _show_soup(as_json: bool, shown: dict[str, Any], cooked: Soup) -> None:
+    rows = [[split, *_figures(score)] for split, score in shown["scores"].items()]
+    _show(as_json, shown, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
+    if not as_json:
+        used = ", ".join(f"{name} {weight:.4g}" for name, weight in cooked.mix)
+        typer.echo(f"{len(cooked.mix)} of {len(cooked.coefficients)} ingredients: {used}")
+
+
+@app.command()
+def sweep(
+    kitchen: KitchenFile,
+    alphas: Annotated[str, typer.Option(help="separated by commas; numbers or mean")] = ",".join(
+        map(str, SWEEP_ALPHAS)
+    ),
+    order: Order = "accuracy",
+    seed: Seed = 0,
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Greedy soups for a grid of alphas, sharing every score."""
+    values = [parse_alpha(text.strip()) for text in alphas.split(",")]
+    opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        cooked = sv.sweep(
+            opened, values, order=order, seed=seed, members=_names(members), batchnorm=batchnorm, progress=progress
+        )
+    shown = [{"alpha": alpha, **item.as_dict()} for alpha, item in zip(values, cooked, strict=True)]
+    rows = [
+        [str(alpha), str(len(item.mix)), *(f"{score.accuracy:.2%}" for score in item.scores.values())]
+        for alpha, item in zip(values, cooked, strict=True)
+    ]
+    _show(as_json, {"soups": shown}, "alpha sweep", ("alpha", "used", *cooked[0].scores), rows)
+
+
+@app.command()
+def interpolate(
+    kitchen: KitchenFile,
+    a: Annotated[str, typer.Argument(help="the end at alpha 0: an ingredient, base, or a soup's file")],
+    b: Annotated[str, typer.Argument(help="the end at alpha 1")],
+    points: Annotated[int, typer.Option(help="how many, both ends included")] = 21,
+    start: Annotated[float, typer.Option("--from", help="the first alpha")] = 0.0,
+    stop: Annotated[float, typer.Option("--to", help="the last alpha")] = 1.0,
+    split: Split = "held_out",
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """The accuracy and loss curve from A to B."""
+    if batchnorm not in ("average", "first"):
+        raise RecipeError(f"batchnorm is {batchnorm!r}; expected average or first.")
+    opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        curve = sv.interpolate(
+            opened, a, b, points=points, start=start, stop=stop, split=split,
+            batchnorm=batchnorm, progress=progress,  # type: ignore[arg-type]
+        )  # fmt: skip
+    rows = curve[["alpha", "accuracy", "loss"]].to_dict("records")
+    shown = [[f"{row['alpha']:g}", f"{row['accuracy']:.2%}", f"{row['loss']:.4f}"] for row in rows]
+    _show(as_json, {"a": a, "b": b, "points": rows}, f"{a} → {b}: {split}", ("alpha", "accuracy", "loss"), shown)
+
+
+@app.command()
+def bake(
+    source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt")],
+    kitchen: Annotated[Path | None, typer.Option(help="where to look the ingredients up by name")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild a soup from its recipe, bit for bit."""
+    read_record(source)
+    opened = _open(kitchen, True, False, as_json) if kitchen else None
+    written = sv.bake(source, out, kitchen=opened)
+    typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else f"wrote {written[0]}")
+
+
+@app.command()
+def cache(
+    kitchen: Annotated[Path | None, typer.Argument(help="also this kitchen's store of scores and runs")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, scores and runs."""
+    from soupviz.cache import clear_caches, clear_store, sizes, store_size
+
+    store = store_size(kitchen) if kitchen else None
+    if clear:
+        clear_caches()
+        if kitchen:
+            clear_store(kitchen)
+    found = sizes()
+    values: dict[str, Any] = {"folder": str(cache_folder()), "cleared": clear, "bytes": found, "store": store}
+    rows = [[name, f"{size / 1e6:.1f} MB"] for name, size in found.items()]
+    if store:
+        rows.append([f"store: {store['scores']} scores, {store['runs']} runs", f"{store['bytes'] / 1e6:.1f} MB"])
+    _show(as_json, values, str(cache_folder()), ("kept", "size"), rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    try:
+        status = get_command(app).main(arguments, prog_name="soupviz", standalone_mode=False)
+    except SoupError as error:
+        _fail(str(error), 2)
+    except CLICK_ERROR as error:
+        _fail(error.format_message(), 2)
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
+        _fail("stopped; what was measured is kept, and the same command goes on from there.", 130)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"soupviz: {' '.join(message.split())}", err=True)
+    sys.exit(status)

@@ -1,0 +1,161 @@
+"""kitchen.yaml: its keys, checked by pydantic; an unknown key is refused and the nearest known one named."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from soupviz.errors import KitchenError
+
+CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSpec(Spec):
+    factory: str = Field(description="torchvision:NAME, timm:NAME, path/to/file.py:function, package.module:function")
+    args: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
+
+
+class TransformSpec(Spec):
+    preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes the other keys")
+    channels: Literal[1, 3] = Field(3, description="3 is RGB, 1 is greyscale")
+    resize: int | None = Field(None, gt=0, description="pixels of the short side")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field("bilinear", description="of resize")
+    crop: int | None = Field(None, gt=0, description="pixels of the square centre crop; default: resize")
+    corrupt: Literal[CORRUPTIONS] | None = Field(None, description="a corruption, after the crop")  # type: ignore[valid-type]
+    severity: int = Field(3, ge=1, le=5, description="of the corruption")
+    mean: tuple[float, ...] | None = Field(None, description="per channel, of values in [0, 1]")
+    std: tuple[float, ...] | None = Field(None, description="per channel, of values in [0, 1]")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "TransformSpec":
+        if self.preset and self.model_fields_set - {"preset", "corrupt", "severity"}:
+            raise ValueError("a preset takes no other key than corrupt and severity")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name} has {len(values)} values for {self.channels} channels")
+        if self.std and not all(value > 0 for value in self.std):
+            raise ValueError("std has a value that is not above 0")
+        return self
+
+
+class PartSpec(Spec):
+    index: int = Field(ge=0, description="which of the parts, from 0")
+    of: int = Field(2, ge=2, description="how many parts")
+    seed: int = Field(0, description="of the stratified shuffle")
+
+    @model_validator(mode="after")
+    def _inside(self) -> "PartSpec":
+        if self.index >= self.of:
+            raise ValueError(f"index {self.index} of {self.of} parts; it counts from 0")
+        return self
+
+
+class SplitSpec(Spec):
+    format: str = Field(description="imagefolder, arrays, python, or torchvision:NAME")
+    path: str | None = Field(None, description="folder, file, or file.py:function, relative to kitchen.yaml")
+    transform: TransformSpec | None = Field(None, description="for image formats")
+    args: dict[str, Any] = Field(default={}, description="keyword arguments of a torchvision or python dataset")
+    download: bool = Field(False, description="let a torchvision dataset download itself")
+    version: str | None = Field(None, description="python only: keep what it yields on disk under this name")
+    skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
+    part: PartSpec | None = Field(None, description="a stratified part of the data")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "SplitSpec":
+        kind = self.format.partition(":")[0]
+        if self.format not in ("imagefolder", "arrays", "python") and kind != "torchvision":
+            raise ValueError(f"format is {self.format!r}; known are imagefolder, arrays, python, torchvision:NAME")
+        if self.path is None and kind != "torchvision":
+            raise ValueError(f"format {self.format} needs a path")
+        if self.transform and self.format in ("arrays", "python"):
+            raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
+        return self
+
+
+class DataSpec(Spec):
+    held_out: SplitSpec = Field(description="the split that selects")
+    test: SplitSpec | None = Field(None, description="the split that reports")
+    train: SplitSpec | None = Field(None, description="for recipes that learn")
+    shifts: dict[str, SplitSpec] = Field(default={}, description="further test splits, by name")
+
+
+class KitchenSpec(Spec):
+    name: str = Field("", description="shown as the title; default: the folder's name")
+    model: ModelSpec = Field(description="the architecture")
+    ingredients: tuple[str, ...] | dict[str, str] = Field(description="globs or files, or a mapping name: file")
+    base: str | None = Field(None, description="the shared initialisation")
+    classes: tuple[str, ...] | None = Field(None, description="label order; default: held_out's sorted folder names")
+    data: DataSpec = Field(description="the splits")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
+    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of evaluation")
+    batch_size: int = Field(256, gt=0, description="examples a forward pass; halved when memory runs out")
+
+    def split_specs(self) -> dict[str, SplitSpec]:
+        """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
+        named = {name: getattr(self.data, name) for name in ("held_out", "test", "train")}
+        named |= {f"shifts.{name}": spec for name, spec in self.data.shifts.items()}
+        return {name: spec for name, spec in named.items() if spec is not None}
+
+
+def known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that kitchen.yaml knows at a place, for the nearest one to an unknown key."""
+    nested: dict[str, type[Spec]] = {
+        "model": ModelSpec, "data": DataSpec, "transform": TransformSpec, "part": PartSpec,
+    }  # fmt: skip
+    model: type[Spec] = KitchenSpec
+    for part in location:
+        if part in nested:
+            model = nested[str(part)]
+        elif model is DataSpec and part != "shifts":
+            model = SplitSpec
+    return list(model.model_fields)
+
+
+def validate(document: Any, file: Path | str) -> KitchenSpec:
+    """Check a parsed kitchen.yaml.
+
+    Raises:
+        KitchenError: naming the file, the key, what was expected and, for an unknown key, the nearest known one.
+    """
+    if not isinstance(document, dict):
+        raise KitchenError(f"{file}: expected a mapping of keys, got {type(document).__name__}.")
+    try:
+        return KitchenSpec.model_validate(document)
+    except ValidationError as error:
+        raise KitchenError(f"{file}: " + "; ".join(_sentence(item) for item in error.errors()) + ".") from None
+
+
+def _sentence(item: Any) -> str:
+    where = tuple(part for part in item["loc"] if part not in ("tuple[str, ...]", "dict[str,str]"))
+    place = ".".join(str(part) for part in where)
+    if item["type"] == "extra_forbidden":
+        known = known_keys(where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.4)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"unknown key {place!r}; {remedy}"
+    if item["type"] == "missing":
+        return f"the key {place!r} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{place or 'kitchen'}: {message} (got {str(item['input'])[:80]!r})"
+
+
+def read_kitchen_file(path: Path) -> KitchenSpec:
+    """Read and check a kitchen.yaml (or the folder that holds one).
+
+    Raises:
+        KitchenError: missing, unreadable, not YAML, or with keys that are wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
+    return validate(document, path)

@@ -1,0 +1,173 @@
+"""Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from soupviz import readers
+from soupviz.config import SplitSpec
+from soupviz.errors import DataError
+from soupviz.files import cache_folder, digest
+from soupviz.records import Progress, quiet
+from soupviz.transforms import Pipeline, normalize, pipeline
+
+LAYOUT = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """A split's examples.
+
+    inputs: by argument name ("" where the model takes one tensor), each of shape (num_examples, ...).
+    labels: int64, shape (num_examples,). normalization: (mean, std) for uint8 images, else None.
+    files: where each example came from, for formats that have files. skipped: images left out as corrupt.
+    """
+
+    name: str
+    inputs: Mapping[str, Tensor]
+    labels: Tensor
+    classes: tuple[str, ...] | None
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
+    fingerprint: str
+    files: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, start: int, stop: int, device: torch.device) -> Tensor | dict[str, Tensor]:
+        """Examples start to stop as the model takes them: on the device, floating-point where they are images."""
+        moved = {name: tensor[start:stop].to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        if "" not in moved:
+            return moved
+        batch = moved[""]
+        if self.normalization:
+            return normalize(batch, *self.normalization)
+        is_float = batch.is_floating_point() or batch.dtype == torch.uint8
+        return batch.to(torch.float32) if is_float else batch
+
+
+def load(
+    name: str,
+    spec: SplitSpec,
+    folder: Path,
+    model: nn.Module,
+    *,
+    classes: tuple[str, ...] | None = None,
+    skip_corrupt: bool = False,
+    progress: Progress = quiet,
+) -> Split:
+    """A split from the cache, or read, transformed and kept there.
+
+    Args:
+        name: held_out, test, train or shifts.NAME; for messages and scores.
+        folder: what paths in the spec are relative to.
+        classes: the label order; default: an image folder's sorted folder names.
+        skip_corrupt: leave out images that cannot be decoded, as the spec's own key does.
+    Raises:
+        DataError: missing, empty, of one example, with other classes, or with corrupt images that are not skipped.
+    """
+    source = readers.find(name, spec, folder, classes)
+    steps = pipeline(spec.transform, model)
+    kept = cache_folder("decoded") / digest([LAYOUT, source.identity, steps.description])
+    if source.identity is None or not (kept / "meta.json").is_file():
+        kept = _write(source, steps, kept, progress)
+    meta = json.loads((kept / "meta.json").read_text(encoding="utf-8"))
+    os.utime(kept)
+    corrupt: dict[str, str] = meta["corrupt"]
+    if corrupt and not (spec.skip_corrupt or skip_corrupt):
+        first, reason = next(iter(corrupt.items()))
+        more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
+        raise DataError(
+            f"data.{name}: {len(corrupt)} of {len(meta['files']) + len(corrupt)} images cannot be decoded: {first} "
+            f"({reason}){more}. Replace them, or leave them out with skip_corrupt: true (--skip-corrupt)."
+        )
+    return _split(name, spec, source, kept, meta)
+
+
+def _write(source: readers.Source, steps: Pipeline, kept: Path, progress: Progress) -> Path:
+    """Decode into a folder beside the final one, then rename it: a folder under its name is whole."""
+    folder = Path(tempfile.mkdtemp(prefix="reading-", dir=kept.parent))
+    try:
+        arrays, labels, files, corrupt = source.read(steps.to_uint8, folder, progress)
+        sha = hashlib.sha256()
+        for argument in sorted(arrays):
+            array = np.load(folder / f"{arrays[argument]}.npy", mmap_mode="r")
+            sha.update(f"{argument}\0{array.dtype}\0{array.shape}\0".encode())
+            sha.update(np.ascontiguousarray(array).data)
+        np.save(folder / "labels.npy", labels)
+        sha.update(labels.astype("<i8").tobytes())
+        meta: dict[str, Any] = {
+            "arrays": arrays, "files": files, "corrupt": corrupt,
+            "normalization": [steps.mean, steps.std] if source.is_images else None,
+        }  # fmt: skip
+        sha.update(json.dumps(meta["normalization"]).encode())
+        meta["fingerprint"] = sha.hexdigest()
+        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+        if source.identity is None:
+            kept = kept.with_name(f"unkept-{meta['fingerprint']}")
+        if not (kept / "meta.json").is_file():
+            shutil.rmtree(kept, ignore_errors=True)
+            try:
+                folder.replace(kept)
+            except OSError:  # another process was first, with the same content
+                if not (kept / "meta.json").is_file():
+                    raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return kept
+
+
+def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta: Mapping[str, Any]) -> Split:
+    # "c" maps copy-on-write: torch wants writable memory, the file stays as it is.
+    inputs = {
+        argument: torch.from_numpy(np.load(kept / f"{file}.npy", mmap_mode="c"))
+        for argument, file in meta["arrays"].items()
+    }
+    labels = torch.from_numpy(np.load(kept / "labels.npy").astype(np.int64))
+    files, fingerprint = meta["files"], meta["fingerprint"]
+    if spec.part:
+        chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
+        inputs = {argument: tensor[chosen] for argument, tensor in inputs.items()}
+        labels = labels[chosen]
+        files = [files[index] for index in chosen.tolist()] if files else files
+        fingerprint = digest([fingerprint, spec.part.model_dump()])
+    if len(labels) < 2:
+        raise DataError(
+            f"data.{name}: {spec.path or spec.format} has {len(labels)} examples; expected at least 2, to compare by."
+        )
+    normalization = meta["normalization"]
+    return Split(
+        name=name,
+        inputs=inputs,
+        labels=labels,
+        classes=tuple(source.classes) if source.classes else None,
+        normalization=(tuple(normalization[0]), tuple(normalization[1])) if normalization else None,
+        fingerprint=fingerprint,
+        files=tuple(files),
+        skipped=tuple(meta["corrupt"]),
+    )
+
+
+def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
+    """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    dealt = 0
+    for label in torch.unique(labels).tolist():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        # Dealing goes on where the class before it stopped, so that small classes do not all fall to part 0.
+        chosen.append(members[(index - dealt) % of :: of])
+        dealt += len(members)
+    return torch.cat(chosen).sort().values

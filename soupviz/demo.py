@@ -1,0 +1,166 @@
+"""The demo kitchen: scikit-learn's handwritten digits, a small network, twelve fine-tuned checkpoints of it."""
+
+import copy
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from soupviz.files import cache_folder
+from soupviz.records import Progress, quiet
+
+VERSION = "digits-1"
+PIXEL_NOISE = 0.2
+WRONG_LABELS = 0.3
+SIZES = {"pretrain": 150, "train": 350, "held_out": 600, "test": 697}
+WIDTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """One fine-tuning: learning rate, label smoothing, standard deviation of the noise added to its pixels."""
+
+    lr: float
+    label_smoothing: float
+    augmentation: float
+    seed: int
+    epochs: int = 12
+
+
+TUNINGS = tuple(
+    Tuning(lr, smoothing, noise, seed)
+    for seed, (lr, smoothing, noise) in enumerate(
+        [
+            (1e-3, 0.0, 0.0), (1e-3, 0.1, 0.1), (1e-3, 0.0, 0.2), (2e-3, 0.0, 0.1), (2e-3, 0.1, 0.0), (2e-3, 0.1, 0.2),
+            (4e-3, 0.0, 0.1), (4e-3, 0.1, 0.2), (4e-3, 0.0, 0.3), (8e-3, 0.1, 0.2), (5e-4, 0.0, 0.0), (6e-2, 0.0, 0.0),
+        ]
+    )
+)  # fmt: skip
+"""The last one's learning rate is far too high, on purpose: it spoils the plain average of all."""
+
+
+class DigitsNet(nn.Module):
+    """Two hidden layers with LayerNorm on 8 x 8 pixels; ten logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, WIDTH), nn.LayerNorm(WIDTH), nn.GELU(),
+            nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH), nn.GELU(),
+        )  # fmt: skip
+        self.head = nn.Linear(WIDTH, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images, shape (batch, 1, 8, 8)."""
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+
+def demo_kitchen(folder: Path | None = None, progress: Progress = quiet) -> Path:
+    """The demo's kitchen.yaml, built at the first call and then kept.
+
+    Args:
+        folder: where; default: the user's cache folder.
+    """
+    target = folder or cache_folder("demo") / VERSION
+    file = target / "kitchen.yaml"
+    if not file.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".demo-", dir=target.parent))
+        try:
+            work.chmod(0o755)
+            _build(work, progress)
+            if target.is_dir():
+                shutil.copytree(work, target, dirs_exist_ok=True)
+            else:
+                work.rename(target)
+        except OSError:  # another process was first
+            if not file.is_file():
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return file
+
+
+def _build(folder: Path, progress: Progress) -> None:
+    total = len(TUNINGS) + 2
+    progress(0, total, "preparing digits")
+    splits = _splits()
+    for name, (inputs, labels) in splits.items():
+        save_file({"inputs": inputs, "labels": labels}, folder / f"{name}.safetensors")
+    progress(1, total, "pre-training")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        base = DigitsNet()
+    _train(base, splits.pop("pretrain"), Tuning(lr=2e-3, label_smoothing=0.0, augmentation=0.0, seed=0, epochs=15))
+    save_file(base.state_dict(), folder / "base.safetensors", metadata={"note": "pre-trained"})
+    for index, tuning in enumerate(TUNINGS):
+        progress(2 + index, total, f"fine-tuning {index + 1} of {len(TUNINGS)}")
+        model = copy.deepcopy(base)
+        _train(model, splits["train"], tuning)
+        values = {name: f"{value:g}" for name, value in asdict(tuning).items()}
+        save_file(model.state_dict(), folder / f"digits_{index:02d}.safetensors", metadata=values)
+    (folder / "pretrain.safetensors").unlink()
+    (folder / "kitchen.yaml").write_text(yaml.safe_dump(_document(), sort_keys=False), encoding="utf-8")
+    progress(total, total, "ready")
+
+
+def _document() -> dict[str, Any]:
+    def arrays(name: str) -> dict[str, str]:
+        return {"format": "arrays", "path": f"{name}.safetensors"}
+
+    return {
+        "name": "Demo: handwritten digits",
+        "model": {"factory": "soupviz.demo:DigitsNet"},
+        "ingredients": ["digits_*.safetensors"],
+        "base": "base.safetensors",
+        "classes": [str(digit) for digit in range(10)],
+        "data": {
+            **{name: arrays(name) for name in ("held_out", "test", "train")},
+            "shifts": {name: arrays(name) for name in ("rotated", "noisy")},
+        },
+        "device": "cpu",
+    }
+
+
+def _splits() -> dict[str, tuple[Tensor, Tensor]]:
+    """Noisy digits in disjoint parts, some training labels wrong, and two shifted copies of test."""
+    from sklearn.datasets import load_digits
+    from torchvision.transforms.functional import rotate
+
+    pixels, digits = load_digits(return_X_y=True)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(pixels), generator=generator)
+    images = torch.tensor(pixels, dtype=torch.float32)[order].view(-1, 1, 8, 8) / 16
+    images = images + PIXEL_NOISE * torch.randn(images.shape, generator=generator)
+    labels = torch.tensor(digits)[order]
+    parts = zip(torch.split(images, list(SIZES.values())), torch.split(labels, list(SIZES.values())), strict=True)
+    splits = {name: (part.clone(), answers.clone()) for name, (part, answers) in zip(SIZES, parts, strict=True)}
+    answers = splits["train"][1]
+    wrong = torch.rand(len(answers), generator=generator) < WRONG_LABELS
+    answers[wrong] = torch.randint(0, 10, (int(wrong.sum()),), generator=generator)
+    test, answers = splits["test"]
+    splits["rotated"] = (rotate(test, 20.0), answers.clone())
+    splits["noisy"] = (test + 0.2 * torch.randn(test.shape, generator=generator), answers.clone())
+    return splits
+
+
+def _train(model: nn.Module, data: tuple[Tensor, Tensor], tuning: Tuning, batch_size: int = 32) -> None:
+    images, labels = data
+    generator = torch.Generator().manual_seed(tuning.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=tuning.lr, weight_decay=0.0)
+    for _ in range(tuning.epochs):
+        for batch in torch.split(torch.randperm(len(images), generator=generator), batch_size):
+            noise = tuning.augmentation * torch.randn(images[batch].shape, generator=generator)
+            logits = model(images[batch] + noise)
+            loss = F.cross_entropy(logits, labels[batch], label_smoothing=tuning.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()

@@ -1,0 +1,166 @@
+"""From kitchen.yaml's `ingredients` to checked, fingerprinted ingredients, and the files that were refused."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from soupviz import ingredients as checks
+from soupviz.checkpoints import INDEX_SUFFIX, Checkpoint, read, shards_of
+from soupviz.config import KitchenSpec
+from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.files import digest
+from soupviz.ingredients import Ingredient
+from soupviz.metadata import beside
+from soupviz.records import Progress, Refusal
+from soupviz.store import Store
+
+BASE = "base"
+
+
+def candidate_files(spec: KitchenSpec, folder: Path) -> dict[str, Path]:
+    """The files that may be ingredients, by name, globs sorted naturally.
+
+    A glob leaves out the base and the shards of sharded checkpoints (their index stands for them).
+
+    Raises:
+        KitchenError: a pattern that matches nothing, or a name that is taken.
+    """
+    if isinstance(spec.ingredients, dict):
+        named = {name: folder / file for name, file in spec.ingredients.items()}
+    else:
+        base = (folder / spec.base).resolve() if spec.base else None
+        paths: list[Path] = []
+        for pattern in spec.ingredients:
+            paths += [path for path in _matches(pattern, folder, base) if path not in paths]
+        named = dict(zip(checks.short_names(paths), paths, strict=True))
+    if BASE in named:
+        raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
+    return named
+
+
+def _matches(pattern: str, folder: Path, base: Path | None) -> list[Path]:
+    if not any(sign in pattern for sign in "*?["):
+        return [folder / pattern]
+    root = Path(pattern).anchor
+    relative = Path(pattern).relative_to(root).as_posix() if root else pattern
+    found = [path for path in (Path(root) if root else folder).glob(relative) if path.is_file()]
+    shards = {shard for path in {p.parent for p in found} for shard in _shards_below(path)}
+    kept = [path for path in found if path.resolve() != base and path not in shards]
+    if not kept:
+        hint = f" ({len(found)} matches are the base or shards; name an index: *{INDEX_SUFFIX})" if found else ""
+        raise KitchenError(f"ingredients: {folder / pattern} matches no checkpoint{hint}.")
+    return sorted(kept, key=lambda path: checks.natural_key(path.as_posix()))
+
+
+def _shards_below(folder: Path) -> set[Path]:
+    return {shard for index in folder.glob(f"*{INDEX_SUFFIX}") for shard in shards_of(index)}
+
+
+def read_ingredient(
+    name: str,
+    path: Path,
+    state: Mapping[str, Tensor],
+    ties: Mapping[str, str],
+    store: Store,
+    progress: Callable[[], None] = lambda: None,
+) -> Ingredient:
+    """Read one checkpoint as the model holds it, check it and fingerprint it; the store spares a second reading.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        CompatibilityError: it does not fit the model; the message begins with the verb.
+    """
+    checkpoint = read(path)
+    tensors = checks.fit(checkpoint, state, ties)
+    key = digest([_stat(path), sorted(tensors), {k: [str(v.dtype), list(v.shape)] for k, v in state.items()}])
+    known = store.file(key)
+    if known is None:
+        known = _inspect(tensors, state, ties, progress)
+        store.keep_file(key, *known)
+    fingerprint, problem = known
+    if problem:
+        raise CompatibilityError(problem)
+    metadata = dict(checkpoint.metadata) | beside(path)
+    metadata.pop("format", None)
+    return Ingredient(name, path, tensors, fingerprint, metadata)
+
+
+def _inspect(
+    tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str], progress: Callable[[], None]
+) -> tuple[str, str | None]:
+    try:
+        checks.check_against_model(tensors, state, ties)
+    except CompatibilityError as error:
+        return "", str(error)
+    return checks.fingerprint(tensors, lambda _bytes: progress()), None
+
+
+def _stat(path: Path) -> list[list[str | int]]:
+    files = [path, *sorted(shards_of(path))] if path.name.endswith(INDEX_SUFFIX) else [path]
+    return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+
+
+def carries_soup(path: Path) -> bool:
+    """Whether a file is an exported soup; one that cannot be read is not, and is refused later with its reason."""
+    try:
+        checkpoint: Checkpoint = read(path)
+    except CheckpointError:
+        return False
+    return checkpoint.soup is not None
+
+
+def gather(
+    spec: KitchenSpec,
+    folder: Path,
+    state: Mapping[str, Tensor],
+    ties: Mapping[str, str],
+    store: Store,
+    progress: Progress,
+) -> tuple[list[Ingredient], Ingredient | None, list[Refusal]]:
+    """Read every candidate file: the ingredients that belong together, the base, and what was refused and why.
+
+    Raises:
+        KitchenError: a pattern that matches nothing; an ingredient named as the base.
+    """
+    files = candidate_files(spec, folder)
+    if not isinstance(spec.ingredients, dict):
+        files = {name: path for name, path in files.items() if not carries_soup(path)}
+    if spec.base:
+        files[BASE] = folder / spec.base
+    fitting: dict[str, Ingredient] = {}
+    reasons: dict[str, str] = {}
+    for index, (name, path) in enumerate(files.items()):
+
+        def report(done: int = index) -> None:
+            progress(done, len(files), "reading checkpoints")
+
+        report()
+        try:
+            fitting[name] = read_ingredient(name, path, state, ties, store, report)
+        except CompatibilityError as error:
+            reasons[name] = f"Ingredient '{name}' ({path}) {error}"
+        except CheckpointError as error:
+            reasons[name] = str(error).rstrip(".")
+    progress(len(files), len(files), "reading checkpoints")
+    reasons |= _misfits(fitting)
+    refused = [Refusal(name, str(files[name]), _with_remedy(reason, fitting)) for name, reason in reasons.items()]
+    kept = [item for name, item in fitting.items() if name not in reasons and name != BASE]
+    return kept, (fitting[BASE] if BASE in fitting and BASE not in reasons else None), refused
+
+
+def _misfits(fitting: Mapping[str, Ingredient]) -> dict[str, str]:
+    """Which of the ingredients that fit the model do not fit the others."""
+    ingredients = [item for name, item in fitting.items() if name != BASE]
+    if not ingredients:
+        return {}
+    reference = checks.reference_of(ingredients)
+    found = {name: checks.disagreement(item, reference) for name, item in fitting.items()}
+    return {name: f"Ingredient '{name}' ({fitting[name].path}) {reason}" for name, reason in found.items() if reason}
+
+
+def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
+    example: Sequence[Ingredient] = list(fitting.values())[:1]
+    if "as in the model" in reason and example:
+        reason += f" and in '{example[0].name}' ({example[0].path})"
+    return reason + ". Soups need one architecture and one kind of numbers: remove it, or go on without it."

@@ -1,0 +1,41 @@
+"""The errors a user can cause. Each message says where, what was expected, what came, and the remedy."""
+
+
+class SoupError(ValueError):
+    """A mistake the user can mend; its message is shown verbatim on a page and on the command line."""
+
+
+class KitchenError(SoupError):
+    """kitchen.yaml, or a name looked up in it, is wrong."""
+
+
+class CheckpointError(SoupError):
+    """A checkpoint file cannot be read as weights."""
+
+
+class CompatibilityError(SoupError):
+    """Checkpoints that can be read do not belong in one soup."""
+
+
+class ModelError(SoupError):
+    """The model cannot be built, or what it returns is not logits."""
+
+
+class DataError(SoupError):
+    """A data split cannot be read, or does not fit the model."""
+
+
+class RecipeError(SoupError):
+    """A recipe's parameters are out of range, or it names what the kitchen lacks."""
+
+
+class CurveError(SoupError):
+    """A curve has too few points, or does not reach both ends."""
+
+
+class ExportError(SoupError):
+    """A soup cannot be written, or cannot be rebuilt from its recipe."""
+
+
+class Cancelled(Exception):  # noqa: N818 - the user's wish, not an error
+    """Raised by a progress callback to stop the work; what is finished stays in the store."""

@@ -1,0 +1,223 @@
+"""Writing a soup with its recipe, and rebuilding it from that recipe bit for bit."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from soupviz import checkpoints
+from soupviz.card import card
+from soupviz.cooking import Soup
+from soupviz.errors import CheckpointError, ExportError, SoupError
+from soupviz.files import is_writable, replacing
+from soupviz.ingredients import Ingredient, fingerprint
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import BatchNorm, mix, resolve
+from soupviz.records import Coefficients
+from soupviz.version import __version__
+
+Dtype = Literal["ingredients", "float32"]
+
+
+class Origin(BaseModel):
+    """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    fingerprint: str
+
+
+class Record(BaseModel):
+    """What travels inside an exported soup, and stands in recipe.yaml beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    soupviz: str
+    title: str
+    kitchen: str
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    batchnorm: BatchNorm
+    dtype: Dtype
+    mix: Coefficients
+    coefficients: dict[str, float]
+    ingredients: dict[str, Origin]
+    ties: dict[str, str]
+    scores: dict[str, dict[str, Any]]
+    trajectory: list[dict[str, Any]]
+
+
+def record_of(soup: Soup, folder: Path, dtype: Dtype = "ingredients") -> Record:
+    """A soup's record, its ingredients' files given relative to the folder it is written to."""
+    kitchen = soup.kitchen
+    pool = {name: kitchen.resolve(name) for name in soup.coefficients}
+    return Record(
+        soupviz=__version__,
+        title=soup.title,
+        kitchen=kitchen.name,
+        model=kitchen.spec.model.model_dump(mode="json"),
+        recipe=soup.recipe.model_dump(mode="json"),
+        batchnorm=soup.recipe.batchnorm,
+        dtype=dtype,
+        mix=soup.mix,
+        coefficients=dict(soup.coefficients),
+        ingredients={
+            name: Origin(file=_relative(item.path, folder), fingerprint=item.fingerprint) for name, item in pool.items()
+        },
+        ties=kitchen.ties,
+        scores={split: score.summary() for split, score in soup.scores.items()},
+        trajectory=[step.as_dict() for step in soup.trajectory],
+    )
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> list[Path]:
+    """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
+
+    float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened.
+
+    Returns:
+        The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
+        ours is then named after the soup.
+    Raises:
+        ExportError: the folder is missing or read-only, or the disk is full; nothing is left half written.
+    """
+    target = Path(path)
+    return _write(target, soup.state_dict(), record_of(soup, target.parent, dtype))
+
+
+def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[Path]:
+    if record.dtype == "float32":
+        tensors = {key: t.to(torch.float32) if t.is_floating_point() else t for key, t in tensors.items()}
+    _check_room(target, sum(tensor.nbytes for tensor in tensors.values()))
+    values = record.model_dump(mode="json")
+    companions = {
+        "recipe.yaml": f"# The recipe of {target.name}\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        "README.md": card(target.name, values),
+    }
+    try:
+        checkpoints.write(tensors, target, json.dumps(values))
+        written = [target]
+        for name, text in companions.items():
+            place = _companion(target, name)
+            with replacing(place) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            written.append(place)
+    except CheckpointError as error:
+        raise ExportError(str(error)) from None
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ExportError(
+            f"{target}: cannot be written ({error}). Free some space, or choose another folder."
+        ) from None
+    return written
+
+
+def _check_room(target: Path, num_bytes: int) -> None:
+    folder = target.parent
+    if not folder.is_dir():
+        raise ExportError(f"{folder}: no such folder; make it, or choose another.")
+    if not is_writable(folder):
+        raise ExportError(f"{folder}: the folder is read-only; choose another.")
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise ExportError(
+            f"{target}: the disk is full: needs {num_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
+            "Free some space, or choose another folder."
+        )
+
+
+def _companion(target: Path, name: str) -> Path:
+    """The file's usual name, unless that holds something that is not about this soup."""
+    usual = target.parent / name
+    if not usual.exists():
+        return usual
+    with usual.open(encoding="utf-8", errors="replace") as file:
+        is_ours = target.name in file.readline()
+    return usual if is_ours else target.with_name(f"{target.stem}.{name}")
+
+
+def read_record(path: str | Path) -> Record:
+    """The record in an exported soup, or in a recipe.yaml.
+
+    Raises:
+        ExportError: the file carries no soupviz record, or a damaged one.
+        CheckpointError: it is a damaged checkpoint.
+    """
+    file = Path(path)
+    if file.suffix in (".yaml", ".yml"):
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ExportError(f"{file}: cannot be read as a recipe: {' '.join(str(error).split())}.") from None
+    else:
+        text = checkpoints.read(file).soup
+        if text is None:
+            raise ExportError(f"{file}: carries no soupviz recipe; expected a soup that soupviz exported.")
+        values = json.loads(text)
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        raise ExportError(f"{file}: not a whole soupviz recipe: {place}: {first['msg']}.") from None
+
+
+def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None) -> list[Path]:
+    """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
+
+    Args:
+        kitchen: where to look its ingredients up by name; default: their files, relative to the source.
+    Returns:
+        The files written, the weights first.
+    Raises:
+        ExportError: an ingredient is missing, or is not the one that was pinned.
+    """
+    file, target = Path(source), Path(out)
+    record = read_record(file)
+    used = {name: record.ingredients[name] for name, _ in record.mix}
+    found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in used.items()}
+    files = {name: _relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
+    files |= {name: _relative(item.path, target.parent) for name, item in found.items()}
+    origins = {name: Origin(file=files[name], fingerprint=o.fingerprint) for name, o in record.ingredients.items()}
+    tensors = mix(resolve(record.mix, found), record.batchnorm)
+    return _write(target, tensors, record.model_copy(update={"ingredients": origins}))
+
+
+def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
+    """The ingredient of that name, if it has the fingerprint that the recipe pins."""
+    if kitchen is not None:
+        ingredient = kitchen.resolve(name)
+        if ingredient.fingerprint != origin.fingerprint:
+            raise _differs(name, ingredient.path, origin.fingerprint, ingredient.fingerprint)
+        return ingredient
+    path = source.parent / origin.file
+    try:
+        checkpoint = checkpoints.read(path)
+    except SoupError as error:
+        raise ExportError(
+            f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
+        ) from None
+    seen = ""
+    for tensors in checkpoint.readings():
+        whole = tensors | {key: tensors[first] for key, first in record.ties.items() if first in tensors}
+        seen = fingerprint(whole)
+        if seen == origin.fingerprint:
+            return Ingredient(name, path, whole, seen)
+    raise _differs(name, path, origin.fingerprint, seen)
+
+
+def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:
+    return ExportError(
+        f"Ingredient {name!r} ({path}) is not the one in the recipe: expected fingerprint {expected[:12]}…, got "
+        f"{got[:12]}…. The file has changed; restore it, or cook again."
+    )

@@ -1,0 +1,188 @@
+"""Ingredients: checkpoints read as the kitchen's model holds them, checked once, with a fingerprint each."""
+
+import difflib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from soupviz.checkpoints import INDEX_SUFFIX, Checkpoint
+from soupviz.errors import CompatibilityError, KitchenError
+
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ingredient:
+    """One checkpoint as the model holds it: unwrapped, ties filled, memory-mapped."""
+
+    name: str
+    path: Path
+    tensors: Mapping[str, Tensor]
+    fingerprint: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+def natural_key(text: str) -> list[tuple[int, int | str]]:
+    """Sorts ft_2 before ft_10."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text)]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Each path's shortest unique ending, without suffix: a/model.pt and b/model.pt become a/model and b/model."""
+
+    def stem(path: Path) -> tuple[str, ...]:
+        name = path.name.removesuffix(INDEX_SUFFIX)
+        return (*path.parts[:-1], name.rpartition(".")[0] or name)
+
+    stems = [stem(path) for path in paths]
+    same = Counter(stems)
+    stems = [path.parts if same[parts] > 1 else parts for path, parts in zip(paths, stems, strict=True)]
+    names = []
+    for index, parts in enumerate(stems):
+        others = stems[:index] + stems[index + 1 :]
+        length = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        names.append("/".join(parts[-length:]))
+    return names
+
+
+def fit(checkpoint: Checkpoint, model_state: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
+    """The reading of a checkpoint that fits the model: unwrapped, prefixes stripped, tied tensors filled in.
+
+    Raises:
+        CompatibilityError: no reading fits; the message is about the nearest one and names key and values.
+    """
+    readings = [_fill_ties(tensors, model_state, ties) for tensors in checkpoint.readings()]
+    for tensors in readings:
+        if tensors.keys() == model_state.keys():
+            return {key: tensors[key] for key in model_state}
+    nearest = max(readings, key=lambda tensors: len(tensors.keys() & model_state.keys()))
+    missing = [key for key in model_state if key not in nearest]
+    extra = [key for key in nearest if key not in model_state]
+    if len(missing) == len(model_state):
+        raise CompatibilityError(
+            f"is of another architecture: none of the model's {len(model_state)} keys is in it; "
+            f"it has {extra[0]!r}, the model {missing[0]!r}"
+        )
+    parts = [f"lacks {_listed(missing)}"] if missing else []
+    parts += [f"has {_listed(extra)}, which the model lacks"] if extra else []
+    raise CompatibilityError(" and ".join(parts))
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more keys"
+
+
+def _fill_ties(tensors: dict[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
+    filled = dict(tensors)
+    for key, first in ties.items():
+        if key not in filled and first in filled:
+            filled[key] = filled[first]
+        elif first not in filled and key in filled:
+            filled[first] = filled[key]
+    return filled
+
+
+def check_against_model(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str]) -> None:
+    """Shapes, kinds, ties and finiteness of one ingredient's tensors.
+
+    Raises:
+        CompatibilityError: the first disagreement, by key.
+    """
+    for key, expected in state.items():
+        tensor = tensors[key]
+        if tensor.shape != expected.shape:
+            raise CompatibilityError(
+                f"has {key} of shape {tuple(tensor.shape)}; expected {tuple(expected.shape)}, as in the model"
+            )
+        if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
+            raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
+        if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
+            raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
+    for key, first in ties.items():
+        if not torch.equal(tensors[key], tensors[first]):
+            raise CompatibilityError(f"has different values in {key} and {first}, which are one tensor in the model")
+
+
+def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:
+    """The dtypes, in the model's order of keys."""
+    return tuple(tensor.dtype for tensor in tensors.values())
+
+
+def disagreement(ingredient: Ingredient, reference: Ingredient) -> str | None:
+    """Why two ingredients that each fit the model do not fit each other: another dtype or integer buffer."""
+    for key, tensor in ingredient.tensors.items():
+        other = reference.tensors[key]
+        if tensor.dtype != other.dtype:
+            return f"has {key} of type {tensor.dtype}; '{reference.name}' ({reference.path}) has {other.dtype}"
+        must_agree = not tensor.is_floating_point() and not key.endswith(COUNTER)
+        if must_agree and not torch.equal(tensor, other):
+            return (
+                f"has an integer buffer {key} with other values than '{reference.name}' ({reference.path}): "
+                f"{_first_difference(tensor, other)}; such buffers cannot be averaged"
+            )
+    return None
+
+
+def _first_difference(tensor: Tensor, other: Tensor) -> str:
+    place = int((tensor.flatten() != other.flatten()).nonzero()[0])
+    return f"{tensor.flatten()[place].item()} and {other.flatten()[place].item()} at position {place}"
+
+
+def reference_of(ingredients: Sequence[Ingredient]) -> Ingredient:
+    """The first ingredient with the most common dtypes: what the others are compared with."""
+    common = Counter(signature(ingredient.tensors) for ingredient in ingredients).most_common(1)[0][0]
+    return next(item for item in ingredients if signature(item.tensors) == common)
+
+
+def fingerprint(tensors: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _bytes: None) -> str:
+    """SHA-256 over the sorted keys: key, dtype, shape, contiguous little-endian bytes.
+
+    The same weights give the same fingerprint in every file format.
+    """
+    sha = hashlib.sha256()
+    for key in sorted(tensors):
+        tensor = tensors[key].detach().cpu().contiguous()
+        header = f"{key}\0{str(tensor.dtype).removeprefix('torch.')}\0{tuple(tensor.shape)}\0"
+        sha.update(header.encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        progress(tensor.nbytes)
+    return sha.hexdigest()
+
+
+def pick(ingredients: Iterable[Ingredient], names: Sequence[str] | None) -> list[Ingredient]:
+    """The named ingredients in kitchen order; all of them for None.
+
+    Raises:
+        KitchenError: an unknown name (the nearest known one is named), a repeated one, or an empty choice.
+    """
+    known = {item.name: item for item in ingredients}
+    if names is None:
+        return list(known.values())
+    if not names:
+        raise KitchenError("no ingredient is chosen; choose at least one.")
+    for name in names:
+        if name not in known:
+            raise KitchenError(unknown_name(name, known))
+    if len(set(names)) < len(names):
+        raise KitchenError(f"an ingredient is named twice in {', '.join(names)}; name each once.")
+    wanted = set(names)
+    return [item for name, item in known.items() if name in wanted]
+
+
+def unknown_name(name: str, known: Iterable[str]) -> str:
+    """The message for a name that the kitchen lacks."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}."
+    return f"no ingredient {name!r} in this kitchen; {remedy}"

@@ -1,0 +1,262 @@
+"""A kitchen: one architecture, its ingredients, the data that judges them, and what was measured so far."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from soupviz import data, discovery, ingredients, models
+from soupviz.config import KitchenSpec, read_kitchen_file
+from soupviz.data import Split
+from soupviz.errors import CompatibilityError, DataError, KitchenError
+from soupviz.evaluation import Evaluator, choose_device
+from soupviz.files import digest
+from soupviz.ingredients import Ingredient
+from soupviz.metrics import summarize
+from soupviz.mixing import BatchNorm, effective, mix_tensors, resolve
+from soupviz.records import Coefficients, PerExample, Progress, Refusal, Score, quiet
+from soupviz.store import Store, open_store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEEP_EVERY = 1.0
+"""Seconds of evaluation that a killed process may lose."""
+
+
+class Kitchen:
+    """Open one with `Kitchen.load(path)`; its attributes are read only."""
+
+    def __init__(
+        self,
+        spec: KitchenSpec,
+        file: Path,
+        *,
+        skip_incompatible: bool = False,
+        skip_corrupt: bool = False,
+        progress: Progress = quiet,
+    ):
+        """Open a checked specification whose paths are relative to `file`, which need not exist.
+
+        Raises:
+            SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
+        """
+        self.spec = spec
+        self.file = file
+        self.folder = file.parent
+        self.name = spec.name or self.folder.resolve().name
+        self.skip_corrupt = skip_corrupt
+        self.device = choose_device(spec.device)
+        model = models.build(spec.model, self.folder)
+        self.ties = models.tied_keys(model)
+        self.model_fingerprint = models.fingerprint(spec.model, model, self.folder)
+        self.evaluator = Evaluator(model, self.device, spec.precision, spec.batch_size)
+        self.store: Store = open_store(file)
+        found, self.base, refused = self._gather(progress)
+        self.ingredients: tuple[Ingredient, ...] = tuple(found)
+        self.refused: tuple[Refusal, ...] = tuple(refused)
+        if self.refused and not (skip_incompatible and self.ingredients):
+            more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
+            raise CompatibilityError(self.refused[0].reason + more)
+        self._splits: dict[str, Split] = {}
+        self._others: dict[str, Ingredient] = {}
+        self._num_classes: int | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        skip_incompatible: bool = False,
+        skip_corrupt: bool = False,
+        progress: Progress = quiet,
+    ) -> "Kitchen":
+        """Open a kitchen.yaml, or the folder that holds one.
+
+        Args:
+            skip_incompatible: go on without the files that are refused; they are listed in `refused`.
+            skip_corrupt: leave out images that cannot be decoded; they are listed in a split's `skipped`.
+        Raises:
+            SoupError: one message that names the file, what was expected, what came, and the remedy.
+        """
+        file = Path(path)
+        file = file / "kitchen.yaml" if file.is_dir() else file
+        return cls(
+            read_kitchen_file(file),
+            file,
+            skip_incompatible=skip_incompatible,
+            skip_corrupt=skip_corrupt,
+            progress=progress,
+        )
+
+    def _gather(self, progress: Progress) -> tuple[list[Ingredient], Ingredient | None, list[Refusal]]:
+        state = self.evaluator.model.state_dict()
+        return discovery.gather(self.spec, self.folder, state, self.ties, self.store, progress)
+
+    @property
+    def names(self) -> list[str]:
+        """The ingredients' names, in kitchen order."""
+        return [ingredient.name for ingredient in self.ingredients]
+
+    @property
+    def split_names(self) -> list[str]:
+        """held_out, then what the kitchen has of test, train and shifts.NAME."""
+        return list(self.spec.split_specs())
+
+    def report_splits(self) -> list[str]:
+        """The splits that a soup is scored on: held_out, test and the shifts, never train."""
+        return [name for name in self.split_names if name != "train"]
+
+    def split(self, name: str, progress: Progress = quiet) -> Split:
+        """A split, read once per process; from the cache folder where it was read before.
+
+        Raises:
+            KitchenError: a split that the kitchen lacks.
+            DataError: it cannot be read, or its classes differ from the model's head.
+        """
+        if name not in self._splits:
+            specs = self.spec.split_specs()
+            if name not in specs:
+                raise KitchenError(f"{self.file}: no split {name!r}; this kitchen has {', '.join(specs)}.")
+            classes = self.spec.classes or (self.split("held_out", progress).classes if name != "held_out" else None)
+            loaded = data.load(
+                name,
+                specs[name],
+                self.folder,
+                self.evaluator.model,
+                classes=classes,
+                skip_corrupt=self.skip_corrupt,
+                progress=progress,
+            )
+            if loaded.classes and len(loaded.classes) != self.num_classes(loaded):
+                raise DataError(
+                    f"data.{name}: {len(loaded.classes)} classes ({', '.join(loaded.classes[:4])}, ...), but the "
+                    f"model's head has {self.num_classes(loaded)} outputs. Check the model's args and the classes."
+                )
+            self._splits[name] = loaded
+        return self._splits[name]
+
+    def num_classes(self, split: Split) -> int:
+        """The width of the model's head."""
+        if self._num_classes is None:
+            self._num_classes = self.evaluator.num_classes(split)
+        return self._num_classes
+
+    def resolve(self, name: str) -> Ingredient:
+        """An ingredient by name, `base`, or a checkpoint's file (an exported soup, say).
+
+        Raises:
+            KitchenError: none of these.
+            CheckpointError, CompatibilityError: a file that is damaged, or does not fit the model.
+        """
+        if name == discovery.BASE:
+            if self.base is None:
+                raise KitchenError(f"{self.file}: this kitchen has no base; add `base: FILE`, or name an ingredient.")
+            return self.base
+        if name in self.names:
+            return self.ingredients[self.names.index(name)]
+        if name not in self._others:
+            file = next((path for path in (Path(name), self.folder / name) if path.is_file()), None)
+            if file is None:
+                raise KitchenError(ingredients.unknown_name(name, self.names))
+            state = self.evaluator.model.state_dict()
+            try:
+                other = discovery.read_ingredient(name, file, state, self.ties, self.store)
+            except CompatibilityError as error:
+                raise CompatibilityError(f"{file} {error}. Choose a file of this kitchen's architecture.") from None
+            if reason := ingredients.disagreement(other, self.ingredients[0]):
+                raise CompatibilityError(f"{file} {reason}. Choose a file of this kitchen's architecture.")
+            self._others[name] = other
+        return self._others[name]
+
+    def resolved(self, coefficients: Coefficients) -> list[tuple[Ingredient, float]]:
+        """A mix by name as a mix of ingredients."""
+        return list(resolve(coefficients, {name: self.resolve(name) for name, _ in coefficients}))
+
+    def score_key(self, items: Sequence[tuple[Ingredient, float]], split: Split, batchnorm: BatchNorm) -> str:
+        """What a score is kept under: the mix, the fingerprints, the data, the model and the precision."""
+        mixed = [[item.fingerprint, weight.hex()] for item, weight in items]
+        # One ingredient taken whole is the same weights under every treatment of the statistics.
+        treatment = batchnorm if len(mixed) > 1 or items[0][1] != 1.0 else "average"
+        return digest([mixed, treatment, split.fingerprint, self.model_fingerprint, self.spec.precision])
+
+    def score_mix(
+        self,
+        coefficients: Coefficients,
+        split_name: str = "held_out",
+        batchnorm: BatchNorm = "average",
+        progress: Progress = quiet,
+    ) -> Score:
+        """Score a mix on a split; from the store where it was scored before, by any process."""
+        split = self.split(split_name, progress)
+        items = effective(self.resolved(coefficients))
+        key = self.score_key(items, split, batchnorm)
+        score, partial = self.store.score(key, split_name)
+        if score is None:
+            self.evaluator.load(mix_tensors(items, batchnorm))
+            result = self._evaluate(key, split, partial, progress)
+            score = summarize(split_name, result, split.labels.numpy(), self.num_classes(split), self.spec.precision)
+            self.store.keep_score(key, score)
+        return score
+
+    def _evaluate(self, key: str, split: Split, partial: PerExample | None, progress: Progress) -> PerExample:
+        """Evaluate the loaded weights, keeping what is done every second and when the work is cancelled."""
+        kept_at = time.monotonic()
+        latest: PerExample | None = None
+
+        def on_batch(so_far: PerExample) -> None:
+            nonlocal kept_at, latest
+            latest = so_far
+            if time.monotonic() - kept_at > KEEP_EVERY and len(so_far) < len(split):
+                self.store.keep_partial(key, so_far)
+                kept_at = time.monotonic()
+            progress(len(so_far), len(split), f"scoring {split.name}")
+
+        try:
+            return self.evaluator.evaluate(split, done=partial, on_batch=on_batch)[0]
+        except BaseException:
+            if latest is not None:
+                self.store.keep_partial(key, latest)
+            raise
+
+    def known_score(
+        self, coefficients: Coefficients, split_name: str, batchnorm: BatchNorm = "average"
+    ) -> Score | None:
+        """The score of a mix if it was measured before; nothing is computed."""
+        items = effective(self.resolved(coefficients))
+        return self.store.score(self.score_key(items, self.split(split_name), batchnorm), split_name)[0]
+
+    def score_ingredients(
+        self, split: str = "held_out", members: Sequence[str] | None = None, progress: Progress = quiet
+    ) -> Mapping[str, Score]:
+        """Score the ingredients one by one, in kitchen order."""
+        chosen = ingredients.pick(self.ingredients, members)
+        scores = {}
+        for index, item in enumerate(chosen):
+
+            def within(done: int, total: int, what: str, index: int = index, name: str = item.name) -> None:
+                progress(index * total + done, len(chosen) * total, f"{what}: {name}")
+
+            scores[item.name] = self.score_mix(((item.name, 1.0),), split, progress=within)
+        return scores
+
+    def score(
+        self, split: str = "held_out", members: Sequence[str] | None = None, progress: Progress = quiet
+    ) -> "pd.DataFrame":
+        """Score every ingredient.
+
+        Returns:
+            One row per ingredient, in kitchen order: ingredient, split, accuracy (a fraction), correct, num_examples,
+            loss (nats), top5_accuracy (None for five classes or fewer), macro_f1, then its metadata.
+        Raises:
+            SoupError: an unknown split or name; data that does not fit.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([self._row(n, s) for n, s in self.score_ingredients(split, members, progress).items()])
+
+    def _row(self, name: str, score: Score) -> dict[str, Any]:
+        top5 = None if score.top5_correct is None else score.top5_correct / score.num_examples
+        row = {"ingredient": name, "split": score.split, "accuracy": score.accuracy, "correct": score.correct}
+        row |= {"num_examples": score.num_examples, "loss": score.loss, "top5_accuracy": top5}
+        return row | {"macro_f1": score.macro_f1}

@@ -1,0 +1,81 @@
+"""What per-example results add up to, and how sure one can be of a difference."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soupviz.records import CLOSE_LOGITS, PerExample, Score
+
+
+def summarize(split: str, result: PerExample, labels: NDArray[np.int64], num_classes: int, precision: str) -> Score:
+    """Counts, loss, macro-F1 and per-class counts of one evaluation."""
+    finite = result.predictions >= 0
+    counts = np.bincount(labels, minlength=num_classes)
+    hits = np.bincount(labels[result.correct], minlength=num_classes)
+    return Score(
+        split=split,
+        correct=int(result.correct.sum()),
+        num_examples=len(result),
+        loss=float(result.losses[finite].astype(np.float64).mean()) if finite.any() else None,
+        macro_f1=macro_f1(result.predictions, labels, num_classes),
+        class_correct=tuple(hits.tolist()),
+        class_count=tuple(counts.tolist()),
+        top5_correct=int(result.top5.sum()) if num_classes > 5 else None,
+        num_nonfinite=int((~finite).sum()),
+        num_close=int((result.margins < CLOSE_LOGITS).sum()),
+        precision=precision,
+        per_example=result,
+    )
+
+
+def macro_f1(predictions: NDArray[np.int32], labels: NDArray[np.int64], num_classes: int) -> float:
+    """Mean over the classes that occur (as label or prediction) of 2 TP / (2 TP + FP + FN); in [0, 1]."""
+    hits = np.bincount(labels[predictions == labels], minlength=num_classes)
+    predicted = np.bincount(predictions[predictions >= 0], minlength=num_classes)
+    total = np.bincount(labels, minlength=num_classes) + predicted
+    return float((2 * hits[total > 0] / total[total > 0]).mean())
+
+
+def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval of an accuracy, as fractions.
+
+    Source:
+        Wilson 1927; without continuity correction.
+    """
+    from scipy.stats import binomtest  # loading scipy.stats takes most of a second
+
+    interval = binomtest(correct, num_examples).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Exact two-sided McNemar test of two models on the same examples.
+
+    Args:
+        fixed: examples that only the new model gets right. broken: that only the old one does.
+    Returns:
+        The p-value; 1.0 where they never differ.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
+
+
+def paired_counts(new: Score, old: Score) -> tuple[int, int]:
+    """(fixed, broken): examples that only the new, and that only the old score has right."""
+    assert new.per_example is not None and old.per_example is not None
+    right, was_right = new.per_example.correct, old.per_example.correct
+    return int((right & ~was_right).sum()), int((~right & was_right).sum())
+
+
+def verdict(new: Score, old: Score, significance: float = 0.05) -> str:
+    """A plain sentence on whether `new` is better than `old` on their split, by McNemar's exact test."""
+    fixed, broken = paired_counts(new, old)
+    p_value = mcnemar(fixed, broken)
+    points = 100 * abs(fixed - broken) / new.num_examples
+    shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+    if fixed + broken == 0:
+        return f"the same on every example of {new.split}"
+    if p_value >= significance:
+        trend = "+" if fixed > broken else "-" if fixed < broken else "±"
+        return f"no evidence of a difference on {new.split} ({trend}{points:.1f} points, {shown})"
+    return f"{'better' if fixed > broken else 'worse'} by {points:.1f} points on {new.split}, {shown}"

@@ -1,0 +1,116 @@
+"""The one place where weights are averaged."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from soupviz.errors import RecipeError
+from soupviz.ingredients import COUNTER, Ingredient
+from soupviz.records import Coefficients
+
+BatchNorm = Literal["average", "first"]
+Mix = Sequence[tuple[Ingredient, float]]
+RUNNING_STATISTICS = ("running_mean", "running_var")
+
+
+def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
+    """The weighted sum of ingredients' weights, by DESIGN's one definition of a mix.
+
+    Args:
+        items: ingredients with their coefficients, in the order in which they are accumulated.
+        batchnorm: running statistics are averaged as the weights are, or taken from the first ingredient.
+    Returns:
+        A new state dict; tensors that are one in the model stay equal; nothing in `items` is changed.
+    Raises:
+        RecipeError: no item with a coefficient other than zero, or a coefficient that is not finite.
+    Source:
+        Wortsman et al. 2022, section 2 and table 1 (uniform and greedy are plain means).
+    """
+    return dict(mix_tensors(items, batchnorm))
+
+
+def mix_tensors(items: Mix, batchnorm: BatchNorm = "average") -> Iterator[tuple[str, Tensor]]:
+    """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time."""
+    items = effective(items)
+    is_affine = math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=1e-9)
+    for key in items[0][0].tensors:
+        parts = [(ingredient.tensors[key], weight) for ingredient, weight in items]
+        yield key, _mix_one(key, parts, is_affine=is_affine, batchnorm=batchnorm)
+
+
+def effective(items: Mix) -> Mix:
+    """The items whose coefficient is not zero.
+
+    Raises:
+        RecipeError: none is left, or a coefficient is not finite.
+    """
+    for ingredient, weight in items:
+        if not math.isfinite(weight):
+            raise RecipeError(f"the coefficient of {ingredient.name!r} is {weight}; expected a finite number.")
+    kept = [(ingredient, weight) for ingredient, weight in items if weight != 0.0]
+    if not kept:
+        raise RecipeError("every coefficient is zero; a soup needs at least one ingredient.")
+    return kept
+
+
+def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, is_affine: bool, batchnorm: BatchNorm) -> Tensor:
+    first = parts[0][0]
+    if key.endswith(COUNTER):
+        # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
+        return torch.stack([tensor for tensor, _ in parts]).amax(0)
+    if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
+        return first.clone()
+    if is_affine and all(_same_bits(tensor, first) for tensor, _ in parts[1:]):
+        return first.clone()
+    total = torch.zeros(first.shape, dtype=torch.float32)
+    for tensor, weight in parts:
+        total.add_(tensor.to(torch.float32), alpha=weight)
+    if key.endswith("running_var"):
+        # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
+        total.clamp_(min=0.0)
+    return total.to(first.dtype)
+
+
+def _same_bits(tensor: Tensor, other: Tensor) -> bool:
+    # torch.equal holds 0.0 and -0.0 for equal; a copied tensor must be the same bit for bit.
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return torch.equal(tensor.contiguous().view(integers), other.contiguous().view(integers))
+
+
+def count_clamped(items: Mix) -> int:
+    """How many running variances a mix beyond [0, 1] would make negative, and so are clamped at 0."""
+    items = effective(items)
+    if all(weight > 0 for _, weight in items):
+        return 0
+    negative = 0
+    for key in items[0][0].tensors:
+        if key.endswith("running_var"):
+            total = sum(ingredient.tensors[key].to(torch.float32) * weight for ingredient, weight in items)
+            negative += int((torch.as_tensor(total) < 0).sum())
+    return negative
+
+
+def combine(first: Coefficients, second: Coefficients, alpha: float) -> Coefficients:
+    """Coefficients of `(1 - alpha) * first + alpha * second`, in float64; alpha 0 and 1 give the ends bit for bit.
+
+    A side whose weight is zero is left out before shared names are added up, so that each end keeps its own order.
+    """
+    total: dict[str, float] = {}
+    for side, weight in ((first, 1.0 - alpha), (second, alpha)):
+        if weight != 0.0:
+            for name, coefficient in side:
+                total[name] = total.get(name, 0.0) + weight * coefficient
+    return tuple(total.items())
+
+
+def mean_of(names: Sequence[str]) -> Coefficients:
+    """Equal coefficients."""
+    return tuple((name, 1.0 / len(names)) for name in names)
+
+
+def resolve(coefficients: Coefficients, ingredients: Mapping[str, Ingredient]) -> Mix:
+    """A mix by name as a mix of ingredients."""
+    return [(ingredients[name], coefficient) for name, coefficient in coefficients]

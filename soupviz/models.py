@@ -1,0 +1,145 @@
+"""Building the kitchen's model from its factory, and reading what it returns."""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from soupviz.config import ModelSpec
+from soupviz.errors import ModelError
+from soupviz.files import digest, file_digest
+
+LIBRARIES = ("torchvision", "timm")
+
+
+def runs_code(factory: str) -> bool:
+    """Whether using the factory executes Python code that comes with the kitchen rather than a known library."""
+    return factory.partition(":")[0] not in LIBRARIES and not factory.startswith("soupviz.")
+
+
+def load_function(reference: str, folder: Path) -> Callable[..., Any]:
+    """Find `path/to/file.py:function` (relative to the folder) or `package.module:function`.
+
+    Raises:
+        ModelError: no such file, module or function.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise ModelError(
+            f"{reference!r} names no function; expected path/to/file.py:function or package.module:function."
+        )
+    module = _module_of_file(folder / place) if place.endswith(".py") else _module_by_name(place, reference)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ModelError(f"{reference!r}: {place} has no function {name!r}; check the spelling.")
+    return function  # type: ignore[no-any-return]
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; the kitchen takes a function from it.")
+    name = f"soupviz_file_{file_digest(path)[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # a .py file always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling inside the file look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ModelError(f"{path}: running it failed with {type(error).__name__}: {error}") from error
+    return module
+
+
+def _module_by_name(name: str, reference: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ModelError(f"{reference!r}: {error}. Install it, or check the spelling.") from None
+
+
+def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
+    library, _, name = spec.factory.partition(":")
+    if library == "torchvision":
+        import torchvision
+
+        if name not in torchvision.models.list_models():
+            raise ModelError(f"model.factory is {spec.factory!r}; torchvision has no model {name!r}.")
+        return torchvision.models.get_model_builder(name)  # type: ignore[no-any-return]
+    if library == "timm":
+        try:
+            import timm
+        except ImportError:
+            raise ModelError(f"model.factory is {spec.factory!r}; timm is not installed: pip install timm.") from None
+        if not timm.is_model(name):
+            raise ModelError(f"model.factory is {spec.factory!r}; timm has no model {name!r}.")
+        return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)
+    return load_function(spec.factory, folder)
+
+
+def build(spec: ModelSpec, folder: Path) -> nn.Module:
+    """Build the kitchen's model, in evaluation mode, on the CPU; the caller's random state is left as it was.
+
+    Raises:
+        ModelError: the factory is unknown, fails with these arguments, or returns no nn.Module.
+    """
+    factory = _factory(spec, folder)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = factory(**spec.args)
+    except Exception as error:
+        raise ModelError(
+            f"model.factory {spec.factory!r} with args {spec.args} failed with {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model.factory {spec.factory!r} returned {type(model).__name__}; expected an nn.Module.")
+    return model.eval()
+
+
+def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
+    """SHA-256 of factory, arguments and source: the same model means that scores may be kept."""
+    place = spec.factory.rpartition(":")[0]
+    sources = [file_digest(folder / place)] if place.endswith(".py") else []
+    try:
+        sources.append(file_digest(Path(inspect.getfile(type(model)))))
+    except (TypeError, OSError):  # built in, or defined where there is no file
+        sources.append(type(model).__qualname__)
+    return digest([spec.factory, spec.args, sources])
+
+
+def tied_keys(model: nn.Module) -> dict[str, str]:
+    """Keys of the state dict that are the same tensor as an earlier one, and which."""
+    first: dict[int, str] = {}
+    ties: dict[str, str] = {}
+    for key, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(tensor, Tensor) and id(tensor) in first:
+            ties[key] = first[id(tensor)]
+        else:
+            first[id(tensor)] = key
+    return ties
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model returns: a tensor, `.logits` or `["logits"]`, shape (batch, classes).
+
+    Raises:
+        ModelError: no logits in it, or of another number of dimensions.
+    """
+    logits = output
+    if isinstance(output, Mapping) and "logits" in output:
+        logits = output["logits"]
+    elif not isinstance(output, Tensor):
+        logits = getattr(output, "logits", None)
+    if not isinstance(logits, Tensor):
+        raise ModelError(f"the model returned {type(output).__name__}; expected logits, .logits or ['logits'].")
+    if logits.ndim != 2:
+        raise ModelError(f"the model returned logits of shape {tuple(logits.shape)}; expected (batch, classes).")
+    return logits

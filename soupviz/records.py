@@ -1,0 +1,103 @@
+"""The frozen records that the core passes around: scores, decisions and mixes."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Progress = Callable[[int, int, str], None]
+"""Called as (done, total, what is being done), at least once a batch; raises Cancelled to stop the work."""
+
+Coefficients = tuple[tuple[str, float], ...]
+"""A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
+
+CLOSE_LOGITS = 1e-4
+"""Two top logits closer than this may be ranked differently by another batch size or memory layout."""
+
+
+def quiet(done: int, total: int, what: str) -> None:
+    """The progress callback of a caller who wants none."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PerExample:
+    """What an evaluation says of each example, arrays of shape (num_examples,).
+
+    predictions: class index, -1 where the logits are not all finite. correct: whether it is the label.
+    losses: cross-entropy in nats, nan where not finite. margins: top logit less the second.
+    top5: whether the label is among the five top logits.
+    """
+
+    predictions: NDArray[np.int32]
+    correct: NDArray[np.bool_]
+    losses: NDArray[np.float32]
+    margins: NDArray[np.float32]
+    top5: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How one set of weights did on one split.
+
+    correct and top5_correct are counts of examples; loss is the mean cross-entropy in nats over the examples
+    whose logits are finite (None when none are); class_correct and class_count have one entry a class.
+    """
+
+    split: str
+    correct: int
+    num_examples: int
+    loss: float | None
+    macro_f1: float
+    class_correct: tuple[int, ...]
+    class_count: tuple[int, ...]
+    top5_correct: int | None = None
+    num_nonfinite: int = 0
+    num_close: int = 0
+    precision: str = "float32"
+    per_example: PerExample | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.num_examples
+
+    def summary(self) -> dict[str, Any]:
+        """The score as plain data, the four figures of the command line's contract first."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"}
+        first = {
+            "accuracy": self.accuracy,
+            "correct": self.correct,
+            "num_examples": self.num_examples,
+            "loss": self.loss,
+        }
+        return first | values
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision of a search; accuracy and correct are None where scoring stopped early."""
+
+    step: int
+    ingredient: str
+    accuracy: float | None
+    correct: int | None
+    best_accuracy: float
+    accepted: bool
+    num_examples_scored: int
+    accuracy_at_most: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file of the kitchen that cannot join a soup, and why."""
+
+    name: str
+    file: str
+    reason: str

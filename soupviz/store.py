@@ -1,0 +1,199 @@
+"""What a kitchen remembers: every score and every run, in one SQLite file that several processes may use."""
+
+import io
+import json
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soupviz.files import cache_folder, digest, is_writable
+from soupviz.records import PerExample, Score
+
+HEARTBEAT = 5.0
+"""Seconds after which a running run that has not been touched counts as interrupted."""
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One cooking of a recipe: running, finished, interrupted, cancelled or failed."""
+
+    id: int
+    key: str
+    name: str
+    status: str
+    recipe: dict[str, Any]
+    result: dict[str, Any] | None
+    error: str | None
+    created: float
+    updated: float
+
+
+class Store:
+    """Scores and runs by content key; every call is one short transaction on a connection of its own."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(SCHEMA)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=30)
+        try:
+            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+    def score(self, key: str, split: str) -> tuple[Score | None, PerExample | None]:
+        """(the finished score, None), or (None, results so far), or (None, None)."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT summary, examples FROM scores WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None, None
+        examples = _unpack(row[1])
+        if row[0] is None:
+            return None, examples
+        values: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(row[0]).items()
+        }
+        values |= {"split": split, "per_example": examples}
+        return Score(**{name: values[name] for name in Score.__dataclass_fields__}), None
+
+    def keep_partial(self, key: str, examples: PerExample) -> None:
+        """Keep the results of the first examples of an evaluation that goes on."""
+        self._keep(key, None, examples)
+
+    def keep_score(self, key: str, score: Score) -> None:
+        assert score.per_example is not None
+        self._keep(key, json.dumps(score.summary()), score.per_example)
+
+    def _keep(self, key: str, summary: str | None, examples: PerExample) -> None:
+        with self._connection() as connection:
+            # A finished score of another process is not replaced by our unfinished one.
+            connection.execute(
+                "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "summary = excluded.summary, examples = excluded.examples WHERE scores.summary IS NULL",
+                (key, summary, _pack(examples), time.time()),
+            )
+
+    def file(self, key: str) -> tuple[str, str | None] | None:
+        """(fingerprint, problem) of a checkpoint that was read before."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT fingerprint, problem FROM files WHERE key = ?", (key,)).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def keep_file(self, key: str, fingerprint: str, problem: str | None) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
+
+    def begin_run(self, key: str, name: str, recipe: dict[str, Any]) -> None:
+        """Note that a run started; a finished run of the same key stays finished, another is taken up again."""
+        now = time.time()
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO runs (key, name, status, recipe, created, updated) VALUES (?, ?, 'running', ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET status = 'running', error = NULL, updated = excluded.updated "
+                "WHERE runs.status <> 'finished'",
+                (key, name, json.dumps(recipe), now, now),
+            )
+
+    def touch_run(self, key: str, result: dict[str, Any] | None = None) -> None:
+        """Say that a run is alive, with what it has so far."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET updated = ?, result = COALESCE(?, result) WHERE key = ? AND status = 'running'",
+                (time.time(), json.dumps(result) if result else None, key),
+            )
+
+    def end_run(self, key: str, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, result = COALESCE(?, result), error = ?, updated = ? WHERE key = ?",
+                (status, json.dumps(result) if result else None, error, time.time(), key),
+            )
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first; one that was killed shows as interrupted."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT id, key, name, status, recipe, result, error, created, updated FROM runs ORDER BY id"
+            ).fetchall()
+        return [_run(row) for row in rows]
+
+    def run(self, key: str) -> Run | None:
+        return next((run for run in self.runs() if run.key == key), None)
+
+    def forget_run(self, key: str) -> None:
+        with self._connection() as connection:
+            connection.execute("DELETE FROM runs WHERE key = ?", (key,))
+
+    def size(self) -> dict[str, int]:
+        """Bytes on disk and how many scores and runs they hold."""
+        with self._connection() as connection:
+            scores = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
+            runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
+        files = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
+        return {"bytes": sum(f.stat().st_size for f in files if f.exists()), "scores": scores, "runs": runs}
+
+    def clear(self) -> None:
+        """Forget every score and run, and give the disk space back."""
+        with self._connection() as connection:
+            connection.executescript("DELETE FROM scores; DELETE FROM runs; DELETE FROM files;")
+        connection = sqlite3.connect(self.path, timeout=30)
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+
+def open_store(kitchen_file: Path) -> Store:
+    """The store in the kitchen's .soupviz folder, or in the user's cache folder where that is read-only."""
+    folder = kitchen_file.parent / ".soupviz"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        pass
+    if not folder.is_dir() or not is_writable(folder) or not _is_ours(folder / "store.sqlite"):
+        folder = cache_folder("kitchens", digest(str(kitchen_file.resolve()))[:16])
+    return Store(folder / "store.sqlite")
+
+
+def _is_ours(path: Path) -> bool:
+    return not path.exists() or os.access(path, os.W_OK)
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    identity, key, name, status, recipe, result, error, created, updated = row
+    if status == "running" and time.time() - updated > HEARTBEAT:
+        status = "interrupted"
+    parsed = json.loads(result) if result else None
+    return Run(identity, key, name, status, json.loads(recipe), parsed, error, created, updated)
+
+
+def _pack(examples: PerExample) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: getattr(examples, name) for name in PerExample.__dataclass_fields__})
+    return zlib.compress(buffer.getvalue(), 1)
+
+
+def _unpack(blob: bytes) -> PerExample:
+    with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as arrays:
+        return PerExample(**{name: arrays[name] for name in PerExample.__dataclass_fields__})

@@ -1,0 +1,3 @@
+"""The version that goes into every exported soup."""
+
+__version__ = "0.1.0"
