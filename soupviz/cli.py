@@ -20,7 +20,7 @@ from soupviz.files import cache_folder
 from soupviz.progress import progress_bar
 from soupviz.recipes import parse, parse_alpha
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=__doc__)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
 CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -237,8 +237,9 @@ def cache(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = get_command(app).main(arguments, prog_name="soupviz", standalone_mode=False)
+        status = get_command(app).main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
     except SoupError as error:
         _fail(str(error), 2)
     except CLICK_ERROR as error:

@@ -17,9 +17,9 @@ from soupviz.files import cache_folder
 from soupviz.records import Progress, quiet
 
 VERSION = "digits-1"
-PIXEL_NOISE = 0.2
+PIXEL_NOISE = 0.15
 WRONG_LABELS = 0.3
-SIZES = {"pretrain": 150, "train": 350, "held_out": 600, "test": 697}
+SIZES = {"pretrain": 100, "train": 400, "held_out": 600, "test": 697}
 WIDTH = 64
 
 
@@ -38,8 +38,8 @@ TUNINGS = tuple(
     Tuning(lr, smoothing, noise, seed)
     for seed, (lr, smoothing, noise) in enumerate(
         [
-            (1e-3, 0.0, 0.0), (1e-3, 0.1, 0.1), (1e-3, 0.0, 0.2), (2e-3, 0.0, 0.1), (2e-3, 0.1, 0.0), (2e-3, 0.1, 0.2),
-            (4e-3, 0.0, 0.1), (4e-3, 0.1, 0.2), (4e-3, 0.0, 0.3), (8e-3, 0.1, 0.2), (5e-4, 0.0, 0.0), (6e-2, 0.0, 0.0),
+            (1e-3, 0.0, 0.1), (1e-3, 0.1, 0.2), (1e-3, 0.0, 0.3), (2e-3, 0.0, 0.2), (2e-3, 0.1, 0.1), (2e-3, 0.1, 0.3),
+            (4e-3, 0.0, 0.2), (4e-3, 0.1, 0.3), (4e-3, 0.0, 0.4), (8e-3, 0.1, 0.3), (5e-4, 0.0, 0.0), (6e-2, 0.0, 0.0),
         ]
     )
 )  # fmt: skip
