@@ -1,0 +1,57 @@
+"""Fixtures that every test module shares: a private cache, the demo kitchen, the real CIFAR-10 kitchen."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from soupviz.demo import demo_kitchen
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+settings.register_profile("soupviz", deadline=None, derandomize=True, database=None)
+settings.load_profile("soupviz")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or fills the cache of whoever runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("SOUPVIZ_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own."""
+    folder = tmp_path_factory.mktemp("own-cache")
+    monkeypatch.setenv("SOUPVIZ_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
+    """The demo's kitchen.yaml, built once. Scores gather in its store; a test that writes takes `demo_copy`."""
+    return demo_kitchen(tmp_path_factory.mktemp("demo") / "digits")
+
+
+@pytest.fixture
+def demo_copy(demo: Path, tmp_path: Path) -> Path:
+    """The kitchen.yaml of a copy of the demo kitchen with an empty store."""
+    shutil.copytree(demo.parent, tmp_path / "digits", ignore=shutil.ignore_patterns(".soupviz"))
+    return tmp_path / "digits" / "kitchen.yaml"
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kitchen.yaml of the real CIFAR-10 kitchen, unpacked."""
+    unpack = SHARED / "kitchens" / "unpack"
+    if not unpack.is_file():
+        pytest.skip("needs the CIFAR-10 kitchen of ../shared/kitchens, which is not here")
+    folder = tmp_path_factory.mktemp("cifar")
+    subprocess.run([unpack, folder], check=True, capture_output=True)
+    return folder / "kitchen.yaml"
