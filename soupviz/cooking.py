@@ -110,7 +110,7 @@ def cook(kitchen: Kitchen, recipe: Recipe, *, progress: Progress = quiet, on_ste
             coefficients={name: weights.get(name, 0.0) for name in pool_of(kitchen, recipe)},
             trajectory=tuple(steps),
             scores=scores,
-            clamped=count_clamped(kitchen.resolved(coefficients)),
+            clamped=count_clamped(kitchen.resolved(coefficients), recipe.batchnorm),
             kitchen=kitchen,
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())

@@ -80,10 +80,10 @@ def _same_bits(tensor: Tensor, other: Tensor) -> bool:
     return torch.equal(tensor.contiguous().view(integers), other.contiguous().view(integers))
 
 
-def count_clamped(items: Mix) -> int:
+def count_clamped(items: Mix, batchnorm: BatchNorm = "average") -> int:
     """How many running variances a mix beyond [0, 1] would make negative, and so are clamped at 0."""
     items = effective(items)
-    if all(weight > 0 for _, weight in items):
+    if batchnorm == "first" or all(weight > 0 for _, weight in items):
         return 0
     negative = 0
     for key in items[0][0].tensors:
