@@ -33,7 +33,8 @@ def candidate_files(spec: KitchenSpec, folder: Path) -> dict[str, Path]:
         paths: list[Path] = []
         for pattern in spec.ingredients:
             paths += [path for path in _matches(pattern, folder, base) if path not in paths]
-        named = dict(zip(checks.short_names(paths), paths, strict=True))
+        relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths]
+        named = dict(zip(checks.short_names(relative), paths, strict=True))
     if BASE in named:
         raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
     return named

@@ -35,7 +35,7 @@ class Ingredient:
 
 def natural_key(text: str) -> list[tuple[int, int | str]]:
     """Sorts ft_2 before ft_10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text)]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text)]
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -51,7 +51,8 @@ def short_names(paths: Sequence[Path]) -> list[str]:
     names = []
     for index, parts in enumerate(stems):
         others = stems[:index] + stems[index + 1 :]
-        length = next(n for n in range(1, len(parts) + 1) if all(other[-n:] != parts[-n:] for other in others))
+        lengths = (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others))
+        length = next(lengths, len(parts))  # a whole path may end another: a.pt beside b/a.pt
         names.append("/".join(parts[-length:]))
     return names
 
