@@ -1,0 +1,394 @@
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from kitchens import write_arrays
+from PIL import Image
+from torch import Tensor, nn
+
+from soupviz import data, readers
+from soupviz.config import SplitSpec
+from soupviz.data import Split, stratified_part
+from soupviz.errors import Cancelled, DataError
+
+CPU = torch.device("cpu")
+
+
+def load(folder: Path, name: str = "held_out", *, classes=None, skip_corrupt=False, progress=None, **keys) -> Split:
+    options = {"progress": progress} if progress else {}
+    return data.load(
+        name, SplitSpec(**keys), folder, nn.Identity(), classes=classes, skip_corrupt=skip_corrupt, **options
+    )
+
+
+def image_folder(root: Path, per_class: int = 3, classes=("bee", "ant", "cow"), side: int = 8) -> Path:
+    """PNGs whose every pixel tells class and number: 50 * class + number, classes in alphabetical order."""
+    for label, name in enumerate(sorted(classes)):
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            Image.new("RGB", (side, side), (50 * label + number,) * 3).save(root / name / f"{number}.png")
+    return root
+
+
+def no_decoding(*_args, **_kwargs):
+    raise AssertionError("an image was decoded again")
+
+
+# The four formats
+
+
+def test_an_image_folder_is_labelled_by_sorted_folder_names(tmp_path):
+    image_folder(tmp_path / "val")
+    split = load(tmp_path, format="imagefolder", path="val")
+    assert split.classes == ("ant", "bee", "cow")
+    assert split.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert split.labels.dtype == torch.int64
+    assert split.inputs[""].dtype == torch.uint8
+    assert split.inputs[""].shape == (9, 3, 8, 8)
+    assert split.inputs[""][:, 0, 0, 0].tolist() == [0, 1, 2, 50, 51, 52, 100, 101, 102]
+    assert split.files[:4] == ("ant/0.png", "ant/1.png", "ant/2.png", "bee/0.png")
+
+
+def test_the_kitchens_classes_give_the_label_order(tmp_path):
+    image_folder(tmp_path / "val")
+    split = load(tmp_path, format="imagefolder", path="val", classes=("cow", "ant", "bee"))
+    assert split.classes == ("cow", "ant", "bee")
+    assert split.inputs[""][:, 0, 0, 0].tolist() == [100, 101, 102, 0, 1, 2, 50, 51, 52]
+    assert split.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_images_in_sub_folders_count_and_other_files_do_not(tmp_path):
+    root = image_folder(tmp_path / "val", per_class=1)
+    (root / "ant" / "deep").mkdir()
+    Image.new("RGB", (8, 8)).save(root / "ant" / "deep" / "x.JPG", "JPEG")
+    (root / "ant" / "notes.txt").write_text("no image")
+    (root / ".hidden").mkdir()
+    split = load(tmp_path, format="imagefolder", path="val")
+    assert split.files == ("ant/0.png", "ant/deep/x.JPG", "bee/0.png", "cow/0.png")
+
+
+def test_images_reach_the_model_normalized(tmp_path):
+    image_folder(tmp_path / "val")
+    transform = {"resize": 4, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0]}
+    split = load(tmp_path, format="imagefolder", path="val", transform=transform)
+    batch = split.batch(8, 9, CPU)
+    assert batch.dtype == torch.float32
+    expected = [(102 / 255 - mean) / std for mean, std in zip(transform["mean"], transform["std"], strict=True)]
+    assert batch.shape == (1, 3, 4, 4)
+    torch.testing.assert_close(batch[0, :, 0, 0], torch.tensor(expected))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+@pytest.mark.parametrize(
+    ("dtype", "fed"),
+    [
+        (torch.float32, torch.float32),
+        (torch.float64, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.uint8, torch.float32),
+        (torch.int64, torch.int64),
+    ],
+)
+def test_arrays_of_any_dtype_and_shape_are_taken_as_they_are(tmp_path, suffix, dtype, fed):
+    """Integers that may be token ids stay integers; numbers reach the model as float32."""
+    inputs, labels = torch.arange(24).reshape(4, 3, 2).to(dtype), torch.tensor([0, 2, 1, 0])
+    write_arrays(tmp_path / f"x{suffix}", inputs, labels)
+    split = load(tmp_path, format="arrays", path=f"x{suffix}")
+    assert torch.equal(split.inputs[""], inputs)
+    assert torch.equal(split.labels, labels)
+    batch = split.batch(1, 3, CPU)
+    assert batch.dtype == fed
+    assert torch.equal(batch, inputs[1:3].to(fed))
+
+
+def test_bfloat16_arrays_are_widened_without_loss(tmp_path):
+    inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    write_arrays(tmp_path / "x.safetensors", inputs, torch.tensor([0, 1, 0, 1]))
+    assert torch.equal(load(tmp_path, format="arrays", path="x.safetensors").inputs[""], inputs.float())
+
+
+def test_labels_of_any_integer_type_become_int64(tmp_path):
+    np.savez(tmp_path / "x.npz", inputs=np.zeros((3, 2)), labels=np.array([0, 255, 1], dtype=np.uint8))
+    labels = load(tmp_path, format="arrays", path="x.npz").labels
+    assert (labels.tolist(), labels.dtype) == ([0, 255, 1], torch.int64)
+
+
+def write_mnist(root: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    """MNIST's own files, with images of our making."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        header = struct.pack(">4I", 0x803, *images.shape)
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x801, len(labels)) + labels.tobytes())
+
+
+def test_a_torchvision_dataset_is_read_by_name(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    labels = np.array([3, 1, 4, 1, 5], dtype=np.uint8)
+    write_mnist(tmp_path / "sets", images, labels)
+    split = load(tmp_path, format="torchvision:MNIST", path="sets", args={"train": False}, transform={"channels": 1})
+    assert split.labels.tolist() == [3, 1, 4, 1, 5]
+    assert np.array_equal(split.inputs[""].numpy(), images[:, None])
+    assert len(split.classes) == 10
+
+
+def test_a_torchvision_dataset_that_is_not_there_names_the_remedy(tmp_path):
+    with pytest.raises(DataError, match=r"torchvision's CIFAR10 in .* failed: .*download: true lets it download"):
+        load(tmp_path, format="torchvision:CIFAR10", args={"train": False})
+    with pytest.raises(DataError, match="torchvision has no dataset 'CIFRA10'"):
+        load(tmp_path, format="torchvision:CIFRA10")
+
+
+DATASET = '''
+from pathlib import Path
+import torch
+
+def tensors(size=4, log=None):
+    if log:
+        with open(log, "a") as file:
+            file.write("called ")
+    return [(torch.full((2, 3), float(i)), i % 2) for i in range(size)]
+
+def dicts():
+    """Token ids and a mask, as language models take them."""
+    mask = torch.tensor([1.0, 0.0])
+    return [({"input_ids": torch.tensor([i, i + 1]), "attention_mask": mask}, i % 2) for i in range(4)]
+
+def halves():
+    return [(torch.full((2,), float(i)).bfloat16(), torch.tensor(i)) for i in range(3)]
+
+def ragged():
+    return [(torch.zeros(i + 1), 0) for i in range(3)]
+
+def changing():
+    return [({"a": torch.zeros(1)}, 0), ({"b": torch.zeros(1)}, 0)]
+
+def empty():
+    return []
+'''
+
+
+@pytest.fixture
+def dataset_file(tmp_path: Path) -> Path:
+    (tmp_path / "sets.py").write_text(DATASET)
+    return tmp_path
+
+
+def test_a_python_function_gives_tensors(dataset_file):
+    split = load(dataset_file, format="python", path="sets.py:tensors", args={"size": 5})
+    assert split.inputs[""].shape == (5, 2, 3)
+    assert split.inputs[""][:, 0, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert split.labels.tolist() == [0, 1, 0, 1, 0]
+
+
+def test_a_python_function_gives_dicts_which_reach_the_model_as_dicts(dataset_file):
+    split = load(dataset_file, format="python", path="sets.py:dicts")
+    batch = split.batch(1, 3, CPU)
+    assert set(batch) == {"input_ids", "attention_mask"}
+    assert batch["input_ids"].tolist() == [[1, 2], [2, 3]]
+    assert batch["input_ids"].dtype == torch.int64
+    assert batch["attention_mask"].tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
+def test_a_python_function_may_give_bfloat16_and_tensor_labels(dataset_file):
+    split = load(dataset_file, format="python", path="sets.py:halves")
+    assert split.inputs[""].dtype == torch.float32
+    assert split.labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("ragged", r"example 1 has an input of shape \(2,\), unlike those before it; pad the examples"),
+        ("changing", r"example 1 has b of shape \(1,\), unlike those before it"),
+        ("empty", "the dataset is empty; expected at least 2 examples"),
+        ("missing", "has no function 'missing'; check the spelling"),
+    ],
+)
+def test_a_python_dataset_that_makes_no_table_is_refused(dataset_file, function, message):
+    with pytest.raises(ValueError, match=message):
+        load(dataset_file, format="python", path=f"sets.py:{function}")
+
+
+# Nothing is decoded twice
+
+
+def test_decoded_images_are_kept_and_not_decoded_again(tmp_path, empty_cache, monkeypatch):
+    image_folder(tmp_path / "val")
+    first = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
+    monkeypatch.setattr(Image, "open", no_decoding)
+    monkeypatch.setattr(readers, "_decode", no_decoding)
+    again = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
+    assert torch.equal(again.inputs[""], first.inputs[""])
+    assert torch.equal(again.labels, first.labels)
+    assert (again.fingerprint, again.files, again.classes) == (first.fingerprint, first.files, first.classes)
+    with pytest.raises(AssertionError, match="decoded again"):
+        load(tmp_path, format="imagefolder", path="val", transform={"resize": 5})
+
+
+def test_a_torchvision_dataset_is_not_decoded_again(tmp_path, empty_cache, monkeypatch):
+    write_mnist(tmp_path, np.zeros((4, 28, 28), dtype=np.uint8), np.arange(4, dtype=np.uint8))
+    spec = {"format": "torchvision:MNIST", "path": ".", "args": {"train": True}}
+    first = load(tmp_path, **spec)
+    monkeypatch.setattr(readers, "_decode", no_decoding)
+    assert load(tmp_path, **spec).fingerprint == first.fingerprint
+
+
+def test_a_changed_image_is_decoded_anew_and_changes_the_fingerprint(tmp_path):
+    root = image_folder(tmp_path / "val")
+    first = load(tmp_path, format="imagefolder", path="val")
+    Image.new("RGB", (8, 8), (255, 255, 255)).save(root / "ant" / "0.png")
+    os.utime(root / "ant" / "0.png", ns=(0, 12345))
+    changed = load(tmp_path, format="imagefolder", path="val")
+    assert changed.inputs[""][0].unique().tolist() == [255]
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_the_same_content_elsewhere_has_the_same_fingerprint(tmp_path):
+    image_folder(tmp_path / "here")
+    image_folder(tmp_path / "there")
+    found = [load(tmp_path, format="imagefolder", path=path).fingerprint for path in ("here", "there")]
+    assert found[0] == found[1]
+
+
+def test_fingerprints_tell_labels_normalization_and_class_order_apart(tmp_path):
+    image_folder(tmp_path / "val")
+    spec = {"format": "imagefolder", "path": "val"}
+    means = {"mean": [0.5, 0.5, 0.5]}
+    found = {
+        load(tmp_path, **spec).fingerprint,
+        load(tmp_path, **spec, transform=means).fingerprint,
+        load(tmp_path, **spec, classes=("cow", "bee", "ant")).fingerprint,
+        load(tmp_path, **spec, part={"index": 0}).fingerprint,
+        load(tmp_path, **spec, part={"index": 1}).fingerprint,
+    }
+    assert len(found) == 5
+
+
+def test_images_are_mapped_from_the_cache_and_the_cache_cannot_be_changed_through_them(tmp_path, empty_cache):
+    image_folder(tmp_path / "val")
+    split = load(tmp_path, format="imagefolder", path="val")
+    split.inputs[""].fill_(7)
+    assert load(tmp_path, format="imagefolder", path="val").inputs[""][0].unique().tolist() == [0]
+
+
+def test_an_interrupted_decoding_leaves_nothing_that_counts_as_decoded(tmp_path, empty_cache):
+    image_folder(tmp_path / "val")
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        load(tmp_path, format="imagefolder", path="val", progress=stop)
+    assert list((empty_cache / "decoded").iterdir()) == []
+    assert len(load(tmp_path, format="imagefolder", path="val")) == 9
+
+
+def test_decoding_tells_its_progress_up_to_the_end(tmp_path, empty_cache):
+    image_folder(tmp_path / "val")
+    told: list[tuple[int, int, str]] = []
+    load(tmp_path, format="imagefolder", path="val", progress=lambda *values: told.append(values))
+    assert told[0] == (0, 9, "decoding held_out")
+    assert told[-1] == (9, 9, "decoding held_out")
+
+
+def test_a_python_dataset_is_read_again_unless_it_has_a_version(dataset_file, empty_cache):
+    log = dataset_file / "log"
+    spec = {"format": "python", "path": "sets.py:tensors", "args": {"log": str(log)}}
+    first, second = load(dataset_file, **spec), load(dataset_file, **spec)
+    assert log.read_text() == "called called "
+    assert first.fingerprint == second.fingerprint
+    log.write_text("")
+    for _ in range(2):
+        load(dataset_file, **spec, version="1")
+    assert log.read_text() == "called "
+    load(dataset_file, **spec, version="2")
+    assert log.read_text() == "called called "
+
+
+# Corrupt images
+
+
+@pytest.fixture
+def with_a_corrupt_image(tmp_path: Path) -> Path:
+    root = image_folder(tmp_path / "val")
+    whole = (root / "bee" / "1.png").read_bytes()
+    (root / "bee" / "1.png").write_bytes(whole[: len(whole) // 2])
+    return tmp_path
+
+
+def test_a_corrupt_image_is_named_with_the_choice_to_skip_it(with_a_corrupt_image):
+    with pytest.raises(
+        DataError, match=r"data\.held_out: 1 of 9 images cannot be decoded: .*bee/1\.png \(.*skip_corrupt: true"
+    ):
+        load(with_a_corrupt_image, format="imagefolder", path="val")
+
+
+@pytest.mark.parametrize("how", ["kitchen.yaml", "caller"])
+def test_corrupt_images_are_left_out_when_asked_and_listed(with_a_corrupt_image, how):
+    asked = {"kitchen.yaml": {"skip_corrupt": True}, "caller": {}}[how]
+    spec = SplitSpec(format="imagefolder", path="val", **asked)
+    split = data.load("held_out", spec, with_a_corrupt_image, nn.Identity(), skip_corrupt=how == "caller")
+    assert len(split) == 8
+    assert split.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert split.inputs[""][:, 0, 0, 0].tolist() == [0, 1, 2, 50, 52, 100, 101, 102]
+    assert [Path(name).name for name in split.skipped] == ["1.png"]
+    assert split.files[3:5] == ("bee/0.png", "bee/2.png")
+
+
+def test_a_split_that_was_refused_is_still_refused_from_the_cache(with_a_corrupt_image):
+    for _ in range(2):
+        with pytest.raises(DataError, match="cannot be decoded"):
+            load(with_a_corrupt_image, format="imagefolder", path="val")
+
+
+# Parts
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=80), st.integers(2, 4), st.integers(0, 3))
+def test_stratified_parts_are_disjoint_cover_everything_and_share_each_class_evenly(values, of, seed):
+    labels = torch.tensor(values)
+    parts = [stratified_part(labels, index, of, seed) for index in range(of)]
+    assert sorted(torch.cat(parts).tolist()) == list(range(len(values)))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for label in set(values):
+        counts = [int((labels[part] == label).sum()) for part in parts]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_parts_depend_on_the_seed_and_on_nothing_else():
+    labels = torch.arange(60) % 3
+    first = stratified_part(labels, 0, 2, seed=0)
+    torch.manual_seed(99)
+    assert torch.equal(stratified_part(labels, 0, 2, seed=0), first)
+    assert not torch.equal(stratified_part(labels, 0, 2, seed=1), first)
+
+
+def test_a_part_of_a_split_keeps_inputs_labels_and_files_together(tmp_path):
+    image_folder(tmp_path / "val", per_class=4)
+    parts = [load(tmp_path, format="imagefolder", path="val", part={"index": index}) for index in (0, 1)]
+    assert [len(part) for part in parts] == [6, 6]
+    for part in parts:
+        assert part.labels.tolist() == [0, 0, 1, 1, 2, 2]
+        pixels = part.inputs[""][:, 0, 0, 0].tolist()
+        numbers = [int(Path(name).stem) for name in part.files]
+        assert pixels == [50 * label + number for label, number in zip(part.labels.tolist(), numbers, strict=True)]
+    assert set(parts[0].files).isdisjoint(parts[1].files)
+
+
+# Batches
+
+
+def test_batches_put_together_are_the_split():
+    inputs: Tensor = torch.arange(10.0)
+    split = Split("test", {"": inputs}, torch.zeros(10, dtype=torch.int64), None, None, "f")
+    assert len(split) == 10
+    assert torch.equal(torch.cat([split.batch(start, start + 3, CPU) for start in range(0, 10, 3)]), inputs)
