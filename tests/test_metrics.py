@@ -1,0 +1,108 @@
+import math
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from soupviz.metrics import macro_f1, mcnemar, paired_counts, summarize, verdict, wilson
+from soupviz.records import PerExample, Score
+
+
+def per_example(correct: list[bool]) -> PerExample:
+    flags = np.array(correct)
+    zeros = np.zeros(len(flags), dtype=np.float32)
+    return PerExample(np.where(flags, 0, 1).astype(np.int32), flags, zeros, zeros + 1, flags)
+
+
+def score_of(correct: list[bool], split: str = "test") -> Score:
+    return summarize(split, per_example(correct), np.zeros(len(correct), dtype=np.int64), 2, "float32")
+
+
+def test_wilson_of_8_in_10_by_hand():
+    """(p + z2/2n ± z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n), with z = 1.959964."""
+    z, n, p = 1.959964, 10, 0.8
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    expected = ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n))
+    assert wilson(8, 10) == pytest.approx(expected, abs=1e-7)
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+
+
+@given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_lies_in_0_to_1_around_the_accuracy_and_solves_its_equation(counts):
+    correct, n = counts
+    low, high = wilson(correct, n)
+    assert 0 <= low <= correct / n + 1e-12
+    assert correct / n - 1e-12 <= high <= 1
+    for bound in (low, high):
+        if 1e-9 < bound < 1 - 1e-9:
+            z = (correct / n - bound) / math.sqrt(bound * (1 - bound) / n)
+            assert abs(z) == pytest.approx(norm.ppf(0.975), rel=1e-5)
+
+
+def test_more_confidence_is_a_wider_interval():
+    narrow, wide = wilson(70, 100, 0.8), wilson(70, 100, 0.99)
+    assert wide[0] < narrow[0] < 0.7 < narrow[1] < wide[1]
+
+
+def test_mcnemar_by_hand():
+    """Two-sided: 2 P(X <= 1) for X ~ B(6, 1/2) is 2 (1 + 6) / 64."""
+    assert mcnemar(1, 5) == pytest.approx(14 / 64)
+    assert mcnemar(0, 5) == pytest.approx(2 / 32)
+
+
+def test_mcnemar_of_models_that_never_differ_is_1():
+    assert mcnemar(0, 0) == 1.0
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_is_twice_the_smaller_binomial_tail(fixed, broken):
+    n = fixed + broken
+    tail = sum(comb(n, k) for k in range(min(fixed, broken) + 1)) / 2**n
+    assert mcnemar(fixed, broken) == pytest.approx(min(1.0, 2 * tail))
+    assert mcnemar(fixed, broken) == mcnemar(broken, fixed)
+
+
+def test_paired_counts_compare_the_same_examples():
+    new, old = score_of([True, True, False, True]), score_of([False, True, True, False])
+    assert paired_counts(new, old) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "broken", "sentence"),
+    [
+        (0, 0, "the same on every example of test"),
+        (20, 0, "better by 20.0 points on test, p < 0.001"),
+        (0, 20, "worse by 20.0 points on test, p < 0.001"),
+        (6, 0, "better by 6.0 points on test, p = 0.031"),
+        (3, 1, "no evidence of a difference on test (+2.0 points, p = 0.62)"),
+        (1, 3, "no evidence of a difference on test (-2.0 points, p = 0.62)"),
+        (2, 2, "no evidence of a difference on test (±0.0 points, p = 1.00)"),
+    ],
+)
+def test_a_verdict_is_a_plain_sentence(fixed, broken, sentence):
+    same = 100 - fixed - broken
+    new = score_of([True] * fixed + [False] * broken + [True] * same)
+    old = score_of([False] * fixed + [True] * broken + [True] * same)
+    assert verdict(new, old) == sentence
+
+
+def test_macro_f1_by_hand():
+    """Class 0: TP 1, FP 1, FN 1, F1 1/2. Class 1: TP 1, FP 1, FN 0, F1 2/3. Class 2: no TP, F1 0. Class 3: absent."""
+    predictions, labels = np.array([0, 1, 0, 1], dtype=np.int32), np.array([0, 0, 2, 1])
+    assert macro_f1(predictions, labels, 4) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+
+
+def test_a_prediction_of_nothing_is_a_miss_of_its_label_only():
+    predictions, labels = np.array([-1, 0], dtype=np.int32), np.array([0, 0])
+    assert macro_f1(predictions, labels, 2) == pytest.approx(2 / 3)
+
+
+def test_a_summary_begins_with_the_four_figures_of_the_contract():
+    summary = score_of([True, False, True, True]).summary()
+    assert list(summary)[:4] == ["accuracy", "correct", "num_examples", "loss"]
+    assert (summary["accuracy"], summary["correct"], summary["num_examples"]) == (0.75, 3, 4)
+    assert "per_example" not in summary
