@@ -12,6 +12,7 @@ from soupviz.errors import CompatibilityError, DataError, KitchenError
 from soupviz.evaluation import Evaluator, choose_device
 from soupviz.files import digest
 from soupviz.ingredients import Ingredient
+from soupviz.metadata import as_number
 from soupviz.metrics import summarize
 from soupviz.mixing import BatchNorm, effective, mix_tensors, resolve
 from soupviz.records import Coefficients, PerExample, Progress, Refusal, Score, quiet
@@ -259,4 +260,6 @@ class Kitchen:
         top5 = None if score.top5_correct is None else score.top5_correct / score.num_examples
         row = {"ingredient": name, "split": score.split, "accuracy": score.accuracy, "correct": score.correct}
         row |= {"num_examples": score.num_examples, "loss": score.loss, "top5_accuracy": top5}
-        return row | {"macro_f1": score.macro_f1}
+        row["macro_f1"] = score.macro_f1
+        known = {key: as_number(value) for key, value in self.resolve(name).metadata.items() if key not in row}
+        return row | known

@@ -105,14 +105,25 @@ def build(spec: ModelSpec, folder: Path) -> nn.Module:
 
 
 def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
-    """SHA-256 of factory, arguments and source: the same model means that scores may be kept."""
+    """SHA-256 of factory, arguments and source: the same model means that scores may be kept.
+
+    The source is the factory's own file and those of the classes that the model is made of, torch's left out.
+    """
     place = spec.factory.rpartition(":")[0]
-    sources = [file_digest(folder / place)] if place.endswith(".py") else []
-    try:
-        sources.append(file_digest(Path(inspect.getfile(type(model)))))
-    except (TypeError, OSError):  # built in, or defined where there is no file
-        sources.append(type(model).__qualname__)
+    if place.endswith(".py"):
+        sources = [file_digest(folder / place)]
+    else:
+        sources = [] if place in LIBRARIES else [_source_digest(sys.modules[place])]
+    kinds = {type(part) for part in model.modules()}
+    sources += sorted({_source_digest(kind) for kind in kinds if not kind.__module__.startswith("torch.")})
     return digest([spec.factory, spec.args, sources])
+
+
+def _source_digest(thing: type | ModuleType) -> str:
+    try:
+        return file_digest(Path(inspect.getfile(thing)))
+    except (TypeError, OSError):  # built in, or defined where there is no file
+        return thing.__name__
 
 
 def tied_keys(model: nn.Module) -> dict[str, str]:

@@ -1,0 +1,194 @@
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from kitchens import BATCHNORM, MLP, TIED, build_model
+from torch import nn
+
+from soupviz.config import ModelSpec
+from soupviz.errors import ModelError
+from soupviz.models import build, fingerprint, load_function, logits_of, runs_code, tied_keys
+
+
+def spec(factory: str, **args) -> ModelSpec:
+    return ModelSpec(factory=factory, args=args)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text(MLP)
+    return tmp_path
+
+
+def print_of(factory: str, folder: Path, **args) -> str:
+    return fingerprint(spec(factory, **args), build(spec(factory, **args), folder), folder)
+
+
+# The four kinds of factory
+
+
+def test_a_torchvision_model_by_name(tmp_path):
+    model = build(spec("torchvision:shufflenet_v2_x0_5", num_classes=7), tmp_path)
+    assert type(model).__name__ == "ShuffleNetV2"
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+def test_a_timm_model_by_name_without_pretrained_weights(tmp_path):
+    pytest.importorskip("timm")
+    model = build(spec("timm:test_resnet", num_classes=7), tmp_path)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 7)
+
+
+def test_a_function_of_a_file_beside_the_kitchen(folder):
+    model = build(spec("model.py:build", classes=7), folder)
+    assert model(torch.zeros(1, 6)).shape == (1, 7)
+
+
+def test_a_file_may_lie_in_a_sub_folder_and_use_dataclasses(tmp_path):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "net.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom torch import nn\n\n"
+        "@dataclass\nclass Size:\n    width: int\n\ndef build(width):\n    return nn.Linear(Size(width).width, 2)\n"
+    )
+    assert build(spec("code/net.py:build", width=3), tmp_path).in_features == 3
+
+
+def test_a_function_of_an_installed_package(tmp_path):
+    assert type(build(spec("soupviz.demo:DigitsNet"), tmp_path)).__name__ == "DigitsNet"
+
+
+# Building
+
+
+def test_a_built_model_is_in_evaluation_mode_and_the_same_every_time(folder):
+    torch.manual_seed(5)
+    first = build(spec("model.py:build"), folder)
+    second = build(spec("model.py:build"), folder)
+    assert not first.training
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_building_leaves_the_callers_random_numbers_alone(folder):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    build(spec("model.py:build"), folder)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("torchvision:resnet8", "torchvision has no model 'resnet8'"),
+        ("model.py:biuld", r"model\.py has no function 'biuld'; check the spelling"),
+        ("other.py:build", r"other\.py: no such file; the kitchen takes a function from it"),
+        ("no_such_package.models:build", "No module named 'no_such_package'.*Install it, or check the spelling"),
+        ("build", r"'build' names no function; expected path/to/file\.py:function or package\.module:function"),
+        ("broken.py:build", r"broken\.py: running it failed with ZeroDivisionError: division by zero"),
+        ("model.py:nn", r"has no function 'nn'"),
+        ("none.py:build", "returned NoneType; expected an nn.Module"),
+    ],
+)
+def test_a_factory_that_builds_nothing_is_refused(folder, factory, message):
+    (folder / "broken.py").write_text("1 / 0")
+    (folder / "none.py").write_text("def build(): return None")
+    with pytest.raises(ModelError, match=message):
+        build(spec(factory), folder)
+
+
+def test_arguments_that_the_factory_does_not_take_are_shown(folder):
+    with pytest.raises(ModelError, match=r"with args \{'depth': 3\} failed with TypeError: .*'depth'"):
+        build(spec("model.py:build", depth=3), folder)
+
+
+def test_a_timm_kitchen_without_timm_names_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModelError, match="timm is not installed: pip install timm"):
+        build(spec("timm:test_resnet"), tmp_path)
+
+
+def test_only_factories_that_come_with_a_kitchen_run_its_code():
+    assert [runs_code(factory) for factory in ("torchvision:resnet18", "timm:vit", "soupviz.demo:DigitsNet")] == [
+        False, False, False,
+    ]  # fmt: skip
+    assert [runs_code(factory) for factory in ("model.py:build", "package.module:build", "soupviz_evil:build")] == [
+        True, True, True,
+    ]  # fmt: skip
+
+
+# Fingerprints
+
+
+def test_a_fingerprint_is_the_same_for_the_same_model_wherever_it_lies(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("other")
+    (other / "model.py").write_text(MLP)
+    assert print_of("model.py:build", folder) == print_of("model.py:build", other)
+
+
+def test_a_fingerprint_changes_with_source_and_arguments(folder):
+    first = print_of("model.py:build", folder)
+    assert print_of("model.py:build", folder, classes=4) != first
+    (folder / "model.py").write_text(MLP.replace("ReLU", "GELU"))
+    assert print_of("model.py:build", folder) != first
+
+
+@pytest.mark.parametrize("changed", ["factory_of_tests.py", "blocks_of_tests.py"])
+def test_a_fingerprint_changes_with_the_files_of_a_package(tmp_path, monkeypatch, changed):
+    """Also where the function returns a torch class, or the classes are defined in another file."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "blocks_of_tests.py").write_text("from torch import nn\n\nclass Block(nn.Linear):\n    pass\n")
+    (tmp_path / "factory_of_tests.py").write_text(
+        "from torch import nn\nfrom blocks_of_tests import Block\n\n"
+        "def build():\n    return nn.Sequential(Block(2, 2))\n"
+    )
+    for name in ("factory_of_tests", "blocks_of_tests"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    first = print_of("factory_of_tests:build", tmp_path)
+    assert print_of("factory_of_tests:build", tmp_path) == first
+    with (tmp_path / changed).open("a") as file:
+        file.write("# changed\n")
+    assert print_of("factory_of_tests:build", tmp_path) != first
+
+
+# Ties and outputs
+
+
+def test_tied_keys_name_the_first_of_each_tie():
+    assert tied_keys(build_model(TIED)) == {"second.weight": "first.weight"}
+    assert tied_keys(build_model(MLP)) == {}
+    assert tied_keys(build_model(BATCHNORM)) == {}
+    linear = nn.Linear(2, 2)
+    assert tied_keys(nn.Sequential(linear, linear)) == {"1.weight": "0.weight", "1.bias": "0.bias"}
+
+
+def test_equal_values_are_no_tie():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].load_state_dict(model[0].state_dict())
+    assert tied_keys(model) == {}
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: SimpleNamespace(logits=x), lambda x: {"logits": x}])
+def test_logits_are_found(wrap):
+    logits = torch.zeros(2, 3)
+    assert logits_of(wrap(logits)) is logits
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ((torch.zeros(2, 3),), r"returned tuple; expected logits, \.logits or \['logits'\]"),
+        ({"scores": torch.zeros(2, 3)}, "returned dict; expected logits"),
+        (torch.zeros(2, 3, 4), r"returned logits of shape \(2, 3, 4\); expected \(batch, classes\)"),
+        (torch.zeros(2), r"returned logits of shape \(2,\); expected"),
+    ],
+)
+def test_what_is_no_logits_is_refused(output, message):
+    with pytest.raises(ModelError, match=message):
+        logits_of(output)
+
+
+def test_load_function_finds_any_callable(folder):
+    assert load_function("model.py:build", folder)(classes=2)[-1].out_features == 2
+    assert load_function("math:sqrt", folder)(9) == 3
