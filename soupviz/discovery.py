@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from soupviz import ingredients as checks
-from soupviz.checkpoints import INDEX_SUFFIX, Checkpoint, read, shards_of
+from soupviz.checkpoints import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint, read, shards_of
 from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
@@ -16,15 +16,18 @@ from soupviz.records import Progress, Refusal
 from soupviz.store import Store
 
 BASE = "base"
+CHECKPOINT_SUFFIXES = (".safetensors", INDEX_SUFFIX, *PICKLE_SUFFIXES)
+GO_ON = "go on without it (--skip-incompatible)"
 
 
 def candidate_files(spec: KitchenSpec, folder: Path) -> dict[str, Path]:
     """The files that may be ingredients, by name, globs sorted naturally.
 
-    A glob leaves out the base and the shards of sharded checkpoints (their index stands for them).
+    A glob leaves out the base, the shards of sharded checkpoints (their index stands for them), and files with
+    another suffix than a checkpoint's, such as the metadata beside it.
 
     Raises:
-        KitchenError: a pattern that matches nothing, or a name that is taken.
+        KitchenError: a pattern that matches nothing, no pattern at all, or a name that is taken.
     """
     if isinstance(spec.ingredients, dict):
         named = {name: folder / file for name, file in spec.ingredients.items()}
@@ -35,6 +38,8 @@ def candidate_files(spec: KitchenSpec, folder: Path) -> dict[str, Path]:
             paths += [path for path in _matches(pattern, folder, base) if path not in paths]
         relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths]
         named = dict(zip(checks.short_names(relative), paths, strict=True))
+    if not named:
+        raise KitchenError(f"{folder}: `ingredients` names no file; expected globs or files, such as ft_*.safetensors.")
     if BASE in named:
         raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
     return named
@@ -45,7 +50,8 @@ def _matches(pattern: str, folder: Path, base: Path | None) -> list[Path]:
         return [folder / pattern]
     root = Path(pattern).anchor
     relative = Path(pattern).relative_to(root).as_posix() if root else pattern
-    found = [path for path in (Path(root) if root else folder).glob(relative) if path.is_file()]
+    matches = (Path(root) if root else folder).glob(relative)
+    found = [path for path in matches if path.name.endswith(CHECKPOINT_SUFFIXES) and path.is_file()]
     shards = {shard for path in {p.parent for p in found} for shard in _shards_below(path)}
     kept = [path for path in found if path.resolve() != base and path not in shards]
     if not kept:
@@ -55,7 +61,13 @@ def _matches(pattern: str, folder: Path, base: Path | None) -> list[Path]:
 
 
 def _shards_below(folder: Path) -> set[Path]:
-    return {shard for index in folder.glob(f"*{INDEX_SUFFIX}") for shard in shards_of(index)}
+    found: set[Path] = set()
+    for index in folder.glob(f"*{INDEX_SUFFIX}"):
+        try:
+            found |= shards_of(index)
+        except CheckpointError:  # if it is among the ingredients, it is refused when it is read, with the reason
+            continue
+    return found
 
 
 def read_ingredient(
@@ -126,11 +138,18 @@ def gather(
     """
     files = candidate_files(spec, folder)
     if not isinstance(spec.ingredients, dict):
-        files = {name: path for name, path in files.items() if not carries_soup(path)}
+        soups = {name for name, path in files.items() if carries_soup(path)}
+        files = {name: path for name, path in files.items() if name not in soups}
+        if not files:
+            raise KitchenError(
+                f"ingredients: all {len(soups)} files are exported soups ({', '.join(sorted(soups))}); "
+                "name the checkpoints that a soup is made of."
+            )
     if spec.base:
         files[BASE] = folder / spec.base
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     for index, (name, path) in enumerate(files.items()):
 
         def report(done: int = index) -> None:
@@ -142,10 +161,12 @@ def gather(
         except CompatibilityError as error:
             reasons[name] = f"Ingredient '{name}' ({path}) {error}"
         except CheckpointError as error:
-            reasons[name] = str(error).rstrip(".")
+            unreadable[name] = str(error)
     progress(len(files), len(files), "reading checkpoints")
     reasons |= _misfits(fitting)
-    refused = [Refusal(name, str(files[name]), _with_remedy(reason, fitting)) for name, reason in reasons.items()]
+    told = {name: _with_remedy(reason, fitting) for name, reason in reasons.items()}
+    told |= {name: f"{reason} Or take it out of kitchen.yaml, or {GO_ON}." for name, reason in unreadable.items()}
+    refused = [Refusal(name, str(files[name]), told[name]) for name in files if name in told]
     kept = [item for name, item in fitting.items() if name not in reasons and name != BASE]
     return kept, (fitting[BASE] if BASE in fitting and BASE not in reasons else None), refused
 
@@ -164,4 +185,4 @@ def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
     example: Sequence[Ingredient] = list(fitting.values())[:1]
     if "as in the model" in reason and example:
         reason += f" and in '{example[0].name}' ({example[0].path})"
-    return reason + ". Soups need one architecture and one kind of numbers: remove it, or go on without it."
+    return f"{reason}. Soups need one architecture and one kind of numbers: remove it, or {GO_ON}."
