@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, folder_bytes
 from soupviz.store import open_store
 
@@ -32,4 +33,7 @@ def clear_store(kitchen: Path) -> None:
 
 
 def _file(kitchen: Path) -> Path:
-    return kitchen / "kitchen.yaml" if kitchen.is_dir() else kitchen
+    file = kitchen / "kitchen.yaml" if kitchen.is_dir() else kitchen
+    if not file.is_file():
+        raise KitchenError(f"{file}: no such file; expected a kitchen.yaml, or the folder that holds one.")
+    return file

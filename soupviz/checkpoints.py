@@ -62,7 +62,7 @@ def read(path: Path) -> Checkpoint:
         CheckpointError: missing, empty, truncated, of unknown format, without tensors, or a pickle that needs code.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; expected a checkpoint.")
+        raise CheckpointError(f"{path}: no such file; expected a checkpoint. Check the name.")
     if path.stat().st_size == 0:
         raise CheckpointError(f"{path}: the file is empty; expected a checkpoint. Copy it again.")
     if path.suffix == ".safetensors":
@@ -144,14 +144,14 @@ def _load(path: Path, *, mmap: bool) -> Any:
     except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
         text = " ".join(str(error).split())
         if "Unsupported global" in text or "weights_only" in text or "Weights only" in text:
-            needs = text.partition("GLOBAL ")[2].partition(" ")[0] or "objects that are not tensors"
+            needs = text.partition("GLOBAL ")[2].partition(" ")[0] or "more than tensors, or is damaged"
             raise CheckpointError(
                 f"{path}: a pickle that needs {needs}; soupviz reads weights only and never runs a file's code. "
                 + remedy
             ) from None
         raise CheckpointError(
             f"{path}: cannot be read as a PyTorch checkpoint ({text[:120] or type(error).__name__}); "
-            "it is damaged or of another format. " + remedy
+            "it is damaged or of another format. Copy it again. " + remedy
         ) from None
 
 

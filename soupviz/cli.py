@@ -15,7 +15,7 @@ import soupviz as sv
 from soupviz.cooking import SWEEP_ALPHAS, Soup, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
-from soupviz.export import read_record
+from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
 from soupviz.progress import progress_bar
 from soupviz.recipes import parse, parse_alpha
@@ -65,8 +65,11 @@ def _show(
 
 
 def _figures(score: dict[str, Any]) -> list[str]:
-    loss = "–" if score["loss"] is None else f"{score['loss']:.4f}"
-    return [f"{score['accuracy']:.2%}", f"{score['correct']}/{score['num_examples']}", loss]
+    return [f"{score['accuracy']:.2%}", f"{score['correct']}/{score['num_examples']}", _loss(score["loss"])]
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4f}"
 
 
 @app.command()
@@ -124,6 +127,8 @@ def soup(
     checked = parse(values)
     if dtype not in ("ingredients", "float32"):
         raise RecipeError(f"dtype is {dtype!r}; expected ingredients or float32.")
+    if out:
+        check_target(out)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress)
@@ -194,9 +199,15 @@ def interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
             batchnorm=batchnorm, progress=progress,  # type: ignore[arg-type]
         )  # fmt: skip
-    rows = curve[["alpha", "accuracy", "loss"]].to_dict("records")
-    shown = [[f"{row['alpha']:g}", f"{row['accuracy']:.2%}", f"{row['loss']:.4f}"] for row in rows]
-    _show(as_json, {"a": a, "b": b, "points": rows}, f"{a} → {b}: {split}", ("alpha", "accuracy", "loss"), shown)
+    columns = ("alpha", "accuracy", "loss")
+    points_of = zip(*(curve[column].tolist() for column in columns), strict=True)
+    # A point where no logit is finite has no loss; pandas makes that NaN, which JSON lacks.
+    rows = [
+        {"alpha": alpha, "accuracy": accuracy, "loss": loss if loss == loss else None}
+        for alpha, accuracy, loss in points_of
+    ]
+    shown = [[f"{row['alpha']:g}", f"{row['accuracy']:.2%}", _loss(row["loss"])] for row in rows]
+    _show(as_json, {"a": a, "b": b, "points": rows}, f"{a} → {b}: {split}", columns, shown)
 
 
 @app.command()
@@ -242,6 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = get_command(app).main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
     except SoupError as error:
         _fail(str(error), 2)
+    except OSError as error:  # a full disk, a folder that cannot be written, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}. Choose another file or folder, or free some space.", 2)
     except CLICK_ERROR as error:
         _fail(error.format_message(), 2)
     except (Cancelled, KeyboardInterrupt, typer.Abort):

@@ -9,22 +9,24 @@ from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from safetensors import SafetensorError
 from torch import Tensor
 
 from soupviz import checkpoints
-from soupviz.card import card
+from soupviz.card import LOADERS, card
 from soupviz.cooking import Soup
 from soupviz.errors import CheckpointError, ExportError, SoupError
 from soupviz.files import is_writable, replacing
-from soupviz.ingredients import Ingredient, fingerprint
+from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix, resolve
 from soupviz.records import Coefficients
 from soupviz.version import __version__
 
 Dtype = Literal["ingredients", "float32"]
+RECIPE_TITLE = "# The recipe of {}"
+"""First line of a recipe.yaml; that of a model card is `# NAME`."""
 
 
 class Origin(BaseModel):
@@ -52,6 +54,13 @@ class Record(BaseModel):
     ties: dict[str, str]
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Record":
+        for name, _ in self.mix:
+            if name not in self.ingredients:
+                raise ValueError(f"the mix names {name!r}, which is not among the ingredients")
+        return self
 
 
 def record_of(soup: Soup, folder: Path, dtype: Dtype = "ingredients") -> Record:
@@ -93,16 +102,20 @@ def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> lis
         ExportError: the folder is missing or read-only, or the disk is full; nothing is left half written.
     """
     target = Path(path)
+    check_target(target)
     return _write(target, soup.state_dict(), record_of(soup, target.parent, dtype))
 
 
 def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[Path]:
+    _spare_ingredients(target, record)
     if record.dtype == "float32":
         tensors = {key: t.to(torch.float32) if t.is_floating_point() else t for key, t in tensors.items()}
     _check_room(target, sum(tensor.nbytes for tensor in tensors.values()))
     values = record.model_dump(mode="json")
     companions = {
-        "recipe.yaml": f"# The recipe of {target.name}\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        "recipe.yaml": RECIPE_TITLE.format(target.name)
+        + "\n"
+        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         "README.md": card(target.name, values),
     }
     try:
@@ -122,13 +135,29 @@ def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[
     return written
 
 
-def _check_room(target: Path, num_bytes: int) -> None:
+def check_target(target: Path) -> None:
+    """Whether a soup can be written there, as far as that can be told before it is cooked.
+
+    Raises:
+        ExportError: a suffix that is not known, or a folder that is missing or read-only.
+    """
+    if target.suffix not in LOADERS:
+        raise ExportError(f"{target}: cannot write {target.suffix!r} files; name it .safetensors or .pt.")
     folder = target.parent
     if not folder.is_dir():
         raise ExportError(f"{folder}: no such folder; make it, or choose another.")
     if not is_writable(folder):
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
-    free = shutil.disk_usage(folder).free
+
+
+def _spare_ingredients(target: Path, record: Record) -> None:
+    for name, origin in record.ingredients.items():
+        if (target.parent / origin.file).resolve() == target.resolve():
+            raise ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+
+
+def _check_room(target: Path, num_bytes: int) -> None:
+    free = shutil.disk_usage(target.parent).free
     if free < num_bytes:
         raise ExportError(
             f"{target}: the disk is full: needs {num_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
@@ -142,7 +171,7 @@ def _companion(target: Path, name: str) -> Path:
     if not usual.exists():
         return usual
     with usual.open(encoding="utf-8", errors="replace") as file:
-        is_ours = target.name in file.readline()
+        is_ours = file.readline().rstrip() in (f"# {target.name}", RECIPE_TITLE.format(target.name))
     return usual if is_ours else target.with_name(f"{target.stem}.{name}")
 
 
@@ -163,7 +192,10 @@ def read_record(path: str | Path) -> Record:
         text = checkpoints.read(file).soup
         if text is None:
             raise ExportError(f"{file}: carries no soupviz recipe; expected a soup that soupviz exported.")
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except ValueError:
+            raise ExportError(f"{file}: its soupviz recipe is not JSON; expected what soupviz writes.") from None
     try:
         return Record.model_validate(values)
     except ValidationError as error:
@@ -184,6 +216,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None)
     """
     file, target = Path(source), Path(out)
     record = read_record(file)
+    check_target(target)
     used = {name: record.ingredients[name] for name, _ in record.mix}
     found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in used.items()}
     files = {name: _relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
@@ -209,7 +242,7 @@ def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Ki
         ) from None
     seen = ""
     for tensors in checkpoint.readings():
-        whole = tensors | {key: tensors[first] for key, first in record.ties.items() if first in tensors}
+        whole = fill_ties(tensors, record.ties)
         seen = fingerprint(whole)
         if seen == origin.fingerprint:
             return Ingredient(name, path, whole, seen)

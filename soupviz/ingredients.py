@@ -63,7 +63,7 @@ def fit(checkpoint: Checkpoint, model_state: Mapping[str, Tensor], ties: Mapping
     Raises:
         CompatibilityError: no reading fits; the message is about the nearest one and names key and values.
     """
-    readings = [_fill_ties(tensors, model_state, ties) for tensors in checkpoint.readings()]
+    readings = [fill_ties(tensors, ties) for tensors in checkpoint.readings()]
     for tensors in readings:
         if tensors.keys() == model_state.keys():
             return {key: tensors[key] for key in model_state}
@@ -84,7 +84,8 @@ def _listed(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more keys"
 
 
-def _fill_ties(tensors: dict[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
+def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors with those that a file holds under only one of their names under each of them."""
     filled = dict(tensors)
     for key, first in ties.items():
         if key not in filled and first in filled:
@@ -108,7 +109,8 @@ def check_against_model(tensors: Mapping[str, Tensor], state: Mapping[str, Tenso
             )
         if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
             raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
-        if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor)).sum())):
+        # As float32, in which soups are mixed: what is infinite there spoils a soup, and float8 has no isfinite.
+        if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor.to(torch.float32))).sum())):
             raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
     for key, first in ties.items():
         if not torch.equal(tensors[key], tensors[first]):

@@ -129,13 +129,24 @@ class Kitchen:
                 skip_corrupt=self.skip_corrupt,
                 progress=progress,
             )
-            if loaded.classes and len(loaded.classes) != self.num_classes(loaded):
-                raise DataError(
-                    f"data.{name}: {len(loaded.classes)} classes ({', '.join(loaded.classes[:4])}, ...), but the "
-                    f"model's head has {self.num_classes(loaded)} outputs. Check the model's args and the classes."
-                )
+            self._check_head(loaded, specs[name].path or specs[name].format)
             self._splits[name] = loaded
         return self._splits[name]
+
+    def _check_head(self, split: Split, place: str) -> None:
+        """Refuse classes or labels that are not the head's before anything is scored on them."""
+        outputs = self.num_classes(split)
+        if split.classes and len(split.classes) != outputs:
+            raise DataError(
+                f"data.{split.name}: {len(split.classes)} classes ({', '.join(split.classes[:4])}, ...) for {place}, "
+                f"but the model's head has {outputs} outputs. Check the model's args and the classes."
+            )
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= outputs:
+            raise DataError(
+                f"data.{split.name}: labels in {place} run from {low} to {high}, but the model's head has {outputs} "
+                f"outputs (0 to {outputs - 1}). Check the model's args and the data's classes."
+            )
 
     def num_classes(self, split: Split) -> int:
         """The width of the model's head."""

@@ -14,6 +14,8 @@ from soupviz.records import Coefficients
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
 RUNNING_STATISTICS = ("running_mean", "running_var")
+LARGEST = torch.finfo(torch.float32).max
+"""Beyond it a coefficient is infinite where soups are mixed."""
 
 
 def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
@@ -48,7 +50,7 @@ def effective(items: Mix) -> Mix:
         RecipeError: none is left, or a coefficient is not finite.
     """
     for ingredient, weight in items:
-        if not math.isfinite(weight):
+        if not abs(weight) <= LARGEST:
             raise RecipeError(f"the coefficient of {ingredient.name!r} is {weight}; expected a finite number.")
     kept = [(ingredient, weight) for ingredient, weight in items if weight != 0.0]
     if not kept:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, digest, is_writable
 from soupviz.records import PerExample, Score
 
@@ -60,6 +61,11 @@ class Store:
             connection.execute("PRAGMA synchronous=NORMAL")
             with connection:
                 yield connection
+        except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
+            raise KitchenError(
+                f"{self.path}: the store of scores cannot be used ({error}). Free some space, or remove the file: "
+                "its scores are then computed again."
+            ) from error
         finally:
             connection.close()
 
@@ -125,10 +131,12 @@ class Store:
             )
 
     def end_run(self, key: str, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Say how a run ended; one that was finished before stays finished, however its repetition ended."""
         with self._connection() as connection:
             connection.execute(
-                "UPDATE runs SET status = ?, result = COALESCE(?, result), error = ?, updated = ? WHERE key = ?",
-                (status, json.dumps(result) if result else None, error, time.time(), key),
+                "UPDATE runs SET status = ?, result = COALESCE(?, result), error = ?, updated = ? "
+                "WHERE key = ? AND (status <> 'finished' OR ? = 'finished')",
+                (status, json.dumps(result) if result else None, error, time.time(), key, status),
             )
 
     def runs(self) -> list[Run]:
