@@ -65,6 +65,7 @@ def test_a_function_of_an_installed_package(tmp_path):
 def test_a_built_model_is_in_evaluation_mode_and_the_same_every_time(folder):
     torch.manual_seed(5)
     first = build(spec("model.py:build"), folder)
+    torch.manual_seed(6)
     second = build(spec("model.py:build"), folder)
     assert not first.training
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
