@@ -1,14 +1,18 @@
 """Small kitchens made on the fly: a model file, checkpoints near one base, data that the base labels, kitchen.yaml."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from soupviz.cli import main
 
 MLP = """
 from torch import nn
@@ -157,3 +161,28 @@ def small_kitchen(
         "device": "cpu",
     }
     return write_yaml(folder, **(document | keys))
+
+
+def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Run the command line in this process: (exit code, what it wrote to stdout, what to stderr)."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert isinstance(left.value.code, int)
+    return left.value.code, captured.out, captured.err
+
+
+def json_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    """What a command prints with --json: the whole of stdout is one JSON document."""
+    status, out, err = run_command(capsys, *arguments, "--json")
+    assert status == 0, err
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def change_yaml(file: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Edit a kitchen.yaml in place."""
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    change(document)
+    file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return file

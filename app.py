@@ -1,0 +1,35 @@
+"""The router: `streamlit run app.py -- FOLDER...` opens the dashboard on the kitchens below the folders."""
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+
+def main() -> None:
+    """Draw the frame at once, load PyTorch behind it, then run the page."""
+    st.set_page_config(page_title="soupviz", page_icon="🍲", layout="wide")
+    page = st.navigation(
+        [
+            st.Page("pages/ingredients.py", title="Ingredients", icon="🥕", url_path="ingredients", default=True),
+            st.Page("pages/soup.py", title="Soup", icon="🍲", url_path="soup"),
+            st.Page("pages/alpha.py", title="Alpha", icon="🎚️", url_path="alpha"),
+            st.Page("pages/compare.py", title="Compare", icon="⚖️", url_path="compare"),
+            st.Page("pages/export.py", title="Export", icon="📦", url_path="export"),
+            st.Page("pages/kitchens.py", title="Kitchens", icon="🏠", url_path="kitchens"),
+        ]
+    )
+    with st.spinner("Starting PyTorch…"):
+        from soupviz.ui import sidebar
+    sidebar.draw()
+    page.run()
+
+
+if get_script_run_ctx():
+    main()
+else:
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from soupviz.ui.download import routes
+
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])
+    app = st.App(__file__, routes=routes(), middleware=[hosts])

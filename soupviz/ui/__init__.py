@@ -1,0 +1,1 @@
+"""What the pages share: background jobs, state, tables, charts and the curve component."""

@@ -1,0 +1,38 @@
+"""Streamed downloads: files of any size, in a few megabytes of memory, under an address that cannot be guessed."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from soupviz.files import cache_folder
+
+PATH = "/soupviz/download/{token}/{name}"
+
+
+def folder() -> Path:
+    """A new folder under an unguessable name, whose files can be downloaded."""
+    place = cache_folder("downloads") / secrets.token_urlsafe(24)
+    place.mkdir()
+    return place
+
+
+def address(file: Path) -> str:
+    """Where the browser gets a file of such a folder."""
+    return PATH.format(token=file.parent.name, name=file.name)
+
+
+async def _serve(request: Request) -> Response:
+    root = cache_folder("downloads").resolve()
+    file = (root / request.path_params["token"] / request.path_params["name"]).resolve()
+    if file.parent.parent != root or not file.is_file():
+        return PlainTextResponse("No such download; export the soup again.", status_code=404)
+    # Compressing weights costs seconds a gigabyte and saves nothing.
+    return FileResponse(file, filename=file.name, headers={"Content-Encoding": "identity"})
+
+
+def routes() -> list[Any]:
+    return [Route(PATH, _serve)]

@@ -1,0 +1,146 @@
+"""Background jobs: one at a time, the most urgent first; they outlive pages, refreshes and closed tabs."""
+
+import heapq
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from soupviz.errors import Cancelled, SoupError
+
+URGENT, NORMAL, AHEAD = 0, 1, 2
+"""Priorities: opening a kitchen, what the user asked for, what is computed ahead of being asked."""
+
+FINISHED_KEPT = 50
+logger = logging.getLogger(__name__)
+
+
+class _Preempted(Exception):  # noqa: N818 - not an error: the job goes back into the queue
+    """Raised inside a job computed ahead when something more urgent waits."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work; `events` grows while it runs and is what live pictures are drawn from."""
+
+    key: str
+    title: str
+    kitchen: str
+    priority: int
+    work: Callable[["Job"], Any]
+    number: int
+    state: str = "queued"
+    done: int = 0
+    total: int = 0
+    what: str = ""
+    events: list[Any] = field(default_factory=list)
+    result: Any = None
+    error: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+    _urgent_waits: Callable[[int], bool] = lambda _priority: False
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in ("queued", "running")
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def remaining(self) -> float | None:
+        """Seconds to go, by the pace so far; None while too little is known."""
+        elapsed = time.monotonic() - self.started
+        if self.state != "running" or self.fraction < 0.02 or elapsed < 1.0:
+            return None
+        return elapsed * (1.0 - self.fraction) / self.fraction
+
+    def progress(self, done: int, total: int, what: str) -> None:
+        """The core's progress callback; here the job is cancelled, or makes way for a more urgent one."""
+        self.done, self.total, self.what = done, total, what
+        if self._cancelled.is_set():
+            raise Cancelled
+        if self._urgent_waits(self.priority):
+            raise _Preempted
+
+
+class Jobs:
+    """The queue and its one worker thread, which makes no Streamlit call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._queue: list[tuple[int, int, Job]] = []
+        self._all: list[Job] = []
+        self._numbers = itertools.count(1)
+        threading.Thread(target=self._run, name="soupviz-jobs", daemon=True).start()
+
+    def submit(
+        self, key: str, title: str, work: Callable[[Job], Any], *, kitchen: str = "", priority: int = NORMAL
+    ) -> Job:
+        """Queue work under a key; while a job of that key is active, asking again gives that job."""
+        with self._lock:
+            current = self.find(key)
+            if current is not None and current.is_active:
+                return current
+            number = next(self._numbers)
+            job = Job(key, title, kitchen, priority, work, number, _urgent_waits=self._waits)
+            self._all = [*self._all[-FINISHED_KEPT:], job] if not self.active() else [*self._all, job]
+            heapq.heappush(self._queue, (priority, number, job))
+            self._lock.notify()
+            return job
+
+    def find(self, key: str) -> Job | None:
+        """The newest job of that key."""
+        return next((job for job in reversed(self._all) if job.key == key), None)
+
+    def active(self) -> list[Job]:
+        """What runs, then what waits, in the order in which it will run."""
+        return sorted((j for j in self._all if j.is_active), key=lambda j: (j.state != "running", j.priority, j.number))
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job within a batch, or take it out of the queue; what it measured is kept."""
+        with self._lock:
+            job._cancelled.set()
+            if job.state == "queued":
+                job.state = "cancelled"
+
+    def _waits(self, priority: int) -> bool:
+        return any(waiting < priority and job.state == "queued" for waiting, _, job in list(self._queue))
+
+    def _run(self) -> None:
+        import torch
+
+        # The page's thread keeps a core: with all of them in torch's hands the browser would wait.
+        torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+        while True:
+            with self._lock:
+                while not self._queue:
+                    self._lock.wait()
+                job = heapq.heappop(self._queue)[2]
+                if job.state != "queued":
+                    continue
+                job.state, job.started = "running", time.monotonic()
+            self._do(job)
+
+    def _do(self, job: Job) -> None:
+        try:
+            job.result = job.work(job)
+            job.state = "finished"
+        except Cancelled:
+            job.state = "cancelled"
+        except _Preempted:
+            with self._lock:
+                job.state = "queued"
+                job.events.clear()
+                heapq.heappush(self._queue, (job.priority, job.number, job))
+        except (SoupError, OSError) as error:
+            job.error, job.state = str(error), "failed"
+        except Exception as error:  # a bug: its traceback goes to the log, the page says what happened
+            logger.exception("job %s failed", job.title)
+            job.error, job.state = f"{type(error).__name__}: {error} (a bug in soupviz; the log has the details)", "failed"
+        job.ended = time.monotonic()

@@ -1,0 +1,213 @@
+"""The state that pages share: which kitchen is open, which soup is chosen, what is selected, what runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from soupviz.config import KitchenSpec, read_kitchen_file
+from soupviz.cooking import cook, sweep
+from soupviz.demo import demo_kitchen
+from soupviz.errors import SoupError
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
+from soupviz.records import Coefficients
+from soupviz.store import Run
+from soupviz.ui import workspace
+from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
+
+REFRESH = 0.5
+"""Seconds between two looks at a running job."""
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    """The one queue of the server."""
+    return Jobs()
+
+
+@st.cache_resource(show_spinner=False)
+def _opened() -> dict[str, Kitchen]:
+    return {}
+
+
+def chosen_file() -> Path:
+    """The kitchen in the URL, else the first found below the folders the server was started with, else the demo."""
+    named = st.query_params.get("kitchen") or st.session_state.get("kitchen")
+    if named == "demo":
+        return workspace.demo_file()
+    if named:
+        return Path(named)
+    given = workspace.found_kitchens() if len(workspace.found_kitchens()) == 1 else []
+    return given[0] if given else workspace.demo_file()
+
+
+def choose_file(file: Path) -> None:
+    """Switch to another kitchen; what was chosen in the last one is let go."""
+    name = "demo" if file == workspace.demo_file() else str(file)
+    st.session_state["kitchen"] = name
+    for key in ("soup", "members"):
+        st.session_state.pop(key, None)
+    st.query_params.from_dict({"kitchen": name})
+
+
+def keep_url() -> None:
+    """Write the state that matters into the URL, which a change of page empties."""
+    file = chosen_file()
+    name = "demo" if file == workspace.demo_file() else str(file)
+    st.session_state["kitchen"] = name
+    wanted = {"kitchen": name} | ({"soup": soup_key()} if soup_key() else {})
+    if any(st.query_params.get(key) != value for key, value in wanted.items()):
+        st.query_params.update(wanted)
+
+
+def soup_key() -> str:
+    """The run that is open, by the start of its key."""
+    return str(st.query_params.get("soup") or st.session_state.get("soup") or "")
+
+
+def choose_soup(run: Run) -> None:
+    st.session_state["soup"] = run.key[:12]
+    st.query_params["soup"] = run.key[:12]
+
+
+def kitchen() -> Kitchen:
+    """The open kitchen; while it is being opened, its progress is shown and the page stops here."""
+    file = chosen_file()
+    opened = _opened().get(str(file))
+    if opened is not None:
+        return opened
+    key = f"open {file}"
+    job = jobs().find(key)
+    if job is not None and job.state == "failed":
+        st.error(job.error)
+        if st.button("Try again"):
+            open_kitchen(file)
+            st.rerun()
+        st.stop()
+    if job is None or not job.is_active:
+        _ask_for_trust(file)
+        job = open_kitchen(file)
+    watch(job)
+    st.stop()
+    raise AssertionError("st.stop() does not return")
+
+
+def _ask_for_trust(file: Path) -> None:
+    """Name the code that would run and ask once; the page stops until the answer."""
+    if file == workspace.demo_file():
+        return
+    try:
+        workspace.allowed(file)
+        spec = read_kitchen_file(file)
+        workspace.check_paths(spec, file.parent)
+    except SoupError as error:
+        st.error(str(error))
+        st.stop()
+    if not workspace.is_trusted(spec, file.parent):
+        names = ", ".join(f"`{name}`" for name in workspace.code_of(spec))
+        st.warning(f"Opening **{spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust it.")
+        if st.button("I trust it: open", type="primary"):
+            workspace.trust(spec, file.parent)
+            st.rerun()
+        st.stop()
+
+
+def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
+    """Open (or open again) a kitchen in the background: checkpoints are read, held_out is decoded."""
+
+    def work(job: Job) -> None:
+        if file == workspace.demo_file():
+            demo_kitchen(progress=job.progress)
+        known = spec or read_kitchen_file(file)
+        opened = Kitchen(known, file, skip_incompatible=True, progress=job.progress)
+        opened.split("held_out", job.progress)
+        _opened()[str(file)] = opened
+        if file != workspace.demo_file() and file.is_file():
+            workspace.remember_opened(file)
+
+    return jobs().submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
+
+
+def close_kitchen() -> None:
+    """Forget the open kitchen, so that it is read anew."""
+    _opened().pop(str(chosen_file()), None)
+
+
+def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = None) -> Job:
+    """Score every ingredient (and the base and the uniform soup) on a split."""
+    mixes: list[Coefficients] = [((name, 1.0),) for name in opened.names]
+    mixes += [((("base"), 1.0),)] if opened.base else []
+    mixes += extra or []
+
+    def work(job: Job) -> None:
+        for index, mixture in enumerate(mixes):
+
+            def within(done: int, total: int, what: str, index: int = index) -> None:
+                job.progress(index * total + done, len(mixes) * total, what)
+
+            opened.score_mix(mixture, split, progress=within)
+            job.events.append(mixture)
+
+    return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
+
+
+def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
+    """Cook a recipe; the job's events are its decisions."""
+
+    def work(job: Job) -> Any:
+        job.events.clear()
+        return cook(opened, recipe, progress=job.progress, on_step=job.events.append).key
+
+    return jobs().submit(cook_key(opened, recipe), recipe.title, work, kitchen=str(opened.file))
+
+
+def cook_key(opened: Kitchen, recipe: Recipe) -> str:
+    return f"cook {recipe_digest(recipe)} {opened.file}"
+
+
+def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
+    """Cook greedy soups for a grid of alphas, behind everything the user asks for."""
+    parameters = recipe.model_dump(include={"order", "seed", "members", "batchnorm"})
+
+    def work(job: Job) -> None:
+        sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)
+
+    key = f"sweep {recipe_digest(recipe.model_copy(update={'alpha': 'mean'}))} {opened.file}"
+    return jobs().submit(key, "Alpha sweep", work, kitchen=str(opened.file), priority=AHEAD)
+
+
+def finished_runs(opened: Kitchen) -> list[Run]:
+    """The soups of this kitchen, oldest first."""
+    return [run for run in opened.store.runs() if run.status == "finished"]
+
+
+def progress_line(job: Job) -> None:
+    """A bar with what is done, how far, and how long to go."""
+    left = job.remaining()
+    eta = "" if left is None else f", about {left:.0f} s to go" if left < 90 else f", about {left / 60:.0f} min to go"
+    st.progress(job.fraction, text=f"{job.title}: {job.what or 'waiting for its turn'}{eta}")
+
+
+def watch(job: Job, draw: Callable[[Job], None] | None = None) -> None:
+    """Draw a job again and again while it is active, with Cancel; the page is run anew when it ends."""
+
+    @st.fragment(run_every=REFRESH if job.is_active else None)
+    def panel() -> None:
+        if draw is not None:
+            draw(job)
+        if not job.is_active:
+            st.rerun()
+        bar, button = st.columns([6, 1], vertical_alignment="center")
+        with bar:
+            progress_line(job)
+        if button.button("Cancel", key=f"cancel {job.number}", width="stretch"):
+            jobs().cancel(job)
+
+    if job.is_active:
+        panel()
+    elif job.state == "failed":
+        st.error(job.error)
+    elif job.state == "cancelled":
+        st.info(f"{job.title} was cancelled; what it measured is kept, and starting it again goes on from there.")

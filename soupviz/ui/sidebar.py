@@ -1,0 +1,43 @@
+"""The sidebar: which kitchen, which device, what runs and what waits."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from soupviz.ui import session, workspace
+
+
+def draw() -> None:
+    """Draw it on every page."""
+    with st.sidebar:
+        _kitchens()
+        _running()
+
+
+def _label(file: Path) -> str:
+    return "Demo: handwritten digits" if file == workspace.demo_file() else f"{file.parent.name} ({file.name})"
+
+
+def _kitchens() -> None:
+    current = session.chosen_file()
+    known = [workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens(), current]
+    options = list(dict.fromkeys(known))
+    chosen = st.selectbox("Kitchen", options, index=options.index(current), format_func=_label, help=str(current))
+    if chosen != current:
+        session.choose_file(chosen)
+        st.rerun()
+
+
+def _running() -> None:
+    active = session.jobs().active()
+
+    @st.fragment(run_every=1.0 if active else None)
+    def panel() -> None:
+        jobs = session.jobs().active()
+        if not jobs:
+            st.caption("Nothing runs.")
+        for job in jobs:
+            waits = "" if job.state == "running" else " (waits)"
+            st.caption(f"{job.title}{waits}: {job.fraction:.0%}")
+
+    panel()

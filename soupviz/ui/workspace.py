@@ -1,0 +1,129 @@
+"""The folders the dashboard may touch, the kitchens it knows, and whose code the user trusts. No Streamlit here."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from soupviz.config import KitchenSpec
+from soupviz.demo import VERSION
+from soupviz.errors import KitchenError
+from soupviz.files import cache_folder, file_digest, replacing
+from soupviz.models import runs_code
+
+DEPTH = 3
+"""How many folders deep kitchen.yaml files are looked for."""
+
+
+def roots() -> list[Path]:
+    """The folders named after `streamlit run app.py --`; default: the current one."""
+    named = [Path(argument).resolve() for argument in sys.argv[1:] if not argument.startswith("-")]
+    return [folder for folder in named if folder.is_dir()] or [Path.cwd()]
+
+
+def allowed(path: Path | str) -> Path:
+    """The path, if it lies below the folders the dashboard was started with, or its own cache.
+
+    Raises:
+        KitchenError: it lies elsewhere.
+    """
+    place = Path(path).expanduser()
+    place = (place if place.is_absolute() else roots()[0] / place).resolve()
+    if not any(place.is_relative_to(root) for root in [*roots(), cache_folder().resolve()]):
+        raise KitchenError(
+            f"{place} lies outside the folders this dashboard was started with ({', '.join(map(str, roots()))}). "
+            f"Start it with: streamlit run app.py -- {place if place.is_dir() else place.parent}"
+        )
+    return place
+
+
+def demo_file() -> Path:
+    """Where the demo's kitchen.yaml is, or will be."""
+    return cache_folder("demo") / VERSION / "kitchen.yaml"
+
+
+def found_kitchens() -> list[Path]:
+    """Every kitchen.yaml not far below the roots."""
+    return sorted({path.resolve() for root in roots() for path in _below(root, DEPTH)})
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    file = folder / "kitchen.yaml"
+    if file.is_file():
+        yield file
+    if depth:
+        try:
+            children = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError:
+            return
+        for child in children[:200]:
+            yield from _below(child, depth - 1)
+
+
+def _memory() -> Path:
+    return cache_folder() / "dashboard.json"
+
+
+def _remembered() -> dict[str, Any]:
+    try:
+        return {"opened": [], "trusted": {}} | json.loads(_memory().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {"opened": [], "trusted": {}}
+
+
+def _remember(values: dict[str, Any]) -> None:
+    with replacing(_memory()) as temporary:
+        temporary.write_text(json.dumps(values), encoding="utf-8")
+
+
+def opened_before() -> list[Path]:
+    """Kitchens opened in this or an earlier session, the latest first, that still exist."""
+    return [Path(name) for name in _remembered()["opened"] if Path(name).is_file()]
+
+
+def remember_opened(file: Path) -> None:
+    values = _remembered()
+    names = [str(file), *(name for name in values["opened"] if name != str(file))]
+    _remember(values | {"opened": names[:20]})
+
+
+def code_of(spec: KitchenSpec) -> list[str]:
+    """The functions whose code runs when the kitchen is opened, as kitchen.yaml names them."""
+    references = [spec.model.factory] if runs_code(spec.model.factory) else []
+    return references + [str(split.path) for split in spec.split_specs().values() if split.format == "python"]
+
+
+def _identities(spec: KitchenSpec, folder: Path) -> dict[str, str]:
+    found = {}
+    for reference in code_of(spec):
+        path = folder / reference.rpartition(":")[0]
+        is_file = path.suffix == ".py" and path.is_file()
+        found[str(path.resolve()) if is_file else reference] = file_digest(path) if is_file else "installed"
+    return found
+
+
+def is_trusted(spec: KitchenSpec, folder: Path) -> bool:
+    """Whether the user said yes to this code, as it is now."""
+    trusted = _remembered()["trusted"]
+    return all(trusted.get(name) == seen for name, seen in _identities(spec, folder).items())
+
+
+def trust(spec: KitchenSpec, folder: Path) -> None:
+    """Remember the user's yes to this kitchen's code, until the code changes."""
+    values = _remembered()
+    _remember(values | {"trusted": values["trusted"] | _identities(spec, folder)})
+
+
+def check_paths(spec: KitchenSpec, folder: Path) -> None:
+    """Refuse a kitchen that reaches outside the allowed folders.
+
+    Raises:
+        KitchenError: naming the path.
+    """
+    places = list(spec.ingredients.values()) if isinstance(spec.ingredients, dict) else list(spec.ingredients)
+    places += [spec.base] if spec.base else []
+    places += [split.path or "data" for split in spec.split_specs().values() if split.format != "python"]
+    places += [name.rpartition(":")[0] for name in code_of(spec) if name.rpartition(":")[0].endswith(".py")]
+    for place in places:
+        allowed(folder / place)
