@@ -148,6 +148,10 @@ class Kitchen:
                 f"outputs (0 to {outputs - 1}). Check the model's args and the data's classes."
             )
 
+    def has_split(self, name: str) -> bool:
+        """Whether a split was read in this process, so that asking for its scores costs nothing."""
+        return name in self._splits
+
     def num_classes(self, split: Split) -> int:
         """The width of the model's head."""
         if self._num_classes is None:

@@ -21,6 +21,8 @@ from soupviz.records import PerExample, Score
 HEARTBEAT = 5.0
 """Seconds after which a running run that has not been touched counts as interrupted."""
 
+RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated"
+
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
@@ -142,13 +144,13 @@ class Store:
     def runs(self) -> list[Run]:
         """Every run, oldest first; one that was killed shows as interrupted."""
         with self._connection() as connection:
-            rows = connection.execute(
-                "SELECT id, key, name, status, recipe, result, error, created, updated FROM runs ORDER BY id"
-            ).fetchall()
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
         return [_run(row) for row in rows]
 
     def run(self, key: str) -> Run | None:
-        return next((run for run in self.runs() if run.key == key), None)
+        with self._connection() as connection:
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", (key,)).fetchone()
+        return _run(row) if row else None
 
     def forget_run(self, key: str) -> None:
         with self._connection() as connection:

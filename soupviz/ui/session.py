@@ -11,6 +11,7 @@ from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing import mean_of
 from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
 from soupviz.records import Coefficients
 from soupviz.store import Run
@@ -107,7 +108,9 @@ def _ask_for_trust(file: Path) -> None:
         st.stop()
     if not workspace.is_trusted(spec, file.parent):
         names = ", ".join(f"`{name}`" for name in workspace.code_of(spec))
-        st.warning(f"Opening **{spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust it.")
+        st.warning(
+            f"Opening **{spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust it."
+        )
         if st.button("I trust it: open", type="primary"):
             workspace.trust(spec, file.parent)
             st.rerun()
@@ -138,7 +141,7 @@ def close_kitchen() -> None:
 def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = None) -> Job:
     """Score every ingredient (and the base and the uniform soup) on a split."""
     mixes: list[Coefficients] = [((name, 1.0),) for name in opened.names]
-    mixes += [((("base"), 1.0),)] if opened.base else []
+    mixes += [(("base", 1.0),)] if opened.base else []
     mixes += extra or []
 
     def work(job: Job) -> None:
@@ -151,6 +154,26 @@ def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = No
             job.events.append(mixture)
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
+
+
+def find_score_job(opened: Kitchen, split: str) -> Job | None:
+    """The newest job that scores a split of this kitchen."""
+    return jobs().find(f"score {split} {opened.file}")
+
+
+def score_job_if_needed(opened: Kitchen, split: str) -> Job:
+    """The job that scores a split; started once for each opening of a kitchen (what is in the store costs nothing)."""
+    job = find_score_job(opened, split)
+    started = _started().get(f"{split} {opened.file}")
+    if job is not None and started is opened:
+        return job
+    _started()[f"{split} {opened.file}"] = opened
+    return score_job(opened, split, [mean_of(opened.names)])
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, Kitchen]:
+    return {}
 
 
 def cook_job(opened: Kitchen, recipe: Recipe) -> Job:

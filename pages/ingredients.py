@@ -1,0 +1,49 @@
+"""Ingredients: which checkpoints are there, how good is each, and which do I take?"""
+
+import streamlit as st
+
+from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui.jobs import Job
+
+st.title("Ingredients")
+st.write("Which checkpoints are there, how good is each, and which do I take into the soup?")
+opened = session.kitchen()
+session.keep_url()
+
+scoring = session.score_job_if_needed(opened, "held_out")
+widgets.headline(opened)
+widgets.refused(opened)
+widgets.offer_test_split(opened)
+
+
+def draw(_job: Job | None = None) -> None:
+    """The table, which fills while scores come; its selection is the subset for the next page."""
+    table = widgets.filtered(tables.ingredients(opened))
+    chosen = widgets.ingredient_table(table)
+    st.session_state["members"] = chosen
+
+
+if scoring.is_active:
+    session.watch(scoring, draw)
+else:
+    session.watch(scoring)
+    draw()
+chosen = st.session_state.get("members") or []
+
+left, middle, right = st.columns(3)
+label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
+if left.button(label, type="primary", width="stretch"):
+    st.switch_page("pages/soup.py")
+if middle.button(
+    "Look for new checkpoints", width="stretch", help="Reads the folder again, for a sweep still running."
+):
+    session.close_kitchen()
+    st.rerun()
+has_test = "test" in opened.split_names
+if right.button("Score the test split", width="stretch", disabled=not has_test):
+    session.score_job(opened, "test")
+    st.rerun()
+if test_job := session.find_score_job(opened, "test"):
+    session.watch(test_job)
+
+widgets.scatter(tables.ingredients(opened), chosen, charts.scatter)

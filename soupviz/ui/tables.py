@@ -1,0 +1,74 @@
+"""The tables that pages show: what was measured so far, never anything computed anew."""
+
+import hashlib
+from collections.abc import Iterable
+
+import pandas as pd
+
+from soupviz.kitchen import Kitchen
+from soupviz.metadata import as_number
+from soupviz.metrics import wilson
+from soupviz.mixing import mean_of
+from soupviz.records import Coefficients, Score
+
+FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
+
+
+def known(opened: Kitchen, mixture: Coefficients, split: str) -> Score | None:
+    """A score that was measured before, of a split that was read before."""
+    return opened.known_score(mixture, split) if split in opened.split_names and opened.has_split(split) else None
+
+
+def ingredients(opened: Kitchen) -> pd.DataFrame:
+    """One row per ingredient in kitchen order; accuracies are fractions, missing where not measured yet."""
+    rows = []
+    for item in opened.ingredients:
+        held_out, test = (known(opened, ((item.name, 1.0),), split) for split in ("held_out", "test"))
+        row: dict[str, object] = {"ingredient": item.name, "held_out": held_out and held_out.accuracy}
+        row["test"] = test and test.accuracy
+        row["loss"] = held_out and held_out.loss
+        if held_out is None or held_out.top5_correct is not None:
+            row["top-5"] = held_out and held_out.top5_correct and held_out.top5_correct / held_out.num_examples
+        row["macro-F1"] = held_out and held_out.macro_f1
+        row["MB"] = item.num_bytes / 1e6
+        row |= {key: as_number(value) for key, value in item.metadata.items() if key not in row}
+        rows.append(row | {"fingerprint": item.fingerprint[:12]})
+    table = pd.DataFrame(rows)
+    return table.drop(columns=[name for name in ("test", "top-5") if name in table and table[name].isna().all()])
+
+
+def metadata_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that came with the checkpoints."""
+    return [name for name in table.columns if name not in (*FIGURES, "ingredient")]
+
+
+def numeric(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    return [name for name in columns if pd.api.types.is_numeric_dtype(table[name])]
+
+
+def digest(names: Iterable[str]) -> str:
+    """Of ordered names, for widget keys: selections are positions, and must not survive another order."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
+
+
+def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None]]:
+    """Best ingredient, uniform soup and base: what it is, with its held-out and test scores where known."""
+    scores = {name: known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    measured = {name: score for name, score in scores.items() if score is not None}
+    mixes: dict[str, tuple[str, Coefficients]] = {}
+    if measured:
+        best = max(measured, key=lambda name: measured[name].correct)
+        mixes["Best on held_out"] = (best, ((best, 1.0),))
+    mixes["Uniform soup"] = (f"average of {len(opened.names)}", mean_of(opened.names))
+    if opened.base:
+        mixes["Base"] = (opened.base.path.name, (("base", 1.0),))
+    return {
+        title: (name, known(opened, mixture, "held_out"), known(opened, mixture, "test"))
+        for title, (name, mixture) in mixes.items()
+    }
+
+
+def interval(score: Score) -> str:
+    """A Wilson 95% interval in percent."""
+    low, high = wilson(score.correct, score.num_examples)
+    return f"{100 * low:.1f} to {100 * high:.1f}"

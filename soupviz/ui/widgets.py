@@ -1,0 +1,122 @@
+"""Pieces of pages that need more than a line."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from soupviz.errors import SoupError
+from soupviz.kitchen import Kitchen
+from soupviz.ui import session, tables
+
+PERCENT = st.column_config.ProgressColumn
+
+
+def headline(opened: Kitchen) -> None:
+    """Best, uniform and base above the table."""
+    columns = st.columns(4)
+    for column, (title, (name, held_out, test)) in zip(columns, tables.headline(opened).items(), strict=False):
+        value = "…" if held_out is None else f"{100 * held_out.accuracy:.1f} %"
+        note = name if test is None else f"{name}; test {100 * test.accuracy:.1f} %"
+        column.metric(title, value, border=True, height="stretch", help="Accuracy on held_out, the split that selects.")
+        column.caption(note)
+    split = opened.split("held_out")
+    columns[-1].metric("Checkpoints", len(opened.ingredients), border=True, height="stretch")
+    columns[-1].caption(f"{len(split)} held-out examples; {opened.device}, {opened.spec.precision}")
+
+
+def refused(opened: Kitchen) -> None:
+    """What cannot join, and why."""
+    if opened.refused:
+        with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
+            for refusal in opened.refused:
+                st.write(refusal.reason)
+    if skipped := opened.split("held_out").skipped:
+        st.caption(f"held_out leaves out {len(skipped)} images that cannot be decoded: {', '.join(skipped[:3])}")
+
+
+def offer_test_split(opened: Kitchen) -> None:
+    """A kitchen without a test split cannot report honestly: offer to make one."""
+    if "test" not in opened.split_names:
+        st.info("This kitchen has no test split, so nothing can report on what held_out selects. ", icon="ℹ️")
+        st.page_link("pages/kitchens.py", label="Split held_out in two on the Kitchens page")
+
+
+def filtered(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a filter on one of the metadata columns leaves."""
+    columns = tables.metadata_columns(table)
+    if not columns or len(table) < 2:
+        return table
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    column = left.selectbox("Filter by", columns, index=None, placeholder="nothing", key="filter by")
+    if column is None:
+        return table
+    values = table[column].dropna()
+    if pd.api.types.is_numeric_dtype(values) and values.min() < values.max():
+        low, high = float(values.min()), float(values.max())
+        lower, upper = right.slider(column, low, high, (low, high), key=f"filter {column}")
+        return table[table[column].between(lower, upper)]
+    chosen = right.multiselect(column, sorted(values.unique(), key=str), key=f"filter {column}")
+    return table[table[column].isin(chosen)] if chosen else table
+
+
+def ingredient_table(table: pd.DataFrame) -> list[str]:
+    """The table of ingredients; returns the names of the selected rows."""
+    names = table["ingredient"].tolist()
+    wanted = [names.index(name) for name in st.session_state.get("members", []) if name in names]
+    nonce = st.session_state.get("selection", 0)
+    state = st.dataframe(
+        table,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": wanted, "columns": [], "cells": []}},
+        key=f"ingredients {tables.digest(names)} {nonce}",
+        column_config=columns_of(table),
+        alt="Ingredients with their accuracy on held_out",
+    )
+    return [names[row] for row in state["selection"]["rows"] if row < len(names)]
+
+
+def columns_of(table: pd.DataFrame) -> dict[str, object]:
+    """Accuracies as bars from 0 to 1, losses and sizes to a sensible precision."""
+    config: dict[str, object] = {
+        name: st.column_config.ProgressColumn(name, format="percent", min_value=0.0, max_value=1.0, width=130)
+        for name in ("held_out", "test", "top-5", "macro-F1")
+        if name in table
+    }
+    config["loss"] = st.column_config.NumberColumn("loss (nats)", format="%.4f")
+    config["MB"] = st.column_config.NumberColumn("MB", format="%.2f")
+    config["ingredient"] = st.column_config.TextColumn("ingredient", pinned=True)
+    return config
+
+
+def scatter(
+    table: pd.DataFrame, chosen: Sequence[str], draw: Callable[[pd.DataFrame, str, Sequence[str]], go.Figure]
+) -> None:
+    """Accuracy against any numeric column; a click takes an ingredient into the selection, or out of it."""
+    columns = tables.numeric(table, [*tables.metadata_columns(table), "loss", "MB"])
+    if not columns or table["held_out"].isna().all():
+        return
+    st.subheader("Accuracy against what is known of the checkpoints")
+    x = st.selectbox("Against", columns, key="against", width=240)
+    nonce = st.session_state.get("selection", 0)
+    figure = draw(table, x, chosen)
+    event = st.plotly_chart(
+        figure, on_select="rerun", selection_mode="points", key=f"scatter {x} {nonce}", alt=f"Accuracy against {x}"
+    )
+    clicked = [point["customdata"] for point in event["selection"]["points"]]
+    if clicked:
+        name = str(clicked[0][0] if isinstance(clicked[0], list) else clicked[0])
+        members = list(chosen)
+        members = [member for member in members if member != name] if name in members else [*members, name]
+        st.session_state["members"] = members
+        st.session_state["selection"] = nonce + 1
+        st.rerun()
+
+
+def show_error(error: SoupError) -> None:
+    """The core's message, verbatim; what has been chosen stays."""
+    st.error(str(error))
+    session.keep_url()
