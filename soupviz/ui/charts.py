@@ -1,6 +1,7 @@
 """Records to figures: plotly where one clicks, Altair where a picture grows while a job runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -8,6 +9,10 @@ import plotly.graph_objects as go
 
 from soupviz.records import Step
 from soupviz.ui import theme
+
+
+Chart = Any
+"""An Altair chart; its layered and plain kinds share no type that Streamlit names."""
 
 
 def layout(figure: go.Figure, *, x: str, y: str, height: int = 340) -> go.Figure:
@@ -43,7 +48,7 @@ def scatter(table: pd.DataFrame, x: str, chosen: Iterable[str]) -> go.Figure:
     return layout(figure, x=x, y="accuracy on held_out (%)")
 
 
-def trajectory(steps: Sequence[Step]) -> alt.Chart:
+def trajectory(steps: Sequence[Step]) -> Chart:
     """A search's decisions: each candidate's accuracy, accepted or not, and the best so far."""
     data = pd.DataFrame(
         {
@@ -76,19 +81,20 @@ def trajectory(steps: Sequence[Step]) -> alt.Chart:
     ).properties(height=300)  # fmt: skip
 
 
-def coefficients(values: Mapping[str, float]) -> alt.Chart:
+def coefficients(values: Mapping[str, float]) -> Chart:
     """Coefficients as bars, the largest first; what was rejected is left out."""
     used = [(name, weight) for name, weight in values.items() if weight]
     data = pd.DataFrame({"ingredient": [n for n, _ in used], "coefficient": [w for _, w in used]})
     bars = alt.Chart(data).mark_bar(color=theme.SOUP, cornerRadiusEnd=3)
-    return bars.encode(
+    bars = bars.encode(
         alt.X("coefficient:Q", title="coefficient"),
         alt.Y("ingredient:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160)),
         tooltip=["ingredient", alt.Tooltip("coefficient:Q", format=".4f")],
-    ).properties(height=max(80, 26 * len(used) + 50))
+    )
+    return bars.properties(height=max(80, 26 * len(used) + 50))
 
 
-def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> alt.Chart:
+def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:
     """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
     data = pd.DataFrame(rows).melt("alpha", ["held_out", "test"], "split", "accuracy").dropna()
     data["accuracy"] *= 100

@@ -197,8 +197,17 @@ def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
     def work(job: Job) -> None:
         sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)
 
-    key = f"sweep {recipe_digest(recipe.model_copy(update={'alpha': 'mean'}))} {opened.file}"
+    key = _sweep_key(opened, recipe)
     return jobs().submit(key, "Alpha sweep", work, kitchen=str(opened.file), priority=AHEAD)
+
+
+def _sweep_key(opened: Kitchen, recipe: Greedy) -> str:
+    return f"sweep {recipe_digest(recipe.model_copy(update={'alpha': 'mean'}))} {opened.file}"
+
+
+def find_sweep_job(opened: Kitchen, recipe: Greedy) -> Job | None:
+    """The newest sweep of this recipe."""
+    return jobs().find(_sweep_key(opened, recipe))
 
 
 def finished_runs(opened: Kitchen) -> list[Run]:

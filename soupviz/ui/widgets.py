@@ -1,6 +1,7 @@
 """Pieces of pages that need more than a line."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -9,8 +10,6 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import session, tables
-
-PERCENT = st.column_config.ProgressColumn
 
 
 def headline(opened: Kitchen) -> None:
@@ -79,9 +78,9 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
     return [names[row] for row in state["selection"]["rows"] if row < len(names)]
 
 
-def columns_of(table: pd.DataFrame) -> dict[str, object]:
+def columns_of(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracies as bars from 0 to 1, losses and sizes to a sensible precision."""
-    config: dict[str, object] = {
+    config: dict[str, Any] = {
         name: st.column_config.ProgressColumn(name, format="percent", min_value=0.0, max_value=1.0, width=130)
         for name in ("held_out", "test", "top-5", "macro-F1")
         if name in table

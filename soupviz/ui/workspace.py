@@ -67,7 +67,8 @@ def _memory() -> Path:
 
 def _remembered() -> dict[str, Any]:
     try:
-        return {"opened": [], "trusted": {}} | json.loads(_memory().read_text(encoding="utf-8"))
+        kept: dict[str, Any] = json.loads(_memory().read_text(encoding="utf-8"))
+        return {"opened": [], "trusted": {}} | kept
     except (OSError, ValueError):
         return {"opened": [], "trusted": {}}
 

@@ -1,0 +1,28 @@
+"""Soup: which ingredients and which alpha make the best soup?"""
+
+import streamlit as st
+
+from soupviz.ui import session, soups
+
+st.title("Soup")
+st.write("Which ingredients, mixed how, raise held-out accuracy, and what does alpha do to it?")
+opened = session.kitchen()
+session.keep_url()
+
+recipe = soups.choose_recipe(opened)
+job = session.jobs().find(session.cook_key(opened, recipe))
+cook, note = st.columns([1, 4], vertical_alignment="center")
+is_cooking = job is not None and job.is_active
+if cook.button("Cook", type="primary", width="stretch", disabled=is_cooking, shortcut="Ctrl+Enter"):
+    job = session.cook_job(opened, recipe)
+note.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
+
+if job is not None and job.is_active:
+    session.watch(job, soups.draw_live)
+else:
+    if job is not None:
+        session.watch(job)
+    soups.draw_soup(opened, recipe)
+
+if recipe.method == "greedy" and recipe.alpha != "mean":
+    soups.alpha_sweep(opened, recipe)

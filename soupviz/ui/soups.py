@@ -1,0 +1,156 @@
+"""The Soup page's parts: choosing a recipe, the live search, the finished soup, the alpha sweep."""
+
+from typing import Any
+
+import streamlit as st
+
+from soupviz.cooking import run_key
+from soupviz.errors import SoupError
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import Alpha, Greedy, Recipe, Uniform
+from soupviz.records import Step
+from soupviz.store import Run
+from soupviz.ui import charts, session
+from soupviz.ui.jobs import Job
+
+RECIPES = ("greedy, fixed alpha", "greedy, mean", "uniform")
+SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
+"""Alphas computed ahead, coarse to fine."""
+
+
+def choose_recipe(opened: Kitchen) -> Recipe:
+    """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
+    chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
+    left, middle, right = st.columns([2, 2, 1.4])
+    with left:
+        kind = st.segmented_control(
+            "Recipe", RECIPES, default=RECIPES[0], required=True, key="recipe", bind="query-params"
+        )
+        members = st.multiselect(
+            "Ingredients", opened.names, default=chosen, placeholder=f"all {len(opened.names)}", key="pool",
+            help="Empty means all. Rows selected on the Ingredients page arrive here.",
+        )  # fmt: skip
+    st.session_state["members"] = members
+    with right:
+        average = "first" if has_batchnorm(opened) and _takes_first() else "average"
+    values: dict[str, Any] = {"members": tuple(members) or None, "batchnorm": average}
+    if kind == "uniform":
+        return Uniform(**values)
+    with right:
+        order = st.selectbox("Order", ("accuracy", "listed", "random"), key="order", bind="query-params")
+        seed = int(st.number_input("Seed", 0, step=1, key="seed")) if order == "random" else 0
+    alpha: Alpha = "mean"
+    if kind == RECIPES[0]:
+        with middle:
+            alpha = st.slider(
+                "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params",
+                help="(1 − alpha) · soup + alpha · newcomer",
+            )  # fmt: skip
+    return Greedy(alpha=alpha, order=order, seed=seed, **values)
+
+
+def has_batchnorm(opened: Kitchen) -> bool:
+    """Whether the model keeps running statistics, so that the choice of how to mix them matters."""
+    return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
+
+
+def _takes_first() -> bool:
+    return st.selectbox("BatchNorm statistics", ("average", "first"), key="batchnorm", bind="query-params") == "first"
+
+
+def draw_live(job: Job) -> None:
+    """The decisions so far."""
+    steps = [event for event in job.events if isinstance(event, Step)]
+    if steps:
+        st.altair_chart(charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
+    else:
+        st.caption("Scoring the ingredients first: the best of them is the start.")
+
+
+def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
+    """The run of this very recipe, if it was finished before."""
+    try:
+        run = opened.store.run(run_key(opened, recipe))
+    except SoupError as error:
+        st.error(str(error))
+        st.stop()
+    return run
+
+
+def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
+    """The soup of this recipe, or what to do to get one."""
+    run = finished(opened, recipe)
+    if run is None:
+        st.info("Not computed yet: **Cook** it. The search shows its decisions while it runs; Cancel keeps its scores.")
+        return
+    if run.status != "finished":
+        st.info(f"This run is {run.status}. Cook goes on from its last score.")
+    result = run.result or {}
+    if run.status == "finished":
+        session.choose_soup(run)
+        draw_scores(result)
+    steps = [Step(**step) for step in result.get("trajectory", [])]
+    if steps and "coefficients" in result:
+        left, right = st.columns([3, 2])
+        left.subheader("Decisions")
+        left.altair_chart(charts.trajectory(steps), key="trajectory", alt=describe(steps))
+        right.subheader("Coefficients")
+        right.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients")
+        left.caption(describe(steps))
+    elif steps:
+        st.altair_chart(charts.trajectory(steps), key="trajectory", alt=describe(steps))
+    elif "coefficients" in result:
+        st.subheader("Coefficients")
+        st.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients")
+
+
+def describe(steps: list[Step]) -> str:
+    accepted = sum(step.accepted for step in steps[1:])
+    rejected = len(steps) - 1 - accepted
+    return f"Started from {steps[0].ingredient}; {accepted} candidates accepted, {rejected} rejected."
+
+
+def draw_scores(result: dict[str, Any]) -> None:
+    """A metric per split; held_out says that it selected."""
+    columns = st.columns(max(4, len(result["scores"])))
+    for column, (split, score) in zip(columns, result["scores"].items(), strict=False):
+        column.metric(split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", border=True)
+        role = "selected on" if split == "held_out" else "reports"
+        column.caption(f"{role}; {score['correct']} of {score['num_examples']}")
+    if result["clamped_variances"]:
+        st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
+
+
+def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
+    """Accuracy against alpha, computed ahead in the background, behind everything the user asks for."""
+    st.subheader("The same search for other alphas")
+    runs = {alpha: finished(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
+    missing = [alpha for alpha, run in runs.items() if run is None or run.status != "finished"]
+    ahead = st.toggle("Compute ahead", value=True, key="ahead", help="At low priority, while nothing else runs.")
+    job = session.find_sweep_job(opened, recipe)
+    if missing and ahead and (job is None or job.state == "finished"):
+        job = session.sweep_job(opened, recipe, missing)
+
+    def draw(_job: Job | None = None) -> None:
+        rows = [sweep_row(alpha, finished(opened, recipe.model_copy(update={"alpha": alpha}))) for alpha in SWEPT]
+        known = sorted((row for row in rows if row["held_out"] is not None), key=lambda row: row["alpha"] or 0.0)
+        if known:
+            at = recipe.alpha if isinstance(recipe.alpha, float) else None
+            st.altair_chart(charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
+            best = max(known, key=lambda row: row["held_out"] or 0.0)
+            st.caption(
+                f"{len(known)} of {len(SWEPT)} alphas computed. Best on held_out: alpha = {best['alpha']:g}, "
+                f"{100 * (best['held_out'] or 0):.2f} %; choosing it is one more choice made on held_out."
+            )
+
+    if job is not None and job.is_active:
+        session.watch(job, draw)
+    else:
+        draw()
+
+
+def sweep_row(alpha: Alpha, run: Run | None) -> dict[str, float | None]:
+    """One point of the sweep."""
+    scores = run.result["scores"] if run and run.status == "finished" and run.result else {}
+    accuracy = {split: scores[split]["accuracy"] if split in scores else None for split in ("held_out", "test")}
+    return {"alpha": float(alpha), **accuracy}
