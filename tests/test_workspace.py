@@ -1,0 +1,168 @@
+"""The folders the dashboard may touch, the kitchens it knows, and whose code it runs."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soupviz.config import KitchenSpec, validate
+from soupviz.errors import KitchenError
+from soupviz.files import cache_folder
+from soupviz.ui import workspace
+
+SPLIT = {"format": "arrays", "path": "held_out.npz"}
+
+
+def spec_of(**keys: Any) -> KitchenSpec:
+    document = {
+        "model": {"factory": "torchvision:resnet18"},
+        "ingredients": ["*.safetensors"],
+        "data": {"held_out": SPLIT},
+    }
+    return validate(document | keys, "kitchen.yaml")
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The one folder that a dashboard was started with."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "argv", ["app.py", str(folder)])
+    return folder.resolve()
+
+
+def kitchen_in(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "kitchen.yaml"
+    file.write_text("name: x\n", encoding="utf-8")
+    return file
+
+
+def test_roots_are_the_folders_named_after_the_dashes(root: Path, tmp_path: Path) -> None:
+    sys.argv = ["app.py", str(root), "--option", str(tmp_path), str(tmp_path / "missing")]
+    assert workspace.roots() == [root, tmp_path.resolve()]
+
+
+def test_the_root_is_the_current_folder_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    monkeypatch.chdir(tmp_path)
+    assert workspace.roots() == [tmp_path]
+
+
+def test_a_path_below_a_root_or_the_cache_is_allowed(root: Path) -> None:
+    assert workspace.allowed(root / "a" / "b.yaml") == root / "a" / "b.yaml"
+    assert workspace.allowed(root) == root
+    assert workspace.allowed("a/b.yaml") == root / "a" / "b.yaml"
+    assert workspace.allowed(cache_folder("demo")) == cache_folder("demo").resolve()
+
+
+@pytest.mark.parametrize("escape", ["../elsewhere", "a/../../elsewhere", "/etc/passwd", "~"])
+def test_a_path_outside_the_roots_is_refused_with_the_remedy(root: Path, escape: str) -> None:
+    with pytest.raises(KitchenError, match=r"lies outside the folders .*Start it with: streamlit run app\.py -- /"):
+        workspace.allowed(escape)
+
+
+def test_a_folder_whose_name_begins_like_a_root_is_refused(root: Path) -> None:
+    sibling = root.with_name("root-of-another")
+    sibling.mkdir()
+    with pytest.raises(KitchenError, match="lies outside"):
+        workspace.allowed(sibling)
+
+
+def test_a_link_that_leads_outside_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (root / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(KitchenError, match="secret lies outside"):
+        workspace.allowed(root / "link")
+
+
+def test_kitchens_are_found_three_folders_deep_and_not_in_hidden_ones(root: Path) -> None:
+    wanted = [kitchen_in(root), kitchen_in(root / "a"), kitchen_in(root / "a" / "b" / "c")]
+    kitchen_in(root / "a" / "b" / "c" / "d")
+    kitchen_in(root / ".hidden")
+    assert workspace.found_kitchens() == sorted(wanted)
+
+
+def test_opened_kitchens_are_remembered_latest_first_once_and_while_they_exist(root: Path) -> None:
+    assert workspace.opened_before() == []
+    first, second = kitchen_in(root / "a"), kitchen_in(root / "b")
+    for file in (first, second, first):
+        workspace.remember_opened(file)
+    assert workspace.opened_before() == [first, second]
+    first.unlink()
+    assert workspace.opened_before() == [second]
+
+
+def test_a_damaged_memory_is_as_good_as_none(root: Path) -> None:
+    file = kitchen_in(root / "a")
+    (cache_folder() / "dashboard.json").write_text("{not json", encoding="utf-8")
+    assert workspace.opened_before() == []
+    workspace.remember_opened(file)
+    assert workspace.opened_before() == [file]
+
+
+def test_a_kitchen_of_known_libraries_runs_no_code(root: Path) -> None:
+    assert workspace.code_of(spec_of()) == []
+    assert workspace.is_trusted(spec_of(), root)
+
+
+def test_trust_is_asked_for_each_file_of_code_and_again_when_it_changes(root: Path) -> None:
+    data = {"held_out": {"format": "python", "path": "data.py:held_out"}}
+    spec = spec_of(model={"factory": "model.py:build"}, data=data)
+    assert workspace.code_of(spec) == ["model.py:build", "data.py:held_out"]
+    for name in ("model.py", "data.py"):
+        (root / name).write_text("a = 1\n", encoding="utf-8")
+    assert not workspace.is_trusted(spec, root)
+    workspace.trust(spec, root)
+    assert workspace.is_trusted(spec, root)
+    for name in ("data.py", "model.py"):
+        (root / name).write_text("a = 2\n", encoding="utf-8")
+        assert not workspace.is_trusted(spec, root)
+        workspace.trust(spec, root)
+        assert workspace.is_trusted(spec, root)
+
+
+def test_trust_in_a_file_is_not_trust_in_its_namesake_elsewhere(root: Path) -> None:
+    spec = spec_of(model={"factory": "model.py:build"})
+    for folder in (root, root / "other"):
+        folder.mkdir(exist_ok=True)
+        (folder / "model.py").write_text("a = 1\n", encoding="utf-8")
+    workspace.trust(spec, root)
+    assert not workspace.is_trusted(spec, root / "other")
+
+
+def test_trust_in_a_missing_file_ends_when_the_file_appears(root: Path) -> None:
+    spec = spec_of(model={"factory": "model.py:build"})
+    workspace.trust(spec, root)
+    (root / "model.py").write_text("a = 1\n", encoding="utf-8")
+    assert not workspace.is_trusted(spec, root)
+
+
+def test_an_installed_package_is_asked_about_by_name(root: Path) -> None:
+    spec = spec_of(model={"factory": "somewhere.models:build"})
+    assert workspace.code_of(spec) == ["somewhere.models:build"]
+    assert not workspace.is_trusted(spec, root)
+    workspace.trust(spec, root)
+    assert workspace.is_trusted(spec, root)
+
+
+def test_a_kitchen_inside_the_roots_passes(root: Path) -> None:
+    workspace.check_paths(spec_of(base="base.safetensors", model={"factory": "model.py:build"}), root)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"ingredients": ["../out/*.safetensors"]},
+        {"ingredients": {"a": "/elsewhere/a.pt"}},
+        {"base": "../base.safetensors"},
+        {"data": {"held_out": {"format": "imagefolder", "path": "../images"}}},
+        {"data": {"held_out": SPLIT, "shifts": {"blur": {"format": "arrays", "path": "/elsewhere/x.npz"}}}},
+        {"data": {"held_out": {"format": "python", "path": "../data.py:held_out"}}},
+        {"model": {"factory": "../model.py:build"}},
+    ],
+)
+def test_a_kitchen_that_reaches_outside_is_refused(root: Path, keys: dict[str, Any]) -> None:
+    with pytest.raises(KitchenError, match="lies outside the folders"):
+        workspace.check_paths(spec_of(**keys), root)
