@@ -143,6 +143,8 @@ def _load(path: Path, *, mmap: bool) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
         text = " ".join(str(error).split())
+        if "Unsupported operand" in text:  # a byte that no pickle has
+            text = "not a pickle"
         if "Unsupported global" in text or "weights_only" in text or "Weights only" in text:
             needs = text.partition("GLOBAL ")[2].partition(" ")[0] or "more than tensors, or is damaged"
             raise CheckpointError(

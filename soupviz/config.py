@@ -106,15 +106,16 @@ class KitchenSpec(Spec):
 
 def known_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys that kitchen.yaml knows at a place, for the nearest one to an unknown key."""
-    nested: dict[str, type[Spec]] = {
-        "model": ModelSpec, "data": DataSpec, "transform": TransformSpec, "part": PartSpec,
+    nested: dict[tuple[type[Spec], int | str], type[Spec]] = {
+        (KitchenSpec, "model"): ModelSpec, (KitchenSpec, "data"): DataSpec,
+        (SplitSpec, "transform"): TransformSpec, (SplitSpec, "part"): PartSpec,
     }  # fmt: skip
     model: type[Spec] = KitchenSpec
     for part in location:
-        if part in nested:
-            model = nested[str(part)]
-        elif model is DataSpec and part != "shifts":
-            model = SplitSpec
+        if model is DataSpec:
+            model = DataSpec if part == "shifts" else SplitSpec
+        elif (model, part) in nested:
+            model = nested[model, part]
     return list(model.model_fields)
 
 

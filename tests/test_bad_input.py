@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import sys
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -687,7 +688,7 @@ def test_skip_corrupt_goes_on_with_the_other_images(tmp_path, capsys):
     assert [Path(file).name for file in kitchen.split("held_out").skipped] == ["1.jpg"]
 
 
-def test_a_finer_name_is_no_match_for_the_wrong_kind_of_file(tmp_path):
+def test_a_file_that_is_no_checkpoint_is_refused_by_its_suffix(tmp_path):
     """What is no checkpoint at all is refused by its suffix when it is named outright."""
     file = small_kitchen(tmp_path, ingredients={"notes": "notes.txt"})
     (tmp_path / "notes.txt").write_text("x")
@@ -754,7 +755,7 @@ def test_a_read_only_folder_is_refused_at_export(tmp_path, capsys, monkeypatch):
     file = small_kitchen(tmp_path / "kitchen")
     cooked = sv.uniform(sv.Kitchen.load(file))
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr("soupviz.export.is_writable", lambda folder: folder != tmp_path / "out")
+    monkeypatch.setattr(sys.modules["soupviz.export"], "is_writable", lambda folder: folder != tmp_path / "out")
     with pytest.raises(ExportError, match=r"out: the folder is read-only; choose another\."):
         sv.export(cooked, tmp_path / "out" / "soup.safetensors")
     target = tmp_path / "out" / "soup.pt"
@@ -910,5 +911,5 @@ def test_a_recipe_whose_mix_names_an_ingredient_it_does_not_pin_is_refused(tmp_p
     cooked = sv.uniform(sv.Kitchen.load(small_kitchen(tmp_path / "kitchen")))
     sv.export(cooked, tmp_path / "soup.safetensors")
     change_yaml(tmp_path / "recipe.yaml", lambda record: record["mix"].append(["m_9", 0.5]))
-    with pytest.raises(ExportError, match="not a whole soupviz recipe: .*the mix names 'm_9', which is not among"):
+    with pytest.raises(ExportError, match=r"not a whole soupviz recipe: .*the mix names 'm_9', which is not among"):
         sv.bake(tmp_path / "recipe.yaml", tmp_path / "again.safetensors")
