@@ -25,6 +25,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
 CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
+INTERRUPTED = 130
+"""The exit code of Ctrl-C by custom, and what typer makes of it."""
+
 KitchenFile = Annotated[Path, typer.Argument(help="a kitchen.yaml, or the folder that holds one", metavar="KITCHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
 Members = Annotated[str | None, typer.Option(help="names separated by commas: the pool; default: all")]
@@ -179,8 +182,8 @@ def sweep(
 @app.command()
 def interpolate(
     kitchen: KitchenFile,
-    a: Annotated[str, typer.Argument(help="the end at alpha 0: an ingredient, base, or a soup's file")],
-    b: Annotated[str, typer.Argument(help="the end at alpha 1")],
+    a: Annotated[str, typer.Argument(metavar="A", help="the end at alpha 0: an ingredient, base, or a soup's file")],
+    b: Annotated[str, typer.Argument(metavar="B", help="the end at alpha 1")],
     points: Annotated[int, typer.Option(help="how many, both ends included")] = 21,
     start: Annotated[float, typer.Option("--from", help="the first alpha")] = 0.0,
     stop: Annotated[float, typer.Option("--to", help="the last alpha")] = 1.0,
@@ -259,7 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except CLICK_ERROR as error:
         _fail(error.format_message(), 2)
     except (Cancelled, KeyboardInterrupt, typer.Abort):
-        _fail("stopped; what was measured is kept, and the same command goes on from there.", 130)
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _fail("stopped; what was measured is kept, and the same command goes on from there.", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
