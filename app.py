@@ -9,12 +9,18 @@ def main() -> None:
     st.set_page_config(page_title="soupviz", page_icon="🍲", layout="wide")
     page = st.navigation(
         [
-            st.Page("pages/ingredients.py", title="Ingredients", icon="🥕", url_path="ingredients", default=True),
-            st.Page("pages/soup.py", title="Soup", icon="🍲", url_path="soup"),
-            st.Page("pages/alpha.py", title="Alpha", icon="🎚️", url_path="alpha"),
-            st.Page("pages/compare.py", title="Compare", icon="⚖️", url_path="compare"),
-            st.Page("pages/export.py", title="Export", icon="📦", url_path="export"),
-            st.Page("pages/kitchens.py", title="Kitchens", icon="🏠", url_path="kitchens"),
+            st.Page(
+                "pages/ingredients.py",
+                title="Ingredients",
+                icon=":material/egg_alt:",
+                url_path="ingredients",
+                default=True,
+            ),
+            st.Page("pages/soup.py", title="Soup", icon=":material/soup_kitchen:", url_path="soup"),
+            st.Page("pages/alpha.py", title="Alpha", icon=":material/tune:", url_path="alpha"),
+            st.Page("pages/compare.py", title="Compare", icon=":material/balance:", url_path="compare"),
+            st.Page("pages/export.py", title="Export", icon=":material/download:", url_path="export"),
+            st.Page("pages/kitchens.py", title="Kitchens", icon=":material/folder_open:", url_path="kitchens"),
         ]
     )
     with st.spinner("Starting PyTorch…"):
@@ -23,7 +29,7 @@ def main() -> None:
     page.run()
 
 
-if get_script_run_ctx():
+if get_script_run_ctx(suppress_warning=True):
     main()
 else:
     from starlette.middleware import Middleware

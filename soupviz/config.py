@@ -25,7 +25,7 @@ class TransformSpec(Spec):
     preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes the other keys")
     channels: Literal[1, 3] = Field(3, description="3 is RGB, 1 is greyscale")
     resize: int | None = Field(None, gt=0, description="pixels of the short side")
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field("bilinear", description="of resize")
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of resize")
     crop: int | None = Field(None, gt=0, description="pixels of the square centre crop; default: resize")
     corrupt: Literal[CORRUPTIONS] | None = Field(None, description="a corruption, after the crop")  # type: ignore[valid-type]
     severity: int = Field(3, ge=1, le=5, description="of the corruption")

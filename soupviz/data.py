@@ -21,7 +21,7 @@ from soupviz.files import cache_folder, digest
 from soupviz.records import Progress, quiet
 from soupviz.transforms import Pipeline, normalize, pipeline
 
-LAYOUT = 1
+LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -52,16 +52,15 @@ def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
         from torchvision.transforms import functional as F
         from torchvision.transforms.functional import InterpolationMode
 
-        image = image.convert(mode)
+        pixels = F.pil_to_tensor(image.convert(mode))
         if resize:
-            # On the PIL image: antialiased for every interpolation but nearest, and rounded to uint8 once.
-            image = F.resize(image, [resize], interpolation=InterpolationMode(interpolation))
+            # In float32 and rounded to uint8 once: PIL rounds after the rows and again after the columns.
+            pixels = F.resize(pixels, [resize], interpolation=InterpolationMode(interpolation), antialias=True)
         if crop:
-            image = F.center_crop(image, [crop])
+            pixels = F.center_crop(pixels, [crop])
         if spec.corrupt:
-            image = corrupt(image, spec.corrupt, spec.severity, index)
-        pixels = np.asarray(image)
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+            pixels = F.pil_to_tensor(corrupt(F.to_pil_image(pixels), spec.corrupt, spec.severity, index))
+        return pixels.numpy()
 
     description = (mode, resize, crop, interpolation, spec.corrupt, spec.corrupt and spec.severity, mean, std)
     return Pipeline(description, to_uint8, tuple(mean), tuple(std))

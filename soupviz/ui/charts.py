@@ -1,5 +1,6 @@
 """Records to figures: plotly where one clicks, Altair where a picture grows while a job runs."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ import plotly.graph_objects as go
 
 from soupviz.records import Step
 from soupviz.ui import theme
-
 
 Chart = Any
 """An Altair chart; its layered and plain kinds share no type that Streamlit names."""
@@ -49,12 +49,19 @@ def scatter(table: pd.DataFrame, x: str, chosen: Iterable[str]) -> go.Figure:
 
 
 def trajectory(steps: Sequence[Step]) -> Chart:
-    """A search's decisions: each candidate's accuracy, accepted or not, and the best so far."""
+    """A search's decisions: each candidate's accuracy, accepted or not, and the best so far.
+
+    A candidate far below the others is drawn at the floor, so that it does not flatten them; its tooltip is true.
+    """
+    measured = [100 * step.accuracy for step in steps if step.accuracy is not None]
+    top = max(measured)
+    floor = top - max(3.0, 4 * (top - statistics.median(measured)))
     data = pd.DataFrame(
         {
             "step": step.step,
             "ingredient": step.ingredient,
             "accuracy": None if step.accuracy is None else 100 * step.accuracy,
+            "drawn": None if step.accuracy is None else max(floor, 100 * step.accuracy),
             "best": 100 * step.best_accuracy,
             "decision": "start" if step.step == 0 else "accepted" if step.accepted else "rejected",
         }
@@ -70,7 +77,7 @@ def trajectory(steps: Sequence[Step]) -> Chart:
         best.encode(x, alt.Y("best:Q", scale=y, title="accuracy on held_out (%)")),
         points.encode(
             x,
-            alt.Y("accuracy:Q", scale=y),
+            alt.Y("drawn:Q", scale=y),
             color=alt.Color(
                 "decision:N", scale=alt.Scale(domain=decisions, range=[theme.BEST, theme.SOUP, theme.REJECTED]),
                 legend=alt.Legend(orient="top", title=None),
@@ -88,7 +95,7 @@ def coefficients(values: Mapping[str, float]) -> Chart:
     bars = alt.Chart(data).mark_bar(color=theme.SOUP, cornerRadiusEnd=3)
     bars = bars.encode(
         alt.X("coefficient:Q", title="coefficient"),
-        alt.Y("ingredient:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160)),
+        alt.Y("ingredient:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         tooltip=["ingredient", alt.Tooltip("coefficient:Q", format=".4f")],
     )
     return bars.properties(height=max(80, 26 * len(used) + 50))

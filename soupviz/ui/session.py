@@ -33,6 +33,11 @@ def _opened() -> dict[str, Kitchen]:
     return {}
 
 
+def opened_kitchen(file: Path) -> Kitchen | None:
+    """A kitchen that is open already."""
+    return _opened().get(str(file))
+
+
 def chosen_file() -> Path:
     """The kitchen in the URL, else the first found below the folders the server was started with, else the demo."""
     named = st.query_params.get("kitchen") or st.session_state.get("kitchen")

@@ -26,6 +26,8 @@ def _kitchens() -> None:
     if chosen != current:
         session.choose_file(chosen)
         st.rerun()
+    if opened := session.opened_kitchen(current):
+        st.caption(f"Device: {opened.device}, evaluated in {opened.spec.precision}")
 
 
 def _running() -> None:

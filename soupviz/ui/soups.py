@@ -7,13 +7,14 @@ import streamlit as st
 from soupviz.cooking import run_key
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Alpha, Greedy, Recipe, Uniform
+from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
 from soupviz.store import Run
 from soupviz.ui import charts, session
 from soupviz.ui.jobs import Job
 
-RECIPES = ("greedy, fixed alpha", "greedy, mean", "uniform")
+ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
+RECIPES = ("greedy, alpha", "greedy, mean", "uniform")
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
 """Alphas computed ahead, coarse to fine."""
 
@@ -21,7 +22,7 @@ SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
-    left, middle, right = st.columns([2, 2, 1.4])
+    left, middle, right = st.columns([2.2, 2, 1.2])
     with left:
         kind = st.segmented_control(
             "Recipe", RECIPES, default=RECIPES[0], required=True, key="recipe", bind="query-params"
@@ -37,7 +38,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     if kind == "uniform":
         return Uniform(**values)
     with right:
-        order = st.selectbox("Order", ("accuracy", "listed", "random"), key="order", bind="query-params")
+        order: Order = st.selectbox("Order", ORDERS, key="order", bind="query-params")
         seed = int(st.number_input("Seed", 0, step=1, key="seed")) if order == "random" else 0
     alpha: Alpha = "mean"
     if kind == RECIPES[0]:

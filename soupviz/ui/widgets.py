@@ -11,6 +11,9 @@ from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import session, tables
 
+SHARES = ("held_out", "test", "top-5", "macro-F1")
+"""Columns that hold fractions; percent exists only on the screen."""
+
 
 def headline(opened: Kitchen) -> None:
     """Best, uniform and base above the table."""
@@ -18,10 +21,10 @@ def headline(opened: Kitchen) -> None:
     for column, (title, (name, held_out, test)) in zip(columns, tables.headline(opened).items(), strict=False):
         value = "…" if held_out is None else f"{100 * held_out.accuracy:.1f} %"
         note = name if test is None else f"{name}; test {100 * test.accuracy:.1f} %"
-        column.metric(title, value, border=True, height="stretch", help="Accuracy on held_out, the split that selects.")
+        column.metric(title, value, border=True)
         column.caption(note)
     split = opened.split("held_out")
-    columns[-1].metric("Checkpoints", len(opened.ingredients), border=True, height="stretch")
+    columns[-1].metric("Checkpoints", len(opened.ingredients), border=True)
     columns[-1].caption(f"{len(split)} held-out examples; {opened.device}, {opened.spec.precision}")
 
 
@@ -65,8 +68,9 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
     names = table["ingredient"].tolist()
     wanted = [names.index(name) for name in st.session_state.get("members", []) if name in names]
     nonce = st.session_state.get("selection", 0)
+    shares = [name for name in SHARES if name in table]
     state = st.dataframe(
-        table,
+        table.assign(**{name: 100 * table[name].astype(float) for name in shares}),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -79,10 +83,10 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
 
 
 def columns_of(table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracies as bars from 0 to 1, losses and sizes to a sensible precision."""
+    """Accuracies as bars from 0 to 100 %, losses and sizes to a sensible precision."""
     config: dict[str, Any] = {
-        name: st.column_config.ProgressColumn(name, format="percent", min_value=0.0, max_value=1.0, width=130)
-        for name in ("held_out", "test", "top-5", "macro-F1")
+        name: st.column_config.ProgressColumn(name, format="%.2f %%", min_value=0.0, max_value=100.0, width=140)
+        for name in SHARES
         if name in table
     }
     config["loss"] = st.column_config.NumberColumn("loss (nats)", format="%.4f")
