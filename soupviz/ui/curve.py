@@ -1,0 +1,335 @@
+"""The curve between two mixes, with an alpha slider that answers in the browser while it is dragged."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from soupviz.discovery import BASE
+from soupviz.files import digest
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import BatchNorm, combine
+from soupviz.recipes import Interpolation
+from soupviz.records import Coefficients, Score
+from soupviz.store import Run
+from soupviz.ui import theme
+
+Scores = Mapping[tuple[str, float], Score]
+"""What is known of a path: (split, alpha) to score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An end that can be chosen: an ingredient, the base or a soup."""
+
+    name: str
+    kind: str
+    mix: Coefficients
+
+    @property
+    def drawn(self) -> dict[str, str]:
+        return {"name": self.name, "color": theme.COLORS[self.kind], "shape": theme.MARKERS[self.kind]}
+
+
+def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
+    """The possible ends by name: the base, the ingredients, then the soups whose ingredients are all there."""
+    ends = {BASE: Choice(BASE, "base", ((BASE, 1.0),))} if kitchen.base else {}
+    ends |= {name: Choice(name, "ingredient", ((name, 1.0),)) for name in kitchen.names}
+    there = set(ends)
+    for run in runs:
+        mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
+        if mix and {name for name, _ in mix} <= there:
+            name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
+            ends[name] = Choice(name, "soup", mix)
+    return ends
+
+
+def best_alpha(scores: Scores) -> float | None:
+    """The alpha with most correct on held_out; of equals the one nearest to the middle of the path."""
+    held = {alpha: score.correct for (split, alpha), score in scores.items() if split == "held_out"}
+    return max(held, key=lambda alpha: (held[alpha], -abs(alpha - 0.5)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The straight line from a (alpha 0) to b (alpha 1), and the alphas at which it is scored."""
+
+    a: Choice
+    b: Choice
+    alphas: list[float]
+    batchnorm: BatchNorm
+
+    @property
+    def title(self) -> str:
+        return f"{self.a.name} → {self.b.name}"
+
+    @property
+    def id(self) -> str:
+        """The same for the same ends and range, however many points."""
+        ends = [self.a.name, self.a.mix, self.b.name, self.b.mix]
+        return digest([ends, self.alphas[0], self.alphas[-1], self.batchnorm])[:16]
+
+    def key(self, kitchen: Kitchen) -> str:
+        """The key of its job: by content, so that a file that changed is scored anew."""
+        split = kitchen.split("held_out")
+        ends = [kitchen.score_key(kitchen.resolved(end.mix), split, self.batchnorm) for end in (self.a, self.b)]
+        return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
+
+    def mix(self, alpha: float) -> Coefficients:
+        return combine(self.a.mix, self.b.mix, alpha)
+
+    def recipe(self, alpha: float) -> Interpolation:
+        ends = {"a": self.a.name, "b": self.b.name, "mix_a": self.a.mix, "mix_b": self.b.mix}
+        return Interpolation(**ends, alpha=alpha, batchnorm=self.batchnorm)  # type: ignore[arg-type]
+
+    def picture(self, scores: Scores, alpha: float | None) -> dict[str, Any]:
+        """The component's data: the path as far as it is known; alpha is where the slider was left."""
+
+        def values(split: str, alpha: float) -> list[float | None] | None:
+            score = scores.get((split, alpha))
+            loss = score.loss if score and score.loss is not None and math.isfinite(score.loss) else None
+            return [score.accuracy, loss] if score else None
+
+        return {
+            "id": self.id,
+            "alpha": alpha,
+            "ends": [self.a.drawn, self.b.drawn],
+            "range": [self.alphas[0], self.alphas[-1]],
+            "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
+            "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
+            "best": best_alpha(scores),
+            "colors": {"curve": theme.SOUP, "best": theme.BEST},
+        }
+
+
+HTML = """
+<div class="curve">
+  <svg role="img" aria-label="Accuracy and loss along the path"></svg>
+  <input type="range" aria-label="alpha, the weight of the second end">
+  <output></output>
+</div>
+"""
+
+CSS = """
+.curve { color: var(--st-text-color); font-family: var(--st-font); font-size: 13px; }
+svg { display: block; width: 100%; touch-action: pan-y; cursor: ew-resize; user-select: none; }
+svg text { fill: currentColor; font-size: 12px; }
+svg text.tick, svg text.hint { opacity: .7; }
+svg text.title { font-weight: 600; font-size: 13px; }
+input { appearance: none; display: block; box-sizing: border-box; height: 24px; margin: 0; background: transparent; }
+input::-webkit-slider-runnable-track { height: 4px; border-radius: 2px; background: var(--st-border-color); }
+input::-moz-range-track { height: 4px; border-radius: 2px; background: var(--st-border-color); }
+input::-webkit-slider-thumb { appearance: none; width: 16px; height: 16px; margin-top: -6px; border-radius: 50%;
+  background: var(--st-primary-color); cursor: grab; }
+input::-moz-range-thumb { width: 16px; height: 16px; border: 0; border-radius: 50%;
+  background: var(--st-primary-color); cursor: grab; }
+input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; border-radius: 8px; }
+output { display: block; min-height: 1.5em; margin: 2px 8px 4px 54px; font-size: 15px;
+  font-variant-numeric: tabular-nums; }
+"""
+
+JS = r"""
+const LEFT = 54, RIGHT = 18, TOPS = [26, 270], HEIGHTS = [190, 110], BOTTOM = 440;
+const SAME = 1e-6, PAPER = "var(--st-background-color)";
+const dragged = new Map();  // data.id -> alpha not yet let go of: outlives a remount in the middle of a drag
+
+function make(parent, tag, attributes, text) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== undefined) node.textContent = text;
+  parent.appendChild(node);
+  return node;
+}
+
+function ticks(low, high, wanted) {
+  const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
+  const found = [];
+  for (let i = Math.ceil(low / step - SAME); i * step <= high + step * SAME; i++) found.push(i * step);
+  return [found, step];
+}
+
+const isWhole = (value) => Math.abs(value - Math.round(value)) < SAME;
+const decimals = (step) => [0, 1, 2, 3, 4, 5].find((n) => isWhole(step * 10 ** n)) ?? 6;
+const percent = (value, digits = 1) => (100 * value).toFixed(digits) + " %";
+const short = (alpha, step) => alpha.toFixed(Math.max(2, decimals(step))).replace("-", "−");
+
+function symbol(parent, shape, x, y, size, attributes) {
+  const at = (points) => points.map(([u, v]) => [x + size * u, y + size * v].join()).join(" ");
+  const star = [...Array(10).keys()].map((i) => [Math.sin(i * Math.PI / 5), -Math.cos(i * Math.PI / 5)]
+    .map((c) => c * (i % 2 ? 0.55 : 1.3)));
+  const square = [[-.9, -.9], [.9, -.9], [.9, .9], [-.9, .9]], diamond = [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]];
+  const shapes = { square, star, diamond };
+  if (shapes[shape]) return make(parent, "polygon", { points: at(shapes[shape]), ...attributes });
+  return make(parent, "circle", { cx: x, cy: y, r: size, ...attributes });
+}
+
+// The value of a series at alpha: computed there, or on the line between its computed neighbours.
+function read(points, split, kind, alpha) {
+  let left = null, right = null;
+  for (const point of points) {
+    const value = point[split] && point[split][kind];
+    if (value == null) continue;
+    if (Math.abs(point[0] - alpha) < SAME) return { value, left: point[0], right: point[0], computed: true };
+    if (point[0] < alpha) left = [point[0], value];
+    else if (!right) right = [point[0], value];
+  }
+  if (!left || !right) return null;
+  const share = (alpha - left[0]) / (right[0] - left[0]);
+  return { value: left[1] + share * (right[1] - left[1]), left: left[0], right: right[0], computed: false };
+}
+
+export default function ({ data, parentElement, setStateValue }) {
+  const root = parentElement.querySelector(".curve"), svg = root.querySelector("svg");
+  const slider = root.querySelector("input"), output = root.querySelector("output");
+  const [start, stop] = data.range, known = data.points.filter((p) => p[1] || p[2]);
+  const stroke = { stroke: data.colors.curve, "stroke-width": 1.5 };
+  const looks = [null, { line: stroke, dot: { r: 3.5, fill: data.colors.curve, ...stroke } },
+    { line: { ...stroke, "stroke-dasharray": "5 4" }, dot: { r: 3, fill: PAPER, ...stroke } }];
+  let x, ys, marker;
+
+  function draw() {
+    const width = Math.max(320, root.clientWidth), right = width - RIGHT;
+    svg.setAttribute("viewBox", `0 0 ${width} ${BOTTOM}`);
+    svg.setAttribute("height", BOTTOM);
+    svg.replaceChildren();
+    x = (alpha) => LEFT + (right - LEFT) * (alpha - start) / (stop - start);
+    ys = [0, 1].map((kind) => panel(kind, right));
+    legend(right);
+    data.ends.forEach((end, i) => {
+      const text = make(svg, "text", { x: x(i), y: 432, "text-anchor": "middle" });
+      make(text, "tspan", {}, `${"AB"[i]}: `).style.fontWeight = 600;
+      make(text, "tspan", {}, end.name);
+      const half = text.getComputedTextLength() / 2;
+      text.setAttribute("x", Math.min(Math.max(x(i), half + 4), width - half - 4));
+    });
+    marker = make(svg, "g", { "pointer-events": "none" });
+    slider.style.marginLeft = LEFT - 8 + "px";
+    slider.style.width = right - LEFT + 16 + "px";
+    move();
+  }
+
+  function rule(x1, x2, y1, y2, opacity) {
+    make(svg, "line", { x1, x2, y1, y2, stroke: "currentColor", "stroke-opacity": opacity });
+  }
+
+  function panel(kind, right) {
+    const top = TOPS[kind], bottom = top + HEIGHTS[kind];
+    const values = known.flatMap((p) => [p[1], p[2]]).filter((v) => v && v[kind] != null).map((v) => v[kind]);
+    let low = Math.min(...values), high = Math.max(...values);
+    if (!values.length) [low, high] = [0, 1];
+    const room = Math.max((high - low) * 0.12, kind ? 0.01 : 0.004);
+    [low, high] = [Math.max(0, low - room), kind ? high + room : Math.min(1, high + room)];
+    const y = (value) => bottom - (bottom - top) * (value - low) / (high - low);
+    make(svg, "text", { x: LEFT, y: top - 10, class: "title" }, kind ? "Loss (nats)" : "Accuracy");
+    const scale = kind ? 1 : 100, [at, step] = ticks(low * scale, high * scale, kind ? 3 : 5);
+    for (const tick of at) {
+      rule(LEFT, right, y(tick / scale), y(tick / scale), 0.12);
+      const label = tick.toFixed(decimals(step)) + (kind ? "" : " %");
+      make(svg, "text", { x: LEFT - 8, y: y(tick / scale) + 4, "text-anchor": "end", class: "tick" }, label);
+    }
+    const [along, pace] = ticks(start, stop, 10);
+    for (const tick of along) {
+      const isEnd = (start < 0 || stop > 1) && (Math.abs(tick) < SAME || Math.abs(tick - 1) < SAME);
+      rule(x(tick), x(tick), top, bottom, isEnd ? 0.4 : 0.06);
+      const place = { x: x(tick), y: bottom + 18, "text-anchor": "middle", class: "tick" };
+      if (kind) make(svg, "text", place, (Math.abs(tick) < SAME ? 0 : tick).toFixed(decimals(pace)).replace("-", "−"));
+    }
+    for (const split of [2, 1]) {
+      const dots = known.filter((p) => p[split] && p[split][kind] != null).map((p) => [x(p[0]), y(p[split][kind])]);
+      const points = dots.map((d) => d.join()).join(" ");
+      make(svg, "polyline", { points, fill: "none", ...looks[split].line, "stroke-opacity": 0.6 });
+      for (const [cx, cy] of dots) make(svg, "circle", { cx, cy, ...looks[split].dot });
+    }
+    data.ends.forEach((end, i) => {
+      const there = read(known, 1, kind, i);
+      if (there && there.computed) symbol(svg, end.shape, x(i), y(there.value), 6, { fill: end.color, stroke: PAPER });
+    });
+    const best = data.best == null ? null : read(known, 1, kind, data.best);
+    const green = { fill: data.colors.best, stroke: PAPER };
+    if (best && !kind) symbol(svg, "diamond", x(data.best), y(best.value), 6, green);
+    return y;
+  }
+
+  function legend(right) {
+    const entries = [["held_out", 1], ["test", 2]].filter(([, split]) => known.some((p) => p[split]));
+    let at = right;
+    const write = (text, sketch) => {
+      const node = make(svg, "text", { y: 16, "text-anchor": "end", x: at }, text);
+      at -= node.getComputedTextLength() + 8;
+      sketch(at);
+      at -= 40;
+    };
+    const green = (to) => symbol(svg, "diamond", to - 6, 12, 5, { fill: data.colors.best });
+    if (data.best != null) write("best on held_out", green);
+    for (const [text, split] of entries.reverse()) write(text, (to) => {
+      make(svg, "line", { x1: to - 28, x2: to, y1: 12, y2: 12, ...looks[split].line });
+      make(svg, "circle", { cx: to - 14, cy: 12, ...looks[split].dot });
+    });
+  }
+
+  function move() {
+    const alpha = Number(slider.value);
+    marker.replaceChildren();
+    const ink = { stroke: "var(--st-primary-color)", "stroke-width": 2 }, bottom = TOPS[1] + HEIGHTS[1];
+    make(marker, "line", { x1: x(alpha), x2: x(alpha), y1: TOPS[0], y2: bottom, ...ink });
+    const seen = {};
+    for (const [name, split, kind] of [["held_out", 1, 0], ["test", 2, 0], ["loss", 1, 1], ["test loss", 2, 1]]) {
+      const there = read(known, split, kind, alpha);
+      if (!there) continue;
+      seen[name] = there;
+      const fill = there.computed ? ink.stroke : PAPER;
+      make(marker, "circle", { cx: x(alpha), cy: ys[kind](there.value), r: 5, fill, ...ink });
+    }
+    const about = (name, text) => seen[name] && `${name} ${seen[name].computed ? "" : "≈ "}${text(seen[name].value)}`;
+    const nats = (value) => value.toFixed(3);
+    const parts = [about("held_out", percent), about("test", percent), about("loss", nats)].filter(Boolean);
+    const { held_out: main } = seen;
+    const how = !main ? "not computed yet" : main.computed ? "computed"
+      : `between computed points ${short(main.left, data.step)} and ${short(main.right, data.step)} (≈)`;
+    output.textContent = `alpha ${short(alpha, data.step)}: ${parts.join(", ")}${parts.length ? " — " : ""}${how}`;
+    slider.setAttribute("aria-valuetext", output.textContent);
+  }
+
+  const chosen = dragged.get(data.id) ?? data.alpha;
+  if (root.dataset.id !== data.id) {
+    root.dataset.id = data.id;
+    root.dataset.touched = chosen == null ? "" : "yes";
+    [slider.min, slider.max, slider.step] = [start, stop, data.step];
+    slider.value = chosen ?? data.best ?? (start + stop) / 2;
+  } else {
+    slider.step = data.step;
+    if (!root.dataset.touched && data.best != null) slider.value = data.best;
+  }
+  slider.oninput = () => { root.dataset.touched = "yes"; dragged.set(data.id, Number(slider.value)); move(); };
+  slider.onchange = () => { dragged.delete(data.id); setStateValue("alpha", Number(slider.value)); };
+  const follow = (event) => {
+    const pixel = event.clientX - svg.getBoundingClientRect().left;
+    slider.value = start + (stop - start) * (pixel - LEFT) / (x(stop) - LEFT);
+    slider.oninput();
+  };
+  svg.onpointerdown = (event) => {
+    svg.setPointerCapture(event.pointerId);
+    root.dataset.dragged = "yes";
+    follow(event);
+  };
+  svg.onpointermove = (event) => { if (root.dataset.dragged) follow(event); };
+  svg.onpointerup = () => { if (root.dataset.dragged) { delete root.dataset.dragged; slider.onchange(); } };
+  draw();
+  const observer = new ResizeObserver(() => {
+    if (Math.max(320, root.clientWidth) !== svg.viewBox.baseVal.width) draw();
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+"""
+
+_component = st.components.v2.component("soupviz_curve", html=HTML, css=CSS, js=JS)
+
+
+def curve(data: dict[str, Any], key: str) -> float | None:
+    """Draw the curve; the alpha at which the user let go of the slider, or None while it was not touched."""
+    value = _component(key=key, data=data, on_alpha_change=lambda: None).alpha
+    return None if value is None else float(value)
