@@ -52,15 +52,19 @@ def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
         from torchvision.transforms import functional as F
         from torchvision.transforms.functional import InterpolationMode
 
-        pixels = F.pil_to_tensor(image.convert(mode))
+        # A preset means what its library does, on PIL images, which are rounded after the rows and again after the
+        # columns; a resize of the kitchen's own is done on tensors, in float32, and rounded to uint8 once.
+        picture = image.convert(mode)
+        pixels = picture if spec.preset else F.pil_to_tensor(picture)
         if resize:
-            # In float32 and rounded to uint8 once: PIL rounds after the rows and again after the columns.
             pixels = F.resize(pixels, [resize], interpolation=InterpolationMode(interpolation), antialias=True)
         if crop:
             pixels = F.center_crop(pixels, [crop])
         if spec.corrupt:
-            pixels = F.pil_to_tensor(corrupt(F.to_pil_image(pixels), spec.corrupt, spec.severity, index))
-        return pixels.numpy()
+            whole = pixels if spec.preset else F.to_pil_image(pixels)
+            pixels = corrupt(whole, spec.corrupt, spec.severity, index)
+        array: np.ndarray = (pixels if isinstance(pixels, Tensor) else F.pil_to_tensor(pixels)).numpy()
+        return array
 
     description = (mode, resize, crop, interpolation, spec.corrupt, spec.corrupt and spec.severity, mean, std)
     return Pipeline(description, to_uint8, tuple(mean), tuple(std))

@@ -276,15 +276,16 @@ def test_the_comparison_would_notice_one_wrong_weight(tmp_path):
 
 @pytest.fixture(scope="module")
 def pictures(cifar: Path) -> tuple[sv.Kitchen, Textbook]:
-    """JPEGs decoded once with PIL and torchvision's own Resize, ToTensor and Normalize."""
+    """JPEGs decoded once with PIL and torchvision's own Resize (of uint8 tensors) and Normalize."""
     from torchvision import models, transforms
     from torchvision.datasets import ImageFolder
 
     spec = yaml.safe_load(cifar.read_text())["data"]["held_out"]
     steps = transforms.Compose(
         [
+            transforms.PILToTensor(),
             transforms.Resize(spec["transform"]["resize"]),
-            transforms.ToTensor(),
+            transforms.ConvertImageDtype(torch.float32),
             transforms.Normalize(spec["transform"]["mean"], spec["transform"]["std"]),
         ]
     )
@@ -305,9 +306,9 @@ def test_cifar_uniform_is_the_textbooks(pictures):
 def test_cifar_greedy_of_the_first_seven_is_the_textbooks(pictures):
     kitchen, book = pictures
     soup = agree_on_greedy(kitchen, book, 0.1, [f"ft_{index:02d}" for index in range(7)])
-    assert {step.accepted for step in soup.trajectory[1:]} == {True, False}
-    assert soup.trajectory[0].accuracy == pytest.approx(0.704, abs=0.002)
-    assert soup.scores["held_out"].accuracy > soup.trajectory[0].accuracy
+    assert sum(step.accepted for step in soup.trajectory[1:]) == 4
+    assert soup.trajectory[0].accuracy == pytest.approx(0.704, abs=0.001)
+    assert soup.scores["held_out"].accuracy == pytest.approx(0.709, abs=0.001)
 
 
 def test_cifar_curve_is_the_textbooks(pictures):

@@ -43,18 +43,18 @@ def test_every_mode_of_image_becomes_rgb_or_grey(mode):
 
 
 @pytest.mark.parametrize("size", [(41, 29), (29, 41), (32, 32), (20, 90)])
-def test_resize_then_square_centre_crop_as_torchvision_does_on_pil_images(size):
+def test_resize_then_square_centre_crop_as_torchvision_does_on_tensors(size):
     image = picture(*size)
-    reference = T.Compose([T.Resize(24), T.CenterCrop(24)])(image)
-    assert np.array_equal(applied(image, resize=24), as_array(reference))
-    reference = T.Compose([T.Resize(24), T.CenterCrop(16)])(image)
-    assert np.array_equal(applied(image, resize=24, crop=16), as_array(reference))
+    reference = T.Compose([T.PILToTensor(), T.Resize(24), T.CenterCrop(24)])(image)
+    assert np.array_equal(applied(image, resize=24), reference.numpy())
+    reference = T.Compose([T.PILToTensor(), T.Resize(24), T.CenterCrop(16)])(image)
+    assert np.array_equal(applied(image, resize=24, crop=16), reference.numpy())
 
 
-@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])
 def test_interpolation_changes_the_resizing(name):
-    reference = T.Resize(17, InterpolationMode(name))(picture(30, 30))
-    assert np.array_equal(applied(picture(30, 30), resize=17, interpolation=name), as_array(reference))
+    reference = T.Compose([T.PILToTensor(), T.Resize(17, InterpolationMode(name))])(picture(30, 30))
+    assert np.array_equal(applied(picture(30, 30), resize=17, interpolation=name), reference.numpy())
 
 
 def test_a_crop_alone_does_not_resize():
@@ -63,7 +63,8 @@ def test_a_crop_alone_does_not_resize():
 
 def test_normalization_is_totensor_and_normalize():
     mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    reference = T.Compose([T.Resize(24), T.CenterCrop(24), T.ToTensor(), T.Normalize(mean, std)])(picture())
+    steps = [T.PILToTensor(), T.Resize(24), T.ConvertImageDtype(torch.float32), T.Normalize(mean, std)]
+    reference = T.Compose([*steps[:2], T.CenterCrop(24), *steps[2:]])(picture())
     kept = torch.tensor(applied(picture(), resize=24))
     found = normalize(kept[None], mean, std)[0]
     assert found.dtype == torch.float32
@@ -154,7 +155,8 @@ def test_the_documented_parameters_of_a_corruption_are_those_applied():
 def test_corruption_comes_after_the_crop():
     image = picture(60, 40)
     found = applied(image, resize=24, corrupt="jpeg", severity=5)
-    reference = corrupt(T.Compose([T.Resize(24), T.CenterCrop(24)])(image), "jpeg", 5, 0)
+    cut = T.Compose([T.PILToTensor(), T.Resize(24), T.CenterCrop(24), T.ToPILImage()])(image)
+    reference = corrupt(cut, "jpeg", 5, 0)
     assert np.array_equal(found, as_array(reference))
 
 
