@@ -1,0 +1,450 @@
+import json
+import multiprocessing
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from kitchens import json_of, run_command, small_kitchen
+
+import soupviz as sv
+from soupviz import store as stores
+from soupviz.cooking import SWEEP_ALPHAS, recall
+from soupviz.errors import Cancelled, KitchenError
+from soupviz.evaluation import Evaluator
+from soupviz.records import PerExample, Score
+from soupviz.store import Store, open_store
+
+RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
+
+
+def examples(number: int) -> PerExample:
+    generator = np.random.default_rng(number)
+    return PerExample(
+        predictions=generator.integers(-1, 3, number).astype(np.int32),
+        correct=generator.random(number) < 0.5,
+        losses=np.where(generator.random(number) < 0.1, np.nan, generator.random(number)).astype(np.float32),
+        margins=generator.random(number).astype(np.float32),
+        top5=generator.random(number) < 0.9,
+    )
+
+
+def score_of(number: int, correct: int = 7) -> Score:
+    return Score(
+        split="held_out", correct=correct, num_examples=number, loss=0.25, macro_f1=0.6, class_correct=(3, 4),
+        class_count=(6, number - 6), top5_correct=None, num_nonfinite=1, num_close=2, per_example=examples(number),
+    )  # fmt: skip
+
+
+def same(one: PerExample, other: PerExample) -> bool:
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name in ("losses", "margins"))
+        and getattr(one, name).dtype == getattr(other, name).dtype
+        for name in PerExample.__dataclass_fields__
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store.sqlite")
+
+
+@pytest.fixture
+def no_evaluation(monkeypatch: pytest.MonkeyPatch):
+    """Call it to forbid every further forward pass over a split."""
+
+    def forbid() -> None:
+        def fail(*_args, **_options):
+            raise AssertionError("something was scored again")
+
+        monkeypatch.setattr(Evaluator, "evaluate", fail)
+
+    return forbid
+
+
+# Scores
+
+
+@pytest.mark.parametrize("loss", [0.25, None])
+def test_a_score_comes_back_as_it_was_kept_to_another_process_too(store, loss):
+    kept = replace(score_of(20), loss=loss)
+    store.keep_score("key", kept)
+    for opened in (store, Store(store.path)):
+        found, partial = opened.score("key", "held_out")
+        assert found == kept
+        assert partial is None
+        assert same(found.per_example, kept.per_example)
+
+
+def test_a_score_is_told_under_the_name_of_the_split_that_asks(store):
+    """The same content under another name is one score: keys are of content."""
+    store.keep_score("key", score_of(20))
+    assert store.score("key", "test")[0] == replace(score_of(20), split="test")
+
+
+def test_what_was_never_scored_is_none(store):
+    store.keep_score("key", score_of(20))
+    assert store.score("other", "held_out") == (None, None)
+
+
+def test_an_unfinished_evaluation_comes_back_as_far_as_it_went(store):
+    store.keep_partial("key", examples(5))
+    store.keep_partial("key", examples(9))
+    found, partial = store.score("key", "held_out")
+    assert found is None
+    assert same(partial, examples(9))
+
+
+def test_a_finished_score_replaces_an_unfinished_one(store):
+    store.keep_partial("key", examples(5))
+    store.keep_score("key", score_of(20))
+    assert store.score("key", "held_out") == (score_of(20), None)
+    assert store.size()["scores"] == 1
+
+
+def test_a_finished_score_is_not_replaced_by_an_unfinished_one(store):
+    store.keep_score("key", score_of(20))
+    store.keep_partial("key", examples(5))
+    found, partial = store.score("key", "held_out")
+    assert found == score_of(20)
+    assert partial is None
+
+
+def test_a_fingerprint_or_a_refusal_of_a_file_is_kept(store):
+    store.keep_file("good", "abc", None)
+    store.keep_file("bad", "", "lacks head.bias")
+    assert store.file("good") == ("abc", None)
+    assert store.file("bad") == ("", "lacks head.bias")
+    assert store.file("new") is None
+
+
+# Runs
+
+
+def test_a_run_comes_back_as_it_was_kept(store):
+    store.begin_run("key", "average", RECIPE)
+    [run] = store.runs()
+    assert (run.key, run.name, run.status, run.recipe, run.result) == ("key", "average", "running", RECIPE, None)
+    store.touch_run("key", {"trajectory": [1]})
+    assert store.run("key").result == {"trajectory": [1]}
+    store.end_run("key", "finished", {"scores": {}})
+    [run] = Store(store.path).runs()
+    assert (run.status, run.result, run.error) == ("finished", {"scores": {}}, None)
+    assert run.updated >= run.created
+
+
+def test_runs_are_listed_oldest_first_and_can_be_forgotten(store):
+    for key in ("b", "a", "c"):
+        store.begin_run(key, key, RECIPE)
+    assert [run.key for run in store.runs()] == ["b", "a", "c"]
+    store.forget_run("a")
+    assert [run.key for run in store.runs()] == ["b", "c"]
+    assert store.run("a") is None
+
+
+def test_a_failed_or_cancelled_run_says_so_and_is_taken_up_again(store):
+    store.begin_run("key", "average", RECIPE)
+    store.end_run("key", "failed", error="no such file")
+    assert (store.run("key").status, store.run("key").error) == ("failed", "no such file")
+    store.begin_run("key", "average", RECIPE)
+    assert (store.run("key").status, store.run("key").error) == ("running", None)
+    assert len(store.runs()) == 1
+
+
+def test_a_finished_run_stays_finished_however_its_repetition_ends(store):
+    store.begin_run("key", "average", RECIPE)
+    store.end_run("key", "finished", {"scores": {}})
+    store.begin_run("key", "average", RECIPE)
+    assert store.run("key").status == "finished"
+    store.touch_run("key", {"half": 1})
+    store.end_run("key", "cancelled")
+    assert (store.run("key").status, store.run("key").result) == ("finished", {"scores": {}})
+
+
+def test_a_running_run_without_a_sign_of_life_shows_as_interrupted(store, monkeypatch):
+    store.begin_run("key", "average", RECIPE)
+    assert store.run("key").status == "running"
+    now = stores.time.time()
+    monkeypatch.setattr(stores.time, "time", lambda: now + stores.HEARTBEAT + 1)
+    assert store.run("key").status == "interrupted"
+    store.touch_run("key")
+    assert store.run("key").status == "running"
+
+
+def test_a_finished_run_never_shows_as_interrupted(store, monkeypatch):
+    store.begin_run("key", "average", RECIPE)
+    store.end_run("key", "finished", {})
+    now = stores.time.time()
+    monkeypatch.setattr(stores.time, "time", lambda: now + 1e6)
+    assert store.run("key").status == "finished"
+
+
+# Two processes
+
+
+def write_scores(path: Path, worker: int) -> None:
+    store = Store(path)
+    for number in range(25):
+        store.keep_partial(f"{worker}-{number}", examples(4))
+        store.keep_score(f"{worker}-{number}", score_of(20, correct=worker))
+        store.keep_score(f"shared-{number}", score_of(20))
+        store.begin_run(f"run-{worker}-{number}", "average", RECIPE)
+        store.end_run(f"run-{worker}-{number}", "finished", {"worker": worker})
+
+
+def test_two_processes_write_at_once_and_lose_nothing(tmp_path):
+    path = tmp_path / "store.sqlite"
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_scores, args=(path, number)) for number in (1, 2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    store = Store(path)
+    assert store.size()["scores"] == 75
+    for worker in (1, 2):
+        assert store.score(f"{worker}-24", "held_out")[0] == score_of(20, correct=worker)
+    runs = store.runs()
+    assert len(runs) == 50
+    assert {run.status for run in runs} == {"finished"}
+
+
+def test_a_reader_is_not_held_up_by_a_writer(store):
+    """Write-ahead logging: who reads sees the last finished transaction while another is open."""
+    store.keep_score("key", score_of(20))
+    writer = sqlite3.connect(store.path)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM scores")
+    assert store.score("key", "held_out")[0] == score_of(20)
+    writer.rollback()
+    writer.close()
+
+
+# Where it is
+
+
+def test_the_store_lies_in_the_kitchens_folder(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    assert kitchen.store.path == tmp_path / ".soupviz" / "store.sqlite"
+    assert kitchen.store.path.is_file()
+
+
+def test_a_kitchen_that_cannot_be_written_has_its_store_in_the_cache(tmp_path, empty_cache, monkeypatch, capsys):
+    """Root may write where mode bits forbid it, so that the answer to the question is replaced."""
+    one, other = small_kitchen(tmp_path / "one"), small_kitchen(tmp_path / "other")
+    monkeypatch.setattr(stores, "is_writable", lambda folder: not folder.is_relative_to(tmp_path))
+    paths = [sv.Kitchen.load(file).store.path for file in (one, other)]
+    assert all(path.is_relative_to(empty_cache) for path in paths)
+    assert len(set(paths)) == 2
+    first = json_of(capsys, "score", one)
+    assert open_store(one).size()["scores"] == 4
+    assert json_of(capsys, "score", one) == first
+    assert open_store(one).size()["scores"] == 4
+    assert open_store(other).size()["scores"] == 0
+
+
+def test_a_folder_that_cannot_be_made_is_no_error(tmp_path, empty_cache):
+    file = small_kitchen(tmp_path)
+    (tmp_path / ".soupviz").write_text("a file in the way")
+    assert open_store(file).path.is_relative_to(empty_cache)
+
+
+def test_a_store_of_somebody_else_is_left_alone(tmp_path, empty_cache, monkeypatch):
+    file = small_kitchen(tmp_path)
+    first = open_store(file)
+    monkeypatch.setattr(stores.os, "access", lambda _path, _mode: False)
+    assert first.path.is_relative_to(tmp_path)
+    assert open_store(file).path.is_relative_to(empty_cache)
+
+
+def test_a_damaged_store_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "store.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(KitchenError, match=r"store\.sqlite: the store of scores cannot be used .*remove the file"):
+        Store(tmp_path / "store.sqlite")
+
+
+# Size
+
+
+def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
+    empty = store.size()
+    assert (empty["scores"], empty["runs"]) == (0, 0)
+    for number in range(50):
+        store.keep_score(str(number), score_of(3000))
+    store.begin_run("key", "average", RECIPE)
+    store.keep_file("file", "abc", None)
+    full = store.size()
+    assert (full["scores"], full["runs"]) == (50, 1)
+    assert full["bytes"] > 20 * empty["bytes"]
+    store.clear()
+    assert store.size() == empty
+    assert store.score("1", "held_out") == (None, None)
+    assert store.runs() == []
+    assert store.file("file") is None
+
+
+# A kitchen's memory
+
+
+def test_asking_again_from_a_new_process_computes_nothing(tmp_path, no_evaluation):
+    file = small_kitchen(tmp_path)
+    kitchen = sv.Kitchen.load(file)
+    table = kitchen.score()
+    first = [sv.greedy(kitchen, alpha=0.3), sv.greedy(kitchen), sv.uniform(kitchen)]
+    curve = sv.interpolate(kitchen, "m_0", "base", points=5, split="test")
+    no_evaluation()
+    kitchen = sv.Kitchen.load(file)  # as another process would: nothing is shared but the files
+    assert kitchen.score().equals(table)
+    again = [sv.greedy(kitchen, alpha=0.3), sv.greedy(kitchen), sv.uniform(kitchen)]
+    assert [soup.as_dict() for soup in again] == [soup.as_dict() for soup in first]
+    assert sv.interpolate(kitchen, "m_0", "base", points=5, split="test").equals(curve)
+    with pytest.raises(AssertionError, match="scored again"):
+        sv.interpolate(kitchen, "m_0", "base", points=4)
+
+
+def test_recipes_share_the_scores_they_have_in_common(tmp_path, monkeypatch):
+    """Of a sweep over ten alphas the four ingredients are scored once, not ten times."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    count = 0
+    evaluate = Evaluator.evaluate
+
+    def counted(*args, **options):
+        nonlocal count
+        count += 1
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", counted)
+    kitchen.score()
+    assert count == 4
+    sv.greedy(kitchen, alpha=0.3)
+    assert 4 + 3 <= count <= 4 + 3 + 1  # three candidates; test, unless the soup is one ingredient: then that too
+    before = count
+    sv.sweep(kitchen, [0.3, 0.3, 0.3])
+    assert count == before
+    sv.sweep(kitchen, SWEEP_ALPHAS)
+    assert count <= before + 9 * (3 + 1)
+
+
+def test_equal_ends_reached_by_other_ways_are_one_score(tmp_path, no_evaluation):
+    """What counts is the weights: an end of a curve is the ingredient; a pool of one is its member."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    kitchen.score()
+    kitchen.score("test")
+    no_evaluation()
+    assert len(sv.interpolate(kitchen, "m_0", "m_1", points=2)) == 2
+    assert sv.uniform(kitchen, ["m_2"]).coefficients == {"m_2": 1.0}
+    assert sv.greedy(kitchen, members=["m_2"]).mix == (("m_2", 1.0),)
+
+
+def test_changed_weights_are_scored_anew(tmp_path):
+    file = small_kitchen(tmp_path)
+    before = sv.Kitchen.load(file).score()["loss"].tolist()
+    (tmp_path / "m_1.safetensors").write_bytes((tmp_path / "m_3.safetensors").read_bytes())
+    after = sv.Kitchen.load(file).score()["loss"].tolist()
+    assert after == [before[0], before[3], before[2], before[3]]
+
+
+def test_changed_data_is_scored_anew(tmp_path):
+    file = small_kitchen(tmp_path)
+    before = sv.Kitchen.load(file).score()["loss"].tolist()
+    (tmp_path / "held_out.safetensors").write_bytes((tmp_path / "test.safetensors").read_bytes())
+    assert sv.Kitchen.load(file).score()["loss"].tolist() == sv.Kitchen.load(file).score("test")["loss"].tolist()
+    assert sv.Kitchen.load(file).score()["loss"].tolist() != before
+
+
+def test_a_renamed_ingredient_keeps_its_score(tmp_path, no_evaluation):
+    file = small_kitchen(tmp_path, ingredients=["m_*.safetensors"])
+    before = sv.Kitchen.load(file).score()["loss"].tolist()
+    (tmp_path / "m_3.safetensors").rename(tmp_path / "m_9.safetensors")
+    no_evaluation()
+    kitchen = sv.Kitchen.load(file)
+    assert kitchen.names[-1] == "m_9"
+    assert kitchen.score()["loss"].tolist() == before
+
+
+def test_fingerprints_are_computed_once(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path)
+    first = [item.fingerprint for item in sv.Kitchen.load(file).ingredients]
+
+    def fail(*_args):
+        raise AssertionError("a file was hashed again")
+
+    monkeypatch.setattr("soupviz.ingredients.fingerprint", fail)
+    assert [item.fingerprint for item in sv.Kitchen.load(file).ingredients] == first
+    (tmp_path / "m_0.safetensors").touch()
+    with pytest.raises(AssertionError, match="hashed again"):
+        sv.Kitchen.load(file)
+
+
+# Runs of a kitchen
+
+
+def test_a_cooked_soup_is_a_finished_run_and_can_be_recalled(tmp_path, no_evaluation):
+    file = small_kitchen(tmp_path)
+    cooked = sv.greedy(sv.Kitchen.load(file), alpha=0.3)
+    kitchen = sv.Kitchen.load(file)
+    [run] = kitchen.store.runs()
+    assert (run.status, run.name, run.key) == ("finished", "greedy (alpha = 0.3)", cooked.key)
+    no_evaluation()
+    recalled = recall(kitchen, run)
+    assert recalled.as_dict() == cooked.as_dict()
+    assert recalled.trajectory == cooked.trajectory
+    assert same(recalled.scores["test"].per_example, cooked.scores["test"].per_example)
+
+
+def plain(soup: sv.Soup) -> dict[str, Any]:
+    return json.loads(json.dumps(soup.as_dict()))
+
+
+def stop_at(step: int):
+    def on_step(decision):
+        if decision.step == step:
+            raise Cancelled
+
+    return on_step
+
+
+def test_a_cancelled_search_keeps_its_steps_and_goes_on_from_them(tmp_path, monkeypatch):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    with pytest.raises(Cancelled):
+        sv.greedy(kitchen, alpha=0.3, on_step=stop_at(2))
+    [run] = kitchen.store.runs()
+    assert run.status == "cancelled"
+    assert [step["step"] for step in run.result["trajectory"]] == [0, 1, 2]
+    count = 0
+    evaluate = Evaluator.evaluate
+
+    def counted(*args, **options):
+        nonlocal count
+        count += 1
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", counted)
+    soup = sv.greedy(kitchen, alpha=0.3)
+    assert count <= 2  # the last candidate, and test
+    [run] = kitchen.store.runs()
+    assert run.status == "finished"
+    assert run.result == plain(soup)
+
+
+def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    cooked = sv.greedy(kitchen)
+    with pytest.raises(Cancelled):
+        sv.greedy(kitchen, on_step=stop_at(1))
+    [run] = kitchen.store.runs()
+    assert (run.status, run.result) == ("finished", plain(cooked))
+
+
+def test_a_run_that_fails_says_why(tmp_path, capsys):
+    file = small_kitchen(tmp_path)
+    (tmp_path / "test.safetensors").write_bytes(b"damaged")
+    status, _, err = run_command(capsys, "soup", file, "--recipe", "uniform")
+    assert status == 2
+    [run] = open_store(file).runs()
+    assert run.status == "failed"
+    assert "data.test" in run.error
+    assert run.error in err
