@@ -34,9 +34,7 @@ left, middle, right = st.columns(3)
 label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
 if left.button(label, type="primary", width="stretch"):
     st.switch_page("pages/soup.py")
-if middle.button(
-    "Look for new checkpoints", width="stretch", help="Reads the folder again, for a sweep still running."
-):
+if middle.button("Look for new files", width="stretch", help="Reads the folder again, for a sweep still running."):
     session.close_kitchen()
     st.rerun()
 has_test = "test" in opened.split_names

@@ -10,7 +10,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
 from soupviz.store import Run
-from soupviz.ui import charts, session
+from soupviz.ui import charts, session, widgets
 from soupviz.ui.jobs import Job
 
 ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
@@ -113,11 +113,12 @@ def describe(steps: list[Step]) -> str:
 
 def draw_scores(result: dict[str, Any]) -> None:
     """A metric per split; held_out says that it selected."""
-    columns = st.columns(max(4, len(result["scores"])))
-    for column, (split, score) in zip(columns, result["scores"].items(), strict=False):
-        column.metric(split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", border=True)
-        role = "selected on" if split == "held_out" else "reports"
-        column.caption(f"{role}; {score['correct']} of {score['num_examples']}")
+    items = []
+    for split, score in result["scores"].items():
+        role = "selected on this" if split == "held_out" else "reports"
+        note = f"{role}: {score['correct']} of {score['num_examples']}"
+        items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
+    widgets.metric_row(items)
     if result["clamped_variances"]:
         st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
 

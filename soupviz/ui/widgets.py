@@ -1,6 +1,6 @@
 """Pieces of pages that need more than a line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,17 +15,22 @@ SHARES = ("held_out", "test", "top-5", "macro-F1")
 """Columns that hold fractions; percent exists only on the screen."""
 
 
+def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
+    """Metrics side by side, as many as fit in a line: title, value, and a note on where the value comes from."""
+    with st.container(horizontal=True):
+        for title, value, note in items:
+            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=215)
+
+
 def headline(opened: Kitchen) -> None:
     """Best, uniform and base above the table."""
-    columns = st.columns(4)
-    for column, (title, (name, held_out, test)) in zip(columns, tables.headline(opened).items(), strict=False):
+    items = []
+    for title, (name, held_out, test) in tables.headline(opened).items():
         value = "…" if held_out is None else f"{100 * held_out.accuracy:.1f} %"
-        note = name if test is None else f"{name}; test {100 * test.accuracy:.1f} %"
-        column.metric(title, value, border=True)
-        column.caption(note)
-    split = opened.split("held_out")
-    columns[-1].metric("Checkpoints", len(opened.ingredients), border=True)
-    columns[-1].caption(f"{len(split)} held-out examples; {opened.device}, {opened.spec.precision}")
+        items.append((title, value, name if test is None else f"{name}; test {100 * test.accuracy:.1f} %"))
+    count = f"{len(opened.split('held_out'))} held-out examples"
+    metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
+    st.caption("Accuracy on held_out, the split that selects.")
 
 
 def refused(opened: Kitchen) -> None:
