@@ -5,30 +5,12 @@ import streamlit as st
 from soupviz import curves
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
 from soupviz.mixing import count_clamped
 from soupviz.ui import session
-from soupviz.ui.curve import Path, Scores, best_alpha, choices, curve
-from soupviz.ui.jobs import Job
+from soupviz.ui.curve import curve
+from soupviz.ui.path import Path, best_alpha, choices, compute, figures
 
-RANGES = {"0 to 1": (0.0, 1.0), "−0.5 to 1.5": (-0.5, 1.5)}
-
-
-def compute(opened: Kitchen, path: Path) -> Job:
-    """Score the path on held_out and test in the background, both ends first, then ever finer."""
-    splits = [split for split in ("held_out", "test") if split in opened.split_names]
-    wanted = [(split, alpha) for alpha in curves.coarse_to_fine(path.alphas) for split in splits]
-
-    def work(job: Job) -> None:
-        job.events.clear()
-        for index, (split, alpha) in enumerate(wanted):
-
-            def within(done: int, total: int, what: str, index: int = index, alpha: float = alpha) -> None:
-                job.progress(index * total + done, len(wanted) * total, f"alpha {alpha:g}, {what}")
-
-            job.events.append(((split, alpha), opened.score_mix(path.mix(alpha), split, path.batchnorm, within)))
-
-    return session.jobs().submit(path.key(opened), path.title, work, kitchen=str(opened.file))
+RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 
 
 def choose(opened: Kitchen) -> Path:
@@ -58,35 +40,16 @@ def choose(opened: Kitchen) -> Path:
     return Path(ends[a], ends[b], curves.grid(points, *RANGES[span]), batchnorm)
 
 
-def figures(scores: Scores) -> None:
-    """The best alpha with its test accuracy, and the barrier."""
-    best = best_alpha(scores)
-    if best is None:
-        return
-    row = st.container(horizontal=True)
-    row.metric("Best alpha (selected on held_out)", f"{best:g}".replace("-", "−"), border=True)
-    row.metric("held_out there", f"{scores['held_out', best].accuracy:.1%}", border=True)
-    if (test := scores.get(("test", best))) is not None:
-        low, high = wilson(test.correct, test.num_examples)
-        row.metric(f"test there (95%: {low:.1%} to {high:.1%})", f"{test.accuracy:.1%}", border=True)
-    held = sorted((alpha, score.loss) for (split, alpha), score in scores.items() if split == "held_out")
-    alphas, losses = zip(*held, strict=True)
-    if len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0) and None not in losses:
-        tip = "The height of the held_out loss above the straight line between its two ends."
-        row.metric("Barrier on held_out", f"{curves.barrier(alphas, losses):.3f} nats", border=True, help=tip)
-
-
-def draw(job: Job) -> None:
+def draw() -> None:
     """The curve as far as it is known, and what can be done with the mix at the slider."""
-    scores = STORED | dict(job.events)
-    left = float(st.query_params.get("alpha", "nan"))
-    left = left if PATH.alphas[0] <= left <= PATH.alphas[-1] else None
+    scores = STORED | dict(JOB.events)
+    left = PATH.inside(st.query_params.get("alpha"))
     alpha = curve(PATH.picture(scores, left), key=f"curve {PATH.id}")
     if alpha is not None:
         st.query_params["alpha"] = f"{alpha:g}"
     alpha = next((known for known in (alpha, left, best_alpha(scores)) if known is not None), 0.5)
     figures(scores)
-    if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary", icon="🍲"):
+    if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary"):
         session.cook_job(OPENED, PATH.recipe(alpha))
         st.session_state["kept"] = PATH.recipe(alpha)
         st.rerun()
@@ -103,14 +66,12 @@ try:
     if not JOB.events:
         known = {alpha: OPENED.known_score(PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
         STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
-    if JOB.is_active:
-        session.watch(JOB, draw)
-    else:
-        draw(JOB)
-        session.watch(JOB)
-        if JOB.state != "finished" and st.button("Go on"):
-            compute(OPENED, PATH)
-            st.rerun()
+    # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
+    st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
+    session.watch(JOB)
+    if JOB.state in ("cancelled", "failed") and st.button("Go on"):
+        compute(OPENED, PATH)
+        st.rerun()
     clamped = [
         count_clamped(OPENED.resolved(PATH.mix(alpha)), PATH.batchnorm)
         for alpha in PATH.alphas[:: len(PATH.alphas) - 1]

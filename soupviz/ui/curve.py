@@ -1,108 +1,8 @@
-"""The curve between two mixes, with an alpha slider that answers in the browser while it is dragged."""
+"""The curve component: accuracy and loss along a path, with an alpha slider that answers in the browser."""
 
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
-
-from soupviz.discovery import BASE
-from soupviz.files import digest
-from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, combine
-from soupviz.recipes import Interpolation
-from soupviz.records import Coefficients, Score
-from soupviz.store import Run
-from soupviz.ui import theme
-
-Scores = Mapping[tuple[str, float], Score]
-"""What is known of a path: (split, alpha) to score."""
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An end that can be chosen: an ingredient, the base or a soup."""
-
-    name: str
-    kind: str
-    mix: Coefficients
-
-    @property
-    def drawn(self) -> dict[str, str]:
-        return {"name": self.name, "color": theme.COLORS[self.kind], "shape": theme.MARKERS[self.kind]}
-
-
-def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
-    """The possible ends by name: the base, the ingredients, then the soups whose ingredients are all there."""
-    ends = {BASE: Choice(BASE, "base", ((BASE, 1.0),))} if kitchen.base else {}
-    ends |= {name: Choice(name, "ingredient", ((name, 1.0),)) for name in kitchen.names}
-    there = set(ends)
-    for run in runs:
-        mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
-        if mix and {name for name, _ in mix} <= there:
-            name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
-            ends[name] = Choice(name, "soup", mix)
-    return ends
-
-
-def best_alpha(scores: Scores) -> float | None:
-    """The alpha with most correct on held_out; of equals the one nearest to the middle of the path."""
-    held = {alpha: score.correct for (split, alpha), score in scores.items() if split == "held_out"}
-    return max(held, key=lambda alpha: (held[alpha], -abs(alpha - 0.5)), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The straight line from a (alpha 0) to b (alpha 1), and the alphas at which it is scored."""
-
-    a: Choice
-    b: Choice
-    alphas: list[float]
-    batchnorm: BatchNorm
-
-    @property
-    def title(self) -> str:
-        return f"{self.a.name} → {self.b.name}"
-
-    @property
-    def id(self) -> str:
-        """The same for the same ends and range, however many points."""
-        ends = [self.a.name, self.a.mix, self.b.name, self.b.mix]
-        return digest([ends, self.alphas[0], self.alphas[-1], self.batchnorm])[:16]
-
-    def key(self, kitchen: Kitchen) -> str:
-        """The key of its job: by content, so that a file that changed is scored anew."""
-        split = kitchen.split("held_out")
-        ends = [kitchen.score_key(kitchen.resolved(end.mix), split, self.batchnorm) for end in (self.a, self.b)]
-        return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
-
-    def mix(self, alpha: float) -> Coefficients:
-        return combine(self.a.mix, self.b.mix, alpha)
-
-    def recipe(self, alpha: float) -> Interpolation:
-        ends = {"a": self.a.name, "b": self.b.name, "mix_a": self.a.mix, "mix_b": self.b.mix}
-        return Interpolation(**ends, alpha=alpha, batchnorm=self.batchnorm)  # type: ignore[arg-type]
-
-    def picture(self, scores: Scores, alpha: float | None) -> dict[str, Any]:
-        """The component's data: the path as far as it is known; alpha is where the slider was left."""
-
-        def values(split: str, alpha: float) -> list[float | None] | None:
-            score = scores.get((split, alpha))
-            loss = score.loss if score and score.loss is not None and math.isfinite(score.loss) else None
-            return [score.accuracy, loss] if score else None
-
-        return {
-            "id": self.id,
-            "alpha": alpha,
-            "ends": [self.a.drawn, self.b.drawn],
-            "range": [self.alphas[0], self.alphas[-1]],
-            "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
-            "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
-            "best": best_alpha(scores),
-            "colors": {"curve": theme.SOUP, "best": theme.BEST},
-        }
-
 
 HTML = """
 <div class="curve">
@@ -256,15 +156,15 @@ export default function ({ data, parentElement, setStateValue }) {
   function legend(right) {
     const entries = [["held_out", 1], ["test", 2]].filter(([, split]) => known.some((p) => p[split]));
     let at = right;
-    const write = (text, sketch) => {
+    const write = (text, room, sketch) => {
       const node = make(svg, "text", { y: 16, "text-anchor": "end", x: at }, text);
       at -= node.getComputedTextLength() + 8;
       sketch(at);
-      at -= 40;
+      at -= room;
     };
     const green = (to) => symbol(svg, "diamond", to - 6, 12, 5, { fill: data.colors.best });
-    if (data.best != null) write("best on held_out", green);
-    for (const [text, split] of entries.reverse()) write(text, (to) => {
+    if (data.best != null) write("best on held_out", 30, green);
+    for (const [text, split] of entries.reverse()) write(text, 44, (to) => {
       make(svg, "line", { x1: to - 28, x2: to, y1: 12, y2: 12, ...looks[split].line });
       make(svg, "circle", { cx: to - 14, cy: 12, ...looks[split].dot });
     });
@@ -273,15 +173,15 @@ export default function ({ data, parentElement, setStateValue }) {
   function move() {
     const alpha = Number(slider.value);
     marker.replaceChildren();
-    const ink = { stroke: "var(--st-primary-color)", "stroke-width": 2 }, bottom = TOPS[1] + HEIGHTS[1];
+    const ink = { stroke: "var(--st-primary-color)", "stroke-width": 1.5 }, bottom = TOPS[1] + HEIGHTS[1];
     make(marker, "line", { x1: x(alpha), x2: x(alpha), y1: TOPS[0], y2: bottom, ...ink });
     const seen = {};
     for (const [name, split, kind] of [["held_out", 1, 0], ["test", 2, 0], ["loss", 1, 1], ["test loss", 2, 1]]) {
       const there = read(known, split, kind, alpha);
       if (!there) continue;
       seen[name] = there;
-      const fill = there.computed ? ink.stroke : PAPER;
-      make(marker, "circle", { cx: x(alpha), cy: ys[kind](there.value), r: 5, fill, ...ink });
+      const look = there.computed ? { r: 8, fill: "none" } : { r: 4, fill: PAPER };
+      make(marker, "circle", { cx: x(alpha), cy: ys[kind](there.value), ...look, ...ink });
     }
     const about = (name, text) => seen[name] && `${name} ${seen[name].computed ? "" : "≈ "}${text(seen[name].value)}`;
     const nats = (value) => value.toFixed(3);
@@ -299,6 +199,7 @@ export default function ({ data, parentElement, setStateValue }) {
     root.dataset.touched = chosen == null ? "" : "yes";
     [slider.min, slider.max, slider.step] = [start, stop, data.step];
     slider.value = chosen ?? data.best ?? (start + stop) / 2;
+    if (dragged.delete(data.id)) setStateValue("alpha", Number(slider.value));
   } else {
     slider.step = data.step;
     if (!root.dataset.touched && data.best != null) slider.value = data.best;

@@ -1,0 +1,150 @@
+"""The path between two mixes: which ends there are, its scores as a background job, and its figures."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from soupviz import curves
+from soupviz.discovery import BASE
+from soupviz.files import digest
+from soupviz.kitchen import Kitchen
+from soupviz.metrics import wilson
+from soupviz.mixing import BatchNorm, combine
+from soupviz.recipes import Interpolation
+from soupviz.records import Coefficients, Score
+from soupviz.store import Run
+from soupviz.ui import session, theme
+from soupviz.ui.jobs import Job
+
+Scores = Mapping[tuple[str, float], Score]
+"""What is known of a path: (split, alpha) to score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An end that can be chosen: an ingredient, the base or a soup."""
+
+    name: str
+    kind: str
+    mix: Coefficients
+
+    @property
+    def drawn(self) -> dict[str, str]:
+        return {"name": self.name, "color": theme.COLORS[self.kind], "shape": theme.MARKERS[self.kind]}
+
+
+def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
+    """The possible ends by name: the base, the ingredients, then the soups whose ingredients are all there."""
+    ends = {BASE: Choice(BASE, "base", ((BASE, 1.0),))} if kitchen.base else {}
+    ends |= {name: Choice(name, "ingredient", ((name, 1.0),)) for name in kitchen.names}
+    there = set(ends)
+    for run in runs:
+        mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
+        if mix and {name for name, _ in mix} <= there:
+            name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
+            ends[name] = Choice(name, "soup", mix)
+    return ends
+
+
+def best_alpha(scores: Scores) -> float | None:
+    """The alpha with most correct on held_out; of equals the one nearest to the middle of the path."""
+    held = {alpha: score.correct for (split, alpha), score in scores.items() if split == "held_out"}
+    return max(held, key=lambda alpha: (held[alpha], -abs(alpha - 0.5)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The straight line from a (alpha 0) to b (alpha 1), and the alphas at which it is scored."""
+
+    a: Choice
+    b: Choice
+    alphas: list[float]
+    batchnorm: BatchNorm
+
+    @property
+    def title(self) -> str:
+        return f"{self.a.name} → {self.b.name}"
+
+    @property
+    def id(self) -> str:
+        """The same for the same ends and range, however many points."""
+        ends = [self.a.name, self.a.mix, self.b.name, self.b.mix]
+        return digest([ends, self.alphas[0], self.alphas[-1], self.batchnorm])[:16]
+
+    def key(self, kitchen: Kitchen) -> str:
+        """The key of its job: by content, so that a file that changed is scored anew."""
+        split = kitchen.split("held_out")
+        ends = [kitchen.score_key(kitchen.resolved(end.mix), split, self.batchnorm) for end in (self.a, self.b)]
+        return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
+
+    def mix(self, alpha: float) -> Coefficients:
+        return combine(self.a.mix, self.b.mix, alpha)
+
+    def inside(self, text: str | None) -> float | None:
+        """An alpha from the URL, if it is one and lies on the path."""
+        try:
+            alpha = float(text or "")
+        except ValueError:
+            return None
+        return alpha if self.alphas[0] <= alpha <= self.alphas[-1] else None
+
+    def recipe(self, alpha: float) -> Interpolation:
+        ends = {"a": self.a.name, "b": self.b.name, "mix_a": self.a.mix, "mix_b": self.b.mix}
+        return Interpolation(**ends, alpha=alpha, batchnorm=self.batchnorm)  # type: ignore[arg-type]
+
+    def picture(self, scores: Scores, alpha: float | None) -> dict[str, Any]:
+        """The component's data: the path as far as it is known; alpha is where the slider was left."""
+
+        def values(split: str, alpha: float) -> list[float | None] | None:
+            score = scores.get((split, alpha))
+            loss = score.loss if score and score.loss is not None and math.isfinite(score.loss) else None
+            return [score.accuracy, loss] if score else None
+
+        return {
+            "id": self.id,
+            "alpha": alpha,
+            "ends": [self.a.drawn, self.b.drawn],
+            "range": [self.alphas[0], self.alphas[-1]],
+            "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
+            "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
+            "best": best_alpha(scores),
+            "colors": {"curve": theme.SOUP, "best": theme.BEST},
+        }
+
+
+def compute(opened: Kitchen, path: Path) -> Job:
+    """Score the path on held_out and test in the background, both ends first, then ever finer."""
+    splits = [split for split in ("held_out", "test") if split in opened.split_names]
+    wanted = [(split, alpha) for alpha in curves.coarse_to_fine(path.alphas) for split in splits]
+
+    def work(job: Job) -> None:
+        job.events.clear()
+        for index, (split, alpha) in enumerate(wanted):
+
+            def within(done: int, total: int, what: str, index: int = index, alpha: float = alpha) -> None:
+                job.progress(index * total + done, len(wanted) * total, f"alpha {alpha:g}, {what}")
+
+            job.events.append(((split, alpha), opened.score_mix(path.mix(alpha), split, path.batchnorm, within)))
+
+    return session.jobs().submit(path.key(opened), path.title, work, kitchen=str(opened.file))
+
+
+def figures(scores: Scores) -> None:
+    """The best alpha with its test accuracy, and the barrier."""
+    best = best_alpha(scores)
+    if best is None:
+        return
+    row = st.container(horizontal=True)
+    shape: dict[str, Any] = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
+    row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
+    for split in ("held_out", "test"):
+        if (score := scores.get((split, best))) is not None:
+            low, high = wilson(score.correct, score.num_examples)
+            row.metric(f"{split} there", f"{score.accuracy:.1%}", f"95%: {low:.1%} to {high:.1%}", **shape)
+    held = sorted((alpha, score.loss) for (split, alpha), score in scores.items() if split == "held_out")
+    alphas, losses = [alpha for alpha, _ in held], [loss for _, loss in held if loss is not None]
+    if len(losses) == len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0):
+        row.metric("Loss barrier", f"{curves.barrier(alphas, losses):.3f} nats", "held_out, above the chord", **shape)
