@@ -11,11 +11,11 @@ session.keep_url()
 
 recipe = soups.choose_recipe(opened)
 job = session.jobs().find(session.cook_key(opened, recipe))
-cook, note = st.columns([1, 4], vertical_alignment="center")
+row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
-if cook.button("Cook", type="primary", width="stretch", disabled=is_cooking, shortcut="Ctrl+Enter"):
+if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
     job = session.cook_job(opened, recipe)
-note.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
+row.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
 
 if job is not None and job.is_active:
     session.watch(job, soups.draw_live)

@@ -22,41 +22,36 @@ SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
-    left, middle, right = st.columns([2.2, 2, 1.2])
-    with left:
-        kind = st.segmented_control(
-            "Recipe", RECIPES, default=RECIPES[0], required=True, key="recipe", bind="query-params"
-        )
-        members = st.multiselect(
-            "Ingredients", opened.names, default=chosen, placeholder=f"all {len(opened.names)}", key="pool",
-            help="Empty means all. Rows selected on the Ingredients page arrive here.",
-        )  # fmt: skip
+    row = st.container(horizontal=True)
+    kind = row.segmented_control(
+        "Recipe", RECIPES, default=RECIPES[0], required=True, key="recipe", bind="query-params"
+    )
+    members = st.multiselect(
+        "Ingredients", opened.names, default=chosen, placeholder=f"all {len(opened.names)}", key="pool",
+        help="Empty means all. Rows selected on the Ingredients page arrive here.",
+    )  # fmt: skip
     st.session_state["members"] = members
-    with right:
-        average = "first" if has_batchnorm(opened) and _takes_first() else "average"
-    values: dict[str, Any] = {"members": tuple(members) or None, "batchnorm": average}
+    values: dict[str, Any] = {"members": tuple(members) or None}
+    if has_batchnorm(opened):
+        values["batchnorm"] = row.selectbox(
+            "BatchNorm statistics", ("average", "first"), key="batchnorm", bind="query-params", width=170
+        )
     if kind == "uniform":
         return Uniform(**values)
-    with right:
-        order: Order = st.selectbox("Order", ORDERS, key="order", bind="query-params")
-        seed = int(st.number_input("Seed", 0, step=1, key="seed")) if order == "random" else 0
     alpha: Alpha = "mean"
     if kind == RECIPES[0]:
-        with middle:
-            alpha = st.slider(
-                "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params",
-                help="(1 − alpha) · soup + alpha · newcomer",
-            )  # fmt: skip
+        alpha = row.slider(
+            "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
+            help="(1 − alpha) · soup + alpha · newcomer",
+        )  # fmt: skip
+    order: Order = row.selectbox("Order", ORDERS, key="order", bind="query-params", width=150)
+    seed = int(row.number_input("Seed", 0, step=1, key="seed", width=120)) if order == "random" else 0
     return Greedy(alpha=alpha, order=order, seed=seed, **values)
 
 
 def has_batchnorm(opened: Kitchen) -> bool:
     """Whether the model keeps running statistics, so that the choice of how to mix them matters."""
     return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
-
-
-def _takes_first() -> bool:
-    return st.selectbox("BatchNorm statistics", ("average", "first"), key="batchnorm", bind="query-params") == "first"
 
 
 def draw_live(job: Job) -> None:
