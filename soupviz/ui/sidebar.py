@@ -14,15 +14,25 @@ def draw() -> None:
         _running()
 
 
-def _label(file: Path) -> str:
-    return "Demo: handwritten digits" if file == workspace.demo_file() else f"{file.parent.name} ({file.name})"
+def _labels(files: list[Path]) -> dict[Path, str]:
+    """Each kitchen's folder, with as many folders above it as tell it from the others: Streamlit goes by the label."""
+    labels = {}
+    for file in files:
+        parts = file.parent.parts
+        depth = 1
+        while depth < len(parts) and sum(other.parent.parts[-depth:] == parts[-depth:] for other in files) > 1:
+            depth += 1
+        labels[file] = f"{Path(*parts[-depth:])} ({file.name})"
+    return labels | {workspace.demo_file(): "Demo: handwritten digits"}
 
 
 def _kitchens() -> None:
     current = session.chosen_file()
     known = [workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens(), current]
     options = list(dict.fromkeys(known))
-    chosen = st.selectbox("Kitchen", options, index=options.index(current), format_func=_label, help=str(current))
+    labels = _labels(options)
+    index = options.index(current)
+    chosen = st.selectbox("Kitchen", options, index=index, format_func=labels.__getitem__, help=str(current))
     if chosen != current:
         session.choose_file(chosen)
         st.rerun()

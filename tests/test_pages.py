@@ -1,0 +1,232 @@
+"""Every page, run without a browser: with the demo kitchen, with an empty one and with broken ones."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import streamlit as st
+from kitchens import change_yaml, small_kitchen
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
+
+from soupviz.config import read_kitchen_file
+from soupviz.errors import SoupError
+from soupviz.files import cache_folder
+from soupviz.kitchen import Kitchen
+from soupviz.ui import session, workspace
+from soupviz.ui.jobs import AHEAD, Job
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
+OPENING = [name for name in PAGES if name != "kitchens.py"]
+"""Pages that open a kitchen; the page of kitchens is what helps when none can be opened."""
+
+PATIENCE = 90.0
+
+
+class Routed(PagesManager):
+    """Where AppTest sees a folder `pages` it runs the files without app.py; a server goes through app.py, and so this.
+
+    AppTest sets the attribute by which that is decided anew in each run: here on this class, where nobody reads it.
+    """
+
+
+@pytest.fixture(autouse=True)
+def fresh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A dashboard started with the test's folder; what it still computes is stopped when the test ends."""
+    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(app_test, "PagesManager", Routed)
+    monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
+    (cache_folder() / "dashboard.json").unlink(missing_ok=True)
+    st.cache_resource.clear()
+    yield
+    wait(stop_everything)
+    st.cache_resource.clear()
+
+
+def stop_everything() -> bool:
+    for job in session.jobs().active():
+        session.jobs().cancel(job)
+    return not session.jobs().active()
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, [job.title for job in session.jobs().active()]
+        time.sleep(0.02)
+
+
+def settle(at: AppTest) -> AppTest:
+    """Run the page until nothing that it asked for is still computed: here nobody refreshes it."""
+    for _ in range(12):
+        before = asked()
+        wait(lambda: not any(job.is_active for job in asked()))
+        at.run()
+        if asked() == before and not any(job.is_active for job in before):
+            return at
+    raise AssertionError(f"the page asks for more and more: {[job.title for job in asked()]}")
+
+
+def asked() -> list[Job]:
+    """What pages asked for so far, without what is computed ahead."""
+    return [job for job in session.jobs()._all if job.priority < AHEAD]
+
+
+def page(name: str, kitchen: Path | None = None) -> AppTest:
+    """A page as it is when all is computed: of the demo kitchen, or of another."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.query_params["kitchen"] = "demo" if kitchen is None else str(kitchen)
+    at.run()
+    if name != "ingredients.py":
+        at.switch_page(f"pages/{name}")
+    settle(at)
+    assert not at.exception, at.exception[0].stack_trace
+    return at
+
+
+def trusted(file: Path) -> Path:
+    """The same kitchen, its code trusted."""
+    workspace.trust(read_kitchen_file(file), file.parent)
+    return file
+
+
+def errors(at: AppTest) -> list[str]:
+    return [error.value for error in at.error]
+
+
+def message_of(kitchen: Path) -> str:
+    """What the core says of a kitchen that cannot be opened."""
+    with pytest.raises(SoupError) as caught:
+        Kitchen.load(kitchen, skip_incompatible=True).split("held_out")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_the_demo_without_an_error(name: str) -> None:
+    at = page(name)
+    assert not at.exception, at.exception[0].stack_trace
+    assert errors(at) == []
+    assert len(at.title) == 1
+    assert at.main.markdown, "a page says in one sentence what it answers"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_sidebar_shows_the_kitchen_on_every_page(name: str) -> None:
+    at = page(name)
+    assert at.sidebar.selectbox[0].options[0] == "Demo: handwritten digits"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_a_kitchen_of_ones_own(name: str, tmp_path: Path) -> None:
+    assert errors(page(name, trusted(small_kitchen(tmp_path / "small", num_examples=40)))) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_a_kitchen_of_one_ingredient_and_one_split(name: str, tmp_path: Path) -> None:
+    held_out = {"format": "arrays", "path": "held_out.safetensors"}
+    file = small_kitchen(tmp_path / "s", num_ingredients=1, num_examples=40, base=None, data={"held_out": held_out})
+    assert errors(page(name, trusted(file))) == []
+
+
+def test_a_kitchen_that_runs_code_is_opened_when_the_user_says_so(tmp_path: Path) -> None:
+    at = page("ingredients.py", small_kitchen(tmp_path / "small", num_examples=40))
+    assert "model.py:build" in at.warning[0].value
+    next(button for button in at.button if "trust" in button.label).click()
+    settle(at)
+    assert not at.exception
+    assert not any("trust" in button.label for button in at.button)
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_code_does_not_run_before_it_is_trusted(name: str, tmp_path: Path) -> None:
+    file = small_kitchen(tmp_path / "small", num_examples=40)
+    (file.parent / "model.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\ndef build():\n    raise SystemExit\n", encoding="utf-8"
+    )
+    at = page(name, file)
+    assert not at.exception
+    assert len(at.warning) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def unknown_key(file: Path) -> Path:
+    return change_yaml(file, lambda document: document.update(ingrediens=["*.pt"]))
+
+
+def not_yaml(file: Path) -> Path:
+    file.write_text("name: [", encoding="utf-8")
+    return file
+
+
+def no_checkpoints(file: Path) -> Path:
+    return trusted(change_yaml(file, lambda document: document.update(ingredients=["nothing_*.pt"])))
+
+
+def all_refused(file: Path) -> Path:
+    for checkpoint in file.parent.glob("m_*.safetensors"):
+        checkpoint.write_bytes(b"")
+    return trusted(file)
+
+
+def missing_data(file: Path) -> Path:
+    (file.parent / "held_out.safetensors").unlink()
+    return trusted(file)
+
+
+def missing_file(file: Path) -> Path:
+    file.unlink()
+    return file
+
+
+HARMS = [unknown_key, not_yaml, no_checkpoints, all_refused, missing_data, missing_file]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("name", OPENING)
+def test_a_page_shows_the_cores_message_for_a_kitchen_that_cannot_be_opened(
+    name: str, harm: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    file = harm(small_kitchen(tmp_path / "small", num_examples=40))
+    at = page(name, file)
+    assert errors(at) == [message_of(file)]
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in OPENING])
+def test_the_page_of_kitchens_opens_although_the_kitchen_cannot(
+    name: str, harm: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    at = page(name, harm(small_kitchen(tmp_path / "small", num_examples=40)))
+    assert not at.exception, at.exception[0].stack_trace
+
+
+def test_kitchens_in_folders_of_the_same_name_are_told_apart(tmp_path: Path) -> None:
+    files = [trusted(small_kitchen(tmp_path / parent / "same", num_examples=40)) for parent in ("a", "b")]
+    for file in files:
+        at = page("ingredients.py", file)
+        box = at.sidebar.selectbox[0]
+        assert box.value == file
+        assert len(set(box.options)) == len(box.options)
+        assert at.query_params["kitchen"] in (str(file), [str(file)])
+
+
+def test_a_kitchen_outside_the_folders_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "root").mkdir()
+    monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path / "root")])
+    at = page("ingredients.py", small_kitchen(tmp_path / "small", num_examples=40))
+    assert not at.exception
+    assert len(at.error) == 1
+    assert "lies outside the folders" in at.error[0].value
+
+
+def test_a_refused_checkpoint_is_listed_and_the_others_go_on(tmp_path: Path) -> None:
+    file = small_kitchen(tmp_path / "small", num_examples=40)
+    (file.parent / "m_1.safetensors").write_bytes(b"not a checkpoint")
+    at = page("ingredients.py", trusted(file))
+    shown = [element.value for kind in (at.warning, at.error, at.markdown, at.caption, at.info) for element in kind]
+    shown += [frame.value.to_string() for frame in at.dataframe]
+    assert any("m_1.safetensors" in text for text in map(str, shown))
