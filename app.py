@@ -34,8 +34,11 @@ if get_script_run_ctx(suppress_warning=True):
 else:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+    from streamlit.runtime.pages_manager import PagesManager
 
     from soupviz.ui.download import routes
 
+    # Until a first visit runs st.navigation, a link to /soup would run pages/soup.py alone, without this router.
+    PagesManager.uses_pages_directory = False
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])
     app = st.App(__file__, routes=routes(), middleware=[hosts])

@@ -220,6 +220,13 @@ def finished_runs(opened: Kitchen) -> list[Run]:
     return [run for run in opened.store.runs() if run.status == "finished"]
 
 
+def chosen_run(opened: Kitchen) -> Run | None:
+    """The soup that is open, else the newest."""
+    runs = finished_runs(opened)
+    key = soup_key()
+    return next((run for run in runs if key and run.key.startswith(key)), runs[-1] if runs else None)
+
+
 def progress_line(job: Job) -> None:
     """A bar with what is done, how far, and how long to go."""
     left = job.remaining()

@@ -81,23 +81,26 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         return
     if run.status != "finished":
         st.info(f"This run is {run.status}. Cook goes on from its last score.")
-    result = run.result or {}
     if run.status == "finished":
         session.choose_soup(run)
+    draw_result(run.result or {})
+
+
+def draw_result(result: dict[str, Any]) -> None:
+    """A run's scores, decisions and coefficients, as far as it has them."""
+    if "scores" in result:
         draw_scores(result)
     steps = [Step(**step) for step in result.get("trajectory", [])]
-    if steps and "coefficients" in result:
+    if steps:
         left, right = st.columns([3, 2])
         left.subheader("Decisions")
         left.altair_chart(charts.trajectory(steps), key="trajectory", alt=describe(steps))
-        right.subheader("Coefficients")
-        right.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients")
         left.caption(describe(steps))
-    elif steps:
-        st.altair_chart(charts.trajectory(steps), key="trajectory", alt=describe(steps))
-    elif "coefficients" in result:
-        st.subheader("Coefficients")
-        st.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients")
+    else:
+        right = st.container()
+    if "coefficients" in result:
+        right.subheader("Coefficients")
+        right.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
 
 
 def describe(steps: list[Step]) -> str:

@@ -1,0 +1,57 @@
+"""Compare: is a soup better than the best ingredient, or is that chance?"""
+
+import streamlit as st
+
+from soupviz.ui import compare, session, soups, tables, widgets
+
+st.title("Compare")
+st.write("Is a soup really better than the best ingredient, or is that chance?")
+opened = session.kitchen()
+session.keep_url()
+
+split = "test" if "test" in opened.split_names else "held_out"
+if split == "held_out":
+    st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
+if scoring := session.find_score_job(opened, split):
+    session.watch(scoring)
+runs = session.finished_runs(opened)
+rows = compare.entries(opened, runs, split)
+if missing := sum(row.judged is None for row in rows):
+    if st.button(f"Score {missing} models on {split}", type="primary"):
+        session.score_job(opened, split, [row.mix for row in rows if row.judged is None])
+        st.rerun()
+if not runs:
+    st.info("No soup yet: cook one on the Soup page, and it appears here.")
+
+run = session.chosen_run(opened)
+shown = compare.table(rows, split)
+ids = [row.id for row in rows]
+state = st.dataframe(
+    shown,
+    hide_index=True,
+    on_select="rerun",
+    selection_mode="single-row",
+    key=f"compare {tables.digest(ids)}",
+    column_config=widgets.comparison_columns(split),
+    alt="Every ingredient and soup with its accuracy and the verdict",
+)
+event = st.plotly_chart(
+    compare.picture(rows, split, run.key if run else ""),
+    on_select="rerun",
+    selection_mode="points",
+    key=f"picture {tables.digest(ids)}",
+    alt=f"Accuracy on {split} with intervals",
+)
+clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
+clicked += [str(point["customdata"]) for point in event["selection"]["points"]]
+chosen = next((other for other in runs if other.key in clicked), None)
+if chosen is not None and (run is None or chosen.key != run.key):
+    session.choose_soup(chosen)
+    st.rerun()
+
+if run is not None and run.result is not None:
+    st.subheader(run.name)
+    verdicts = dict(zip(ids, shown["verdict"], strict=True))
+    st.write(f"Against the best ingredient: **{verdicts.get(run.key, 'not scored yet')}**.")
+    soups.draw_result(run.result)
+    st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")

@@ -1,0 +1,122 @@
+"""Every ingredient and every soup in one table and one picture, with a plain verdict on each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from soupviz.kitchen import Kitchen
+from soupviz.metrics import mcnemar, paired_counts, verdict, wilson
+from soupviz.mixing import BatchNorm
+from soupviz.records import Coefficients, Score
+from soupviz.store import Run
+from soupviz.ui import charts, tables, theme
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row: `id` is an ingredient's name, or a run's key."""
+
+    id: str
+    name: str
+    kind: str
+    mix: Coefficients
+    batchnorm: BatchNorm
+    held_out: Score | None
+    judged: Score | None
+
+
+def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
+    """The base, the ingredients and the finished soups, with what was measured of them on held_out and on a split."""
+    found: list[tuple[str, str, str, Coefficients, BatchNorm]] = []
+    if opened.base:
+        found.append(("base", "base", "base", (("base", 1.0),), "average"))
+    found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
+    for run in runs:
+        mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+        found.append((run.key, run.name, "soup", mixture, run.recipe["batchnorm"]))
+    rows = [
+        Entry(*item, _known(opened, item[3], "held_out", item[4]), _known(opened, item[3], split, item[4]))
+        for item in found
+    ]
+    best = best_ingredient(rows)
+    return [Entry(row.id, row.name, "best", *_rest(row)) if row is best else row for row in rows]
+
+
+def _rest(row: Entry) -> tuple[Coefficients, BatchNorm, Score | None, Score | None]:
+    return row.mix, row.batchnorm, row.held_out, row.judged
+
+
+def _known(opened: Kitchen, mixture: Coefficients, split: str, batchnorm: BatchNorm) -> Score | None:
+    return opened.known_score(mixture, split, batchnorm) if opened.has_split(split) else None
+
+
+def best_ingredient(rows: Sequence[Entry]) -> Entry | None:
+    """The best on held_out among the ingredients: what a soup is compared with."""
+    scored = [(row.held_out.correct, row) for row in rows if row.kind in ("ingredient", "best") and row.held_out]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
+def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
+    """One row per entry; accuracies in percent, differences in points."""
+    best = best_ingredient(rows)
+    shown = []
+    for row in rows:
+        line: dict[str, object] = {"model": row.name, "kind": row.kind}
+        line["held_out"] = row.held_out and 100 * row.held_out.accuracy
+        if split != "held_out":
+            line[split] = row.judged and 100 * row.judged.accuracy
+        line["95 % interval"] = tables.interval(row.judged) if row.judged else None
+        line |= _against(row, best)
+        shown.append(line)
+    return pd.DataFrame(shown)
+
+
+def _against(row: Entry, best: Entry | None) -> dict[str, object]:
+    if best is None or row.judged is None or best.judged is None:
+        return {"difference": None, "p": None, "verdict": "not scored yet"}
+    if row is best:
+        return {"difference": 0.0, "p": None, "verdict": "best ingredient on held_out: the others are compared with it"}
+    fixed, broken = paired_counts(row.judged, best.judged)
+    difference = 100 * (fixed - broken) / row.judged.num_examples
+    return {"difference": difference, "p": mcnemar(fixed, broken), "verdict": verdict(row.judged, best.judged)}
+
+
+def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
+    """Accuracy with its Wilson interval, the best on top; shape and colour say what kind of thing it is."""
+    scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: pair[1].correct)
+    figure = go.Figure()
+    for kind in ("ingredient", "best", "base", "soup"):
+        some = [(row, score) for row, score in scored if row.kind == kind]
+        if not some:
+            continue
+        bounds = [wilson(score.correct, score.num_examples) for _, score in some]
+        figure.add_trace(
+            go.Scatter(
+                name={"best": "best on held_out"}.get(kind, kind),
+                x=[100 * score.accuracy for _, score in some],
+                y=[_label(row) for row, _ in some],
+                customdata=[row.id for row, _ in some],
+                mode="markers",
+                error_x={
+                    "type": "data", "symmetric": False, "thickness": 1.5, "color": theme.COLORS[kind], "width": 3,
+                    "array": [100 * (high - s.accuracy) for (_, s), (_, high) in zip(some, bounds, strict=True)],
+                    "arrayminus": [100 * (s.accuracy - low) for (_, s), (low, _) in zip(some, bounds, strict=True)],
+                },
+                marker={
+                    "size": 13 if kind != "ingredient" else 10, "color": theme.COLORS[kind],
+                    "symbol": theme.MARKERS[kind],
+                    "line": {"width": [2 if row.id == chosen else 0 for row, _ in some], "color": theme.ink()},
+                },
+                hovertemplate="%{y}<br>%{x:.2f} % on " + split + "<extra></extra>",
+            )
+        )  # fmt: skip
+    charts.layout(figure, x=f"accuracy on {split} (%), 95 % Wilson interval", y="", height=90 + 26 * len(scored))
+    figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row, _ in scored], showgrid=False)
+    return figure
+
+
+def _label(row: Entry) -> str:
+    # Runs may share a name (other data, other members of the same number); their keys tell them apart.
+    return row.name if row.kind != "soup" else f"{row.name} · {row.id[:4]}"
