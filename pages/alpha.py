@@ -37,7 +37,8 @@ def choose(opened: Kitchen) -> Path:
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()
-    return Path(ends[a], ends[b], curves.grid(points, *RANGES[span]), batchnorm)
+    alphas = sorted({0.0, 1.0, *curves.grid(points, *RANGES[span])})
+    return Path(ends[a], ends[b], alphas, batchnorm)
 
 
 def draw() -> None:

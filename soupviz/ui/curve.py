@@ -25,7 +25,9 @@ input::-webkit-slider-thumb { appearance: none; width: 16px; height: 16px; margi
   background: var(--st-primary-color); cursor: grab; }
 input::-moz-range-thumb { width: 16px; height: 16px; border: 0; border-radius: 50%;
   background: var(--st-primary-color); cursor: grab; }
-input:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; border-radius: 8px; }
+input:focus-visible { outline: none; }
+input:focus-visible::-webkit-slider-thumb { outline: 2px solid var(--st-primary-color); outline-offset: 3px; }
+input:focus-visible::-moz-range-thumb { outline: 2px solid var(--st-primary-color); outline-offset: 3px; }
 output { display: block; min-height: 1.5em; margin: 2px 8px 4px 54px; font-size: 15px;
   font-variant-numeric: tabular-nums; }
 """
@@ -53,6 +55,7 @@ function ticks(low, high, wanted) {
 
 const isWhole = (value) => Math.abs(value - Math.round(value)) < SAME;
 const decimals = (step) => [0, 1, 2, 3, 4, 5].find((n) => isWhole(step * 10 ** n)) ?? 6;
+const nats = (value) => value < 1000 ? value.toFixed(3) : value.toExponential(1).replace("e+", "e");
 const percent = (value, digits = 1) => (100 * value).toFixed(digits) + " %";
 const short = (alpha, step) => alpha.toFixed(Math.max(2, decimals(step))).replace("-", "−");
 
@@ -120,10 +123,16 @@ export default function ({ data, parentElement, setStateValue }) {
     const values = known.flatMap((p) => [p[1], p[2]]).filter((v) => v && v[kind] != null).map((v) => v[kind]);
     let low = Math.min(...values), high = Math.max(...values);
     if (!values.length) [low, high] = [0, 1];
+    // Extrapolated weights can have a loss of millions: the scale is that of the part between the ends.
+    const between = known.filter((p) => p[0] > -SAME && p[0] < 1 + SAME).flatMap((p) => [p[1], p[2]]);
+    const usual = 3 * Math.max(...between.filter((v) => v && v[kind] != null).map((v) => v[kind]));
+    const highest = high, cut = kind === 1 && Number.isFinite(usual) && high > usual;
+    if (cut) high = usual;
     const room = Math.max((high - low) * 0.12, kind ? 0.01 : 0.004);
     [low, high] = [Math.max(0, low - room), kind ? high + room : Math.min(1, high + room)];
-    const y = (value) => bottom - (bottom - top) * (value - low) / (high - low);
-    make(svg, "text", { x: LEFT, y: top - 10, class: "title" }, kind ? "Loss (nats)" : "Accuracy");
+    const y = (value) => Math.max(top, bottom - (bottom - top) * (value - low) / (high - low));
+    const title = make(svg, "text", { x: LEFT, y: top - 10, class: "title" }, kind ? "Loss (nats)" : "Accuracy");
+    if (cut) make(title, "tspan", { "font-weight": 400 }, `  cut off at the top: it rises to ${nats(highest)}`);
     const scale = kind ? 1 : 100, [at, step] = ticks(low * scale, high * scale, kind ? 3 : 5);
     for (const tick of at) {
       rule(LEFT, right, y(tick / scale), y(tick / scale), 0.12);
@@ -184,7 +193,6 @@ export default function ({ data, parentElement, setStateValue }) {
       make(marker, "circle", { cx: x(alpha), cy: ys[kind](there.value), ...look, ...ink });
     }
     const about = (name, text) => seen[name] && `${name} ${seen[name].computed ? "" : "≈ "}${text(seen[name].value)}`;
-    const nats = (value) => value.toFixed(3);
     const parts = [about("held_out", percent), about("test", percent), about("loss", nats)].filter(Boolean);
     const { held_out: main } = seen;
     const how = !main ? "not computed yet" : main.computed ? "computed"

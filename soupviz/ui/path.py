@@ -144,7 +144,8 @@ def figures(scores: Scores) -> None:
         if (score := scores.get((split, best))) is not None:
             low, high = wilson(score.correct, score.num_examples)
             row.metric(f"{split} there", f"{score.accuracy:.1%}", f"95%: {low:.1%} to {high:.1%}", **shape)
-    held = sorted((alpha, score.loss) for (split, alpha), score in scores.items() if split == "held_out")
-    alphas, losses = [alpha for alpha, _ in held], [loss for _, loss in held if loss is not None]
+    held = {alpha: score.loss for (split, alpha), score in scores.items() if split == "held_out" and 0 <= alpha <= 1}
+    alphas = sorted(held)
+    losses = [loss for alpha in alphas if (loss := held[alpha]) is not None]
     if len(losses) == len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0):
         row.metric("Loss barrier", f"{curves.barrier(alphas, losses):.3f} nats", "held_out, above the chord", **shape)
