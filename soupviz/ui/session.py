@@ -125,17 +125,26 @@ def _ask_for_trust(file: Path) -> None:
 def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
     """Open (or open again) a kitchen in the background: checkpoints are read, held_out is decoded."""
 
+    queue = jobs()
+    opened_kitchens = _opened()
+
     def work(job: Job) -> None:
         if file == workspace.demo_file():
             demo_kitchen(progress=job.progress)
         known = spec or read_kitchen_file(file)
         opened = Kitchen(known, file, skip_incompatible=True, progress=job.progress)
         opened.split("held_out", job.progress)
-        _opened()[str(file)] = opened
+        opened_kitchens[str(file)] = opened
         if file != workspace.demo_file() and file.is_file():
             workspace.remember_opened(file)
+        queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
-    return jobs().submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
+    def read_others(job: Job) -> None:
+        opened = opened_kitchens[str(file)]
+        for split in opened.report_splits():
+            opened.split(split, job.progress)
+
+    return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
 
 
 def close_kitchen() -> None:

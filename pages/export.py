@@ -1,0 +1,75 @@
+"""Export: where is the file, and how is the soup rebuilt?"""
+
+import streamlit as st
+import yaml
+
+from soupviz.cooking import recall
+from soupviz.errors import SoupError
+from soupviz.export import record_of
+from soupviz.ui import exporting, session, workspace
+
+st.title("Export")
+st.write("Take a soup with you: the weights, with the recipe that rebuilds them bit for bit.")
+opened = session.kitchen()
+session.keep_url()
+
+runs = session.finished_runs(opened)
+current = session.chosen_run(opened)
+if current is None:
+    st.info("No soup yet: cook one on the Soup page, or load one back below.")
+else:
+    by_key = {run.key: run for run in reversed(runs)}
+    key = st.selectbox(
+        "Soup",
+        list(by_key),
+        index=list(by_key).index(current.key),
+        format_func=lambda name: f"{by_key[name].name} · {name[:4]}",
+    )
+    run = by_key[key]
+    session.choose_soup(run)
+    row = st.container(horizontal=True)
+    suffix = row.segmented_control("Format", (".safetensors", ".pt"), default=".safetensors", required=True)
+    dtype = row.segmented_control(
+        "Numbers",
+        ("ingredients", "float32"),
+        default="ingredients",
+        required=True,
+        help="As the ingredients have them.",
+    )
+    left, right = st.columns(2)
+    folder = left.text_input("Folder", str(workspace.roots()[0]))
+    name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
+    row = st.container(horizontal=True)
+    try:
+        if row.button("Write", type="primary", icon=":material/save:"):
+            exporting.write_job(opened, run, workspace.allowed(folder) / name, dtype)
+        if row.button("Prepare a download", icon=":material/download:"):
+            exporting.download_job(opened, run, name, dtype)
+    except SoupError as error:
+        st.error(str(error))
+    if job := session.jobs().find(f"export {opened.file}"):
+        session.watch(job)
+        if job.state == "finished":
+            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
+    if job := session.jobs().find(f"download {opened.file}"):
+        session.watch(job)
+        if job.state == "finished":
+            st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
+    with st.expander("The recipe"):
+        record = record_of(recall(opened, run), workspace.roots()[0], dtype).model_dump(mode="json")
+        st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)
+
+st.subheader("Load a soup back")
+try:
+    file = exporting.chosen_file()
+    if st.button("Load", disabled=file is None):
+        exporting.load_job(opened, file)
+except SoupError as error:
+    st.error(str(error))
+if job := session.jobs().find(f"load {opened.file}"):
+    session.watch(job)
+    if job.state == "finished" and (loaded := opened.store.run(job.result)):
+        st.success(f"Loaded: {loaded.name}.")
+        if st.button("Open it on the Compare page"):
+            session.choose_soup(loaded)
+            st.switch_page("pages/compare.py")

@@ -1,0 +1,66 @@
+"""The Export page's jobs: writing a soup, preparing a download, loading a soup back."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from soupviz.cooking import recall
+from soupviz.export import Dtype, export, read_record
+from soupviz.files import cache_folder
+from soupviz.kitchen import Kitchen
+from soupviz.restore import restore
+from soupviz.store import Run
+from soupviz.ui import download, session, workspace
+from soupviz.ui.jobs import Job
+
+
+def file_name(title: str) -> str:
+    """A soup's title as a file name without suffix."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.") or "soup"
+
+
+def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype) -> Job:
+    """Write a soup with its recipe and card; the job's result are the files."""
+
+    def work(job: Job) -> Any:
+        job.progress(0, 1, f"writing {target.name}")
+        return [str(path) for path in export(recall(opened, run), target, dtype=dtype)]
+
+    return session.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", work, kitchen=str(opened.file))
+
+
+def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
+    """Write a soup where the download route finds it; the job's result is its address."""
+
+    def work(job: Job) -> str:
+        job.progress(0, 1, f"preparing {name}")
+        file = download.folder() / name
+        export(recall(opened, run), file, dtype=dtype)
+        return download.address(file)
+
+    key = f"download {opened.file}"
+    return session.jobs().submit(key, f"Preparing {run.name}", work, kitchen=str(opened.file))
+
+
+def load_job(opened: Kitchen, file: Path) -> Job:
+    """Load a recipe.yaml or an exported soup; the job's result is the run's key."""
+
+    def work(job: Job) -> str:
+        return restore(opened, read_record(file), job.progress).key
+
+    return session.jobs().submit(f"load {opened.file}", f"Loading {file.name}", work, kitchen=str(opened.file))
+
+
+def chosen_file() -> Path | None:
+    """The file to load a soup from: uploaded, or typed and below the dashboard's folders."""
+    uploaded = st.file_uploader(
+        "A recipe.yaml or an exported soup", type=["yaml", "yml", "safetensors", "pt"], key="upload"
+    )
+    typed = st.text_input("or its path", key="load path", placeholder="soups/soup.safetensors")
+    if uploaded is not None:
+        place = cache_folder("uploads") / Path(uploaded.name).name
+        place.write_bytes(uploaded.getbuffer())
+        return place
+    return workspace.allowed(typed) if typed else None
