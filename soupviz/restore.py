@@ -48,7 +48,8 @@ def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     for name, origin in record.ingredients.items():
         if origin.fingerprint not in here:
             raise ExportError(
-                f"Ingredient {name!r} of {record.title!r} is not in this kitchen ({kitchen.file}): expected fingerprint "
+                f"Ingredient {name!r} of {record.title!r} is not in this kitchen ({kitchen.file}): expected "
+                f"fingerprint "
                 f"{origin.fingerprint[:12]}…, which none of its {len(kitchen.ingredients)} checkpoints has. "
                 "Open the kitchen that the soup was cooked in, or add the checkpoint."
             )

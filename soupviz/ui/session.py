@@ -190,6 +190,11 @@ def _started() -> dict[str, Kitchen]:
     return {}
 
 
+def forget_started() -> None:
+    """Let the ingredients be scored anew, after their scores were forgotten."""
+    _started().clear()
+
+
 def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
     """Cook a recipe; the job's events are its decisions."""
 

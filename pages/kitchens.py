@@ -1,0 +1,38 @@
+"""Kitchens: which kitchens are there, how do I open another, and what is kept on disk?"""
+
+import streamlit as st
+
+from soupviz.errors import SoupError
+from soupviz.ui import opening, session, workspace
+
+st.title("Kitchens")
+st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
+session.keep_url()
+current = session.chosen_file()
+opened = session.opened_kitchen(current)
+
+if st.session_state.get("split") == str(current):
+    st.success(
+        f"held_out was dealt in two: `{current}` now has a test split. The old file is kept as kitchen.yaml.bak."
+    )
+
+known = dict.fromkeys([workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens()])
+for file in known:
+    row = st.container(horizontal=True, vertical_alignment="center")
+    is_demo = file == workspace.demo_file()
+    if row.button("Open", key=f"open {file}", disabled=file == current and opened is not None):
+        session.choose_file(file)
+        st.switch_page("pages/ingredients.py")
+    row.write("Demo: handwritten digits" if is_demo else f"**{file.parent.name}** `{file}`")
+
+try:
+    st.subheader("Open by path")
+    opening.by_path()
+    st.subheader("Open without a file")
+    opening.without_file()
+    if opened is not None:
+        opening.offer_split(opened)
+    st.subheader("Kept on disk")
+    opening.kept(opened)
+except SoupError as error:
+    st.error(str(error))

@@ -1,0 +1,50 @@
+"""Making a test split where a kitchen has none: held_out is dealt in two, and kitchen.yaml says so."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soupviz.config import KitchenSpec, read_kitchen_file
+from soupviz.errors import KitchenError
+from soupviz.files import replacing
+
+
+def with_test_split(spec: KitchenSpec, seed: int = 0) -> dict[str, Any]:
+    """The kitchen as plain data, held_out its first half and test its second, stratified by class.
+
+    Raises:
+        KitchenError: there is a test split, or held_out is a part already.
+    """
+    if spec.data.test is not None:
+        raise KitchenError("this kitchen has a test split already; held_out stays as it is.")
+    if spec.data.held_out.part is not None:
+        raise KitchenError("held_out is a part of its data already; name the other part as test in kitchen.yaml.")
+    document = document_of(spec)
+    whole = document["data"]["held_out"]
+    for index, name in enumerate(("held_out", "test")):
+        document["data"][name] = whole | {"part": {"index": index, "of": 2, "seed": seed}}
+    return document
+
+
+def document_of(spec: KitchenSpec) -> dict[str, Any]:
+    """A specification as kitchen.yaml holds it: only what differs from the defaults."""
+    return spec.model_dump(mode="json", exclude_defaults=True)
+
+
+def write_document(document: dict[str, Any], file: Path) -> None:
+    """Write kitchen.yaml; one that is there is kept as kitchen.yaml.bak."""
+    if file.is_file():
+        shutil.copyfile(file, file.with_name(file.name + ".bak"))
+    with replacing(file) as temporary:
+        temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def split_held_out(file: Path, seed: int = 0) -> None:
+    """Write the split into a kitchen.yaml.
+
+    Raises:
+        KitchenError: the file is wrong, or there is nothing to split.
+    """
+    write_document(with_test_split(read_kitchen_file(file), seed), file)

@@ -1,0 +1,146 @@
+"""The Kitchens page's parts: opening by path, opening without a file, what is kept on disk."""
+
+import json
+from pathlib import Path
+
+import streamlit as st
+
+from soupviz import splitting
+from soupviz.cache import clear_caches, sizes
+from soupviz.config import KitchenSpec, validate
+from soupviz.errors import KitchenError
+from soupviz.kitchen import Kitchen
+from soupviz.ui import session, workspace
+
+
+def by_path() -> None:
+    """Open a kitchen.yaml by its path."""
+    typed = st.text_input("Path of a kitchen.yaml, or of its folder", key="kitchen path")
+    if st.button("Open", disabled=not typed):
+        file = workspace.allowed(typed)
+        file = file / "kitchen.yaml" if file.is_dir() else file
+        if not file.is_file():
+            raise KitchenError(f"{file}: no such file; expected a kitchen.yaml, or the folder that holds one.")
+        session.choose_file(file)
+        st.switch_page("pages/ingredients.py")
+
+
+def without_file() -> None:
+    """Open a folder of checkpoints, a factory and a data folder, and offer to write the kitchen.yaml."""
+    with st.form("without a file"):
+        left, right = st.columns(2)
+        folder = left.text_input("Folder of checkpoints", str(workspace.roots()[0]))
+        pattern = right.text_input("Files", "*.safetensors", help="A glob, relative to the folder.")
+        factory = left.text_input("Model factory", placeholder="torchvision:resnet18, timm:NAME, or model.py:build")
+        arguments = right.text_input("Its arguments (JSON)", "{}", placeholder='{"num_classes": 10}')
+        data = left.text_input("Held-out data", placeholder="a folder per class, or an .npz or .safetensors file")
+        test = right.text_input("Test data (optional)", placeholder="the same kind")
+        resize = left.number_input("Resize images to", 0, value=0, help="Pixels of the short side; 0 leaves them.")
+        means = right.text_input(
+            "Mean; std (of values in [0, 1])", placeholder="0.485, 0.456, 0.406; 0.229, 0.224, 0.225"
+        )
+        pressed = st.form_submit_button("Open it", type="primary")
+    if pressed:
+        root = workspace.allowed(folder)
+        document = {
+            "name": root.name,
+            "model": {"factory": factory, "args": _json(arguments)},
+            "ingredients": [pattern],
+            "data": {"held_out": _split(data, int(resize), means)},
+        }
+        if test:
+            document["data"]["test"] = _split(test, int(resize), means)
+        file = root / "kitchen.yaml"
+        spec = validate(document, file)
+        workspace.check_paths(spec, root)
+        workspace.trust(spec, root)  # who types a factory's name here means its code to run
+        st.session_state["typed kitchen"] = (file, spec)
+        session.open_kitchen(file, spec)
+    _offer_to_write()
+
+
+def _offer_to_write() -> None:
+    typed: tuple[Path, KitchenSpec] | None = st.session_state.get("typed kitchen")
+    if typed is None:
+        return
+    file, spec = typed
+    if job := session.jobs().find(f"open {file}"):
+        session.watch(job)
+        if job.state != "finished":
+            return
+    exists = " (the one there is kept as kitchen.yaml.bak)" if file.is_file() else ""
+    st.success(f"It opens. Write `{file}`{exists}, so that the next visit and the command line find it?")
+    row = st.container(horizontal=True)
+    if row.button("Write kitchen.yaml", type="primary"):
+        splitting.write_document(splitting.document_of(spec), file)
+        _go(file)
+    if row.button("Go on without"):
+        _go(file)
+
+
+def _go(file: Path) -> None:
+    st.session_state.pop("typed kitchen")
+    session.choose_file(file)
+    st.switch_page("pages/ingredients.py")
+
+
+def _json(text: str) -> dict[str, object]:
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise KitchenError(
+            f'the model\'s arguments are not JSON ({error}); expected such as {{"num_classes": 10}}.'
+        ) from None
+    if not isinstance(values, dict):
+        raise KitchenError(f'the model\'s arguments are {text!r}; expected an object such as {{"num_classes": 10}}.')
+    return values
+
+
+def _split(place: str, resize: int, means: str) -> dict[str, object]:
+    path = str(workspace.allowed(place)) if place else ""
+    if path.endswith((".npz", ".safetensors")):
+        return {"format": "arrays", "path": path}
+    mean, _, std = means.partition(";")
+    transform: dict[str, object] = {"resize": resize} if resize else {}
+    transform |= {name: _numbers(text) for name, text in (("mean", mean), ("std", std)) if text.strip()}
+    return {"format": "imagefolder", "path": path} | ({"transform": transform} if transform else {})
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise KitchenError(f"{text!r} is not a list of numbers; expected such as 0.485, 0.456, 0.406.") from None
+
+
+def offer_split(opened: Kitchen) -> None:
+    """Where test is missing: deal held_out in two, and say so."""
+    if "test" in opened.split_names or not opened.file.is_file():
+        return
+    st.subheader("No test split")
+    st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")
+    if st.button("Split held_out in two"):
+        splitting.split_held_out(opened.file)
+        session.close_kitchen()
+        st.session_state["split"] = str(opened.file)
+        st.rerun()
+
+
+def kept(opened: Kitchen | None) -> None:
+    """What is kept on disk, and clearing it."""
+    rows = {f"{name} (cache folder)": size for name, size in sizes().items()}
+    if opened is not None:
+        store = opened.store.size()
+        rows[f"store of {opened.name}: {store['scores']} scores, {store['runs']} runs"] = store["bytes"]
+    st.table({name: f"{size / 1e6:.1f} MB" for name, size in rows.items()})
+    row = st.container(horizontal=True)
+    if row.button(
+        "Clear the caches", help="Decoded splits and converted checkpoints; they are made again when needed."
+    ):
+        clear_caches()
+        session.close_kitchen()
+        st.rerun()
+    if opened is not None and row.button("Forget this kitchen's scores and runs"):
+        opened.store.clear()
+        session.forget_started()
+        st.rerun()
