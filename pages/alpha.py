@@ -26,14 +26,15 @@ def choose(opened: Kitchen) -> Path:
         st.session_state[default] = max(opened.names, key=lambda n: known[n].correct if known[n] else -1)
     best = names.index(st.session_state[default])
     has_statistics = any(key.endswith("running_var") for key in opened.evaluator.model.state_dict())
-    places = st.columns([3, 3, 2, 2, 2] if has_statistics else [3, 3, 2, 2])
-    a = places[0].selectbox("A, at alpha 0", names, index=0 if best else 1, key="a", bind="query-params")
-    b = places[1].selectbox("B, at alpha 1", names, index=best, key="b", bind="query-params")
-    points = places[2].selectbox("Points", [11, 21, 41], index=1, key="points", bind="query-params")
-    span = places[3].selectbox("Range", list(RANGES), key="range", bind="query-params")
+    row = st.container(horizontal=True)
+    wide, bound = 195 if has_statistics else 220, {"bind": "query-params"}
+    a = row.selectbox("A, at alpha 0", names, index=0 if best else 1, key="a", width=wide, **bound)
+    b = row.selectbox("B, at alpha 1", names, index=best, key="b", width=wide, **bound)
+    points = row.selectbox("Points", [11, 21, 41], index=1, key="points", width=90, **bound)
+    span = row.selectbox("Range", list(RANGES), key="range", width=140, **bound)
     batchnorm = "average"
     if has_statistics:
-        batchnorm = places[4].selectbox("BatchNorm", ["average", "first"], key="batchnorm", bind="query-params")
+        batchnorm = row.selectbox("BatchNorm", ["average", "first"], key="batchnorm", width=130, **bound)
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()
