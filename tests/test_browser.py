@@ -1,0 +1,200 @@
+"""The whole app in a real browser: a server started as a user starts it, on a cache of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = Path("/usr/bin/chromium")
+PAGES = sorted(path.stem for path in (ROOT / "pages").glob("*.py"))
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+PATIENCE = 30_000
+"""Milliseconds: the demo is built at the first start."""
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs Chromium: {CHROMIUM} is not there"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running dashboard and the folder it was started with."""
+
+    address: str
+    folder: Path
+    log: Path
+
+    def url(self, page: str = "", kitchen: str = "demo") -> str:
+        place = "" if page == "ingredients" else page
+        return f"{self.address}/{place}?kitchen={kitchen}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`streamlit run app.py -- FOLDER` on a free port."""
+    folder = tmp_path_factory.mktemp("started-with")
+    log = folder.parent / f"{folder.name}.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
+    environment = os.environ | {"SOUPVIZ_CACHE": str(tmp_path_factory.mktemp("browser-cache"))}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--", str(folder)], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        found = Server(f"http://127.0.0.1:{port}", folder, log)
+        wait_until_healthy(found, process)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_until_healthy(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, server.log.read_text(encoding="utf-8")
+        try:
+            with urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(server.log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright of requirements-dev.txt")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of 1280 by 800 pixels; what goes wrong in its scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    yield tab
+    context.close()
+    assert wrong == []
+
+
+def goto(page: Any, address: str, title: str) -> None:
+    """Open an address and wait for the page's title."""
+    page.goto(address)
+    heading(page, title).wait_for()
+
+
+def heading(page: Any, title: str) -> Any:
+    return page.get_by_role("heading", name=title, exact=True, level=1)
+
+
+def wait_until_idle(page: Any) -> None:
+    """Until nothing runs in the background and the script has ended."""
+    page.get_by_text("Nothing runs.").wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def assert_no_exception(page: Any) -> None:
+    assert page.locator(".stException").count() == 0, page.locator(".stException").first.inner_text()
+
+
+def test_the_first_page_shows_the_table_of_the_demo_and_the_sidebar_its_kitchen(server: Server, page: Any) -> None:
+    goto(page, server.address, "Ingredients")
+    page.get_by_test_id("stDataFrame").first.wait_for()
+    sidebar = page.get_by_test_id("stSidebar")
+    assert "Demo: handwritten digits" in sidebar.inner_text() + " ".join(
+        box.input_value() for box in sidebar.locator("input").all()
+    )
+    wait_until_idle(page)
+    assert_no_exception(page)
+    assert page.get_by_test_id("stAlertContentError").count() == 0
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_by_its_address(server: Server, page: Any, name: str) -> None:
+    goto(page, server.url(name), name.capitalize())
+    wait_until_idle(page)
+    assert_no_exception(page)
+    assert page.get_by_test_id("stAlertContentError").count() == 0
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "ingredients"])
+def test_every_page_opens_from_the_menu_and_keeps_the_kitchen_in_the_address(
+    server: Server, page: Any, name: str
+) -> None:
+    goto(page, server.url(), "Ingredients")
+    page.get_by_test_id("stDataFrame").first.wait_for()
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name=name.capitalize()).click()
+    heading(page, name.capitalize()).wait_for()
+    page.wait_for_url(re.compile(rf"/{name}(\?|$)"))
+    wait_until_idle(page)
+    assert_no_exception(page)
+
+
+@pytest.mark.parametrize("width", [800, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_the_window(server: Server, page: Any, name: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    goto(page, server.url(name), name.capitalize())
+    wait_until_idle(page)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("element => element.scrollWidth <= element.clientWidth + 1")
+
+
+def test_a_foreign_host_is_not_answered(server: Server) -> None:
+    request = urllib.request.Request(f"{server.address}/", headers={"Host": "elsewhere.example"})
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=5):
+        pass
+    assert refused.value.code == 400
+
+
+def test_a_download_nobody_was_given_is_not_found(server: Server) -> None:
+    for path in ("soupviz/download/guess/soup.safetensors", "soupviz/download/..%2f..%2fdashboard.json/x"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{server.address}/{path}", timeout=5)
+        assert refused.value.code == 404
+
+
+@pytest.mark.skipif("soup" not in PAGES, reason="the page is not there yet")
+def test_a_greedy_soup_is_cooked_and_found_again_after_a_reload(server: Server, page: Any) -> None:
+    goto(page, server.url("soup"), "Soup")
+    page.get_by_role("button", name="Cook", exact=True).click()
+    page.reload()
+    heading(page, "Soup").wait_for()
+    page.get_by_text(re.compile(r"Started from .*accepted, .*rejected")).first.wait_for()
+    assert_no_exception(page)
+
+
+@pytest.mark.skipif("alpha" not in PAGES, reason="the page is not there yet")
+def test_dragging_alpha_changes_what_is_shown_at_once(server: Server, page: Any) -> None:
+    goto(page, server.url("alpha"), "Alpha")
+    wait_until_idle(page)
+    slider = page.get_by_label("alpha, the weight of the second end")
+    output = page.locator("output").first
+    before = output.inner_text()
+    slider.focus()
+    for _ in range(12):
+        slider.press("ArrowLeft")
+    assert output.inner_text() != before
+    assert_no_exception(page)
