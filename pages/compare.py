@@ -15,7 +15,7 @@ if split == "held_out":
 if scoring := session.find_score_job(opened, split):
     session.watch(scoring)
 runs = session.finished_runs(opened)
-rows = compare.entries(opened, runs, split)
+rows = compare.ranked(compare.entries(opened, runs, split))
 if missing := sum(row.judged is None for row in rows):
     if st.button(f"Score {missing} models on {split}", type="primary"):
         session.score_job(opened, split, [row.mix for row in rows if row.judged is None])
@@ -32,7 +32,8 @@ state = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     key=f"compare {tables.digest(ids)}",
-    column_config=widgets.comparison_columns(split),
+    column_config=widgets.comparison_columns(),
+    placeholder="–",
     alt="Every ingredient and soup with its accuracy and the verdict",
 )
 event = st.plotly_chart(

@@ -98,7 +98,7 @@ def coefficients(values: Mapping[str, float]) -> Chart:
         alt.Y("ingredient:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         tooltip=["ingredient", alt.Tooltip("coefficient:Q", format=".4f")],
     )
-    return bars.properties(height=max(80, 26 * len(used) + 50))
+    return bars.properties(height=alt.Step(24))
 
 
 def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:

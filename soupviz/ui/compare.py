@@ -52,6 +52,15 @@ def _known(opened: Kitchen, mixture: Coefficients, split: str, batchnorm: BatchN
     return opened.known_score(mixture, split, batchnorm) if opened.has_split(split) else None
 
 
+def ranked(rows: Sequence[Entry]) -> list[Entry]:
+    """The best on the split that reports first; what is not scored there last, by held_out."""
+
+    def rank(row: Entry) -> tuple[int, int]:
+        return (row.judged.correct if row.judged else -1, row.held_out.correct if row.held_out else -1)
+
+    return sorted(rows, key=rank, reverse=True)
+
+
 def best_ingredient(rows: Sequence[Entry]) -> Entry | None:
     """The best on held_out among the ingredients: what a soup is compared with."""
     scored = [(row.held_out.correct, row) for row in rows if row.kind in ("ingredient", "best") and row.held_out]

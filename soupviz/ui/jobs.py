@@ -142,5 +142,8 @@ class Jobs:
             job.error, job.state = str(error), "failed"
         except Exception as error:  # a bug: its traceback goes to the log, the page says what happened
             logger.exception("job %s failed", job.title)
-            job.error, job.state = f"{type(error).__name__}: {error} (a bug in soupviz; the log has the details)", "failed"
+            job.error, job.state = (
+                f"{type(error).__name__}: {error} (a bug in soupviz; the log has the details)",
+                "failed",
+            )
         job.ended = time.monotonic()

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -42,7 +43,7 @@ def without_file() -> None:
         pressed = st.form_submit_button("Open it", type="primary")
     if pressed:
         root = workspace.allowed(folder)
-        document = {
+        document: dict[str, Any] = {
             "name": root.name,
             "model": {"factory": factory, "args": _json(arguments)},
             "ingredients": [pattern],

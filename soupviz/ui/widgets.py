@@ -100,13 +100,13 @@ def columns_of(table: pd.DataFrame) -> dict[str, Any]:
     return config
 
 
-def comparison_columns(split: str) -> dict[str, Any]:
+def comparison_columns() -> dict[str, Any]:
     """The columns of the comparison; held_out says that it selected."""
     percent = st.column_config.NumberColumn
     return {
         "model": st.column_config.TextColumn("model", pinned=True),
         "held_out": percent("held_out (selects)", format="%.2f %%"),
-        split: percent(split if split != "held_out" else "held_out (selects)", format="%.2f %%"),
+        "test": percent("test", format="%.2f %%", width=90),
         "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
         "p": percent("p", format="%.3f", help="exact McNemar test on the same examples"),
         "verdict": st.column_config.TextColumn("verdict", width="large"),
