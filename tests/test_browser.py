@@ -162,18 +162,24 @@ def test_no_page_is_wider_than_the_window(server: Server, page: Any, name: str, 
     assert main.evaluate("element => element.scrollWidth <= element.clientWidth + 1")
 
 
+def status_of(request: urllib.request.Request) -> int:
+    """The status a request is answered with."""
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
 def test_a_foreign_host_is_not_answered(server: Server) -> None:
     request = urllib.request.Request(f"{server.address}/", headers={"Host": "elsewhere.example"})
-    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=5):
-        pass
-    assert refused.value.code == 400
+    assert status_of(request) == 400
 
 
-def test_a_download_nobody_was_given_is_not_found(server: Server) -> None:
-    for path in ("soupviz/download/guess/soup.safetensors", "soupviz/download/..%2f..%2fdashboard.json/x"):
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{server.address}/{path}", timeout=5)
-        assert refused.value.code == 404
+@pytest.mark.parametrize("path", ["guess/soup.safetensors", "..%2f..%2fdashboard.json/x", "../../dashboard.json"])
+def test_a_download_nobody_was_given_is_not_served(server: Server, path: str) -> None:
+    assert status_of(urllib.request.Request(f"{server.address}/soupviz/download/{path}")) in (400, 404)
 
 
 @pytest.mark.skipif("soup" not in PAGES, reason="the page is not there yet")
