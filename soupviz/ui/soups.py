@@ -113,7 +113,7 @@ def draw_scores(result: dict[str, Any]) -> None:
     """A metric per split; held_out says that it selected."""
     items = []
     for split, score in result["scores"].items():
-        role = "selected on this" if split == "held_out" else "reports"
+        role = "selects" if split == "held_out" else "reports"
         note = f"{role}: {score['correct']} of {score['num_examples']}"
         items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
     widgets.metric_row(items)

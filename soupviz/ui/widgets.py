@@ -19,7 +19,7 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
     """Metrics side by side, as many as fit in a line: title, value, and a note on where the value comes from."""
     with st.container(horizontal=True):
         for title, value, note in items:
-            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=215)
+            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
 
 
 def headline(opened: Kitchen) -> None:
