@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from soupviz import search
-from soupviz.errors import Cancelled
+from soupviz.errors import Cancelled, SoupError
 from soupviz.files import digest
 from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
@@ -60,11 +60,31 @@ class Soup:
         }
 
 
-def run_key(kitchen: Kitchen, recipe: Recipe) -> str:
-    """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, model and precision."""
-    pool = {item.name: item.fingerprint for item, _ in kitchen.resolved(mean_of(pool_of(kitchen, recipe)))}
+def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None) -> str:
+    """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, model and precision.
+
+    Args:
+        pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
+    """
+    return _key(kitchen, recipe.model_dump(mode="json"), pool_of(kitchen, recipe) if pool is None else pool)
+
+
+def _key(kitchen: Kitchen, recipe: dict[str, Any], pool: Sequence[str]) -> str:
+    fingerprints = {item.name: item.fingerprint for item, _ in kitchen.resolved(mean_of(pool))}
     context = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
-    return digest([recipe.model_dump(mode="json"), pool, context])
+    return digest([recipe, fingerprints, context])
+
+
+def is_current(kitchen: Kitchen, run: Run) -> bool:
+    """Whether a finished run is of this kitchen as it is: ingredients that are still here, selected by this held_out.
+
+    A soup selected on other data (held_out before it was split in two, say) may have been selected on today's test.
+    """
+    assert run.result is not None
+    try:
+        return _key(kitchen, run.recipe, list(run.result["coefficients"])) == run.key
+    except SoupError:
+        return False
 
 
 def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:

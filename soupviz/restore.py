@@ -19,7 +19,7 @@ def restore(kitchen: Kitchen, record: Record, progress: Progress = quiet) -> Sou
     """
     names = _names(kitchen, record)
     recipe = _renamed(record, names)
-    key = run_key(kitchen, recipe)
+    key = run_key(kitchen, recipe, [names[name] for name in record.coefficients])
     known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
@@ -49,9 +49,8 @@ def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
         if origin.fingerprint not in here:
             raise ExportError(
                 f"Ingredient {name!r} of {record.title!r} is not in this kitchen ({kitchen.file}): expected "
-                f"fingerprint "
-                f"{origin.fingerprint[:12]}…, which none of its {len(kitchen.ingredients)} checkpoints has. "
-                "Open the kitchen that the soup was cooked in, or add the checkpoint."
+                f"fingerprint {origin.fingerprint[:12]}…, which none of its {len(kitchen.ingredients)} checkpoints "
+                "has. Open the kitchen that the soup was cooked in, or add the checkpoint."
             )
     return {name: here[origin.fingerprint] for name, origin in record.ingredients.items()}
 

@@ -22,8 +22,9 @@ def with_test_split(spec: KitchenSpec, seed: int = 0) -> dict[str, Any]:
     if spec.data.held_out.part is not None:
         raise KitchenError("held_out is a part of its data already; name the other part as test in kitchen.yaml.")
     document = document_of(spec)
-    whole = document["data"]["held_out"]
     for index, name in enumerate(("held_out", "test")):
+        # Each half is a copy of its own: YAML writes what is shared as anchors.
+        whole = document_of(spec)["data"]["held_out"]
         document["data"][name] = whole | {"part": {"index": index, "of": 2, "seed": seed}}
     return document
 
@@ -34,11 +35,20 @@ def document_of(spec: KitchenSpec) -> dict[str, Any]:
 
 
 def write_document(document: dict[str, Any], file: Path) -> None:
-    """Write kitchen.yaml; one that is there is kept as kitchen.yaml.bak."""
-    if file.is_file():
-        shutil.copyfile(file, file.with_name(file.name + ".bak"))
-    with replacing(file) as temporary:
-        temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write kitchen.yaml; one that is there is kept as kitchen.yaml.bak.
+
+    Raises:
+        KitchenError: the folder is read-only, or the disk is full.
+    """
+    try:
+        if file.is_file():
+            shutil.copyfile(file, file.with_name(file.name + ".bak"))
+        with replacing(file) as temporary:
+            temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    except OSError as error:
+        raise KitchenError(
+            f"{file}: cannot be written ({error.strerror}). Make its folder writable, or free some space."
+        ) from None
 
 
 def split_held_out(file: Path, seed: int = 0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.config import KitchenSpec, read_kitchen_file
-from soupviz.cooking import cook, sweep
+from soupviz.cooking import cook, is_current, sweep
 from soupviz.demo import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
@@ -230,8 +230,8 @@ def find_sweep_job(opened: Kitchen, recipe: Greedy) -> Job | None:
 
 
 def finished_runs(opened: Kitchen) -> list[Run]:
-    """The soups of this kitchen, oldest first."""
-    return [run for run in opened.store.runs() if run.status == "finished"]
+    """The soups of this kitchen as it is, oldest first."""
+    return [run for run in opened.store.runs() if run.status == "finished" and is_current(opened, run)]
 
 
 def chosen_run(opened: Kitchen) -> Run | None:

@@ -1,0 +1,104 @@
+"""An exported soup back among the soups of a kitchen."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from kitchens import change_yaml, small_kitchen
+
+import soupviz as sv
+from soupviz.cooking import Soup, is_current
+from soupviz.errors import ExportError
+from soupviz.export import Record, read_record
+from soupviz.recipes import Greedy
+from soupviz.restore import restore
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> tuple[Soup, Path]:
+    """A greedy soup of a small kitchen, and its file."""
+    soup = sv.greedy(sv.Kitchen.load(small_kitchen(tmp_path / "small")), alpha=0.3)
+    return soup, sv.export(soup, tmp_path / "soup.safetensors")[0]
+
+
+def renamed(soup: Soup) -> sv.Kitchen:
+    """The same kitchen with an empty store, its ingredients in another order and under other names."""
+    kitchen = soup.kitchen
+    names = {f"n_{item.name}": item.path.name for item in reversed(kitchen.ingredients)}
+    change_yaml(kitchen.file, lambda document: document.update(ingredients=names))
+    kitchen.store.clear()
+    return sv.Kitchen.load(kitchen.file)
+
+
+@pytest.mark.parametrize("companion", ["soup.safetensors", "recipe.yaml"])
+def test_a_restored_soup_has_the_weights_and_scores_that_were_exported(
+    exported: tuple[Soup, Path], companion: str
+) -> None:
+    soup, file = exported
+    soup.kitchen.store.clear()
+    again = restore(soup.kitchen, read_record(file.with_name(companion)))
+    assert again.as_dict() == soup.as_dict()
+    for key, tensor in soup.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor)
+
+
+def test_ingredients_are_found_by_fingerprint_under_other_names(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    again = restore(renamed(soup), read_record(file))
+    assert again.mix == tuple((f"n_{name}", weight) for name, weight in soup.mix)
+    assert again.scores["test"].correct == soup.scores["test"].correct
+    for key, tensor in soup.state_dict().items():
+        assert torch.equal(again.state_dict()[key], tensor)
+
+
+def test_members_of_the_recipe_are_renamed(exported: tuple[Soup, Path], tmp_path: Path) -> None:
+    soup, _ = exported
+    few = sv.greedy(soup.kitchen, members=["m_1", "m_0"])
+    again = restore(renamed(soup), read_record(sv.export(few, tmp_path / "few.pt")[0]))
+    assert isinstance(again.recipe, Greedy)
+    assert again.recipe.members == ("n_m_1", "n_m_0")
+    assert [step.ingredient for step in again.trajectory] == [f"n_{step.ingredient}" for step in few.trajectory]
+
+
+def test_a_restored_soup_is_among_the_soups_and_restoring_it_again_changes_nothing(
+    exported: tuple[Soup, Path],
+) -> None:
+    soup, file = exported
+    kitchen = renamed(soup)
+    restore(kitchen, read_record(file))
+    runs = kitchen.store.runs()
+    assert [run.status for run in runs] == ["finished"]
+    assert is_current(kitchen, runs[0])
+    restore(kitchen, read_record(file))
+    assert kitchen.store.runs() == runs
+
+
+def test_a_soup_of_a_smaller_pool_does_not_pass_for_one_of_the_whole_kitchen(tmp_path: Path) -> None:
+    file = small_kitchen(tmp_path / "small")
+    change_yaml(file, lambda document: document.update(ingredients=["m_0.safetensors", "m_1.safetensors"]))
+    small = sv.uniform(sv.Kitchen.load(file))
+    record = read_record(sv.export(small, tmp_path / "soup.safetensors")[0])
+    change_yaml(file, lambda document: document.update(ingredients=["m_*.safetensors"]))
+    kitchen = sv.Kitchen.load(file)
+    again = restore(kitchen, record)
+    assert again.mix == small.mix
+    assert len(sv.uniform(kitchen).mix) == 4
+    runs = kitchen.store.runs()
+    assert len(runs) == 2
+    assert all(is_current(kitchen, run) for run in runs)
+
+
+def test_a_missing_ingredient_is_named_with_its_fingerprint(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    values = json.loads(read_record(file).model_dump_json())
+    values["ingredients"]["m_1"]["fingerprint"] = "0" * 64
+    with pytest.raises(ExportError, match=r"Ingredient 'm_1' of .* expected fingerprint 000000000000…"):
+        restore(soup.kitchen, Record.model_validate(values))
+
+
+def test_a_run_whose_ingredient_is_gone_is_not_current(exported: tuple[Soup, Path]) -> None:
+    soup, _ = exported
+    run = soup.kitchen.store.runs()[0]
+    change_yaml(soup.kitchen.file, lambda document: document.update(ingredients=["m_3.safetensors"]))
+    assert not is_current(sv.Kitchen.load(soup.kitchen.file), run)
