@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+from safetensors.torch import load_file, save_file
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -184,8 +186,10 @@ def test_a_download_nobody_was_given_is_not_served(server: Server, path: str) ->
 
 @pytest.mark.skipif("soup" not in PAGES, reason="the page is not there yet")
 def test_a_greedy_soup_is_cooked_and_found_again_after_a_reload(server: Server, page: Any) -> None:
+    goto(page, server.url(), "Ingredients")
+    page.get_by_test_id("stDataFrame").first.wait_for()
     goto(page, server.url("soup"), "Soup")
-    page.get_by_role("button", name="Cook", exact=True).click()
+    page.get_by_test_id("stMain").locator("button", has_text="Cook").first.click()  # its name holds icon and shortcut
     page.reload()
     heading(page, "Soup").wait_for()
     page.get_by_text(re.compile(r"Started from .*accepted, .*rejected")).first.wait_for()
@@ -203,4 +207,80 @@ def test_dragging_alpha_changes_what_is_shown_at_once(server: Server, page: Any)
     for _ in range(12):
         slider.press("ArrowLeft")
     assert output.inner_text() != before
+    assert_no_exception(page)
+
+
+SLOW_MODEL = """
+import time
+from torch import nn
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        time.sleep(0.1)
+        return super().forward(x)
+
+def build():
+    return Slow(4, 3)
+"""
+
+
+def slow_kitchen(folder: Path) -> Path:
+    """A kitchen whose every batch takes a tenth of a second, and whose model is code of its own."""
+    import torch
+
+    folder.mkdir(exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    for index in range(6):
+        weights = {"weight": torch.randn(3, 4, generator=generator), "bias": torch.zeros(3)}
+        save_file(weights, folder / f"m_{index}.safetensors")
+    inputs = torch.randn(40, 4, generator=generator)
+    save_file({"inputs": inputs, "labels": torch.arange(40) % 3}, folder / "data.safetensors")
+    (folder / "model.py").write_text(SLOW_MODEL)
+    split = "{format: arrays, path: data.safetensors}"
+    (folder / "kitchen.yaml").write_text(
+        "model: {factory: 'model.py:build'}\ningredients: ['m_*.safetensors']\nbatch_size: 4\n"
+        f"data: {{held_out: {split}, test: {split}}}\n"
+    )
+    return folder / "kitchen.yaml"
+
+
+def test_a_running_search_is_found_again_after_a_reload_and_can_be_cancelled(server: Server, page: Any) -> None:
+    goto(page, server.url("soup", str(slow_kitchen(server.folder / "slow"))), "Soup")
+    page.get_by_role("button", name="I trust it: open").click()
+    page.get_by_role("button", name=re.compile("^Cook")).click()
+    page.get_by_text(re.compile("greedy .alpha = 0.1.: scoring held_out")).first.wait_for()
+    page.reload()
+    heading(page, "Soup").wait_for()
+    page.get_by_text(re.compile("greedy .alpha = 0.1.: scoring held_out")).first.wait_for()
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_text("greedy (alpha = 0.1) was cancelled; what it measured is kept").wait_for()
+    assert_no_exception(page)
+
+
+def test_a_soup_is_compared_exported_downloaded_and_loaded_back(server: Server, page: Any) -> None:
+    goto(page, server.url("soup"), "Soup")
+    time.sleep(12)
+    page.screenshot(path="/tmp/w/dbg.png")
+    print(server.log.read_text()[-3000:])
+    page.get_by_role("button", name=re.compile("^Cook")).click()
+    page.get_by_text(re.compile(r"Started from .*accepted, .*rejected")).first.wait_for()
+    wait_until_idle(page)
+    goto(page, server.url("compare"), "Compare")
+    page.get_by_role("button", name=re.compile("Score .* models on test")).click()
+    page.get_by_role("button", name=re.compile("Score .* models on test")).wait_for(state="detached")
+    page.get_by_text("Against the best ingredient:").wait_for()
+    goto(page, server.url("export"), "Export")
+    page.get_by_role("button", name=re.compile("Write")).click()
+    page.get_by_text("Written:").wait_for()
+    written = sorted(server.folder.glob("greedy*.safetensors"))
+    assert len(written) == 1 and (server.folder / "recipe.yaml").is_file() and (server.folder / "README.md").is_file()
+    page.get_by_role("button", name=re.compile("Prepare a download")).click()
+    link = page.get_by_role("link", name=re.compile("Download greedy"))
+    link.wait_for()
+    with urllib.request.urlopen(server.address + str(link.get_attribute("href"))) as answer:
+        assert safetensors.torch.load(answer.read()).keys() == load_file(written[0]).keys()
+    page.get_by_label("or its path").fill(str(written[0]))
+    page.get_by_label("or its path").press("Enter")
+    page.get_by_role("button", name="Load", exact=True).click()
+    page.get_by_text(re.compile("Loaded: greedy")).wait_for()
     assert_no_exception(page)
