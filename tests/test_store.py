@@ -216,7 +216,7 @@ def test_a_reader_is_not_held_up_by_a_writer(store):
     """Write-ahead logging: who reads sees the last finished transaction while another is open."""
     store.keep_score("key", score_of(20))
     writer = sqlite3.connect(store.path)
-    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("BEGIN EXCLUSIVE")
     writer.execute("DELETE FROM scores")
     assert store.score("key", "held_out")[0] == score_of(20)
     writer.rollback()
