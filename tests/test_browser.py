@@ -259,9 +259,6 @@ def test_a_running_search_is_found_again_after_a_reload_and_can_be_cancelled(ser
 
 def test_a_soup_is_compared_exported_downloaded_and_loaded_back(server: Server, page: Any) -> None:
     goto(page, server.url("soup"), "Soup")
-    time.sleep(12)
-    page.screenshot(path="/tmp/w/dbg.png")
-    print(server.log.read_text()[-3000:])
     page.get_by_role("button", name=re.compile("^Cook")).click()
     page.get_by_text(re.compile(r"Started from .*accepted, .*rejected")).first.wait_for()
     wait_until_idle(page)

@@ -19,7 +19,7 @@ FINISHED_KEPT = 50
 logger = logging.getLogger(__name__)
 
 
-class _Preempted(Exception):  # noqa: N818 - not an error: the job goes back into the queue
+class _Preempted(Cancelled):
     """Raised inside a job computed ahead when something more urgent waits."""
 
 
@@ -131,13 +131,13 @@ class Jobs:
         try:
             job.result = job.work(job)
             job.state = "finished"
-        except Cancelled:
-            job.state = "cancelled"
         except _Preempted:
             with self._lock:
                 job.state = "queued"
                 job.events.clear()
                 heapq.heappush(self._queue, (job.priority, job.number, job))
+        except Cancelled:
+            job.state = "cancelled"
         except (SoupError, OSError) as error:
             job.error, job.state = str(error), "failed"
         except Exception as error:  # a bug: its traceback goes to the log, the page says what happened
