@@ -43,8 +43,10 @@ event = st.plotly_chart(
     key=f"picture {tables.digest(ids)}",
     alt=f"Accuracy on {split} with intervals",
 )
-clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
-clicked += [str(point["customdata"]) for point in event["selection"]["points"]]
+rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
+clicked = widgets.newly_clicked(
+    table=rows_clicked, picture=[str(p["customdata"]) for p in event["selection"]["points"]]
+)
 chosen = next((other for other in runs if other.key in clicked), None)
 if chosen is not None and (run is None or chosen.key != run.key):
     session.choose_soup(chosen)

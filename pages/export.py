@@ -42,7 +42,7 @@ else:
     row = st.container(horizontal=True)
     try:
         if row.button("Write", type="primary", icon=":material/save:"):
-            exporting.write_job(opened, run, workspace.allowed(folder) / name, dtype)
+            exporting.write_job(opened, run, exporting.target(folder, name), dtype)
         if row.button("Prepare a download", icon=":material/download:"):
             exporting.download_job(opened, run, name, dtype)
     except SoupError as error:

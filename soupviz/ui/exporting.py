@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.cooking import recall
+from soupviz.errors import ExportError
 from soupviz.export import Dtype, export, read_record
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
@@ -19,6 +20,17 @@ from soupviz.ui.jobs import Job
 def file_name(title: str) -> str:
     """A soup's title as a file name without suffix."""
     return re.sub(r"[^a-z0-9.]+", "-", title.lower()).strip("-.") or "soup"
+
+
+def target(folder: str, name: str) -> Path:
+    """The file to write, below the dashboard's folders.
+
+    Raises:
+        SoupError: the name leads into another folder, or the folder is not among the dashboard's.
+    """
+    if Path(name).name != name or "\\" in name:
+        raise ExportError(f"{name!r} is not a plain file name; the folder has a field of its own.")
+    return workspace.allowed(workspace.allowed(folder) / name)
 
 
 def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype) -> Job:
@@ -36,7 +48,7 @@ def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
 
     def work(job: Job) -> str:
         job.progress(0, 1, f"preparing {name}")
-        file = download.folder() / name
+        file = target(str(download.folder()), name)
         export(recall(opened, run), file, dtype=dtype)
         return download.address(file)
 

@@ -1,6 +1,7 @@
 """The Kitchens page's parts: opening by path, opening without a file, what is kept on disk."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import session, workspace
+
+HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
 
 
 def by_path() -> None:
@@ -34,8 +37,8 @@ def without_file() -> None:
         pattern = right.text_input("Files", "*.safetensors", help="A glob, relative to the folder.")
         factory = left.text_input("Model factory", placeholder="torchvision:resnet18, timm:NAME, or model.py:build")
         arguments = right.text_input("Its arguments (JSON)", "{}", placeholder='{"num_classes": 10}')
-        data = left.text_input("Held-out data", placeholder="a folder per class, or an .npz or .safetensors file")
-        test = right.text_input("Test data (optional)", placeholder="the same kind")
+        data = left.text_input("Held-out data", placeholder="a folder per class, .npz or .safetensors", help=HELP)
+        test = right.text_input("Test data (optional)", placeholder="the same kind", help=HELP)
         resize = left.number_input("Resize images to", 0, value=0, help="Pixels of the short side; 0 leaves them.")
         means = right.text_input(
             "Mean; std (of values in [0, 1])", placeholder="0.485, 0.456, 0.406; 0.229, 0.224, 0.225"
@@ -43,14 +46,16 @@ def without_file() -> None:
         pressed = st.form_submit_button("Open it", type="primary")
     if pressed:
         root = workspace.allowed(folder)
+        if not root.is_dir():
+            raise KitchenError(f"{root}: no such folder; expected the one that holds the checkpoints.")
         document: dict[str, Any] = {
             "name": root.name,
             "model": {"factory": factory, "args": _json(arguments)},
             "ingredients": [pattern],
-            "data": {"held_out": _split(data, int(resize), means)},
+            "data": {"held_out": _split(root, data, int(resize), means)},
         }
         if test:
-            document["data"]["test"] = _split(test, int(resize), means)
+            document["data"]["test"] = _split(root, test, int(resize), means)
         file = root / "kitchen.yaml"
         spec = validate(document, file)
         workspace.check_paths(spec, root)
@@ -97,8 +102,10 @@ def _json(text: str) -> dict[str, object]:
     return values
 
 
-def _split(place: str, resize: int, means: str) -> dict[str, object]:
-    path = str(workspace.allowed(place)) if place else ""
+def _split(root: Path, place: str, resize: int, means: str) -> dict[str, object]:
+    if not place:
+        raise KitchenError("Held-out data is empty; name a folder of images, or an .npz or .safetensors file.")
+    path = Path(os.path.relpath(workspace.allowed(root / place), root)).as_posix()
     if path.endswith((".npz", ".safetensors")):
         return {"format": "arrays", "path": path}
     mean, _, std = means.partition(";")
@@ -139,7 +146,7 @@ def kept(opened: Kitchen | None) -> None:
         "Clear the caches", help="Decoded splits and converted checkpoints; they are made again when needed."
     ):
         clear_caches()
-        session.close_kitchen()
+        session.close_kitchens()
         st.rerun()
     if opened is not None and row.button("Forget this kitchen's scores and runs"):
         opened.store.clear()

@@ -152,6 +152,11 @@ def close_kitchen() -> None:
     _opened().pop(str(chosen_file()), None)
 
 
+def close_kitchens() -> None:
+    """Forget every open kitchen: they hold what is kept in the cache folder."""
+    _opened().clear()
+
+
 def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = None) -> Job:
     """Score every ingredient (and the base and the uniform soup) on a split."""
     mixes: list[Coefficients] = [((name, 1.0),) for name in opened.names]

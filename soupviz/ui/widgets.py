@@ -113,6 +113,16 @@ def comparison_columns() -> dict[str, Any]:
     }
 
 
+def newly_clicked(**selections: list[str]) -> list[str]:
+    """What was clicked last: a selection elsewhere on the page stays as it was, and must not win over it."""
+    changed: list[str] = []
+    for place, now in selections.items():
+        if st.session_state.get(f"clicked in {place}") != now:
+            st.session_state[f"clicked in {place}"] = now
+            changed += now
+    return changed
+
+
 def scatter(
     table: pd.DataFrame, chosen: Sequence[str], draw: Callable[[pd.DataFrame, str, Sequence[str]], go.Figure]
 ) -> None:

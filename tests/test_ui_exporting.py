@@ -1,0 +1,47 @@
+"""Where the Export page may write."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from soupviz.errors import ExportError, KitchenError
+from soupviz.ui import exporting
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the dashboard was started with."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    monkeypatch.setattr(sys, "argv", ["app.py", str(folder)])
+    return folder.resolve()
+
+
+def test_a_plain_name_in_an_allowed_folder_passes(root: Path) -> None:
+    assert exporting.target(str(root), "soup.pt") == root / "soup.pt"
+    assert exporting.target(".", "soup.pt") == root / "soup.pt"
+
+
+@pytest.mark.parametrize("name", ["../soup.pt", "a/soup.pt", "/etc/soup.pt", "a\\soup.pt"])
+def test_a_name_that_leads_elsewhere_is_refused(root: Path, name: str) -> None:
+    with pytest.raises(ExportError, match="not a plain file name"):
+        exporting.target(str(root), name)
+
+
+def test_a_folder_outside_is_refused(root: Path) -> None:
+    with pytest.raises(KitchenError, match="lies outside the folders"):
+        exporting.target(str(root.parent), "soup.pt")
+
+
+def test_a_link_out_of_the_folder_is_refused(root: Path) -> None:
+    (root / "soup.pt").symlink_to(root.parent / "elsewhere.pt")
+    with pytest.raises(KitchenError, match="lies outside the folders"):
+        exporting.target(str(root), "soup.pt")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"), [("greedy (alpha = 0.1)", "greedy-alpha-0.1"), ("../..", "soup"), ("Mix of a/b", "mix-of-a-b")]
+)
+def test_a_title_gives_a_plain_file_name(title: str, name: str) -> None:
+    assert exporting.file_name(title) == name
