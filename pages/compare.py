@@ -36,17 +36,18 @@ state = st.dataframe(
     placeholder="–",
     alt="Every ingredient and soup with its accuracy and the verdict",
 )
-event = st.plotly_chart(
-    compare.picture(rows, split, run.key if run else ""),
-    on_select="rerun",
-    selection_mode="points",
-    key=f"picture {tables.digest(ids)}",
-    alt=f"Accuracy on {split} with intervals",
-)
+points = []
+if any(row.judged for row in rows):
+    event = st.plotly_chart(
+        compare.picture(rows, split, run.key if run else ""),
+        on_select="rerun",
+        selection_mode="points",
+        key=f"picture {tables.digest(ids)}",
+        alt=f"Accuracy on {split} with intervals",
+    )
+    points = [str(point["customdata"]) for point in event["selection"]["points"]]
 rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
-clicked = widgets.newly_clicked(
-    table=rows_clicked, picture=[str(p["customdata"]) for p in event["selection"]["points"]]
-)
+clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
 chosen = next((other for other in runs if other.key in clicked), None)
 if chosen is not None and (run is None or chosen.key != run.key):
     session.choose_soup(chosen)

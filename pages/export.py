@@ -40,21 +40,17 @@ else:
     folder = left.text_input("Folder", str(workspace.roots()[0]))
     name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
     row = st.container(horizontal=True)
+    writes = row.button("Write", type="primary", icon=":material/save:")
+    downloads = row.button("Prepare a download", icon=":material/download:")
     try:
-        if row.button("Write", type="primary", icon=":material/save:"):
+        if writes:
             exporting.write_job(opened, run, exporting.target(folder, name), dtype)
-        if row.button("Prepare a download", icon=":material/download:"):
+        if downloads:
             exporting.download_job(opened, run, name, dtype)
     except SoupError as error:
         st.error(str(error))
-    if job := session.jobs().find(f"export {opened.file}"):
-        session.watch(job)
-        if job.state == "finished":
-            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
-    if job := session.jobs().find(f"download {opened.file}"):
-        session.watch(job)
-        if job.state == "finished":
-            st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
+    else:
+        exporting.show_written(opened)
     with st.expander("The recipe"):
         record = record_of(recall(opened, run), workspace.roots()[0], dtype).model_dump(mode="json")
         st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)

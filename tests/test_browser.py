@@ -261,7 +261,6 @@ def test_a_soup_is_compared_exported_downloaded_and_loaded_back(server: Server, 
     goto(page, server.url("soup"), "Soup")
     page.get_by_role("button", name=re.compile("^Cook")).click()
     page.get_by_text(re.compile(r"Started from .*accepted, .*rejected")).first.wait_for()
-    wait_until_idle(page)
     goto(page, server.url("compare"), "Compare")
     page.get_by_role("button", name=re.compile("Score .* models on test")).click()
     page.get_by_role("button", name=re.compile("Score .* models on test")).wait_for(state="detached")

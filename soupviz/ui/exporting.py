@@ -46,14 +46,27 @@ def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype) -> Job:
 def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
     """Write a soup where the download route finds it; the job's result is its address."""
 
+    file = target(str(download.folder()), name)
+
     def work(job: Job) -> str:
         job.progress(0, 1, f"preparing {name}")
-        file = target(str(download.folder()), name)
         export(recall(opened, run), file, dtype=dtype)
         return download.address(file)
 
     key = f"download {opened.file}"
     return session.jobs().submit(key, f"Preparing {run.name}", work, kitchen=str(opened.file))
+
+
+def show_written(opened: Kitchen) -> None:
+    """What the last export and the last download of this kitchen came to."""
+    if job := session.jobs().find(f"export {opened.file}"):
+        session.watch(job)
+        if job.state == "finished":
+            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
+    if job := session.jobs().find(f"download {opened.file}"):
+        session.watch(job)
+        if job.state == "finished":
+            st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
 
 
 def load_job(opened: Kitchen, file: Path) -> Job:

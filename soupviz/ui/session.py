@@ -1,5 +1,6 @@
 """The state that pages share: which kitchen is open, which soup is chosen, what is selected, what runs."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,17 @@ def jobs() -> Jobs:
 @st.cache_resource(show_spinner=False)
 def _opened() -> dict[str, Kitchen]:
     return {}
+
+
+@st.cache_resource(show_spinner=False)
+def _typed() -> dict[str, KitchenSpec]:
+    """Kitchens that were opened without a file, as long as the server runs."""
+    return {}
+
+
+def _specification(file: Path) -> KitchenSpec:
+    typed = _typed().get(str(file))
+    return typed if typed is not None and not file.is_file() else read_kitchen_file(file)
 
 
 def opened_kitchen(file: Path) -> Kitchen | None:
@@ -95,9 +107,13 @@ def kitchen() -> Kitchen:
     if job is None or not job.is_active:
         _ask_for_trust(file)
         job = open_kitchen(file)
-    watch(job)
-    st.stop()
-    raise AssertionError("st.stop() does not return")
+    place = st.empty()
+    while job.is_active:  # a click elsewhere ends this loop; the page that follows takes it up again
+        with place.container():
+            progress_line(job)
+        time.sleep(REFRESH / 2)
+    st.rerun()
+    raise AssertionError("st.rerun() does not return")
 
 
 def _ask_for_trust(file: Path) -> None:
@@ -106,7 +122,7 @@ def _ask_for_trust(file: Path) -> None:
         return
     try:
         workspace.allowed(file)
-        spec = read_kitchen_file(file)
+        spec = _specification(file)
         workspace.check_paths(spec, file.parent)
     except SoupError as error:
         st.error(str(error))
@@ -127,6 +143,10 @@ def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
 
     queue = jobs()
     opened_kitchens = _opened()
+    if spec is not None:
+        _typed()[str(file)] = spec
+    elif not file.is_file():
+        spec = _typed().get(str(file))
 
     def work(job: Job) -> None:
         if file == workspace.demo_file():
