@@ -273,14 +273,16 @@ def test_a_file_may_be_named_relative_to_the_kitchen(tmp_path, capsys):
 
 
 def test_a_point_without_any_finite_logit_has_loss_null(tmp_path, capsys):
-    """NaN would not be JSON; `json_of` refuses it."""
+    """NaN would not be JSON; `json_of` refuses it. Such a point may stand alone, or beside others."""
     file = small_kitchen(tmp_path, scale=1.0)
-    options = ["--points", "2", "--from", "1e37", "--to", "1e38"]
-    points = json_of(capsys, "interpolate", file, "m_0", "m_1", *options)["points"]
-    assert [(point["accuracy"], point["loss"]) for point in points] == [(0.0, None)] * 2
-    status, out, _ = run_command(capsys, "interpolate", file, "m_0", "m_1", *options)
-    assert status == 0
-    assert "–" in out
+    for first in ("0", "1e37"):
+        options = ["--points", "2", "--from", first, "--to", "1e38"]
+        points = json_of(capsys, "interpolate", file, "m_0", "m_1", *options)["points"]
+        assert (points[1]["accuracy"], points[1]["loss"]) == (0.0, None)
+        assert (points[0]["loss"] is None) == (first == "1e37")
+        status, out, _ = run_command(capsys, "interpolate", file, "m_0", "m_1", *options)
+        assert status == 0
+        assert "–" in out
 
 
 # bake, cache
