@@ -7,9 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session, tables
+from soupviz.ui import tables
 
 SHARES = ("held_out", "test", "top-5", "macro-F1")
 """Columns that hold fractions; percent exists only on the screen."""
@@ -145,9 +144,3 @@ def scatter(
         st.session_state["members"] = members
         st.session_state["selection"] = nonce + 1
         st.rerun()
-
-
-def show_error(error: SoupError) -> None:
-    """The core's message, verbatim; what has been chosen stays."""
-    st.error(str(error))
-    session.keep_url()
