@@ -3,9 +3,9 @@
 import streamlit as st
 import yaml
 
-from soupviz.cooking import recall
 from soupviz.errors import SoupError
 from soupviz.export import record_of
+from soupviz.soups import recall
 from soupviz.ui import exporting, session, workspace
 
 st.title("Export")

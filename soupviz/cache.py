@@ -7,8 +7,9 @@ from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, folder_bytes
 from soupviz.store import open_store
 
-KEPT = ("decoded", "converted")
-"""Folders below the cache that can be made again: decoded splits and mappable copies of old checkpoints."""
+KEPT = ("decoded", "converted", "downloads", "uploads")
+"""Folders below the cache that can be made again: decoded splits, mappable copies of old checkpoints, and the files
+that passed through the browser."""
 
 
 def sizes() -> dict[str, int]:
@@ -17,7 +18,7 @@ def sizes() -> dict[str, int]:
 
 
 def clear_caches() -> None:
-    """Remove decoded splits and converted checkpoints; they are made again when needed."""
+    """Remove what can be made again when it is needed."""
     for name in KEPT:
         shutil.rmtree(cache_folder(name))
 

@@ -202,26 +202,20 @@ def _plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
     return found
 
 
-def write(tensors: Mapping[str, Tensor], path: Path, record: str) -> None:
-    """Write a soup with its record inside, as .safetensors or .pt, to a temporary name that is then renamed.
+def write(tensors: Mapping[str, Tensor], path: Path, record: str, suffix: str) -> None:
+    """Write a soup with its record inside, in the format of the suffix, .safetensors or .pt.
 
     In a .pt file the record is an attribute of the state dict (as PyTorch's own `_metadata` is), so that
     `model.load_state_dict(torch.load(path))` works as it stands.
-
-    Raises:
-        CheckpointError: a suffix that is neither.
     """
-    if path.suffix not in (".safetensors", ".pt"):
-        raise CheckpointError(f"{path}: cannot write {path.suffix!r} files; name it .safetensors or .pt.")
-    with replacing(path) as temporary:
-        if path.suffix == ".safetensors":
-            # Tied tensors are written out under each of their names: every loader finds every key.
-            whole = {key: tensor.contiguous() for key, tensor in _untied(tensors).items()}
-            save_file(whole, temporary, metadata={"format": "pt", METADATA_KEY: record})
-        else:
-            state_dict = OrderedDict(tensors)
-            setattr(state_dict, METADATA_ATTRIBUTE, record)
-            torch.save(state_dict, temporary)
+    if suffix == ".safetensors":
+        # Tied tensors are written out under each of their names: every loader finds every key.
+        whole = {key: tensor.contiguous() for key, tensor in _untied(tensors).items()}
+        save_file(whole, path, metadata={"format": "pt", METADATA_KEY: record})
+    else:
+        state_dict = OrderedDict(tensors)
+        setattr(state_dict, METADATA_ATTRIBUTE, record)
+        torch.save(state_dict, path)
 
 
 def _untied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -12,13 +12,14 @@ from rich.table import Table
 from typer.main import get_command
 
 import soupviz as sv
-from soupviz.cooking import SWEEP_ALPHAS, Soup, cook
+from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
 from soupviz.progress import progress_bar
 from soupviz.recipes import parse, parse_alpha
+from soupviz.soups import Soup
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
@@ -128,10 +129,8 @@ def soup(
     elif recipe != "uniform":
         raise RecipeError(f"no recipe {recipe!r}; known are uniform and greedy.")
     checked = parse(values)
-    if dtype not in ("ingredients", "float32"):
-        raise RecipeError(f"dtype is {dtype!r}; expected ingredients or float32.")
     if out:
-        check_target(out)
+        check_target(out, dtype)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress)
@@ -233,7 +232,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, scores and runs."""
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
     from soupviz.cache import clear_caches, clear_store, sizes, store_size
 
     store = store_size(kitchen) if kitchen else None

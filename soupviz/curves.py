@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from soupviz.cooking import Soup
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, combine
 from soupviz.records import Coefficients, Progress, Score, quiet
+from soupviz.soups import Soup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +29,22 @@ class Point:
 def end_mix(end: End) -> Coefficients:
     """An end as a mix: a name (ingredient, base, file) is taken whole, a soup as its own mix."""
     return end.mix if isinstance(end, Soup) else ((end, 1.0),)
+
+
+def path_batchnorm(a: End, b: End) -> BatchNorm:
+    """What becomes of running statistics on a path: what the soups at its ends were cooked with.
+
+    Raises:
+        CurveError: the two soups were cooked with different treatments.
+    """
+    treatments = {end.recipe.batchnorm: end.title for end in (a, b) if isinstance(end, Soup)}
+    if len(treatments) > 1:
+        told = " and ".join(f"{title!r} with {name!r}" for name, title in treatments.items())
+        raise CurveError(
+            f"BatchNorm statistics: {told}; a path has one treatment: name it. "
+            "The other end then differs from its soup."
+        )
+    return next(iter(treatments), "average")
 
 
 def grid(points: int, start: float = 0.0, stop: float = 1.0) -> list[float]:
@@ -90,7 +106,7 @@ def interpolate(
     start: float = 0.0,
     stop: float = 1.0,
     split: str = "held_out",
-    batchnorm: BatchNorm = "average",
+    batchnorm: BatchNorm | None = None,
     progress: Progress = quiet,
 ) -> "pd.DataFrame":
     """The curve from A to B.
@@ -98,6 +114,7 @@ def interpolate(
     Args:
         a, b: an ingredient's name, "base", a checkpoint's file, or a Soup; A is at alpha 0, B at alpha 1.
         start, stop: the first and last alpha; outside [0, 1] extrapolates.
+        batchnorm: what becomes of running statistics; default: what the soups at the ends were cooked with.
     Returns:
         One row per point, by alpha: alpha, accuracy (a fraction), loss (nats), correct, num_examples.
     Raises:
@@ -106,6 +123,7 @@ def interpolate(
     import pandas as pd
 
     alphas = grid(points, start, stop)
+    batchnorm = batchnorm or path_batchnorm(a, b)
     found = trace(kitchen, a, b, coarse_to_fine(alphas), split=split, batchnorm=batchnorm, progress=progress)
     scores = {point.alpha: point.score for point in found}
     rows = [(alpha, scores[alpha]) for alpha in alphas]

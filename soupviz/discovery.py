@@ -23,8 +23,8 @@ GO_ON = "go on without it (--skip-incompatible)"
 def candidate_files(spec: KitchenSpec, folder: Path) -> dict[str, Path]:
     """The files that may be ingredients, by name, globs sorted naturally.
 
-    A glob leaves out the base, the shards of sharded checkpoints (their index stands for them), and files with
-    another suffix than a checkpoint's, such as the metadata beside it.
+    A glob leaves out the base, the shards of sharded checkpoints (their index stands for them), and files with another
+    suffix than a checkpoint's, such as the metadata beside it.
 
     Raises:
         KitchenError: a pattern that matches nothing, no pattern at all, or a name that is taken.
@@ -138,7 +138,8 @@ def gather(
     """
     files = candidate_files(spec, folder)
     if not isinstance(spec.ingredients, dict):
-        soups = {name for name, path in files.items() if carries_soup(path)}
+        outright = {folder / pattern for pattern in spec.ingredients}
+        soups = {name for name, path in files.items() if path not in outright and carries_soup(path)}
         files = {name: path for name, path in files.items() if name not in soups}
         if not files:
             raise KitchenError(

@@ -4,8 +4,9 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -15,13 +16,13 @@ from torch import Tensor
 
 from soupviz import checkpoints
 from soupviz.card import LOADERS, card
-from soupviz.cooking import Soup
-from soupviz.errors import CheckpointError, ExportError, SoupError
+from soupviz.errors import ExportError, SoupError
 from soupviz.files import is_writable, replacing
 from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix, resolve
 from soupviz.records import Coefficients
+from soupviz.soups import Soup
 from soupviz.version import __version__
 
 Dtype = Literal["ingredients", "float32"]
@@ -99,10 +100,11 @@ def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> lis
         The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
         ours is then named after the soup.
     Raises:
-        ExportError: the folder is missing or read-only, or the disk is full; nothing is left half written.
+        ExportError: an unknown dtype, a folder that is missing or read-only, or a full disk; nothing is left half
+            written.
     """
     target = Path(path)
-    check_target(target)
+    check_target(target, dtype)
     return _write(target, soup.state_dict(), record_of(soup, target.parent, dtype))
 
 
@@ -118,29 +120,27 @@ def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[
         + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         "README.md": card(target.name, values),
     }
+    places = {_companion(target, name): text for name, text in companions.items()}
     try:
-        checkpoints.write(tensors, target, json.dumps(values))
-        written = [target]
-        for name, text in companions.items():
-            place = _companion(target, name)
-            with replacing(place) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            written.append(place)
-    except CheckpointError as error:
-        raise ExportError(str(error)) from None
+        with ExitStack() as all_or_none:  # each is renamed when all of them are written
+            for place, text in places.items():
+                all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
+            checkpoints.write(tensors, all_or_none.enter_context(replacing(target)), json.dumps(values), target.suffix)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    return written
+    return [target, *places]
 
 
-def check_target(target: Path) -> None:
+def check_target(target: Path, dtype: str = "ingredients") -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a suffix that is not known, or a folder that is missing or read-only.
+        ExportError: a dtype or suffix that is not known, or a folder that is missing or read-only.
     """
+    if dtype not in get_args(Dtype):
+        raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
     if target.suffix not in LOADERS:
         raise ExportError(f"{target}: cannot write {target.suffix!r} files; name it .safetensors or .pt.")
     folder = target.parent

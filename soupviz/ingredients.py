@@ -5,7 +5,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,16 @@ def disagreement(ingredient: Ingredient, reference: Ingredient) -> str | None:
                 f"{_first_difference(tensor, other)}; such buffers cannot be averaged"
             )
     return None
+
+
+def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:
+    """The ingredient, float32 tensors in the reference's dtype where that loses nothing: `export` may have widened."""
+    tensors = dict(ingredient.tensors)
+    for key, tensor in tensors.items():
+        as_reference = tensor.to(reference.tensors[key].dtype)
+        if tensor.dtype == torch.float32 and torch.equal(as_reference.to(tensor.dtype), tensor):
+            tensors[key] = as_reference
+    return replace(ingredient, tensors=tensors)
 
 
 def _first_difference(tensor: Tensor, other: Tensor) -> str:

@@ -180,6 +180,7 @@ class Kitchen:
                 other = discovery.read_ingredient(name, file, state, self.ties, self.store)
             except CompatibilityError as error:
                 raise CompatibilityError(f"{file} {error}. Choose a file of this kitchen's architecture.") from None
+            other = ingredients.narrowed(other, self.ingredients[0])
             if reason := ingredients.disagreement(other, self.ingredients[0]):
                 raise CompatibilityError(f"{file} {reason}. Choose a file of this kitchen's architecture.")
             self._others[name] = other

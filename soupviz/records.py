@@ -1,6 +1,6 @@
 """The frozen records that the core passes around: scores, decisions and mixes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +64,13 @@ class Score:
     @property
     def accuracy(self) -> float:
         return self.correct / self.num_examples
+
+    @classmethod
+    def from_summary(cls, values: Mapping[str, Any], per_example: PerExample | None = None) -> "Score":
+        """The score that `summary` gave, as JSON keeps it."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "per_example"}
+        plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
+        return cls(**plain, per_example=per_example)
 
     def summary(self) -> dict[str, Any]:
         """The score as plain data, the four figures of the command line's contract first."""

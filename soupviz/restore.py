@@ -1,12 +1,12 @@
 """An exported soup's record back among the soups of a kitchen."""
 
-from soupviz.cooking import Soup, recall, run_key
 from soupviz.errors import ExportError
 from soupviz.export import Record
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import count_clamped
 from soupviz.recipes import Recipe, parse
 from soupviz.records import Progress, Step, quiet
+from soupviz.soups import Soup, recall, run_key
 
 
 def restore(kitchen: Kitchen, record: Record, progress: Progress = quiet) -> Soup:

@@ -80,11 +80,7 @@ class Store:
         examples = _unpack(row[1])
         if row[0] is None:
             return None, examples
-        values: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(row[0]).items()
-        }
-        values |= {"split": split, "per_example": examples}
-        return Score(**{name: values[name] for name in Score.__dataclass_fields__}), None
+        return Score.from_summary(json.loads(row[0]) | {"split": split}, examples), None
 
     def keep_partial(self, key: str, examples: PerExample) -> None:
         """Keep the results of the first examples of an evaluation that goes on."""

@@ -11,6 +11,7 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arr
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
+from soupviz.cache import KEPT
 
 FIGURES = {"accuracy", "correct", "num_examples", "loss"}
 STEP = {
@@ -310,7 +311,7 @@ def test_cache_shows_what_is_kept_and_clears_it(tmp_path, empty_cache, capsys):
     assert found["store"]["bytes"] > 0
     found = json_of(capsys, "cache", file, "--clear")
     assert found["cleared"] is True
-    assert found["bytes"] == {"decoded": 0, "converted": 0}
+    assert found["bytes"] == dict.fromkeys(KEPT, 0)
     assert json_of(capsys, "cache", file)["store"]["scores"] == 0
     assert (tmp_path / "m_0.safetensors").is_file()
     assert len(json_of(capsys, "score", file)["ingredients"]) == 4
@@ -320,7 +321,7 @@ def test_clearing_the_cache_alone_leaves_a_kitchens_scores(tmp_path, empty_cache
     file = small_kitchen(tmp_path)
     run_command(capsys, "score", file)
     assert json_of(capsys, "cache", "--clear") == {
-        "folder": str(empty_cache), "cleared": True, "bytes": {"decoded": 0, "converted": 0}, "store": None,
+        "folder": str(empty_cache), "cleared": True, "bytes": dict.fromkeys(KEPT, 0), "store": None,
     }  # fmt: skip
     assert json_of(capsys, "cache", file.parent)["store"]["scores"] == 4
 
@@ -373,7 +374,10 @@ USAGE = {
     "missing end": (["interpolate", "KITCHEN", "m_0"], "Missing argument 'B'"),
     "points that are not a number": (["interpolate", "KITCHEN", "m_0", "m_1", "--points", "x"], "--points"),
     "seed that is not a number": (["soup", "KITCHEN", "--recipe", "greedy", "--seed", "x"], "--seed"),
-    "unknown dtype": (["soup", "KITCHEN", "--recipe", "uniform", "--dtype", "int8"], "dtype is 'int8'; expected ingre"),
+    "unknown dtype": (
+        ["soup", "KITCHEN", "--recipe", "uniform", "--out", "x.pt", "--dtype", "int8"],
+        "dtype is 'int8'; expected ingre",
+    ),
     "unknown batchnorm": (["soup", "KITCHEN", "--recipe", "uniform", "--batchnorm", "no"], "'average' or 'first'"),
     "batchnorm of a curve": (
         ["interpolate", "KITCHEN", "m_0", "m_1", "--batchnorm", "no"],

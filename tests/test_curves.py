@@ -4,12 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from kitchens import BATCHNORM, small_kitchen
+from kitchens import BATCHNORM, save, small_kitchen
 
 from soupviz import Kitchen, export, interpolate, uniform
 from soupviz.cooking import cook
 from soupviz.curves import barrier, coarse_to_fine, end_mix, grid, trace
-from soupviz.errors import CurveError, KitchenError
+from soupviz.errors import CompatibilityError, CurveError, KitchenError
 from soupviz.recipes import parse
 
 
@@ -155,6 +155,35 @@ def test_batchnorm_first_keeps_the_statistics_of_the_first_end(tmp_path):
     curve = interpolate(kitchen, "m_0", "m_1", points=3, batchnorm="first")
     assert curve["loss"][1] == soup.scores["held_out"].loss
     assert curve["loss"][1] != interpolate(kitchen, "m_0", "m_1", points=3)["loss"][1]
+
+
+def test_a_soup_as_an_end_keeps_the_treatment_of_statistics_it_was_cooked_with(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=60))
+    first = uniform(kitchen, members=["m_0", "m_1"], batchnorm="first")
+    curve = interpolate(kitchen, "m_2", first, points=2)
+    assert curve["loss"][1] == first.scores["held_out"].loss
+    average = uniform(kitchen, members=["m_2", "m_3"])
+    with pytest.raises(CurveError, match="'average of 2' with 'average'; a path has one treatment"):
+        interpolate(kitchen, first, average, points=2)
+    assert (
+        interpolate(kitchen, first, average, points=2, batchnorm="average")["loss"][1]
+        == average.scores["held_out"].loss
+    )
+
+
+def test_a_float32_export_of_a_bfloat16_soup_is_an_end_without_loss(tmp_path):
+    def bfloat16(tensors):
+        return {key: tensor.to(torch.bfloat16) for key, tensor in tensors.items()}
+
+    kitchen = Kitchen.load(small_kitchen(tmp_path, change=bfloat16))
+    soup = uniform(kitchen)
+    export(soup, tmp_path / "wide.safetensors", dtype="float32")
+    curve = interpolate(kitchen, str(tmp_path / "wide.safetensors"), "m_0", points=2)
+    assert curve["loss"][0] == soup.scores["held_out"].loss
+    tensors = {key: tensor.to(torch.float32) + 1e-6 for key, tensor in soup.state_dict().items()}
+    save(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(CompatibilityError, match=r"of type torch\.float32; 'm_0' .* has torch\.bfloat16"):
+        kitchen.resolve(str(tmp_path / "other.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -451,3 +451,15 @@ def test_an_exported_soup_is_scored_as_the_soup_it_is(kitchen, out, suffix):
     for split in ("held_out", "test"):
         score = kitchen.score_mix(((str(path), 1.0),), split)
         assert (score.correct, score.loss) == (soup.scores[split].correct, soup.scores[split].loss)
+
+
+def test_an_exported_soup_that_is_named_outright_is_an_ingredient(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    sv.export(sv.uniform(kitchen), tmp_path / "soup.safetensors")
+    file = change_yaml(kitchen.file, lambda keys: keys["ingredients"].append("soup.safetensors"))
+    assert sv.Kitchen.load(file).names == [*kitchen.names, "soup"]
+
+
+def test_an_unknown_dtype_is_refused(kitchen, out):
+    with pytest.raises(ExportError, match=r"dtype is 'float64'; expected ingredients or float32\."):
+        sv.export(sv.uniform(kitchen), out / "soup.pt", dtype="float64")

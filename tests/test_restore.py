@@ -8,11 +8,11 @@ import torch
 from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
-from soupviz.cooking import Soup, is_current
 from soupviz.errors import ExportError
 from soupviz.export import Record, read_record
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
+from soupviz.soups import Soup, is_current
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from kitchens import change_yaml, small_kitchen
 import soupviz as sv
 from soupviz import splitting
 from soupviz.config import read_kitchen_file
-from soupviz.cooking import is_current
 from soupviz.errors import KitchenError
+from soupviz.soups import is_current
 from soupviz.splitting import split_held_out
 
 

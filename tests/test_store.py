@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import sqlite3
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from kitchens import json_of, run_command, small_kitchen
 
 import soupviz as sv
+from soupviz import cooking
 from soupviz import store as stores
-from soupviz.cooking import SWEEP_ALPHAS, recall
-from soupviz.errors import Cancelled, KitchenError
+from soupviz.cooking import SWEEP_ALPHAS
+from soupviz.errors import Cancelled, DataError, KitchenError
 from soupviz.evaluation import Evaluator
 from soupviz.records import PerExample, Score
+from soupviz.soups import recall
 from soupviz.store import Store, open_store
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
@@ -392,7 +395,6 @@ def test_a_cooked_soup_is_a_finished_run_and_can_be_recalled(tmp_path, no_evalua
     recalled = recall(kitchen, run)
     assert recalled.as_dict() == cooked.as_dict()
     assert recalled.trajectory == cooked.trajectory
-    assert same(recalled.scores["test"].per_example, cooked.scores["test"].per_example)
 
 
 def plain(soup: sv.Soup) -> dict[str, Any]:
@@ -439,12 +441,39 @@ def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_p
     assert (run.status, run.result) == ("finished", plain(cooked))
 
 
-def test_a_run_that_fails_says_why(tmp_path, capsys):
+def test_a_run_that_fails_says_why(tmp_path, capsys, monkeypatch):
     file = small_kitchen(tmp_path)
-    (tmp_path / "test.safetensors").write_bytes(b"damaged")
+
+    def refuse(*_arguments, **_options):
+        raise DataError("data.held_out: the model does not take its examples.")
+
+    monkeypatch.setattr(Evaluator, "evaluate", refuse)
     status, _, err = run_command(capsys, "soup", file, "--recipe", "uniform")
     assert status == 2
     [run] = open_store(file).runs()
-    assert run.status == "failed"
-    assert "data.test" in run.error
+    assert (run.status, run.error) == ("failed", "data.held_out: the model does not take its examples.")
     assert run.error in err
+
+
+def test_a_damaged_test_split_is_told_before_anything_is_scored(tmp_path, capsys, no_evaluation):
+    file = small_kitchen(tmp_path)
+    (tmp_path / "test.safetensors").write_bytes(b"damaged")
+    no_evaluation()
+    status, _, err = run_command(capsys, "soup", file, "--recipe", "greedy")
+    assert status == 2
+    assert "data.test" in err
+
+
+def test_a_run_that_is_silent_for_long_shows_as_running_while_its_process_lives(tmp_path, monkeypatch):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    monkeypatch.setattr(stores, "HEARTBEAT", 0.4)
+    monkeypatch.setattr(cooking, "HEARTBEAT", 0.4)
+    seen = []
+
+    def slow(_step):
+        if not seen:
+            time.sleep(1.0)
+            seen.extend(run.status for run in kitchen.store.runs())
+
+    sv.greedy(kitchen, on_step=slow)
+    assert seen == ["running"]

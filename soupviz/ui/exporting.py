@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.cooking import recall
 from soupviz.errors import ExportError
 from soupviz.export import Dtype, export, read_record
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
 from soupviz.restore import restore
+from soupviz.soups import recall
 from soupviz.store import Run
 from soupviz.ui import download, session, workspace
 from soupviz.ui.jobs import Job

@@ -8,13 +8,14 @@ from typing import Any
 import streamlit as st
 
 from soupviz.config import KitchenSpec, read_kitchen_file
-from soupviz.cooking import cook, is_current, sweep
+from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
 from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
 from soupviz.records import Coefficients
+from soupviz.soups import is_current
 from soupviz.store import Run
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs

@@ -4,11 +4,11 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.cooking import run_key
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
+from soupviz.soups import run_key
 from soupviz.store import Run
 from soupviz.ui import charts, session, widgets
 from soupviz.ui.jobs import Job

@@ -1,0 +1,109 @@
+"""Soups, and the runs that the store keeps of them: what a run's key is made of, and a soup from a kept run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from soupviz.errors import SoupError
+from soupviz.files import digest
+from soupviz.ingredients import pick
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import mean_of, mix
+from soupviz.recipes import Interpolation, Recipe, parse
+from soupviz.records import Coefficients, Score, Step
+from soupviz.store import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """What cooking a recipe gives.
+
+    mix: ingredients with their coefficients, in the order in which they are accumulated.
+    coefficients: one number for each of the pool, 0 for the rejected. trajectory: the decisions of a search.
+    scores: by split. clamped: running variances of the mix that were clamped at 0.
+    """
+
+    key: str
+    recipe: Recipe
+    mix: Coefficients
+    coefficients: Mapping[str, float]
+    trajectory: tuple[Step, ...]
+    scores: Mapping[str, Score]
+    clamped: int
+    kitchen: Kitchen = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        return self.recipe.title
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The soup's weights, mixed anew, in the ingredients' dtype."""
+        return mix(self.kitchen.resolved(self.mix), self.recipe.batchnorm)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The soup as plain data: what `soup --json` prints and the store keeps."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "mix": [list(item) for item in self.mix],
+            "coefficients": dict(self.coefficients),
+            "scores": {split: score.summary() for split, score in self.scores.items()},
+            "trajectory": [step.as_dict() for step in self.trajectory],
+            "clamped_variances": self.clamped,
+        }
+
+
+def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None) -> str:
+    """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, model and precision.
+
+    Args:
+        pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
+    """
+    return _key(kitchen, recipe.model_dump(mode="json"), pool_of(kitchen, recipe) if pool is None else pool)
+
+
+def _key(kitchen: Kitchen, recipe: dict[str, Any], pool: Sequence[str]) -> str:
+    fingerprints = {item.name: item.fingerprint for item, _ in kitchen.resolved(mean_of(pool))}
+    context = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
+    return digest([recipe, fingerprints, context])
+
+
+def is_current(kitchen: Kitchen, run: Run) -> bool:
+    """Whether a finished run is of this kitchen as it is: ingredients that are still here, selected by this held_out.
+
+    A soup selected on other data (held_out before it was split in two, say) may have been selected on today's test.
+    """
+    assert run.result is not None
+    try:
+        return _key(kitchen, run.recipe, list(run.result["coefficients"])) == run.key
+    except SoupError:
+        return False
+
+
+def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
+    """The names a recipe chooses among, in kitchen order.
+
+    Raises:
+        KitchenError: a member that the kitchen lacks.
+    """
+    if isinstance(recipe, Interpolation):
+        return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
+    return [item.name for item in pick(kitchen.ingredients, recipe.members)]
+
+
+def recall(kitchen: Kitchen, run: Run) -> Soup:
+    """A finished run as a soup again, from what was kept of it: nothing is read, mixed or scored."""
+    assert run.status == "finished" and run.result is not None
+    recipe = parse(run.result["recipe"])
+    coefficients = tuple((str(name), float(weight)) for name, weight in run.result["mix"])
+    return Soup(
+        key=run.key,
+        recipe=recipe,
+        mix=coefficients,
+        coefficients=run.result["coefficients"],
+        trajectory=tuple(Step(**step) for step in run.result["trajectory"]),
+        scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
+        clamped=run.result["clamped_variances"],
+        kitchen=kitchen,
+    )
