@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from soupviz import search
@@ -10,7 +11,8 @@ from soupviz.errors import Cancelled
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, combine, count_clamped, mean_of
 from soupviz.recipes import Alpha, Greedy, Interpolation, Order, Recipe, Uniform, parse
-from soupviz.records import Coefficients, Progress, Score, Step, quiet
+from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step, quiet
+from soupviz.scoring import Limit, hardest_first
 from soupviz.soups import Soup, pool_of, run_key
 from soupviz.store import HEARTBEAT, Store
 
@@ -18,10 +20,32 @@ OnStep = Callable[[Step], None]
 SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def cook(kitchen: Kitchen, recipe: Recipe, *, progress: Progress = quiet, on_step: OnStep = lambda _step: None) -> Soup:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recipe is cooked; nothing here changes its decisions.
+
+    complete: score rejected candidates whole too, instead of giving them up once they cannot win.
+    lookahead: how many candidates a search scores at once.
+    """
+
+    progress: Progress = quiet
+    complete: bool = False
+    lookahead: int = 1
+
+
+def cook(
+    kitchen: Kitchen,
+    recipe: Recipe,
+    *,
+    progress: Progress = quiet,
+    on_step: OnStep = lambda _step: None,
+    complete: bool = False,
+    lookahead: int = 1,
+) -> Soup:
     """Cook a recipe: find its coefficients, score the soup on held_out, test and the shifts, and keep the run.
 
     The run is kept from its first second: what is killed or cancelled goes on from its last score when cooked again.
+    Cooked again with `complete`, the rejected candidates are scored from where they were given up.
 
     Raises:
         SoupError: the recipe names what the kitchen lacks, or the data does not fit.
@@ -38,7 +62,8 @@ def cook(kitchen: Kitchen, recipe: Recipe, *, progress: Progress = quiet, on_ste
         on_step(step)
 
     with _recorded(kitchen.store, key, recipe):
-        coefficients = PLANNERS[type(recipe)](kitchen, recipe, progress, stepped)
+        options = Options(progress, complete, lookahead)
+        coefficients = PLANNERS[type(recipe)](kitchen, recipe, options, stepped)
         scores = {
             split: kitchen.score_mix(coefficients, split, recipe.batchnorm, progress)
             for split in kitchen.report_splits()
@@ -84,37 +109,59 @@ def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
         heart.join()
 
 
-def _plan_uniform(kitchen: Kitchen, recipe: Uniform, _progress: Progress, _on_step: OnStep) -> Coefficients:
+def _plan_uniform(kitchen: Kitchen, recipe: Uniform, _options: Options, _on_step: OnStep) -> Coefficients:
     return mean_of(pool_of(kitchen, recipe))
 
 
-def _plan_greedy(kitchen: Kitchen, recipe: Greedy, progress: Progress, on_step: OnStep) -> Coefficients:
+def _plan_greedy(kitchen: Kitchen, recipe: Greedy, options: Options, on_step: OnStep) -> Coefficients:
     pool = pool_of(kitchen, recipe)
-    total = 2 * len(pool) - 1
     scored = 0
 
-    def score(mixture: Coefficients) -> Score:
+    def within(done: int, total: int, what: str) -> None:
+        options.progress(scored * total + done, (2 * len(pool) - 1) * total, what)
+
+    def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-
-        def within(done: int, of: int, what: str) -> None:
-            progress(scored * of + done, total * of, what)
-
-        result = kitchen.score_mix(mixture, "held_out", recipe.batchnorm, within)
+        result = kitchen.try_mix(mixture, "held_out", recipe.batchnorm, within, limit)
         scored += 1
         return result
 
-    scores = {name: score(((name, 1.0),)) for name in pool}
+    scores = {name: whole(attempt(((name, 1.0),), None)) for name in pool}
+
+    def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
+        """The one place where candidates are scored: in turn here, where more machines are, at once."""
+        results: list[Score | Bound] = []
+        for candidate in candidates:
+            share = dict(candidate.mix)[candidate.newcomer]
+            parts = [(examples_of(best), 1.0 - share), (examples_of(scores[candidate.newcomer]), share)]
+            limit = Limit(best.num_examples - best.correct, hardest_first(parts))
+            results.append(attempt(candidate.mix, None if options.complete else limit))
+            if isinstance(results[-1], Score) and results[-1].correct > best.correct:
+                break
+        return results
+
     mixture, _ = search.greedy(
-        pool, scores, score=score, alpha=recipe.alpha, order=recipe.order, seed=recipe.seed, on_step=on_step
-    )
+        pool, scores, score=score, alpha=recipe.alpha, order=recipe.order, seed=recipe.seed,
+        lookahead=options.lookahead, on_step=on_step,
+    )  # fmt: skip
     return mixture
 
 
-def _plan_interpolation(_kitchen: Kitchen, recipe: Interpolation, _progress: Progress, _step: OnStep) -> Coefficients:
+def whole(result: Score | Bound) -> Score:
+    assert isinstance(result, Score)  # without a limit nothing is given up
+    return result
+
+
+def examples_of(score: Score) -> PerExample:
+    assert score.per_example is not None  # scores from an evaluation or the store have them
+    return score.per_example
+
+
+def _plan_interpolation(_kitchen: Kitchen, recipe: Interpolation, _options: Options, _step: OnStep) -> Coefficients:
     return combine(recipe.mix_a, recipe.mix_b, recipe.alpha)
 
 
-Planner = Callable[[Kitchen, Any, Progress, OnStep], Coefficients]
+Planner = Callable[[Kitchen, Any, Options, OnStep], Coefficients]
 PLANNERS: dict[type, Planner] = {Uniform: _plan_uniform, Greedy: _plan_greedy, Interpolation: _plan_interpolation}
 
 
@@ -146,6 +193,8 @@ def greedy(
     batchnorm: BatchNorm = "average",
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
+    complete: bool = False,
+    lookahead: int = 1,
 ) -> Soup:
     """Greedy soup: start from the best on held_out, keep each candidate that makes more examples correct.
 
@@ -153,6 +202,9 @@ def greedy(
         alpha: "mean" averages the accepted; a number in (0, 1] is the newcomer's weight.
         order: "accuracy" (best first), "listed" (kitchen order) or "random" (shuffled with `seed`).
         members: the pool; default: all ingredients.
+        complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
+            its step has a bound instead of an accuracy. The decisions are the same.
+        lookahead: how many candidates are scored at once; the decisions are the same.
     Raises:
         SoupError: an unknown member, an alpha out of range, or data that does not fit.
     Source:
@@ -160,7 +212,7 @@ def greedy(
     """
     values = {"method": "greedy", "alpha": alpha, "order": order, "seed": seed}
     recipe = parse(values | {"members": members, "batchnorm": batchnorm})
-    return cook(kitchen, recipe, progress=progress, on_step=on_step)
+    return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete, lookahead=lookahead)
 
 
 def sweep(

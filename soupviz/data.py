@@ -45,16 +45,25 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def batch(self, start: int, stop: int, device: torch.device) -> Tensor | dict[str, Tensor]:
-        """Examples start to stop as the model takes them: on the device, floating-point where they are images."""
-        moved = {name: tensor[start:stop].to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        if "" not in moved:
-            return moved
-        batch = moved[""]
-        if self.normalization:
-            return normalize(batch, *self.normalization)
-        is_float = batch.is_floating_point() or batch.dtype == torch.uint8
-        return batch.to(torch.float32) if is_float else batch
+    def take(self, rows: Tensor, device: torch.device) -> dict[str, Tensor]:
+        """Some examples as the model takes them: on the device, floating-point where they are images.
+
+        Args:
+            rows: positions, int64.
+        """
+        moved = {name: _moved(tensor.index_select(0, rows), device) for name, tensor in self.inputs.items()}
+        if "" in moved:
+            batch = moved[""]
+            if self.normalization:
+                moved[""] = normalize(batch, *self.normalization)
+            elif batch.is_floating_point() or batch.dtype == torch.uint8:
+                moved[""] = batch.to(torch.float32)
+        return moved
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """On the device; from pinned memory to a GPU, so that the copy does not hold up what computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def load(

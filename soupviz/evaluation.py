@@ -1,16 +1,21 @@
 """Scoring weights on a split: the model is built once, weights are swapped in place, examples stay in memory."""
 
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from soupviz.data import Split
 from soupviz.errors import DataError, KitchenError, ModelError
+from soupviz.feed import Feed, budget, feed_of, ready
 from soupviz.models import logits_of
+from soupviz.paths import Paths, call
 from soupviz.records import PerExample
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -32,83 +37,138 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+@dataclass(slots=True)
+class Task:
+    """One set of weights to score on a split.
+
+    weights: made when asked for. found: what is known so far; an evaluation writes into it. max_errors: stop once so
+    many examples are wrong. is_shared: the weights before the cut are those that the cut was made for.
+    """
+
+    weights: Callable[[], Iterable[tuple[str, Tensor]]]
+    found: PerExample
+    max_errors: int | None = None
+    is_shared: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.found.scored.all()) or (
+            self.max_errors is not None and self.found.num_errors >= self.max_errors
+        )
+
+
 class Evaluator:
     """Holds the kitchen's one model on its device; not for two threads at once."""
 
     def __init__(self, model: nn.Module, device: torch.device, precision: str = "float32", batch_size: int = 256):
-        has_convolutions = any(isinstance(module, nn.Conv2d) for module in model.modules())
-        self.memory_format = torch.channels_last if has_convolutions else torch.contiguous_format
-        self.model = model.eval().to(device).to(memory_format=self.memory_format)
+        self.is_channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
+        memory_format = torch.channels_last if self.is_channels_last else torch.contiguous_format
+        self.model = model.eval().requires_grad_(False).to(device).to(memory_format=memory_format)
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
+        self.paths = Paths(self.model)
         self._slots = self.model.state_dict(keep_vars=False)
+        self._feeds: dict[tuple[str, bool], Feed] = {}
 
     def load(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Copy weights into the model, one tensor at a time, in place."""
-        with torch.no_grad():
-            for key, tensor in tensors:
-                self._slots[key].copy_(tensor)
+        for key, tensor in tensors:
+            self._slots[key].copy_(tensor)
+        self.paths.weights_changed()
 
     def evaluate(
         self,
         split: Split,
+        task: Task,
         *,
-        done: PerExample | None = None,
-        on_batch: Callable[[PerExample], None] = lambda _result: None,
+        order: NDArray[np.int64] | None = None,
+        on_batch: Callable[[], None] = lambda: None,
         keep_logits: bool = False,
-    ) -> tuple[PerExample, Tensor | None]:
-        """Score the loaded weights on every example of a split.
+    ) -> Tensor | None:
+        """Score weights on the examples that are not scored yet, until all are or the task is over.
 
         Args:
-            done: results of the first examples, from an interrupted evaluation; they are not computed again.
-            on_batch: given the results so far after every batch; what it raises (Cancelled) ends the evaluation.
-            keep_logits: also return the float32 logits, shape (num_examples - len(done), num_classes).
+            order: in which examples are scored, a permutation of their positions; default: as they come.
+            on_batch: called after every batch; what it raises (Cancelled) ends the evaluation.
+            keep_logits: return the float32 logits, shape (num_examples, num_classes); nan where not scored here.
         Raises:
             DataError: a label outside the head's range, or inputs that the model does not take.
             ModelError: the model returns no logits.
         """
-        parts = [done] if done is not None else []
-        kept: list[Tensor] = []
-        start = len(done) if done is not None else 0
-        while start < len(split):
-            logits = self._logits_of_batch(split, start)
-            labels = split.labels[start : start + len(logits)]
-            parts.append(judge(logits, labels, split.name))
-            if keep_logits:
-                kept.append(logits.float().cpu())
-            start += len(logits)
-            on_batch(joined(parts))
-        return joined(parts), torch.cat(kept) if kept else None
-
-    def num_classes(self, split: Split) -> int:
-        """The width of the head, from a forward pass of two examples."""
-        return self._forward(split, 0, 2).shape[1]
-
-    def _logits_of_batch(self, split: Split, start: int) -> Tensor:
-        while True:
+        self.load(task.weights())
+        self._inspect(split)
+        waiting = np.arange(len(split)) if order is None else order
+        waiting = waiting[~task.found.scored[waiting]]
+        kept: Tensor | None = None
+        while len(waiting) and not task.is_over:
+            rows = torch.from_numpy(waiting[: self.batch_size])
             try:
-                return self._forward(split, start, min(start + self.batch_size, len(split)))
+                logits = self._forward(split, rows, task.is_shared)
             except RuntimeError as error:
                 if not _is_out_of_memory(error) or self.batch_size == 1:
                     raise
-            # Outside the handler, where the failed batch is still referred to by the traceback.
-            self.batch_size //= 2
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+                logits = None
+            if logits is None:  # outside the handler, where the failed batch is still referred to by the traceback
+                self._make_room()
+                continue
+            task.found.write(rows.numpy(), judge(logits, split.labels[rows], split.name))
+            if keep_logits:
+                kept = torch.full((len(split), logits.shape[1]), torch.nan) if kept is None else kept
+                kept[rows] = logits.float().cpu()
+            waiting = waiting[len(rows) :]
+            on_batch()
+        return kept
 
-    def _forward(self, split: Split, start: int, stop: int) -> Tensor:
-        batch = split.batch(start, stop, self.device)
-        reduced = self.precision != "float32"
-        context = torch.autocast(self.device.type, DTYPES[self.precision]) if reduced else nullcontext()
-        with torch.inference_mode(), context:
+    def _make_room(self) -> None:
+        self.batch_size = max(1, self.batch_size // 2)
+        if self.device.type == "cuda":
+            self._feeds.clear()
+            torch.cuda.empty_cache()
+
+    def num_classes(self, split: Split) -> int:
+        """The width of the head, from a forward pass of two examples."""
+        return self._call(split, self.model, split.take(torch.arange(2), self.device)).shape[1]
+
+    def _inspect(self, split: Split) -> None:
+        """Before the first score: does the graph say what the model says, and where can it be cut?"""
+        if not self.paths.is_inspected:
+            self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
+
+    def _feed_of(self, split: Split, *, is_cut: bool = False) -> Feed:
+        """The split made ready, kept for the next soup; a few splits at a time."""
+        key = (split.fingerprint, is_cut)
+        if key not in self._feeds:
+            feed = self._feed_at_cut(split) if is_cut else None
+            if feed is None:
+                key = (split.fingerprint, False)
+                feed = feed_of(split, self.device, is_channels_last=self.is_channels_last)
+            self._feeds[key] = feed
+            while len(self._feeds) > 1 and sum(kept.num_bytes for kept in self._feeds.values()) > budget(self.device):
+                del self._feeds[next(iter(self._feeds))]
+        return self._feeds[key]
+
+    def _feed_at_cut(self, split: Split) -> Feed | None:
+        def activations(rows: Tensor) -> dict[str, Tensor]:
+            with torch.inference_mode(), self._autocast():
+                values = self.paths.before(split.take(rows, self.device))
+            return {f"boundary_{index}": value for index, value in enumerate(values)}
+
+        feed = ready(split, self.device, self.is_channels_last, activations)
+        if feed is None:
+            self.paths.forget_cut("the activations there are too large to keep")
+        return feed
+
+    def _forward(self, split: Split, rows: Tensor, is_shared: bool) -> Tensor:
+        is_cut = is_shared and self.paths.has_cut
+        feed = self._feed_of(split, is_cut=is_cut)
+        is_cut = is_cut and self.paths.has_cut  # its activations may have turned out too large
+        return self._call(split, self.paths.after if is_cut else self.paths.whole, feed.take(rows))
+
+    def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
+        with torch.inference_mode(), self._autocast():
             try:
-                if isinstance(batch, dict):
-                    output = self.model(**batch)
-                else:
-                    output = self.model(
-                        batch.contiguous(memory_format=self.memory_format) if batch.ndim == 4 else batch
-                    )
+                output = call(module, batch)
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 if isinstance(error, RuntimeError) and _is_out_of_memory(error):
                     raise
@@ -118,6 +178,10 @@ class Evaluator:
                     f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
                 ) from error
         return logits_of(output)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        reduced = self.precision != "float32"
+        return torch.autocast(self.device.type, DTYPES[self.precision]) if reduced else nullcontext()
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
@@ -151,13 +215,5 @@ def judge(logits: Tensor, labels: Tensor, split_name: str) -> PerExample:
         losses=losses.numpy(),
         margins=(top.values[:, 0] - top.values[:, 1]).where(finite, torch.inf).numpy(),
         top5=((top.indices == labels[:, None]).any(dim=1) & finite).numpy(),
-    )
-
-
-def joined(parts: list[PerExample]) -> PerExample:
-    """Results of consecutive batches as one."""
-    if len(parts) == 1:
-        return parts[0]
-    return PerExample(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in PerExample.__dataclass_fields__)
+        scored=np.ones(len(labels), dtype=np.bool_),
     )

@@ -173,6 +173,20 @@ def fingerprint(tensors: Mapping[str, Tensor], progress: Callable[[int], None] =
     return sha.hexdigest()
 
 
+def same_bits(tensor: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one shape and dtype are the same bit for bit: 0.0 and -0.0 are not."""
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return torch.equal(tensor.contiguous().view(integers), other.contiguous().view(integers))
+
+
+def shared_keys(ingredients: Sequence[Ingredient]) -> frozenset[str]:
+    """The keys whose tensors are the same bit for bit in all ingredients: a frozen backbone, say."""
+    first, *others = ingredients
+    return frozenset(
+        key for key, tensor in first.tensors.items() if all(same_bits(tensor, item.tensors[key]) for item in others)
+    )
+
+
 def pick(ingredients: Iterable[Ingredient], names: Sequence[str] | None) -> list[Ingredient]:
     """The named ingredients in kitchen order; all of them for None.
 

@@ -1,6 +1,5 @@
 """A kitchen: one architecture, its ingredients, the data that judges them, and what was measured so far."""
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +9,15 @@ from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.data import Split
 from soupviz.errors import CompatibilityError, DataError, KitchenError
 from soupviz.evaluation import Evaluator, choose_device
-from soupviz.files import digest
 from soupviz.ingredients import Ingredient
 from soupviz.metadata import as_number
-from soupviz.metrics import summarize
-from soupviz.mixing import BatchNorm, effective, mix_tensors, resolve
-from soupviz.records import Coefficients, PerExample, Progress, Refusal, Score, quiet
+from soupviz.mixing import BatchNorm, resolve
+from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
+from soupviz.scoring import Limit, Scorer
 from soupviz.store import Store, open_store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-KEEP_EVERY = 1.0
-"""Seconds of evaluation that a killed process may lose."""
 
 
 class Kitchen:
@@ -59,6 +54,8 @@ class Kitchen:
         if self.refused and not (skip_incompatible and self.ingredients):
             more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
             raise CompatibilityError(self.refused[0].reason + more)
+        self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint)
+        self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
         self._others: dict[str, Ingredient] = {}
         self._num_classes: int | None = None
@@ -190,12 +187,9 @@ class Kitchen:
         """A mix by name as a mix of ingredients."""
         return list(resolve(coefficients, {name: self.resolve(name) for name, _ in coefficients}))
 
-    def score_key(self, items: Sequence[tuple[Ingredient, float]], split: Split, batchnorm: BatchNorm) -> str:
-        """What a score is kept under: the mix, the fingerprints, the data, the model and the precision."""
-        mixed = [[item.fingerprint, weight.hex()] for item, weight in items]
-        # One ingredient taken whole is the same weights under every treatment of the statistics.
-        treatment = batchnorm if len(mixed) > 1 or items[0][1] != 1.0 else "average"
-        return digest([mixed, treatment, split.fingerprint, self.model_fingerprint, self.spec.precision])
+    def score_key(self, coefficients: Coefficients, split: str, batchnorm: BatchNorm) -> str:
+        """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
+        return self.scorer.key(self.resolved(coefficients), self.split(split), batchnorm)
 
     def score_mix(
         self,
@@ -204,44 +198,29 @@ class Kitchen:
         batchnorm: BatchNorm = "average",
         progress: Progress = quiet,
     ) -> Score:
-        """Score a mix on a split; from the store where it was scored before, by any process."""
-        split = self.split(split_name, progress)
-        items = effective(self.resolved(coefficients))
-        key = self.score_key(items, split, batchnorm)
-        score, partial = self.store.score(key, split_name)
-        if score is None:
-            self.evaluator.load(mix_tensors(items, batchnorm))
-            result = self._evaluate(key, split, partial, progress)
-            score = summarize(split_name, result, split.labels.numpy(), self.num_classes(split), self.spec.precision)
-            self.store.keep_score(key, score)
+        """Score a mix on every example of a split; from the store where it was scored before, by any process."""
+        score = self.try_mix(coefficients, split_name, batchnorm, progress)
+        assert isinstance(score, Score)  # without a limit nothing is given up
         return score
 
-    def _evaluate(self, key: str, split: Split, partial: PerExample | None, progress: Progress) -> PerExample:
-        """Evaluate the loaded weights, keeping what is done every second and when the work is cancelled."""
-        kept_at = time.monotonic()
-        latest: PerExample | None = None
-
-        def on_batch(so_far: PerExample) -> None:
-            nonlocal kept_at, latest
-            latest = so_far
-            if time.monotonic() - kept_at > KEEP_EVERY and len(so_far) < len(split):
-                self.store.keep_partial(key, so_far)
-                kept_at = time.monotonic()
-            progress(len(so_far), len(split), f"scoring {split.name}")
-
-        try:
-            return self.evaluator.evaluate(split, done=partial, on_batch=on_batch)[0]
-        except BaseException:
-            if latest is not None:
-                self.store.keep_partial(key, latest)
-            raise
+    def try_mix(
+        self,
+        coefficients: Coefficients,
+        split_name: str,
+        batchnorm: BatchNorm,
+        progress: Progress,
+        limit: Limit | None = None,
+    ) -> Score | Bound:
+        """Score a mix until it is scored whole, or has more errors than the limit allows."""
+        split = self.split(split_name, progress)
+        items = self.resolved(coefficients)
+        return self.scorer.score(items, split, self.num_classes(split), batchnorm, progress, limit)
 
     def known_score(
         self, coefficients: Coefficients, split_name: str, batchnorm: BatchNorm = "average"
     ) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        items = effective(self.resolved(coefficients))
-        return self.store.score(self.score_key(items, self.split(split_name), batchnorm), split_name)[0]
+        return self.scorer.known(self.resolved(coefficients), self.split(split_name), batchnorm)
 
     def score_ingredients(
         self, split: str = "held_out", members: Sequence[str] | None = None, progress: Progress = quiet

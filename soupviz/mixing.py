@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-from soupviz.ingredients import COUNTER, Ingredient
+from soupviz.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.records import Coefficients
 
 BatchNorm = Literal["average", "first"]
@@ -37,10 +37,15 @@ def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
 def mix_tensors(items: Mix, batchnorm: BatchNorm = "average") -> Iterator[tuple[str, Tensor]]:
     """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time."""
     items = effective(items)
-    is_affine = math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=1e-9)
+    copies = is_affine(items)
     for key in items[0][0].tensors:
         parts = [(ingredient.tensors[key], weight) for ingredient, weight in items]
-        yield key, _mix_one(key, parts, is_affine=is_affine, batchnorm=batchnorm)
+        yield key, _mix_one(key, parts, copies=copies, batchnorm=batchnorm)
+
+
+def is_affine(items: Mix) -> bool:
+    """Whether the coefficients sum to one, so that what is the same in all is the same in the mix."""
+    return math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=1e-9)
 
 
 def effective(items: Mix) -> Mix:
@@ -58,14 +63,14 @@ def effective(items: Mix) -> Mix:
     return kept
 
 
-def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, is_affine: bool, batchnorm: BatchNorm) -> Tensor:
+def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, copies: bool, batchnorm: BatchNorm) -> Tensor:
     first = parts[0][0]
     if key.endswith(COUNTER):
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
         return torch.stack([tensor for tensor, _ in parts]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
         return first.clone()
-    if is_affine and all(_same_bits(tensor, first) for tensor, _ in parts[1:]):
+    if copies and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
         return first.clone()
     total = torch.zeros(first.shape, dtype=torch.float32)
     for tensor, weight in parts:
@@ -74,12 +79,6 @@ def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, is_affine: bool, ba
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return total.to(first.dtype)
-
-
-def _same_bits(tensor: Tensor, other: Tensor) -> bool:
-    # torch.equal holds 0.0 and -0.0 for equal; a copied tensor must be the same bit for bit.
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
-    return torch.equal(tensor.contiguous().view(integers), other.contiguous().view(integers))
 
 
 def count_clamped(items: Mix, batchnorm: BatchNorm = "average") -> int:

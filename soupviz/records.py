@@ -26,8 +26,9 @@ class PerExample:
     """What an evaluation says of each example, arrays of shape (num_examples,).
 
     predictions: class index, -1 where the logits are not all finite. correct: whether it is the label.
-    losses: cross-entropy in nats, nan where not finite. margins: top logit less the second.
-    top5: whether the label is among the five top logits.
+    losses: cross-entropy in nats, nan where not finite. margins: top logit less the second, inf where not finite.
+    top5: whether the label is among the five top logits. scored: whether the example was evaluated at all; of one
+    that was not, the others say nothing.
     """
 
     predictions: NDArray[np.int32]
@@ -35,9 +36,31 @@ class PerExample:
     losses: NDArray[np.float32]
     margins: NDArray[np.float32]
     top5: NDArray[np.bool_]
+    scored: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.predictions)
+
+    @classmethod
+    def blank(cls, num_examples: int) -> "PerExample":
+        """Nothing scored yet; an evaluation writes into these arrays."""
+        flags = [np.zeros(num_examples, dtype=np.bool_) for _ in range(3)]
+        floats = [np.zeros(num_examples, dtype=np.float32) for _ in range(2)]
+        return cls(np.zeros(num_examples, dtype=np.int32), flags[0], floats[0], floats[1], flags[1], flags[2])
+
+    def write(self, rows: NDArray[np.int64], part: "PerExample") -> None:
+        """Fill in the results of some examples."""
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[rows] = getattr(part, name)
+
+    @property
+    def num_scored(self) -> int:
+        return int(self.scored.sum())
+
+    @property
+    def num_errors(self) -> int:
+        """How many of the scored examples are wrong."""
+        return int((self.scored & ~self.correct).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,14 @@ class Score:
     def accuracy(self) -> float:
         return self.correct / self.num_examples
 
+    @property
+    def accuracy_at_most(self) -> float:
+        return self.accuracy
+
+    @property
+    def num_scored(self) -> int:
+        return self.num_examples
+
     @classmethod
     def from_summary(cls, values: Mapping[str, Any], per_example: PerExample | None = None) -> "Score":
         """The score that `summary` gave, as JSON keeps it."""
@@ -82,6 +113,28 @@ class Score:
             "loss": self.loss,
         }
         return first | values
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What is known of weights that were given up because they provably cannot win: at most so many are correct."""
+
+    split: str
+    num_examples: int
+    num_scored: int
+    num_errors: int
+
+    @property
+    def accuracy(self) -> None:
+        return None
+
+    @property
+    def correct(self) -> None:
+        return None
+
+    @property
+    def accuracy_at_most(self) -> float:
+        return (self.num_examples - self.num_errors) / self.num_examples
 
 
 @dataclass(frozen=True, slots=True)

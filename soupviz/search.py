@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from soupviz.mixing import mean_of
 from soupviz.recipes import Alpha, Order
-from soupviz.records import Coefficients, Score, Step
+from soupviz.records import Bound, Coefficients, Score, Step
 
 
 def candidate_order(names: Sequence[str], scores: Mapping[str, Score], order: Order, seed: int) -> list[str]:
@@ -30,21 +31,34 @@ def with_newcomer(soup: Coefficients, name: str, alpha: Alpha) -> Coefficients:
     return (*((member, weight) for member, weight in kept if weight != 0.0), (name, alpha))
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A soup to be tried: the current one with a newcomer."""
+
+    newcomer: str
+    mix: Coefficients
+
+
 def greedy(
     names: Sequence[str],
     scores: Mapping[str, Score],
     *,
-    score: Callable[[Coefficients], Score],
+    score: Callable[[Sequence[Candidate], Score], Sequence[Score | Bound]],
     alpha: Alpha = "mean",
     order: Order = "accuracy",
     seed: int = 0,
+    lookahead: int = 1,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> tuple[Coefficients, tuple[Step, ...]]:
     """Keep each candidate that gives strictly more correct examples.
 
     Args:
         names: the pool in kitchen order. scores: of the single ingredients, on the split that selects.
-        score: scores a mix on that split. on_step: told of every decision.
+        score: scores candidates against the current soup's score, in order, at least as far as the first that has
+            more correct; a Bound says that a candidate cannot have.
+        lookahead: how many candidates are scored at once. The first that wins is kept and those after it are tried
+            anew with the new soup, so that the decisions are those of one at a time.
+        on_step: told of every decision.
     Returns:
         (the mix, in acceptance order; the decisions, step 0 being the start)
     Source:
@@ -55,25 +69,29 @@ def greedy(
     best = scores[first]
     steps = [_step(0, first, best, best, accepted=True)]
     on_step(steps[0])
-    for number, name in enumerate(others, start=1):
-        candidate = with_newcomer(soup, name, alpha)
-        result = score(candidate)
-        accepted = result.correct > best.correct
-        if accepted:
-            soup, best = candidate, result
-        steps.append(_step(number, name, result, best, accepted=accepted))
-        on_step(steps[-1])
+    while len(steps) <= len(others):
+        ahead = others[len(steps) - 1 : len(steps) - 1 + lookahead]
+        candidates = [Candidate(name, with_newcomer(soup, name, alpha)) for name in ahead]
+        for candidate, result in zip(candidates, score(candidates, best), strict=False):
+            accepted = isinstance(result, Score) and result.correct > best.correct
+            if accepted:
+                assert isinstance(result, Score)
+                soup, best = candidate.mix, result
+            steps.append(_step(len(steps), candidate.newcomer, result, best, accepted=accepted))
+            on_step(steps[-1])
+            if accepted:
+                break
     return soup, tuple(steps)
 
 
-def _step(number: int, name: str, score: Score, best: Score, *, accepted: bool) -> Step:
+def _step(number: int, name: str, result: Score | Bound, best: Score, *, accepted: bool) -> Step:
     return Step(
         step=number,
         ingredient=name,
-        accuracy=score.accuracy,
-        correct=score.correct,
+        accuracy=result.accuracy,
+        correct=result.correct,
         best_accuracy=best.accuracy,
         accepted=accepted,
-        num_examples_scored=score.num_examples,
-        accuracy_at_most=score.accuracy,
+        num_examples_scored=result.num_scored,
+        accuracy_at_most=result.accuracy_at_most,
     )

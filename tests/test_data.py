@@ -76,7 +76,7 @@ def test_images_reach_the_model_normalized(tmp_path):
     image_folder(tmp_path / "val")
     transform = {"resize": 4, "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.25, 1.0]}
     split = load(tmp_path, format="imagefolder", path="val", transform=transform)
-    batch = split.batch(8, 9, CPU)
+    batch = split.take(torch.arange(8, 9), CPU)[""]
     assert batch.dtype == torch.float32
     expected = [(102 / 255 - mean) / std for mean, std in zip(transform["mean"], transform["std"], strict=True)]
     assert batch.shape == (1, 3, 4, 4)
@@ -101,7 +101,7 @@ def test_arrays_of_any_dtype_and_shape_are_taken_as_they_are(tmp_path, suffix, d
     split = load(tmp_path, format="arrays", path=f"x{suffix}")
     assert torch.equal(split.inputs[""], inputs)
     assert torch.equal(split.labels, labels)
-    batch = split.batch(1, 3, CPU)
+    batch = split.take(torch.arange(1, 3), CPU)[""]
     assert batch.dtype == fed
     assert torch.equal(batch, inputs[1:3].to(fed))
 
@@ -189,7 +189,7 @@ def test_a_python_function_gives_tensors(dataset_file):
 
 def test_a_python_function_gives_dicts_which_reach_the_model_as_dicts(dataset_file):
     split = load(dataset_file, format="python", path="sets.py:dicts")
-    batch = split.batch(1, 3, CPU)
+    batch = split.take(torch.arange(1, 3), CPU)
     assert set(batch) == {"input_ids", "attention_mask"}
     assert batch["input_ids"].tolist() == [[1, 2], [2, 3]]
     assert batch["input_ids"].dtype == torch.int64
@@ -387,8 +387,9 @@ def test_a_part_of_a_split_keeps_inputs_labels_and_files_together(tmp_path):
 # Batches
 
 
-def test_batches_put_together_are_the_split():
+def test_rows_are_taken_in_the_order_asked_for():
     inputs: Tensor = torch.arange(10.0)
     split = Split("test", {"": inputs}, torch.zeros(10, dtype=torch.int64), None, None, "f")
     assert len(split) == 10
-    assert torch.equal(torch.cat([split.batch(start, start + 3, CPU) for start in range(0, 10, 3)]), inputs)
+    rows = torch.tensor([7, 0, 3])
+    assert torch.equal(split.take(rows, CPU)[""], inputs[rows])

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from soupviz.data import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
-from soupviz.evaluation import Evaluator, choose_device, joined, judge
+from soupviz.evaluation import Evaluator, Task, choose_device, judge
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import summarize
 from soupviz.records import PerExample, Score
@@ -26,6 +26,15 @@ def split_of(inputs: Tensor | dict[str, Tensor], labels: Tensor, normalization=N
 
 def evaluator(model: nn.Module, **options) -> Evaluator:
     return Evaluator(model, CPU, **options)
+
+
+def evaluate(
+    used: Evaluator, split: Split, *, found: PerExample | None = None, **options
+) -> tuple[PerExample, Tensor | None]:
+    """Score the weights that the evaluator's model has."""
+    task = Task(lambda: (), found or PerExample.blank(len(split)), options.pop("max_errors", None))
+    logits = used.evaluate(split, task, **options)
+    return task.found, logits
 
 
 def same(a: PerExample, b: PerExample) -> bool:
@@ -53,7 +62,7 @@ def table_split(labels: list[int]) -> Split:
 
 
 def scored(logits: Tensor, labels: list[int]) -> Score:
-    result, _ = evaluator(Table(logits)).evaluate(table_split(labels))
+    result, _ = evaluate(evaluator(Table(logits)), table_split(labels))
     return summarize("held_out", result, np.array(labels), logits.shape[1], "float32")
 
 
@@ -83,15 +92,15 @@ def test_an_evaluation_computed_by_hand():
 
 
 def test_per_example_losses_are_cross_entropy_in_nats(mlp, mlp_split):
-    result, logits = evaluator(mlp).evaluate(mlp_split, keep_logits=True)
+    result, logits = evaluate(evaluator(mlp), mlp_split, keep_logits=True)
     reference = F.cross_entropy(logits, mlp_split.labels, reduction="none")
     np.testing.assert_allclose(result.losses, reference.numpy(), rtol=1e-5)
     assert np.array_equal(result.correct, (logits.argmax(1) == mlp_split.labels).numpy())
 
 
 def test_logits_are_kept_only_when_asked_in_float32(mlp, mlp_split):
-    assert evaluator(mlp).evaluate(mlp_split)[1] is None
-    logits = evaluator(mlp, batch_size=10).evaluate(mlp_split, keep_logits=True)[1]
+    assert evaluate(evaluator(mlp), mlp_split)[1] is None
+    logits = evaluate(evaluator(mlp, batch_size=10), mlp_split, keep_logits=True)[1]
     with torch.no_grad():
         torch.testing.assert_close(logits, mlp(mlp_split.inputs[""]))
 
@@ -122,7 +131,7 @@ def test_macro_f1_is_scikit_learns(num_classes, seed):
 
 
 def test_per_class_counts_add_up(mlp, mlp_split):
-    result, _ = evaluator(mlp).evaluate(mlp_split)
+    result, _ = evaluate(evaluator(mlp), mlp_split)
     score = summarize("held_out", result, mlp_split.labels.numpy(), 3, "float32")
     for label in range(3):
         chosen = mlp_split.labels.numpy() == label
@@ -163,8 +172,8 @@ def test_a_model_that_never_gives_finite_logits_has_no_loss_and_no_correct_examp
 def test_the_batch_size_changes_no_decision_and_no_loss_beyond_rounding(source, batch_size):
     model = build_model(source)
     split = split_of(*labelled(model, (6,) if source == MLP else (3, 8, 8), 103, seed=1))
-    reference, _ = evaluator(model, batch_size=50).evaluate(split)
-    result, _ = evaluator(model, batch_size=batch_size).evaluate(split)
+    reference, _ = evaluate(evaluator(model, batch_size=50), split)
+    result, _ = evaluate(evaluator(model, batch_size=batch_size), split)
     decided = reference.margins > 1e-4
     assert decided.sum() >= 100
     assert np.array_equal(result.predictions[decided], reference.predictions[decided])
@@ -172,15 +181,15 @@ def test_the_batch_size_changes_no_decision_and_no_loss_beyond_rounding(source, 
 
 
 def test_channels_last_is_for_convolutional_networks():
-    assert evaluator(build_model(BATCHNORM)).memory_format == torch.channels_last
-    assert evaluator(build_model(MLP)).memory_format == torch.contiguous_format
+    assert evaluator(build_model(BATCHNORM)).is_channels_last
+    assert not evaluator(build_model(MLP)).is_channels_last
 
 
 def test_an_evaluation_computes_no_gradients_and_leaves_running_statistics_alone():
     model = build_model(BATCHNORM)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     model.train()
-    evaluator(model).evaluate(split_of(*labelled(build_model(BATCHNORM), (3, 8, 8), 20, seed=1)))
+    evaluate(evaluator(model), split_of(*labelled(build_model(BATCHNORM), (3, 8, 8), 20, seed=1)))
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -195,7 +204,7 @@ def test_load_swaps_every_weight_in_place(mlp_split):
     places = [parameter.data_ptr() for parameter in first.parameters()]
     shared.load(second.state_dict().items())
     assert [parameter.data_ptr() for parameter in first.parameters()] == places
-    assert same(shared.evaluate(mlp_split)[0], evaluator(second).evaluate(mlp_split)[0])
+    assert same(evaluate(shared, mlp_split)[0], evaluate(evaluator(second), mlp_split)[0])
 
 
 def test_uint8_images_are_normalized_on_the_way():
@@ -208,9 +217,9 @@ def test_uint8_images_are_normalized_on_the_way():
 
     images = torch.full((4, 3, 2, 2), 255, dtype=torch.uint8)
     split = split_of(images, torch.zeros(4, dtype=torch.int64), ((0.5, 0.5, 0.5), (0.5, 0.25, 0.125)))
-    evaluator(Spy()).evaluate(split)
-    assert seen[0].dtype == torch.float32
-    assert seen[0][0, :, 0, 0].tolist() == [1.0, 2.0, 4.0]
+    evaluate(evaluator(Spy()), split)
+    assert seen[-1].dtype == torch.float32
+    assert seen[-1][0, :, 0, 0].tolist() == [1.0, 2.0, 4.0]
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bfloat16", torch.bfloat16), ("float16", torch.float16)])
@@ -223,9 +232,9 @@ def test_a_reduced_precision_computes_in_it_and_is_recorded(tmp_path, precision,
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(losses[1], losses[0], atol=0.1)
     outputs = []
-    reduced.evaluator.model.register_forward_hook(lambda *call: outputs.append(call[2].dtype))
-    reduced.evaluator.evaluate(reduced.split("held_out"))
-    assert outputs == [dtype]
+    reduced.evaluator.model[-1].register_forward_hook(lambda *call: outputs.append(call[2].dtype))
+    evaluate(reduced.evaluator, reduced.split("held_out"))
+    assert set(outputs) == {dtype}
     assert {item.dtype for item in reduced.evaluator.model.parameters()} == {torch.float32}
 
 
@@ -241,16 +250,16 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved_and_the_work_goes_on():
     logits = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     model = Table(logits, out_of_memory_above=5)
     small = evaluator(model, batch_size=32)
-    result, _ = small.evaluate(table_split(labels))
+    result, _ = evaluate(small, table_split(labels))
     assert model.batches[:4] == [32, 16, 8, 4]
     assert set(model.batches[3:]) == {4, 2}
     assert small.batch_size == 4
-    assert same(result, evaluator(Table(logits)).evaluate(table_split(labels))[0])
+    assert same(result, evaluate(evaluator(Table(logits)), table_split(labels))[0])
 
 
 def test_one_example_that_does_not_fit_into_memory_is_an_error():
     with pytest.raises(torch.OutOfMemoryError):
-        evaluator(Table(torch.zeros(4, 2), out_of_memory_above=0), batch_size=4).evaluate(table_split([0, 1, 0, 1]))
+        evaluate(evaluator(Table(torch.zeros(4, 2), out_of_memory_above=0), batch_size=4), table_split([0, 1, 0, 1]))
 
 
 def test_the_cpus_own_out_of_memory_message_is_understood():
@@ -261,7 +270,7 @@ def test_the_cpus_own_out_of_memory_message_is_understood():
             return super().forward(index)
 
     small = evaluator(Full(torch.zeros(8, 2)), batch_size=8)
-    assert len(small.evaluate(table_split([0] * 8))[0]) == 8
+    assert len(evaluate(small, table_split([0] * 8))[0]) == 8
     assert small.batch_size == 2
 
 
@@ -276,7 +285,7 @@ class TwoInputs(nn.Module):
 
 def test_dict_inputs_are_passed_by_name():
     inputs = {"weights": torch.tensor([1.0, -1.0, 1.0]), "ids": torch.tensor([0, 1, 2])}
-    result, _ = evaluator(TwoInputs(), batch_size=2).evaluate(split_of(inputs, torch.tensor([0, 1, 2])))
+    result, _ = evaluate(evaluator(TwoInputs(), batch_size=2), split_of(inputs, torch.tensor([0, 1, 2])))
     assert result.correct.tolist() == [True, False, True]
 
 
@@ -288,20 +297,20 @@ def test_logits_are_found_in_what_the_model_returns(wrap):
         def forward(self, index: Tensor):
             return wrap(super().forward(index))
 
-    result, _ = evaluator(Wrapped(torch.eye(3))).evaluate(table_split([0, 1, 0]))
+    result, _ = evaluate(evaluator(Wrapped(torch.eye(3))), table_split([0, 1, 0]))
     assert result.correct.tolist() == [True, True, False]
 
 
 def test_inputs_that_the_model_does_not_take_are_named_by_shape(mlp):
     split = split_of(torch.zeros(4, 7), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(DataError, match=r"data\.held_out: the model does not take its examples \(shapes \[\(7,\)\]\)"):
-        evaluator(mlp).evaluate(split)
+        evaluate(evaluator(mlp), split)
 
 
 def test_labels_outside_the_head_are_refused(mlp):
     split = split_of(torch.zeros(4, 6), torch.tensor([0, 1, 2, 3]))
     with pytest.raises(DataError, match=r"labels run from 0 to 3, but the model's head has 3 outputs \(0 to 2\)"):
-        evaluator(mlp).evaluate(split)
+        evaluate(evaluator(mlp), split)
     with pytest.raises(DataError, match="labels run from -1 to 0"):
         judge(torch.zeros(2, 3), torch.tensor([-1, 0]), "test")
 
@@ -321,20 +330,22 @@ def test_num_classes_is_the_width_of_the_head(mlp, mlp_split):
 def test_a_cancel_is_honoured_within_one_batch():
     model = Table(torch.eye(40))
 
-    def stop(so_far: PerExample) -> None:
-        if len(so_far) >= 20:
+    def stop() -> None:
+        if len(model.batches) >= 2:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        evaluator(model, batch_size=10).evaluate(table_split(list(range(40))), on_batch=stop)
+        evaluate(evaluator(model, batch_size=10), table_split(list(range(40))), on_batch=stop)
     assert model.batches == [10, 10]
 
 
 def test_progress_is_told_after_every_batch():
     told: list[int] = []
-    evaluator(Table(torch.eye(25)), batch_size=10).evaluate(
-        table_split(list(range(25))), on_batch=lambda so_far: told.append(len(so_far))
-    )
+    found = PerExample.blank(25)
+    evaluate(
+        evaluator(Table(torch.eye(25)), batch_size=10), table_split(list(range(25))),
+        found=found, on_batch=lambda: told.append(found.num_scored),
+    )  # fmt: skip
     assert told == [10, 20, 25]
 
 
@@ -342,10 +353,11 @@ def test_progress_is_told_after_every_batch():
 def test_an_evaluation_that_goes_on_from_a_part_equals_the_whole(already):
     logits = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     labels = [index % 4 for index in range(40)]
-    whole, _ = evaluator(Table(logits), batch_size=10).evaluate(table_split(labels))
-    part = PerExample(*(getattr(whole, f.name)[:already] for f in fields(PerExample)))
+    whole, _ = evaluate(evaluator(Table(logits), batch_size=10), table_split(labels))
+    part = PerExample.blank(40)
+    part.write(np.arange(already), PerExample(*(getattr(whole, f.name)[:already] for f in fields(PerExample))))
     model = Table(logits)
-    result, _ = evaluator(model, batch_size=10).evaluate(table_split(labels), done=part)
+    result, _ = evaluate(evaluator(model, batch_size=10), table_split(labels), found=part)
     assert same(result, whole)
     assert sum(model.batches) == 40 - already
 
@@ -369,13 +381,6 @@ def test_a_cancelled_score_goes_on_where_it_stopped(tmp_path):
     assert [done for done in told if done > 1][:2] == [80, 100]
     assert score == whole
     assert same(score.per_example, whole.per_example)
-
-
-def test_joined_parts_are_the_whole():
-    part = judge(torch.eye(3), torch.tensor([0, 1, 0]), "test")
-    both = joined([part, part])
-    assert both.correct.tolist() == [True, True, False] * 2
-    assert joined([part]) is part
 
 
 # Devices

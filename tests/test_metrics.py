@@ -14,7 +14,9 @@ from soupviz.records import PerExample, Score
 def per_example(correct: list[bool]) -> PerExample:
     flags = np.array(correct)
     zeros = np.zeros(len(flags), dtype=np.float32)
-    return PerExample(np.where(flags, 0, 1).astype(np.int32), flags, zeros, zeros + 1, flags)
+    return PerExample(
+        np.where(flags, 0, 1).astype(np.int32), flags, zeros, zeros + 1, flags, np.ones(len(flags), dtype=bool)
+    )
 
 
 def score_of(correct: list[bool], split: str = "test") -> Score:

@@ -162,8 +162,13 @@ def test_a_sweep_is_greedy_for_each_alpha_with_scores_shared(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_ingredients=3))
     scored = []
     evaluate = kitchen.evaluator.evaluate
-    kitchen.evaluator.evaluate = lambda split, **options: scored.append(split.name) or evaluate(split, **options)
-    ready = []
+
+    def counted(split, task, **options):
+        scored.append(split.name)
+        return evaluate(split, task, **options)
+
+    kitchen.evaluator.evaluate = counted
+    ready: list[sv.Soup] = []
     soups = sv.sweep(kitchen, ["mean", 0.1, 0.5], on_soup=ready.append)
     assert ready == soups
     assert [soup.recipe.alpha for soup in soups] == ["mean", 0.1, 0.5]

@@ -116,8 +116,13 @@ def agree(core: sv.cooking.Score, book: Count) -> None:
 
 def agree_on_greedy(kitchen: sv.Kitchen, book: Textbook, alpha, names: Sequence[str] | None = None) -> sv.Soup:
     """Every decision, every count, and the weights of the soup."""
-    soup = sv.greedy(kitchen, alpha=alpha, members=names)
     decisions, weights = textbook_greedy(book, alpha, names or list(book.files))
+    early = sv.greedy(kitchen, alpha=alpha, members=names)
+    for step, (_, _, found) in zip(early.trajectory, decisions, strict=True):
+        assert step.correct is not None or not step.accepted
+        assert step.accuracy_at_most * len(found.labels) >= found.correct - int(found.close.sum()) - 1e-6
+    soup = sv.greedy(kitchen, alpha=alpha, members=names, complete=True)
+    assert soup.mix == early.mix
     assert [step.ingredient for step in soup.trajectory] == [name for name, _, _ in decisions]
     assert [step.accepted for step in soup.trajectory] == [accepted for _, accepted, _ in decisions]
     for step, (_, _, found) in zip(soup.trajectory, decisions, strict=True):

@@ -1,0 +1,168 @@
+"""Scoring only as much as a decision needs, and only what differs: with the decisions and counts of scoring all."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kitchens import BATCHNORM, MLP, build_model, small_kitchen
+from torch import Tensor
+
+import soupviz as sv
+from soupviz import feed
+from soupviz.records import Bound, PerExample
+from soupviz.scoring import Limit, hardest_first
+
+MIX = (("m_0", 0.5), ("m_1", 0.5))
+
+
+def results(margins: list[float], correct: list[bool]) -> PerExample:
+    found = PerExample.blank(len(margins))
+    found.margins[:] = margins
+    found.correct[:] = correct
+    return found
+
+
+def test_hardest_first_is_what_is_wrong_then_what_is_right_with_least_margin():
+    soup = results([0.5, 2.0, 0.1, 3.0], [True, False, True, False])
+    assert hardest_first([(soup, 1.0)]).tolist() == [3, 1, 2, 0]
+
+
+def test_hardest_first_weighs_the_parts_as_they_are_mixed():
+    soup = results([1.0, 1.0, 1.0], [True, True, True])
+    newcomer = results([5.0, 5.0, 1.0], [True, False, True])
+    assert hardest_first([(soup, 0.5), (newcomer, 0.5)]).tolist() == [1, 2, 0]
+    assert hardest_first([(soup, 0.9), (newcomer, 0.1)]).tolist() == [1, 2, 0]
+
+
+def decisions(soup: sv.Soup) -> list[tuple[str, bool, float]]:
+    return [(step.ingredient, step.accepted, step.best_accuracy) for step in soup.trajectory]
+
+
+folders = itertools.count()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    number=st.integers(1, 9),
+    source=st.sampled_from([MLP, BATCHNORM]),
+    alpha=st.sampled_from(["mean", 0.1, 0.5, 1.0]),
+    order=st.sampled_from(["accuracy", "listed", "random"]),
+    lookahead=st.integers(1, 4),
+    batch_size=st.sampled_from([7, 32, 500]),
+    scale=st.sampled_from([0.0, 0.1, 0.4]),
+)
+def test_early_rejection_and_lookahead_change_no_decision(
+    tmp_path, number, source, alpha, order, lookahead, batch_size, scale
+):
+    """Equal ingredients (scale 0), ties, one ingredient, every alpha and order."""
+    folder = tmp_path / str(next(folders))
+    shape = (6,) if source == MLP else (3, 8, 8)
+    options = {"source": source, "shape": shape, "num_ingredients": number, "num_examples": 60}
+    recipe = {"alpha": alpha, "order": order, "seed": 3}
+    kitchens = [
+        sv.Kitchen.load(small_kitchen(folder / name, scale=scale, batch_size=batch_size, **options))
+        for name in ("early", "whole")
+    ]
+    early = sv.greedy(kitchens[0], lookahead=lookahead, **recipe)
+    whole = sv.greedy(kitchens[1], complete=True, **recipe)
+    assert early.mix == whole.mix
+    assert decisions(early) == decisions(whole)
+    assert early.scores["test"].correct == whole.scores["test"].correct
+    for step, full in zip(early.trajectory, whole.trajectory, strict=True):
+        assert full.correct is not None
+        assert step.accuracy_at_most >= full.accuracy
+        assert step.correct in (None, full.correct)
+        assert step.correct is not None or (not step.accepted and step.accuracy_at_most <= step.best_accuracy)
+    # Asked for whole scores afterwards, the early search is completed from where it gave up.
+    assert sv.greedy(kitchens[0], complete=True, **recipe).trajectory == whole.trajectory
+
+
+def test_a_candidate_is_given_up_as_soon_as_it_cannot_win_and_goes_on_when_asked(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, batch_size=10))
+    best = kitchen.score_mix((("m_0", 1.0),))
+    limit = Limit(max_errors=5, order=hardest_first([(best.per_example, 1.0)]))
+    bound = kitchen.try_mix(MIX, "held_out", "average", lambda *_told: None, limit)
+    assert isinstance(bound, Bound)
+    assert 5 <= bound.num_errors <= bound.num_scored < 200
+    assert bound.num_scored % 10 == 0
+    again = sv.Kitchen.load(tmp_path)
+    again.evaluator.evaluate = None  # what is known is enough: nothing is evaluated
+    assert again.try_mix(MIX, "held_out", "average", lambda *_told: None, limit) == bound
+    told: list[int] = []
+    score = sv.Kitchen.load(tmp_path).score_mix(MIX, progress=lambda done, _total, what: told.append(done))
+    assert next(done for done in told if done > 1) == bound.num_scored + 10
+    elsewhere = sv.Kitchen.load(small_kitchen(tmp_path / "other", batch_size=10)).score_mix(MIX)
+    assert (score.correct, score.class_correct) == (elsewhere.correct, elsewhere.class_correct)
+    assert score.loss == pytest.approx(elsewhere.loss, rel=1e-6)
+
+
+# Shared weights
+
+
+def frozen(source: str, layers: tuple[str, ...]):
+    """Gives every checkpoint the base's weights in some layers, as fine-tuning with a frozen backbone does."""
+    base = build_model(source).state_dict()
+
+    def change(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key: base[key].clone() if key.startswith(layers) else tensor for key, tensor in tensors.items()}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "layers"),
+    [(MLP, (6,), ("0.",)), (BATCHNORM, (3, 8, 8), ("0.",)), (BATCHNORM, (3, 8, 8), ("0.", "1."))],
+)
+def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, source, shape, layers):
+    file = small_kitchen(tmp_path, source=source, shape=shape, change=frozen(source, layers))
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.greedy(kitchen, alpha=0.3, complete=True)
+    has_cut = kitchen.evaluator.paths.has_cut
+    assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
+    plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
+    plain.scorer.share(plain.ingredients[:1])
+    whole = sv.greedy(plain, alpha=0.3, complete=True)
+    assert not plain.evaluator.paths.has_cut
+    assert soup.mix == whole.mix
+    assert [step.correct for step in soup.trajectory] == [step.correct for step in whole.trajectory]
+    assert soup.scores["test"].loss == pytest.approx(whole.scores["test"].loss, rel=1e-5)
+
+
+def test_weights_from_elsewhere_do_not_take_the_shared_path(tmp_path):
+    """The base was not frozen with the others: its first layer is its own, and so are its scores."""
+    file = small_kitchen(tmp_path, change=frozen(MLP, ("0.",)))
+    tensors = build_model(MLP).state_dict()
+    tensors["0.weight"] = tensors["0.weight"] * 5.0
+    torch.save(tensors, tmp_path / "other.pt")
+    kitchen = sv.Kitchen.load(file)
+    kitchen.score()
+    assert kitchen.evaluator.paths.has_cut
+    found = kitchen.score_mix(((str(tmp_path / "other.pt"), 1.0),))
+    split = kitchen.split("held_out")
+    model = build_model(MLP)
+    model.load_state_dict(tensors)
+    with torch.no_grad():
+        expected = model(split.inputs[""]).argmax(1)
+    assert np.array_equal(found.per_example.predictions, expected.numpy())
+
+
+def test_activations_that_are_too_large_to_keep_are_not_kept(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path, change=frozen(MLP, ("0.",)))
+    expected = sv.Kitchen.load(file).score()["correct"].tolist()
+    small_kitchen(tmp_path / "small", change=frozen(MLP, ("0.",)))
+    monkeypatch.setattr(feed, "READY_BYTES", 100)
+    kitchen = sv.Kitchen.load(tmp_path / "small")
+    assert kitchen.score()["correct"].tolist() == expected
+    assert "too large to keep" in kitchen.evaluator.paths.note
+
+
+def test_a_split_that_is_too_large_to_keep_ready_gives_the_same(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8))
+    expected = sv.Kitchen.load(file).score()
+    small_kitchen(tmp_path / "small", source=BATCHNORM, shape=(3, 8, 8))
+    monkeypatch.setattr(feed, "READY_BYTES", 100)
+    found = sv.Kitchen.load(tmp_path / "small").score()
+    assert found.equals(expected)
