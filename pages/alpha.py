@@ -6,7 +6,7 @@ from soupviz import curves
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import count_clamped
-from soupviz.ui import session
+from soupviz.ui import session, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures
 
@@ -52,7 +52,7 @@ def draw() -> None:
     alpha = next((known for known in (alpha, left, best_alpha(scores)) if known is not None), 0.5)
     figures(scores)
     if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary"):
-        session.cook_job(OPENED, PATH.recipe(alpha))
+        work.cook_job(OPENED, PATH.recipe(alpha))
         st.session_state["kept"] = PATH.recipe(alpha)
         st.rerun()
 
@@ -63,7 +63,7 @@ OPENED = session.kitchen()
 session.keep_url()
 try:
     PATH = choose(OPENED)
-    JOB = session.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
+    JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
     STORED = {}
     if not JOB.events:
         known = {alpha: OPENED.known_score(PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
@@ -81,7 +81,7 @@ try:
     if max(clamped):
         st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
     if kept := st.session_state.get("kept"):
-        cooking = session.jobs().find(session.cook_key(OPENED, kept))
+        cooking = work.jobs().find(work.cook_key(OPENED, kept))
         if cooking is not None and cooking.state == "finished":
             st.success(f"Kept: “{kept.title}” is among the soups on the Compare page.")
         elif cooking is not None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import compare, session, soups, tables, widgets
+from soupviz.ui import compare, session, soups, tables, widgets, work
 
 st.title("Compare")
 st.write("Is a soup really better than the best ingredient, or is that chance?")
@@ -12,13 +12,13 @@ session.keep_url()
 split = "test" if "test" in opened.split_names else "held_out"
 if split == "held_out":
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
-if scoring := session.find_score_job(opened, split):
+if scoring := work.find_score_job(opened, split):
     session.watch(scoring)
 runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
 if missing := sum(row.judged is None for row in rows):
     if st.button(f"Score {missing} models on {split}", type="primary"):
-        session.score_job(opened, split, [row.mix for row in rows if row.judged is None])
+        work.score_job(opened, split, [row.mix for row in rows if row.judged is None])
         st.rerun()
 if not runs:
     st.info("No soup yet: cook one on the Soup page, and it appears here.")

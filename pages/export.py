@@ -6,7 +6,7 @@ import yaml
 from soupviz.errors import SoupError
 from soupviz.export import record_of
 from soupviz.soups import recall
-from soupviz.ui import exporting, session, workspace
+from soupviz.ui import exporting, session, work, workspace
 
 st.title("Export")
 st.write("Take a soup with you: the weights, with the recipe that rebuilds them bit for bit.")
@@ -62,7 +62,7 @@ try:
         exporting.load_job(opened, file)
 except SoupError as error:
     st.error(str(error))
-if job := session.jobs().find(f"load {opened.file}"):
+if job := work.jobs().find(f"load {opened.file}"):
     session.watch(job)
     if job.state == "finished" and (loaded := opened.store.run(job.result)):
         st.success(f"Loaded: {loaded.name}.")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -10,7 +10,7 @@ st.write("Which checkpoints are there, how good is each, and which do I take int
 opened = session.kitchen()
 session.keep_url()
 
-scoring = session.score_job_if_needed(opened, "held_out")
+scoring = work.score_job_if_needed(opened, "held_out")
 widgets.headline(opened)
 widgets.refused(opened)
 widgets.offer_test_split(opened)
@@ -35,13 +35,13 @@ label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
 if left.button(label, type="primary", width="stretch"):
     st.switch_page("pages/soup.py")
 if middle.button("Look for new files", width="stretch", help="Reads the folder again, for a sweep still running."):
-    session.close_kitchen()
+    work.close_kitchen(opened.file)
     st.rerun()
 has_test = "test" in opened.split_names
 if right.button("Score the test split", width="stretch", disabled=not has_test):
-    session.score_job(opened, "test")
+    work.score_job(opened, "test")
     st.rerun()
-if test_job := session.find_score_job(opened, "test"):
+if test_job := work.find_score_job(opened, "test"):
     session.watch(test_job)
 
 widgets.scatter(tables.ingredients(opened), chosen, charts.scatter)

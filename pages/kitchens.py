@@ -3,13 +3,13 @@
 import streamlit as st
 
 from soupviz.errors import SoupError
-from soupviz.ui import opening, session, workspace
+from soupviz.ui import opening, session, work, workspace
 
 st.title("Kitchens")
 st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
 session.keep_url()
 current = session.chosen_file()
-opened = session.opened_kitchen(current)
+opened = work.opened_kitchen(current)
 
 if st.session_state.get("split") == str(current):
     st.success(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import session, soups
+from soupviz.ui import session, soups, work
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, raise held-out accuracy, and what does alpha do to it?")
@@ -10,11 +10,11 @@ opened = session.kitchen()
 session.keep_url()
 
 recipe = soups.choose_recipe(opened)
-job = session.jobs().find(session.cook_key(opened, recipe))
+job = work.jobs().find(work.cook_key(opened, recipe))
 row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
-    job = session.cook_job(opened, recipe)
+    job = work.cook_job(opened, recipe)
 row.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
 
 if job is not None and job.is_active:

@@ -15,7 +15,7 @@ from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session, workspace
+from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,15 +48,15 @@ def fresh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def stop_everything() -> bool:
-    for job in session.jobs().active():
-        session.jobs().cancel(job)
-    return not session.jobs().active()
+    for job in work.jobs().active():
+        work.jobs().cancel(job)
+    return not work.jobs().active()
 
 
 def wait(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, [job.title for job in session.jobs().active()]
+        assert time.monotonic() < deadline, [job.title for job in work.jobs().active()]
         time.sleep(0.02)
 
 
@@ -73,7 +73,7 @@ def settle(at: AppTest) -> AppTest:
 
 def asked() -> list[Job]:
     """What pages asked for so far, without what is computed ahead."""
-    return [job for job in session.jobs()._all if job.priority < AHEAD]
+    return [job for job in work.jobs()._all if job.priority < AHEAD]
 
 
 def page(name: str, kitchen: Path | None = None) -> AppTest:

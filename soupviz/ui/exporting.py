@@ -13,7 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.restore import restore
 from soupviz.soups import recall
 from soupviz.store import Run
-from soupviz.ui import download, session, workspace
+from soupviz.ui import download, session, work, workspace
 from soupviz.ui.jobs import Job
 
 
@@ -36,11 +36,11 @@ def target(folder: str, name: str) -> Path:
 def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype) -> Job:
     """Write a soup with its recipe and card; the job's result are the files."""
 
-    def work(job: Job) -> Any:
+    def write(job: Job) -> Any:
         job.progress(0, 1, f"writing {target.name}")
         return [str(path) for path in export(recall(opened, run), target, dtype=dtype)]
 
-    return session.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", work, kitchen=str(opened.file))
+    return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
 
 def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
@@ -48,22 +48,22 @@ def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
 
     file = target(str(download.folder()), name)
 
-    def work(job: Job) -> str:
+    def prepare(job: Job) -> str:
         job.progress(0, 1, f"preparing {name}")
         export(recall(opened, run), file, dtype=dtype)
         return download.address(file)
 
     key = f"download {opened.file}"
-    return session.jobs().submit(key, f"Preparing {run.name}", work, kitchen=str(opened.file))
+    return work.jobs().submit(key, f"Preparing {run.name}", prepare, kitchen=str(opened.file))
 
 
 def show_written(opened: Kitchen) -> None:
     """What the last export and the last download of this kitchen came to."""
-    if job := session.jobs().find(f"export {opened.file}"):
+    if job := work.jobs().find(f"export {opened.file}"):
         session.watch(job)
         if job.state == "finished":
             st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
-    if job := session.jobs().find(f"download {opened.file}"):
+    if job := work.jobs().find(f"download {opened.file}"):
         session.watch(job)
         if job.state == "finished":
             st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
@@ -72,10 +72,10 @@ def show_written(opened: Kitchen) -> None:
 def load_job(opened: Kitchen, file: Path) -> Job:
     """Load a recipe.yaml or an exported soup; the job's result is the run's key."""
 
-    def work(job: Job) -> str:
+    def load(job: Job) -> str:
         return restore(opened, read_record(file), job.progress).key
 
-    return session.jobs().submit(f"load {opened.file}", f"Loading {file.name}", work, kitchen=str(opened.file))
+    return work.jobs().submit(f"load {opened.file}", f"Loading {file.name}", load, kitchen=str(opened.file))
 
 
 def chosen_file() -> Path | None:

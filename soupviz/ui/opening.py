@@ -12,7 +12,7 @@ from soupviz.cache import clear_caches, sizes
 from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session, workspace
+from soupviz.ui import session, work, workspace
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
 
@@ -61,7 +61,7 @@ def without_file() -> None:
         workspace.check_paths(spec, root)
         workspace.trust(spec, root)  # who types a factory's name here means its code to run
         st.session_state["typed kitchen"] = (file, spec)
-        session.open_kitchen(file, spec)
+        work.open_kitchen(file, spec)
     _offer_to_write()
 
 
@@ -70,7 +70,7 @@ def _offer_to_write() -> None:
     if typed is None:
         return
     file, spec = typed
-    if job := session.jobs().find(f"open {file}"):
+    if job := work.find_open_job(file):
         session.watch(job)
         if job.state != "finished":
             return
@@ -129,7 +129,7 @@ def offer_split(opened: Kitchen) -> None:
     st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")
     if st.button("Split held_out in two"):
         splitting.split_held_out(opened.file)
-        session.close_kitchen()
+        work.close_kitchen(opened.file)
         st.session_state["split"] = str(opened.file)
         st.rerun()
 
@@ -146,9 +146,9 @@ def kept(opened: Kitchen | None) -> None:
         "Clear the caches", help="Decoded splits and converted checkpoints; they are made again when needed."
     ):
         clear_caches()
-        session.close_kitchens()
+        work.close_kitchens()
         st.rerun()
     if opened is not None and row.button("Forget this kitchen's scores and runs"):
         opened.store.clear()
-        session.forget_started()
+        work.forget_started()
         st.rerun()

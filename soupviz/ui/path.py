@@ -16,7 +16,7 @@ from soupviz.mixing import BatchNorm, combine
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
 from soupviz.store import Run
-from soupviz.ui import session, theme
+from soupviz.ui import theme, work
 from soupviz.ui.jobs import Job
 
 Scores = Mapping[tuple[str, float], Score]
@@ -119,7 +119,7 @@ def compute(opened: Kitchen, path: Path) -> Job:
     splits = [split for split in ("held_out", "test") if split in opened.split_names]
     wanted = [(split, alpha) for alpha in curves.coarse_to_fine(path.alphas) for split in splits]
 
-    def work(job: Job) -> None:
+    def score(job: Job) -> None:
         job.events.clear()
         for index, (split, alpha) in enumerate(wanted):
 
@@ -128,7 +128,7 @@ def compute(opened: Kitchen, path: Path) -> Job:
 
             job.events.append(((split, alpha), opened.score_mix(path.mix(alpha), split, path.batchnorm, within)))
 
-    return session.jobs().submit(path.key(opened), path.title, work, kitchen=str(opened.file))
+    return work.jobs().submit(path.key(opened), path.title, score, kitchen=str(opened.file))
 
 
 def figures(scores: Scores) -> None:

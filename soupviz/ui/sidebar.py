@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from soupviz.ui import session, workspace
+from soupviz.ui import session, work, workspace
 
 
 def draw() -> None:
@@ -36,16 +36,16 @@ def _kitchens() -> None:
     if chosen != current:
         session.choose_file(chosen)
         st.rerun()
-    if opened := session.opened_kitchen(current):
+    if opened := work.opened_kitchen(current):
         st.caption(f"Device: {opened.device}, evaluated in {opened.spec.precision}")
 
 
 def _running() -> None:
-    active = session.jobs().active()
+    active = work.jobs().active()
 
     @st.fragment(run_every=1.0 if active else None)
     def panel() -> None:
-        jobs = session.jobs().active()
+        jobs = work.jobs().active()
         if not jobs:
             st.caption("Nothing runs.")
         for job in jobs:

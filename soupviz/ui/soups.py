@@ -10,7 +10,7 @@ from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, session, widgets
+from soupviz.ui import charts, session, widgets, work
 from soupviz.ui.jobs import Job
 
 ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
@@ -127,9 +127,9 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     runs = {alpha: finished(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     missing = [alpha for alpha, run in runs.items() if run is None or run.status != "finished"]
     ahead = st.toggle("Compute ahead", value=True, key="ahead", help="At low priority, while nothing else runs.")
-    job = session.find_sweep_job(opened, recipe)
+    job = work.find_sweep_job(opened, recipe)
     if missing and ahead and (job is None or job.state == "finished"):
-        job = session.sweep_job(opened, recipe, missing)
+        job = work.sweep_job(opened, recipe, missing)
 
     def draw(_job: Job | None = None) -> None:
         rows = [sweep_row(alpha, finished(opened, recipe.model_copy(update={"alpha": alpha}))) for alpha in SWEPT]

@@ -1,0 +1,165 @@
+"""What the server does behind the pages: the kitchens it holds open, and the jobs that open, score, cook and sweep."""
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from soupviz.config import KitchenSpec, read_kitchen_file
+from soupviz.cooking import cook, sweep
+from soupviz.demo import demo_kitchen
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import mean_of
+from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
+from soupviz.records import Coefficients
+from soupviz.ui import workspace
+from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
+
+
+@st.cache_resource(show_spinner=False)
+def jobs() -> Jobs:
+    """The one queue of the server."""
+    return Jobs()
+
+
+@st.cache_resource(show_spinner=False)
+def _opened() -> dict[str, Kitchen]:
+    return {}
+
+
+@st.cache_resource(show_spinner=False)
+def _typed() -> dict[str, KitchenSpec]:
+    """Kitchens that were opened without a file, as long as the server runs."""
+    return {}
+
+
+def specification(file: Path) -> KitchenSpec:
+    """What a kitchen.yaml says, or what was typed where there is none."""
+    typed = _typed().get(str(file))
+    return typed if typed is not None and not file.is_file() else read_kitchen_file(file)
+
+
+def opened_kitchen(file: Path) -> Kitchen | None:
+    """A kitchen that is open already."""
+    return _opened().get(str(file))
+
+
+def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
+    """Open (or open again) a kitchen in the background: checkpoints are read, held_out is decoded."""
+
+    queue = jobs()
+    opened_kitchens = _opened()
+    if spec is not None:
+        _typed()[str(file)] = spec
+    elif not file.is_file():
+        spec = _typed().get(str(file))
+
+    def work(job: Job) -> None:
+        if file == workspace.demo_file():
+            demo_kitchen(progress=job.progress)
+        known = spec or read_kitchen_file(file)
+        opened = Kitchen(known, file, skip_incompatible=True, progress=job.progress)
+        opened.split("held_out", job.progress)
+        opened_kitchens[str(file)] = opened
+        if file != workspace.demo_file() and file.is_file():
+            workspace.remember_opened(file)
+        queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
+
+    def read_others(job: Job) -> None:
+        opened = opened_kitchens[str(file)]
+        for split in opened.report_splits():
+            opened.split(split, job.progress)
+
+    return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
+
+
+def find_open_job(file: Path) -> Job | None:
+    """The newest job that opens a kitchen."""
+    return jobs().find(f"open {file}")
+
+
+def close_kitchen(file: Path) -> None:
+    """Forget an open kitchen, so that it is read anew."""
+    _opened().pop(str(file), None)
+
+
+def close_kitchens() -> None:
+    """Forget every open kitchen: they hold what is kept in the cache folder."""
+    _opened().clear()
+
+
+def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = None) -> Job:
+    """Score every ingredient (and the base and the uniform soup) on a split."""
+    mixes: list[Coefficients] = [((name, 1.0),) for name in opened.names]
+    mixes += [(("base", 1.0),)] if opened.base else []
+    mixes += extra or []
+
+    def work(job: Job) -> None:
+        for index, mixture in enumerate(mixes):
+
+            def within(done: int, total: int, what: str, index: int = index) -> None:
+                job.progress(index * total + done, len(mixes) * total, what)
+
+            opened.score_mix(mixture, split, progress=within)
+            job.events.append(mixture)
+
+    return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
+
+
+def find_score_job(opened: Kitchen, split: str) -> Job | None:
+    """The newest job that scores a split of this kitchen."""
+    return jobs().find(f"score {split} {opened.file}")
+
+
+def score_job_if_needed(opened: Kitchen, split: str) -> Job:
+    """The job that scores a split; started once for each opening of a kitchen (what is in the store costs nothing)."""
+    job = find_score_job(opened, split)
+    started = _started().get(f"{split} {opened.file}")
+    if job is not None and started is opened:
+        return job
+    _started()[f"{split} {opened.file}"] = opened
+    return score_job(opened, split, [mean_of(opened.names)])
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, Kitchen]:
+    return {}
+
+
+def forget_started() -> None:
+    """Let the ingredients be scored anew, after their scores were forgotten."""
+    _started().clear()
+
+
+def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
+    """Cook a recipe; the job's events are its decisions."""
+
+    def work(job: Job) -> Any:
+        job.events.clear()
+        return cook(opened, recipe, progress=job.progress, on_step=job.events.append).key
+
+    return jobs().submit(cook_key(opened, recipe), recipe.title, work, kitchen=str(opened.file))
+
+
+def cook_key(opened: Kitchen, recipe: Recipe) -> str:
+    return f"cook {recipe_digest(recipe)} {opened.file}"
+
+
+def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
+    """Cook greedy soups for a grid of alphas, behind everything the user asks for."""
+    parameters = recipe.model_dump(include={"order", "seed", "members", "batchnorm"})
+
+    def work(job: Job) -> None:
+        sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)
+
+    key = _sweep_key(opened, recipe)
+    return jobs().submit(key, "Alpha sweep", work, kitchen=str(opened.file), priority=AHEAD)
+
+
+def _sweep_key(opened: Kitchen, recipe: Greedy) -> str:
+    return f"sweep {recipe_digest(recipe.model_copy(update={'alpha': 'mean'}))} {opened.file}"
+
+
+def find_sweep_job(opened: Kitchen, recipe: Greedy) -> Job | None:
+    """The newest sweep of this recipe."""
+    return jobs().find(_sweep_key(opened, recipe))
