@@ -5,7 +5,6 @@ import json
 import pathlib
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
@@ -200,29 +198,3 @@ def _plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
         elif key not in WRAPPERS and isinstance(item, (Mapping, argparse.Namespace)):
             found |= _plain_values(item, depth - 1)
     return found
-
-
-def write(tensors: Mapping[str, Tensor], path: Path, record: str, suffix: str) -> None:
-    """Write a soup with its record inside, in the format of the suffix, .safetensors or .pt.
-
-    In a .pt file the record is an attribute of the state dict (as PyTorch's own `_metadata` is), so that
-    `model.load_state_dict(torch.load(path))` works as it stands.
-    """
-    if suffix == ".safetensors":
-        # Tied tensors are written out under each of their names: every loader finds every key.
-        whole = {key: tensor.contiguous() for key, tensor in _untied(tensors).items()}
-        save_file(whole, path, metadata={"format": "pt", METADATA_KEY: record})
-    else:
-        state_dict = OrderedDict(tensors)
-        setattr(state_dict, METADATA_ATTRIBUTE, record)
-        torch.save(state_dict, path)
-
-
-def _untied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    seen: set[int] = set()
-    whole: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        place = tensor.untyped_storage().data_ptr()
-        whole[key] = tensor.clone() if place in seen else tensor
-        seen.add(place)
-    return whole

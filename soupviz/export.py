@@ -11,7 +11,6 @@ from typing import Any, Literal, get_args
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from safetensors import SafetensorError
 from torch import Tensor
 
 from soupviz import checkpoints
@@ -20,10 +19,11 @@ from soupviz.errors import ExportError, SoupError
 from soupviz.files import is_writable, replacing
 from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, mix, resolve
+from soupviz.mixing import BatchNorm, Mix, mix_tensors, resolve
 from soupviz.records import Coefficients
 from soupviz.soups import Soup
 from soupviz.version import __version__
+from soupviz.writing import write
 
 Dtype = Literal["ingredients", "float32"]
 RECIPE_TITLE = "# The recipe of {}"
@@ -105,14 +105,14 @@ def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> lis
     """
     target = Path(path)
     check_target(target, dtype)
-    return _write(target, soup.state_dict(), record_of(soup, target.parent, dtype))
+    return _write(target, soup.kitchen.resolved(soup.mix), record_of(soup, target.parent, dtype))
 
 
-def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[Path]:
+def _write(target: Path, items: Mix, record: Record) -> list[Path]:
     _spare_ingredients(target, record)
-    if record.dtype == "float32":
-        tensors = {key: t.to(torch.float32) if t.is_floating_point() else t for key, t in tensors.items()}
-    _check_room(target, sum(tensor.nbytes for tensor in tensors.values()))
+    like = _like(items[0][0].tensors, record.dtype)
+    _check_room(target, sum(tensor.nbytes for tensor in like.values()))
+    tensors = ((key, tensor.to(like[key].dtype)) for key, tensor in mix_tensors(items, record.batchnorm, like))
     values = record.model_dump(mode="json")
     companions = {
         "recipe.yaml": RECIPE_TITLE.format(target.name)
@@ -125,12 +125,20 @@ def _write(target: Path, tensors: Mapping[str, Tensor], record: Record) -> list[
         with ExitStack() as all_or_none:  # each is renamed when all of them are written
             for place, text in places.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
-            checkpoints.write(tensors, all_or_none.enter_context(replacing(target)), json.dumps(values), target.suffix)
-    except (OSError, SafetensorError, RuntimeError) as error:
+            write(tensors, like, all_or_none.enter_context(replacing(target)), json.dumps(values), target.suffix)
+    except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
     return [target, *places]
+
+
+def _like(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
+    """What the file will hold, without the numbers; widest elements first, so that each tensor starts aligned."""
+    is_wide = dtype == "float32"
+    kinds = {key: torch.float32 if is_wide and t.is_floating_point() else t.dtype for key, t in tensors.items()}
+    ordered = sorted(kinds, key=lambda key: -kinds[key].itemsize)
+    return {key: torch.empty(tensors[key].shape, dtype=kinds[key], device="meta") for key in ordered}
 
 
 def check_target(target: Path, dtype: str = "ingredients") -> None:
@@ -222,8 +230,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None)
     files = {name: _relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
     files |= {name: _relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: Origin(file=files[name], fingerprint=o.fingerprint) for name, o in record.ingredients.items()}
-    tensors = mix(resolve(record.mix, found), record.batchnorm)
-    return _write(target, tensors, record.model_copy(update={"ingredients": origins}))
+    return _write(target, resolve(record.mix, found), record.model_copy(update={"ingredients": origins}))
 
 
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:

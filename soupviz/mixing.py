@@ -1,7 +1,7 @@
 """The one place where weights are averaged."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -34,11 +34,17 @@ def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
     return dict(mix_tensors(items, batchnorm))
 
 
-def mix_tensors(items: Mix, batchnorm: BatchNorm = "average") -> Iterator[tuple[str, Tensor]]:
-    """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time."""
+def mix_tensors(
+    items: Mix, batchnorm: BatchNorm = "average", keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time.
+
+    Args:
+        keys: which, in this order; default: all, in the model's order.
+    """
     items = effective(items)
     copies = is_affine(items)
-    for key in items[0][0].tensors:
+    for key in items[0][0].tensors if keys is None else keys:
         parts = [(ingredient.tensors[key], weight) for ingredient, weight in items]
         yield key, _mix_one(key, parts, copies=copies, batchnorm=batchnorm)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from kitchens import save
-from safetensors.torch import load_file
 from torch import Tensor
 
-from soupviz.checkpoints import PICKLE_SUFFIXES, PREFIXES, WRAPPERS, read, shards_of, write
+from soupviz.checkpoints import PICKLE_SUFFIXES, PREFIXES, WRAPPERS, read, shards_of
 from soupviz.errors import CheckpointError
+from soupviz.writing import write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}
 LEGACY = {"_use_new_zipfile_serialization": False}
@@ -172,36 +172,10 @@ def test_safetensors_metadata_is_kept_and_a_soups_record_set_apart(tmp_path):
     save(WEIGHTS, tmp_path / "m.safetensors", {"lr": "1e-3", "format": "pt"})
     assert read(tmp_path / "m.safetensors").metadata["lr"] == "1e-3"
     assert read(tmp_path / "m.safetensors").soup is None
-    write(WEIGHTS, tmp_path / "soup.safetensors", "the record", ".safetensors")
+    write(WEIGHTS.items(), WEIGHTS, tmp_path / "soup.safetensors", "the record", ".safetensors")
     checkpoint = read(tmp_path / "soup.safetensors")
     assert checkpoint.soup == "the record"
     assert "soupviz" not in checkpoint.metadata
-
-
-def test_a_written_safetensors_soup_loads_in_plain_safetensors(tmp_path):
-    write(WEIGHTS, tmp_path / "soup.safetensors", "record", ".safetensors")
-    assert holds_weights(load_file(tmp_path / "soup.safetensors"))
-
-
-def test_a_written_pt_soup_loads_in_plain_pytorch_and_carries_its_record(tmp_path):
-    write(WEIGHTS, tmp_path / "soup.pt", "record", ".pt")
-    loaded = torch.load(tmp_path / "soup.pt", weights_only=True)
-    assert holds_weights(loaded)
-    model = torch.nn.Sequential()
-    model.add_module("head", torch.nn.Linear(3, 2))
-    model.load_state_dict(loaded, strict=True)
-    assert read(tmp_path / "soup.pt").soup == "record"
-
-
-def test_tied_tensors_are_written_under_each_of_their_names(tmp_path):
-    tensor = torch.arange(4.0)
-    write({"a": tensor, "b": tensor}, tmp_path / "soup.safetensors", "record", ".safetensors")
-    assert set(load_file(tmp_path / "soup.safetensors")) == {"a", "b"}
-
-
-def test_writing_leaves_nothing_but_the_file(tmp_path):
-    write(WEIGHTS, tmp_path / "soup.pt", "record", ".pt")
-    assert [path.name for path in tmp_path.iterdir()] == ["soup.pt"]
 
 
 def test_an_unknown_suffix_is_refused_with_those_known(tmp_path):

@@ -1,0 +1,79 @@
+"""Writing a soup's tensors as they are mixed: no more than a few of them are in memory at a time."""
+
+import json
+import struct
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from soupviz.checkpoints import METADATA_ATTRIBUTE, METADATA_KEY
+
+WAITING = 2
+"""Tensors that may wait to be written while the next is mixed."""
+
+DTYPE_NAMES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""As the safetensors format calls them."""
+
+
+def write(
+    tensors: Iterable[tuple[str, Tensor]], like: Mapping[str, Tensor], path: Path, record: str, suffix: str
+) -> None:
+    """Write a soup with its record inside, in the format of the suffix, .safetensors or .pt.
+
+    Tensors that are one in the model are written under each of their names: every loader finds every key. In a .pt file
+    the record is an attribute of the state dict (as PyTorch's own `_metadata` is), so that
+    `model.load_state_dict(torch.load(path))` works as it stands.
+
+    Args:
+        like: tells key, dtype and shape of what will come, in that order.
+    """
+    if suffix == ".safetensors":
+        _stream(tensors, like, path, {"format": "pt", METADATA_KEY: record})
+    else:
+        state_dict = OrderedDict(tensors)
+        setattr(state_dict, METADATA_ATTRIBUTE, record)
+        torch.save(state_dict, path)
+
+
+def _stream(
+    tensors: Iterable[tuple[str, Tensor]], like: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
+) -> None:
+    """The safetensors format: length of the header, the header as JSON, the tensors' bytes in the header's order.
+
+    Source:
+        https://huggingface.co/docs/safetensors/index#format. Its own writer wants the whole state dict in memory.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    # Widest first, as the format's own writer does it: every tensor then starts at a multiple of its element's size.
+    start = 0
+    for key, tensor in like.items():
+        header[key] = {
+            "dtype": DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape),
+            "data_offsets": [start, start + tensor.nbytes],
+        }  # fmt: skip
+        start += tensor.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    waiting: deque[Future[None]] = deque()
+    with path.open("wb", buffering=0) as file, ThreadPoolExecutor(1) as writer:
+        file.write(struct.pack("<Q", len(text)) + text)
+
+        def put(data: memoryview) -> None:
+            while data:  # an unbuffered file may take less than it is given
+                data = data[file.write(data) :]
+
+        for _, tensor in tensors:
+            while len(waiting) >= WAITING:
+                waiting.popleft().result()
+            waiting.append(writer.submit(put, tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data))
+        for future in waiting:
+            future.result()
