@@ -1,10 +1,5 @@
 """Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz import readers
+from soupviz import decoded, readers
 from soupviz.config import SplitSpec
 from soupviz.errors import DataError
-from soupviz.files import cache_folder, digest
+from soupviz.files import digest
 from soupviz.records import Progress, quiet
-from soupviz.transforms import Pipeline, normalize, pipeline
-
-LAYOUT = 2
+from soupviz.transforms import normalize, pipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,54 +80,20 @@ def load(
         DataError: missing, empty, of one example, with other classes, or with corrupt images that are not skipped.
     """
     source = readers.find(name, spec, folder, classes)
-    steps = pipeline(spec.transform, model)
-    kept = cache_folder("decoded") / digest([LAYOUT, source.identity, steps.description])
-    if source.identity is None or not (kept / "meta.json").is_file():
-        kept = _write(source, steps, kept, progress)
-    meta = json.loads((kept / "meta.json").read_text(encoding="utf-8"))
-    os.utime(kept)
+    with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
+        _refuse_corrupt(name, meta, skip_corrupt=spec.skip_corrupt or skip_corrupt)
+        return _split(name, spec, source, kept, meta)
+
+
+def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -> None:
     corrupt: dict[str, str] = meta["corrupt"]
-    if corrupt and not (spec.skip_corrupt or skip_corrupt):
+    if corrupt and not skip_corrupt:
         first, reason = next(iter(corrupt.items()))
         more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
         raise DataError(
             f"data.{name}: {len(corrupt)} of {len(meta['files']) + len(corrupt)} images cannot be decoded: {first} "
             f"({reason}){more}. Replace them, or leave them out with skip_corrupt: true (--skip-corrupt)."
         )
-    return _split(name, spec, source, kept, meta)
-
-
-def _write(source: readers.Source, steps: Pipeline, kept: Path, progress: Progress) -> Path:
-    """Decode into a folder beside the final one, then rename it: a folder under its name is whole."""
-    folder = Path(tempfile.mkdtemp(prefix="reading-", dir=kept.parent))
-    try:
-        arrays, labels, files, corrupt = source.read(steps.to_uint8, folder, progress)
-        sha = hashlib.sha256()
-        for argument in sorted(arrays):
-            array = np.load(folder / f"{arrays[argument]}.npy", mmap_mode="r")
-            sha.update(f"{argument}\0{array.dtype}\0{array.shape}\0".encode())
-            sha.update(np.ascontiguousarray(array).data)
-        np.save(folder / "labels.npy", labels)
-        sha.update(labels.astype("<i8").tobytes())
-        meta: dict[str, Any] = {
-            "arrays": arrays, "files": files, "corrupt": corrupt,
-            "normalization": [steps.mean, steps.std] if source.is_images else None,
-        }  # fmt: skip
-        sha.update(json.dumps(meta["normalization"]).encode())
-        meta["fingerprint"] = sha.hexdigest()
-        (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        if source.identity is None:
-            kept = kept.with_name(f"unkept-{meta['fingerprint']}")
-        if not (kept / "meta.json").is_file():
-            shutil.rmtree(kept, ignore_errors=True)
-            try:
-                folder.replace(kept)
-            except OSError:  # another process was first, with the same content
-                if not (kept / "meta.json").is_file():
-                    raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return kept
 
 
 def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta: Mapping[str, Any]) -> Split:

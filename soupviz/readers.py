@@ -1,6 +1,8 @@
 """The four data formats: where a split's examples are, and how they are read into arrays on disk."""
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ from soupviz.records import Progress
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 CHUNK = 256
+LOG = "decoded.jsonl"
+"""Beside the pixels while they are decoded: a line for each chunk that is."""
 
 ToUint8 = Callable[[Image.Image, int], np.ndarray]
 Contents = tuple[dict[str, str], np.ndarray, list[str], dict[str, str]]
@@ -101,19 +105,21 @@ def _decode(
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             return f"{type(error).__name__}: {error}"
 
-    pixels: np.memmap | None = None
-    kept: list[int] = []
-    corrupt: dict[str, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(names), CHUNK):
+    done, corrupt = _taken_up(target)
+    kept = [index for index in range(done) if names[index] not in corrupt]
+    pixels = open_memmap(target / "all.npy", mode="r+") if kept else None
+    with ThreadPoolExecutor(os.cpu_count()) as pool, (target / LOG).open("a", encoding="utf-8") as log:
+        for start in range(done, len(names), CHUNK):
             progress(start, len(names), f"decoding {name}")
             span = range(start, min(start + CHUNK, len(names)))
+            broken: dict[str, str] = {}
             for index, result in zip(span, pool.map(one, span), strict=True):
                 if isinstance(result, str):
-                    corrupt[names[index]] = result
+                    broken[names[index]] = result
                     continue
                 if pixels is None:
                     shape = (len(names), *result.shape)
+                    _check_room(name, target, len(names) * result.nbytes)
                     pixels = open_memmap(target / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
                 if result.shape != pixels.shape[1:]:
                     raise DataError(
@@ -122,17 +128,45 @@ def _decode(
                     )
                 pixels[len(kept)] = result
                 kept.append(index)
+            corrupt |= broken
+            log.write(json.dumps({"done": span.stop, "corrupt": broken}) + "\n")
+            log.flush()
     progress(len(names), len(names), f"decoding {name}")
     if pixels is None:
         first, reason = next(iter(corrupt.items()))
         raise DataError(f"data.{name}: none of {len(names)} images can be decoded; {first}: {reason}.")
-    pixels.flush()
     if corrupt:
         np.save(target / "inputs.npy", pixels[: len(kept)])
         (target / "all.npy").unlink()
     else:
         (target / "all.npy").replace(target / "inputs.npy")
+    (target / LOG).unlink()
     return kept, corrupt
+
+
+def _check_room(name: str, target: Path, num_bytes: int) -> None:
+    # The file is mapped into memory: a disk that is full would kill the process instead of raising an error.
+    free = shutil.disk_usage(target).free
+    if free < num_bytes:
+        raise DataError(
+            f"data.{name}: the disk is full: the decoded split needs {num_bytes / 1e6:.1f} MB in {target.parent}, "
+            f"{free / 1e6:.1f} MB are free. Free some space, or name another folder in SOUPVIZ_CACHE."
+        )
+
+
+def _taken_up(target: Path) -> tuple[int, dict[str, str]]:
+    """How far a decoding that was killed had come, and which files it found corrupt."""
+    done = 0
+    corrupt: dict[str, str] = {}
+    whole = ""
+    if (target / LOG).is_file():
+        for line in (target / LOG).read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):  # it was being written
+                break
+            entry = json.loads(line)
+            done, corrupt, whole = entry["done"], corrupt | entry["corrupt"], whole + line
+        (target / LOG).write_text(whole, encoding="utf-8")
+    return done, corrupt
 
 
 def _torchvision(name: str, dataset: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
@@ -163,7 +197,8 @@ def _torchvision(name: str, dataset: str, spec: SplitSpec, folder: Path, classes
             return picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
 
         kept, corrupt = _decode(name, image, names, to_uint8, target, progress)
-        return {"": "inputs"}, np.array([labels[i] for i in kept]), [names[i] for i in kept], corrupt
+        taken_up = {i: int(examples[i][1]) for i in kept if i not in labels}
+        return {"": "inputs"}, np.array([(labels | taken_up)[i] for i in kept]), [names[i] for i in kept], corrupt
 
     return Source([dataset, arguments, files], order, True, read)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from soupviz import data, readers
 from soupviz.config import SplitSpec
 from soupviz.data import Split, stratified_part
-from soupviz.errors import Cancelled, DataError
+from soupviz.errors import DataError
 
 CPU = torch.device("cpu")
 
@@ -276,19 +276,6 @@ def test_images_are_mapped_from_the_cache_and_the_cache_cannot_be_changed_throug
     split = load(tmp_path, format="imagefolder", path="val")
     split.inputs[""].fill_(7)
     assert load(tmp_path, format="imagefolder", path="val").inputs[""][0].unique().tolist() == [0]
-
-
-def test_an_interrupted_decoding_leaves_nothing_that_counts_as_decoded(tmp_path, empty_cache):
-    image_folder(tmp_path / "val")
-
-    def stop(done: int, total: int, what: str) -> None:
-        if done:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        load(tmp_path, format="imagefolder", path="val", progress=stop)
-    assert list((empty_cache / "decoded").iterdir()) == []
-    assert len(load(tmp_path, format="imagefolder", path="val")) == 9
 
 
 def test_decoding_tells_its_progress_up_to_the_end(tmp_path, empty_cache):

@@ -1,5 +1,6 @@
 """Soups are written as they are mixed, in formats that every loader reads."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -103,13 +104,16 @@ print(peak - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
 def test_a_soup_is_written_in_the_memory_of_a_few_tensors_however_many_ingredients(tmp_path):
-    """80 MB a checkpoint in tensors of 8 MB: measured in a process of its own, for 2 and for 8 of them."""
+    """160 MB a checkpoint in tensors of 8 MB: measured in a process of its own, for 2 and for 8 of them."""
     generator = torch.Generator().manual_seed(0)
-    base = {f"{index}": torch.randn(2_000_000, generator=generator) for index in range(10)}
+    base = {f"{index}": torch.randn(2_000_000, generator=generator) for index in range(20)}
     peaks = []
     for number in (2, 8):
         for index in range(number):
             save_file({key: tensor + index for key, tensor in base.items()}, tmp_path / f"m_{index}.safetensors")
         command = [sys.executable, "-c", textwrap.dedent(MEASURED), str(tmp_path)]
-        peaks.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    assert max(peaks) < 60
+        # Freed tensors go back to the system at once, so that what is measured is what is held.
+        environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        peaks.append(float(done.stdout))
+    assert max(peaks) < 80
