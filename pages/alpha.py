@@ -8,7 +8,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import count_clamped
 from soupviz.ui import session, work
 from soupviz.ui.curve import curve
-from soupviz.ui.path import Path, best_alpha, choices, compute, figures
+from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 
@@ -34,12 +34,20 @@ def choose(opened: Kitchen) -> Path:
     span = row.selectbox("Range", list(RANGES), key="range", width=140, **bound)
     batchnorm = "average"
     if has_statistics:
+        if st.session_state.get("ends", (a, b)) != (a, b) or not {"batchnorm"} & {*st.session_state, *st.query_params}:
+            st.session_state["batchnorm"] = usual_batchnorm(ends[a], ends[b])
+        st.session_state["ends"] = (a, b)
         batchnorm = row.selectbox("BatchNorm", ["average", "first"], key="batchnorm", width=130, **bound)
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()
     alphas = sorted({0.0, 1.0, *curves.grid(points, *RANGES[span])})
-    return Path(ends[a], ends[b], alphas, batchnorm)
+    path = Path(ends[a], ends[b], alphas, batchnorm)
+    for end in path.altered_ends() if has_statistics else ():
+        st.warning(
+            f"“{end.name}” was cooked with BatchNorm {end.batchnorm}: on a path of {batchnorm} its end differs from it."
+        )
+    return path
 
 
 def draw() -> None:

@@ -18,7 +18,7 @@ runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
 if missing := sum(row.judged is None for row in rows):
     if st.button(f"Score {missing} models on {split}", type="primary"):
-        work.score_job(opened, split, [row.mix for row in rows if row.judged is None])
+        work.score_job(opened, split, [(row.mix, row.batchnorm) for row in rows if row.judged is None])
         st.rerun()
 if not runs:
     st.info("No soup yet: cook one on the Soup page, and it appears here.")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
-from kitchens import change_yaml, small_kitchen
+from kitchens import BATCHNORM, change_yaml, small_kitchen
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 
+import soupviz
 from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
@@ -230,3 +231,54 @@ def test_a_refused_checkpoint_is_listed_and_the_others_go_on(tmp_path: Path) -> 
     shown = [element.value for kind in (at.warning, at.error, at.markdown, at.caption, at.info) for element in kind]
     shown += [frame.value.to_string() for frame in at.dataframe]
     assert any("m_1.safetensors" in text for text in map(str, shown))
+
+
+def batchnorm_kitchen(folder: Path) -> Path:
+    return trusted(small_kitchen(folder, source=BATCHNORM, shape=(3, 8, 8), num_examples=40))
+
+
+def press(at: AppTest, label: str) -> AppTest:
+    """Click the button whose label contains a text, and wait for what it starts."""
+    next(button for button in at.button if label in button.label).click()
+    return settle(at)
+
+
+def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) -> None:
+    file = batchnorm_kitchen(tmp_path / "small")
+    tests: dict[str, object] = {}
+    change_yaml(file, lambda document: tests.update(test=document["data"].pop("test")))
+    mixture = soupviz.uniform(Kitchen.load(file), batchnorm="first").mix
+    change_yaml(file, lambda document: document["data"].update(tests))
+    at = press(page("compare.py", file), "models on test")
+    assert not [button for button in at.button if "models on test" in button.label]
+    opened = Kitchen.load(file)
+    assert opened.known_score(mixture, "test", "first") is not None
+    assert opened.known_score(mixture, "test", "average") is None
+
+
+def test_a_path_to_a_soup_has_the_soups_batchnorm_treatment_until_told_otherwise(tmp_path: Path) -> None:
+    file = batchnorm_kitchen(tmp_path / "small")
+    soup = soupviz.uniform(Kitchen.load(file), batchnorm="first")
+    at = page("alpha.py", file)
+    assert at.selectbox(key="batchnorm").value == "average"
+    at.selectbox(key="b").select(soup.title)
+    settle(at)
+    assert at.selectbox(key="batchnorm").value == "first"
+    assert not at.warning
+    at.selectbox(key="batchnorm").select("average")
+    settle(at)
+    assert at.selectbox(key="batchnorm").value == "average"
+    assert soup.title in at.warning[0].value
+
+
+def test_soups_of_two_treatments_cannot_both_be_ends_unaltered(tmp_path: Path) -> None:
+    file = batchnorm_kitchen(tmp_path / "small")
+    kitchen = Kitchen.load(file)
+    soupviz.uniform(kitchen, batchnorm="first")
+    soupviz.uniform(kitchen, ["m_0", "m_1"])
+    at = page("alpha.py", file)
+    at.selectbox(key="a").select("average of 2")
+    at.selectbox(key="b").select("average")
+    settle(at)
+    assert at.selectbox(key="batchnorm").value == "first"
+    assert [warning.value.split("”")[0] for warning in at.warning] == ["“average of 2"]

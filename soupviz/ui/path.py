@@ -25,11 +25,12 @@ Scores = Mapping[tuple[str, float], Score]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An end that can be chosen: an ingredient, the base or a soup."""
+    """An end that can be chosen: an ingredient, the base or a soup, which was cooked with a BatchNorm treatment."""
 
     name: str
     kind: str
     mix: Coefficients
+    batchnorm: BatchNorm | None = None
 
     @property
     def drawn(self) -> dict[str, str]:
@@ -45,8 +46,13 @@ def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
         mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
         if mix and {name for name, _ in mix} <= there:
             name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
-            ends[name] = Choice(name, "soup", mix)
+            ends[name] = Choice(name, "soup", mix, run.recipe["batchnorm"])
     return ends
+
+
+def usual_batchnorm(a: Choice, b: Choice) -> BatchNorm:
+    """The treatment that gives the ends as they were cooked, as far as one treatment can."""
+    return "first" if "first" in (a.batchnorm, b.batchnorm) else "average"
 
 
 def best_alpha(scores: Scores) -> float | None:
@@ -73,6 +79,10 @@ class Path:
         """The same for the same ends and range, however many points."""
         ends = [self.a.name, self.a.mix, self.b.name, self.b.mix]
         return digest([ends, self.alphas[0], self.alphas[-1], self.batchnorm])[:16]
+
+    def altered_ends(self) -> list[Choice]:
+        """The ends that are soups of another BatchNorm treatment than the path's."""
+        return [end for end in (self.a, self.b) if end.batchnorm not in (None, self.batchnorm)]
 
     def key(self, kitchen: Kitchen) -> str:
         """The key of its job: by content, so that a file that changed is scored anew."""

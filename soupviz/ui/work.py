@@ -1,5 +1,6 @@
 """What the server does behind the pages: the kitchens it holds open, and the jobs that open, score, cook and sweep."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import streamlit as st
 from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
+from soupviz.discovery import BASE
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
+from soupviz.mixing import BatchNorm, mean_of
 from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
 from soupviz.records import Coefficients
 from soupviz.ui import workspace
@@ -88,20 +90,18 @@ def close_kitchens() -> None:
     _opened().clear()
 
 
-def score_job(opened: Kitchen, split: str, extra: list[Coefficients] | None = None) -> Job:
-    """Score every ingredient (and the base and the uniform soup) on a split."""
-    mixes: list[Coefficients] = [((name, 1.0),) for name in opened.names]
-    mixes += [(("base", 1.0),)] if opened.base else []
-    mixes += extra or []
+def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, BatchNorm]] = ()) -> Job:
+    """Score every ingredient and the base on a split, and further mixes, each with its own BatchNorm treatment."""
+    names = [*opened.names, BASE] if opened.base else opened.names
+    mixes: list[tuple[Coefficients, BatchNorm]] = [*((((name, 1.0),), "average") for name in names), *extra]
 
     def work(job: Job) -> None:
-        for index, mixture in enumerate(mixes):
+        for index, (mixture, batchnorm) in enumerate(mixes):
 
             def within(done: int, total: int, what: str, index: int = index) -> None:
                 job.progress(index * total + done, len(mixes) * total, what)
 
-            opened.score_mix(mixture, split, progress=within)
-            job.events.append(mixture)
+            opened.score_mix(mixture, split, batchnorm, within)
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 
@@ -118,7 +118,7 @@ def score_job_if_needed(opened: Kitchen, split: str) -> Job:
     if job is not None and started is opened:
         return job
     _started()[f"{split} {opened.file}"] = opened
-    return score_job(opened, split, [mean_of(opened.names)])
+    return score_job(opened, split, [(mean_of(opened.names), "average")])
 
 
 @st.cache_resource(show_spinner=False)
