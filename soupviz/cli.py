@@ -12,11 +12,13 @@ from rich.table import Table
 from typer.main import get_command
 
 import soupviz as sv
+from soupviz.bench import FIGURES, Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
+from soupviz.measuring import machine
 from soupviz.progress import progress_bar
 from soupviz.recipes import parse, parse_alpha
 from soupviz.soups import Soup
@@ -224,6 +226,45 @@ def bake(
     opened = _open(kitchen, True, False, as_json) if kitchen else None
     written = sv.bake(source, out, kitchen=opened)
     typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else f"wrote {written[0]}")
+
+
+@app.command()
+def bench(
+    kitchen: KitchenFile,
+    rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
+    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Time soupviz against the textbook's loops; exit 1 if they decide or count differently."""
+    with progress_bar(as_json) as progress:
+        measured = Bench(kitchen, progress)
+        figures = measured.run(rounds, _names(only) or [], progress)
+    agreement = measured.agreement
+    values = {
+        "machine": machine(measured.kitchen),
+        "figures": {figure.name: figure.as_dict() for figure in figures},
+        "agreement": {
+            "compared": agreement.compared, "close": agreement.close, "differences": agreement.differences,
+        },
+    }  # fmt: skip
+    rows = [_bench_row(figure.name, figure.as_dict()) for figure in figures]
+    _show(
+        as_json, values, f"{measured.kitchen.name}, {rounds} rounds", ("figure", "textbook", "soupviz", "ratio"), rows
+    )
+    for difference in agreement.differences:
+        typer.echo(f"differs: {difference}", err=True)
+    typer.echo(
+        f"{agreement.compared} decisions and counts compared, {len(agreement.differences)} differ; "
+        f"{agreement.close} examples were too close to call and counted differently", err=True,
+    )  # fmt: skip
+    if agreement.differences:
+        raise typer.Exit(1)
+
+
+def _bench_row(name: str, values: dict[str, Any]) -> list[str]:
+    shown = [f"{values[side]:.4g} {values['unit']}" for side in ("textbook", "soupviz")]
+    told = " (estimated)" if values["estimated"] else ""
+    return [name, shown[0] + told, shown[1], f"{values['ratio']:.3g}x"]
 
 
 @app.command()

@@ -135,7 +135,7 @@ class Evaluator:
         if not self.paths.is_inspected:
             self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
 
-    def _feed_of(self, split: Split, *, is_cut: bool = False) -> Feed:
+    def feed(self, split: Split, *, is_cut: bool = False) -> Feed:
         """The split made ready, kept for the next soup; a few splits at a time."""
         key = (split.fingerprint, is_cut)
         if key not in self._feeds:
@@ -161,7 +161,7 @@ class Evaluator:
 
     def _forward(self, split: Split, rows: Tensor, is_shared: bool) -> Tensor:
         is_cut = is_shared and self.paths.has_cut
-        feed = self._feed_of(split, is_cut=is_cut)
+        feed = self.feed(split, is_cut=is_cut)
         is_cut = is_cut and self.paths.has_cut  # its activations may have turned out too large
         return self._call(split, self.paths.after if is_cut else self.paths.whole, feed.take(rows))
 
