@@ -12,6 +12,7 @@ from rich.table import Table
 from typer.main import get_command
 
 import soupviz as sv
+from soupviz import planning
 from soupviz.bench import FIGURES, Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
@@ -20,7 +21,7 @@ from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
 from soupviz.measuring import machine
 from soupviz.progress import progress_bar
-from soupviz.recipes import parse, parse_alpha
+from soupviz.recipes import Recipe, parse, parse_alpha
 from soupviz.soups import Soup
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
@@ -120,6 +121,9 @@ def soup(
     batchnorm: BatchNorm = "average",
     out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    complete: Annotated[bool, typer.Option("--complete", help="greedy: score rejected candidates whole too")] = False,
+    lookahead: Annotated[int, typer.Option(help="greedy: candidates scored at once", min=1)] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="only tell what it would cost")] = False,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
@@ -134,13 +138,30 @@ def soup(
     if out:
         check_target(out, dtype)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    if plan:
+        _show_plan(opened, checked, out is not None, as_json)
+        return
     with progress_bar(as_json) as progress:
-        cooked = cook(opened, checked, progress=progress)
+        cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
     written = sv.export(cooked, out, dtype=dtype) if out else []  # type: ignore[arg-type]
     shown = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
     _show_soup(as_json, shown, cooked)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+
+
+def _amount(name: str, value: float | None) -> str:
+    if "bytes" in name:
+        return f"{(value or 0) / 1e6:,.1f} MB"
+    return "–" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _show_plan(opened: sv.Kitchen, recipe: Recipe, writes: bool, as_json: bool) -> None:
+    with progress_bar(as_json) as progress:
+        planning.measure_rate(opened, progress)
+    values = planning.plan(opened, recipe, writes=writes).as_dict()
+    rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
+    _show(as_json, {"recipe": recipe.model_dump(mode="json"), "plan": values}, recipe.title, ("at most", ""), rows)
 
 
 def _show_soup(as_json: bool, shown: dict[str, Any], cooked: Soup) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from soupviz.errors import KitchenError
 
+Precision = Literal["float32", "bfloat16", "float16"]
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
 
@@ -94,7 +95,7 @@ class KitchenSpec(Spec):
     classes: tuple[str, ...] | None = Field(None, description="label order; default: held_out's sorted folder names")
     data: DataSpec = Field(description="the splits")
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Literal["float32", "bfloat16", "float16"] = Field("float32", description="of evaluation")
+    precision: Precision = Field("float32", description="of evaluation")
     batch_size: int = Field(256, gt=0, description="examples a forward pass; halved when memory runs out")
 
     def split_specs(self) -> dict[str, SplitSpec]:

@@ -1,5 +1,6 @@
 """Scoring weights on a split: the model is built once, weights are swapped in place, examples stay in memory."""
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Evaluator:
         self.precision = precision
         self.batch_size = batch_size
         self.paths = Paths(self.model)
+        self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], Feed] = {}
 
@@ -101,6 +103,7 @@ class Evaluator:
         waiting = np.arange(len(split)) if order is None else order
         waiting = waiting[~task.found.scored[waiting]]
         kept: Tensor | None = None
+        first: tuple[float, int] | None = None
         while len(waiting) and not task.is_over:
             rows = torch.from_numpy(waiting[: self.batch_size])
             try:
@@ -117,6 +120,10 @@ class Evaluator:
                 kept = torch.full((len(split), logits.shape[1]), torch.nan) if kept is None else kept
                 kept[rows] = logits.float().cpu()
             waiting = waiting[len(rows) :]
+            if first is None:  # the first batch also makes the split ready
+                first = time.monotonic(), len(waiting)
+            else:
+                self.rate = (first[1] - len(waiting)) / (time.monotonic() - first[0])
             on_batch()
         return kept
 
@@ -147,6 +154,11 @@ class Evaluator:
             while len(self._feeds) > 1 and sum(kept.num_bytes for kept in self._feeds.values()) > budget(self.device):
                 del self._feeds[next(iter(self._feeds))]
         return self._feeds[key]
+
+    def ready_bytes(self, split: Split) -> int:
+        """What a split takes as the model takes it, at most."""
+        num_values = sum(tensor.numel() for tensor in split.inputs.values())
+        return min(4 * num_values, budget(self.device))
 
     def _feed_at_cut(self, split: Split) -> Feed | None:
         def activations(rows: Tensor) -> dict[str, Tensor]:

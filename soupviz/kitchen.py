@@ -1,11 +1,12 @@
 """A kitchen: one architecture, its ingredients, the data that judges them, and what was measured so far."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soupviz import data, discovery, ingredients, models
-from soupviz.config import KitchenSpec, read_kitchen_file
+from soupviz.config import KitchenSpec, Precision, read_kitchen_file
 from soupviz.data import Split
 from soupviz.errors import CompatibilityError, DataError, KitchenError
 from soupviz.evaluation import Evaluator, choose_device
@@ -90,6 +91,15 @@ class Kitchen:
     def _gather(self, progress: Progress) -> tuple[list[Ingredient], Ingredient | None, list[Refusal]]:
         state = self.evaluator.model.state_dict()
         return discovery.gather(self.spec, self.folder, state, self.ties, self.store, progress)
+
+    def at_precision(self, precision: Precision) -> "Kitchen":
+        """The same kitchen, evaluated in another precision; its scores and runs are kept apart."""
+        other = copy.copy(self)
+        other.spec = self.spec.model_copy(update={"precision": precision})
+        other.evaluator = Evaluator(self.evaluator.model, self.device, precision, self.spec.batch_size)
+        other.scorer = Scorer(other.evaluator, self.store, self.model_fingerprint)
+        other.scorer.share(self.ingredients)
+        return other
 
     @property
     def names(self) -> list[str]:

@@ -332,3 +332,14 @@ def test_progress_of_scoring_ingredients_counts_all_of_them(tmp_path):
 def test_candidate_files_need_not_exist_yet(kitchen):
     spec = kitchen.spec.model_copy(update={"ingredients": ("later.pt",)})
     assert candidate_files(spec, kitchen.folder) == {"later": kitchen.folder / "later.pt"}
+
+
+def test_another_precision_decides_on_its_own_scores_and_leaves_the_kitchens_alone(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=100))
+    full = sv.greedy(kitchen, alpha=0.3)
+    reduced = sv.greedy(kitchen.at_precision("bfloat16"), alpha=0.3)
+    assert full.key != reduced.key
+    assert {score.precision for score in reduced.scores.values()} == {"bfloat16"}
+    assert {score.precision for score in full.scores.values()} == {"float32"}
+    assert kitchen.spec.precision == "float32"
+    assert sv.greedy(kitchen, alpha=0.3).as_dict() == full.as_dict()

@@ -1,0 +1,89 @@
+"""What cooking a recipe will cost, told before it is cooked."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from soupviz.evaluation import Task
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import mix_tensors
+from soupviz.recipes import Greedy, Recipe
+from soupviz.records import PerExample, Progress, quiet
+from soupviz.soups import pool_of, run_key
+
+TENSORS_HELD = 4
+"""Mixed tensors that are in memory at once: being mixed, waiting, being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Upper bounds: early rejection and what the store holds make it less.
+
+    evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
+    scored. bytes_read: of checkpoints. bytes_written: of the exported soup. peak_bytes: of memory, beside mapped
+    files. seconds: None where the speed was not measured yet.
+    """
+
+    evaluations: int
+    known: int
+    examples: int
+    bytes_read: int
+    bytes_written: int
+    peak_bytes: int
+    seconds: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
+    """The cost of a recipe in a kitchen whose held_out was read; nothing is evaluated.
+
+    Raises:
+        KitchenError: a member that the kitchen lacks.
+    """
+    pool = pool_of(kitchen, recipe)
+    run = kitchen.store.run(run_key(kitchen, recipe))
+    is_done = run is not None and run.status == "finished"
+    sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
+    reports = kitchen.report_splits()
+    singles = pool if isinstance(recipe, Greedy) else []
+    unknown = [name for name in singles if kitchen.known_score(((name, 1.0),), "held_out", recipe.batchnorm) is None]
+    candidates = max(0, len(singles) - 1)
+    # The soup is scored on each split; of a search held_out is known by then.
+    finals = [split for split in reports if not (singles and split == "held_out")]
+    total = len(singles) + candidates + len(finals)
+    evaluations = 0 if is_done else len(unknown) + candidates + len(finals)
+    held_out = len(kitchen.split("held_out"))
+    # A split that was not read yet is taken to be as long as held_out.
+    lengths = [len(kitchen.split(split)) if kitchen.has_split(split) else held_out for split in finals]
+    examples = 0 if is_done else (len(unknown) + candidates) * held_out + sum(lengths)
+    # The k-th candidate is made of at most k + 1 ingredients.
+    ordered = sorted(sizes.values(), reverse=True)
+    mixed = sum(sum(ordered[: number + 2]) for number in range(candidates)) + len(finals) * sum(ordered)
+    rate = kitchen.evaluator.rate
+    return Plan(
+        evaluations=evaluations,
+        known=total - evaluations,
+        examples=examples,
+        bytes_read=(0 if is_done else sum(sizes[name] for name in unknown) + mixed) + writes * sum(ordered),
+        bytes_written=writes * max(sizes.values()),
+        peak_bytes=_peak(kitchen, pool),
+        seconds=examples / rate if rate else None,
+    )
+
+
+def _peak(kitchen: Kitchen, pool: list[str]) -> int:
+    """The model, what its graph folds, the split as the model takes it, and a few tensors of a mix."""
+    tensors = kitchen.resolve(pool[0]).tensors.values()
+    model = sum(4 * tensor.numel() for tensor in tensors)
+    largest = max(4 * tensor.numel() for tensor in tensors)
+    return 2 * model + kitchen.evaluator.ready_bytes(kitchen.split("held_out")) + TENSORS_HELD * largest
+
+
+def measure_rate(kitchen: Kitchen, progress: Progress = quiet) -> None:
+    """Score a few batches of held_out, so that a plan can tell seconds."""
+    split = kitchen.split("held_out", progress)
+    found = PerExample.blank(len(split))
+    found.scored[3 * kitchen.evaluator.batch_size :] = True
+    items = kitchen.resolved(((kitchen.names[0], 1.0),))
+    kitchen.evaluator.evaluate(split, Task(lambda: mix_tensors(items), found))
