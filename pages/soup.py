@@ -20,6 +20,7 @@ row.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
 if job is not None and job.is_active:
     session.watch(job, soups.draw_live)
 else:
+    soups.draw_plan(opened, recipe)
     if job is not None:
         session.watch(job)
     soups.draw_soup(opened, recipe)

@@ -47,7 +47,8 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
     reports = kitchen.report_splits()
     singles = pool if isinstance(recipe, Greedy) else []
-    unknown = [name for name in singles if kitchen.known_score(((name, 1.0),), "held_out", recipe.batchnorm) is None]
+    keys = {name: kitchen.score_key(((name, 1.0),), "held_out", recipe.batchnorm) for name in singles}
+    unknown = [name for name, key in keys.items() if not kitchen.store.is_scored(key)]
     candidates = max(0, len(singles) - 1)
     # The soup is scored on each split; of a search held_out is known by then.
     finals = [split for split in reports if not (singles and split == "held_out")]

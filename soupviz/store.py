@@ -82,6 +82,12 @@ class Store:
             return None, examples
         return Score.from_summary(json.loads(row[0]) | {"split": split}, examples), None
 
+    def is_scored(self, key: str) -> bool:
+        """Whether a finished score is there; its examples are not read."""
+        with self._connection() as connection:
+            query = "SELECT 1 FROM scores WHERE key = ? AND summary IS NOT NULL"
+            return connection.execute(query, (key,)).fetchone() is not None
+
     def keep_partial(self, key: str, examples: PerExample) -> None:
         """Keep the results of the first examples of an evaluation that goes on."""
         self._keep(key, None, examples)

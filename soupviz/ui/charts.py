@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from soupviz.records import Step
 from soupviz.ui import theme
 
+GIVEN_UP = "rejected early: at most"
 Chart = Any
 """An Altair chart; its layered and plain kinds share no type that Streamlit names."""
 
@@ -51,41 +52,61 @@ def scatter(table: pd.DataFrame, x: str, chosen: Iterable[str]) -> go.Figure:
 def trajectory(steps: Sequence[Step]) -> Chart:
     """A search's decisions: each candidate's accuracy, accepted or not, and the best so far.
 
-    A candidate far below the others is drawn at the floor, so that it does not flatten them; its tooltip is true.
+    A candidate that was given up is drawn at its bound, as an arrow pointing down. One far below the others is drawn
+    at the floor, so that it does not flatten them; its tooltip is true.
     """
-    measured = [100 * step.accuracy for step in steps if step.accuracy is not None]
-    top = max(measured)
-    floor = top - max(3.0, 4 * (top - statistics.median(measured)))
+    highest = [100 * step.accuracy_at_most for step in steps]
+    top = max(highest)
+    floor = top - max(3.0, 4 * (top - statistics.median(highest)))
     data = pd.DataFrame(
         {
             "step": step.step,
             "ingredient": step.ingredient,
-            "accuracy": None if step.accuracy is None else 100 * step.accuracy,
-            "drawn": None if step.accuracy is None else max(floor, 100 * step.accuracy),
+            "accuracy": told(step),
+            "drawn": max(floor, 100 * step.accuracy_at_most),
             "best": 100 * step.best_accuracy,
-            "decision": "start" if step.step == 0 else "accepted" if step.accepted else "rejected",
+            "decision": decision(step),
         }
         for step in steps
     )
     y = alt.Scale(zero=False, padding=12, nice=True)
     x = alt.X("step:Q", title="candidate", axis=alt.Axis(tickMinStep=1, format="d"))
-    decisions = ["start", "accepted", "rejected"]
+    shapes = {"start": "diamond", "accepted": "circle", "rejected": "cross", GIVEN_UP: "triangle-down"}
+    colors = [theme.BEST, theme.SOUP, theme.REJECTED, theme.REJECTED]
+    decisions = [name for name in shapes if name in set(data["decision"])]
     best = alt.Chart(data).mark_line(interpolate="step-after", color=theme.SOUP, strokeWidth=2)
     points = alt.Chart(data).mark_point(size=90, filled=True, opacity=1)
-    tips = ["ingredient", alt.Tooltip("accuracy:Q", format=".2f"), alt.Tooltip("best:Q", format=".2f"), "decision"]
+    tips = ["ingredient", "accuracy:N", alt.Tooltip("best:Q", format=".2f"), "decision"]
     return alt.layer(
         best.encode(x, alt.Y("best:Q", scale=y, title="accuracy on held_out (%)")),
         points.encode(
             x,
             alt.Y("drawn:Q", scale=y),
             color=alt.Color(
-                "decision:N", scale=alt.Scale(domain=decisions, range=[theme.BEST, theme.SOUP, theme.REJECTED]),
+                "decision:N",
+                scale=alt.Scale(domain=decisions, range=[colors[list(shapes).index(name)] for name in decisions]),
                 legend=alt.Legend(orient="top", title=None),
             ),
-            shape=alt.Shape("decision:N", scale=alt.Scale(domain=decisions, range=["diamond", "circle", "cross"])),
+            shape=alt.Shape(
+                "decision:N", scale=alt.Scale(domain=decisions, range=[shapes[name] for name in decisions])
+            ),
             tooltip=tips,
         ),
     ).properties(height=300)  # fmt: skip
+
+
+def decision(step: Step) -> str:
+    """What became of a candidate, in the legend's words."""
+    if step.step == 0:
+        return "start"
+    return "accepted" if step.accepted else "rejected" if step.accuracy is not None else GIVEN_UP
+
+
+def told(step: Step) -> str:
+    """A candidate's accuracy, or the bound at which it was given up."""
+    if step.accuracy is not None:
+        return f"{100 * step.accuracy:.2f} %"
+    return f"at most {100 * step.accuracy_at_most:.2f} %, given up after {step.num_examples_scored:,} examples"
 
 
 def coefficients(values: Mapping[str, float]) -> Chart:
