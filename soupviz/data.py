@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from soupviz import decoded, readers
 from soupviz.config import SplitSpec
-from soupviz.errors import DataError
+from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
 from soupviz.records import Progress, quiet
 from soupviz.transforms import normalize, pipeline
@@ -77,7 +77,8 @@ def load(
         classes: the label order; default: an image folder's sorted folder names.
         skip_corrupt: leave out images that cannot be decoded, as the spec's own key does.
     Raises:
-        DataError: missing, empty, of one example, with other classes, or with corrupt images that are not skipped.
+        DataError: missing, empty, of one example, or with other classes.
+        CorruptImagesError: images that cannot be decoded and are not skipped.
     """
     source = readers.find(name, spec, folder, classes)
     with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
@@ -90,7 +91,7 @@ def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -
     if corrupt and not skip_corrupt:
         first, reason = next(iter(corrupt.items()))
         more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
-        raise DataError(
+        raise CorruptImagesError(
             f"data.{name}: {len(corrupt)} of {len(meta['files']) + len(corrupt)} images cannot be decoded: {first} "
             f"({reason}){more}. Replace them, or leave them out with skip_corrupt: true (--skip-corrupt)."
         )

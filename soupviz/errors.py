@@ -25,6 +25,10 @@ class DataError(SoupError):
     """A data split cannot be read, or does not fit the model."""
 
 
+class CorruptImagesError(DataError):
+    """Images of a split cannot be decoded, and nobody said to leave them out."""
+
+
 class RecipeError(SoupError):
     """A recipe's parameters are out of range, or it names what the kitchen lacks."""
 

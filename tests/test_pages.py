@@ -10,6 +10,7 @@ import streamlit as st
 from kitchens import BATCHNORM, change_yaml, small_kitchen
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
+from test_bad_input import image_kitchen
 
 import soupviz
 from soupviz.config import read_kitchen_file
@@ -282,3 +283,34 @@ def test_soups_of_two_treatments_cannot_both_be_ends_unaltered(tmp_path: Path) -
     settle(at)
     assert at.selectbox(key="batchnorm").value == "first"
     assert [warning.value.split("”")[0] for warning in at.warning] == ["“average of 2"]
+
+
+def with_a_corrupt_image(folder: Path, split: str) -> Path:
+    """A kitchen on images of which one of a split is cut off."""
+    file = trusted(image_kitchen(folder))
+    image = folder / "data" / split / "bee" / "1.jpg"
+    image.write_bytes(image.read_bytes()[:300])
+    return file
+
+
+def test_a_kitchen_with_a_corrupt_image_opens_without_it_when_the_user_says_so(tmp_path: Path) -> None:
+    file = with_a_corrupt_image(tmp_path / "small", "held_out")
+    at = page("ingredients.py", file)
+    assert "1 of 6 images cannot be decoded" in errors(at)[0]
+    press(at, "Leave them out and go on")
+    assert errors(at) == []
+    assert any(caption.value.startswith("held_out leaves out 1 image") for caption in at.caption)
+    press(at, "Look for new files")
+    assert errors(at) == [], "what the user said holds while the server runs"
+
+
+@pytest.mark.parametrize(("name", "label"), [("ingredients.py", "Score the test split"), ("soup.py", "Cook")])
+def test_a_job_that_meets_a_corrupt_test_image_can_go_on_without_it(name: str, label: str, tmp_path: Path) -> None:
+    file = with_a_corrupt_image(tmp_path / "small", "test")
+    at = press(page(name, file), label)
+    assert "data.test: 1 of 6 images cannot be decoded" in errors(at)[0]
+    press(at, "Leave them out and go on")
+    assert errors(at) == []
+    press(at, label)
+    assert errors(at) == []
+    assert any(caption.value.startswith("test leaves out 1 image") for caption in page("ingredients.py", file).caption)

@@ -222,3 +222,13 @@ def test_finished_jobs_are_not_kept_for_ever(queue: Jobs) -> None:
         until(lambda job=job: not job.is_active)  # type: ignore[misc]
     assert queue.find("job 0") is None
     assert queue.find("job 119") is not None
+
+
+def test_forgetting_lets_go_of_what_ended_and_never_of_what_runs(queue: Jobs, gate: Gate) -> None:
+    ended = queue.submit("ended", "", lambda _job: None)
+    until(lambda: not ended.is_active)
+    held = hold(queue, gate)
+    queue.forget(lambda _job: True)
+    assert queue.find("ended") is None
+    assert queue.find("held") is held
+    gate.open.set()

@@ -39,7 +39,7 @@ class Job:
     what: str = ""
     events: list[Any] = field(default_factory=list)
     result: Any = None
-    error: str = ""
+    exception: Exception | None = None
     started: float = 0.0
     ended: float = 0.0
     _cancelled: threading.Event = field(default_factory=threading.Event)
@@ -48,6 +48,15 @@ class Job:
     @property
     def is_active(self) -> bool:
         return self.state in ("queued", "running")
+
+    @property
+    def error(self) -> str:
+        """Why it failed: a user's mistake in the core's own words, a bug by its name."""
+        if self.exception is None:
+            return ""
+        if isinstance(self.exception, (SoupError, OSError)):
+            return str(self.exception)
+        return f"{type(self.exception).__name__}: {self.exception} (a bug in soupviz; the log has the details)"
 
     @property
     def fraction(self) -> float:
@@ -109,6 +118,11 @@ class Jobs:
             if job.state == "queued":
                 job.state = "cancelled"
 
+    def forget(self, which: Callable[[Job], bool]) -> None:
+        """Let go of jobs that ended, so that pages no longer tell of them."""
+        with self._lock:
+            self._all = [job for job in self._all if job.is_active or not which(job)]
+
     def _waits(self, priority: int) -> bool:
         return any(waiting < priority and job.state == "queued" for waiting, _, job in list(self._queue))
 
@@ -139,11 +153,8 @@ class Jobs:
         except Cancelled:
             job.state = "cancelled"
         except (SoupError, OSError) as error:
-            job.error, job.state = str(error), "failed"
+            job.exception, job.state = error, "failed"
         except Exception as error:  # a bug: its traceback goes to the log, the page says what happened
             logger.exception("job %s failed", job.title)
-            job.error, job.state = (
-                f"{type(error).__name__}: {error} (a bug in soupviz; the log has the details)",
-                "failed",
-            )
+            job.exception, job.state = error, "failed"
         job.ended = time.monotonic()

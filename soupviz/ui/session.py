@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from soupviz.errors import SoupError
+from soupviz.errors import CorruptImagesError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.soups import is_current
 from soupviz.store import Run
@@ -65,7 +65,7 @@ def kitchen() -> Kitchen:
         return opened
     job = work.find_open_job(file)
     if job is not None and job.state == "failed":
-        st.error(job.error)
+        show_failure(job)
         if st.button("Try again"):
             work.open_kitchen(file)
             st.rerun()
@@ -123,6 +123,16 @@ def progress_line(job: Job) -> None:
     st.progress(job.fraction, text=f"{job.title}: {job.what or 'waiting for its turn'}{eta}")
 
 
+def show_failure(job: Job) -> None:
+    """Why a job failed; where images cannot be decoded, a way on without them."""
+    st.error(job.error)
+    if isinstance(job.exception, CorruptImagesError) and st.button(
+        "Leave them out and go on", key=f"leave out {job.number}", type="primary"
+    ):
+        work.leave_out_corrupt(Path(job.kitchen))
+        st.rerun()
+
+
 def watch(job: Job, draw: Callable[[Job], None] | None = None) -> None:
     """Draw a job again and again while it is active, with Cancel; the page is run anew when it ends."""
 
@@ -141,6 +151,6 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> None:
     if job.is_active:
         panel()
     elif job.state == "failed":
-        st.error(job.error)
+        show_failure(job)
     elif job.state == "cancelled":
         st.info(f"{job.title} was cancelled; what it measured is kept, and starting it again goes on from there.")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
+from soupviz.planning import plan
 from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
 from soupviz.soups import run_key
@@ -54,6 +55,22 @@ def has_batchnorm(opened: Kitchen) -> bool:
     return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
 
 
+def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
+    """What cooking will cost at most, unless it is done already."""
+    cost = plan(opened, recipe)
+    if not cost.evaluations:
+        return
+    time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
+    st.caption(
+        f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}; "
+        f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
+    )
+
+
+def _megabytes(num_bytes: int) -> str:
+    return f"{num_bytes / 1e6:,.0f} MB" if num_bytes < 1e10 else f"{num_bytes / 1e9:,.0f} GB"
+
+
 def draw_live(job: Job) -> None:
     """The decisions so far."""
     steps = [event for event in job.events if isinstance(event, Step)]
@@ -84,6 +101,10 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run.status == "finished":
         session.choose_soup(run)
     draw_result(run.result or {})
+    if run.status == "finished" and any(step["accuracy"] is None for step in (run.result or {})["trajectory"]):
+        completing = work.complete_job(opened, recipe)
+        if completing.is_active:
+            session.watch(completing)
 
 
 def draw_result(result: dict[str, Any]) -> None:
@@ -106,7 +127,9 @@ def draw_result(result: dict[str, Any]) -> None:
 def describe(steps: list[Step]) -> str:
     accepted = sum(step.accepted for step in steps[1:])
     rejected = len(steps) - 1 - accepted
-    return f"Started from {steps[0].ingredient}; {accepted} candidates accepted, {rejected} rejected."
+    early = sum(step.accuracy is None for step in steps)
+    bounds = f", {early} of them as soon as they could not win: the arrow is the most they can reach" if early else ""
+    return f"Started from {steps[0].ingredient}; {accepted} candidates accepted, {rejected} rejected{bounds}."
 
 
 def draw_scores(result: dict[str, Any]) -> None:

@@ -38,8 +38,9 @@ def refused(opened: Kitchen) -> None:
         with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
             for refusal in opened.refused:
                 st.write(refusal.reason)
-    if skipped := opened.split("held_out").skipped:
-        st.caption(f"held_out leaves out {len(skipped)} images that cannot be decoded: {', '.join(skipped[:3])}")
+    for split in filter(opened.has_split, opened.split_names):
+        if skipped := opened.split(split).skipped:
+            st.caption(f"{split} leaves out {len(skipped)} images that cannot be decoded: {', '.join(skipped[:3])}")
 
 
 def offer_test_split(opened: Kitchen) -> None:

@@ -10,6 +10,7 @@ from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
 from soupviz.discovery import BASE
+from soupviz.errors import CorruptImagesError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mean_of
 from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
@@ -35,6 +36,12 @@ def _typed() -> dict[str, KitchenSpec]:
     return {}
 
 
+@st.cache_resource(show_spinner=False)
+def _without_corrupt() -> set[str]:
+    """Kitchens of which corrupt images are left out, as long as the server runs."""
+    return set()
+
+
 def specification(file: Path) -> KitchenSpec:
     """What a kitchen.yaml says, or what was typed where there is none."""
     typed = _typed().get(str(file))
@@ -51,6 +58,7 @@ def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
 
     queue = jobs()
     opened_kitchens = _opened()
+    skip_corrupt = str(file) in _without_corrupt()
     if spec is not None:
         _typed()[str(file)] = spec
     elif not file.is_file():
@@ -60,7 +68,7 @@ def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
         if file == workspace.demo_file():
             demo_kitchen(progress=job.progress)
         known = spec or read_kitchen_file(file)
-        opened = Kitchen(known, file, skip_incompatible=True, progress=job.progress)
+        opened = Kitchen(known, file, skip_incompatible=True, skip_corrupt=skip_corrupt, progress=job.progress)
         opened.split("held_out", job.progress)
         opened_kitchens[str(file)] = opened
         if file != workspace.demo_file() and file.is_file():
@@ -83,6 +91,13 @@ def find_open_job(file: Path) -> Job | None:
 def close_kitchen(file: Path) -> None:
     """Forget an open kitchen, so that it is read anew."""
     _opened().pop(str(file), None)
+
+
+def leave_out_corrupt(file: Path) -> None:
+    """From now on go on without a kitchen's corrupt images: it is read anew, and what failed of them is forgotten."""
+    _without_corrupt().add(str(file))
+    close_kitchen(file)
+    jobs().forget(lambda job: job.kitchen == str(file) and isinstance(job.exception, CorruptImagesError))
 
 
 def close_kitchens() -> None:
@@ -139,6 +154,19 @@ def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
         return cook(opened, recipe, progress=job.progress, on_step=job.events.append).key
 
     return jobs().submit(cook_key(opened, recipe), recipe.title, work, kitchen=str(opened.file))
+
+
+def complete_job(opened: Kitchen, recipe: Recipe) -> Job:
+    """Score a finished search's rejected candidates whole, behind everything the user asks for; started once."""
+    key = f"complete {cook_key(opened, recipe)}"
+    known = jobs().find(key)
+    if known is not None:
+        return known
+
+    def work(job: Job) -> Any:
+        return cook(opened, recipe, progress=job.progress, complete=True).key
+
+    return jobs().submit(key, "Scoring the rejected whole", work, kitchen=str(opened.file), priority=AHEAD)
 
 
 def cook_key(opened: Kitchen, recipe: Recipe) -> str:
