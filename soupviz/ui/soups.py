@@ -11,7 +11,7 @@ from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
 from soupviz.records import Step
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, session, widgets, work
+from soupviz.ui import charts, precision, session, widgets, work
 from soupviz.ui.jobs import Job
 
 ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
@@ -105,6 +105,8 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         completing = work.complete_job(opened, recipe)
         if completing.is_active:
             session.watch(completing)
+    if run.status == "finished" and isinstance(recipe, Greedy):
+        precision.compare(opened, recipe, run)
 
 
 def draw_result(result: dict[str, Any]) -> None:

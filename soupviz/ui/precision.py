@@ -1,0 +1,70 @@
+"""Would another precision decide the same? The search again, evaluated in it, beside the kitchen's own."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from soupviz.config import Precision
+from soupviz.cooking import cook
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import Greedy
+from soupviz.records import Step
+from soupviz.store import Run
+from soupviz.ui import charts, session, work
+from soupviz.ui.jobs import Job
+
+
+def other_than(precision: Precision) -> Precision:
+    """What a precision is compared with."""
+    return "bfloat16" if precision == "float32" else "float32"
+
+
+def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
+    """A button, then both trajectories side by side, and a sentence on whether they decide the same."""
+    own = opened.spec.precision
+    other = other_than(own)
+    key = f"{other} {work.cook_key(opened, recipe)}"
+    with st.expander(f"Would {other} decide the same?"):
+        job = work.jobs().find(key)
+        if job is None or job.state == "cancelled":
+            st.write(f"The same search, evaluated in {other}; its scores are kept apart from those in {own}.")
+            if st.button(f"Search in {other}"):
+                job = _job(opened, recipe, other, key)
+        if job is not None:
+            session.watch(job)
+        if job is not None and job.state == "finished":
+            steps = [Step(**step) for step in (run.result or {})["trajectory"]]
+            st.write(verdict(steps, job.result, own, other))
+            st.dataframe(table(steps, job.result, own, other), hide_index=True, alt="Decisions in two precisions")
+
+
+def _job(opened: Kitchen, recipe: Greedy, precision: Precision, key: str) -> Job:
+    def work_on(job: Job) -> Any:
+        return list(cook(opened.at_precision(precision), recipe, progress=job.progress).trajectory)
+
+    return work.jobs().submit(key, f"{recipe.title} in {precision}", work_on, kitchen=str(opened.file))
+
+
+def verdict(own: list[Step], other: list[Step], name: str, other_name: str) -> str:
+    """Whether two searches accepted the same ingredients, in a sentence."""
+    accepted = [[step.ingredient for step in steps if step.accepted] for steps in (own, other)]
+    if accepted[0] == accepted[1]:
+        return f"Yes: both accept {', '.join(accepted[0])}."
+    told = [", ".join(names) for names in accepted]
+    return f"No: {name} accepts {told[0]}; {other_name} accepts {told[1]}."
+
+
+def table(own: list[Step], other: list[Step], name: str, other_name: str) -> pd.DataFrame:
+    """One row per ingredient, in the order of the first search: decision and accuracy in both."""
+    theirs = {step.ingredient: step for step in other}
+    return pd.DataFrame(
+        {
+            "ingredient": step.ingredient,
+            name: charts.decision(step).partition(":")[0],
+            f"accuracy in {name}": charts.told(step),
+            other_name: charts.decision(theirs[step.ingredient]).partition(":")[0],
+            f"accuracy in {other_name}": charts.told(theirs[step.ingredient]),
+        }
+        for step in own
+    )
