@@ -1,19 +1,25 @@
-"""Records to figures: plotly where one clicks, Altair where a picture grows while a job runs."""
+"""Records to figures: plotly where one clicks, Vega-Lite where a picture grows while a job runs."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import altair as alt
 import pandas as pd
 import plotly.graph_objects as go
 
 from soupviz.records import Step
 from soupviz.ui import theme
 
+Spec = dict[str, Any]
+"""A Vega-Lite specification. As plain data it costs a page nothing; Altair checks it against a schema each time."""
+
 GIVEN_UP = "rejected early: at most"
-Chart = Any
-"""An Altair chart; its layered and plain kinds share no type that Streamlit names."""
+DECISIONS = {
+    "start": (theme.BEST, "diamond"), "accepted": (theme.SOUP, "circle"),
+    "rejected": (theme.REJECTED, "cross"), GIVEN_UP: (theme.REJECTED, "triangle-down"),
+}  # fmt: skip
+SPLIT_COLORS = {"held_out": theme.SOUP, "test": theme.INGREDIENT}
+LEGEND = {"orient": "top", "title": None}
 
 
 def layout(figure: go.Figure, *, x: str, y: str, height: int = 340) -> go.Figure:
@@ -49,7 +55,7 @@ def scatter(table: pd.DataFrame, x: str, chosen: Iterable[str]) -> go.Figure:
     return layout(figure, x=x, y="accuracy on held_out (%)")
 
 
-def trajectory(steps: Sequence[Step]) -> Chart:
+def trajectory(steps: Sequence[Step]) -> Spec:
     """A search's decisions: each candidate's accuracy, accepted or not, and the best so far.
 
     A candidate that was given up is drawn at its bound, as an arrow pointing down. One far below the others is drawn
@@ -58,7 +64,7 @@ def trajectory(steps: Sequence[Step]) -> Chart:
     highest = [100 * step.accuracy_at_most for step in steps]
     top = max(highest)
     floor = top - max(3.0, 4 * (top - statistics.median(highest)))
-    data = pd.DataFrame(
+    rows = [
         {
             "step": step.step,
             "ingredient": step.ingredient,
@@ -68,31 +74,34 @@ def trajectory(steps: Sequence[Step]) -> Chart:
             "decision": decision(step),
         }
         for step in steps
-    )
-    y = alt.Scale(zero=False, padding=12, nice=True)
-    x = alt.X("step:Q", title="candidate", axis=alt.Axis(tickMinStep=1, format="d"))
-    shapes = {"start": "diamond", "accepted": "circle", "rejected": "cross", GIVEN_UP: "triangle-down"}
-    colors = [theme.BEST, theme.SOUP, theme.REJECTED, theme.REJECTED]
-    decisions = [name for name in shapes if name in set(data["decision"])]
-    best = alt.Chart(data).mark_line(interpolate="step-after", color=theme.SOUP, strokeWidth=2)
-    points = alt.Chart(data).mark_point(size=90, filled=True, opacity=1)
-    tips = ["ingredient", "accuracy:N", alt.Tooltip("best:Q", format=".2f"), "decision"]
-    return alt.layer(
-        best.encode(x, alt.Y("best:Q", scale=y, title="accuracy on held_out (%)")),
-        points.encode(
-            x,
-            alt.Y("drawn:Q", scale=y),
-            color=alt.Color(
-                "decision:N",
-                scale=alt.Scale(domain=decisions, range=[colors[list(shapes).index(name)] for name in decisions]),
-                legend=alt.Legend(orient="top", title=None),
-            ),
-            shape=alt.Shape(
-                "decision:N", scale=alt.Scale(domain=decisions, range=[shapes[name] for name in decisions])
-            ),
-            tooltip=tips,
-        ),
-    ).properties(height=300)  # fmt: skip
+    ]
+    kinds = [kind for kind in DECISIONS if any(row["decision"] == kind for row in rows)]
+    x = _quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
+    domain = {"zero": False, "padding": 12, "nice": True}
+    color = {"domain": kinds, "range": [DECISIONS[kind][0] for kind in kinds]}
+    shape = {"domain": kinds, "range": [DECISIONS[kind][1] for kind in kinds]}
+    best = {
+        "mark": {"type": "line", "interpolate": "step-after", "color": theme.SOUP, "strokeWidth": 2},
+        "encoding": {"x": x, "y": _quantity("best", "accuracy on held_out (%)", scale=domain)},
+    }
+    points = {
+        "mark": {"type": "point", "size": 90, "filled": True, "opacity": 1},
+        "encoding": {
+            "x": x,
+            "y": _quantity("drawn", scale=domain),
+            "color": {"field": "decision", "type": "nominal", "scale": color, "legend": LEGEND},
+            "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
+            "tooltip": [
+                *({"field": name, "type": "nominal"} for name in ("ingredient", "accuracy", "decision")),
+                _quantity("best", format=".2f"),
+            ],
+        },
+    }
+    return {"data": {"values": rows}, "height": 300, "layer": [best, points]}
+
+
+def _quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"field": field, "type": "quantitative"} | ({"title": title} if title else {}) | more
 
 
 def decision(step: Step) -> str:
@@ -109,36 +118,43 @@ def told(step: Step) -> str:
     return f"at most {100 * step.accuracy_at_most:.2f} %, given up after {step.num_examples_scored:,} examples"
 
 
-def coefficients(values: Mapping[str, float]) -> Chart:
+def coefficients(values: Mapping[str, float]) -> Spec:
     """Coefficients as bars, the largest first; what was rejected is left out."""
-    used = [(name, weight) for name, weight in values.items() if weight]
-    data = pd.DataFrame({"ingredient": [n for n, _ in used], "coefficient": [w for _, w in used]})
-    bars = alt.Chart(data).mark_bar(color=theme.SOUP, cornerRadiusEnd=3)
-    bars = bars.encode(
-        alt.X("coefficient:Q", title="coefficient"),
-        alt.Y("ingredient:N", sort="-x", title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
-        tooltip=["ingredient", alt.Tooltip("coefficient:Q", format=".4f")],
-    )
-    return bars.properties(height=alt.Step(24))
+    y = {"field": "ingredient", "type": "nominal", "sort": "-x", "title": None}
+    return {
+        "data": {"values": [{"ingredient": n, "coefficient": w} for n, w in values.items() if w]},
+        "height": {"step": 24},
+        "mark": {"type": "bar", "color": theme.SOUP, "cornerRadiusEnd": 3},
+        "encoding": {
+            "x": _quantity("coefficient", "coefficient"),
+            "y": y | {"axis": {"labelLimit": 160, "labelOverlap": False}},
+            "tooltip": [{"field": "ingredient", "type": "nominal"}, _quantity("coefficient", format=".4f")],
+        },
+    }
 
 
-def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:
+def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Spec:
     """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
-    data = pd.DataFrame(rows).melt("alpha", ["held_out", "test"], "split", "accuracy").dropna()
-    data["accuracy"] *= 100
-    color = alt.Color(
-        "split:N",
-        scale=alt.Scale(domain=["held_out", "test"], range=[theme.SOUP, theme.INGREDIENT]),
-        legend=alt.Legend(orient="top", title=None),
-    )
-    base = alt.Chart(data).encode(
-        alt.X("alpha:Q", scale=alt.Scale(domain=[0, 1]), title="alpha"),
-        alt.Y("accuracy:Q", scale=alt.Scale(zero=False, padding=12), title="accuracy (%)"),
-        color=color,
-        tooltip=["split", "alpha", alt.Tooltip("accuracy:Q", format=".2f")],
-    )
-    layers: list[alt.Chart] = [base.mark_line(opacity=0.5), base.mark_point(filled=True, size=70, opacity=1)]
+    values = [
+        {"alpha": row["alpha"], "split": split, "accuracy": 100 * accuracy}
+        for split in SPLIT_COLORS
+        for row in rows
+        if (accuracy := row[split]) is not None
+    ]
+    color = {"domain": list(SPLIT_COLORS), "range": list(SPLIT_COLORS.values())}
+    encoding = {
+        "x": _quantity("alpha", "alpha", scale={"domain": [0, 1]}),
+        "y": _quantity("accuracy", "accuracy (%)", scale={"zero": False, "padding": 12}),
+        "color": {"field": "split", "type": "nominal", "scale": color, "legend": LEGEND},
+        "tooltip": [
+            {"field": "split", "type": "nominal"}, _quantity("alpha"), _quantity("accuracy", format=".2f"),
+        ],
+    }  # fmt: skip
+    layers: list[Spec] = [
+        {"mark": {"type": "line", "opacity": 0.5}, "encoding": encoding},
+        {"mark": {"type": "point", "filled": True, "size": 70, "opacity": 1}, "encoding": encoding},
+    ]
     if alpha is not None:
-        rule = alt.Chart(pd.DataFrame({"alpha": [alpha]})).mark_rule(color=theme.ink(), strokeDash=[4, 3])
-        layers.append(rule.encode(x="alpha:Q"))
-    return alt.layer(*layers).properties(height=240)
+        rule = {"type": "rule", "color": theme.ink(), "strokeDash": [4, 3]}
+        layers.append({"data": {"values": [{"alpha": alpha}]}, "mark": rule, "encoding": {"x": _quantity("alpha")}})
+    return {"data": {"values": values}, "height": 240, "layer": layers}

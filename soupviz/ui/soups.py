@@ -75,7 +75,7 @@ def draw_live(job: Job) -> None:
     """The decisions so far."""
     steps = [event for event in job.events if isinstance(event, Step)]
     if steps:
-        st.altair_chart(charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
+        st.vega_lite_chart(spec=charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
     else:
         st.caption("Scoring the ingredients first: the best of them is the start.")
 
@@ -101,7 +101,12 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run.status == "finished":
         session.choose_soup(run)
     draw_result(run.result or {})
-    if run.status == "finished" and any(step["accuracy"] is None for step in (run.result or {})["trajectory"]):
+    was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
+    if (
+        run.status == "finished"
+        and was_asked_for
+        and any(s["accuracy"] is None for s in (run.result or {})["trajectory"])
+    ):
         completing = work.complete_job(opened, recipe)
         if completing.is_active:
             session.watch(completing)
@@ -117,13 +122,15 @@ def draw_result(result: dict[str, Any]) -> None:
     if steps:
         left, right = st.columns([3, 2])
         left.subheader("Decisions")
-        left.altair_chart(charts.trajectory(steps), key="trajectory", alt=describe(steps))
+        left.vega_lite_chart(spec=charts.trajectory(steps), key="trajectory", alt=describe(steps))
         left.caption(describe(steps))
     else:
         right = st.container()
     if "coefficients" in result:
         right.subheader("Coefficients")
-        right.altair_chart(charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
+        right.vega_lite_chart(
+            spec=charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars"
+        )
 
 
 def describe(steps: list[Step]) -> str:
@@ -149,19 +156,22 @@ def draw_scores(result: dict[str, Any]) -> None:
 def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     """Accuracy against alpha, computed ahead in the background, behind everything the user asks for."""
     st.subheader("The same search for other alphas")
-    runs = {alpha: finished(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
-    missing = [alpha for alpha, run in runs.items() if run is None or run.status != "finished"]
+    keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
+    runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
+    missing = [alpha for alpha, key in keys.items() if key not in runs]
     ahead = st.toggle("Compute ahead", value=True, key="ahead", help="At low priority, while nothing else runs.")
     job = work.find_sweep_job(opened, recipe)
     if missing and ahead and (job is None or job.state == "finished"):
         job = work.sweep_job(opened, recipe, missing)
 
     def draw(_job: Job | None = None) -> None:
-        rows = [sweep_row(alpha, finished(opened, recipe.model_copy(update={"alpha": alpha}))) for alpha in SWEPT]
-        known = sorted((row for row in rows if row["held_out"] is not None), key=lambda row: row["alpha"] or 0.0)
+        runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
+        known = [sweep_row(alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs]
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
-            st.altair_chart(charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
+            st.vega_lite_chart(
+                spec=charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha"
+            )
             best = max(known, key=lambda row: row["held_out"] or 0.0)
             st.caption(
                 f"{len(known)} of {len(SWEPT)} alphas computed. Best on held_out: alpha = {best['alpha']:g}, "
@@ -174,8 +184,8 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         draw()
 
 
-def sweep_row(alpha: Alpha, run: Run | None) -> dict[str, float | None]:
+def sweep_row(alpha: Alpha, run: Run) -> dict[str, float | None]:
     """One point of the sweep."""
-    scores = run.result["scores"] if run and run.status == "finished" and run.result else {}
+    scores = (run.result or {})["scores"]
     accuracy = {split: scores[split]["accuracy"] if split in scores else None for split in ("held_out", "test")}
     return {"alpha": float(alpha), **accuracy}
