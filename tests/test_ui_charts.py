@@ -16,7 +16,7 @@ STEPS = [
 
 
 def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
-    rows = {row["ingredient"]: row for row in charts.trajectory(STEPS)["data"]["values"]}
+    rows = {row["ingredient"]: row for row in charts.trajectory(STEPS)[0].to_dict("records")}
     assert rows["c"]["decision"] == "rejected early: at most"
     assert rows["c"]["accuracy"] == "at most 71.50 %, given up after 40 examples"
     assert rows["c"]["drawn"] == 71.5
@@ -25,31 +25,35 @@ def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
 
 
 def test_one_far_below_does_not_flatten_the_others():
-    drawn = [row["drawn"] for row in charts.trajectory(STEPS)["data"]["values"]]
+    drawn = charts.trajectory(STEPS)[0]["drawn"].tolist()
     assert min(drawn) > 60
 
 
-def test_the_legend_names_only_what_is_drawn():
-    spec = charts.trajectory(STEPS[:2])
-    color = spec["layer"][1]["encoding"]["color"]["scale"]
-    assert color["domain"] == ["start", "accepted"]
-    assert len(color["range"]) == 2
+def test_only_the_data_change_with_the_search_and_with_the_slider():
+    """Another specification would make the browser build the picture anew."""
+    assert charts.trajectory(STEPS)[1] == charts.trajectory(STEPS[:1])[1]
+    row = {"alpha": 0.1, "held_out": 0.7, "test": None}
+    assert charts.sweep([row], 0.1)[1] == charts.sweep([row, row | {"alpha": 0.2}], None)[1]
 
 
 @pytest.mark.parametrize(
-    "spec",
+    "chart",
     [
         charts.trajectory(STEPS),
         charts.coefficients({"a": 0.75, "b": 0.25, "c": 0.0}),
         charts.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None),
     ],
 )
-def test_every_specification_is_vega_lite(spec):
+def test_every_specification_is_vega_lite(chart):
     """Altair, which comes with Streamlit, knows the schema."""
-    altair.Chart.from_dict(spec)
+    data, spec = chart
+    altair.Chart.from_dict(spec | {"data": {"values": data.to_dict("records")}})
 
 
 def test_what_was_not_measured_is_not_drawn():
-    assert [row["ingredient"] for row in charts.coefficients({"a": 1.0, "c": 0.0})["data"]["values"]] == ["a"]
-    rows = charts.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None)["data"]["values"]
-    assert rows == [{"alpha": 0.1, "split": "held_out", "accuracy": 70.0}]
+    assert charts.coefficients({"a": 1.0, "c": 0.0})[0]["ingredient"].tolist() == ["a"]
+    rows = charts.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5)[0]
+    assert rows.dropna(subset=["accuracy"])[["alpha", "split", "accuracy"]].to_numpy().tolist() == [
+        [0.1, "held_out", 70]
+    ]
+    assert rows["slider"].dropna().tolist() == [0.5]

@@ -10,8 +10,11 @@ import plotly.graph_objects as go
 from soupviz.records import Step
 from soupviz.ui import theme
 
-Spec = dict[str, Any]
-"""A Vega-Lite specification. As plain data it costs a page nothing; Altair checks it against a schema each time."""
+Chart = tuple[pd.DataFrame, dict[str, Any]]
+"""Data and a Vega-Lite specification that stays the same while the data change, so that the browser only moves marks.
+
+As plain data it costs a page nothing, where Altair would check it against a schema each time.
+"""
 
 GIVEN_UP = "rejected early: at most"
 DECISIONS = {
@@ -55,7 +58,7 @@ def scatter(table: pd.DataFrame, x: str, chosen: Iterable[str]) -> go.Figure:
     return layout(figure, x=x, y="accuracy on held_out (%)")
 
 
-def trajectory(steps: Sequence[Step]) -> Spec:
+def trajectory(steps: Sequence[Step]) -> Chart:
     """A search's decisions: each candidate's accuracy, accepted or not, and the best so far.
 
     A candidate that was given up is drawn at its bound, as an arrow pointing down. One far below the others is drawn
@@ -75,11 +78,10 @@ def trajectory(steps: Sequence[Step]) -> Spec:
         }
         for step in steps
     ]
-    kinds = [kind for kind in DECISIONS if any(row["decision"] == kind for row in rows)]
     x = _quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
     domain = {"zero": False, "padding": 12, "nice": True}
-    color = {"domain": kinds, "range": [DECISIONS[kind][0] for kind in kinds]}
-    shape = {"domain": kinds, "range": [DECISIONS[kind][1] for kind in kinds]}
+    color = {"domain": list(DECISIONS), "range": [color for color, _ in DECISIONS.values()]}
+    shape = {"domain": list(DECISIONS), "range": [shape for _, shape in DECISIONS.values()]}
     best = {
         "mark": {"type": "line", "interpolate": "step-after", "color": theme.SOUP, "strokeWidth": 2},
         "encoding": {"x": x, "y": _quantity("best", "accuracy on held_out (%)", scale=domain)},
@@ -97,7 +99,7 @@ def trajectory(steps: Sequence[Step]) -> Spec:
             ],
         },
     }
-    return {"data": {"values": rows}, "height": 300, "layer": [best, points]}
+    return pd.DataFrame(rows), {"height": 300, "layer": [best, points]}
 
 
 def _quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
@@ -118,11 +120,12 @@ def told(step: Step) -> str:
     return f"at most {100 * step.accuracy_at_most:.2f} %, given up after {step.num_examples_scored:,} examples"
 
 
-def coefficients(values: Mapping[str, float]) -> Spec:
+def coefficients(values: Mapping[str, float]) -> Chart:
     """Coefficients as bars, the largest first; what was rejected is left out."""
     y = {"field": "ingredient", "type": "nominal", "sort": "-x", "title": None}
-    return {
-        "data": {"values": [{"ingredient": n, "coefficient": w} for n, w in values.items() if w]},
+    used = {name: weight for name, weight in values.items() if weight}
+    data = pd.DataFrame({"ingredient": list(used), "coefficient": list(used.values())})
+    return data, {
         "height": {"step": 24},
         "mark": {"type": "bar", "color": theme.SOUP, "cornerRadiusEnd": 3},
         "encoding": {
@@ -133,14 +136,15 @@ def coefficients(values: Mapping[str, float]) -> Spec:
     }
 
 
-def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Spec:
+def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:
     """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
-    values = [
+    values: list[dict[str, Any]] = [
         {"alpha": row["alpha"], "split": split, "accuracy": 100 * accuracy}
         for split in SPLIT_COLORS
         for row in rows
         if (accuracy := row[split]) is not None
     ]
+    values.append({"slider": alpha})
     color = {"domain": list(SPLIT_COLORS), "range": list(SPLIT_COLORS.values())}
     encoding = {
         "x": _quantity("alpha", "alpha", scale={"domain": [0, 1]}),
@@ -150,11 +154,11 @@ def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Sp
             {"field": "split", "type": "nominal"}, _quantity("alpha"), _quantity("accuracy", format=".2f"),
         ],
     }  # fmt: skip
-    layers: list[Spec] = [
-        {"mark": {"type": "line", "opacity": 0.5}, "encoding": encoding},
-        {"mark": {"type": "point", "filled": True, "size": 70, "opacity": 1}, "encoding": encoding},
+    measured = {"transform": [{"filter": "isValid(datum.accuracy)"}], "encoding": encoding}
+    at_slider = {"transform": [{"filter": "isValid(datum.slider)"}], "encoding": {"x": _quantity("slider")}}
+    layers = [
+        measured | {"mark": {"type": "line", "opacity": 0.5}},
+        measured | {"mark": {"type": "point", "filled": True, "size": 70, "opacity": 1}},
+        at_slider | {"mark": {"type": "rule", "color": theme.ink(), "strokeDash": [4, 3]}},
     ]
-    if alpha is not None:
-        rule = {"type": "rule", "color": theme.ink(), "strokeDash": [4, 3]}
-        layers.append({"data": {"values": [{"alpha": alpha}]}, "mark": rule, "encoding": {"x": _quantity("alpha")}})
-    return {"data": {"values": values}, "height": 240, "layer": layers}
+    return pd.DataFrame(values), {"height": 240, "layer": layers}

@@ -75,7 +75,7 @@ def draw_live(job: Job) -> None:
     """The decisions so far."""
     steps = [event for event in job.events if isinstance(event, Step)]
     if steps:
-        st.vega_lite_chart(spec=charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
+        _show(st, charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
     else:
         st.caption("Scoring the ingredients first: the best of them is the start.")
 
@@ -122,15 +122,18 @@ def draw_result(result: dict[str, Any]) -> None:
     if steps:
         left, right = st.columns([3, 2])
         left.subheader("Decisions")
-        left.vega_lite_chart(spec=charts.trajectory(steps), key="trajectory", alt=describe(steps))
+        _show(left, charts.trajectory(steps), key="trajectory", alt=describe(steps))
         left.caption(describe(steps))
     else:
         right = st.container()
     if "coefficients" in result:
         right.subheader("Coefficients")
-        right.vega_lite_chart(
-            spec=charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars"
-        )
+        _show(right, charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
+
+
+def _show(place: Any, chart: charts.Chart, **options: str) -> None:
+    data, spec = chart
+    place.vega_lite_chart(data, spec, **options)
 
 
 def describe(steps: list[Step]) -> str:
@@ -169,9 +172,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         known = [sweep_row(alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs]
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
-            st.vega_lite_chart(
-                spec=charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha"
-            )
+            _show(st, charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
             best = max(known, key=lambda row: row["held_out"] or 0.0)
             st.caption(
                 f"{len(known)} of {len(SWEPT)} alphas computed. Best on held_out: alpha = {best['alpha']:g}, "
