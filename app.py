@@ -13,9 +13,11 @@ def main() -> None:
                 "pages/ingredients.py",
                 title="Ingredients",
                 icon=":material/egg_alt:",
-                url_path="ingredients",
+                url_path="start",
                 default=True,
             ),
+            # The default page lives at the root; who types its name finds it too.
+            st.Page("pages/ingredients.py", title="Ingredients", url_path="ingredients", visibility="hidden"),
             st.Page("pages/soup.py", title="Soup", icon=":material/soup_kitchen:", url_path="soup"),
             st.Page("pages/alpha.py", title="Alpha", icon=":material/tune:", url_path="alpha"),
             st.Page("pages/compare.py", title="Compare", icon=":material/balance:", url_path="compare"),

@@ -13,7 +13,8 @@ opened = work.opened_kitchen(current)
 
 if st.session_state.get("split") == str(current):
     st.success(
-        f"held_out was dealt in two: `{current}` now has a test split. The old file is kept as kitchen.yaml.bak."
+        "held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
+        "kitchen.yaml.bak. Soups cooked before were selected on examples that are now test: they are no longer listed."
     )
 
 known = dict.fromkeys([workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens()])

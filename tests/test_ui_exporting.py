@@ -1,12 +1,14 @@
-"""Where the Export page may write."""
+"""Where the Export page may write, and how long what it prepared lies there."""
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from soupviz.errors import ExportError, KitchenError
-from soupviz.ui import exporting
+from soupviz.ui import download, exporting
 
 
 @pytest.fixture
@@ -45,3 +47,11 @@ def test_a_link_out_of_the_folder_is_refused(root: Path) -> None:
 )
 def test_a_title_gives_a_plain_file_name(title: str, name: str) -> None:
     assert exporting.file_name(title) == name
+
+
+def test_downloads_older_than_a_day_go_when_another_is_prepared(empty_cache):
+    old, new = download.folder(), download.folder()
+    (old / "soup.pt").write_bytes(b"x")
+    os.utime(old, (time.time() - download.DAY - 10,) * 2)
+    latest = download.folder()
+    assert set((empty_cache / "downloads").iterdir()) == {new, latest}

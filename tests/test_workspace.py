@@ -148,6 +148,7 @@ def test_an_installed_package_is_asked_about_by_name(root: Path) -> None:
 
 
 def test_a_kitchen_inside_the_roots_passes(root: Path) -> None:
+    (root / "m.safetensors").write_bytes(b"x")
     workspace.check_paths(spec_of(base="base.safetensors", model={"factory": "model.py:build"}), root)
 
 
@@ -166,3 +167,13 @@ def test_a_kitchen_inside_the_roots_passes(root: Path) -> None:
 def test_a_kitchen_that_reaches_outside_is_refused(root: Path, keys: dict[str, Any]) -> None:
     with pytest.raises(KitchenError, match="lies outside the folders"):
         workspace.check_paths(spec_of(**keys), root)
+
+
+def test_a_link_among_the_checkpoints_that_leads_elsewhere_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret.safetensors").write_bytes(b"x")
+    (root / "m_0.safetensors").write_bytes(b"x")
+    (root / "held_out.npz").write_bytes(b"x")
+    workspace.check_paths(spec_of(), root)
+    (root / "m_1.safetensors").symlink_to(tmp_path / "secret.safetensors")
+    with pytest.raises(KitchenError, match=r"secret\.safetensors lies outside the folders"):
+        workspace.check_paths(spec_of(), root)

@@ -1,6 +1,8 @@
 """Streamed downloads: files of any size, in a few megabytes of memory, under an address that cannot be guessed."""
 
 import secrets
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,23 @@ from starlette.routing import Route
 
 from soupviz.files import cache_folder
 
+DAY = 24 * 3600.0
 PATH = "/soupviz/download/{token}/{name}"
 
 
 def folder() -> Path:
-    """A new folder under an unguessable name, whose files can be downloaded."""
+    """A new folder under an unguessable name, whose files can be downloaded for a day."""
+    drop_old(cache_folder("downloads"))
     place = cache_folder("downloads") / secrets.token_urlsafe(24)
     place.mkdir()
     return place
+
+
+def drop_old(place: Path) -> None:
+    """Remove what has lain in a folder for more than a day: it passed through the browser and is not needed again."""
+    for path in place.iterdir():
+        if time.time() - path.stat().st_mtime > DAY:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def address(file: Path) -> str:

@@ -85,6 +85,7 @@ def chosen_file() -> Path | None:
     )
     typed = st.text_input("or its path", key="load path", placeholder="soups/soup.safetensors")
     if uploaded is not None:
+        download.drop_old(cache_folder("uploads"))
         place = cache_folder("uploads") / Path(uploaded.name).name
         place.write_bytes(uploaded.getbuffer())
         return place

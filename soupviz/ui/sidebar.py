@@ -38,6 +38,7 @@ def _kitchens() -> None:
         st.rerun()
     if opened := work.opened_kitchen(current):
         st.caption(f"Device: {opened.device}, evaluated in {opened.spec.precision}")
+        st.caption(f"Model: {opened.evaluator.paths.note}")
 
 
 def _running() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from soupviz.config import KitchenSpec
 from soupviz.demo import VERSION
+from soupviz.discovery import candidate_files
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, file_digest, replacing
 from soupviz.models import runs_code
@@ -120,7 +121,7 @@ def check_paths(spec: KitchenSpec, folder: Path) -> None:
     """Refuse a kitchen that reaches outside the allowed folders.
 
     Raises:
-        KitchenError: naming the path.
+        KitchenError: naming the path; or a glob matches nothing.
     """
     places = list(spec.ingredients.values()) if isinstance(spec.ingredients, dict) else list(spec.ingredients)
     places += [spec.base] if spec.base else []
@@ -128,3 +129,5 @@ def check_paths(spec: KitchenSpec, folder: Path) -> None:
     places += [name.rpartition(":")[0] for name in code_of(spec) if name.rpartition(":")[0].endswith(".py")]
     for place in places:
         allowed(folder / place)
+    for file in candidate_files(spec, folder).values():  # a link among what a glob matches may lead elsewhere
+        allowed(file)
