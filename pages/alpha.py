@@ -9,6 +9,7 @@ from soupviz.mixing import count_clamped
 from soupviz.ui import session, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
+from soupviz.ui.verbatim import verbatim
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 
@@ -95,4 +96,4 @@ try:
         elif cooking is not None:
             session.watch(cooking)
 except SoupError as error:
-    st.error(str(error))
+    st.error(verbatim(str(error)))

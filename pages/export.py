@@ -7,6 +7,7 @@ from soupviz.errors import SoupError
 from soupviz.export import record_of
 from soupviz.soups import recall
 from soupviz.ui import exporting, session, work, workspace
+from soupviz.ui.verbatim import verbatim
 
 st.title("Export")
 st.write("Take a soup with you: the weights, with the recipe that rebuilds them bit for bit.")
@@ -48,7 +49,7 @@ else:
         if downloads:
             exporting.download_job(opened, run, name, dtype)
     except SoupError as error:
-        st.error(str(error))
+        st.error(verbatim(str(error)))
     else:
         exporting.show_written(opened)
     with st.expander("The recipe"):
@@ -61,7 +62,7 @@ try:
     if st.button("Load", disabled=file is None):
         exporting.load_job(opened, file)
 except SoupError as error:
-    st.error(str(error))
+    st.error(verbatim(str(error)))
 if job := work.jobs().find(f"load {opened.file}"):
     session.watch(job)
     if job.state == "finished" and (loaded := opened.store.run(job.result)):

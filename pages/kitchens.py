@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.errors import SoupError
 from soupviz.ui import opening, session, work, workspace
+from soupviz.ui.verbatim import verbatim
 
 st.title("Kitchens")
 st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
@@ -36,4 +37,4 @@ try:
     st.subheader("Kept on disk")
     opening.kept(opened)
 except SoupError as error:
-    st.error(str(error))
+    st.error(verbatim(str(error)))

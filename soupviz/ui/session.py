@@ -12,6 +12,7 @@ from soupviz.soups import is_current
 from soupviz.store import Run
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 REFRESH = 0.5
 """Seconds between two looks at a running job."""
@@ -91,7 +92,7 @@ def _ask_for_trust(file: Path) -> None:
         spec = work.specification(file)
         workspace.check_paths(spec, file.parent)
     except SoupError as error:
-        st.error(str(error))
+        st.error(verbatim(str(error)))
         st.stop()
     if not workspace.is_trusted(spec, file.parent):
         names = ", ".join(f"`{name}`" for name in workspace.code_of(spec))
@@ -125,7 +126,7 @@ def progress_line(job: Job) -> None:
 
 def show_failure(job: Job) -> None:
     """Why a job failed; where images cannot be decoded, a way on without them."""
-    st.error(job.error)
+    st.error(verbatim(job.error))
     if isinstance(job.exception, CorruptImagesError) and st.button(
         "Leave them out and go on", key=f"leave out {job.number}", type="primary"
     ):

@@ -13,6 +13,7 @@ from soupviz.soups import run_key
 from soupviz.store import Run
 from soupviz.ui import charts, precision, session, widgets, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
 RECIPES = ("greedy, alpha", "greedy, mean", "uniform")
@@ -85,7 +86,7 @@ def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
     try:
         run = opened.store.run(run_key(opened, recipe))
     except SoupError as error:
-        st.error(str(error))
+        st.error(verbatim(str(error)))
         st.stop()
     return run
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.ui import tables
+from soupviz.ui.verbatim import verbatim
 
 SHARES = ("held_out", "test", "top-5", "macro-F1")
 """Columns that hold fractions; percent exists only on the screen."""
@@ -37,10 +38,12 @@ def refused(opened: Kitchen) -> None:
     if opened.refused:
         with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
             for refusal in opened.refused:
-                st.write(refusal.reason)
+                st.write(verbatim(refusal.reason))
     for split in filter(opened.has_split, opened.split_names):
         if skipped := opened.split(split).skipped:
-            st.caption(f"{split} leaves out {len(skipped)} images that cannot be decoded: {', '.join(skipped[:3])}")
+            st.caption(
+                f"{split} leaves out {len(skipped)} images that cannot be decoded: {verbatim(', '.join(skipped[:3]))}"
+            )
 
 
 def offer_test_split(opened: Kitchen) -> None:
