@@ -216,7 +216,8 @@ from torch import nn
 
 class Slow(nn.Linear):
     def forward(self, x):
-        time.sleep(0.1)
+        if x.shape[0] and x.isfinite().all():  # a branch on the data: no graph can take the pause out
+            time.sleep(0.1)
         return super().forward(x)
 
 def build():
