@@ -91,9 +91,7 @@ try:
         st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
     if kept := st.session_state.get("kept"):
         cooking = work.jobs().find(work.cook_key(OPENED, kept))
-        if cooking is not None and cooking.state == "finished":
+        if cooking is not None and not session.watch(cooking) and cooking.state == "finished":
             st.success(f"Kept: “{kept.title}” is among the soups on the Compare page.")
-        elif cooking is not None:
-            session.watch(cooking)
 except SoupError as error:
     st.error(verbatim(str(error)))

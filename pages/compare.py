@@ -24,6 +24,7 @@ if not runs:
     st.info("No soup yet: cook one on the Soup page, and it appears here.")
 
 run = session.chosen_run(opened)
+picked = session.picked_ingredient([row.id for row in rows]) or (run.key if run else "")
 shown = compare.table(rows, split)
 ids = [row.id for row in rows]
 state = st.dataframe(
@@ -39,7 +40,7 @@ state = st.dataframe(
 points = []
 if any(row.judged for row in rows):
     event = st.plotly_chart(
-        compare.picture(rows, split, run.key if run else ""),
+        compare.picture(rows, split, picked),
         on_select="rerun",
         selection_mode="points",
         key=f"picture {tables.digest(ids)}",
@@ -48,14 +49,16 @@ if any(row.judged for row in rows):
     points = [str(point["customdata"]) for point in event["selection"]["points"]]
 rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
 clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
-chosen = next((other for other in runs if other.key in clicked), None)
-if chosen is not None and (run is None or chosen.key != run.key):
-    session.choose_soup(chosen)
+if clicked and clicked[0] != picked:
+    session.pick(clicked[0], runs)
     st.rerun()
 
-if run is not None and run.result is not None:
-    st.subheader(run.name)
+if row := next((row for row in rows if row.id == picked), None):
+    st.subheader(row.name)
     verdicts = dict(zip(ids, shown["verdict"], strict=True))
-    st.write(f"Against the best ingredient: **{verdicts.get(run.key, 'not scored yet')}**.")
-    soups.draw_result(run.result)
-    st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
+    st.write(f"{'The' if row.kind == 'best' else 'Against the best ingredient:'} **{verdicts[picked]}**.")
+    if row.kind == "soup" and run is not None and run.result is not None:
+        soups.draw_result(run.result)
+        st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
+    else:
+        compare.draw_checkpoint(opened, row)

@@ -64,8 +64,7 @@ try:
 except SoupError as error:
     st.error(verbatim(str(error)))
 if job := work.jobs().find(f"load {opened.file}"):
-    session.watch(job)
-    if job.state == "finished" and (loaded := opened.store.run(job.result)):
+    if not session.watch(job) and job.state == "finished" and (loaded := opened.store.run(job.result)):
         st.success(f"Loaded: {loaded.name}.")
         if st.button("Open it on the Compare page"):
             session.choose_soup(loaded)

@@ -23,10 +23,7 @@ def draw(_job: Job | None = None) -> None:
     st.session_state["members"] = chosen
 
 
-if scoring.is_active:
-    session.watch(scoring, draw)
-else:
-    session.watch(scoring)
+if not session.watch(scoring, draw):
     draw()
 chosen = st.session_state.get("members") or []
 

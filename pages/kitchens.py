@@ -12,10 +12,11 @@ session.keep_url()
 current = session.chosen_file()
 opened = work.opened_kitchen(current)
 
-if st.session_state.get("split") == str(current):
+split, kept = st.session_state.get("split", ("", ""))
+if split == str(current):
     st.success(
-        "held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
-        "kitchen.yaml.bak. Soups cooked before were selected on examples that are now test: they are no longer listed."
+        f"held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
+        f"{kept}. Soups cooked before were selected on examples that are now test: they are no longer listed."
     )
 
 known = dict.fromkeys([workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens()])

@@ -17,12 +17,8 @@ if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"
     job = work.cook_job(opened, recipe)
 row.caption(f"{recipe.title}; BatchNorm statistics: {recipe.batchnorm}")
 
-if job is not None and job.is_active:
-    session.watch(job, soups.draw_live)
-else:
+if job is None or not session.watch(job, soups.draw_live):
     soups.draw_plan(opened, recipe)
-    if job is not None:
-        session.watch(job)
     soups.draw_soup(opened, recipe)
 
 if recipe.method == "greedy" and recipe.alpha != "mean":

@@ -1,5 +1,6 @@
 """Making a test split where a kitchen has none: held_out is dealt in two, and kitchen.yaml says so."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,14 @@ def document_of(spec: KitchenSpec) -> dict[str, Any]:
 
 
 def write_document(document: dict[str, Any], file: Path) -> None:
-    """Write kitchen.yaml; one that is there is kept as kitchen.yaml.bak.
+    """Write kitchen.yaml; one that is there is kept beside it.
 
     Raises:
         KitchenError: the folder is read-only, or the disk is full.
     """
     try:
         if file.is_file():
-            shutil.copyfile(file, file.with_name(file.name + ".bak"))
+            shutil.copyfile(file, kept_as(file))
         with replacing(file) as temporary:
             temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
@@ -51,10 +52,18 @@ def write_document(document: dict[str, Any], file: Path) -> None:
         ) from None
 
 
-def split_held_out(file: Path, seed: int = 0) -> None:
-    """Write the split into a kitchen.yaml.
+def kept_as(file: Path) -> Path:
+    """The first name that is free for a file's old contents: kitchen.yaml.bak, kitchen.yaml.bak2 and so on."""
+    names = itertools.chain([".bak"], (f".bak{number}" for number in itertools.count(2)))
+    return next(place for name in names if not (place := file.with_name(file.name + name)).exists())
+
+
+def split_held_out(file: Path, seed: int = 0) -> Path:
+    """Write the split into a kitchen.yaml; returns where the old file is kept.
 
     Raises:
         KitchenError: the file is wrong, or there is nothing to split.
     """
-    write_document(with_test_split(read_kitchen_file(file), seed), file)
+    document, kept = with_test_split(read_kitchen_file(file), seed), kept_as(file)
+    write_document(document, file)
+    return kept

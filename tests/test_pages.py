@@ -265,6 +265,20 @@ def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) 
     assert opened.known_score(mixture, "test", "average") is None
 
 
+def test_compare_opens_what_was_clicked_a_soup_or_a_checkpoint(tmp_path: Path) -> None:
+    file = batchnorm_kitchen(tmp_path / "small")
+    kitchen = Kitchen.load(file)
+    soup = soupviz.uniform(kitchen)
+    at = press(page("compare.py", file), "models on test")
+    assert at.subheader[0].value == soup.title
+    at.session_state["picked"] = kitchen.names[1]  # as a click on its row leaves it
+    settle(at)
+    assert [heading.value for heading in at.subheader] == [kitchen.names[1]]
+    assert kitchen.ingredients[1].fingerprint in at.table[0].value.to_string()
+    at.session_state["picked"] = "of another kitchen"
+    assert settle(at).subheader[0].value == soup.title
+
+
 def test_a_path_to_a_soup_has_the_soups_batchnorm_treatment_until_told_otherwise(tmp_path: Path) -> None:
     file = batchnorm_kitchen(tmp_path / "small")
     soup = soupviz.uniform(Kitchen.load(file), batchnorm="first")

@@ -35,11 +35,22 @@ def test_the_halves_are_disjoint_and_together_the_whole(file: Path) -> None:
 def test_the_old_file_is_kept_and_the_other_keys_stay(file: Path) -> None:
     before = file.read_bytes()
     old = read_kitchen_file(file)
-    split_held_out(file, seed=3)
+    kept = split_held_out(file, seed=3)
     new = read_kitchen_file(file)
-    assert file.with_name("kitchen.yaml.bak").read_bytes() == before
+    assert kept == file.with_name("kitchen.yaml.bak")
+    assert kept.read_bytes() == before
     assert new.model_copy(update={"data": old.data}) == old
     assert yaml.safe_load(file.read_text(encoding="utf-8"))["data"]["test"]["part"] == {"index": 1, "of": 2, "seed": 3}
+
+
+def test_every_older_file_is_kept(file: Path) -> None:
+    first = file.read_bytes()
+    document = read_kitchen_file(file).model_dump(mode="json", exclude_defaults=True)
+    splitting.write_document(document | {"name": "second"}, file)
+    second = file.read_bytes()
+    splitting.write_document(document | {"name": "third"}, file)
+    assert file.with_name("kitchen.yaml.bak").read_bytes() == first
+    assert file.with_name("kitchen.yaml.bak2").read_bytes() == second
 
 
 def test_a_transform_is_written_twice_and_not_as_an_anchor(file: Path) -> None:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 import plotly.graph_objects as go
+import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import mcnemar, paired_counts, verdict, wilson
 from soupviz.mixing import BatchNorm
 from soupviz.records import Coefficients, Score
 from soupviz.store import Run
-from soupviz.ui import charts, tables, theme
+from soupviz.ui import charts, tables, theme, widgets
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,14 @@ def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
     charts.layout(figure, x=f"accuracy on {split} (%), 95 % Wilson interval", y="", height=90 + 26 * len(scored))
     figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row, _ in scored], showgrid=False)
     return figure
+
+
+def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
+    """What is known of an ingredient or of the base: its scores, its file, and the metadata found with it."""
+    scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
+    widgets.score_metrics({split: score.summary() for split, score in scores.items()})
+    checkpoint = opened.resolve(row.id)
+    st.table({"file": str(checkpoint.path), "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata))
 
 
 def _label(row: Entry) -> str:

@@ -60,12 +60,10 @@ def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
 def show_written(opened: Kitchen) -> None:
     """What the last export and the last download of this kitchen came to."""
     if job := work.jobs().find(f"export {opened.file}"):
-        session.watch(job)
-        if job.state == "finished":
+        if not session.watch(job) and job.state == "finished":
             st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
     if job := work.jobs().find(f"download {opened.file}"):
-        session.watch(job)
-        if job.state == "finished":
+        if not session.watch(job) and job.state == "finished":
             st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
 
 

@@ -71,10 +71,9 @@ def _offer_to_write() -> None:
         return
     file, spec = typed
     if job := work.find_open_job(file):
-        session.watch(job)
-        if job.state != "finished":
+        if session.watch(job) or job.state != "finished":
             return
-    exists = " (the one there is kept as kitchen.yaml.bak)" if file.is_file() else ""
+    exists = f" (the one there is kept as {splitting.kept_as(file).name})" if file.is_file() else ""
     st.success(f"It opens. Write `{file}`{exists}, so that the next visit and the command line find it?")
     row = st.container(horizontal=True)
     if row.button("Write kitchen.yaml", type="primary"):
@@ -128,9 +127,9 @@ def offer_split(opened: Kitchen) -> None:
     st.subheader("No test split")
     st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")
     if st.button("Split held_out in two"):
-        splitting.split_held_out(opened.file)
+        kept = splitting.split_held_out(opened.file)
         work.close_kitchen(opened.file)
-        st.session_state["split"] = str(opened.file)
+        st.session_state["split"] = (str(opened.file), kept.name)
         st.rerun()
 
 

@@ -31,9 +31,7 @@ def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
             st.write(f"The same search, evaluated in {other}; its scores are kept apart from those in {own}.")
             if st.button(f"Search in {other}"):
                 job = _job(opened, recipe, other, key)
-        if job is not None:
-            session.watch(job)
-        if job is not None and job.state == "finished":
+        if job is not None and not session.watch(job) and job.state == "finished":
             steps = [Step(**step) for step in (run.result or {})["trajectory"]]
             st.write(verdict(steps, job.result, own, other))
             st.dataframe(table(steps, job.result, own, other), hide_index=True, alt="Decisions in two precisions")

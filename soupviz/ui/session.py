@@ -1,7 +1,7 @@
 """The state that pages share: which kitchen is open, which soup is chosen, what stands in the URL, what is watched."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -33,7 +33,7 @@ def choose_file(file: Path) -> None:
     """Switch to another kitchen; what was chosen in the last one is let go."""
     name = "demo" if file == workspace.demo_file() else str(file)
     st.session_state["kitchen"] = name
-    for key in ("soup", "members"):
+    for key in ("soup", "members", "picked"):
         st.session_state.pop(key, None)
     st.query_params.from_dict({"kitchen": name})
 
@@ -55,7 +55,23 @@ def soup_key() -> str:
 
 def choose_soup(run: Run) -> None:
     st.session_state["soup"] = run.key[:12]
+    st.session_state.pop("picked", None)
     st.query_params["soup"] = run.key[:12]
+
+
+def pick(clicked: str, runs: Sequence[Run]) -> None:
+    """Open a soup, by its run's key, or look at a checkpoint, by its name."""
+    chosen = next((run for run in runs if run.key == clicked), None)
+    if chosen is not None:
+        choose_soup(chosen)
+    else:
+        st.session_state["picked"] = clicked
+
+
+def picked_ingredient(names: Sequence[str]) -> str | None:
+    """The checkpoint that was clicked last, unless a soup was clicked after it."""
+    name = st.session_state.get("picked")
+    return name if name in names else None
 
 
 def kitchen() -> Kitchen:
@@ -134,10 +150,15 @@ def show_failure(job: Job) -> None:
         st.rerun()
 
 
-def watch(job: Job, draw: Callable[[Job], None] | None = None) -> None:
-    """Draw a job again and again while it is active, with Cancel; the page is run anew when it ends."""
+def watch(job: Job, draw: Callable[[Job], None] | None = None) -> bool:
+    """Draw a job again and again while it is active, with Cancel; the page is run anew when it ends.
 
-    @st.fragment(run_every=REFRESH if job.is_active else None)
+    Returns:
+        Whether it was active when it was asked. A job may end at any moment: a page that asks a second time,
+        and draws by that answer, can miss the end.
+    """
+
+    @st.fragment(run_every=REFRESH)
     def panel() -> None:
         if draw is not None:
             draw(job)
@@ -149,9 +170,12 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> None:
         if button.button("Cancel", key=f"cancel {job.number}", width="stretch"):
             work.jobs().cancel(job)
 
-    if job.is_active:
+    state = job.state
+    if state in ("queued", "running"):
         panel()
-    elif job.state == "failed":
+        return True
+    if state == "failed":
         show_failure(job)
-    elif job.state == "cancelled":
+    elif state == "cancelled":
         st.info(f"{job.title} was cancelled; what it measured is kept, and starting it again goes on from there.")
+    return False

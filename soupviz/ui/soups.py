@@ -108,9 +108,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         and was_asked_for
         and any(s["accuracy"] is None for s in (run.result or {})["trajectory"])
     ):
-        completing = work.complete_job(opened, recipe)
-        if completing.is_active:
-            session.watch(completing)
+        session.watch(work.complete_job(opened, recipe))
     if run.status == "finished" and isinstance(recipe, Greedy):
         precision.compare(opened, recipe, run)
 
@@ -146,13 +144,8 @@ def describe(steps: list[Step]) -> str:
 
 
 def draw_scores(result: dict[str, Any]) -> None:
-    """A metric per split; held_out says that it selected."""
-    items = []
-    for split, score in result["scores"].items():
-        role = "selects" if split == "held_out" else "reports"
-        note = f"{role}: {score['correct']} of {score['num_examples']}"
-        items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
-    widgets.metric_row(items)
+    """A metric per split, and what mixing had to mend."""
+    widgets.score_metrics(result["scores"])
     if result["clamped_variances"]:
         st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
 
@@ -180,9 +173,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
                 f"{100 * (best['held_out'] or 0):.2f} %; choosing it is one more choice made on held_out."
             )
 
-    if job is not None and job.is_active:
-        session.watch(job, draw)
-    else:
+    if job is None or not session.watch(job, draw):
         draw()
 
 

@@ -1,6 +1,6 @@
 """Pieces of pages that need more than a line."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,6 +20,16 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
     with st.container(horizontal=True):
         for title, value, note in items:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
+
+
+def score_metrics(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """A metric per split; held_out says that it selected."""
+    items = []
+    for split, score in scores.items():
+        role = "selects" if split == "held_out" else "reports"
+        note = f"{role}: {score['correct']} of {score['num_examples']}"
+        items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
+    metric_row(items)
 
 
 def headline(opened: Kitchen) -> None:
