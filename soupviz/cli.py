@@ -7,22 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from typer.main import get_command
 
 import soupviz as sv
-from soupviz import planning
+from soupviz import planning, printing
 from soupviz.bench import FIGURES, Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
-from soupviz.measuring import machine
 from soupviz.progress import progress_bar
-from soupviz.recipes import Recipe, parse, parse_alpha
-from soupviz.soups import Soup
+from soupviz.recipes import parse, parse_alpha
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
@@ -57,28 +53,6 @@ def _names(members: str | None) -> list[str] | None:
     return None if members is None else [name.strip() for name in members.split(",") if name.strip()]
 
 
-def _show(
-    as_json: bool, values: dict[str, Any], title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
-) -> None:
-    if as_json:
-        typer.echo(json.dumps(values))
-        return
-    table = Table(title=title, title_justify="left")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
-
-
-def _figures(score: dict[str, Any]) -> list[str]:
-    return [f"{score['accuracy']:.2%}", f"{score['correct']}/{score['num_examples']}", _loss(score["loss"])]
-
-
-def _loss(loss: float | None) -> str:
-    return "–" if loss is None else f"{loss:.4f}"
-
-
 @app.command()
 def demo(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="default: the cache folder")] = None,
@@ -103,11 +77,7 @@ def score(
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     with progress_bar(as_json) as progress:
         scores = opened.score_ingredients(split, _names(members), progress)
-    values = {name: found.summary() for name, found in scores.items()}
-    rows = [[name, *_figures(figures)] for name, figures in values.items()]
-    _show(
-        as_json, {"ingredients": values}, f"{opened.name}: {split}", ("ingredient", "accuracy", "correct", "loss"), rows
-    )
+    printing.show_scores(as_json, f"{opened.name}: {split}", scores)
 
 
 @app.command()
@@ -139,37 +109,14 @@ def soup(
         check_target(out, dtype)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     if plan:
-        _show_plan(opened, checked, out is not None, as_json)
+        with progress_bar(as_json) as progress:
+            planning.measure_rate(opened, progress)
+        printing.show_plan(as_json, checked, planning.plan(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
     written = sv.export(cooked, out, dtype=dtype) if out else []  # type: ignore[arg-type]
-    shown = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
-    _show_soup(as_json, shown, cooked)
-    for path in written:
-        typer.echo(f"wrote {path}", err=True)
-
-
-def _amount(name: str, value: float | None) -> str:
-    if "bytes" in name:
-        return f"{(value or 0) / 1e6:,.1f} MB"
-    return "–" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
-
-
-def _show_plan(opened: sv.Kitchen, recipe: Recipe, writes: bool, as_json: bool) -> None:
-    with progress_bar(as_json) as progress:
-        planning.measure_rate(opened, progress)
-    values = planning.plan(opened, recipe, writes=writes).as_dict()
-    rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
-    _show(as_json, {"recipe": recipe.model_dump(mode="json"), "plan": values}, recipe.title, ("at most", ""), rows)
-
-
-def _show_soup(as_json: bool, shown: dict[str, Any], cooked: Soup) -> None:
-    rows = [[split, *_figures(score)] for split, score in shown["scores"].items()]
-    _show(as_json, shown, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
-    if not as_json:
-        used = ", ".join(f"{name} {weight:.4g}" for name, weight in cooked.mix)
-        typer.echo(f"{len(cooked.mix)} of {len(cooked.coefficients)} ingredients: {used}")
+    printing.show_soup(as_json, cooked, written)
 
 
 @app.command()
@@ -193,12 +140,7 @@ def sweep(
         cooked = sv.sweep(
             opened, values, order=order, seed=seed, members=_names(members), batchnorm=batchnorm, progress=progress
         )
-    shown = [{"alpha": alpha, **item.as_dict()} for alpha, item in zip(values, cooked, strict=True)]
-    rows = [
-        [str(alpha), str(len(item.mix)), *(f"{score.accuracy:.2%}" for score in item.scores.values())]
-        for alpha, item in zip(values, cooked, strict=True)
-    ]
-    _show(as_json, {"soups": shown}, "alpha sweep", ("alpha", "used", *cooked[0].scores), rows)
+    printing.show_sweep(as_json, values, cooked)
 
 
 @app.command()
@@ -224,15 +166,7 @@ def interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
             batchnorm=batchnorm, progress=progress,  # type: ignore[arg-type]
         )  # fmt: skip
-    columns = ("alpha", "accuracy", "loss")
-    points_of = zip(*(curve[column].tolist() for column in columns), strict=True)
-    # A point where no logit is finite has no loss; pandas makes that NaN, which JSON lacks.
-    rows = [
-        {"alpha": alpha, "accuracy": accuracy, "loss": loss if loss == loss else None}
-        for alpha, accuracy, loss in points_of
-    ]
-    shown = [[f"{row['alpha']:g}", f"{row['accuracy']:.2%}", _loss(row["loss"])] for row in rows]
-    _show(as_json, {"a": a, "b": b, "points": rows}, f"{a} → {b}: {split}", columns, shown)
+    printing.show_curve(as_json, a, b, split, curve)
 
 
 @app.command()
@@ -260,32 +194,9 @@ def bench(
     with progress_bar(as_json) as progress:
         measured = Bench(kitchen, progress)
         figures = measured.run(rounds, _names(only) or [], progress)
-    agreement = measured.agreement
-    values = {
-        "machine": machine(measured.kitchen),
-        "figures": {figure.name: figure.as_dict() for figure in figures},
-        "agreement": {
-            "compared": agreement.compared, "close": agreement.close, "differences": agreement.differences,
-        },
-    }  # fmt: skip
-    rows = [_bench_row(figure.name, figure.as_dict()) for figure in figures]
-    _show(
-        as_json, values, f"{measured.kitchen.name}, {rounds} rounds", ("figure", "textbook", "soupviz", "ratio"), rows
-    )
-    for difference in agreement.differences:
-        typer.echo(f"differs: {difference}", err=True)
-    typer.echo(
-        f"{agreement.compared} decisions and counts compared, {len(agreement.differences)} differ; "
-        f"{agreement.close} examples were too close to call and counted differently", err=True,
-    )  # fmt: skip
-    if agreement.differences:
+    printing.show_bench(as_json, measured, figures, rounds)
+    if measured.agreement.differences:
         raise typer.Exit(1)
-
-
-def _bench_row(name: str, values: dict[str, Any]) -> list[str]:
-    shown = [f"{values[side]:.4g} {values['unit']}" for side in ("textbook", "soupviz")]
-    told = " (estimated)" if values["estimated"] else ""
-    return [name, shown[0] + told, shown[1], f"{values['ratio']:.3g}x"]
 
 
 @app.command()
@@ -307,7 +218,7 @@ def cache(
     rows = [[name, f"{size / 1e6:.1f} MB"] for name, size in found.items()]
     if store:
         rows.append([f"store: {store['scores']} scores, {store['runs']} runs", f"{store['bytes'] / 1e6:.1f} MB"])
-    _show(as_json, values, str(cache_folder()), ("kept", "size"), rows)
+    printing.show(as_json, values, str(cache_folder()), ("kept", "size"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

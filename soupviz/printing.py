@@ -1,0 +1,119 @@
+"""What the commands print: a table for people, or one JSON object; remarks go to stderr."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from soupviz.bench import Bench, Figure
+from soupviz.measuring import machine
+from soupviz.planning import Plan
+from soupviz.recipes import Alpha, Recipe
+from soupviz.records import Score
+from soupviz.soups import Soup
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def show(
+    as_json: bool, values: Mapping[str, Any], title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    """Print the values as JSON, or the rows as a table whose first column holds names."""
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:
+    values = {name: found.summary() for name, found in scores.items()}
+    rows = [[name, *_figures(figures)] for name, figures in values.items()]
+    show(as_json, {"ingredients": values}, title, ("ingredient", "accuracy", "correct", "loss"), rows)
+
+
+def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path]) -> None:
+    values = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
+    rows = [[split, *_figures(score)] for split, score in values["scores"].items()]
+    show(as_json, values, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
+    if not as_json:
+        used = ", ".join(f"{name} {weight:.4g}" for name, weight in cooked.mix)
+        typer.echo(f"{len(cooked.mix)} of {len(cooked.coefficients)} ingredients: {used}")
+    for path in written:
+        typer.echo(f"wrote {path}", err=True)
+
+
+def show_plan(as_json: bool, recipe: Recipe, plan: Plan) -> None:
+    values = plan.as_dict()
+    rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
+    show(as_json, {"recipe": recipe.model_dump(mode="json"), "plan": values}, recipe.title, ("at most", ""), rows)
+
+
+def show_sweep(as_json: bool, alphas: Sequence[Alpha], soups: Sequence[Soup]) -> None:
+    values = [{"alpha": alpha, **soup.as_dict()} for alpha, soup in zip(alphas, soups, strict=True)]
+    rows = [
+        [str(alpha), str(len(soup.mix)), *(f"{score.accuracy:.2%}" for score in soup.scores.values())]
+        for alpha, soup in zip(alphas, soups, strict=True)
+    ]
+    show(as_json, {"soups": values}, "alpha sweep", ("alpha", "used", *soups[0].scores), rows)
+
+
+def show_curve(as_json: bool, a: str, b: str, split: str, curve: "pd.DataFrame") -> None:
+    columns = ("alpha", "accuracy", "loss")
+    points_of = zip(*(curve[column].tolist() for column in columns), strict=True)
+    # A point where no logit is finite has no loss; pandas makes that NaN, which JSON lacks.
+    points = [
+        {"alpha": alpha, "accuracy": accuracy, "loss": loss if loss == loss else None}
+        for alpha, accuracy, loss in points_of
+    ]
+    rows = [[f"{point['alpha']:g}", f"{point['accuracy']:.2%}", _loss(point["loss"])] for point in points]
+    show(as_json, {"a": a, "b": b, "points": points}, f"{a} → {b}: {split}", columns, rows)
+
+
+def show_bench(as_json: bool, measured: Bench, figures: Sequence[Figure], rounds: int) -> None:
+    agreement = measured.agreement
+    values = {
+        "machine": machine(measured.kitchen),
+        "figures": {figure.name: figure.as_dict() for figure in figures},
+        "agreement": {
+            "compared": agreement.compared, "close": agreement.close, "differences": agreement.differences,
+        },
+    }  # fmt: skip
+    rows = [_bench_row(figure.name, figure.as_dict()) for figure in figures]
+    columns = ("figure", "textbook", "soupviz", "ratio")
+    show(as_json, values, f"{measured.kitchen.name}, {rounds} rounds", columns, rows)
+    for difference in agreement.differences:
+        typer.echo(f"differs: {difference}", err=True)
+    typer.echo(
+        f"{agreement.compared} decisions and counts compared, {len(agreement.differences)} differ; "
+        f"{agreement.close} examples were too close to call and counted differently", err=True,
+    )  # fmt: skip
+
+
+def _bench_row(name: str, values: dict[str, Any]) -> list[str]:
+    shown = [f"{values[side]:.4g} {values['unit']}" for side in ("textbook", "soupviz")]
+    told = " (estimated)" if values["estimated"] else ""
+    return [name, shown[0] + told, shown[1], f"{values['ratio']:.3g}x"]
+
+
+def _figures(score: dict[str, Any]) -> list[str]:
+    return [f"{score['accuracy']:.2%}", f"{score['correct']}/{score['num_examples']}", _loss(score["loss"])]
+
+
+def _loss(loss: float | None) -> str:
+    return "–" if loss is None else f"{loss:.4f}"
+
+
+def _amount(name: str, value: float | None) -> str:
+    if "bytes" in name:
+        return f"{(value or 0) / 1e6:,.1f} MB"
+    return "–" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"
