@@ -128,6 +128,25 @@ def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta:
     )
 
 
+def check_head(split: Split, place: str, outputs: int) -> None:
+    """Refuse classes or labels that are not the head's before anything is scored on them.
+
+    Raises:
+        DataError: another number of classes than outputs, or labels outside 0 to outputs - 1.
+    """
+    if split.classes and len(split.classes) != outputs:
+        raise DataError(
+            f"data.{split.name}: {len(split.classes)} classes ({', '.join(split.classes[:4])}, ...) for {place}, "
+            f"but the model's head has {outputs} outputs. Check the model's args and the classes."
+        )
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= outputs:
+        raise DataError(
+            f"data.{split.name}: labels in {place} run from {low} to {high}, but the model's head has {outputs} "
+            f"outputs (0 to {outputs - 1}). Check the model's args and the data's classes."
+        )
+
+
 def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
     """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn."""
     generator = torch.Generator().manual_seed(seed)

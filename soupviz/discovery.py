@@ -99,6 +99,29 @@ def read_ingredient(
     return Ingredient(name, path, tensors, fingerprint, metadata)
 
 
+def read_other(
+    name: str,
+    path: Path,
+    state: Mapping[str, Tensor],
+    ties: Mapping[str, str],
+    store: Store,
+    ingredient: Ingredient,
+) -> Ingredient:
+    """Read a checkpoint that is no ingredient, and check that it can be mixed with one.
+
+    Raises:
+        CheckpointError: the file cannot be read.
+        CompatibilityError: it does not fit the model, or not the ingredient.
+    """
+    try:
+        other = checks.narrowed(read_ingredient(name, path, state, ties, store), ingredient)
+        if reason := checks.disagreement(other, ingredient):
+            raise CompatibilityError(reason)
+    except CompatibilityError as error:
+        raise CompatibilityError(f"{path} {error}. Choose a file of this kitchen's architecture.") from None
+    return other
+
+
 def _inspect(
     tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str], progress: Callable[[], None]
 ) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from soupviz import data, discovery, ingredients, models
 from soupviz.config import KitchenSpec, Precision, read_kitchen_file
 from soupviz.data import Split
-from soupviz.errors import CompatibilityError, DataError, KitchenError
+from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.evaluation import Evaluator, choose_device
 from soupviz.ingredients import Ingredient
 from soupviz.metadata import as_number
@@ -136,24 +136,9 @@ class Kitchen:
                 skip_corrupt=self.skip_corrupt,
                 progress=progress,
             )
-            self._check_head(loaded, specs[name].path or specs[name].format)
+            data.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
             self._splits[name] = loaded
         return self._splits[name]
-
-    def _check_head(self, split: Split, place: str) -> None:
-        """Refuse classes or labels that are not the head's before anything is scored on them."""
-        outputs = self.num_classes(split)
-        if split.classes and len(split.classes) != outputs:
-            raise DataError(
-                f"data.{split.name}: {len(split.classes)} classes ({', '.join(split.classes[:4])}, ...) for {place}, "
-                f"but the model's head has {outputs} outputs. Check the model's args and the classes."
-            )
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= outputs:
-            raise DataError(
-                f"data.{split.name}: labels in {place} run from {low} to {high}, but the model's head has {outputs} "
-                f"outputs (0 to {outputs - 1}). Check the model's args and the data's classes."
-            )
 
     def has_split(self, name: str) -> bool:
         """Whether a split was read in this process, so that asking for its scores costs nothing."""
@@ -183,14 +168,7 @@ class Kitchen:
             if file is None:
                 raise KitchenError(ingredients.unknown_name(name, self.names))
             state = self.evaluator.model.state_dict()
-            try:
-                other = discovery.read_ingredient(name, file, state, self.ties, self.store)
-            except CompatibilityError as error:
-                raise CompatibilityError(f"{file} {error}. Choose a file of this kitchen's architecture.") from None
-            other = ingredients.narrowed(other, self.ingredients[0])
-            if reason := ingredients.disagreement(other, self.ingredients[0]):
-                raise CompatibilityError(f"{file} {reason}. Choose a file of this kitchen's architecture.")
-            self._others[name] = other
+            self._others[name] = discovery.read_other(name, file, state, self.ties, self.store, self.ingredients[0])
         return self._others[name]
 
     def resolved(self, coefficients: Coefficients) -> list[tuple[Ingredient, float]]:
