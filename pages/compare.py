@@ -25,10 +25,9 @@ if not runs:
 
 run = session.chosen_run(opened)
 picked = session.picked_ingredient([row.id for row in rows]) or (run.key if run else "")
-shown = compare.table(rows, split)
 ids = [row.id for row in rows]
 state = st.dataframe(
-    shown,
+    compare.table(rows, split),
     hide_index=True,
     on_select="rerun",
     selection_mode="single-row",
@@ -55,8 +54,7 @@ if clicked and clicked[0] != picked:
 
 if row := next((row for row in rows if row.id == picked), None):
     st.subheader(row.name)
-    verdicts = dict(zip(ids, shown["verdict"], strict=True))
-    st.write(f"{'The' if row.kind == 'best' else 'Against the best ingredient:'} **{verdicts[picked]}**.")
+    st.write(compare.sentence(row, rows))
     if row.kind == "soup" and run is not None and run.result is not None:
         soups.draw_result(run.result)
         st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 from soupviz.records import CLOSE_LOGITS, PerExample, Score
 
+SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
+
 
 def summarize(split: str, result: PerExample, labels: NDArray[np.int64], num_classes: int, precision: str) -> Score:
     """Counts, loss, macro-F1 and per-class counts of one evaluation."""
@@ -67,15 +69,25 @@ def paired_counts(new: Score, old: Score) -> tuple[int, int]:
     return int((right & ~was_right).sum()), int((~right & was_right).sum())
 
 
-def verdict(new: Score, old: Score, significance: float = 0.05) -> str:
+def judgement(fixed: int, broken: int, significance: float = 0.05) -> str:
+    """What McNemar's exact test says of the paired counts, in words without figures."""
+    if fixed + broken == 0:
+        return SAME
+    if mcnemar(fixed, broken) >= significance:
+        return UNPROVEN
+    return "better" if fixed > broken else "worse"
+
+
+def verdict(new: Score, old: Score) -> str:
     """A plain sentence on whether `new` is better than `old` on their split, by McNemar's exact test."""
     fixed, broken = paired_counts(new, old)
+    judged = judgement(fixed, broken)
     p_value = mcnemar(fixed, broken)
     points = 100 * abs(fixed - broken) / new.num_examples
     shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
-    if fixed + broken == 0:
-        return f"the same on every example of {new.split}"
-    if p_value >= significance:
+    if judged == SAME:
+        return f"{judged} of {new.split}"
+    if judged == UNPROVEN:
         trend = "+" if fixed > broken else "-" if fixed < broken else "±"
-        return f"no evidence of a difference on {new.split} ({trend}{points:.1f} points, {shown})"
-    return f"{'better' if fixed > broken else 'worse'} by {points:.1f} points on {new.split}, {shown}"
+        return f"{judged} on {new.split} ({trend}{points:.1f} points, {shown})"
+    return f"{judged} by {points:.1f} points on {new.split}, {shown}"

@@ -256,7 +256,7 @@ def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) 
     file = batchnorm_kitchen(tmp_path / "small")
     tests: dict[str, object] = {}
     change_yaml(file, lambda document: tests.update(test=document["data"].pop("test")))
-    mixture = soupviz.uniform(Kitchen.load(file), batchnorm="first").mix
+    mixture = soupviz.uniform(Kitchen.load(file), ["m_0", "m_1"], batchnorm="first").mix
     change_yaml(file, lambda document: document["data"].update(tests))
     at = press(page("compare.py", file), "models on test")
     assert not [button for button in at.button if "models on test" in button.label]

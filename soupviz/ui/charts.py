@@ -16,13 +16,14 @@ Chart = tuple[pd.DataFrame, dict[str, Any]]
 As plain data it costs a page nothing, where Altair would check it against a schema each time.
 """
 
-GIVEN_UP = "rejected early: at most"
+GIVEN_UP = "rejected early"
 DECISIONS = {
     "start": (theme.BEST, "diamond"), "accepted": (theme.SOUP, "circle"),
     "rejected": (theme.REJECTED, "cross"), GIVEN_UP: (theme.REJECTED, "triangle-down"),
 }  # fmt: skip
-SPLIT_COLORS = {"held_out": theme.SOUP, "test": theme.INGREDIENT}
-LEGEND = {"orient": "top", "title": None}
+SPLITS = {"held_out": (theme.SOUP, [1, 0]), "test": ("transparent", [4, 3])}
+"""Fill and dash: a soup has one colour; what reports is hollow and dashed, as on the Alpha page."""
+LEGEND = {"orient": "top", "title": None, "columns": 2, "symbolOpacity": 1}
 
 
 def layout(figure: go.Figure, *, x: str, y: str, height: int = 340) -> go.Figure:
@@ -140,25 +141,28 @@ def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Ch
     """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
     values: list[dict[str, Any]] = [
         {"alpha": row["alpha"], "split": split, "accuracy": 100 * accuracy}
-        for split in SPLIT_COLORS
+        for split in SPLITS
         for row in rows
         if (accuracy := row[split]) is not None
     ]
     values.append({"slider": alpha})
-    color = {"domain": list(SPLIT_COLORS), "range": list(SPLIT_COLORS.values())}
+    fill = {"domain": list(SPLITS), "range": [fill for fill, _ in SPLITS.values()]}
+    dash = {"domain": list(SPLITS), "range": [dash for _, dash in SPLITS.values()]}
     encoding = {
         "x": _quantity("alpha", "alpha", scale={"domain": [0, 1]}),
         "y": _quantity("accuracy", "accuracy (%)", scale={"zero": False, "padding": 12}),
-        "color": {"field": "split", "type": "nominal", "scale": color, "legend": LEGEND},
         "tooltip": [
             {"field": "split", "type": "nominal"}, _quantity("alpha"), _quantity("accuracy", format=".2f"),
         ],
     }  # fmt: skip
-    measured = {"transform": [{"filter": "isValid(datum.accuracy)"}], "encoding": encoding}
+    by_split = {"field": "split", "type": "nominal"}
+    dashes = encoding | {"strokeDash": by_split | {"scale": dash, "legend": LEGEND}}
+    fills = encoding | {"fill": by_split | {"scale": fill, "legend": None}}
+    measured = {"transform": [{"filter": "isValid(datum.accuracy)"}]}
     at_slider = {"transform": [{"filter": "isValid(datum.slider)"}], "encoding": {"x": _quantity("slider")}}
     layers = [
-        measured | {"mark": {"type": "line", "opacity": 0.5}},
-        measured | {"mark": {"type": "point", "filled": True, "size": 70, "opacity": 1}},
+        measured | {"mark": {"type": "line", "color": theme.SOUP, "opacity": 0.5}, "encoding": dashes},
+        measured | {"mark": {"type": "point", "stroke": theme.SOUP, "size": 60, "opacity": 1}, "encoding": fills},
         at_slider | {"mark": {"type": "rule", "color": theme.ink(), "strokeDash": [4, 3]}},
     ]
     return pd.DataFrame(values), {"height": 240, "layer": layers}

@@ -8,11 +8,13 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import mcnemar, paired_counts, verdict, wilson
+from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
 from soupviz.mixing import BatchNorm
 from soupviz.records import Coefficients, Score
 from soupviz.store import Run
 from soupviz.ui import charts, tables, theme, widgets
+
+NOT_SCORED = "not scored yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +75,34 @@ def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
     best = best_ingredient(rows)
     shown = []
     for row in rows:
-        line: dict[str, object] = {"model": row.name, "kind": row.kind}
+        line: dict[str, object] = {"model": row.name}
         line["held_out"] = row.held_out and 100 * row.held_out.accuracy
         if split != "held_out":
             line[split] = row.judged and 100 * row.judged.accuracy
-        line["95 % interval"] = tables.interval(row.judged) if row.judged else None
         line |= _against(row, best)
+        line["95 % interval"] = tables.interval(row.judged) if row.judged else None
+        line["kind"] = row.kind
         shown.append(line)
     return pd.DataFrame(shown)
 
 
 def _against(row: Entry, best: Entry | None) -> dict[str, object]:
     if best is None or row.judged is None or best.judged is None:
-        return {"difference": None, "p": None, "verdict": "not scored yet"}
+        return {"difference": None, "p": None, "verdict": NOT_SCORED}
     if row is best:
-        return {"difference": 0.0, "p": None, "verdict": "best ingredient on held_out: the others are compared with it"}
+        return {"difference": 0.0, "p": None, "verdict": "best on held_out, the yardstick"}
     fixed, broken = paired_counts(row.judged, best.judged)
     difference = 100 * (fixed - broken) / row.judged.num_examples
-    return {"difference": difference, "p": mcnemar(fixed, broken), "verdict": verdict(row.judged, best.judged)}
+    return {"difference": difference, "p": mcnemar(fixed, broken), "verdict": judgement(fixed, broken)}
+
+
+def sentence(row: Entry, rows: Sequence[Entry]) -> str:
+    """The verdict on one row, with its figures."""
+    best = best_ingredient(rows)
+    if row is best:
+        return f"**{row.name}** is the best ingredient on held_out; the others are compared with it."
+    told = verdict(row.judged, best.judged) if best and row.judged and best.judged else NOT_SCORED
+    return f"Against the best ingredient: **{told}**."
 
 
 def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:

@@ -11,12 +11,11 @@ from soupviz import curves
 from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
 from soupviz.mixing import BatchNorm, combine
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
 from soupviz.store import Run
-from soupviz.ui import theme, work
+from soupviz.ui import tables, theme, work
 from soupviz.ui.jobs import Job
 
 Scores = Mapping[tuple[str, float], Score]
@@ -151,8 +150,7 @@ def figures(scores: Scores) -> None:
     row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
     for split in ("held_out", "test"):
         if (score := scores.get((split, best))) is not None:
-            low, high = wilson(score.correct, score.num_examples)
-            row.metric(f"{split} there", f"{score.accuracy:.1%}", f"95%: {low:.1%} to {high:.1%}", **shape)
+            row.metric(f"{split} there", f"{100 * score.accuracy:.1f} %", f"95 %: {tables.interval(score)}", **shape)
     held = {alpha: score.loss for (split, alpha), score in scores.items() if split == "held_out" and 0 <= alpha <= 1}
     alphas = sorted(held)
     losses = [loss for alpha in alphas if (loss := held[alpha]) is not None]

@@ -127,10 +127,11 @@ def finished_runs(opened: Kitchen) -> list[Run]:
 
 
 def chosen_run(opened: Kitchen) -> Run | None:
-    """The soup that is open, else the newest."""
+    """The soup that is open, else the best on held_out."""
     runs = finished_runs(opened)
     key = soup_key()
-    return next((run for run in runs if key and run.key.startswith(key)), runs[-1] if runs else None)
+    best = max(runs, key=lambda run: (run.result or {})["scores"]["held_out"]["correct"], default=None)
+    return next((run for run in runs if key and run.key.startswith(key)), best)
 
 
 def progress_line(job: Job) -> None:

@@ -14,6 +14,9 @@ from soupviz.ui.verbatim import verbatim
 SHARES = ("held_out", "test", "top-5", "macro-F1")
 """Columns that hold fractions; percent exists only on the screen."""
 
+SHOWN_WHOLE = 20
+"""Rows of a table that is shown whole; a longer one scrolls."""
+
 
 def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
     """Metrics side by side, as many as fit in a line: title, value, and a note on where the value comes from."""
@@ -37,7 +40,7 @@ def headline(opened: Kitchen) -> None:
     items = []
     for title, (name, held_out, test) in tables.headline(opened).items():
         value = "…" if held_out is None else f"{100 * held_out.accuracy:.1f} %"
-        items.append((title, value, name if test is None else f"{name}; test {100 * test.accuracy:.1f} %"))
+        items.append((title, value, name if test is None else f"test {100 * test.accuracy:.1f} %; {name}"))
     count = f"{len(opened.split('held_out'))} held-out examples"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
     st.caption("Accuracy on held_out, the split that selects.")
@@ -93,6 +96,7 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
         on_select="rerun",
         selection_mode="multi-row",
         selection_default={"selection": {"rows": wanted, "columns": [], "cells": []}},
+        height="content" if len(names) <= SHOWN_WHOLE else "auto",
         key=f"ingredients {tables.digest(names)} {nonce}",
         column_config=columns_of(table),
         alt="Ingredients with their accuracy on held_out",
@@ -122,7 +126,7 @@ def comparison_columns() -> dict[str, Any]:
         "test": percent("test", format="%.2f %%", width=90),
         "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
         "p": percent("p", format="%.3f", help="exact McNemar test on the same examples"),
-        "verdict": st.column_config.TextColumn("verdict", width="large"),
+        "verdict": st.column_config.TextColumn("verdict", width=215),
     }
 
 

@@ -106,9 +106,10 @@ def close_kitchens() -> None:
 
 
 def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, BatchNorm]] = ()) -> Job:
-    """Score every ingredient and the base on a split, and further mixes, each with its own BatchNorm treatment."""
+    """Score the ingredients, their average, the base, and further mixes with their own BatchNorm treatment."""
     names = [*opened.names, BASE] if opened.base else opened.names
-    mixes: list[tuple[Coefficients, BatchNorm]] = [*((((name, 1.0),), "average") for name in names), *extra]
+    mixes: list[tuple[Coefficients, BatchNorm]] = [(((name, 1.0),), "average") for name in names]
+    mixes += [(mean_of(opened.names), "average"), *extra]
 
     def work(job: Job) -> None:
         for index, (mixture, batchnorm) in enumerate(mixes):
@@ -133,7 +134,7 @@ def score_job_if_needed(opened: Kitchen, split: str) -> Job:
     if job is not None and started is opened:
         return job
     _started()[f"{split} {opened.file}"] = opened
-    return score_job(opened, split, [(mean_of(opened.names), "average")])
+    return score_job(opened, split)
 
 
 @st.cache_resource(show_spinner=False)
