@@ -265,6 +265,17 @@ def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) 
     assert opened.known_score(mixture, "test", "average") is None
 
 
+def test_forgetting_empties_the_store_and_only_after_a_second_click(tmp_path: Path) -> None:
+    file = batchnorm_kitchen(tmp_path / "small")
+    soupviz.uniform(Kitchen.load(file))
+    page("ingredients.py", file)
+    at = page("kitchens.py", file)
+    store = Kitchen.load(file).store
+    assert store.size()["runs"] == 1
+    press(at, "Forget them")
+    assert (store.size()["scores"], store.size()["runs"]) == (0, 0)
+
+
 def test_compare_opens_what_was_clicked_a_soup_or_a_checkpoint(tmp_path: Path) -> None:
     file = batchnorm_kitchen(tmp_path / "small")
     kitchen = Kitchen.load(file)

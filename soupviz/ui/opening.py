@@ -147,7 +147,11 @@ def kept(opened: Kitchen | None) -> None:
         clear_caches()
         work.close_kitchens()
         st.rerun()
-    if opened is not None and row.button("Forget this kitchen's scores and runs"):
-        opened.store.clear()
-        work.forget_started()
-        st.rerun()
+    if opened is None:
+        return
+    with row.popover("Forget this kitchen's scores and runs"):
+        st.write("They are measured anew when they are needed; soups that were exported stay. There is no way back.")
+        if st.button("Forget them", type="primary"):
+            opened.store.clear()
+            work.forget_started()
+            st.rerun()
