@@ -309,27 +309,34 @@ def test_asking_again_from_a_new_process_computes_nothing(tmp_path, no_evaluatio
         sv.interpolate(kitchen, "m_0", "base", points=4)
 
 
-def test_recipes_share_the_scores_they_have_in_common(tmp_path, monkeypatch):
-    """Of a sweep over ten alphas the four ingredients are scored once, not ten times."""
-    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
-    count = 0
+@pytest.fixture
+def evaluations(monkeypatch):
+    """Grows by one with each evaluation."""
+    seen = []
     evaluate = Evaluator.evaluate
 
     def counted(*args, **options):
-        nonlocal count
-        count += 1
+        seen.append(1)
         return evaluate(*args, **options)
 
     monkeypatch.setattr(Evaluator, "evaluate", counted)
+    return seen
+
+
+def test_recipes_share_the_scores_they_have_in_common(tmp_path, evaluations):
+    """Of a sweep over ten alphas the four ingredients are scored once, not ten times."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
     kitchen.score()
-    assert count == 4
+    assert len(evaluations) == 4
     sv.greedy(kitchen, alpha=0.3)
-    assert 4 + 3 <= count <= 4 + 3 + 1  # three candidates; test, unless the soup is one ingredient: then that too
-    before = count
+    assert (
+        4 + 3 <= len(evaluations) <= 4 + 3 + 1
+    )  # three candidates; test, unless the soup is one ingredient: then that too
+    before = len(evaluations)
     sv.sweep(kitchen, [0.3, 0.3, 0.3])
-    assert count == before
+    assert len(evaluations) == before
     sv.sweep(kitchen, SWEEP_ALPHAS)
-    assert count <= before + 9 * (3 + 1)
+    assert len(evaluations) <= before + 9 * (3 + 1)
 
 
 def test_equal_ends_reached_by_other_ways_are_one_score(tmp_path, no_evaluation):
@@ -410,24 +417,16 @@ def stop_at(step: int):
     return on_step
 
 
-def test_a_cancelled_search_keeps_its_steps_and_goes_on_from_them(tmp_path, monkeypatch):
+def test_a_cancelled_search_keeps_its_steps_and_goes_on_from_them(tmp_path, evaluations):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
     with pytest.raises(Cancelled):
         sv.greedy(kitchen, alpha=0.3, on_step=stop_at(2))
     [run] = kitchen.store.runs()
     assert run.status == "cancelled"
     assert [step["step"] for step in run.result["trajectory"]] == [0, 1, 2]
-    count = 0
-    evaluate = Evaluator.evaluate
-
-    def counted(*args, **options):
-        nonlocal count
-        count += 1
-        return evaluate(*args, **options)
-
-    monkeypatch.setattr(Evaluator, "evaluate", counted)
+    evaluations.clear()
     soup = sv.greedy(kitchen, alpha=0.3)
-    assert count <= 2  # the last candidate, and test
+    assert len(evaluations) <= 2  # the last candidate, and test
     [run] = kitchen.store.runs()
     assert run.status == "finished"
     assert run.result == plain(soup)
