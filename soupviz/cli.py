@@ -188,13 +188,17 @@ def bench(
     kitchen: KitchenFile,
     rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
     only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}")] = "",
+    picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg")] = None,
+    mix_mb: Annotated[int, typer.Option(help="MB of each of the 12 checkpoints made to be mixed", min=1)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Time soupviz against the textbook's loops; exit 1 if they decide or count differently."""
     with progress_bar(as_json) as progress:
-        measured = Bench(kitchen, progress)
-        figures = measured.run(rounds, _names(only) or [], progress)
-    printing.show_bench(as_json, measured, figures, rounds)
+        measured = Bench(kitchen, mix_mb * 10**6, progress)
+        measured.run(rounds, _names(only) or [], progress)
+    printing.show_bench(as_json, measured, rounds)
+    if picture:
+        printing.write_picture(picture, measured)
     if measured.agreement.differences:
         raise typer.Exit(1)
 

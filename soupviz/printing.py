@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from soupviz.bench import Bench, Figure
-from soupviz.measuring import machine
+from soupviz.bench import ESTIMATED, Bench, Comparison, Measures, machine, picture
+from soupviz.files import replacing
 from soupviz.planning import Plan
 from soupviz.recipes import Alpha, Recipe
 from soupviz.records import Score
@@ -79,30 +79,49 @@ def show_curve(as_json: bool, a: str, b: str, split: str, curve: "pd.DataFrame")
     show(as_json, {"a": a, "b": b, "points": points}, f"{a} → {b}: {split}", columns, rows)
 
 
-def show_bench(as_json: bool, measured: Bench, figures: Sequence[Figure], rounds: int) -> None:
-    agreement = measured.agreement
-    values = {
-        "machine": machine(measured.kitchen),
-        "figures": {figure.name: figure.as_dict() for figure in figures},
-        "agreement": {
-            "compared": agreement.compared, "close": agreement.close, "differences": agreement.differences,
-        },
+def show_bench(as_json: bool, measured: Bench, rounds: int) -> None:
+    agreement, measures = measured.agreement, measured.measures
+    values = agreement.as_dict() | measures.flat()
+    values |= {
+        "estimated": [name for name in ESTIMATED if f"{name}_ratio" in values], "skipped": measures.skipped,
+        "machine": machine(measured.kitchen), "rounds": measures.rounds,
     }  # fmt: skip
-    rows = [_bench_row(figure.name, figure.as_dict()) for figure in figures]
-    columns = ("figure", "textbook", "soupviz", "ratio")
-    show(as_json, values, f"{measured.kitchen.name}, {rounds} rounds", columns, rows)
-    for difference in agreement.differences:
-        typer.echo(f"differs: {difference}", err=True)
+    rows = [
+        [comparison.title, told + (" (estimated)" if measures.is_estimated(comparison) else ""), ours, f"{ratio:.3g}"]
+        for comparison, ratio, told, ours in compared(measures)
+    ]
+    columns = ("figure", "against", "soupviz", "ratio")
+    show(as_json, values, f"{measured.kitchen.name}, medians of {rounds} rounds", columns, rows)
+    for remark in [f"differs: {difference}" for difference in agreement.differences] + [
+        f"left out: {name}: {why}" for name, why in measures.skipped.items()
+    ]:
+        typer.echo(remark, err=True)
     typer.echo(
-        f"{agreement.compared} decisions and counts compared, {len(agreement.differences)} differ; "
+        f"{agreement.decisions} decisions and {agreement.counts} counts compared, {len(agreement.differences)} differ; "
         f"{agreement.close} examples were too close to call and counted differently", err=True,
     )  # fmt: skip
 
 
-def _bench_row(name: str, values: dict[str, Any]) -> list[str]:
-    shown = [f"{values[side]:.4g} {values['unit']}" for side in ("textbook", "soupviz")]
-    told = " (estimated)" if values["estimated"] else ""
-    return [name, shown[0] + told, shown[1], f"{values['ratio']:.3g}x"]
+def write_picture(file: Path, measured: Bench) -> None:
+    """The table as a picture; written last, so that a wrong place costs no measurement."""
+    rows = [(comparison.title, ratio, told, ours) for comparison, ratio, told, ours in compared(measured.measures)]
+    with replacing(file) as temporary:
+        temporary.write_text(picture(f"soupviz on {measured.kitchen.name}: times as fast", rows), encoding="utf-8")
+
+
+def compared(measures: Measures) -> list[tuple[Comparison, float, str, str]]:
+    """Each comparison with its ratio and both sides in words."""
+    found = []
+    for comparison, ratio in measures.comparisons():
+        theirs, ours = (
+            _quantity(measures.median(key), comparison.unit) for key in (comparison.theirs, comparison.ours)
+        )
+        found.append((comparison, ratio, theirs, ours))
+    return found
+
+
+def _quantity(value: float, unit: str) -> str:
+    return f"{value / 1e6:,.0f} MB" if unit == "bytes" else f"{value:,.3g} {unit}"
 
 
 def _figures(score: dict[str, Any]) -> list[str]:

@@ -1,14 +1,19 @@
 """The benchmark: both sides are timed and compared; it fails where they differ."""
 
 import json
+import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from kitchens import BATCHNORM, json_of, run_command, small_kitchen
 from PIL import Image
 
 from soupviz.bench import FIGURES
-from soupviz.textbook import Count, Textbook
+from soupviz.bench.measuring import frozen_copy
+from soupviz.bench.textbook import Count, Textbook
+from soupviz.kitchen import Kitchen
 
 
 @pytest.fixture
@@ -16,21 +21,71 @@ def file(tmp_path):
     return small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_ingredients=3, num_examples=60)
 
 
-def test_every_figure_is_measured_on_both_sides_and_they_agree(file, capsys):
-    found = json_of(capsys, "bench", file, "--rounds", 1)
-    assert list(found["figures"]) == list(FIGURES)
-    for values in found["figures"].values():
-        assert values["textbook"] > 0
-        assert values["soupviz"] > 0
-        assert len(values["rounds"]["soupviz"]) == 1
-    assert found["agreement"]["differences"] == []
-    assert found["agreement"]["compared"] >= 3 + 1 + 2 * 3 + 21
+def test_every_figure_is_measured_on_both_sides_and_they_agree(file, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUPVIZ_MERGEKIT", str(fake_mergekit(tmp_path)))
+    found = json_of(capsys, "bench", file, "--rounds", 1, "--mix-mb", 1, "--picture", tmp_path / "bench.svg")
+    assert found["decisions_identical"] is True
+    assert found["counts_identical"] is True
+    assert found["decisions_compared"] == 3 * 4 * 2  # ingredients; searches; with early rejection and without
+    assert found["differences"] == []
+    for comparison in (comparison for several in FIGURES.values() for comparison in several):
+        assert found[comparison.theirs] > 0
+        assert found[comparison.ours] > 0
+        assert found[comparison.ratio] == pytest.approx(found[comparison.theirs] / found[comparison.ours])
+        assert len(found["rounds"][comparison.ours]) == 1
+    assert found["textbook_seconds"] > found["score_textbook_seconds"]
+    assert found["soupviz_seconds"] > found["score_soupviz_seconds"]
+    assert found["estimated"] == ["sweep", "warm"]
+    assert found["mix_bytes"] == pytest.approx(12e6, rel=0.05)
     assert found["machine"]["precision"] == "float32"
-    assert found["figures"]["sweep"]["estimated"]
+    drawn = (tmp_path / "bench.svg").read_text(encoding="utf-8")
+    assert "curve of 21 points" in drawn
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+
+
+def fake_mergekit(folder):
+    """The command's contract: a configuration that names models, and a folder to write to."""
+    script = folder / "mergekit-pytorch"
+    script.write_text(f"""#!{sys.executable}
+import pathlib, sys, yaml
+models = yaml.safe_load(pathlib.Path(sys.argv[1]).read_text())["models"]
+assert len(models) == 12 and all(pathlib.Path(model["model"]).is_file() for model in models)
+pathlib.Path(sys.argv[2]).mkdir()
+""")
+    script.chmod(0o755)
+    return script
+
+
+def test_what_is_not_there_to_be_compared_with_is_left_out_and_named(file, capsys, monkeypatch):
+    monkeypatch.setenv("SOUPVIZ_MERGEKIT", "no-such-command")
+    found = json_of(capsys, "bench", file, "--rounds", 1, "--only", "uniform,mergekit")
+    assert "no mergekit-pytorch on the path" in found["skipped"]["mergekit"]
+    assert "mergekit_ratio" not in found
+    assert found["decisions_identical"] is None
+    assert found["counts_identical"] is True
+
+
+def test_too_small_a_disk_is_told_before_anything_is_measured(file, capsys):
+    status, _, err = run_command(capsys, "bench", file, "--mix-mb", 10**9)
+    assert status == 2
+    assert "are needed for figure mix" in err
+    assert "--mix-mb" in err
+
+
+def test_of_a_frozen_copy_only_the_last_quarter_of_the_layers_differs(file, tmp_path):
+    kitchen = Kitchen.load(file)
+    (tmp_path / "frozen").mkdir()
+    frozen = frozen_copy(kitchen, tmp_path / "frozen")
+    assert frozen.names == kitchen.names
+    first, second = (item.tensors for item in frozen.ingredients[:2])
+    differing = [key for key in first if not torch.equal(first[key], second[key])]
+    layers = list(dict.fromkeys(key.rpartition(".")[0] for key in first))
+    assert {key.rpartition(".")[0] for key in differing} == {layers[-1]}
+    assert all(torch.equal(second[key], kitchen.ingredients[1].tensors[key]) for key in differing)
 
 
 def test_measuring_leaves_the_kitchens_store_alone(file, capsys):
-    json_of(capsys, "bench", file, "--rounds", 1, "--only", "uniform,greedy_mean")
+    json_of(capsys, "bench", file, "--rounds", 1, "--only", "uniform,greedy_mean,frozen")
     assert json_of(capsys, "cache", file)["store"]["scores"] == 0
 
 
@@ -45,7 +100,8 @@ def test_a_count_that_differs_fails_the_benchmark(file, capsys, monkeypatch):
     status, out, err = run_command(capsys, "bench", file, "--rounds", 1, "--only", "uniform", "--json")
     assert status == 1
     assert "differs: uniform: 60 examples that are not close to call" in err
-    assert len(json.loads(out)["agreement"]["differences"]) == 1
+    assert json.loads(out)["counts_identical"] is False
+    assert len(json.loads(out)["differences"]) == 1
 
 
 def test_the_textbook_decodes_pictures_to_what_soupviz_scores(tmp_path, capsys):
@@ -59,8 +115,8 @@ def test_the_textbook_decodes_pictures_to_what_soupviz_scores(tmp_path, capsys):
     transform = {"resize": 8, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
     data = {name: {"format": "imagefolder", "path": name, "transform": transform} for name in ("held_out", "test")}
     file = small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_ingredients=2, num_examples=10, data=data)
-    found = json_of(capsys, "bench", file, "--rounds", 1, "--only", "score,greedy_alpha")
-    assert found["agreement"]["differences"] == []
+    found = json_of(capsys, "bench", file, "--rounds", 1, "--only", "score,greedy_fixed")
+    assert found["counts_identical"] is found["decisions_identical"] is True
 
 
 def test_an_unknown_figure_is_refused_with_those_known(file, capsys):

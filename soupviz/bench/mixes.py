@@ -1,0 +1,146 @@
+"""Mixing alone: large checkpoints made for it, against a plain read, the textbook's sum and mergekit's command."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+
+from soupviz.bench.measuring import timed
+from soupviz.bench.textbook import average
+from soupviz.checkpoints import read
+from soupviz.errors import RecipeError
+from soupviz.ingredients import Ingredient
+from soupviz.mixing import mix_tensors
+from soupviz.writing import write
+
+NUM_CHECKPOINTS = 12
+NUM_LAYERS = 15
+"""Of a checkpoint: square weights and a bias each; those of 1 GB are 4,096 wide."""
+
+
+def make_checkpoints(folder: Path, num_bytes: int) -> list[Path]:
+    """Twelve checkpoints of one shape, no two tensors of which are the same.
+
+    Raises:
+        RecipeError: the disk lacks the room.
+    """
+    needed = (NUM_CHECKPOINTS + 2) * num_bytes
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RecipeError(
+            f"{folder}: {free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed for figure mix. "
+            "Set TMPDIR to a larger disk, give a smaller --mix-mb, or leave mix and mergekit out with --only."
+        )
+    width = max(2, int((num_bytes / 4 / NUM_LAYERS) ** 0.5))
+    block = torch.rand(width, width, generator=torch.Generator().manual_seed(0))
+    paths = [folder / f"large_{index:02d}.safetensors" for index in range(NUM_CHECKPOINTS)]
+    for index, path in enumerate(paths):
+        tensors = {f"layer_{layer}.weight": block + (index + layer / 16) for layer in range(NUM_LAYERS)}
+        save_file(tensors | {f"layer_{layer}.bias": block[layer % width] + index for layer in range(NUM_LAYERS)}, path)
+    return paths
+
+
+def ingredients_of(paths: Sequence[Path]) -> list[tuple[Ingredient, float]]:
+    """The checkpoints as a uniform soup's items."""
+    return [(Ingredient(path.stem, path, read(path).candidates[0], path.stem), 1 / len(paths)) for path in paths]
+
+
+def read_files(files: Sequence[Path]) -> None:
+    """A plain read of whole files."""
+    buffer = bytearray(2**24)
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+
+def measure(paths: Sequence[Path]) -> dict[str, float]:
+    """Seconds of a plain read, of our mix and of the textbook's, all of files that lie in memory; then the peaks."""
+    items = ingredients_of(paths)
+
+    def mix_all() -> None:
+        for _ in mix_tensors(items):
+            pass
+
+    read_files(paths)
+    return {
+        "mix_read_seconds": timed(read_files, paths)[0],
+        "mix_soupviz_seconds": timed(mix_all)[0],
+        "mix_textbook_seconds": timed(lambda: average([load_file(path) for path in paths]))[0],
+        "mix_peak_bytes": in_a_process("soupviz", paths)[1],
+        "mix_textbook_peak_bytes": in_a_process("textbook", paths)[1],
+    }
+
+
+def mergekit() -> str | None:
+    """The command `mergekit-pytorch` of another environment: SOUPVIZ_MERGEKIT, or on the path."""
+    return shutil.which(os.environ.get("SOUPVIZ_MERGEKIT", "mergekit-pytorch"))
+
+
+def measure_mergekit(command: str, paths: Sequence[Path]) -> dict[str, float]:
+    """Seconds of the whole process that mixes the checkpoints and writes the soup."""
+    out = paths[0].parent / "mergekit"
+    models = [{"model": str(path), "parameters": {"weight": 1.0}} for path in paths]
+    config = paths[0].parent / "mergekit.yaml"
+    config.write_text(yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"}))
+    seconds, _ = timed(lambda: subprocess.run([command, str(config), str(out)], check=True, capture_output=True))
+    shutil.rmtree(out)
+    return {"mergekit_seconds": seconds, "mergekit_soupviz_seconds": in_a_process("soupviz", paths)[0]}
+
+
+def in_a_process(kind: str, paths: Sequence[Path]) -> tuple[float, float]:
+    """(seconds, bytes of anonymous memory at the peak) of a process that mixes the checkpoints and writes the soup.
+
+    Args:
+        kind: "textbook" sums state dicts and saves the result, "soupviz" writes while it mixes.
+    """
+    command = [sys.executable, "-m", "soupviz.bench.mixes", kind, *map(str, paths)]
+    seconds, done = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
+    return seconds, float(done.stdout)
+
+
+def _mix_and_write(kind: str, paths: Sequence[Path]) -> None:
+    target = paths[0].parent / "soup.safetensors"
+    if kind == "soupviz":
+        items = ingredients_of(paths)
+        write(mix_tensors(items), items[0][0].tensors, target, "{}", ".safetensors")
+    else:
+        save_file(average([load_file(path) for path in paths]), target)
+    target.unlink()
+
+
+def _peak_during(work: Callable[[], None]) -> float:
+    """Bytes of anonymous memory at the peak, looked at every 2 ms; mapped pages of files are not counted."""
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as watcher:
+        peak = watcher.submit(_watch, done)
+        try:
+            work()
+        finally:
+            done.set()
+        return peak.result()
+
+
+def _watch(done: threading.Event) -> float:
+    peak = _anonymous()
+    while not done.wait(0.002):
+        peak = max(peak, _anonymous())
+    return peak
+
+
+def _anonymous() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
+if __name__ == "__main__":
+    kind, *names = sys.argv[1:]
+    sys.stdout.write(str(_peak_during(lambda: _mix_and_write(kind, [Path(name) for name in names]))))
