@@ -17,8 +17,9 @@ from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
+from soupviz.options import given, with_recipe_options
 from soupviz.progress import progress_bar
-from soupviz.recipes import parse, parse_alpha
+from soupviz.recipes import MENU, parse, parse_alpha
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
@@ -81,12 +82,10 @@ def score(
 
 
 @app.command()
+@with_recipe_options
 def soup(
     kitchen: KitchenFile,
-    recipe: Annotated[str, typer.Option(help="uniform or greedy")],
-    alpha: Annotated[str, typer.Option(help="greedy: mean, or the newcomer's weight in (0, 1]")] = "mean",
-    order: Order = "accuracy",
-    seed: Seed = 0,
+    recipe: Annotated[str, typer.Option(help=", ".join(MENU))],
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
@@ -97,14 +96,10 @@ def soup(
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
+    **parameters: Any,
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
-    values: dict[str, Any] = {"method": recipe, "members": _names(members), "batchnorm": batchnorm}
-    if recipe == "greedy":
-        values |= {"alpha": parse_alpha(alpha), "order": order, "seed": seed}
-    elif recipe != "uniform":
-        raise RecipeError(f"no recipe {recipe!r}; known are uniform and greedy.")
-    checked = parse(values)
+    checked = parse({"method": recipe, "members": _names(members), "batchnorm": batchnorm} | given(parameters))
     if out:
         check_target(out, dtype)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)

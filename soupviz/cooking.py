@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from soupviz import search
 from soupviz.errors import Cancelled
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, combine, count_clamped, mean_of
-from soupviz.recipes import Alpha, Greedy, Interpolation, Order, Recipe, Uniform, parse
-from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step, quiet
-from soupviz.scoring import Limit, hardest_first
+from soupviz.limits import Limit
+from soupviz.mixing import BatchNorm, count_clamped
+from soupviz.recipes import Judge, Recipe, parse
+from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.soups import Soup, pool_of, run_key
 from soupviz.store import HEARTBEAT, Store
 
@@ -63,7 +62,7 @@ def cook(
 
     with _recorded(kitchen.store, key, recipe):
         options = Options(progress, complete, lookahead)
-        coefficients = PLANNERS[type(recipe)](kitchen, recipe, options, stepped)
+        coefficients = recipe.plan(_judge(kitchen, recipe, options, stepped))
         scores = {
             split: kitchen.score_mix(coefficients, split, recipe.batchnorm, progress)
             for split in kitchen.report_splits()
@@ -109,16 +108,14 @@ def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
         heart.join()
 
 
-def _plan_uniform(kitchen: Kitchen, recipe: Uniform, _options: Options, _on_step: OnStep) -> Coefficients:
-    return mean_of(pool_of(kitchen, recipe))
-
-
-def _plan_greedy(kitchen: Kitchen, recipe: Greedy, options: Options, on_step: OnStep) -> Coefficients:
-    pool = pool_of(kitchen, recipe)
+def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep) -> Judge:
+    """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
+    names = pool_of(kitchen, recipe)
+    expected = len(names) + recipe.candidates(len(names))
     scored = 0
 
     def within(done: int, total: int, what: str) -> None:
-        options.progress(scored * total + done, (2 * len(pool) - 1) * total, what)
+        options.progress(min(scored, expected - 1) * total + done, expected * total, what)
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
@@ -126,43 +123,7 @@ def _plan_greedy(kitchen: Kitchen, recipe: Greedy, options: Options, on_step: On
         scored += 1
         return result
 
-    scores = {name: whole(attempt(((name, 1.0),), None)) for name in pool}
-
-    def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
-        """The one place where candidates are scored: in turn here, where more machines are, at once."""
-        results: list[Score | Bound] = []
-        for candidate in candidates:
-            share = dict(candidate.mix)[candidate.newcomer]
-            parts = [(examples_of(best), 1.0 - share), (examples_of(scores[candidate.newcomer]), share)]
-            limit = Limit(best.num_examples - best.correct, hardest_first(parts))
-            results.append(attempt(candidate.mix, None if options.complete else limit))
-            if isinstance(results[-1], Score) and results[-1].correct > best.correct:
-                break
-        return results
-
-    mixture, _ = search.greedy(
-        pool, scores, score=score, alpha=recipe.alpha, order=recipe.order, seed=recipe.seed,
-        lookahead=options.lookahead, on_step=on_step,
-    )  # fmt: skip
-    return mixture
-
-
-def whole(result: Score | Bound) -> Score:
-    assert isinstance(result, Score)  # without a limit nothing is given up
-    return result
-
-
-def examples_of(score: Score) -> PerExample:
-    assert score.per_example is not None  # scores from an evaluation or the store have them
-    return score.per_example
-
-
-def _plan_interpolation(_kitchen: Kitchen, recipe: Interpolation, _options: Options, _step: OnStep) -> Coefficients:
-    return combine(recipe.mix_a, recipe.mix_b, recipe.alpha)
-
-
-Planner = Callable[[Kitchen, Any, Options, OnStep], Coefficients]
-PLANNERS: dict[type, Planner] = {Uniform: _plan_uniform, Greedy: _plan_greedy, Interpolation: _plan_interpolation}
+    return Judge(names, attempt, tell, lambda name: kitchen.resolve(name).metadata, options.complete, options.lookahead)
 
 
 def uniform(

@@ -11,10 +11,11 @@ from soupviz.data import Split
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.evaluation import Evaluator, choose_device
 from soupviz.ingredients import Ingredient
+from soupviz.limits import Limit
 from soupviz.metadata import as_number
 from soupviz.mixing import BatchNorm, resolve
 from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
-from soupviz.scoring import Limit, Scorer
+from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
 
 if TYPE_CHECKING:

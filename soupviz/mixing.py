@@ -14,6 +14,9 @@ from soupviz.records import Coefficients
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
 RUNNING_STATISTICS = ("running_mean", "running_var")
+PIECE = 2**18
+"""Elements that are summed at a time: 1 MB of float32."""
+
 LARGEST = torch.finfo(torch.float32).max
 """Beyond it a coefficient is infinite where soups are mixed."""
 
@@ -78,13 +81,22 @@ def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, copies: bool, batch
         return first.clone()
     if copies and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
         return first.clone()
-    total = torch.zeros(first.shape, dtype=torch.float32)
-    for tensor, weight in parts:
-        total.add_(tensor.to(torch.float32), alpha=weight)
+    total = _weighted_sum(parts)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return total.to(first.dtype)
+
+
+def _weighted_sum(parts: list[tuple[Tensor, float]]) -> Tensor:
+    """The sum in float32, in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
+    total = torch.zeros(parts[0][0].shape, dtype=torch.float32)
+    sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
+    for start in range(0, total.numel(), PIECE):
+        piece = total.view(-1)[start : start + PIECE]
+        for tensor, weight in sources:
+            piece.add_(tensor[start : start + PIECE].to(torch.float32), alpha=weight)
+    return total
 
 
 def count_clamped(items: Mix, batchnorm: BatchNorm = "average") -> int:

@@ -6,7 +6,7 @@ from typing import Any
 from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mix_tensors
-from soupviz.recipes import Greedy, Recipe
+from soupviz.recipes import Recipe
 from soupviz.records import PerExample, Progress, quiet
 from soupviz.soups import pool_of, run_key
 
@@ -46,10 +46,10 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     is_done = run is not None and run.status == "finished"
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
     reports = kitchen.report_splits()
-    singles = pool if isinstance(recipe, Greedy) else []
+    singles = pool if recipe.is_search else []
     keys = {name: kitchen.score_key(((name, 1.0),), "held_out", recipe.batchnorm) for name in singles}
     unknown = [name for name, key in keys.items() if not kitchen.store.is_scored(key)]
-    candidates = max(0, len(singles) - 1)
+    candidates = recipe.candidates(len(pool))
     # The soup is scored on each split; of a search held_out is known by then.
     finals = [split for split in reports if not (singles and split == "held_out")]
     total = len(singles) + candidates + len(finals)
@@ -58,9 +58,11 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     # A split that was not read yet is taken to be as long as held_out.
     lengths = [len(kitchen.split(split)) if kitchen.has_split(split) else held_out for split in finals]
     examples = 0 if is_done else (len(unknown) + candidates) * held_out + sum(lengths)
-    # The k-th candidate is made of at most k + 1 ingredients.
+    # The k-th candidate of a search is made of at most k + 1 ingredients; of further searches, of all.
     ordered = sorted(sizes.values(), reverse=True)
-    mixed = sum(sum(ordered[: number + 2]) for number in range(candidates)) + len(finals) * sum(ordered)
+    growing = min(candidates, len(pool))
+    mixed = sum(sum(ordered[: number + 2]) for number in range(growing))
+    mixed += (candidates - growing + len(finals)) * sum(ordered)
     rate = kitchen.evaluator.rate
     return Plan(
         evaluations=evaluations,

@@ -12,8 +12,8 @@ from rich.table import Table
 from soupviz.bench import ESTIMATED, Bench, Comparison, Measures, machine, picture
 from soupviz.files import replacing
 from soupviz.planning import Plan
-from soupviz.recipes import Alpha, Recipe
-from soupviz.records import Score
+from soupviz.recipes import Recipe
+from soupviz.records import Alpha, Score
 from soupviz.soups import Soup
 
 if TYPE_CHECKING:
@@ -87,7 +87,12 @@ def show_bench(as_json: bool, measured: Bench, rounds: int) -> None:
         "machine": machine(measured.kitchen), "rounds": measures.rounds,
     }  # fmt: skip
     rows = [
-        [comparison.title, told + (" (estimated)" if measures.is_estimated(comparison) else ""), ours, f"{ratio:.3g}"]
+        [
+            comparison.title,
+            told + (" (estimated)" if measures.is_estimated(comparison) else ""),
+            ours,
+            f"{ratio:.3g}" if ratio < 100 else f"{ratio:,.0f}",
+        ]
         for comparison, ratio, told, ours in compared(measures)
     ]
     columns = ("figure", "against", "soupviz", "ratio")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ Progress = Callable[[int, int, str], None]
 
 Coefficients = tuple[tuple[str, float], ...]
 """A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
+
+Alpha = Literal["mean"] | float
+Order = Literal["accuracy", "listed", "random"]
 
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
@@ -149,6 +152,20 @@ class Step:
     accepted: bool
     num_examples_scored: int
     accuracy_at_most: float
+
+    @classmethod
+    def of(cls, number: int, ingredient: str, result: Score | Bound, best: Score, *, accepted: bool) -> "Step":
+        """The decision on a result; `best` is what stands after it."""
+        return cls(
+            step=number,
+            ingredient=ingredient,
+            accuracy=result.accuracy,
+            correct=result.correct,
+            best_accuracy=best.accuracy,
+            accepted=accepted,
+            num_examples_scored=result.num_scored,
+            accuracy_at_most=result.accuracy_at_most,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from soupviz.mixing import mean_of
-from soupviz.recipes import Alpha, Order
-from soupviz.records import Bound, Coefficients, Score, Step
+from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
 
 def candidate_order(names: Sequence[str], scores: Mapping[str, Score], order: Order, seed: int) -> list[str]:
@@ -67,7 +66,7 @@ def greedy(
     first, *others = candidate_order(names, scores, order, seed)
     soup: Coefficients = ((first, 1.0),)
     best = scores[first]
-    steps = [_step(0, first, best, best, accepted=True)]
+    steps = [Step.of(0, first, best, best, accepted=True)]
     on_step(steps[0])
     while len(steps) <= len(others):
         ahead = others[len(steps) - 1 : len(steps) - 1 + lookahead]
@@ -77,21 +76,8 @@ def greedy(
             if accepted:
                 assert isinstance(result, Score)
                 soup, best = candidate.mix, result
-            steps.append(_step(len(steps), candidate.newcomer, result, best, accepted=accepted))
+            steps.append(Step.of(len(steps), candidate.newcomer, result, best, accepted=accepted))
             on_step(steps[-1])
             if accepted:
                 break
     return soup, tuple(steps)
-
-
-def _step(number: int, name: str, result: Score | Bound, best: Score, *, accepted: bool) -> Step:
-    return Step(
-        step=number,
-        ingredient=name,
-        accuracy=result.accuracy,
-        correct=result.correct,
-        best_accuracy=best.accuracy,
-        accepted=accepted,
-        num_examples_scored=result.num_scored,
-        accuracy_at_most=result.accuracy_at_most,
-    )

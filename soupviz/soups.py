@@ -11,7 +11,7 @@ from soupviz.files import digest
 from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of, mix
-from soupviz.recipes import Interpolation, Recipe, parse
+from soupviz.recipes import Interpolation, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step
 from soupviz.store import Run
 
@@ -87,9 +87,10 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
-    if isinstance(recipe, Interpolation):
-        return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
-    return [item.name for item in pick(kitchen.ingredients, recipe.members)]
+    if isinstance(recipe, Pooled):
+        return [item.name for item in pick(kitchen.ingredients, recipe.members)]
+    assert isinstance(recipe, Interpolation)
+    return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
 
 
 def recall(kitchen: Kitchen, run: Run) -> Soup:

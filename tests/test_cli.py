@@ -369,11 +369,11 @@ USAGE = {
     "unknown command": (["stir"], "No such command 'stir'"),
     "missing kitchen": (["score"], "Missing argument 'KITCHEN'"),
     "missing recipe": (["soup", "KITCHEN"], "Missing option '--recipe'"),
-    "unknown recipe": (["soup", "KITCHEN", "--recipe", "minestrone"], "no recipe 'minestrone'; known are uniform and"),
+    "unknown recipe": (["soup", "KITCHEN", "--recipe", "minestrone"], "known are uniform, greedy, "),
     "unknown option": (["score", "KITCHEN", "--splitt", "test"], "No such option"),
     "missing end": (["interpolate", "KITCHEN", "m_0"], "Missing argument 'B'"),
     "points that are not a number": (["interpolate", "KITCHEN", "m_0", "m_1", "--points", "x"], "--points"),
-    "seed that is not a number": (["soup", "KITCHEN", "--recipe", "greedy", "--seed", "x"], "--seed"),
+    "seed that is not a number": (["soup", "KITCHEN", "--recipe", "greedy", "--seed", "x"], "greedy.seed"),
     "unknown dtype": (
         ["soup", "KITCHEN", "--recipe", "uniform", "--out", "x.pt", "--dtype", "int8"],
         "dtype is 'int8'; expected ingre",

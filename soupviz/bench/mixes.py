@@ -45,6 +45,7 @@ def make_checkpoints(folder: Path, num_bytes: int) -> list[Path]:
     for index, path in enumerate(paths):
         tensors = {f"layer_{layer}.weight": block + (index + layer / 16) for layer in range(NUM_LAYERS)}
         save_file(tensors | {f"layer_{layer}.bias": block[layer % width] + index for layer in range(NUM_LAYERS)}, path)
+    os.sync()  # what is still being written to the disk would slow whoever is measured first
     return paths
 
 
@@ -102,12 +103,12 @@ def in_a_process(kind: str, paths: Sequence[Path]) -> tuple[float, float]:
     Args:
         kind: "textbook" sums state dicts and saves the result, "soupviz" writes while it mixes.
     """
-    command = [sys.executable, "-m", "soupviz.bench.mixes", kind, *map(str, paths)]
+    command = [sys.executable, "-m", "soupviz.bench", kind, *map(str, paths)]
     seconds, done = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
     return seconds, float(done.stdout)
 
 
-def _mix_and_write(kind: str, paths: Sequence[Path]) -> None:
+def mix_and_write(kind: str, paths: Sequence[Path]) -> None:
     target = paths[0].parent / "soup.safetensors"
     if kind == "soupviz":
         items = ingredients_of(paths)
@@ -117,7 +118,7 @@ def _mix_and_write(kind: str, paths: Sequence[Path]) -> None:
     target.unlink()
 
 
-def _peak_during(work: Callable[[], None]) -> float:
+def peak_during(work: Callable[[], None]) -> float:
     """Bytes of anonymous memory at the peak, looked at every 2 ms; mapped pages of files are not counted."""
     done = threading.Event()
     with ThreadPoolExecutor(1) as watcher:
@@ -139,8 +140,3 @@ def _watch(done: threading.Event) -> float:
 def _anonymous() -> float:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
-
-
-if __name__ == "__main__":
-    kind, *names = sys.argv[1:]
-    sys.stdout.write(str(_peak_during(lambda: _mix_and_write(kind, [Path(name) for name in names]))))

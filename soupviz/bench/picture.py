@@ -34,7 +34,7 @@ def picture(title: str, rows: Sequence[tuple[str, float, str, str]]) -> str:
         left, right = sorted((even, even + log * scale))
         bar = {"x": f"{left:.1f}", "y": str(y + 5), "width": f"{max(1.0, right - left):.1f}", "height": str(ROW - 10)}
         SubElement(root, "rect", bar | {"class": "bar", "rx": "3"})
-        told = _text(root, right + 8, y + 19, f"{ratio:,.3g}×", "ratio")
+        told = _text(root, right + 8, y + 19, f"{ratio:,.3g}×" if ratio < 100 else f"{ratio:,.0f}×", "ratio")
         rest = SubElement(told, "tspan", {"class": "faint", "dx": "8", "font-weight": "400"})
         rest.text = f"{theirs} → {ours}"
     line = {"x1": f"{even:.1f}", "x2": f"{even:.1f}", "y1": "36", "y2": str(height - 6), "class": "even"}

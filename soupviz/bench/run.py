@@ -20,8 +20,7 @@ from soupviz.errors import RecipeError
 from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of, mix_tensors
-from soupviz.recipes import Alpha
-from soupviz.records import PerExample, Progress, Step, quiet
+from soupviz.records import Alpha, PerExample, Progress, Step, quiet
 
 ALPHA = 0.1
 POINTS = 21

@@ -7,8 +7,8 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
-from soupviz.recipes import Alpha, Greedy, Order, Recipe, Uniform
-from soupviz.records import Step
+from soupviz.recipes import Greedy, Recipe, Uniform
+from soupviz.records import Alpha, Order, Step
 from soupviz.soups import run_key
 from soupviz.store import Run
 from soupviz.ui import charts, precision, session, widgets, work

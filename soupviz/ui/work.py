@@ -13,8 +13,8 @@ from soupviz.discovery import BASE
 from soupviz.errors import CorruptImagesError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mean_of
-from soupviz.recipes import Alpha, Greedy, Recipe, recipe_digest
-from soupviz.records import Coefficients
+from soupviz.recipes import Greedy, Recipe, recipe_digest
+from soupviz.records import Alpha, Coefficients
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 

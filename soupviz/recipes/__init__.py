@@ -1,0 +1,63 @@
+"""Recipes: plain, hashable descriptions of soups. A recipe says what to do; `cooking` does it."""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from soupviz.errors import RecipeError
+from soupviz.files import digest
+from soupviz.recipes.averages import Uniform, Weighted
+from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.overtime import Ema, Lawa, Swa
+from soupviz.recipes.paths import Interpolation
+from soupviz.recipes.record import Pooled, RecipeRecord
+from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
+
+__all__ = [
+    "MENU", "AlphaSearch", "Beam", "Ema", "Exhaustive", "Greedy", "Interpolation", "Judge", "Lawa", "LineSearch",
+    "Pooled", "Pruned", "Recipe", "Restarts", "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
+]  # fmt: skip
+
+Recipe = RecipeRecord
+
+MENU: dict[str, type[Pooled]] = {
+    kind.model_fields["method"].default: kind
+    for kind in (
+        Uniform, Greedy, AlphaSearch, LineSearch, Weighted, Exhaustive, Pruned, Beam, Restarts, Swa, Ema, Lawa,
+    )
+}  # fmt: skip
+"""What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""
+
+_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
+    Annotated[reduce(or_, [*MENU.values(), Interpolation]), Field(discriminator="method")]  # type: ignore[arg-type]
+)
+
+
+def parse(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data.
+
+    Raises:
+        RecipeError: an unknown method or parameter, or a value out of range.
+    """
+    method = values.get("method")
+    kind = MENU.get(str(method)) or (Interpolation if method == "interpolation" else None)
+    if kind is None:
+        raise RecipeError(f"no recipe {method!r}; known are {', '.join(MENU)}.")
+    if unknown := [name for name in values if name not in kind.model_fields]:
+        known = [name for name in kind.model_fields if name != "method"]
+        raise RecipeError(f"recipe: {method} has no {unknown[0]!r}; it has {', '.join(known)}.")
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RecipeError(f"recipe: {place}: {first['msg']} (got {str(first['input'])[:80]!r}).") from None
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """The recipe's hash: the same parameters give the same digest."""
+    return digest(recipe.model_dump(mode="json"))

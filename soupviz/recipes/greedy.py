@@ -1,0 +1,172 @@
+"""Greedy soups: from the best ingredient on, each candidate is kept if it makes the soup better."""
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from soupviz import search
+from soupviz.errors import RecipeError
+from soupviz.mixing import combine
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.record import Pooled
+from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
+
+ORDER: Any = Field("accuracy", description="in which candidates are tried: accuracy (best first), listed or random")
+SEED: Any = Field(0, ge=0, description="of what is random")
+
+
+class Greedy(Pooled):
+    """Start from the best, keep each candidate that raises held-out accuracy. Source: same, algorithm 1 (recipe 1).
+
+    Differs: accepts on strictly more correct examples, as the authors' code does; the paper's text accepts ties.
+    """
+
+    method: Literal["greedy"] = "greedy"
+    alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
+    order: Order = ORDER
+    seed: int = SEED
+    is_search = True
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        return parse_alpha(value)
+
+    @property
+    def title(self) -> str:
+        details = [f"alpha = {self.alpha}"]
+        details += [f"{self.order} order"] if self.order != "accuracy" else []
+        return f"greedy ({', '.join([*details, *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return num_members - 1
+
+    def plan(self, judge: Judge) -> Coefficients:
+        return search_with(judge, self.alpha, self.order, self.seed)[0]
+
+
+def search_with(judge: Judge, alpha: Alpha, order: Order, seed: int) -> tuple[Coefficients, tuple[Step, ...]]:
+    """One greedy search, scored by a judge who is told of each decision."""
+    scores = judge.singles()
+
+    def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
+        """The one place where candidates are scored: in turn here, where more machines are, at once."""
+        results: list[Score | Bound] = []
+        for candidate in candidates:
+            share = dict(candidate.mix)[candidate.newcomer]
+            parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
+            results.append(judge.challenge(candidate.mix, best, parts))
+            if isinstance(results[-1], Score) and results[-1].correct > best.correct:
+                break
+        return results
+
+    return search.greedy(
+        judge.names, scores, score=score, alpha=alpha, order=order, seed=seed,
+        lookahead=judge.lookahead, on_step=judge.tell,
+    )  # fmt: skip
+
+
+class AlphaSearch(Pooled):
+    """Greedy with many alphas, the best of them kept: a grid up to 1, or values drawn evenly from (0, 1]."""
+
+    method: Literal["alpha_search"] = "alpha_search"
+    how: Literal["grid", "random"] = Field("grid", description="evenly spaced alphas, or drawn at random")
+    tries: int = Field(10, ge=1, le=100, description="how many alphas")
+    order: Order = ORDER
+    seed: int = SEED
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        return f"greedy, best of {self.tries} alphas ({', '.join([self.how, *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return self.tries * (num_members - 1)
+
+    def alphas(self) -> list[float]:
+        """Rising, in (0, 1]."""
+        if self.how == "grid":
+            return [number / self.tries for number in range(1, self.tries + 1)]
+        chance = random.Random(self.seed)
+        return sorted(1.0 - chance.random() for _ in range(self.tries))
+
+    def plan(self, judge: Judge) -> Coefficients:
+        best: tuple[Coefficients, Score] | None = None
+        for number, alpha in enumerate(self.alphas()):
+            mixture, _ = search_with(judge.silent(), alpha, self.order, self.seed)
+            score = judge.score(mixture)
+            accepted = best is None or score.correct > best[1].correct
+            best = (mixture, score) if best is None or accepted else best
+            judge.tell(Step.of(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted))
+        assert best is not None
+        return best[0]
+
+
+class LineSearch(Pooled):
+    """Greedy in which every newcomer gets its own best alpha, from a grid strictly between 0 and 1.
+
+    Better means more examples right, and of equally many the lower loss.
+    """
+
+    method: Literal["line_search"] = "line_search"
+    steps: int = Field(9, ge=1, le=99, description="alphas tried for each newcomer")
+    order: Order = ORDER
+    seed: int = SEED
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        return f"greedy, own alpha each ({', '.join([f'{self.steps} steps', *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return self.steps * (num_members - 1)
+
+    def plan(self, judge: Judge) -> Coefficients:
+        scores = judge.singles()
+        first, *others = search.candidate_order(judge.names, scores, self.order, self.seed)
+        soup: Coefficients = ((first, 1.0),)
+        best = scores[first]
+        judge.tell(Step.of(0, first, best, best, accepted=True))
+        for number, name in enumerate(others, start=1):
+            before, found = best, None
+            tried: list[Score | Bound] = []
+            for point in range(1, self.steps + 1):
+                alpha = point / (self.steps + 1)
+                mixture = combine(soup, ((name, 1.0),), alpha)
+                parts = [(before, 1.0 - alpha), (scores[name], alpha)]
+                tried.append(result := judge.challenge(mixture, best, parts, ties=True))
+                if isinstance(result, Score) and _is_better(result, best):
+                    best, found = result, mixture
+            soup = found or soup
+            shown = best if found else max(tried, key=lambda result: result.accuracy_at_most)
+            judge.tell(Step.of(number, name, shown, best, accepted=found is not None))
+        return soup
+
+
+def _is_better(new: Score, old: Score) -> bool:
+    """More right; of equally many, the lower loss."""
+    return (new.correct, -_loss(new)) > (old.correct, -_loss(old))
+
+
+def _loss(score: Score) -> float:
+    return math.inf if score.loss is None else score.loss
+
+
+def parse_alpha(value: Any) -> Alpha:
+    """An alpha from text or a number.
+
+    Raises:
+        RecipeError: neither `mean` nor a number in (0, 1].
+    """
+    if value == "mean":
+        return "mean"
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 < number <= 1.0:
+        raise RecipeError(f"alpha is {value!r}; expected mean, or a number above 0 and at most 1.")
+    return number

@@ -1,0 +1,115 @@
+"""Averages over time, of checkpoints that one training run left: SWA, EMA and the last K."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from soupviz.errors import RecipeError
+from soupviz.metadata import as_number
+from soupviz.mixing import mean_of
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients
+
+STEP_KEYS = ("step", "global_step", "iteration", "iter", "epoch")
+"""Metadata that says when a checkpoint was taken, the finest first."""
+
+
+class OverTime(Pooled):
+    """A recipe whose coefficients depend on when its ingredients were taken."""
+
+    def plan(self, judge: Judge) -> Coefficients:
+        return self.over(in_time(judge))
+
+    @abstractmethod
+    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
+        """Coefficients from (step, name), earliest first."""
+
+
+class Swa(OverTime):
+    """The mean of the checkpoints from a step on, of every so many. Source: Izmailov et al. 2018 (arXiv 1803.05407)."""
+
+    method: Literal["swa"] = "swa"
+    start: float = Field(0, ge=0, description="the first step or epoch that counts")
+    period: int = Field(1, ge=1, le=100, description="takes every so many of the checkpoints from there")
+
+    @property
+    def title(self) -> str:
+        details = [f"from {self.start:g}", f"every {self.period}" if self.period > 1 else "", *self.of_members()]
+        return f"SWA ({', '.join(filter(None, details))})"
+
+    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
+        late = [name for time, name in times if time >= self.start]
+        if not late:
+            raise RecipeError(f"swa: no checkpoint from step {self.start:g} on; the last is of {times[-1][0]:g}.")
+        return mean_of(late[:: self.period])
+
+
+class Ema(OverTime):
+    """An exponential moving average, `soup = decay * soup + (1 - decay) * next`, from the first checkpoint on.
+
+    Source: Polyak and Juditsky 1992; as `torch.optim.swa_utils.get_ema_multi_avg_fn` has it.
+    """
+
+    method: Literal["ema"] = "ema"
+    decay: float = Field(0.5, ge=0, lt=1, description="what the past keeps at each checkpoint")
+
+    @property
+    def title(self) -> str:
+        return f"EMA ({', '.join([f'decay {self.decay:g}', *self.of_members()])})"
+
+    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
+        (_, first), *later = times
+        weights = {first: 1.0}
+        for _, name in later:
+            weights = {known: weight * self.decay for known, weight in weights.items()} | {name: 1.0 - self.decay}
+        return tuple((name, weight) for name, weight in weights.items() if weight)
+
+
+class Lawa(OverTime):
+    """The mean of the latest checkpoints. Source: Kaddour 2022 (arXiv 2209.14981), LAWA."""
+
+    method: Literal["lawa"] = "lawa"
+    last: int = Field(5, ge=1, le=100, description="how many of the latest checkpoints")
+
+    @property
+    def title(self) -> str:
+        return f"LAWA ({', '.join([f'last {self.last}', *self.of_members()])})"
+
+    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
+        return mean_of([name for _, name in times[-self.last :]])
+
+
+def in_time(judge: Judge) -> list[tuple[float, str]]:
+    """(step, name) of each ingredient, earliest first: from its metadata, else the last number in its name.
+
+    Raises:
+        RecipeError: no number, or the same for two.
+    """
+    times: dict[float, str] = {}
+    for name in judge.names:
+        time = step_of(judge, name)
+        if time in times:
+            raise RecipeError(
+                f"{times[time]!r} and {name!r} are both of step {time:g}; an average over time needs checkpoints of "
+                f"one run, each of another step. Name members, or tell the step in metadata ({', '.join(STEP_KEYS)})."
+            )
+        times[time] = name
+    return sorted(times.items())
+
+
+def step_of(judge: Judge, name: str) -> float:
+    facts = {key.lower(): as_number(value) for key, value in judge.facts(name).items()}
+    for key in STEP_KEYS:
+        if isinstance(value := facts.get(key), (int, float)):
+            return float(value)
+    numbers = re.findall(r"\d+", name)
+    if not numbers:
+        raise RecipeError(
+            f"{name!r} does not say of which step it is; expected {', '.join(STEP_KEYS)} in its metadata, or a number "
+            "in its name. Write one into a JSON file beside it, or leave it out with members."
+        )
+    return float(numbers[-1])

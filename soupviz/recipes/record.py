@@ -1,0 +1,45 @@
+"""What every recipe is: a frozen, hashable record of parameters, with a planner that turns them into coefficients."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from soupviz.mixing import BatchNorm
+from soupviz.recipes.judge import Judge
+from soupviz.records import Coefficients
+
+MEMBERS = Field(None, description="names: only these are considered; default: all")
+
+
+class RecipeRecord(BaseModel, ABC):
+    """A recipe: `method` is its name; the other fields are its parameters, and tell forms their help and bounds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    batchnorm: BatchNorm = Field("average", description="running statistics: average, or first")
+
+    is_search: ClassVar[bool] = False
+    """Whether the planner asks for the scores of single ingredients and of mixes."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """A short name with the parameters that matter."""
+
+    @abstractmethod
+    def plan(self, judge: Judge) -> Coefficients:
+        """The soup's coefficients, in the order in which the ingredients are accumulated; those of zero left out."""
+
+    def candidates(self, num_members: int) -> int:
+        """How many mixes the planner scores at most, beside single ingredients."""
+        return 0
+
+
+class Pooled(RecipeRecord):
+    """A recipe that chooses among ingredients."""
+
+    members: tuple[str, ...] | None = MEMBERS
+
+    def of_members(self) -> list[str]:
+        """A part of the title: of how many, where not of all."""
+        return [] if self.members is None else [f"of {len(self.members)}"]

@@ -1,0 +1,190 @@
+"""Searches for the best subset to average: all of them, by leaving out, by a beam, from random starts."""
+
+import random
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Literal
+
+from pydantic import Field
+
+from soupviz.errors import RecipeError
+from soupviz.mixing import mean_of
+from soupviz.recipes.greedy import SEED, search_with
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients, Score, Step
+
+MOST = 12
+"""Ingredients of which every subset is tried: 4,095 of them."""
+
+
+class Exhaustive(Pooled):
+    """The mean of the best of all subsets; of equally good ones the smallest, then the first in kitchen order.
+
+    Each subset is mixed anew: a sum that is updated from subset to subset would round otherwise than a soup does.
+    The trajectory has each subset that was the best so far.
+    """
+
+    method: Literal["exhaustive"] = "exhaustive"
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        return " ".join(["best subset", *self.of_members()])
+
+    def candidates(self, num_members: int) -> int:
+        return int(2**num_members) - 1 - num_members
+
+    def plan(self, judge: Judge) -> Coefficients:
+        if len(judge.names) > MOST:
+            raise RecipeError(
+                f"exhaustive: {len(judge.names)} ingredients have {2 ** len(judge.names) - 1:,} subsets; expected at "
+                f"most {MOST} ingredients. Name fewer members, or take pruned, beam or restarts."
+            )
+        leader = Leader(judge)
+        for size in range(1, len(judge.names) + 1):
+            for members in combinations(judge.names, size):
+                leader.try_subset(members)
+        return leader.mix
+
+
+class Pruned(Pooled):
+    """Start from the mean of all and leave out each ingredient without which more examples are right, worst first.
+
+    Source: Dansereau et al. 2023 (arXiv 2301.10092), pruned soup. Differs: passes are repeated until one changes
+    nothing, at most `passes` times.
+    """
+
+    method: Literal["pruned"] = "pruned"
+    passes: int = Field(1, ge=1, le=20, description="how often all that are left are gone through, at most")
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        details = [f"{self.passes} passes"] if self.passes > 1 else []
+        details += self.of_members()
+        return "pruned" + (f" ({', '.join(details)})" if details else "")
+
+    def candidates(self, num_members: int) -> int:
+        return 1 + self.passes * num_members
+
+    def plan(self, judge: Judge) -> Coefficients:
+        scores = judge.singles()
+        kept = list(judge.names)
+        best = judge.score(mean_of(kept))
+        judge.tell(Step.of(0, "all", best, best, accepted=True))
+        number = 0
+        for _ in range(self.passes):
+            before = len(kept)
+            for name in sorted(kept, key=lambda name: scores[name].correct):
+                if len(kept) == 1:
+                    break
+                number += 1
+                left = [other for other in kept if other != name]
+                result = judge.challenge(mean_of(left), best)
+                accepted = isinstance(result, Score) and result.correct > best.correct
+                if accepted:
+                    assert isinstance(result, Score)
+                    kept, best = left, result
+                judge.tell(Step.of(number, f"without {name}", result, best, accepted=accepted))
+            if len(kept) == before:
+                break
+        return mean_of(kept)
+
+
+class Beam(Pooled):
+    """Grow several subsets at once: of all that add one ingredient and improve, the best `width` go on.
+
+    The trajectory has each subset that was the best so far.
+    """
+
+    method: Literal["beam"] = "beam"
+    width: int = Field(3, ge=1, le=20, description="subsets that are grown side by side")
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        return f"beam ({', '.join([f'width {self.width}', *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return self.width * num_members * (num_members - 1) // 2
+
+    def plan(self, judge: Judge) -> Coefficients:
+        scores = judge.singles()
+        leader = Leader(judge)
+        ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
+        for name in ranked[: self.width]:
+            leader.take((name,), scores[name])
+        beam: dict[tuple[str, ...], Score] = {(name,): scores[name] for name in ranked[: self.width]}
+        while beam:
+            grown: dict[tuple[str, ...], Score] = {}
+            tried: set[tuple[str, ...]] = set()
+            for subset, score in beam.items():
+                for name in judge.names:
+                    # In kitchen order, so that the same subset is the same soup whichever way it was reached.
+                    bigger = tuple(other for other in judge.names if other in (*subset, name))
+                    if name in subset or bigger in tried:
+                        continue
+                    tried.add(bigger)
+                    result = judge.challenge(mean_of(bigger), score)
+                    if isinstance(result, Score) and result.correct > score.correct:
+                        grown[bigger] = result
+            beam = dict(sorted(grown.items(), key=lambda item: -item[1].correct)[: self.width])
+            for subset, score in beam.items():
+                leader.take(subset, score)
+        return leader.mix
+
+
+class Restarts(Pooled):
+    """Greedy (mean) once best first and then in random orders from random starts; the best soup of all is kept."""
+
+    method: Literal["restarts"] = "restarts"
+    starts: int = Field(5, ge=1, le=100, description="searches, the first of them best first")
+    seed: int = SEED
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        return f"greedy, best of {self.starts} starts" + "".join(f" ({part})" for part in self.of_members())
+
+    def candidates(self, num_members: int) -> int:
+        return self.starts * (num_members - 1)
+
+    def plan(self, judge: Judge) -> Coefficients:
+        leader = Leader(judge)
+        mixture, _ = search_with(judge.silent(), "mean", "accuracy", 0)
+        leader.take([name for name, _ in mixture], judge.score(mixture))
+        chance = random.Random(self.seed)
+        for _ in range(self.starts - 1):
+            order = list(judge.names)
+            chance.shuffle(order)
+            subset, best = [order[0]], judge.single(order[0])
+            for name in order[1:]:
+                result = judge.challenge(mean_of([*subset, name]), best)
+                if isinstance(result, Score) and result.correct > best.correct:
+                    subset, best = [*subset, name], result
+            leader.take(subset, best)
+        return leader.mix
+
+
+class Leader:
+    """The best subset so far; whoever takes the lead is told."""
+
+    def __init__(self, judge: Judge):
+        self.judge = judge
+        self.mix: Coefficients = ()
+        self.best: Score | None = None
+        self._steps = 0
+
+    def try_subset(self, members: Sequence[str]) -> None:
+        """Score the mean of a subset, as far as it can still win."""
+        result = self.judge.challenge(mean_of(members), self.best) if self.best else self.judge.score(mean_of(members))
+        if isinstance(result, Score):
+            self.take(members, result)
+
+    def take(self, members: Iterable[str], score: Score) -> None:
+        """Compare a subset that was scored whole."""
+        if self.best is None or score.correct > self.best.correct:
+            self.best, self.mix = score, mean_of(tuple(members))
+            self.judge.tell(Step.of(self._steps, " + ".join(name for name, _ in self.mix), score, score, accepted=True))
+            self._steps += 1
