@@ -15,6 +15,7 @@ class Uniform(Pooled):
     """The plain mean of the members. Source: Wortsman et al. 2022, table 1, "uniform"."""
 
     method: Literal["uniform"] = "uniform"
+    label = "uniform"
 
     @property
     def title(self) -> str:
@@ -31,6 +32,7 @@ class Weighted(Pooled):
     """
 
     method: Literal["weighted"] = "weighted"
+    label = "weighted by performance"
     metric: Objective = Field("accuracy", description="of each ingredient alone, on held_out")
     temperature: float = Field(0.01, gt=0, le=10, description="of the softmax; small prefers the best")
     is_search = True

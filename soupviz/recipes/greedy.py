@@ -25,6 +25,7 @@ class Greedy(Pooled):
     """
 
     method: Literal["greedy"] = "greedy"
+    label = "greedy"
     alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
     order: Order = ORDER
     seed: int = SEED
@@ -73,6 +74,7 @@ class AlphaSearch(Pooled):
     """Greedy with many alphas, the best of them kept: a grid up to 1, or values drawn evenly from (0, 1]."""
 
     method: Literal["alpha_search"] = "alpha_search"
+    label = "greedy, best alpha"
     how: Literal["grid", "random"] = Field("grid", description="evenly spaced alphas, or drawn at random")
     tries: int = Field(10, ge=1, le=100, description="how many alphas")
     order: Order = ORDER
@@ -112,6 +114,7 @@ class LineSearch(Pooled):
     """
 
     method: Literal["line_search"] = "line_search"
+    label = "greedy, own alpha each"
     steps: int = Field(9, ge=1, le=99, description="alphas tried for each newcomer")
     order: Order = ORDER
     seed: int = SEED

@@ -33,6 +33,7 @@ class Swa(OverTime):
     """The mean of the checkpoints from a step on, of every so many. Source: Izmailov et al. 2018 (arXiv 1803.05407)."""
 
     method: Literal["swa"] = "swa"
+    label = "SWA, over time"
     start: float = Field(0, ge=0, description="the first step or epoch that counts")
     period: int = Field(1, ge=1, le=100, description="takes every so many of the checkpoints from there")
 
@@ -55,6 +56,7 @@ class Ema(OverTime):
     """
 
     method: Literal["ema"] = "ema"
+    label = "EMA, over time"
     decay: float = Field(0.5, ge=0, lt=1, description="what the past keeps at each checkpoint")
 
     @property
@@ -73,6 +75,7 @@ class Lawa(OverTime):
     """The mean of the latest checkpoints. Source: Kaddour 2022 (arXiv 2209.14981), LAWA."""
 
     method: Literal["lawa"] = "lawa"
+    label = "LAWA, over time"
     last: int = Field(5, ge=1, le=100, description="how many of the latest checkpoints")
 
     @property

@@ -18,6 +18,9 @@ class RecipeRecord(BaseModel, ABC):
     model_config = ConfigDict(extra="forbid", frozen=True)
     batchnorm: BatchNorm = Field("average", description="running statistics: average, or first")
 
+    label: ClassVar[str] = ""
+    """What the page calls it."""
+
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
 

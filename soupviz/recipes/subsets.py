@@ -26,6 +26,7 @@ class Exhaustive(Pooled):
     """
 
     method: Literal["exhaustive"] = "exhaustive"
+    label = "best subset"
     is_search = True
 
     @property
@@ -56,6 +57,7 @@ class Pruned(Pooled):
     """
 
     method: Literal["pruned"] = "pruned"
+    label = "pruned"
     passes: int = Field(1, ge=1, le=20, description="how often all that are left are gone through, at most")
     is_search = True
 
@@ -99,6 +101,7 @@ class Beam(Pooled):
     """
 
     method: Literal["beam"] = "beam"
+    label = "beam of subsets"
     width: int = Field(3, ge=1, le=20, description="subsets that are grown side by side")
     is_search = True
 
@@ -139,6 +142,7 @@ class Restarts(Pooled):
     """Greedy (mean) once best first and then in random orders from random starts; the best soup of all is kept."""
 
     method: Literal["restarts"] = "restarts"
+    label = "greedy, many starts"
     starts: int = Field(5, ge=1, le=100, description="searches, the first of them best first")
     seed: int = SEED
     is_search = True

@@ -7,16 +7,17 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
-from soupviz.recipes import Greedy, Recipe, Uniform
-from soupviz.records import Alpha, Order, Step
+from soupviz.recipes import MENU, Greedy, Recipe
+from soupviz.records import Alpha, Step
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, precision, session, widgets, work
+from soupviz.ui import charts, forms, precision, session, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
-ORDERS: tuple[Order, ...] = ("accuracy", "listed", "random")
-RECIPES = ("greedy, alpha", "greedy, mean", "uniform")
+BY_ALPHA, BY_MEAN = "greedy, alpha", "greedy, mean"
+RECIPES = {BY_ALPHA: Greedy, BY_MEAN: Greedy} | {kind.label: kind for kind in MENU.values() if kind is not Greedy}
+"""By the name on the page; greedy stands there twice, as alpha is a number or the mean."""
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
 """Alphas computed ahead, coarse to fine."""
 
@@ -25,9 +26,8 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
     row = st.container(horizontal=True)
-    kind = row.segmented_control(
-        "Recipe", RECIPES, default=RECIPES[0], required=True, key="recipe", bind="query-params"
-    )
+    label = row.selectbox("Recipe", list(RECIPES), key="recipe", bind="query-params", width=230)
+    kind = RECIPES[label]
     members = st.multiselect(
         "Ingredients", opened.names, default=chosen, placeholder=f"all {len(opened.names)}", key="pool",
         help="Empty means all. Rows selected on the Ingredients page arrive here.",
@@ -38,17 +38,14 @@ def choose_recipe(opened: Kitchen) -> Recipe:
         values["batchnorm"] = row.selectbox(
             "BatchNorm statistics", ("average", "first"), key="batchnorm", bind="query-params", width=170
         )
-    if kind == "uniform":
-        return Uniform(**values)
-    alpha: Alpha = "mean"
-    if kind == RECIPES[0]:
-        alpha = row.slider(
+    if label == BY_MEAN:
+        values["alpha"] = "mean"
+    elif label == BY_ALPHA:
+        values["alpha"] = row.slider(
             "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
-    order: Order = row.selectbox("Order", ORDERS, key="order", bind="query-params", width=150)
-    seed = int(row.number_input("Seed", 0, step=1, key="seed", width=120)) if order == "random" else 0
-    return Greedy(alpha=alpha, order=order, seed=seed, **values)
+    return kind(**values, **forms.parameters(kind, row, decided=values))
 
 
 def has_batchnorm(opened: Kitchen) -> bool:

@@ -1,0 +1,54 @@
+"""Forms made from the recipes' own records: type, bounds, default and help of each parameter."""
+
+from collections.abc import Container
+from typing import Any, Literal, get_args, get_origin
+
+import annotated_types as bounds
+from pydantic.fields import FieldInfo
+
+from soupviz.options import own_parameters
+from soupviz.recipes import Pooled
+
+TICK = 0.01
+"""The step of a slider over fractions, and how far it stays from a bound that is excluded."""
+
+
+def parameters(kind: type[Pooled], place: Any, decided: Container[str] = ()) -> dict[str, Any]:
+    """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters."""
+    values: dict[str, Any] = {}
+    for name in own_parameters(kind):
+        chosen = [value for value in values.values() if isinstance(value, str)]
+        if name in decided or (name == "seed" and chosen and "random" not in chosen):
+            continue
+        values[name] = _widget(place, name, kind.model_fields[name])
+    return values
+
+
+def _widget(place: Any, name: str, field: FieldInfo) -> Any:
+    options: dict[str, Any] = {"key": name, "bind": "query-params", "help": field.description}
+    label = name.replace("_", " ").capitalize()
+    if get_origin(field.annotation) is Literal:
+        choices = get_args(field.annotation)
+        return place.selectbox(label, choices, choices.index(field.default), width=150, **options)
+    number = float if field.annotation is float else int
+    low, high = _range(field, number)
+    if low is not None and high is not None and (number is int or high - low <= 1):
+        return place.slider(label, low, high, number(field.default), number(TICK) or 1, width=240, **options)
+    step = float(field.default) / 2 or 1.0
+    shown: dict[str, Any] = {"step": step, "format": "%g"} if number is float else {"step": 1}
+    return place.number_input(label, low, high, number(field.default), width=150, **shown, **options)
+
+
+def _range(field: FieldInfo, number: type) -> tuple[Any, Any]:
+    """The least and the largest value that a widget offers; None where there is no bound."""
+    low = high = None
+    for rule in field.metadata:
+        if isinstance(rule, bounds.Ge):
+            low = number(rule.ge)
+        elif isinstance(rule, bounds.Gt):
+            low = number(rule.gt) + (1 if number is int else TICK / 100)
+        elif isinstance(rule, bounds.Le):
+            high = number(rule.le)
+        elif isinstance(rule, bounds.Lt):
+            high = number(rule.lt) - (1 if number is int else TICK)
+    return low, high
