@@ -10,7 +10,7 @@ from soupviz.errors import Cancelled
 from soupviz.kitchen import Kitchen
 from soupviz.limits import Limit
 from soupviz.mixing import BatchNorm, count_clamped
-from soupviz.recipes import Judge, Recipe, parse
+from soupviz.recipes import Judge, Objective, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.soups import Soup, pool_of, run_key
 from soupviz.store import HEARTBEAT, Store
@@ -148,6 +148,7 @@ def greedy(
     kitchen: Kitchen,
     *,
     alpha: Alpha = "mean",
+    objective: Objective = "accuracy",
     order: Order = "accuracy",
     seed: int = 0,
     members: Sequence[str] | None = None,
@@ -161,6 +162,8 @@ def greedy(
 
     Args:
         alpha: "mean" averages the accepted; a number in (0, 1] is the newcomer's weight.
+        objective: what a candidate has to raise: "accuracy", "loss" (to lower it), or the "mean_class" or "worst_class"
+            accuracy.
         order: "accuracy" (best first), "listed" (kitchen order) or "random" (shuffled with `seed`).
         members: the pool; default: all ingredients.
         complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
@@ -171,7 +174,7 @@ def greedy(
     Source:
         Wortsman et al. 2022, algorithm 1. Differs: strictly more, as in the authors' code.
     """
-    values = {"method": "greedy", "alpha": alpha, "order": order, "seed": seed}
+    values = {"method": "greedy", "alpha": alpha, "objective": objective, "order": order, "seed": seed}
     recipe = parse(values | {"members": members, "batchnorm": batchnorm})
     return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete, lookahead=lookahead)
 

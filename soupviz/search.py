@@ -1,4 +1,4 @@
-"""Greedy search over mixes, by counts of correct examples. The scoring function is injected."""
+"""Greedy search over mixes, by counts of correct examples or another value. The scoring function is injected."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -7,18 +7,27 @@ from dataclasses import dataclass
 from soupviz.mixing import mean_of
 from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
+Value = Callable[[Score], float]
 
-def candidate_order(names: Sequence[str], scores: Mapping[str, Score], order: Order, seed: int) -> list[str]:
+
+def num_correct(score: Score) -> float:
+    """What is raised where nothing else is asked for."""
+    return score.correct
+
+
+def candidate_order(
+    names: Sequence[str], scores: Mapping[str, Score], order: Order, seed: int, value: Value = num_correct
+) -> list[str]:
     """The best ingredient first, then the others as `order` says.
 
     Args:
         names: in kitchen order, which breaks ties. seed: of the random order, a shuffle of kitchen order.
     """
-    by_accuracy = sorted(names, key=lambda name: -scores[name].correct)
-    walked = list(names) if order != "accuracy" else by_accuracy
+    best_first = sorted(names, key=lambda name: -value(scores[name]))
+    walked = list(names) if order != "accuracy" else best_first
     if order == "random":
         random.Random(seed).shuffle(walked)
-    best = by_accuracy[0]
+    best = best_first[0]
     return [best, *(name for name in walked if name != best)]
 
 
@@ -47,23 +56,25 @@ def greedy(
     order: Order = "accuracy",
     seed: int = 0,
     lookahead: int = 1,
+    value: Value = num_correct,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> tuple[Coefficients, tuple[Step, ...]]:
-    """Keep each candidate that gives strictly more correct examples.
+    """Keep each candidate whose value is strictly higher.
 
     Args:
         names: the pool in kitchen order. scores: of the single ingredients, on the split that selects.
-        score: scores candidates against the current soup's score, in order, at least as far as the first that has
-            more correct; a Bound says that a candidate cannot have.
+        score: scores candidates against the current soup's score, in order, at least as far as the first whose value
+            is higher; a Bound says that a candidate's cannot be.
         lookahead: how many candidates are scored at once. The first that wins is kept and those after it are tried
             anew with the new soup, so that the decisions are those of one at a time.
+        value: of a score, to be raised; default: how many examples are correct.
         on_step: told of every decision.
     Returns:
         (the mix, in acceptance order; the decisions, step 0 being the start)
     Source:
         Wortsman et al. 2022, algorithm 1. Differs: strictly more; a number for alpha gives the fixed-alpha rule.
     """
-    first, *others = candidate_order(names, scores, order, seed)
+    first, *others = candidate_order(names, scores, order, seed, value)
     soup: Coefficients = ((first, 1.0),)
     best = scores[first]
     steps = [Step.of(0, first, best, best, accepted=True)]
@@ -72,7 +83,7 @@ def greedy(
         ahead = others[len(steps) - 1 : len(steps) - 1 + lookahead]
         candidates = [Candidate(name, with_newcomer(soup, name, alpha)) for name in ahead]
         for candidate, result in zip(candidates, score(candidates, best), strict=False):
-            accepted = isinstance(result, Score) and result.correct > best.correct
+            accepted = isinstance(result, Score) and value(result) > value(best)
             if accepted:
                 assert isinstance(result, Score)
                 soup, best = candidate.mix, result

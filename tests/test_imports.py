@@ -14,7 +14,19 @@ from soupviz.errors import SoupError
 
 CORE = Path(soupviz.__file__).parent
 SCREEN = {"streamlit", "plotly", "altair"}
-HEAVY = ("streamlit", "plotly", "altair", "ray", "timm", "transformers", "pandas", "sklearn", "scipy", "torchvision")
+HEAVY = (
+    "streamlit",
+    "plotly",
+    "altair",
+    "ray",
+    "timm",
+    "optuna",
+    "transformers",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "torchvision",
+)
 
 
 def imported(source: str) -> set[str]:

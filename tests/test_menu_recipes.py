@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing import mean_of
 from soupviz.recipes import (
     AlphaSearch,
+    Bayesian,
     Beam,
     Ema,
     Exhaustive,
@@ -153,7 +155,9 @@ def test_a_beam_wide_enough_for_all_finds_the_best_that_can_be_reached_by_improv
     assert value[found] == max(value[subset] for subset in reached)
 
 
-@pytest.mark.parametrize("recipe", [Beam(), Restarts(), Pruned(), Exhaustive(), LineSearch(), AlphaSearch(), Greedy()])
+@pytest.mark.parametrize(
+    "recipe", [Beam(), Restarts(), Pruned(), Exhaustive(), LineSearch(), AlphaSearch(), Greedy(), Bayesian(budget=5)]
+)
 @pytest.mark.parametrize("seed", range(5))
 def test_a_search_ends_no_lower_than_the_best_ingredient_it_may_start_from(recipe, seed):
     taste = Taste(5, seed)
@@ -207,6 +211,38 @@ def test_line_search_gives_each_newcomer_its_best_alpha(number, seed, points):
         ]
         soup = max([soup, *lines], key=lambda mix: value(tuple(mix.items())))
     assert dict(LineSearch(steps=points).plan(taste.judge)) == pytest.approx(soup)
+
+
+@pytest.mark.parametrize("objective", ["loss", "mean_class", "worst_class"])
+@given(number=st.integers(1, 6), seed=st.integers(0, 1000))
+def test_greedy_raises_what_it_is_asked_to(objective, number, seed):
+    taste = Taste(number, seed)
+    value = lambda names: value_of(taste.score(mean_of(names)), objective)  # noqa: E731
+    first, *others = sorted(taste.names, key=lambda name: -value([name]))
+    kept = [first]
+    for name in others:
+        if value([*kept, name]) > value(kept):
+            kept.append(name)
+    assert Greedy(objective=objective).plan(taste.judge) == mean_of(kept)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_bayesian_search_is_seeded_and_starts_from_uniform_and_greedy(sampler):
+    recipe = Bayesian(sampler=sampler, budget=12)
+    taste = Taste(4, 1)
+    found = recipe.plan(taste.judge)
+    assert found == recipe.plan(Taste(4, 1).judge)
+    assert sum(weight for _, weight in found) == pytest.approx(1.0)
+    assert len(taste.steps) == 12
+    starts = [mean_of(taste.names), Greedy().plan(Taste(4, 1).judge)]
+    assert [step.correct for step in taste.steps[:2]] == [taste.score(start).correct for start in starts]
+    assert taste.score(found).correct == max(step.correct for step in taste.steps)
+
+
+def test_bayesian_search_needs_optuna_and_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(RecipeError, match="needs Optuna, which is not installed: pip install"):
+        Bayesian().plan(Taste(3).judge)
 
 
 # Over time

@@ -10,16 +10,18 @@ from pydantic import Field, TypeAdapter, ValidationError
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.recipes.averages import Uniform, Weighted
+from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.judge import Judge, Objective
 from soupviz.recipes.overtime import Ema, Lawa, Swa
 from soupviz.recipes.paths import Interpolation
 from soupviz.recipes.record import Pooled, RecipeRecord
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "AlphaSearch", "Beam", "Ema", "Exhaustive", "Greedy", "Interpolation", "Judge", "Lawa", "LineSearch",
-    "Pooled", "Pruned", "Recipe", "Restarts", "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
+    "MENU", "AlphaSearch", "Bayesian", "Beam", "Ema", "Exhaustive", "Greedy", "Interpolation",
+    "Judge", "Lawa", "LineSearch", "Objective", "Pooled", "Pruned", "Recipe", "Restarts",
+    "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 
 Recipe = RecipeRecord
@@ -27,7 +29,8 @@ Recipe = RecipeRecord
 MENU: dict[str, type[Pooled]] = {
     kind.model_fields["method"].default: kind
     for kind in (
-        Uniform, Greedy, AlphaSearch, LineSearch, Weighted, Exhaustive, Pruned, Beam, Restarts, Swa, Ema, Lawa,
+        Uniform, Greedy, AlphaSearch, LineSearch, Bayesian, Weighted, Exhaustive, Pruned, Beam, Restarts,
+        Swa, Ema, Lawa,
     )
 }  # fmt: skip
 """What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from soupviz import search
 from soupviz.errors import RecipeError
 from soupviz.mixing import combine
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.judge import Judge, Objective, value_of
 from soupviz.recipes.record import Pooled
 from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
@@ -27,6 +27,7 @@ class Greedy(Pooled):
     method: Literal["greedy"] = "greedy"
     label = "greedy"
     alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
+    objective: Objective = Field("accuracy", description="what a candidate has to raise, on held_out")
     order: Order = ORDER
     seed: int = SEED
     is_search = True
@@ -39,6 +40,7 @@ class Greedy(Pooled):
     @property
     def title(self) -> str:
         details = [f"alpha = {self.alpha}"]
+        details += [f"for {self.objective}"] if self.objective != "accuracy" else []
         details += [f"{self.order} order"] if self.order != "accuracy" else []
         return f"greedy ({', '.join([*details, *self.of_members()])})"
 
@@ -46,12 +48,17 @@ class Greedy(Pooled):
         return num_members - 1
 
     def plan(self, judge: Judge) -> Coefficients:
-        return search_with(judge, self.alpha, self.order, self.seed)[0]
+        return search_with(judge, self.alpha, self.order, self.seed, self.objective)[0]
 
 
-def search_with(judge: Judge, alpha: Alpha, order: Order, seed: int) -> tuple[Coefficients, tuple[Step, ...]]:
+def search_with(
+    judge: Judge, alpha: Alpha, order: Order, seed: int, objective: Objective = "accuracy"
+) -> tuple[Coefficients, tuple[Step, ...]]:
     """One greedy search, scored by a judge who is told of each decision."""
     scores = judge.singles()
+
+    def value(score: Score) -> float:
+        return value_of(score, objective)
 
     def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
         """The one place where candidates are scored: in turn here, where more machines are, at once."""
@@ -59,14 +66,17 @@ def search_with(judge: Judge, alpha: Alpha, order: Order, seed: int) -> tuple[Co
         for candidate in candidates:
             share = dict(candidate.mix)[candidate.newcomer]
             parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
-            results.append(judge.challenge(candidate.mix, best, parts))
-            if isinstance(results[-1], Score) and results[-1].correct > best.correct:
+            # Only a count of errors shows before the end that a candidate cannot win.
+            is_count = objective == "accuracy"
+            result = judge.challenge(candidate.mix, best, parts) if is_count else judge.score(candidate.mix)
+            results.append(result)
+            if isinstance(result, Score) and value(result) > value(best):
                 break
         return results
 
     return search.greedy(
         judge.names, scores, score=score, alpha=alpha, order=order, seed=seed,
-        lookahead=judge.lookahead, on_step=judge.tell,
+        lookahead=judge.lookahead, value=value, on_step=judge.tell,
     )  # fmt: skip
 
 

@@ -1,0 +1,84 @@
+"""Coefficients searched over the simplex by a sampler that learns from what it tried."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from soupviz.errors import RecipeError
+from soupviz.mixing import mean_of
+from soupviz.recipes.greedy import SEED, search_with
+from soupviz.recipes.judge import Judge, Objective, value_of
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients, Score, Step
+
+if TYPE_CHECKING:
+    import optuna
+
+LEAST = 1e-6
+"""Of all weights together; below it a trial says nothing of how to share them out."""
+
+
+class Bayesian(Pooled):
+    """Search all coefficients that are at least 0 and sum to 1, from the uniform and the greedy soup on.
+
+    A trial is a weight from 0 to 1 for each ingredient, divided by their sum. The sampler is seeded and every score is
+    kept, so that a search that was stopped repeats its trials from the store and goes on.
+
+    Source: TPE, Bergstra et al. 2011 (Algorithms for hyper-parameter optimization); CMA-ES, Hansen 2016 (arXiv
+    1604.00772); both as Optuna has them.
+    """
+
+    method: Literal["bayesian"] = "bayesian"
+    label = "Bayesian search"
+    sampler: Literal["tpe", "cmaes"] = Field("tpe", description="what proposes coefficients")
+    budget: int = Field(50, ge=2, le=1000, description="how many mixes are scored, uniform and greedy among them")
+    objective: Objective = Field("accuracy", description="what is raised, on held_out")
+    seed: int = SEED
+    is_search = True
+
+    @property
+    def title(self) -> str:
+        details = [self.sampler.upper(), f"{self.budget} trials"]
+        details += [f"for {self.objective}"] if self.objective != "accuracy" else []
+        return f"Bayesian ({', '.join([*details, *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return num_members - 1 + self.budget
+
+    def plan(self, judge: Judge) -> Coefficients:
+        greedy, _ = search_with(judge.silent(), "mean", "accuracy", 0)
+        study = self._study(judge, greedy)
+        best: tuple[Coefficients, Score] | None = None
+        for number in range(self.budget):
+            trial = study.ask()
+            weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in judge.names}
+            total = sum(weights.values())
+            mixture = (
+                tuple((name, weight / total) for name, weight in weights.items() if weight) if total > LEAST else ()
+            )
+            mixture = mixture or mean_of(judge.names)
+            score = judge.score(mixture)
+            value = value_of(score, self.objective)
+            study.tell(trial, value)
+            accepted = best is None or value > value_of(best[1], self.objective)
+            best = (mixture, score) if best is None or accepted else best
+            judge.tell(Step.of(number, f"trial {number}", score, best[1], accepted=accepted))
+        assert best is not None
+        return best[0]
+
+    def _study(self, judge: Judge, greedy: Coefficients) -> "optuna.Study":
+        try:
+            import optuna
+        except ImportError:
+            raise RecipeError("bayesian needs Optuna, which is not installed: pip install optuna cmaes.") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        start = dict.fromkeys(judge.names, 0.0) | {name: 1.0 for name, _ in greedy}
+        sampler: Any = (
+            optuna.samplers.TPESampler(seed=self.seed)
+            if self.sampler == "tpe"
+            else optuna.samplers.CmaEsSampler(seed=self.seed)  # from the middle of its box: the uniform soup
+        )
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.enqueue_trial(dict.fromkeys(judge.names, 1.0))
+        study.enqueue_trial(start)
+        return study
