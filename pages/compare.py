@@ -14,18 +14,25 @@ if split == "held_out":
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
 if scoring := work.find_score_job(opened, split):
     session.watch(scoring)
+if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(cooking) and cooking.result:
+    with st.expander(f"{len(cooking.result)} recipes of the menu were left out"):
+        st.table(cooking.result)
 runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
-if missing := sum(row.judged is None for row in rows):
-    if st.button(f"Score {missing} models on {split}", type="primary"):
-        work.score_job(opened, split, [(row.mix, row.batchnorm) for row in rows if row.judged is None])
+row = st.container(horizontal=True)
+if missing := sum(entry.judged is None for entry in rows):
+    if row.button(f"Score {missing} models on {split}", type="primary"):
+        work.score_job(opened, split, [(entry.mix, entry.batchnorm) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
-    st.info("No soup yet: cook one on the Soup page, and it appears here.")
+    st.info("No soup yet: cook one on the Soup page, or the menu below, and it appears here.")
+if row.button("Cook the menu", help="Every recipe that fits this kitchen, with sensible defaults."):
+    work.menu_job(opened)
+    st.rerun()
 
 run = session.chosen_run(opened)
-picked = session.picked_ingredient([row.id for row in rows]) or (run.key if run else "")
-ids = [row.id for row in rows]
+picked = session.picked_ingredient([entry.id for entry in rows]) or (run.key if run else "")
+ids = [entry.id for entry in rows]
 state = st.dataframe(
     compare.table(rows, split),
     hide_index=True,
@@ -37,7 +44,7 @@ state = st.dataframe(
     alt="Every ingredient and soup with its accuracy and the verdict",
 )
 points = []
-if any(row.judged for row in rows):
+if any(entry.judged for entry in rows):
     event = st.plotly_chart(
         compare.picture(rows, split, picked),
         on_select="rerun",
@@ -52,11 +59,11 @@ if clicked and clicked[0] != picked:
     session.pick(clicked[0], runs)
     st.rerun()
 
-if row := next((row for row in rows if row.id == picked), None):
-    st.subheader(row.name)
-    st.write(compare.sentence(row, rows))
-    if row.kind == "soup" and run is not None and run.result is not None:
+if entry := next((entry for entry in rows if entry.id == picked), None):
+    st.subheader(entry.name)
+    st.write(compare.sentence(entry, rows))
+    if entry.kind == "soup" and run is not None and run.result is not None:
         soups.draw_result(run.result)
         st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
     else:
-        compare.draw_checkpoint(opened, row)
+        compare.draw_checkpoint(opened, entry)

@@ -17,6 +17,7 @@ from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.export import check_target, read_record
 from soupviz.files import cache_folder
+from soupviz.menu import BUDGET, cook_menu
 from soupviz.options import given, with_recipe_options
 from soupviz.progress import progress_bar
 from soupviz.recipes import MENU, parse, parse_alpha
@@ -112,6 +113,25 @@ def soup(
         cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
     written = sv.export(cooked, out, dtype=dtype) if out else []  # type: ignore[arg-type]
     printing.show_soup(as_json, cooked, written)
+
+
+@app.command()
+def menu(
+    kitchen: KitchenFile,
+    budget: Annotated[int, typer.Option(help="menu: scores that one recipe may take at most", min=1)] = BUDGET,
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Cook every recipe that fits the kitchen, and compare them; ordered by held_out."""
+    opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        cooked = cook_menu(
+            opened, members=_names(members), batchnorm=batchnorm, budget=budget, progress=progress  # type: ignore[arg-type]
+        )  # fmt: skip
+    printing.show_menu(as_json, opened.name, cooked)
 
 
 @app.command()

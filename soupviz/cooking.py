@@ -1,6 +1,7 @@
 """Cooking: a recipe and a kitchen make a soup; every score and every run goes through the kitchen's store."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,9 +61,11 @@ def cook(
         kitchen.store.touch_run(key, {"trajectory": [kept.as_dict() for kept in steps]})
         on_step(step)
 
+    before = kitchen.store.run(key)
+    started = time.monotonic()
     with _recorded(kitchen.store, key, recipe):
-        options = Options(progress, complete, lookahead)
-        coefficients = recipe.plan(_judge(kitchen, recipe, options, stepped))
+        judge = _judge(kitchen, recipe, Options(progress, complete, lookahead), stepped)
+        coefficients = recipe.plan(judge)
         scores = {
             split: kitchen.score_mix(coefficients, split, recipe.batchnorm, progress)
             for split in kitchen.report_splits()
@@ -77,6 +80,8 @@ def cook(
             scores=scores,
             clamped=count_clamped(kitchen.resolved(coefficients), recipe.batchnorm),
             kitchen=kitchen,
+            evaluations=len(judge.asked | {coefficients}) + len(scores) - 1,  # held_out is among what was asked
+            seconds=max(time.monotonic() - started, ((before and before.result) or {}).get("seconds", 0.0)),
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup

@@ -221,11 +221,13 @@ def judge(logits: Tensor, labels: Tensor, split_name: str) -> PerExample:
     top = safe.topk(min(5, num_classes), dim=1)
     predictions = safe.argmax(dim=1).where(finite, -1)
     losses = F.cross_entropy(safe, labels, reduction="none").where(finite, torch.nan)
+    confidences = (top.values[:, 0] - safe.logsumexp(dim=1)).exp().where(finite, torch.nan)
     return PerExample(
         predictions=predictions.to(torch.int32).numpy(),
         correct=(predictions == labels).numpy(),
         losses=losses.numpy(),
         margins=(top.values[:, 0] - top.values[:, 1]).where(finite, torch.inf).numpy(),
+        confidences=confidences.numpy(),
         top5=((top.indices == labels[:, None]).any(dim=1) & finite).numpy(),
         scored=np.ones(len(labels), dtype=np.bool_),
     )

@@ -25,6 +25,7 @@ def summarize(split: str, result: PerExample, labels: NDArray[np.int64], num_cla
         num_nonfinite=int((~finite).sum()),
         num_close=int((result.margins < CLOSE_LOGITS).sum()),
         precision=precision,
+        ece=calibration_error(result.confidences[finite], result.correct[finite]) if finite.any() else None,
         per_example=result,
     )
 
@@ -67,6 +68,29 @@ def paired_counts(new: Score, old: Score) -> tuple[int, int]:
     assert new.per_example is not None and old.per_example is not None
     right, was_right = new.per_example.correct, old.per_example.correct
     return int((right & ~was_right).sum()), int((~right & was_right).sum())
+
+
+def calibration_error(
+    confidences: NDArray[np.float32], correct: NDArray[np.bool_], num_bins: int = 15, *, adaptive: bool = False
+) -> float:
+    """Expected calibration error: how far confidence and accuracy are apart, bin by bin, weighed by their examples.
+
+    Args:
+        confidences: probability of the predicted class, shape (num_examples,), finite.
+        adaptive: bins of as many examples each, instead of bins of equal width over [0, 1].
+    Source:
+        Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599), equation 3; adaptive: Nguyen and O'Connor 2015.
+    """
+    if adaptive:
+        order = np.argsort(confidences, kind="stable")
+        parts = np.array_split(order, num_bins)
+    else:
+        bins = np.clip(np.ceil(confidences * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        parts = [np.flatnonzero(bins == index) for index in range(num_bins)]
+    gaps = [
+        abs(float(confidences[part].mean()) - float(correct[part].mean())) * len(part) for part in parts if len(part)
+    ]
+    return sum(gaps) / len(confidences)
 
 
 def judgement(fixed: int, broken: int, significance: float = 0.05) -> str:

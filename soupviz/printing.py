@@ -11,6 +11,8 @@ from rich.table import Table
 
 from soupviz.bench import ESTIMATED, Bench, Comparison, Measures, machine, picture
 from soupviz.files import replacing
+from soupviz.menu import Menu
+from soupviz.metrics import wilson
 from soupviz.planning import Plan
 from soupviz.recipes import Recipe
 from soupviz.records import Alpha, Score
@@ -65,6 +67,38 @@ def show_sweep(as_json: bool, alphas: Sequence[Alpha], soups: Sequence[Soup]) ->
         for alpha, soup in zip(alphas, soups, strict=True)
     ]
     show(as_json, {"soups": values}, "alpha sweep", ("alpha", "used", *soups[0].scores), rows)
+
+
+def show_menu(as_json: bool, title: str, menu: Menu) -> None:
+    splits = list(menu.soups[0].scores) if menu.soups else []
+    reports = "test" if "test" in splits else "held_out"
+    values = [{"name": soup.title, "ece": soup.scores[reports].ece} | soup.as_dict() for soup in menu.soups]
+    rows = [_menu_row(soup, reports) for soup in menu.soups]
+    columns = (
+        "soup",
+        "used",
+        *(_percent_column(split, reports) for split in splits),
+        f"ECE ({reports})",
+        "scores",
+        "s",
+    )
+    show(as_json, {"soups": values, "left_out": dict(menu.left_out)}, f"{title}: by held_out", columns, rows)
+    for name, reason in menu.left_out.items():
+        typer.echo(f"left out: {name}: {reason}", err=True)
+
+
+def _percent_column(split: str, reports: str) -> str:
+    return f"{split} (95 %)" if split == reports else split.removeprefix("shifts.")
+
+
+def _menu_row(soup: Soup, reports: str) -> list[str]:
+    shown = []
+    for split, score in soup.scores.items():
+        low, high = wilson(score.correct, score.num_examples)
+        shown.append(f"{score.accuracy:.2%}" + (f" ({low:.1%} to {high:.1%})" if split == reports else ""))
+    ece = soup.scores[reports].ece
+    cost = [str(soup.evaluations), f"{soup.seconds:.1f}"]
+    return [soup.title, str(len(soup.mix)), *shown, "–" if ece is None else f"{ece:.4f}", *cost]
 
 
 def show_curve(as_json: bool, a: str, b: str, split: str, curve: "pd.DataFrame") -> None:

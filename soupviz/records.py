@@ -30,6 +30,7 @@ class PerExample:
 
     predictions: class index, -1 where the logits are not all finite. correct: whether it is the label.
     losses: cross-entropy in nats, nan where not finite. margins: top logit less the second, inf where not finite.
+    confidences: probability of the predicted class, nan where not finite.
     top5: whether the label is among the five top logits. scored: whether the example was evaluated at all; of one
     that was not, the others say nothing.
     """
@@ -38,6 +39,7 @@ class PerExample:
     correct: NDArray[np.bool_]
     losses: NDArray[np.float32]
     margins: NDArray[np.float32]
+    confidences: NDArray[np.float32]
     top5: NDArray[np.bool_]
     scored: NDArray[np.bool_]
 
@@ -48,8 +50,9 @@ class PerExample:
     def blank(cls, num_examples: int) -> "PerExample":
         """Nothing scored yet; an evaluation writes into these arrays."""
         flags = [np.zeros(num_examples, dtype=np.bool_) for _ in range(3)]
-        floats = [np.zeros(num_examples, dtype=np.float32) for _ in range(2)]
-        return cls(np.zeros(num_examples, dtype=np.int32), flags[0], floats[0], floats[1], flags[1], flags[2])
+        losses, margins, confidences = (np.zeros(num_examples, dtype=np.float32) for _ in range(3))
+        predictions = np.zeros(num_examples, dtype=np.int32)
+        return cls(predictions, flags[0], losses, margins, confidences, flags[1], flags[2])
 
     def write(self, rows: NDArray[np.int64], part: "PerExample") -> None:
         """Fill in the results of some examples."""
@@ -71,7 +74,8 @@ class Score:
     """How one set of weights did on one split.
 
     correct and top5_correct are counts of examples; loss is the mean cross-entropy in nats over the examples
-    whose logits are finite (None when none are); class_correct and class_count have one entry a class.
+    whose logits are finite (None when none are); class_correct and class_count have one entry a class. ece is the
+    expected calibration error in 15 equal bins of confidence, over the same examples as the loss.
     """
 
     split: str
@@ -85,6 +89,7 @@ class Score:
     num_nonfinite: int = 0
     num_close: int = 0
     precision: str = "float32"
+    ece: float | None = None
     per_example: PerExample | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -102,7 +107,7 @@ class Score:
     @classmethod
     def from_summary(cls, values: Mapping[str, Any], per_example: PerExample | None = None) -> "Score":
         """The score that `summary` gave, as JSON keeps it."""
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "per_example"}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "per_example" and name in values}
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         return cls(**plain, per_example=per_example)
 

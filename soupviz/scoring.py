@@ -16,7 +16,7 @@ from soupviz.store import Store
 KEEP_EVERY = 1.0
 """Seconds of evaluation that a killed process may lose."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Of what is kept of each example; another layout makes old scores unfindable."""
 
 

@@ -22,7 +22,8 @@ class Soup:
 
     mix: ingredients with their coefficients, in the order in which they are accumulated.
     coefficients: one number for each of the pool, 0 for the rejected. trajectory: the decisions of a search.
-    scores: by split. clamped: running variances of the mix that were clamped at 0.
+    scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
+    those that were in the store among them. seconds: that it took when it took longest; what is in the store is quick.
     """
 
     key: str
@@ -33,6 +34,8 @@ class Soup:
     scores: Mapping[str, Score]
     clamped: int
     kitchen: Kitchen = field(repr=False)
+    evaluations: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def title(self) -> str:
@@ -51,6 +54,8 @@ class Soup:
             "scores": {split: score.summary() for split, score in self.scores.items()},
             "trajectory": [step.as_dict() for step in self.trajectory],
             "clamped_variances": self.clamped,
+            "evaluations": self.evaluations,
+            "seconds": self.seconds,
         }
 
 
@@ -107,4 +112,6 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
+        evaluations=run.result.get("evaluations", 0),
+        seconds=run.result.get("seconds", 0.0),
     )

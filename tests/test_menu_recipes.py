@@ -36,9 +36,9 @@ NUM_EXAMPLES = 60
 class Taste:
     """A made-up kitchen: logits of a mix are the mix of logits, so that every score is exact and known."""
 
-    def __init__(self, num_ingredients: int, seed: int = 0, facts=None, limits: bool = True):
+    def __init__(self, num_ingredients: int, seed: int = 0, facts=None, limits: bool = True, names=None):
         generator = np.random.default_rng(seed)
-        self.names = [f"m_{index}" for index in range(num_ingredients)]
+        self.names = names or [f"m_{index}" for index in range(num_ingredients)]
         self.labels = generator.integers(0, 3, NUM_EXAMPLES)
         signal = np.eye(3)[self.labels]
         self.logits = {name: signal + generator.normal(0, 1.5, (NUM_EXAMPLES, 3)) for name in self.names}
@@ -57,7 +57,7 @@ class Taste:
         flags = np.ones(len(logits), dtype=bool)
         found = PerExample(
             predictions.astype(np.int32), correct, losses.astype(np.float32),
-            (ordered[:, -1] - ordered[:, -2]).astype(np.float32), flags, flags,
+            (ordered[:, -1] - ordered[:, -2]).astype(np.float32), np.ones(len(logits), np.float32), flags, flags,
         )  # fmt: skip
         counts = np.bincount(self.labels, minlength=3)
         hits = np.bincount(self.labels[correct], minlength=3)
@@ -270,7 +270,11 @@ def test_lawa_is_the_mean_of_the_latest():
 
 
 def test_the_step_is_in_the_metadata_or_in_the_name():
-    assert Lawa(last=1).plan(Taste(3).judge) == (("m_2", 1.0),)
+    assert Lawa(last=1).plan(Taste(3, names=["run2_step_90", "run2_step_100", "run2_step_9"]).judge) == mean_of(
+        ["run2_step_100"]
+    )
+    with pytest.raises(RecipeError, match=r"'m_0' does not say of which step it is; expected step, .* as in step_300"):
+        Lawa().plan(Taste(2).judge)
     with pytest.raises(RecipeError, match=r"'m_0' and 'm_1' are both of step 7; .* checkpoints of one run"):
         Lawa().plan(Taste(2, facts={"m_0": {"epoch": 7}, "m_1": {"epoch": "7"}}).judge)
 

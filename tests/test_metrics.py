@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from soupviz.metrics import macro_f1, mcnemar, paired_counts, summarize, verdict, wilson
+from soupviz.metrics import calibration_error, macro_f1, mcnemar, paired_counts, summarize, verdict, wilson
 from soupviz.records import PerExample, Score
 
 
@@ -15,7 +15,13 @@ def per_example(correct: list[bool]) -> PerExample:
     flags = np.array(correct)
     zeros = np.zeros(len(flags), dtype=np.float32)
     return PerExample(
-        np.where(flags, 0, 1).astype(np.int32), flags, zeros, zeros + 1, flags, np.ones(len(flags), dtype=bool)
+        np.where(flags, 0, 1).astype(np.int32),
+        flags,
+        zeros,
+        zeros + 1,
+        zeros + 1,
+        flags,
+        np.ones(len(flags), dtype=bool),
     )
 
 
@@ -108,3 +114,20 @@ def test_a_summary_begins_with_the_four_figures_of_the_contract():
     assert list(summary)[:4] == ["accuracy", "correct", "num_examples", "loss"]
     assert (summary["accuracy"], summary["correct"], summary["num_examples"]) == (0.75, 3, 4)
     assert "per_example" not in summary
+
+
+def test_calibration_error_by_hand():
+    confidences = np.array([0.95, 0.97, 0.55, 0.52], dtype=np.float32)
+    correct = np.array([True, False, True, True])
+    # Of 15 bins the last holds two (0.96 against 0.5), the ninth (0.533 to 0.6) one, the eighth (0.467 to 0.533) one.
+    expected = (2 * abs(0.96 - 0.5) + abs(0.55 - 1) + abs(0.52 - 1)) / 4
+    assert calibration_error(confidences, correct) == pytest.approx(expected)
+    # Two bins of two examples each.
+    adaptive = (2 * abs(0.535 - 1.0) + 2 * abs(0.96 - 0.5)) / 4
+    assert calibration_error(confidences, correct, 2, adaptive=True) == pytest.approx(adaptive)
+
+
+def test_certainty_that_is_right_is_calibrated_and_certainty_that_is_wrong_is_not():
+    sure = np.ones(5, dtype=np.float32)
+    assert calibration_error(sure, np.ones(5, dtype=bool)) == 0.0
+    assert calibration_error(sure, np.zeros(5, dtype=bool)) == 1.0

@@ -30,6 +30,7 @@ def examples(number: int) -> PerExample:
         correct=generator.random(number) < 0.5,
         losses=np.where(generator.random(number) < 0.1, np.nan, generator.random(number)).astype(np.float32),
         margins=generator.random(number).astype(np.float32),
+        confidences=generator.random(number).astype(np.float32),
         top5=generator.random(number) < 0.9,
         scored=np.ones(number, dtype=bool),
     )

@@ -13,14 +13,14 @@ from soupviz.recipes.averages import Uniform, Weighted
 from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
 from soupviz.recipes.judge import Judge, Objective
-from soupviz.recipes.overtime import Ema, Lawa, Swa
+from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
 from soupviz.recipes.paths import Interpolation
 from soupviz.recipes.record import Pooled, RecipeRecord
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
     "MENU", "AlphaSearch", "Bayesian", "Beam", "Ema", "Exhaustive", "Greedy", "Interpolation",
-    "Judge", "Lawa", "LineSearch", "Objective", "Pooled", "Pruned", "Recipe", "Restarts",
+    "Judge", "Lawa", "LineSearch", "Objective", "OverTime", "Pooled", "Pruned", "Recipe", "Restarts",
     "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 

@@ -17,6 +17,7 @@ class Judge:
 
     attempt: scores a mix, or with a limit gives it up. tell: is told of every decision. facts: metadata of an
     ingredient. complete: score whole what cannot win too. lookahead: how many candidates a search tries at once.
+    asked: every mix that was scored, or given up.
     """
 
     names: Sequence[str]
@@ -26,6 +27,7 @@ class Judge:
     complete: bool = False
     lookahead: int = 1
     _singles: dict[str, Score] = field(default_factory=dict)
+    asked: set[Coefficients] = field(default_factory=set)
 
     def silent(self) -> "Judge":
         """The same judge, for a search within a search whose decisions are nobody's."""
@@ -33,6 +35,7 @@ class Judge:
 
     def score(self, mixture: Coefficients) -> Score:
         """Of every example."""
+        self.asked.add(mixture)
         result = self.attempt(mixture, None)
         assert isinstance(result, Score)  # without a limit nothing is given up
         return result
@@ -62,6 +65,7 @@ class Judge:
         parts = parts or [(self.single(name), weight) for name, weight in mixture]
         order = hardest_first([(examples_of(score), weight) for score, weight in parts])
         limit = Limit(best.num_examples - best.correct + ties, order)
+        self.asked.add(mixture)
         return self.attempt(mixture, None if self.complete else limit)
 
 

@@ -87,7 +87,7 @@ class Lawa(OverTime):
 
 
 def in_time(judge: Judge) -> list[tuple[float, str]]:
-    """(step, name) of each ingredient, earliest first: from its metadata, else the last number in its name.
+    """(step, name) of each ingredient, earliest first: from its metadata, else from its name (`step_300`, `epoch-7`).
 
     Raises:
         RecipeError: no number, or the same for two.
@@ -109,10 +109,10 @@ def step_of(judge: Judge, name: str) -> float:
     for key in STEP_KEYS:
         if isinstance(value := facts.get(key), (int, float)):
             return float(value)
-    numbers = re.findall(r"\d+", name)
+    numbers = re.findall(rf"(?:{'|'.join(STEP_KEYS)}|ep)[-_=]?(\d+)", name.lower())
     if not numbers:
         raise RecipeError(
-            f"{name!r} does not say of which step it is; expected {', '.join(STEP_KEYS)} in its metadata, or a number "
-            "in its name. Write one into a JSON file beside it, or leave it out with members."
+            f"{name!r} does not say of which step it is; expected {', '.join(STEP_KEYS)} in its metadata, or in its "
+            "name as in step_300. Write one into a JSON file beside it, or leave it out with members."
         )
     return float(numbers[-1])

@@ -1,7 +1,7 @@
 """Every ingredient and every soup in one table and one picture, with a plain verdict on each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -28,6 +28,8 @@ class Entry:
     batchnorm: BatchNorm
     held_out: Score | None
     judged: Score | None
+    evaluations: int | None = None
+    seconds: float | None = None
 
 
 def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
@@ -44,11 +46,16 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         for item in found
     ]
     best = best_ingredient(rows)
-    return [Entry(row.id, row.name, "best", *_rest(row)) if row is best else row for row in rows]
-
-
-def _rest(row: Entry) -> tuple[Coefficients, BatchNorm, Score | None, Score | None]:
-    return row.mix, row.batchnorm, row.held_out, row.judged
+    costs = {run.key: run.result or {} for run in runs}
+    return [
+        replace(
+            row,
+            kind="best" if row is best else row.kind,
+            evaluations=costs.get(row.id, {}).get("evaluations"),
+            seconds=costs.get(row.id, {}).get("seconds"),
+        )
+        for row in rows
+    ]
 
 
 def _known(opened: Kitchen, mixture: Coefficients, split: str, batchnorm: BatchNorm) -> Score | None:
@@ -81,7 +88,8 @@ def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
             line[split] = row.judged and 100 * row.judged.accuracy
         line |= _against(row, best)
         line["95 % interval"] = tables.interval(row.judged) if row.judged else None
-        line["kind"] = row.kind
+        line["ECE"] = row.judged and row.judged.ece
+        line |= {"scores": row.evaluations, "seconds": row.seconds, "kind": row.kind}
         shown.append(line)
     return pd.DataFrame(shown)
 

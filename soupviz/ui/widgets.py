@@ -127,6 +127,9 @@ def comparison_columns() -> dict[str, Any]:
         "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
         "p": percent("p", format="%.3f", help="exact McNemar test on the same examples"),
         "verdict": st.column_config.TextColumn("verdict", width=215),
+        "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
+        "scores": percent("scores", help="that it took to find the soup; shared ones among them"),
+        "seconds": percent("seconds", format="%.1f"),
     }
 
 

@@ -12,6 +12,7 @@ from soupviz.demo import demo_kitchen
 from soupviz.discovery import BASE
 from soupviz.errors import CorruptImagesError
 from soupviz.kitchen import Kitchen
+from soupviz.menu import cook_menu
 from soupviz.mixing import BatchNorm, mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.records import Alpha, Coefficients
@@ -155,6 +156,15 @@ def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
         return cook(opened, recipe, progress=job.progress, on_step=job.events.append).key
 
     return jobs().submit(cook_key(opened, recipe), recipe.title, work, kitchen=str(opened.file))
+
+
+def menu_job(opened: Kitchen) -> Job:
+    """Cook every recipe that fits; the job's result says which do not, and why."""
+
+    def work(job: Job) -> Any:
+        return dict(cook_menu(opened, progress=job.progress).left_out)
+
+    return jobs().submit(f"menu {opened.file}", "The menu", work, kitchen=str(opened.file))
 
 
 def complete_job(opened: Kitchen, recipe: Recipe) -> Job:

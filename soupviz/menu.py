@@ -1,0 +1,85 @@
+"""The menu: every recipe that fits a kitchen, with sensible defaults, cooked one after the other."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from soupviz.cooking import cook
+from soupviz.errors import RecipeError
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import BatchNorm
+from soupviz.planning import plan
+from soupviz.recipes import MENU, OverTime, Recipe, parse
+from soupviz.records import Progress, quiet
+from soupviz.soups import Soup
+
+BUDGET = 500
+"""Scores that one recipe may take at most, unless told otherwise."""
+
+DEFAULTS: Sequence[Mapping[str, object]] = (
+    {"method": "uniform"},
+    {"method": "greedy"},
+    {"method": "greedy", "alpha": 0.1},
+    {"method": "greedy", "objective": "loss"},
+    {"method": "greedy", "objective": "worst_class"},
+    {"method": "weighted"},
+    {"method": "weighted", "metric": "loss", "temperature": 0.1},
+    *({"method": name} for name in MENU if name not in ("uniform", "greedy", "weighted")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """soups: best on held_out first. left_out: by title, why a recipe was not cooked."""
+
+    soups: Sequence[Soup]
+    left_out: Mapping[str, str]
+
+
+def cook_menu(
+    kitchen: Kitchen,
+    *,
+    members: Sequence[str] | None = None,
+    batchnorm: BatchNorm = "average",
+    budget: int = BUDGET,
+    progress: Progress = quiet,
+    on_soup: Callable[[Soup], None] = lambda _soup: None,
+) -> Menu:
+    """Cook every recipe of the menu that fits; scores that they have in common are computed once.
+
+    Args:
+        budget: scores that one recipe may take at most. on_soup: given each soup when it is ready.
+    Raises:
+        SoupError: an unknown member, or data that does not fit.
+    """
+    kitchen.split("held_out", progress)
+    soups: list[Soup] = []
+    left_out: dict[str, str] = {}
+    for index, values in enumerate(DEFAULTS):
+        recipe = parse(dict(values) | {"members": members, "batchnorm": batchnorm})
+
+        def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
+            progress(index * total + done, len(DEFAULTS) * total, f"{title}: {what}")
+
+        if reason := _unfit(kitchen, recipe, budget):
+            left_out[recipe.title] = reason
+            continue
+        try:
+            soups.append(cook(kitchen, recipe, progress=within))
+        except RecipeError as error:
+            if not isinstance(recipe, OverTime):
+                raise
+            left_out[recipe.title] = str(error)  # these checkpoints are not of one run
+            continue
+        on_soup(soups[-1])
+    return Menu(sorted(soups, key=lambda soup: -soup.scores["held_out"].correct), left_out)
+
+
+def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
+    """Why a recipe is not cooked; empty where it is."""
+    cost = plan(kitchen, recipe)
+    if (needed := cost.evaluations + cost.known) > budget:
+        return f"takes up to {needed:,} scores, the budget is {budget:,}"
+    if MENU["bayesian"] is type(recipe) and find_spec("optuna") is None:
+        return "needs Optuna, which is not installed: pip install optuna cmaes"
+    return ""
