@@ -1,5 +1,6 @@
 """Every ingredient and every soup in one table and one picture, with a plain verdict on each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -116,6 +117,7 @@ def sentence(row: Entry, rows: Sequence[Entry]) -> str:
 def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
     """Accuracy with its Wilson interval, the best on top; shape and colour say what kind of thing it is."""
     scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: pair[1].correct)
+    labels = _labels([row for row, _ in scored])
     figure = go.Figure()
     for kind in ("ingredient", "best", "base", "soup"):
         some = [(row, score) for row, score in scored if row.kind == kind]
@@ -126,7 +128,7 @@ def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
             go.Scatter(
                 name={"best": "best on held_out"}.get(kind, kind),
                 x=[100 * score.accuracy for _, score in some],
-                y=[_label(row) for row, _ in some],
+                y=[labels[row.id] for row, _ in some],
                 customdata=[row.id for row, _ in some],
                 mode="markers",
                 error_x={
@@ -143,7 +145,7 @@ def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
             )
         )  # fmt: skip
     charts.layout(figure, x=f"accuracy on {split} (%), 95 % Wilson interval", y="", height=90 + 26 * len(scored))
-    figure.update_yaxes(categoryorder="array", categoryarray=[_label(row) for row, _ in scored], showgrid=False)
+    figure.update_yaxes(categoryorder="array", categoryarray=[labels[row.id] for row, _ in scored], showgrid=False)
     return figure
 
 
@@ -155,6 +157,7 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     st.table({"file": str(checkpoint.path), "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata))
 
 
-def _label(row: Entry) -> str:
-    # Runs may share a name (other data, other members of the same number); their keys tell them apart.
-    return row.name if row.kind != "soup" else f"{row.name} · {row.id[:4]}"
+def _labels(rows: Sequence[Entry]) -> dict[str, str]:
+    """What each row is called on the axis, by its id: runs may share a name, and then their keys tell them apart."""
+    names = Counter(row.name for row in rows)
+    return {row.id: row.name if names[row.name] == 1 else f"{row.name} · {row.id[:4]}" for row in rows}

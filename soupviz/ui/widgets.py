@@ -121,7 +121,7 @@ def comparison_columns() -> dict[str, Any]:
     """The columns of the comparison; held_out says that it selected."""
     percent = st.column_config.NumberColumn
     return {
-        "model": st.column_config.TextColumn("model", pinned=True, width=180),
+        "model": st.column_config.TextColumn("model", pinned=True, width=225),
         "held_out": percent("held_out (selects)", format="%.2f %%"),
         "test": percent("test", format="%.2f %%", width=90),
         "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
