@@ -1,10 +1,11 @@
 """soupviz: average the weights of fine-tuned checkpoints, and measure whether the soup is better."""
 
-from soupviz.cooking import greedy, sweep, uniform
+from soupviz.cooking import cook, greedy, sweep, uniform
 from soupviz.curves import interpolate
 from soupviz.errors import SoupError
 from soupviz.export import bake, export
 from soupviz.kitchen import Kitchen
+from soupviz.menu import cook_menu
 from soupviz.soups import Soup
 from soupviz.version import __version__
 
@@ -14,6 +15,8 @@ __all__ = [
     "SoupError",
     "__version__",
     "bake",
+    "cook",
+    "cook_menu",
     "export",
     "greedy",
     "interpolate",

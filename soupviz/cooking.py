@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ class Options:
 
 def cook(
     kitchen: Kitchen,
-    recipe: Recipe,
+    recipe: Recipe | Mapping[str, Any],
     *,
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
@@ -47,10 +47,14 @@ def cook(
     The run is kept from its first second: what is killed or cancelled goes on from its last score when cooked again.
     Cooked again with `complete`, the rejected candidates are scored from where they were given up.
 
+    Args:
+        recipe: a record, or its parameters as plain data: {"method": "beam", "width": 5}.
+        on_step: told of each decision. complete, lookahead: as of `greedy`.
     Raises:
         SoupError: the recipe names what the kitchen lacks, or the data does not fit.
         Cancelled: from the progress callback.
     """
+    recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
     for split in kitchen.report_splits():  # what is wrong with the test split shows before hours of search, not after
         kitchen.split(split, progress)
     key = run_key(kitchen, recipe)

@@ -30,7 +30,8 @@ def layout(figure: go.Figure, *, x: str, y: str, height: int = 340) -> go.Figure
     """Quiet grids, the theme's ink, room for the axis titles."""
     figure.update_layout(
         height=height, margin={"l": 10, "r": 10, "t": 20, "b": 10}, font_color=theme.ink(),
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
     )  # fmt: skip
     figure.update_xaxes(title=x, gridcolor=theme.faint(), zeroline=False)
     figure.update_yaxes(title=y, gridcolor=theme.faint(), zeroline=False)
