@@ -97,7 +97,7 @@ def _menu_row(soup: Soup, reports: str) -> list[str]:
         low, high = wilson(score.correct, score.num_examples)
         shown.append(f"{score.accuracy:.2%}" + (f" ({low:.1%} to {high:.1%})" if split == reports else ""))
     ece = soup.scores[reports].ece
-    cost = [str(soup.evaluations), f"{soup.seconds:.1f}"]
+    cost = ["–" if value is None else f"{value:,.4g}" for value in (soup.evaluations, soup.seconds)]
     return [soup.title, str(len(soup.mix)), *shown, "–" if ece is None else f"{ece:.4f}", *cost]
 
 

@@ -30,7 +30,11 @@ def restore(kitchen: Kitchen, record: Record, progress: Progress = quiet) -> Sou
         recipe=recipe,
         mix=mixture,
         coefficients={names[name]: weight for name, weight in record.coefficients.items()},
-        trajectory=tuple(Step(**step | {"ingredient": names[step["ingredient"]]}) for step in record.trajectory),
+        # A step may name something else than an ingredient: a subset, an alpha.
+        trajectory=tuple(
+            Step(**step | {"ingredient": names.get(step["ingredient"], step["ingredient"])})
+            for step in record.trajectory
+        ),
         scores=scores,
         clamped=count_clamped(kitchen.resolved(mixture), record.batchnorm),
         kitchen=kitchen,

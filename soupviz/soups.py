@@ -24,6 +24,7 @@ class Soup:
     coefficients: one number for each of the pool, 0 for the rejected. trajectory: the decisions of a search.
     scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
     those that were in the store among them. seconds: that it took when it took longest; what is in the store is quick.
+    Both are None for a soup that was loaded back.
     """
 
     key: str
@@ -34,8 +35,8 @@ class Soup:
     scores: Mapping[str, Score]
     clamped: int
     kitchen: Kitchen = field(repr=False)
-    evaluations: int = 0
-    seconds: float = field(default=0.0, compare=False)
+    evaluations: int | None = None
+    seconds: float | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
@@ -112,6 +113,6 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
-        evaluations=run.result.get("evaluations", 0),
-        seconds=run.result.get("seconds", 0.0),
+        evaluations=run.result.get("evaluations"),
+        seconds=run.result.get("seconds"),
     )

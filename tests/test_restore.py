@@ -38,7 +38,8 @@ def test_a_restored_soup_has_the_weights_and_scores_that_were_exported(
     soup, file = exported
     soup.kitchen.store.clear()
     again = restore(soup.kitchen, read_record(file.with_name(companion)))
-    assert again.as_dict() == soup.as_dict()
+    cost = {"evaluations": None, "seconds": None}  # of the search, which was not repeated
+    assert again.as_dict() | cost == soup.as_dict() | cost
     for key, tensor in soup.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor)
 
@@ -50,6 +51,14 @@ def test_ingredients_are_found_by_fingerprint_under_other_names(exported: tuple[
     assert again.scores["test"].correct == soup.scores["test"].correct
     for key, tensor in soup.state_dict().items():
         assert torch.equal(again.state_dict()[key], tensor)
+
+
+def test_a_soup_whose_decisions_are_about_subsets_is_restored(exported: tuple[Soup, Path], tmp_path: Path) -> None:
+    soup, _ = exported
+    beam = sv.cook(soup.kitchen, {"method": "beam"})
+    again = restore(renamed(soup), read_record(sv.export(beam, tmp_path / "beam.safetensors")[0]))
+    assert [step.correct for step in again.trajectory] == [step.correct for step in beam.trajectory]
+    assert again.mix == tuple((f"n_{name}", weight) for name, weight in beam.mix)
 
 
 def test_members_of_the_recipe_are_renamed(exported: tuple[Soup, Path], tmp_path: Path) -> None:
