@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.ui import compare, session, soups, tables, widgets, work
+from soupviz.ui.verbatim import verbatim
 
 st.title("Compare")
 st.write("Is a soup really better than the best ingredient, or is that chance?")
@@ -16,7 +17,7 @@ if scoring := work.find_score_job(opened, split):
     session.watch(scoring)
 if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(cooking) and cooking.result:
     with st.expander(f"{len(cooking.result)} recipes of the menu were left out"):
-        st.table(cooking.result)
+        st.table({title: verbatim(reason) for title, reason in cooking.result.items()})
 runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
 row = st.container(horizontal=True)
@@ -25,14 +26,14 @@ if missing := sum(entry.judged is None for entry in rows):
         work.score_job(opened, split, [(entry.mix, entry.batchnorm) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
-    st.info("No soup yet: cook one on the Soup page, or the menu below, and it appears here.")
+    st.info("No soup yet: cook one on the Soup page, or the menu, and it appears here.")
 if row.button("Cook the menu", help="Every recipe that fits this kitchen, with sensible defaults."):
     work.menu_job(opened)
     st.rerun()
 
 run = session.chosen_run(opened)
-picked = session.picked_ingredient([entry.id for entry in rows]) or (run.key if run else "")
 ids = [entry.id for entry in rows]
+picked = session.picked_ingredient(ids) or (run.key if run else "")
 state = st.dataframe(
     compare.table(rows, split),
     hide_index=True,

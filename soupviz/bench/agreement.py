@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from soupviz.bench.textbook import Count
-from soupviz.records import PerExample, Score, Step
+from soupviz.records import Score, Step
 
 
 @dataclass(slots=True)
@@ -34,11 +34,8 @@ class Agreement:
     def score(self, what: str, score: Score, count: Count) -> None:
         """Example by example."""
         assert score.per_example is not None
-        self.example_by_example(what, score.per_example, count)
-
-    def example_by_example(self, what: str, result: PerExample, count: Count) -> None:
         self.counts += 1
-        differs = result.correct != count.right
+        differs = score.per_example.correct != count.right
         self.close += int((differs & count.close).sum())
         if clear := int((differs & ~count.close).sum()):
             self.wrong_counts.append(f"{what}: {clear} examples that are not close to call are counted differently")

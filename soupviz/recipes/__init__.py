@@ -1,11 +1,9 @@
 """Recipes: plain, hashable descriptions of soups. A recipe says what to do; `cooking` does it."""
 
 from collections.abc import Mapping
-from functools import reduce
-from operator import or_
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from soupviz.errors import RecipeError
 from soupviz.files import digest
@@ -15,7 +13,7 @@ from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
 from soupviz.recipes.judge import Judge, Objective
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
 from soupviz.recipes.paths import Interpolation
-from soupviz.recipes.record import Pooled, RecipeRecord
+from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
@@ -23,8 +21,6 @@ __all__ = [
     "Judge", "Lawa", "LineSearch", "Objective", "OverTime", "Pooled", "Pruned", "Recipe", "Restarts",
     "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
-
-Recipe = RecipeRecord
 
 MENU: dict[str, type[Pooled]] = {
     kind.model_fields["method"].default: kind
@@ -35,10 +31,6 @@ MENU: dict[str, type[Pooled]] = {
 }  # fmt: skip
 """What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""
 
-_ADAPTER: TypeAdapter[Recipe] = TypeAdapter(
-    Annotated[reduce(or_, [*MENU.values(), Interpolation]), Field(discriminator="method")]  # type: ignore[arg-type]
-)
-
 
 def parse(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain data.
@@ -47,17 +39,17 @@ def parse(values: Mapping[str, Any]) -> Recipe:
         RecipeError: an unknown method or parameter, or a value out of range.
     """
     method = values.get("method")
-    kind = MENU.get(str(method)) or (Interpolation if method == "interpolation" else None)
+    kind: type[Recipe] | None = Interpolation if method == "interpolation" else MENU.get(str(method))
     if kind is None:
         raise RecipeError(f"no recipe {method!r}; known are {', '.join(MENU)}.")
     if unknown := [name for name in values if name not in kind.model_fields]:
         known = [name for name in kind.model_fields if name != "method"]
         raise RecipeError(f"recipe: {method} has no {unknown[0]!r}; it has {', '.join(known)}.")
     try:
-        return _ADAPTER.validate_python(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        place = ".".join(str(part) for part in (method, *first["loc"]))
         raise RecipeError(f"recipe: {place}: {first['msg']} (got {str(first['input'])[:80]!r}).") from None
 
 

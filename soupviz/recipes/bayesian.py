@@ -1,5 +1,6 @@
 """Coefficients searched over the simplex by a sampler that learns from what it tried."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -52,11 +53,7 @@ class Bayesian(Pooled):
         for number in range(self.budget):
             trial = study.ask()
             weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in judge.names}
-            total = sum(weights.values())
-            mixture = (
-                tuple((name, weight / total) for name, weight in weights.items() if weight) if total > LEAST else ()
-            )
-            mixture = mixture or mean_of(judge.names)
+            mixture = _shares(weights)
             score = judge.score(mixture)
             value = value_of(score, self.objective)
             study.tell(trial, value)
@@ -82,3 +79,11 @@ class Bayesian(Pooled):
         study.enqueue_trial(dict.fromkeys(judge.names, 1.0))
         study.enqueue_trial(start)
         return study
+
+
+def _shares(weights: Mapping[str, float]) -> Coefficients:
+    """The weights divided by their sum; all alike where they are all about 0."""
+    total = sum(weights.values())
+    if total < LEAST:
+        return mean_of(tuple(weights))
+    return tuple((name, weight / total) for name, weight in weights.items() if weight)

@@ -19,9 +19,10 @@ SEED: Any = Field(0, ge=0, description="of what is random")
 
 
 class Greedy(Pooled):
-    """Start from the best, keep each candidate that raises held-out accuracy. Source: same, algorithm 1 (recipe 1).
+    """Start from the best, keep each candidate that raises held-out accuracy.
 
-    Differs: accepts on strictly more correct examples, as the authors' code does; the paper's text accepts ties.
+    Source: Wortsman et al. 2022, algorithm 1. Differs: accepts on strictly more correct examples, as the authors' code
+    does; the paper's text accepts ties.
     """
 
     method: Literal["greedy"] = "greedy"

@@ -6,11 +6,11 @@ from pydantic import Field
 
 from soupviz.mixing import combine
 from soupviz.recipes.judge import Judge
-from soupviz.recipes.record import RecipeRecord
+from soupviz.recipes.record import Recipe
 from soupviz.records import Coefficients
 
 
-class Interpolation(RecipeRecord):
+class Interpolation(Recipe):
     """`(1 - alpha) * a + alpha * b` between two mixes. Source: Wortsman et al. 2022 (WiSE-FT), equation 1."""
 
     method: Literal["interpolation"] = "interpolation"

@@ -9,10 +9,8 @@ from soupviz.mixing import BatchNorm
 from soupviz.recipes.judge import Judge
 from soupviz.records import Coefficients
 
-MEMBERS = Field(None, description="names: only these are considered; default: all")
 
-
-class RecipeRecord(BaseModel, ABC):
+class Recipe(BaseModel, ABC):
     """A recipe: `method` is its name; the other fields are its parameters, and tell forms their help and bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,10 +36,10 @@ class RecipeRecord(BaseModel, ABC):
         return 0
 
 
-class Pooled(RecipeRecord):
+class Pooled(Recipe):
     """A recipe that chooses among ingredients."""
 
-    members: tuple[str, ...] | None = MEMBERS
+    members: tuple[str, ...] | None = Field(None, description="names: only these are considered; default: all")
 
     def of_members(self) -> list[str]:
         """A part of the title: of how many, where not of all."""

@@ -14,6 +14,7 @@ from soupviz.mixing import BatchNorm
 from soupviz.records import Coefficients, Score
 from soupviz.store import Run
 from soupviz.ui import charts, tables, theme, widgets
+from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
 
@@ -154,7 +155,8 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
     widgets.score_metrics({split: score.summary() for split, score in scores.items()})
     checkpoint = opened.resolve(row.id)
-    st.table({"file": str(checkpoint.path), "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata))
+    facts = {"file": checkpoint.path, "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata)
+    st.table({name: verbatim(str(value)) for name, value in facts.items()})
 
 
 def _labels(rows: Sequence[Entry]) -> dict[str, str]:
