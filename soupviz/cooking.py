@@ -85,7 +85,7 @@ def cook(
             clamped=count_clamped(kitchen.resolved(coefficients), recipe.batchnorm),
             kitchen=kitchen,
             evaluations=len(judge.asked | {coefficients}) + len(scores) - 1,  # held_out is among what was asked
-            seconds=max(time.monotonic() - started, ((before and before.result) or {}).get("seconds") or 0.0),
+            seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup
