@@ -23,7 +23,8 @@ class Soup:
     mix: ingredients with their coefficients, in the order in which they are accumulated.
     coefficients: one number for each of the pool, 0 for the rejected. trajectory: the decisions of a search.
     scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
-    those that were in the store among them. seconds: that it took when it was cooked first. Both are None for a soup that was loaded back.
+    those that were in the store among them. seconds: that it took when it was cooked first.
+    Both are None for a soup that was loaded back.
     """
 
     key: str
