@@ -4,7 +4,7 @@ import streamlit as st
 import yaml
 
 from soupviz.errors import SoupError
-from soupviz.export import record_of
+from soupviz.exports import record_of
 from soupviz.soups import recall
 from soupviz.ui import exporting, session, work, workspace
 from soupviz.ui.verbatim import verbatim

@@ -1,13 +1,18 @@
 """soupviz: average the weights of fine-tuned checkpoints, and measure whether the soup is better."""
 
-from soupviz.cooking import cook, greedy, sweep, uniform
-from soupviz.curves import interpolate
-from soupviz.errors import SoupError
-from soupviz.export import bake, export
-from soupviz.kitchen import Kitchen
-from soupviz.menu import cook_menu
-from soupviz.soups import Soup
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from soupviz.version import __version__
+
+if TYPE_CHECKING:
+    from soupviz.cooking import cook, greedy, sweep, uniform
+    from soupviz.curves import interpolate
+    from soupviz.errors import SoupError
+    from soupviz.exports import bake, export
+    from soupviz.kitchen import Kitchen
+    from soupviz.menu import cook_menu
+    from soupviz.soups import Soup
 
 __all__ = [
     "Kitchen",
@@ -23,3 +28,24 @@ __all__ = [
     "sweep",
     "uniform",
 ]
+
+HOMES = {
+    "Kitchen": "kitchen",
+    "Soup": "soups",
+    "SoupError": "errors",
+    "bake": "exports",
+    "cook": "cooking",
+    "cook_menu": "menu",
+    "export": "exports",
+    "greedy": "cooking",
+    "interpolate": "curves",
+    "sweep": "cooking",
+    "uniform": "cooking",
+}
+"""Which module has a name; loaded when it is asked for, so that a process loads only what it uses."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module 'soupviz' has no attribute {name!r}")
+    return getattr(import_module(f"soupviz.{HOMES[name]}"), name)

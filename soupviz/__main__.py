@@ -1,5 +1,13 @@
-"""python -m soupviz"""
+"""`python -m soupviz`: the command line."""
 
-from soupviz.cli import main
+from soupviz.startup import loading
 
-main()
+
+def main() -> None:
+    with loading():
+        from soupviz import cli
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

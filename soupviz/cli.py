@@ -11,11 +11,12 @@ from typer.main import get_command
 
 import soupviz as sv
 from soupviz import planning, printing
-from soupviz.bench import FIGURES, Bench
+from soupviz.bench.figures import FIGURES
+from soupviz.bench.run import Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
-from soupviz.export import check_target, read_record
+from soupviz.exports import check_target, read_record
 from soupviz.files import cache_folder
 from soupviz.menu import BUDGET, cook_menu
 from soupviz.options import given, with_recipe_options

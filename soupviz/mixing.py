@@ -14,8 +14,8 @@ from soupviz.records import Coefficients
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
 RUNNING_STATISTICS = ("running_mean", "running_var")
-PIECE = 2**18
-"""Elements that are summed at a time: 1 MB of float32."""
+PIECE = 2**19
+"""Elements that are summed at a time: 2 MB of float32, which stay in the processor's cache."""
 
 LARGEST = torch.finfo(torch.float32).max
 """Beyond it a coefficient is infinite where soups are mixed."""

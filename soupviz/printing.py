@@ -9,7 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from soupviz.bench import ESTIMATED, Bench, Comparison, Measures, machine, picture
+from soupviz.bench.figures import ESTIMATED, Comparison, Measures
+from soupviz.bench.measuring import machine
+from soupviz.bench.picture import picture
+from soupviz.bench.run import Bench
 from soupviz.files import replacing
 from soupviz.menu import Menu
 from soupviz.metrics import wilson

@@ -1,7 +1,7 @@
 """An exported soup's record back among the soups of a kitchen."""
 
 from soupviz.errors import ExportError
-from soupviz.export import Record
+from soupviz.exports import Record
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import count_clamped
 from soupviz.recipes import Recipe, parse

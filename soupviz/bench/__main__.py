@@ -1,9 +1,18 @@
-"""python -m soupviz.bench KIND FILE...: the process whose time and memory the benchmark measures."""
+"""python -m soupviz.bench [--watch] KIND FILE...: the process whose time, or peak of memory, the benchmark measures."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
-from soupviz.bench.mixes import mix_and_write, peak_during
+from soupviz.startup import loading
 
-kind, *names = sys.argv[1:]
-sys.stdout.write(str(peak_during(lambda: mix_and_write(kind, [Path(name) for name in names]))))
+with loading():
+    from soupviz.bench.process import mix_and_write, peak_during
+
+is_watched = sys.argv[1] == "--watch"
+kind, *names = sys.argv[1 + is_watched :]
+work = partial(mix_and_write, kind, [Path(name) for name in names])
+if is_watched:
+    sys.stdout.write(str(peak_during(work)))
+else:
+    work()

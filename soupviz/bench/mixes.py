@@ -4,9 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,12 +12,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from soupviz.bench.measuring import timed
+from soupviz.bench.process import ingredients_of
 from soupviz.bench.textbook import average
-from soupviz.checkpoints import read
 from soupviz.errors import RecipeError
-from soupviz.ingredients import Ingredient
 from soupviz.mixing import mix_tensors
-from soupviz.writing import write
 
 NUM_CHECKPOINTS = 12
 NUM_LAYERS = 15
@@ -49,11 +45,6 @@ def make_checkpoints(folder: Path, num_bytes: int) -> list[Path]:
     return paths
 
 
-def ingredients_of(paths: Sequence[Path]) -> list[tuple[Ingredient, float]]:
-    """The checkpoints as a uniform soup's items."""
-    return [(Ingredient(path.stem, path, read(path).candidates[0], path.stem), 1 / len(paths)) for path in paths]
-
-
 def read_files(files: Sequence[Path]) -> None:
     """A plain read of whole files."""
     buffer = bytearray(2**24)
@@ -76,8 +67,8 @@ def measure(paths: Sequence[Path]) -> dict[str, float]:
         "mix_read_seconds": timed(read_files, paths)[0],
         "mix_soupviz_seconds": timed(mix_all)[0],
         "mix_textbook_seconds": timed(lambda: average([load_file(path) for path in paths]))[0],
-        "mix_peak_bytes": in_a_process("soupviz", paths)[1],
-        "mix_textbook_peak_bytes": in_a_process("textbook", paths)[1],
+        "mix_peak_bytes": peak_bytes("soupviz", paths),
+        "mix_textbook_peak_bytes": peak_bytes("textbook", paths),
     }
 
 
@@ -94,49 +85,19 @@ def measure_mergekit(command: str, paths: Sequence[Path]) -> dict[str, float]:
     config.write_text(yaml.safe_dump({"merge_method": "linear", "models": models, "dtype": "float32"}))
     seconds, _ = timed(lambda: subprocess.run([command, str(config), str(out)], check=True, capture_output=True))
     shutil.rmtree(out)
-    return {"mergekit_seconds": seconds, "mergekit_soupviz_seconds": in_a_process("soupviz", paths)[0]}
+    return {"mergekit_seconds": seconds, "mergekit_soupviz_seconds": timed(in_a_process, "soupviz", paths)[0]}
 
 
-def in_a_process(kind: str, paths: Sequence[Path]) -> tuple[float, float]:
-    """(seconds, bytes of anonymous memory at the peak) of a process that mixes the checkpoints and writes the soup.
+def peak_bytes(kind: str, paths: Sequence[Path]) -> float:
+    """Anonymous memory at the peak of a process that mixes the checkpoints and writes the soup."""
+    return float(in_a_process(kind, paths, "--watch"))
+
+
+def in_a_process(kind: str, paths: Sequence[Path], *options: str) -> str:
+    """What a process prints that mixes the checkpoints and writes the soup.
 
     Args:
         kind: "textbook" sums state dicts and saves the result, "soupviz" writes while it mixes.
     """
-    command = [sys.executable, "-m", "soupviz.bench", kind, *map(str, paths)]
-    seconds, done = timed(lambda: subprocess.run(command, capture_output=True, text=True, check=True))
-    return seconds, float(done.stdout)
-
-
-def mix_and_write(kind: str, paths: Sequence[Path]) -> None:
-    target = paths[0].parent / "soup.safetensors"
-    if kind == "soupviz":
-        items = ingredients_of(paths)
-        write(mix_tensors(items), items[0][0].tensors, target, "{}", ".safetensors")
-    else:
-        save_file(average([load_file(path) for path in paths]), target)
-    target.unlink()
-
-
-def peak_during(work: Callable[[], None]) -> float:
-    """Bytes of anonymous memory at the peak, looked at every 2 ms; mapped pages of files are not counted."""
-    done = threading.Event()
-    with ThreadPoolExecutor(1) as watcher:
-        peak = watcher.submit(_watch, done)
-        try:
-            work()
-        finally:
-            done.set()
-        return peak.result()
-
-
-def _watch(done: threading.Event) -> float:
-    peak = _anonymous()
-    while not done.wait(0.002):
-        peak = max(peak, _anonymous())
-    return peak
-
-
-def _anonymous() -> float:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+    command = [sys.executable, "-m", "soupviz.bench", *options, kind, *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.errors import ExportError
-from soupviz.export import Dtype, export, read_record
+from soupviz.exports import Dtype, export, read_record
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
 from soupviz.restore import restore
