@@ -5,8 +5,7 @@ import streamlit as st
 from soupviz import curves
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import count_clamped
-from soupviz.ui import session, work
+from soupviz.ui import session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
 from soupviz.ui.verbatim import verbatim
@@ -38,7 +37,7 @@ def choose(opened: Kitchen) -> Path:
         if st.session_state.get("ends", (a, b)) != (a, b) or not {"batchnorm"} & {*st.session_state, *st.query_params}:
             st.session_state["batchnorm"] = usual_batchnorm(ends[a], ends[b])
         st.session_state["ends"] = (a, b)
-        batchnorm = row.selectbox("BatchNorm", ["average", "first"], key="batchnorm", width=130, **bound)
+        batchnorm = row.selectbox("BatchNorm", widgets.treatments(opened), key="batchnorm", width=130, **bound)
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()
@@ -83,10 +82,7 @@ try:
     if JOB.state in ("cancelled", "failed") and st.button("Go on"):
         compute(OPENED, PATH)
         st.rerun()
-    clamped = [
-        count_clamped(OPENED.resolved(PATH.mix(alpha)), PATH.batchnorm)
-        for alpha in PATH.alphas[:: len(PATH.alphas) - 1]
-    ]
+    clamped = [OPENED.count_clamped(PATH.mix(alpha), PATH.batchnorm) for alpha in PATH.alphas[:: len(PATH.alphas) - 1]]
     if max(clamped):
         st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
     if kept := st.session_state.get("kept"):

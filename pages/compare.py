@@ -23,7 +23,7 @@ rows = compare.ranked(compare.entries(opened, runs, split))
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
     if row.button(f"Score {missing} models on {split}", type="primary"):
-        work.score_job(opened, split, [(entry.mix, entry.batchnorm) for entry in rows if entry.judged is None])
+        work.score_job(opened, split, [(entry.mix, entry.treatment) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
     st.info("No soup yet: cook one on the Soup page, or the menu, and it appears here.")
@@ -63,8 +63,9 @@ if clicked and clicked[0] != picked:
 if entry := next((entry for entry in rows if entry.id == picked), None):
     st.subheader(entry.name)
     st.write(compare.sentence(entry, rows))
-    if entry.kind == "soup" and run is not None and run.result is not None:
+    if entry.kind in ("soup", "ensemble") and run is not None and run.result is not None:
         soups.draw_result(run.result)
-        st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
+        if entry.kind == "soup":
+            st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
     else:
         compare.draw_checkpoint(opened, entry)

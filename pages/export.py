@@ -5,7 +5,8 @@ import yaml
 
 from soupviz.errors import SoupError
 from soupviz.exports import record_of
-from soupviz.soups import recall
+from soupviz.soups import recall, treatment_in
+from soupviz.treatments import OUTPUTS
 from soupviz.ui import exporting, session, work, workspace
 from soupviz.ui.verbatim import verbatim
 
@@ -14,8 +15,8 @@ st.write("Take a soup with you: the weights, with the recipe that rebuilds them 
 opened = session.kitchen()
 session.keep_url()
 
-runs = session.finished_runs(opened)
-current = session.chosen_run(opened)
+runs = [run for run in session.finished_runs(opened) if treatment_in(run) not in OUTPUTS]
+current = next((run for run in [session.chosen_run(opened)] if run in runs), runs[-1] if runs else None)
 if current is None:
     st.info("No soup yet: cook one on the Soup page, or load one back below.")
 else:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from soupviz.formulas import KEPT
 from soupviz.metrics import wilson
+from soupviz.treatments import RECALIBRATE
 
 LOADERS = {
     ".safetensors": "from safetensors.torch import load_file\n\n"
@@ -12,8 +14,7 @@ LOADERS = {
 }
 TEMPLATE = """# {name}
 
-A model soup: {title}, the weighted average of {used} of {pool} fine-tuned checkpoints of *{kitchen}*, cooked by
-soupviz {version}.
+A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 
 ## Scores
 
@@ -31,21 +32,21 @@ The soup was chosen on held_out: its accuracy there is optimistic. Judge it by t
 {loader}
 ```
 
-## Coefficients
+## Ingredients
 
-| ingredient | coefficient | fingerprint |
-|---|---|---|
-{coefficients}
+| ingredient | {column}fingerprint |
+|---|{rule}---|
+{ingredients}
 
 BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.
 
 ## Rebuild it
 
-`recipe.yaml`, and the metadata of the file itself, name every ingredient by its fingerprint. This rebuilds the
-weights bit for bit, and fails if a checkpoint has changed:
+`recipe.yaml`, and the metadata of the file itself, name every ingredient by its fingerprint. {rebuilds}, and fails if
+a checkpoint has changed:
 
 ```
-python -m soupviz bake {name} --out rebuilt{suffix}
+python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 ```
 """
 
@@ -53,23 +54,36 @@ python -m soupviz bake {name} --out rebuilt{suffix}
 def card(name: str, record: Mapping[str, Any]) -> str:
     """The text of README.md for the soup in file `name`, from its record as plain data."""
     suffix = "." + name.rpartition(".")[2]
-    mix = dict(record["mix"])
+    mix, pool = dict(record["mix"]), record["ingredients"]
+    is_linear = record["coefficients"] is not None
+    what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
+    # What was trained, or re-estimated on data, needs the kitchen that has the data.
+    needs_data = record["batchnorm"].startswith(RECALIBRATE) or any(
+        formula["kind"] == KEPT for formula in record["formulas"].values()
+    )
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(
         name=name,
         title=record["title"],
-        used=len(mix),
-        pool=len(record["coefficients"]),
+        what=what if is_linear else f"made from {len(pool)} checkpoints",
         kitchen=record["kitchen"],
         version=record["soupviz"],
         scores="\n".join(_score_row(split, score) for split, score in record["scores"].items()),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
         loader=LOADERS[suffix].format(name=name),
-        coefficients="\n".join(
-            f"| {member} | {mix.get(member, 0.0):.6g} | `{origin['fingerprint'][:16]}` |"
-            for member, origin in record["ingredients"].items()
+        column="coefficient | " if is_linear else "",
+        rule="---|" if is_linear else "",
+        ingredients="\n".join(
+            f"| {member} | "
+            + (f"{mix.get(member, 0.0):.6g} | " if is_linear else "")
+            + f"`{origin['fingerprint'][:16]}` |"
+            for member, origin in pool.items()
         ),
+        rebuilds="With its kitchen, which has the data, this makes them again up to rounding"
+        if needs_data
+        else "This rebuilds the weights bit for bit",
+        kitchen_option=" --kitchen KITCHEN" if needs_data else "",
         batchnorm=record["batchnorm"],
         dtype=dtype,
         suffix=suffix,

@@ -22,6 +22,7 @@ from soupviz.menu import BUDGET, cook_menu
 from soupviz.options import given, with_recipe_options
 from soupviz.progress import progress_bar
 from soupviz.recipes import MENU, parse, parse_alpha
+from soupviz.treatments import OUTPUTS, check_batchnorm
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help=__doc__)
 
@@ -37,7 +38,7 @@ Members = Annotated[str | None, typer.Option(help="names separated by commas: th
 Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")]
 SkipIncompatible = Annotated[bool, typer.Option("--skip-incompatible", help="go on without refused files")]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
-BatchNorm = Annotated[str, typer.Option(help="running statistics: average, or first")]
+BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first, recalibrate, or recalibrate:NUMBER")]
 Order = Annotated[str, typer.Option(help="accuracy, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
@@ -104,6 +105,8 @@ def soup(
     checked = parse({"method": recipe, "members": _names(members), "batchnorm": batchnorm} | given(parameters))
     if out:
         check_target(out, dtype)
+        if checked.treatment in OUTPUTS:
+            raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     if plan:
         with progress_bar(as_json) as progress:
@@ -130,7 +133,7 @@ def menu(
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     with progress_bar(as_json) as progress:
         cooked = cook_menu(
-            opened, members=_names(members), batchnorm=batchnorm, budget=budget, progress=progress  # type: ignore[arg-type]
+            opened, members=_names(members), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
     printing.show_menu(as_json, opened.name, cooked)
 
@@ -174,13 +177,12 @@ def interpolate(
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """The accuracy and loss curve from A to B."""
-    if batchnorm not in ("average", "first"):
-        raise RecipeError(f"batchnorm is {batchnorm!r}; expected average or first.")
+    check_batchnorm(batchnorm)
     opened = _open(kitchen, skip_incompatible, skip_corrupt, as_json)
     with progress_bar(as_json) as progress:
         curve = sv.interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
-            batchnorm=batchnorm, progress=progress,  # type: ignore[arg-type]
+            batchnorm=batchnorm, progress=progress,
         )  # fmt: skip
     printing.show_curve(as_json, a, b, split, curve)
 

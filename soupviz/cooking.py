@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from soupviz.errors import Cancelled
+from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
+from soupviz.laboratory import Laboratory
 from soupviz.limits import Limit
-from soupviz.mixing import BatchNorm, count_clamped
 from soupviz.recipes import Judge, Objective, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.soups import Soup, pool_of, run_key
@@ -55,6 +55,8 @@ def cook(
         Cancelled: from the progress callback.
     """
     recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
+    if missing := kitchen.lacks(recipe.needs):
+        raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
     for split in kitchen.report_splits():  # what is wrong with the test split shows before hours of search, not after
         kitchen.split(split, progress)
     key = run_key(kitchen, recipe)
@@ -71,19 +73,23 @@ def cook(
         judge = _judge(kitchen, recipe, Options(progress, complete, lookahead), stepped)
         coefficients = recipe.plan(judge)
         scores = {
-            split: kitchen.score_mix(coefficients, split, recipe.batchnorm, progress)
+            split: kitchen.score_mix(coefficients, split, recipe.treatment, progress)
             for split in kitchen.report_splits()
         }
+        pool = pool_of(kitchen, recipe)
         weights = dict(coefficients)
+        is_linear = not kitchen.pantry.formulas(list(weights))
         soup = Soup(
             key=key,
             recipe=recipe,
             mix=coefficients,
-            coefficients={name: weights.get(name, 0.0) for name in pool_of(kitchen, recipe)},
+            coefficients=dict.fromkeys(pool, 0.0) | weights if is_linear else None,
+            pool=tuple(pool),
             trajectory=tuple(steps),
             scores=scores,
-            clamped=count_clamped(kitchen.resolved(coefficients), recipe.batchnorm),
+            clamped=kitchen.count_clamped(coefficients, recipe.treatment),
             kitchen=kitchen,
+            notes=judge.notes,
             evaluations=len(judge.asked | {coefficients}) + len(scores) - 1,  # held_out is among what was asked
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
         )
@@ -128,18 +134,27 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep) -> 
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-        result = kitchen.try_mix(mixture, "held_out", recipe.batchnorm, within, limit)
+        result = kitchen.try_mix(mixture, "held_out", recipe.treatment, within, limit)
         scored += 1
         return result
 
-    return Judge(names, attempt, tell, lambda name: kitchen.resolve(name).metadata, options.complete, options.lookahead)
+    return Judge(
+        names,
+        attempt,
+        tell,
+        facts=lambda name: kitchen.resolve(name).metadata,
+        adopt=kitchen.pantry.adopt,
+        lab=Laboratory(kitchen, options.progress),
+        complete=options.complete,
+        lookahead=options.lookahead,
+    )
 
 
 def uniform(
     kitchen: Kitchen,
     members: Sequence[str] | None = None,
     *,
-    batchnorm: BatchNorm = "average",
+    batchnorm: str = "average",
     progress: Progress = quiet,
 ) -> Soup:
     """The plain mean of the members (default: all ingredients).
@@ -161,7 +176,7 @@ def greedy(
     order: Order = "accuracy",
     seed: int = 0,
     members: Sequence[str] | None = None,
-    batchnorm: BatchNorm = "average",
+    batchnorm: str = "average",
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
     complete: bool = False,

@@ -8,7 +8,7 @@ import numpy as np
 
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, combine
+from soupviz.mixing import combine
 from soupviz.records import Coefficients, Progress, Score, quiet
 from soupviz.soups import Soup
 
@@ -31,13 +31,13 @@ def end_mix(end: End) -> Coefficients:
     return end.mix if isinstance(end, Soup) else ((end, 1.0),)
 
 
-def path_batchnorm(a: End, b: End) -> BatchNorm:
+def path_batchnorm(a: End, b: End) -> str:
     """What becomes of running statistics on a path: what the soups at its ends were cooked with.
 
     Raises:
         CurveError: the two soups were cooked with different treatments.
     """
-    treatments = {end.recipe.batchnorm: end.title for end in (a, b) if isinstance(end, Soup)}
+    treatments = {end.recipe.treatment: end.title for end in (a, b) if isinstance(end, Soup)}
     if len(treatments) > 1:
         told = " and ".join(f"{title!r} with {name!r}" for name, title in treatments.items())
         raise CurveError(
@@ -80,7 +80,7 @@ def trace(
     alphas: Sequence[float],
     *,
     split: str = "held_out",
-    batchnorm: BatchNorm = "average",
+    batchnorm: str = "average",
     progress: Progress = quiet,
     on_point: Callable[[Point], None] = lambda _point: None,
 ) -> list[Point]:
@@ -106,7 +106,7 @@ def interpolate(
     start: float = 0.0,
     stop: float = 1.0,
     split: str = "held_out",
-    batchnorm: BatchNorm | None = None,
+    batchnorm: str | None = None,
     progress: Progress = quiet,
 ) -> "pd.DataFrame":
     """The curve from A to B.

@@ -1,8 +1,10 @@
-"""The demo kitchen: scikit-learn's handwritten digits, a small network, twelve fine-tuned checkpoints of it."""
+"""The demo: scikit-learn's handwritten digits, twelve fine-tunings of a small network, and one run over time."""
 
 import copy
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from torch.nn import functional as F
 
 from soupviz.files import cache_folder
 from soupviz.records import Progress, quiet
+from soupviz.training import SWARecorder
 
-VERSION = "digits-1"
+VERSION = "digits-2"
 PIXEL_NOISE = 0.15
 WRONG_LABELS = 0.3
 SIZES = {"pretrain": 100, "train": 400, "held_out": 600, "test": 697}
@@ -44,6 +47,12 @@ TUNINGS = tuple(
     )
 )  # fmt: skip
 """The last one's learning rate is far too high, on purpose: it spoils the plain average of all."""
+
+RUN = Tuning(lr=8e-3, label_smoothing=0.0, augmentation=0.3, seed=len(TUNINGS), epochs=20)
+"""One more, whose checkpoints over time are kept. Its learning rate is high: the weights wander about what is good."""
+
+RECORDED_EVERY = 26
+"""Steps from one checkpoint of that run to the next: two epochs."""
 
 
 class DigitsNet(nn.Module):
@@ -76,7 +85,8 @@ def demo_kitchen(folder: Path | None = None, progress: Progress = quiet) -> Path
         work = Path(tempfile.mkdtemp(prefix=".demo-", dir=target.parent))
         try:
             work.chmod(0o755)
-            _build(work, progress)
+            with _one_thread():
+                _build(work, progress)
             if target.is_dir():
                 shutil.copytree(work, target, dirs_exist_ok=True)
             else:
@@ -89,8 +99,22 @@ def demo_kitchen(folder: Path | None = None, progress: Progress = quiet) -> Path
     return file
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """So small a network gains nothing by more; where the cores are busy, waiting for each other took 5 times as long.
+
+    It also makes the demo the same on any number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _build(folder: Path, progress: Progress) -> None:
-    total = len(TUNINGS) + 2
+    total = len(TUNINGS) + 3
     progress(0, total, "preparing digits")
     splits = _splits()
     for name, (inputs, labels) in splits.items():
@@ -107,20 +131,31 @@ def _build(folder: Path, progress: Progress) -> None:
         _train(model, splits["train"], tuning)
         values = {name: f"{value:g}" for name, value in asdict(tuning).items()}
         save_file(model.state_dict(), folder / f"digits_{index:02d}.safetensors", metadata=values)
+    progress(total - 1, total, "one run over time")
+    _record_run(base, splits["train"], folder / "run")
     (folder / "pretrain.safetensors").unlink()
-    (folder / "kitchen.yaml").write_text(yaml.safe_dump(_document(), sort_keys=False), encoding="utf-8")
+    _write_kitchen(folder, "Demo: handwritten digits", "digits_*.safetensors")
     progress(total, total, "ready")
 
 
-def _document() -> dict[str, Any]:
-    def arrays(name: str) -> dict[str, str]:
-        return {"format": "arrays", "path": f"{name}.safetensors"}
+def _record_run(base: nn.Module, data: tuple[Tensor, Tensor], folder: Path) -> None:
+    """A kitchen of its own, below the demo's, with the same base and data."""
+    model = copy.deepcopy(base)
+    recorder = SWARecorder(model, folder, every=RECORDED_EVERY)
+    _train(model, data, RUN, after_step=lambda loss: recorder.step(loss=loss, lr=RUN.lr))
+    recorder.finish()
+    _write_kitchen(folder, "Demo: one run over time", "step_*.safetensors", above="../")
 
-    return {
-        "name": "Demo: handwritten digits",
+
+def _write_kitchen(folder: Path, name: str, ingredients: str, above: str = "") -> None:
+    def arrays(name: str) -> dict[str, str]:
+        return {"format": "arrays", "path": f"{above}{name}.safetensors"}
+
+    document: dict[str, Any] = {
+        "name": name,
         "model": {"factory": "soupviz.demo:DigitsNet"},
-        "ingredients": ["digits_*.safetensors"],
-        "base": "base.safetensors",
+        "ingredients": [ingredients],
+        "base": f"{above}base.safetensors",
         "classes": [str(digit) for digit in range(10)],
         "data": {
             **{name: arrays(name) for name in ("held_out", "test", "train")},
@@ -128,6 +163,7 @@ def _document() -> dict[str, Any]:
         },
         "device": "cpu",
     }
+    (folder / "kitchen.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
 def _splits() -> dict[str, tuple[Tensor, Tensor]]:
@@ -152,7 +188,13 @@ def _splits() -> dict[str, tuple[Tensor, Tensor]]:
     return splits
 
 
-def _train(model: nn.Module, data: tuple[Tensor, Tensor], tuning: Tuning, batch_size: int = 32) -> None:
+def _train(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    tuning: Tuning,
+    batch_size: int = 32,
+    after_step: Callable[[Tensor], object] = lambda _loss: None,
+) -> None:
     images, labels = data
     generator = torch.Generator().manual_seed(tuning.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=tuning.lr, weight_decay=0.0)
@@ -164,3 +206,4 @@ def _train(model: nn.Module, data: tuple[Tensor, Tensor], tuning: Tuning, batch_
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            after_step(loss)

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,11 +17,13 @@ from soupviz import checkpoints
 from soupviz.card import LOADERS, card
 from soupviz.errors import ExportError, SoupError
 from soupviz.files import is_writable, replacing
+from soupviz.formulas import KEPT, Formula, made
 from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, Mix, mix_tensors, resolve
+from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.records import Coefficients
 from soupviz.soups import Soup
+from soupviz.treatments import num_examples
 from soupviz.version import __version__
 from soupviz.writing import write
 
@@ -47,10 +49,12 @@ class Record(BaseModel):
     kitchen: str
     model: dict[str, Any]
     recipe: dict[str, Any]
-    batchnorm: BatchNorm
+    batchnorm: str
     dtype: Dtype
     mix: Coefficients
-    coefficients: dict[str, float]
+    coefficients: dict[str, float] | None
+    pool: tuple[str, ...] = ()
+    formulas: dict[str, Formula] = {}
     ingredients: dict[str, Origin]
     ties: dict[str, str]
     scores: dict[str, dict[str, Any]]
@@ -58,26 +62,36 @@ class Record(BaseModel):
 
     @model_validator(mode="after")
     def _pinned(self) -> "Record":
-        for name, _ in self.mix:
-            if name not in self.ingredients:
+        known = {*self.ingredients, *self.formulas}
+        named = [name for name, _ in self.mix] + [name for formula in self.formulas.values() for name in formula.names]
+        for name in named:
+            if name not in known:
                 raise ValueError(f"the mix names {name!r}, which is not among the ingredients")
         return self
+
+    @property
+    def kept(self) -> str | None:
+        """Weights that it names and that cannot be made again from its ingredients alone."""
+        return next((name for name, formula in self.formulas.items() if formula.kind == KEPT), None)
 
 
 def record_of(soup: Soup, folder: Path, dtype: Dtype = "ingredients") -> Record:
     """A soup's record, its ingredients' files given relative to the folder it is written to."""
     kitchen = soup.kitchen
-    pool = {name: kitchen.resolve(name) for name in soup.coefficients}
+    mixed = [name for name, _ in soup.mix]
+    pool = {name: kitchen.resolve(name) for name in dict.fromkeys((*soup.pool, *kitchen.pantry.leaves(mixed)))}
     return Record(
         soupviz=__version__,
         title=soup.title,
         kitchen=kitchen.name,
         model=kitchen.spec.model.model_dump(mode="json"),
         recipe=soup.recipe.model_dump(mode="json"),
-        batchnorm=soup.recipe.batchnorm,
+        batchnorm=soup.recipe.treatment,
         dtype=dtype,
         mix=soup.mix,
-        coefficients=dict(soup.coefficients),
+        coefficients=None if soup.coefficients is None else dict(soup.coefficients),
+        pool=soup.pool,
+        formulas=kitchen.pantry.formulas(mixed),
         ingredients={
             name: Origin(file=_relative(item.path, folder), fingerprint=item.fingerprint) for name, item in pool.items()
         },
@@ -105,14 +119,17 @@ def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> lis
     """
     target = Path(path)
     check_target(target, dtype)
-    return _write(target, soup.kitchen.resolved(soup.mix), record_of(soup, target.parent, dtype))
+    like = _like(soup.kitchen.ingredients[0].tensors, dtype)
+    weights = soup.kitchen.weights(soup.mix, soup.recipe.treatment, like)
+    return _write(target, like, weights, record_of(soup, target.parent, dtype))
 
 
-def _write(target: Path, items: Mix, record: Record) -> list[Path]:
+def _write(
+    target: Path, like: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]], record: Record
+) -> list[Path]:
     _spare_ingredients(target, record)
-    like = _like(items[0][0].tensors, record.dtype)
     _check_room(target, sum(tensor.nbytes for tensor in like.values()))
-    tensors = ((key, tensor.to(like[key].dtype)) for key, tensor in mix_tensors(items, record.batchnorm, like))
+    tensors = ((key, tensor.to(like[key].dtype)) for key, tensor in weights)
     values = record.model_dump(mode="json")
     companions = {
         "recipe.yaml": RECIPE_TITLE.format(target.name)
@@ -225,12 +242,34 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None)
     file, target = Path(source), Path(out)
     record = read_record(file)
     check_target(target)
-    used = {name: record.ingredients[name] for name, _ in record.mix}
-    found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in used.items()}
+    if record.kept and kitchen is None:
+        raise ExportError(
+            f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
+            "Name the kitchen that it was cooked in with --kitchen; the exported file itself holds the weights."
+        )
+    if num_examples(record.batchnorm) and kitchen is None:
+        raise ExportError(
+            f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
+            "--kitchen. They repeat up to rounding."
+        )
+    used = [name for name, _ in record.mix]
+    leaves = {name for formula in record.formulas.values() for name in formula.names} | set(used)
+    pins = {name: record.ingredients[name] for name in record.ingredients if name in leaves}
+    found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in pins.items()}
     files = {name: _relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
     files |= {name: _relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: Origin(file=files[name], fingerprint=o.fingerprint) for name, o in record.ingredients.items()}
-    return _write(target, resolve(record.mix, found), record.model_copy(update={"ingredients": origins}))
+    like = _like(next(iter(found.values())).tensors, record.dtype)
+    again = record.model_copy(update={"ingredients": origins})
+    if kitchen is not None:
+        return _write(target, like, kitchen.weights(record.mix, record.batchnorm, like), again)
+
+    def look_up(name: str) -> Ingredient:
+        return found[name] if name in found else made(name, record.formulas[name], look_up)
+
+    items = [(look_up(name), weight) for name, weight in record.mix]
+    treatment: BatchNorm = "first" if record.batchnorm == "first" else "average"
+    return _write(target, like, mix_tensors(items, treatment, like), again)
 
 
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:

@@ -1,22 +1,29 @@
 """A kitchen: one architecture, its ingredients, the data that judges them, and what was measured so far."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
 from soupviz import data, discovery, ingredients, models
+from soupviz.batchnorm import norms_of
 from soupviz.config import KitchenSpec, Precision, read_kitchen_file
 from soupviz.data import Split
-from soupviz.errors import CompatibilityError, KitchenError
+from soupviz.errors import CompatibilityError, KitchenError, RecipeError
 from soupviz.evaluation import Evaluator, choose_device
 from soupviz.ingredients import Ingredient
 from soupviz.limits import Limit
 from soupviz.metadata import as_number
-from soupviz.mixing import BatchNorm, resolve
+from soupviz.mixing import count_clamped, resolve
+from soupviz.pantry import Pantry
 from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
+from soupviz.treatments import Treatment, num_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +63,11 @@ class Kitchen:
         if self.refused and not (skip_incompatible and self.ingredients):
             more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
             raise CompatibilityError(self.refused[0].reason + more)
+        state = self.evaluator.model.state_dict()
+        self.pantry = Pantry(file, self.ingredients, self.base, state, self.ties, self.store)
         self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint)
         self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
-        self._others: dict[str, Ingredient] = {}
         self._num_classes: int | None = None
 
     @classmethod
@@ -112,6 +120,13 @@ class Kitchen:
         """held_out, then what the kitchen has of test, train and shifts.NAME."""
         return list(self.spec.split_specs())
 
+    def lacks(self, needs: Iterable[str]) -> str:
+        """What of `base` and `train` is needed and missing, and where to put it; empty where nothing is."""
+        there = {"base"} if self.base else set()
+        missing = [name for name in needs if name not in there | set(self.split_names)]
+        remedies = {"base": "`base: FILE`", "train": "`train:` under `data:`"}
+        return f"{self.file} has no {missing[0]}; add {remedies[missing[0]]} to it" if missing else ""
+
     def report_splits(self) -> list[str]:
         """The splits that a soup is scored on: held_out, test and the shifts, never train."""
         return [name for name in self.split_names if name != "train"]
@@ -152,43 +167,58 @@ class Kitchen:
         return self._num_classes
 
     def resolve(self, name: str) -> Ingredient:
-        """An ingredient by name, `base`, or a checkpoint's file (an exported soup, say).
-
-        Raises:
-            KitchenError: none of these.
-            CheckpointError, CompatibilityError: a file that is damaged, or does not fit the model.
-        """
-        if name == discovery.BASE:
-            if self.base is None:
-                raise KitchenError(f"{self.file}: this kitchen has no base; add `base: FILE`, or name an ingredient.")
-            return self.base
-        if name in self.names:
-            return self.ingredients[self.names.index(name)]
-        if name not in self._others:
-            file = next((path for path in (Path(name), self.folder / name) if path.is_file()), None)
-            if file is None:
-                raise KitchenError(ingredients.unknown_name(name, self.names))
-            state = self.evaluator.model.state_dict()
-            self._others[name] = discovery.read_other(name, file, state, self.ties, self.store, self.ingredients[0])
-        return self._others[name]
+        """An ingredient by name, `base`, weights made by a formula, or a checkpoint's file."""
+        return self.pantry.resolve(name)
 
     def resolved(self, coefficients: Coefficients) -> list[tuple[Ingredient, float]]:
         """A mix by name as a mix of ingredients."""
         return list(resolve(coefficients, {name: self.resolve(name) for name, _ in coefficients}))
 
-    def score_key(self, coefficients: Coefficients, split: str, batchnorm: BatchNorm) -> str:
+    def treatment(self, name: str, progress: Progress = quiet) -> Treatment:
+        """What a recipe says becomes of its ingredients, with the data that it needs.
+
+        Raises:
+            RecipeError: no such treatment, or one that this kitchen has no data or no layers for.
+        """
+        if not num_examples(name):
+            return Treatment(name)
+        if not norms_of(self.evaluator.model):
+            raise RecipeError(
+                f"batchnorm is {name!r}, but the model of {self.file} keeps no running statistics; leave it at average."
+            )
+        if missing := self.lacks({"train"}):
+            raise RecipeError(f"batchnorm is {name!r}: {missing}, or take average.")
+        return Treatment(name, self.split("train", progress))
+
+    def weights(
+        self, coefficients: Coefficients, treatment: str = "average", keys: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """A mix's weights, tensor by tensor, in the ingredients' dtype."""
+        prepared = self.treatment(treatment)
+        if prepared.is_output:
+            raise RecipeError(
+                f"an ensemble of {len(coefficients)} models has no weights of its own, so there is nothing to write or "
+                "to mix; distil it into one model, or take a soup."
+            )
+        return self.scorer.weights(self.resolved(coefficients), prepared, keys)
+
+    def count_clamped(self, coefficients: Coefficients, treatment: str = "average") -> int:
+        """How many running variances of a mix are clamped at 0; none where they are re-estimated, or not averaged."""
+        return count_clamped(self.resolved(coefficients)) if treatment == "average" else 0
+
+    def score_key(self, coefficients: Coefficients, split: str, treatment: str) -> str:
         """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
-        return self.scorer.key(self.resolved(coefficients), self.split(split), batchnorm)
+        return self.scorer.key(self.resolved(coefficients), self.split(split), self.treatment(treatment))
 
     def score_mix(
         self,
         coefficients: Coefficients,
         split_name: str = "held_out",
-        batchnorm: BatchNorm = "average",
+        treatment: str = "average",
         progress: Progress = quiet,
     ) -> Score:
         """Score a mix on every example of a split; from the store where it was scored before, by any process."""
-        score = self.try_mix(coefficients, split_name, batchnorm, progress)
+        score = self.try_mix(coefficients, split_name, treatment, progress)
         assert isinstance(score, Score)  # without a limit nothing is given up
         return score
 
@@ -196,20 +226,31 @@ class Kitchen:
         self,
         coefficients: Coefficients,
         split_name: str,
-        batchnorm: BatchNorm,
+        treatment: str,
         progress: Progress,
         limit: Limit | None = None,
     ) -> Score | Bound:
         """Score a mix until it is scored whole, or has more errors than the limit allows."""
         split = self.split(split_name, progress)
         items = self.resolved(coefficients)
-        return self.scorer.score(items, split, self.num_classes(split), batchnorm, progress, limit)
+        prepared = self.treatment(treatment, progress)
+        return self.scorer.score(items, split, self.num_classes(split), prepared, progress, limit)
 
-    def known_score(
-        self, coefficients: Coefficients, split_name: str, batchnorm: BatchNorm = "average"
-    ) -> Score | None:
+    def known_score(self, coefficients: Coefficients, split_name: str, treatment: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        return self.scorer.known(self.resolved(coefficients), self.split(split_name), batchnorm)
+        return self.scorer.known(self.resolved(coefficients), self.split(split_name), self.treatment(treatment))
+
+    def logits(
+        self,
+        coefficients: Coefficients,
+        split_name: str = "held_out",
+        treatment: str = "average",
+        progress: Progress = quiet,
+    ) -> NDArray[np.float32]:
+        """A mix's logits, shape (num_examples, num_classes), kept in the store from then on."""
+        split = self.split(split_name, progress)
+        prepared = self.treatment(treatment, progress)
+        return self.scorer.logits(self.resolved(coefficients), split, self.num_classes(split), prepared, progress)
 
     def score_ingredients(
         self, split: str = "held_out", members: Sequence[str] | None = None, progress: Progress = quiet

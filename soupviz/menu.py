@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from soupviz.cooking import cook
-from soupviz.errors import RecipeError
+from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm
 from soupviz.planning import plan
-from soupviz.recipes import MENU, OverTime, Recipe, parse
+from soupviz.recipes import MENU, Recipe, parse
 from soupviz.records import Progress, quiet
 from soupviz.soups import Soup
 
@@ -24,7 +23,11 @@ DEFAULTS: Sequence[Mapping[str, object]] = (
     {"method": "greedy", "objective": "worst_class"},
     {"method": "weighted"},
     {"method": "weighted", "metric": "loss", "temperature": 0.1},
-    *({"method": name} for name in MENU if name not in ("uniform", "greedy", "weighted")),
+    *({"method": name} for name in MENU if name not in ("uniform", "greedy", "weighted", "ensemble")),
+    {"method": "learned", "per": "layer"},
+    {"method": "ensemble"},
+    {"method": "ensemble", "output": "logits"},
+    {"method": "ensemble", "choice": "greedy"},
 )
 
 
@@ -40,7 +43,7 @@ def cook_menu(
     kitchen: Kitchen,
     *,
     members: Sequence[str] | None = None,
-    batchnorm: BatchNorm = "average",
+    batchnorm: str = "average",
     budget: int = BUDGET,
     progress: Progress = quiet,
     on_soup: Callable[[Soup], None] = lambda _soup: None,
@@ -56,7 +59,9 @@ def cook_menu(
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
     for index, values in enumerate(DEFAULTS):
-        recipe = parse(dict(values) | {"members": members, "batchnorm": batchnorm})
+        # Each member of an ensemble keeps its own statistics.
+        shared = {"members": members} | ({"batchnorm": batchnorm} if values["method"] != "ensemble" else {})
+        recipe = parse(dict(values) | shared)
 
         def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
             progress(index * total + done, len(DEFAULTS) * total, f"{title}: {what}")
@@ -66,10 +71,8 @@ def cook_menu(
             continue
         try:
             soups.append(cook(kitchen, recipe, progress=within))
-        except RecipeError as error:
-            if not isinstance(recipe, OverTime):
-                raise
-            left_out[recipe.title] = str(error)  # these checkpoints are not of one run
+        except (RecipeError, CompatibilityError) as error:  # not of one run, units that cannot be followed, ...
+            left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])
     return Menu(sorted(soups, key=lambda soup: -soup.scores["held_out"].correct), left_out)
@@ -77,6 +80,8 @@ def cook_menu(
 
 def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     """Why a recipe is not cooked; empty where it is."""
+    if missing := kitchen.lacks(recipe.needs):
+        return missing
     cost = plan(kitchen, recipe)
     if (needed := cost.evaluations + cost.known) > budget:
         return f"takes up to {needed:,} scores, the budget is {budget:,}"

@@ -47,7 +47,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
     reports = kitchen.report_splits()
     singles = pool if recipe.is_search else []
-    keys = {name: kitchen.score_key(((name, 1.0),), "held_out", recipe.batchnorm) for name in singles}
+    keys = {name: kitchen.score_key(((name, 1.0),), "held_out", recipe.treatment) for name in singles}
     unknown = [name for name, key in keys.items() if not kitchen.store.is_scored(key)]
     candidates = recipe.candidates(len(pool))
     # The soup is scored on each split; of a search held_out is known by then.

@@ -51,8 +51,7 @@ def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path]) -> None:
     rows = [[split, *_figures(score)] for split, score in values["scores"].items()]
     show(as_json, values, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
     if not as_json:
-        used = ", ".join(f"{name} {weight:.4g}" for name, weight in cooked.mix)
-        typer.echo(f"{len(cooked.mix)} of {len(cooked.coefficients)} ingredients: {used}")
+        typer.echo(cooked.made_of)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
 
@@ -79,7 +78,8 @@ def show_menu(as_json: bool, title: str, menu: Menu) -> None:
     rows = [_menu_row(soup, reports) for soup in menu.soups]
     columns = (
         "soup",
-        "used",
+        "of",
+        "passes",
         *(_percent_column(split, reports) for split in splits),
         f"ECE ({reports})",
         "scores",
@@ -101,7 +101,11 @@ def _menu_row(soup: Soup, reports: str) -> list[str]:
         shown.append(f"{score.accuracy:.2%}" + (f" ({low:.1%} to {high:.1%})" if split == reports else ""))
     ece = soup.scores[reports].ece
     cost = ["–" if value is None else f"{value:,.4g}" for value in (soup.evaluations, soup.seconds)]
-    return [soup.title, str(len(soup.mix)), *shown, "–" if ece is None else f"{ece:.4f}", *cost]
+    return [soup.title, _made_of(soup), str(soup.passes), *shown, "–" if ece is None else f"{ece:.4f}", *cost]
+
+
+def _made_of(soup: Soup) -> str:
+    return "not linear" if soup.coefficients is None else str(len(soup.mix))
 
 
 def show_curve(as_json: bool, a: str, b: str, split: str, curve: "pd.DataFrame") -> None:

@@ -1,42 +1,50 @@
 """An exported soup's record back among the soups of a kitchen."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from soupviz.errors import ExportError
 from soupviz.exports import Record
+from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import count_clamped
 from soupviz.recipes import Recipe, parse
 from soupviz.records import Progress, Step, quiet
 from soupviz.soups import Soup, recall, run_key
 
 
-def restore(kitchen: Kitchen, record: Record, progress: Progress = quiet) -> Soup:
+def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress: Progress = quiet) -> Soup:
     """Match a record's ingredients to the kitchen's by fingerprint, score its mix, and keep it as a finished run.
 
     Names may have changed since; the mix is the record's own, so that the weights are those that were exported.
 
+    Args:
+        file: the exported soup; where its weights were trained they are taken from it.
     Raises:
-        ExportError: an ingredient is not in the kitchen.
+        ExportError: an ingredient is not in the kitchen, or trained weights are nowhere.
     """
     names = _names(kitchen, record)
-    recipe = _renamed(record, names)
-    key = run_key(kitchen, recipe, [names[name] for name in record.coefficients])
+    made = _made(kitchen, record, names, file)
+    pool = [made[name] for name in (record.pool or record.coefficients or ())]
+    recipe = _renamed(record, made)
+    key = run_key(kitchen, recipe, pool)
     known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
-    mixture = tuple((names[name], weight) for name, weight in record.mix)
+    mixture = tuple((made[name], weight) for name, weight in record.mix)
     scores = {split: kitchen.score_mix(mixture, split, record.batchnorm, progress) for split in kitchen.report_splits()}
     soup = Soup(
         key=key,
         recipe=recipe,
         mix=mixture,
-        coefficients={names[name]: weight for name, weight in record.coefficients.items()},
+        coefficients=record.coefficients and {made[name]: weight for name, weight in record.coefficients.items()},
+        pool=tuple(pool),
         # A step may name something else than an ingredient: a subset, an alpha.
         trajectory=tuple(
             Step(**step | {"ingredient": names.get(step["ingredient"], step["ingredient"])})
             for step in record.trajectory
         ),
         scores=scores,
-        clamped=count_clamped(kitchen.resolved(mixture), record.batchnorm),
+        clamped=kitchen.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
     )
     kitchen.store.begin_run(key, recipe.title, recipe.model_dump(mode="json"))
@@ -57,6 +65,26 @@ def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
                 "has. Open the kitchen that the soup was cooked in, or add the checkpoint."
             )
     return {name: here[origin.fingerprint] for name, origin in record.ingredients.items()}
+
+
+def _made(kitchen: Kitchen, record: Record, names: Mapping[str, str], file: Path | None) -> dict[str, str]:
+    """What the record's ingredients and formulas are called here, where the formulas are kept from then on."""
+    made = dict(names)
+    for name in reversed(record.formulas):  # what a formula is made of stands behind it
+        formula = record.formulas[name].renamed(made)
+        if formula.kind != KEPT:
+            ((made[name], _),) = kitchen.pantry.adopt(formula)
+        elif kitchen.pantry.has_kept(name):
+            made[name] = name
+        elif file is not None and file.suffix not in (".yaml", ".yml") and record.mix == ((name, 1.0),):
+            weights = kitchen.resolve(str(file.resolve())).tensors
+            ((made[name], _),) = kitchen.pantry.keep(name.rpartition("-")[0], weights, formula.parts)
+        else:
+            raise ExportError(
+                f"{record.title!r} needs {name}, which was trained, or made from data, and is not in this kitchen's "
+                "store; load the exported soup that holds its weights, not a recipe that names it."
+            )
+    return made
 
 
 def _renamed(record: Record, names: dict[str, str]) -> Recipe:

@@ -1,20 +1,33 @@
 """Scores of mixes: from the store where they were measured before, else evaluated, and kept as they come."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.batchnorm import reestimate
 from soupviz.data import Split
-from soupviz.evaluation import Evaluator, Task
+from soupviz.ensembles import combined
+from soupviz.evaluation import Evaluator, Task, judge
 from soupviz.files import digest
 from soupviz.ingredients import Ingredient, shared_keys
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
-from soupviz.mixing import BatchNorm, Mix, effective, is_affine, mix_tensors
+from soupviz.mixing import Mix, effective, is_affine, mix_tensors
 from soupviz.records import Bound, PerExample, Progress, Score
 from soupviz.store import Store
+from soupviz.treatments import Treatment, num_examples
 
 KEEP_EVERY = 1.0
 """Seconds of evaluation that a killed process may lose."""
+
+LOGITS_BYTES = 2**26
+"""Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
+
+AVERAGE = Treatment("average")
 
 LAYOUT = 3
 """Of what is kept of each example; another layout makes old scores unfindable."""
@@ -30,6 +43,7 @@ class Scorer:
         self._shared: frozenset[str] = frozenset()
         self._pool: dict[str, bool] = {}
         self._reference: Ingredient | None = None
+        self._estimated: tuple[Any, Mapping[str, Tensor]] | None = None
 
     def share(self, ingredients: Sequence[Ingredient]) -> None:
         """Look for weights that are the same in all ingredients: what comes of them is computed once for all soups."""
@@ -47,46 +61,109 @@ class Scorer:
                 self._pool[item.fingerprint] = self._shared <= shared_keys([self._reference, item])
         return all(self._pool[item.fingerprint] for item, _ in items)
 
-    def key(self, items: Mix, split: Split, batchnorm: BatchNorm) -> str:
-        """What a score is kept under: the mix, the fingerprints, the data, the model and the precision."""
-        mixed = [[item.fingerprint, weight.hex()] for item, weight in items]
-        # One ingredient taken whole is the same weights under every treatment of the statistics.
-        treatment = batchnorm if len(mixed) > 1 or items[0][1] != 1.0 else "average"
-        context = [split.fingerprint, self.model_fingerprint, self.evaluator.precision]
-        return digest([LAYOUT, mixed, treatment, *context])
+    def weights(
+        self, items: Mix, treatment: Treatment, keys: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """A mix tensor by tensor, its running statistics as the treatment says."""
+        statistics = self._statistics(items, treatment.train, num_examples(treatment.name)) if treatment.train else {}
+        for key, tensor in mix_tensors(items, treatment.of_statistics, keys):
+            yield key, statistics[key].to(tensor) if key in statistics else tensor
 
-    def known(self, items: Mix, split: Split, batchnorm: BatchNorm) -> Score | None:
+    def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
+        """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
+        mixed = (_content(effective(items)), train.fingerprint, number)
+        if self._estimated is None or self._estimated[0] != mixed:
+            self.evaluator.load(mix_tensors(items))
+            self._estimated = mixed, reestimate(self.evaluator, train, number)
+        return self._estimated[1]
+
+    def key(self, items: Mix, split: Split, treatment: Treatment) -> str:
+        """What a score is kept under: the mix, the fingerprints, the data, the model and the precision."""
+        items = effective(items)
+        # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
+        is_whole = len(items) == 1 and items[0][1] == 1.0 and treatment.train is None
+        context = [split.fingerprint, self.model_fingerprint, self.evaluator.precision]
+        return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
+
+    def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        return self.store.score(self.key(effective(items), split, batchnorm), split.name)[0]
+        return self.store.score(self.key(items, split, treatment), split.name)[0]
 
     def score(
-        self, items: Mix, split: Split, num_classes: int, batchnorm: BatchNorm, progress: Progress, limit: Limit | None
+        self,
+        items: Mix,
+        split: Split,
+        num_classes: int,
+        treatment: Treatment,
+        progress: Progress,
+        limit: Limit | None = None,
     ) -> Score | Bound:
         """Score a mix on every example; with a limit, give it up as soon as it provably has too many errors."""
         items = effective(items)
-        key = self.key(items, split, batchnorm)
+        key = self.key(items, split, treatment)
         score, partial = self.store.score(key, split.name)
         if score is not None:
             return score
         found = partial or PerExample.blank(len(split))
-        task = Task(
-            weights=lambda: mix_tensors(items, batchnorm),
-            found=found,
-            max_errors=limit.max_errors if limit else None,
-            is_shared=self._is_shared(items),
-        )
-        if not task.is_over:
-            self._evaluate(key, split, task, limit, progress)
+        if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
+            logits = [self.logits([(item, 1.0)], split, num_classes, AVERAGE, progress) for item, _ in items]
+            found = judge(combined(logits, [weight for _, weight in items], treatment.name), split.labels, split.name)
+        else:
+            task = Task(
+                weights=lambda: self.weights(items, treatment),
+                found=found,
+                max_errors=limit.max_errors if limit else None,
+                is_shared=self._is_shared(items),
+            )
+            # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
+            keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
+            if not task.is_over:
+                self._evaluate(key, split, task, limit, progress, keeps_logits=keeps)
         if not found.scored.all():
             return Bound(split.name, len(split), found.num_scored, found.num_errors)
-        labels = split.labels.numpy()
-        score = summarize(split.name, found, labels, num_classes, self.evaluator.precision)
+        return self._keep(key, split, found, num_classes)
+
+    def _keep(self, key: str, split: Split, found: PerExample, num_classes: int) -> Score:
+        score = summarize(split.name, found, split.labels.numpy(), num_classes, self.evaluator.precision)
         self.store.keep_score(key, score)
         return score
 
-    def _evaluate(self, key: str, split: Split, task: Task, limit: Limit | None, progress: Progress) -> None:
+    def logits(
+        self, items: Mix, split: Split, num_classes: int, treatment: Treatment, progress: Progress
+    ) -> NDArray[np.float32]:
+        """Logits of every example, shape (num_examples, num_classes), from the store where they were kept before.
+
+        Those of an ensemble are what its probabilities come from: averaged logits, or the logarithm of averaged
+        probabilities.
+        """
+        items = effective(items)
+        if treatment.is_output and len(items) > 1:
+            each = [self.logits([(item, 1.0)], split, num_classes, AVERAGE, progress) for item, _ in items]
+            return combined(each, [weight for _, weight in items], treatment.name).numpy()
+        key = self.key(items, split, treatment)
+        kept = self.store.logits(key)
+        if kept is None:
+            task = Task(lambda: self.weights(items, treatment), PerExample.blank(len(split)))
+            task.is_shared = self._is_shared(items)
+            self._evaluate(key, split, task, None, progress, keeps_logits=True)
+            self._keep(key, split, task.found, num_classes)
+            kept = self.store.logits(key)
+            assert kept is not None
+        return kept
+
+    def _evaluate(
+        self,
+        key: str,
+        split: Split,
+        task: Task,
+        limit: Limit | None,
+        progress: Progress,
+        *,
+        keeps_logits: bool = False,
+    ) -> None:
         """Evaluate, keeping what is done every second, and when the work ends before all examples are scored."""
         kept_at = time.monotonic()
+        is_fresh = not task.found.scored.any()
 
         def on_batch() -> None:
             nonlocal kept_at
@@ -96,7 +173,15 @@ class Scorer:
             progress(task.found.num_scored, len(split), f"scoring {split.name}")
 
         try:
-            self.evaluator.evaluate(split, task, order=limit.order if limit else None, on_batch=on_batch)
+            order = limit.order if limit else None
+            logits = self.evaluator.evaluate(split, task, order=order, on_batch=on_batch, keep_logits=keeps_logits)
+            if logits is not None and is_fresh and task.found.scored.all():
+                self.store.keep_logits(key, logits.numpy())
         finally:
             if task.found.scored.any() and not task.found.scored.all():
                 self.store.keep_partial(key, task.found)
+
+
+def _content(items: Mix) -> list[list[str]]:
+    """A mix by its fingerprints."""
+    return [[item.fingerprint, weight.hex()] for item, weight in items]

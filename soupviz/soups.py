@@ -6,14 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
+from soupviz.discovery import BASE
 from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of, mix
 from soupviz.recipes import Interpolation, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step
 from soupviz.store import Run
+from soupviz.treatments import OUTPUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,40 +22,63 @@ class Soup:
     """What cooking a recipe gives.
 
     mix: ingredients with their coefficients, in the order in which they are accumulated.
-    coefficients: one number for each of the pool, 0 for the rejected. trajectory: the decisions of a search.
+    coefficients: one number for each of the pool, 0 for the rejected; None where it is no weighted sum of them, and
+    the mix names a formula instead. pool: what the recipe chose among. trajectory: the decisions of a search.
     scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
     those that were in the store among them. seconds: that it took when it was cooked first.
-    Both are None for a soup that was loaded back.
+    Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data.
     """
 
     key: str
     recipe: Recipe
     mix: Coefficients
-    coefficients: Mapping[str, float]
+    coefficients: Mapping[str, float] | None
+    pool: tuple[str, ...]
     trajectory: tuple[Step, ...]
     scores: Mapping[str, Score]
     clamped: int
     kitchen: Kitchen = field(repr=False)
     evaluations: int | None = None
     seconds: float | None = field(default=None, compare=False)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         return self.recipe.title
 
+    @property
+    def passes(self) -> int:
+        """What an answer costs: one forward pass, or one for each member of an ensemble."""
+        return len(self.mix) if self.recipe.treatment in OUTPUTS else 1
+
+    @property
+    def made_of(self) -> str:
+        """What it is made of, in a sentence."""
+        if self.coefficients is None:
+            return f"not one weighted sum: {', '.join(name for name, _ in self.mix)}, of {len(self.pool)} ingredients"
+        used = ", ".join(f"{name} {weight:.4g}" for name, weight in self.mix)
+        return f"{len(self.mix)} of {len(self.pool)} ingredients: {used}"
+
     def state_dict(self) -> dict[str, Tensor]:
-        """The soup's weights, mixed anew, in the ingredients' dtype."""
-        return mix(self.kitchen.resolved(self.mix), self.recipe.batchnorm)
+        """The soup's weights, mixed anew, in the ingredients' dtype.
+
+        Raises:
+            RecipeError: an ensemble, which has no weights of its own.
+        """
+        return dict(self.kitchen.weights(self.mix, self.recipe.treatment))
 
     def as_dict(self) -> dict[str, Any]:
         """The soup as plain data: what `soup --json` prints and the store keeps."""
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "mix": [list(item) for item in self.mix],
-            "coefficients": dict(self.coefficients),
+            "coefficients": None if self.coefficients is None else dict(self.coefficients),
+            "pool": list(self.pool),
+            "treatment": self.recipe.treatment,
             "scores": {split: score.summary() for split, score in self.scores.items()},
             "trajectory": [step.as_dict() for step in self.trajectory],
             "clamped_variances": self.clamped,
+            "notes": dict(self.notes),
             "evaluations": self.evaluations,
             "seconds": self.seconds,
         }
@@ -66,13 +90,19 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
     Args:
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
     """
-    return _key(kitchen, recipe.model_dump(mode="json"), pool_of(kitchen, recipe) if pool is None else pool)
+    return _key(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
 
 
-def _key(kitchen: Kitchen, recipe: dict[str, Any], pool: Sequence[str]) -> str:
-    fingerprints = {item.name: item.fingerprint for item, _ in kitchen.resolved(mean_of(pool))}
+def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
+    fingerprints = {name: kitchen.resolve(name).fingerprint for name in pool}
     context = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
-    return digest([recipe, fingerprints, context])
+    if BASE in recipe.needs:
+        context.append(kitchen.resolve(BASE).fingerprint)
+    if "train" in recipe.needs:
+        # What it says in kitchen.yaml, not what it holds: a page that lists soups must not have to read it.
+        train = kitchen.spec.data.train
+        context.append(train.model_dump_json() if train else "")
+    return digest([values, fingerprints, context])
 
 
 def is_current(kitchen: Kitchen, run: Run) -> bool:
@@ -82,7 +112,7 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     """
     assert run.result is not None
     try:
-        return _key(kitchen, run.recipe, list(run.result["coefficients"])) == run.key
+        return _key(kitchen, parse(run.recipe), run.recipe, pool_in(run)) == run.key
     except SoupError:
         return False
 
@@ -99,6 +129,18 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
 
 
+def pool_in(run: Run) -> list[str]:
+    """What a finished run chose among; runs of earlier versions have it in their coefficients only."""
+    assert run.result is not None
+    return list(run.result.get("pool") or run.result["coefficients"])
+
+
+def treatment_in(run: Run) -> str:
+    """What became of a finished run's ingredients; runs of earlier versions say it in their recipe only."""
+    assert run.result is not None
+    return str(run.result.get("treatment") or run.recipe["batchnorm"])
+
+
 def recall(kitchen: Kitchen, run: Run) -> Soup:
     """A finished run as a soup again, from what was kept of it: nothing is read, mixed or scored."""
     assert run.status == "finished" and run.result is not None
@@ -109,10 +151,12 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         recipe=recipe,
         mix=coefficients,
         coefficients=run.result["coefficients"],
+        pool=tuple(pool_in(run)),
         trajectory=tuple(Step(**step) for step in run.result["trajectory"]),
         scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
+        notes=run.result.get("notes", {}),
         evaluations=run.result.get("evaluations"),
         seconds=run.result.get("seconds"),
     )

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sqlite3
 import time
 import zlib
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
-from soupviz.files import cache_folder, digest, is_writable
+from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
 from soupviz.records import PerExample, Score
 
 HEARTBEAT = 5.0
@@ -25,6 +27,7 @@ RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
   status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
@@ -115,6 +118,28 @@ class Store:
         with self._connection() as connection:
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
 
+    def formula(self, name: str) -> str | None:
+        """The formula, as JSON, that a name stands for."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT formula FROM formulas WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def keep_formula(self, name: str, formula: str) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO formulas VALUES (?, ?)", (name, formula))
+
+    def logits(self, key: str) -> NDArray[np.float32] | None:
+        """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
+        path = self.folder / "logits" / f"{key}.npy"
+        kept: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.is_file() else None
+        return kept
+
+    def keep_logits(self, key: str, logits: NDArray[np.float32]) -> None:
+        folder = self.folder / "logits"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, logits)
+
     def begin_run(self, key: str, name: str, recipe: dict[str, Any]) -> None:
         """Note that a run started; a finished run of the same key stays finished, another is taken up again."""
         now = time.time()
@@ -158,22 +183,28 @@ class Store:
         with self._connection() as connection:
             connection.execute("DELETE FROM runs WHERE key = ?", (key,))
 
+    @property
+    def folder(self) -> Path:
+        """Where what is too large for the database lies beside it: logits, and weights that were trained."""
+        return self.path.parent
+
     def size(self) -> dict[str, int]:
         """Bytes on disk and how many scores and runs they hold."""
         with self._connection() as connection:
             scores = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
             runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
-        files = [self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm")]
-        return {"bytes": sum(f.stat().st_size for f in files if f.exists()), "scores": scores, "runs": runs}
+        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": runs}
 
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:
-            connection.executescript("DELETE FROM scores; DELETE FROM runs; DELETE FROM files;")
+            connection.executescript("DELETE FROM scores; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas;")
         connection = sqlite3.connect(self.path, timeout=30)
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
+        for name in ("logits", "made"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
 
 
 def open_store(kitchen_file: Path) -> Store:

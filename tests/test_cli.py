@@ -378,10 +378,13 @@ USAGE = {
         ["soup", "KITCHEN", "--recipe", "uniform", "--out", "x.pt", "--dtype", "int8"],
         "dtype is 'int8'; expected ingre",
     ),
-    "unknown batchnorm": (["soup", "KITCHEN", "--recipe", "uniform", "--batchnorm", "no"], "'average' or 'first'"),
+    "unknown batchnorm": (
+        ["soup", "KITCHEN", "--recipe", "uniform", "--batchnorm", "no"],
+        "expected average, first, recalibrate",
+    ),
     "batchnorm of a curve": (
         ["interpolate", "KITCHEN", "m_0", "m_1", "--batchnorm", "no"],
-        "expected average or first",
+        "expected average, first, recalibrate",
     ),
     "alphas that are no numbers": (["sweep", "KITCHEN", "--alphas", "0.1,,0.2"], "alpha is ''"),
     "bake without a place": (["bake", "recipe.yaml"], "Missing option '--out'"),

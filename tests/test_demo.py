@@ -1,10 +1,11 @@
 import pytest
 import torch
+from kitchens import json_of
 from safetensors.torch import load_file
 
 import soupviz as sv
 from soupviz.checkpoints import read
-from soupviz.demo import SIZES, TUNINGS, DigitsNet, demo_kitchen
+from soupviz.demo import RECORDED_EVERY, RUN, SIZES, TUNINGS, DigitsNet, demo_kitchen
 from soupviz.errors import Cancelled
 from soupviz.ingredients import fingerprint
 
@@ -12,6 +13,11 @@ from soupviz.ingredients import fingerprint
 @pytest.fixture(scope="module")
 def kitchen(demo) -> sv.Kitchen:
     return sv.Kitchen.load(demo)
+
+
+@pytest.fixture(scope="module")
+def run(demo) -> sv.Kitchen:
+    return sv.Kitchen.load(demo.parent / "run")
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +71,17 @@ def test_learning_rates_stand_in_the_table(kitchen):
 
 def test_the_demo_is_the_same_every_time(demo, tmp_path):
     torch.manual_seed(123)
-    before = torch.random.get_rng_state()
+    before, num_threads = torch.random.get_rng_state(), torch.get_num_threads()
     again = demo_kitchen(tmp_path / "again")
     assert torch.equal(torch.random.get_rng_state(), before)
-    files = sorted(path.name for path in demo.parent.iterdir() if path.is_file())
-    assert sorted(path.name for path in again.parent.iterdir()) == files
-    assert again.read_text() == demo.read_text()
+    assert torch.get_num_threads() == num_threads
+    everything = [path.relative_to(demo.parent) for path in demo.parent.rglob("*") if path.is_file()]
+    files = sorted(name for name in everything if ".soupviz" not in name.parts)
+    assert sorted(path.relative_to(again.parent) for path in again.parent.rglob("*") if path.is_file()) == files
     for name in files:
-        if name.endswith(".safetensors"):
+        if name.name == "kitchen.yaml":
+            assert (again.parent / name).read_text() == (demo.parent / name).read_text()
+        else:
             first, second = (read(file.parent / name) for file in (demo, again))
             assert fingerprint(first.candidates[0]) == fingerprint(second.candidates[0]), name
             assert first.metadata == second.metadata
@@ -97,3 +106,43 @@ def test_the_demo_network_loads_its_checkpoints_in_plain_pytorch(demo):
     model = DigitsNet()
     model.load_state_dict(load_file(demo.parent / "digits_00.safetensors"), strict=True)
     assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+
+
+# One run over time
+
+
+def test_the_run_lies_below_the_demo_with_the_same_base_and_data(kitchen, run):
+    assert run.name == "Demo: one run over time"
+    assert run.base.fingerprint == kitchen.base.fingerprint
+    assert run.split_names == kitchen.split_names
+    assert all(run.split(name).fingerprint == kitchen.split(name).fingerprint for name in run.split_names)
+
+
+def test_the_runs_checkpoints_name_their_step_and_the_average_is_not_among_them(run):
+    steps = [RECORDED_EVERY * (index + 1) for index in range(10)]
+    assert run.names == [f"step_{step:06d}" for step in steps]
+    assert run.score()["step"].tolist() == steps
+    assert run.score()["lr"].tolist() == [RUN.lr] * len(steps)
+    assert (run.folder / "swa.safetensors").is_file()
+
+
+RECIPES = [("swa", "--start", 7 * RECORDED_EVERY), ("lawa", "--last", 4), ("ema", "--decay", 0.7)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe[0])
+def test_the_average_over_time_beats_the_last_checkpoint_on_held_out(run, capsys, recipe):
+    """Of 30 seeds the mean of the last five beat it in 29, by 20 examples on average; ema in all."""
+    found = json_of(capsys, "soup", run.folder, "--recipe", *recipe)
+    last = run.score_ingredients()[run.names[-1]]
+    assert found["scores"]["held_out"]["correct"] > last.correct
+    used = [name for name, weight in found["coefficients"].items() if weight]
+    assert used == run.names[-len(used) :]
+    assert len(used) == (10 if recipe[0] == "ema" else 4)
+
+
+def test_swa_of_the_files_is_the_running_average_that_the_run_kept(run, capsys, tmp_path):
+    json_of(capsys, "soup", run.folder, "--recipe", "swa", "--out", tmp_path / "soup.safetensors")
+    mixed, running = load_file(tmp_path / "soup.safetensors"), load_file(run.folder / "swa.safetensors")
+    assert mixed.keys() == running.keys()
+    for key, tensor in mixed.items():
+        torch.testing.assert_close(tensor, running[key])

@@ -8,25 +8,29 @@ from pydantic import ValidationError
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.recipes.averages import Uniform, Weighted
+from soupviz.recipes.based import Breadcrumbs, Dare, Karcher, ModelStock, Slerp, TaskArithmetic, Ties, WiseFt
 from soupviz.recipes.bayesian import Bayesian
+from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
 from soupviz.recipes.judge import Judge, Objective
+from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
+from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
 from soupviz.recipes.paths import Interpolation
 from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "AlphaSearch", "Bayesian", "Beam", "Ema", "Exhaustive", "Greedy", "Interpolation",
-    "Judge", "Lawa", "LineSearch", "Objective", "OverTime", "Pooled", "Pruned", "Recipe", "Restarts",
-    "Swa", "Uniform", "Weighted", "parse", "parse_alpha", "recipe_digest",
+    "MENU", "Ensemble", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Pooled", "Recipe",
+    "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 
 MENU: dict[str, type[Pooled]] = {
     kind.model_fields["method"].default: kind
     for kind in (
         Uniform, Greedy, AlphaSearch, LineSearch, Bayesian, Weighted, Exhaustive, Pruned, Beam, Restarts,
-        Swa, Ema, Lawa,
+        WiseFt, TaskArithmetic, Ties, Dare, Breadcrumbs, ModelStock, Slerp, Karcher, Swa, Ema, Lawa,
+        Learned, Fisher, RegMean, ReBasin, Ensemble, Distilled,
     )
 }  # fmt: skip
 """What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""
@@ -49,6 +53,8 @@ def parse(values: Mapping[str, Any]) -> Recipe:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), RecipeError):  # a validator's, which says it all
+            raise own from None
         place = ".".join(str(part) for part in (method, *first["loc"]))
         raise RecipeError(f"recipe: {place}: {first['msg']} (got {str(first['input'])[:80]!r}).") from None
 

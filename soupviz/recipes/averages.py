@@ -43,11 +43,16 @@ class Weighted(Pooled):
         return f"weighted ({', '.join(details)})"
 
     def plan(self, judge: Judge) -> Coefficients:
-        values = {name: _fraction(score, self.metric) for name, score in judge.singles().items()}
-        best = max(values.values())
-        shares = {name: math.exp((value - best) / self.temperature) for name, value in values.items()}
-        total = math.fsum(shares.values())
-        return tuple((name, share / total) for name, share in shares.items() if share)
+        return by_performance(judge, self.metric, self.temperature)
+
+
+def by_performance(judge: Judge, metric: Objective, temperature: float) -> Coefficients:
+    """The softmax of what single ingredients do."""
+    values = {name: _fraction(score, metric) for name, score in judge.singles().items()}
+    best = max(values.values())
+    shares = {name: math.exp((value - best) / temperature) for name, value in values.items()}
+    total = math.fsum(shares.values())
+    return tuple((name, share / total) for name, share in shares.items() if share)
 
 
 def _fraction(score: Score, metric: Objective) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from soupviz.formulas import Formula
 from soupviz.limits import Limit, hardest_first
 from soupviz.records import Bound, Coefficients, PerExample, Score, Step
 
@@ -11,12 +12,23 @@ Objective = Literal["accuracy", "loss", "mean_class", "worst_class"]
 Attempt = Callable[[Coefficients, Limit | None], Score | Bound]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Examples that a recipe may learn from: so many of a split, drawn with a seed; of held_out at most half."""
+
+    split: str
+    num_examples: int
+    seed: int
+
+
 @dataclass(slots=True)
 class Judge:
     """The pool in kitchen order, and its scores.
 
     attempt: scores a mix, or with a limit gives it up. tell: is told of every decision. facts: metadata of an
-    ingredient. complete: score whole what cannot win too. lookahead: how many candidates a search tries at once.
+    ingredient. adopt: makes a formula a mix that can be scored. complete: score whole what cannot win too. lookahead:
+    how many candidates a search tries at once. lab: for recipes that learn. notes: what a planner has to say of its
+    soup beside coefficients, as plain data.
     asked: every mix that was scored, or given up.
     """
 
@@ -24,10 +36,13 @@ class Judge:
     attempt: Attempt
     tell: Callable[[Step], None] = lambda _step: None
     facts: Callable[[str], Mapping[str, Any]] = lambda _name: {}
+    adopt: Callable[[Formula], Coefficients] = lambda _formula: ()
     complete: bool = False
     lookahead: int = 1
     _singles: dict[str, Score] = field(default_factory=dict)
     asked: set[Coefficients] = field(default_factory=set)
+    lab: Any = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def silent(self) -> "Judge":
         """The same judge, for a search within a search whose decisions are nobody's."""

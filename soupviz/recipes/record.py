@@ -1,26 +1,44 @@
 """What every recipe is: a frozen, hashable record of parameters, with a planner that turns them into coefficients."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from soupviz.mixing import BatchNorm
 from soupviz.recipes.judge import Judge
 from soupviz.records import Coefficients
+from soupviz.treatments import check_batchnorm, num_examples
 
 
 class Recipe(BaseModel, ABC):
     """A recipe: `method` is its name; the other fields are its parameters, and tell forms their help and bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    batchnorm: BatchNorm = Field("average", description="running statistics: average, or first")
+    batchnorm: str = Field("average", description="running statistics: average, first, or recalibrate")
 
     label: ClassVar[str] = ""
     """What the page calls it."""
 
+    requires: ClassVar[frozenset[str]] = frozenset()
+    """What the kitchen must have, whatever the parameters: `base`, `train`."""
+
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
+
+    @field_validator("batchnorm", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> str:
+        return check_batchnorm(value)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the kitchen must have: `base`, `train`."""
+        return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
+
+    @property
+    def treatment(self) -> str:
+        """What becomes of the ingredients and their coefficients: a treatment's name."""
+        return self.batchnorm
 
     @property
     @abstractmethod

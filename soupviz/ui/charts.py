@@ -138,6 +138,20 @@ def coefficients(values: Mapping[str, float]) -> Chart:
     }
 
 
+def losses(values: Sequence[float]) -> Chart:
+    """The mean loss of each epoch."""
+    data = pd.DataFrame({"epoch": range(1, len(values) + 1), "loss": values})
+    return data, {
+        "height": 160,
+        "mark": {"type": "line", "color": theme.SOUP, "point": {"color": theme.SOUP, "size": 50}},
+        "encoding": {
+            "x": _quantity("epoch", "epoch", axis={"tickMinStep": 1, "format": "d"}),
+            "y": _quantity("loss", "loss (nats)", scale={"zero": False, "padding": 8}),
+            "tooltip": [_quantity("epoch"), _quantity("loss", format=".4f")],
+        },
+    }
+
+
 def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:
     """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
     values: list[dict[str, Any]] = [

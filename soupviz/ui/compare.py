@@ -10,9 +10,10 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
-from soupviz.mixing import BatchNorm
 from soupviz.records import Coefficients, Score
+from soupviz.soups import treatment_in
 from soupviz.store import Run
+from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import charts, tables, theme, widgets
 from soupviz.ui.verbatim import verbatim
 
@@ -27,7 +28,7 @@ class Entry:
     name: str
     kind: str
     mix: Coefficients
-    batchnorm: BatchNorm
+    treatment: str
     held_out: Score | None
     judged: Score | None
     evaluations: int | None = None
@@ -36,13 +37,14 @@ class Entry:
 
 def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     """The base, the ingredients and the finished soups, with what was measured of them on held_out and on a split."""
-    found: list[tuple[str, str, str, Coefficients, BatchNorm]] = []
+    found: list[tuple[str, str, str, Coefficients, str]] = []
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
     for run in runs:
         mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
-        found.append((run.key, run.name, "soup", mixture, run.recipe["batchnorm"]))
+        treatment = treatment_in(run)
+        found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
     rows = [
         Entry(*item, _known(opened, item[3], "held_out", item[4]), _known(opened, item[3], split, item[4]))
         for item in found
@@ -60,8 +62,9 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     ]
 
 
-def _known(opened: Kitchen, mixture: Coefficients, split: str, batchnorm: BatchNorm) -> Score | None:
-    return opened.known_score(mixture, split, batchnorm) if opened.has_split(split) else None
+def _known(opened: Kitchen, mixture: Coefficients, split: str, treatment: str) -> Score | None:
+    has_all = opened.has_split(split) and (not num_examples(treatment) or opened.has_split("train"))
+    return opened.known_score(mixture, split, treatment) if has_all else None
 
 
 def ranked(rows: Sequence[Entry]) -> list[Entry]:
@@ -91,6 +94,7 @@ def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
         line |= _against(row, best)
         line["95 % interval"] = tables.interval(row.judged) if row.judged else None
         line["ECE"] = row.judged and row.judged.ece
+        line |= {"passes": len(row.mix) if row.kind == "ensemble" else 1}
         line |= {"scores": row.evaluations, "seconds": row.seconds, "kind": row.kind}
         shown.append(line)
     return pd.DataFrame(shown)
@@ -120,7 +124,7 @@ def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
     scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: pair[1].correct)
     labels = _labels([row for row, _ in scored])
     figure = go.Figure()
-    for kind in ("ingredient", "best", "base", "soup"):
+    for kind in ("ingredient", "best", "base", "soup", "ensemble"):
         some = [(row, score) for row, score in scored if row.kind == kind]
         if not some:
             continue

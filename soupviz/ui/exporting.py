@@ -71,7 +71,7 @@ def load_job(opened: Kitchen, file: Path) -> Job:
     """Load a recipe.yaml or an exported soup; the job's result is the run's key."""
 
     def load(job: Job) -> str:
-        return restore(opened, read_record(file), job.progress).key
+        return restore(opened, read_record(file), file, job.progress).key
 
     return work.jobs().submit(f"load {opened.file}", f"Loading {file.name}", load, kitchen=str(opened.file))
 

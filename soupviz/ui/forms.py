@@ -1,13 +1,19 @@
 """Forms made from the recipes' own records: type, bounds, default and help of each parameter."""
 
 from collections.abc import Container
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types as bounds
 from pydantic.fields import FieldInfo
 
 from soupviz.options import own_parameters
 from soupviz.recipes import Pooled
+
+UNIONS = (Union, UnionType)
+TENTHS = [number / 10 for number in range(11)]
+MOST = {int: 1000, float: 3}
+"""How far the bounds of a slider may lie apart; beyond it a number is typed."""
 
 TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
@@ -30,9 +36,12 @@ def _widget(place: Any, name: str, field: FieldInfo) -> Any:
     if get_origin(field.annotation) is Literal:
         choices = get_args(field.annotation)
         return place.selectbox(label, choices, choices.index(field.default), width=150, **options)
+    if get_origin(field.annotation) in UNIONS:  # a word, or a number from 0 to 1
+        words = [word for part in get_args(field.annotation) for word in get_args(part)]
+        return place.selectbox(label, [*words, *TENTHS], words.index(field.default), width=150, **options)
     number = float if field.annotation is float else int
     low, high = _range(field, number)
-    if low is not None and high is not None and (number is int or high - low <= 1):
+    if low is not None and high is not None and high - low <= MOST[number]:
         return place.slider(label, low, high, number(field.default), number(TICK) or 1, width=240, **options)
     step = float(field.default) / 2 or 1.0
     shown: dict[str, Any] = {"step": step, "format": "%g"} if number is float else {"step": 1}

@@ -11,10 +11,12 @@ from soupviz import curves
 from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import BatchNorm, combine
+from soupviz.mixing import combine
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
+from soupviz.soups import treatment_in
 from soupviz.store import Run
+from soupviz.treatments import OUTPUTS
 from soupviz.ui import tables, theme, work
 from soupviz.ui.jobs import Job
 
@@ -29,7 +31,7 @@ class Choice:
     name: str
     kind: str
     mix: Coefficients
-    batchnorm: BatchNorm | None = None
+    batchnorm: str | None = None
 
     @property
     def drawn(self) -> dict[str, str]:
@@ -43,15 +45,16 @@ def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
     there = set(ends)
     for run in runs:
         mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
-        if mix and {name for name, _ in mix} <= there:
+        is_soup = bool(mix) and treatment_in(run) not in OUTPUTS
+        if is_soup and set(kitchen.pantry.leaves([name for name, _ in mix])) <= there:
             name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
-            ends[name] = Choice(name, "soup", mix, run.recipe["batchnorm"])
+            ends[name] = Choice(name, "soup", mix, treatment_in(run))
     return ends
 
 
-def usual_batchnorm(a: Choice, b: Choice) -> BatchNorm:
+def usual_batchnorm(a: Choice, b: Choice) -> str:
     """The treatment that gives the ends as they were cooked, as far as one treatment can."""
-    return "first" if "first" in (a.batchnorm, b.batchnorm) else "average"
+    return next((end.batchnorm for end in (a, b) if end.batchnorm not in (None, "average")), None) or "average"
 
 
 def best_alpha(scores: Scores) -> float | None:
@@ -67,7 +70,7 @@ class Path:
     a: Choice
     b: Choice
     alphas: list[float]
-    batchnorm: BatchNorm
+    batchnorm: str
 
     @property
     def title(self) -> str:
@@ -100,8 +103,9 @@ class Path:
         return alpha if self.alphas[0] <= alpha <= self.alphas[-1] else None
 
     def recipe(self, alpha: float) -> Interpolation:
-        ends = {"a": self.a.name, "b": self.b.name, "mix_a": self.a.mix, "mix_b": self.b.mix}
-        return Interpolation(**ends, alpha=alpha, batchnorm=self.batchnorm)  # type: ignore[arg-type]
+        return Interpolation(
+            a=self.a.name, b=self.b.name, mix_a=self.a.mix, mix_b=self.b.mix, alpha=alpha, batchnorm=self.batchnorm
+        )
 
     def picture(self, scores: Scores, alpha: float | None) -> dict[str, Any]:
         """The component's data: the path as far as it is known; alpha is where the slider was left."""

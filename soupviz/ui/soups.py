@@ -7,11 +7,11 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
-from soupviz.recipes import MENU, Greedy, Recipe
+from soupviz.recipes import MENU, Ensemble, Greedy, Recipe
 from soupviz.records import Alpha, Step
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, forms, precision, session, widgets, work
+from soupviz.ui import charts, forms, learned, precision, session, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -34,9 +34,9 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     )  # fmt: skip
     st.session_state["members"] = members
     values: dict[str, Any] = {"members": tuple(members) or None}
-    if has_batchnorm(opened):
+    if has_batchnorm(opened) and kind is not Ensemble:
         values["batchnorm"] = row.selectbox(
-            "BatchNorm statistics", ("average", "first"), key="batchnorm", bind="query-params", width=170
+            "BatchNorm statistics", widgets.treatments(opened), key="batchnorm", bind="query-params", width=170
         )
     if label == BY_MEAN:
         values["alpha"] = "mean"
@@ -122,9 +122,13 @@ def draw_result(result: dict[str, Any]) -> None:
         left.caption(describe(steps))
     else:
         right = st.container()
-    if "coefficients" in result:
+    if result.get("coefficients"):
         right.subheader("Coefficients")
         _show(right, charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
+    elif "mix" in result:
+        right.subheader("Not one weighted sum")
+        right.write(f"Made tensor by tensor of {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
+    learned.draw_notes(right, result.get("notes", {}))
 
 
 def _show(place: Any, chart: charts.Chart, **options: str) -> None:

@@ -7,9 +7,24 @@ SOUP = "#E69F00"
 BEST = "#009E73"
 REJECTED = "#999999"
 BASE = "#CC79A7"
+ENSEMBLE = "#0072B2"
 
-MARKERS = {"ingredient": "circle", "soup": "star", "best": "diamond", "base": "square", "rejected": "x"}
-COLORS = {"ingredient": INGREDIENT, "soup": SOUP, "best": BEST, "base": BASE, "rejected": REJECTED}
+MARKERS = {
+    "ingredient": "circle",
+    "soup": "star",
+    "best": "diamond",
+    "base": "square",
+    "rejected": "x",
+    "ensemble": "hexagon",
+}
+COLORS = {
+    "ingredient": INGREDIENT,
+    "soup": SOUP,
+    "best": BEST,
+    "base": BASE,
+    "rejected": REJECTED,
+    "ensemble": ENSEMBLE,
+}
 
 
 def is_dark() -> bool:

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
+from soupviz.treatments import RECALIBRATE, WEIGHTS
 from soupviz.ui import tables
 from soupviz.ui.verbatim import verbatim
 
@@ -128,6 +129,7 @@ def comparison_columns() -> dict[str, Any]:
         "p": percent("p", format="%.3f", help="exact McNemar test on the same examples"),
         "verdict": st.column_config.TextColumn("verdict", width=215),
         "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
+        "passes": percent("passes", help="forward passes for one answer: an ensemble needs one for each member"),
         "scores": percent("scores", help="that it took to find the soup; shared ones among them"),
         "seconds": percent("seconds", format="%.1f"),
     }
@@ -165,3 +167,8 @@ def scatter(
         st.session_state["members"] = members
         st.session_state["selection"] = nonce + 1
         st.rerun()
+
+
+def treatments(opened: Kitchen) -> list[str]:
+    """What can become of running statistics here: re-estimating them needs train data."""
+    return [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]

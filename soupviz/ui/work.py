@@ -13,7 +13,7 @@ from soupviz.discovery import BASE
 from soupviz.errors import CorruptImagesError
 from soupviz.kitchen import Kitchen
 from soupviz.menu import cook_menu
-from soupviz.mixing import BatchNorm, mean_of
+from soupviz.mixing import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.records import Alpha, Coefficients
 from soupviz.ui import workspace
@@ -106,19 +106,19 @@ def close_kitchens() -> None:
     _opened().clear()
 
 
-def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, BatchNorm]] = ()) -> Job:
-    """Score the ingredients, their average, the base, and further mixes with their own BatchNorm treatment."""
+def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, str]] = ()) -> Job:
+    """Score the ingredients, their average, the base, and further mixes each with its own treatment."""
     names = [*opened.names, BASE] if opened.base else opened.names
-    mixes: list[tuple[Coefficients, BatchNorm]] = [(((name, 1.0),), "average") for name in names]
+    mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in names]
     mixes += [(mean_of(opened.names), "average"), *extra]
 
     def work(job: Job) -> None:
-        for index, (mixture, batchnorm) in enumerate(mixes):
+        for index, (mixture, treatment) in enumerate(mixes):
 
             def within(done: int, total: int, what: str, index: int = index) -> None:
                 job.progress(index * total + done, len(mixes) * total, what)
 
-            opened.score_mix(mixture, split, batchnorm, within)
+            opened.score_mix(mixture, split, treatment, within)
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 

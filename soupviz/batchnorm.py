@@ -1,0 +1,59 @@
+"""Running statistics of a mix, re-estimated: the average of statistics is not the statistics of the average."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from soupviz.data import Split
+from soupviz.evaluation import Evaluator
+from soupviz.paths import call
+
+SEED = 0
+"""Of the choice among the training examples, which may lie sorted by class."""
+
+
+def norms_of(model: nn.Module) -> dict[str, _NormBase]:
+    """The layers that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase) and module.running_mean is not None
+    }
+
+
+def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[str, Tensor]:
+    """The running statistics of the weights that the evaluator holds, over examples of train.
+
+    Cumulative: every batch counts alike, and nothing of the old statistics is left. Only the layers that keep
+    statistics are in training mode: dropout is off.
+
+    Args:
+        num_examples: drawn from train with a fixed seed; all of it where it has fewer.
+    Returns:
+        By key of the state dict. The evaluator's model is left as it was, but for its statistics.
+    Source:
+        Izmailov et al. 2018 (arXiv 1803.05407), section 3.2. Differs from `torch.optim.swa_utils.update_bn`, which puts
+        the whole model into training mode.
+    """
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))[:num_examples]
+    norms = norms_of(evaluator.model)
+    momenta = {name: norm.momentum for name, norm in norms.items()}
+    try:
+        for norm in norms.values():
+            norm.reset_running_stats()
+            norm.momentum = None  # the cumulative average
+            norm.train()
+        with torch.inference_mode():
+            # The last batch is no smaller than the others by more than one example: each counts alike.
+            for rows in order.sort().values.tensor_split(-(-len(order) // evaluator.batch_size)):
+                call(evaluator.model, train.take(rows, evaluator.device))
+    finally:
+        for name, norm in norms.items():
+            norm.momentum = momenta[name]
+            norm.eval()
+    return {
+        f"{name}.{kind}" if name else kind: tensor.clone()
+        for name, norm in norms.items()
+        for kind, tensor in (("running_mean", norm.running_mean), ("running_var", norm.running_var))
+        if tensor is not None
+    }

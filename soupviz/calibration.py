@@ -1,0 +1,119 @@
+"""Temperature scaling: whether a model's confidence means what it says, and the one number that mends most of it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from soupviz.errors import RecipeError
+from soupviz.metrics import calibration_error
+
+BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How well probabilities fit what happens, on the examples whose logits are finite.
+
+    nll: mean negative log-likelihood of the label, nats. brier: mean squared distance from the label's one-hot vector,
+    from 0 to 2. ece, adaptive_ece: expected calibration error in 15 bins of equal width, and of equally many examples.
+    """
+
+    temperature: float
+    num_examples: int
+    accuracy: float
+    nll: float
+    brier: float
+    ece: float
+    adaptive_ece: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bar of a reliability diagram: mean confidence and accuracy of the examples in a range of confidence."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The temperature T whose softmax(logits / T) has the least negative log-likelihood, by LBFGS on log T.
+
+    Args:
+        logits: shape (num_examples, num_classes); rows that are not finite are left out. labels: class indices.
+    Raises:
+        RecipeError: no row is finite, or no finite temperature is best: everything is right, or nothing better than
+            chance.
+    Source:
+        Guo et al. 2017 (arXiv 1706.04599), section 4.2.
+    """
+    finite, answers = _finite(logits, labels)
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([log_temperature], lr=0.5, max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(finite / log_temperature.exp(), answers)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    temperature = float(log_temperature.exp())
+    if not 1e-3 < temperature < 1e3:
+        raise RecipeError(
+            f"no temperature fits these logits (the best seems to be {temperature:.3g}): either every example is "
+            "right, or the model says nothing about the labels. Fit it on more, or other, examples."
+        )
+    return temperature
+
+
+def measure(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> Calibration:
+    """What softmax(logits / temperature) is worth.
+
+    Source:
+        Guo et al. 2017, equation 3 (ECE); Brier 1950.
+    """
+    finite, answers = _finite(logits, labels)
+    scaled = finite / temperature
+    probabilities = scaled.softmax(dim=1)
+    confidences, predictions = probabilities.max(dim=1)
+    shown, correct = confidences.float().numpy(), (predictions == answers).numpy()
+    return Calibration(
+        temperature=temperature,
+        num_examples=len(answers),
+        accuracy=float(correct.mean()),
+        nll=float(F.cross_entropy(scaled, answers)),
+        brier=float((probabilities - F.one_hot(answers, probabilities.shape[1])).square().sum(dim=1).mean()),
+        ece=calibration_error(shown, correct, BINS),
+        adaptive_ece=calibration_error(shown, correct, BINS, adaptive=True),
+    )
+
+
+def reliability(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> list[Bin]:
+    """The bars of a reliability diagram, from no confidence to all."""
+    finite, answers = _finite(logits, labels)
+    confidences, predictions = (finite / temperature).softmax(dim=1).max(dim=1)
+    shown, correct = confidences.float().numpy(), (predictions == answers).numpy()
+    index = np.clip(np.ceil(shown * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    bins = []
+    for number in range(BINS):
+        inside = index == number
+        means = (float(shown[inside].mean()), float(correct[inside].mean())) if inside.any() else (None, None)
+        bins.append(Bin(number / BINS, (number + 1) / BINS, int(inside.sum()), *means))
+    return bins
+
+
+def _finite(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    keep = np.isfinite(logits).all(axis=1)
+    if not keep.any():
+        raise RecipeError("no example has finite logits, so there is nothing to calibrate; cook another soup.")
+    return torch.from_numpy(np.asarray(logits[keep], dtype=np.float64)), torch.from_numpy(np.asarray(labels[keep]))

@@ -1,0 +1,129 @@
+"""Weights that are not one weighted sum: what they are made of, as plain data, and how they are made, key by key."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from soupviz import merging
+from soupviz.files import digest
+from soupviz.ingredients import Ingredient, same_bits
+from soupviz.layers import layer_groups
+from soupviz.mixing import RUNNING_STATISTICS, Mix, mix_tensors
+from soupviz.records import Coefficients
+
+Resolve = Callable[[str], Ingredient]
+KEPT = "kept"
+"""Weights that cannot be made again from a formula alone: they were trained, and are kept as a file."""
+
+
+class Formula(BaseModel):
+    """What weights are made of.
+
+    kind: which formula. parts: ingredients with their weights, in order. base: where the formula has one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: str
+    parts: Coefficients
+    base: str | None = None
+    parameters: dict[str, Any] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Every ingredient it is made of."""
+        return [name for name, _ in self.parts] + ([self.base] if self.base else [])
+
+    def fingerprint(self, resolve: Resolve) -> str:
+        """The same for the same formula over the same weights, whatever they are called."""
+        parts = [[resolve(name).fingerprint, weight.hex()] for name, weight in self.parts]
+        return digest([self.kind, parts, self.base and resolve(self.base).fingerprint, self.parameters])
+
+    def renamed(self, names: Mapping[str, str]) -> "Formula":
+        """The same over ingredients that are called otherwise."""
+        parts = tuple((names[name], weight) for name, weight in self.parts)
+        return self.model_copy(update={"parts": parts, "base": self.base and names[self.base]})
+
+
+Merge = Callable[[str, Tensor, Sequence[Tensor], Sequence[float], Mapping[str, Any]], Tensor]
+"""Called with key, base, the parts' tensors, their weights and the parameters; float32 in and out."""
+
+
+def _dare(
+    key: str, base: Tensor, tensors: Sequence[Tensor], weights: Sequence[float], parameters: Mapping[str, Any]
+) -> Tensor:
+    seed = int(digest([parameters["seed"], key])[:15], 16)
+    return merging.dare(
+        base, tensors, weights, density=parameters["density"], scale=parameters["scale"], generator_seed=seed
+    )
+
+
+MERGES: Mapping[str, Merge] = {
+    "task_arithmetic": lambda _, base, tensors, weights, p: merging.task_arithmetic(base, tensors, weights, **p),
+    "ties": lambda _, base, tensors, weights, p: merging.ties(base, tensors, weights, **p),
+    "dare": _dare,
+    "breadcrumbs": lambda _, base, tensors, weights, p: merging.breadcrumbs(base, tensors, weights, **p),
+    "model_stock": lambda _, base, tensors, weights, p: merging.model_stock(base, tensors),
+    "slerp": lambda _, base, tensors, weights, p: merging.slerp(tensors[0], tensors[1], p["alpha"]),
+    "karcher": lambda _, base, tensors, weights, p: merging.karcher(tensors, weights, **p),
+}
+
+
+def made(name: str, formula: Formula, resolve: Resolve) -> Ingredient:
+    """An ingredient whose tensors are computed when they are asked for, one at a time, and not kept."""
+    parts = [(resolve(part), weight) for part, weight in formula.parts]
+    base = resolve(formula.base) if formula.base else None
+    first = parts[0][0]
+    if formula.kind == "layered":
+        groups = layer_groups(first.tensors, formula.parameters["ties"])
+
+        def tensor(key: str) -> Tensor:
+            weights = formula.parameters["groups"][groups[key]]
+            return _mixed(key, [(item, weight) for (item, _), weight in zip(parts, weights, strict=True)])
+    else:
+
+        def tensor(key: str) -> Tensor:
+            return _merged(key, formula, parts, base)
+
+    return Ingredient(name, first.path, Computed(tuple(first.tensors), tensor), formula.fingerprint(resolve))
+
+
+def _mixed(key: str, items: Mix) -> Tensor:
+    ((_, tensor),) = mix_tensors(items, keys=[key])
+    return tensor
+
+
+def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> Tensor:
+    first = parts[0][0].tensors[key]
+    if not first.is_floating_point() or key.endswith(RUNNING_STATISTICS):
+        # Directions and signs of differences say nothing about variances: statistics are averaged as in any mix.
+        return _mixed(key, parts)
+    start = base.tensors[key] if base else first
+    tensors = [item.tensors[key] for item, _ in parts]
+    if all(same_bits(tensor, start) for tensor in tensors):
+        return first.clone()  # a frozen layer stays bit for bit what it is
+    merged = MERGES[formula.kind](key, start, tensors, [weight for _, weight in parts], formula.parameters)
+    return merged.to(first.dtype)
+
+
+class Computed(Mapping[str, Tensor]):
+    """A state dict whose tensors are computed at each look."""
+
+    def __init__(self, keys: Sequence[str], tensor: Callable[[str], Tensor]):
+        self._keys = dict.fromkeys(keys)
+        self._tensor = tensor
+
+    def __getitem__(self, key: str) -> Tensor:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._tensor(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -1,0 +1,270 @@
+"""The field's merge formulas, each of one tensor of the model at a time.
+
+What fine-tuning added to the common base, `tensor - base`, is a task vector. Weights are not negative and sum to
+one; they and the tensors' equal shapes were checked by the caller. Tensors of any float dtype are read as float32
+and the result is float32; nothing given is changed.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from soupviz.errors import RecipeError
+
+Tensors = Sequence[Tensor]
+Weights = Sequence[float]
+PIECE = 2**19
+"""Elements of which products are summed at a time, in float64: so many of each tensor are held twice."""
+
+COLINEAR = 0.9995
+"""A cosine beyond it, of either sign: two directions are too close for an arc to be told from its chord."""
+
+CANCELLED = 1e-4
+"""A mean of unit vectors that is shorter has no direction that float32 could tell."""
+
+
+def task_arithmetic(base: Tensor, tensors: Tensors, weights: Weights, *, scale: float) -> Tensor:
+    """The base and the weighted sum of the task vectors.
+
+    Returns:
+        base + scale * sum over i of weights[i] * (tensors[i] - base); the weighted mean where scale is 1.
+    Source:
+        Ilharco et al. 2023, arXiv 2212.04089. Differs: weights, which are all 1 in the paper.
+    """
+    return _add(base, _task_vectors(base, tensors), weights, scale)
+
+
+def ties(base: Tensor, tensors: Tensors, weights: Weights, *, density: float, scale: float) -> Tensor:
+    """Trim the task vectors, elect a sign for each element, and average those that agree with it.
+
+    Args:
+        density: share of each task vector that is kept, the largest magnitudes: floor(density * elements), at
+            least one. Of equal magnitudes the earlier in the tensor are kept.
+    Returns:
+        base + scale * m; an element of m is the weighted mean of the trimmed task vectors whose sign is that of
+        their weighted sum, and 0 where the sum is 0.
+    Raises:
+        RecipeError: density is not in (0, 1].
+    Source:
+        Yadav et al. 2023, arXiv 2306.01708. Differs: trims tensor by tensor, not over all parameters of a task
+        vector; has weights, in the election and in the mean; keeps a fixed number, where the authors' code keeps
+        all that equal the last; a sum of 0 elects nobody, where the authors' code takes the sign of most elements
+        and mergekit takes plus.
+    """
+    _check_shares(density)
+    vectors = [_trim(vector, density) for vector in _task_vectors(base, tensors)]
+    # A product of two float32 is exact in float64, so that what cancels sums to 0 whatever the order of ingredients.
+    weights = torch.tensor(weights, dtype=torch.float32).tolist()
+    elected = torch.zeros_like(base, dtype=torch.float64)
+    for vector, weight in zip(vectors, weights, strict=True):
+        elected.add_(vector, alpha=weight)
+    signs = elected.sign_().to(torch.float32)
+    total, agreeing = torch.zeros_like(signs), torch.zeros_like(signs)
+    for vector, weight in zip(vectors, weights, strict=True):
+        agrees = vector.sign() == signs
+        total.add_(vector.mul_(agrees), alpha=weight)
+        agreeing.add_(agrees, alpha=weight)
+    mean = total.div_(agreeing.masked_fill_(agreeing == 0, 1.0))
+    return _add(base, [mean], [1.0], scale)
+
+
+def dare(
+    base: Tensor, tensors: Tensors, weights: Weights, *, density: float, scale: float, generator_seed: int
+) -> Tensor:
+    """Drop elements of each task vector at random, and enlarge the rest so that its expectation stays.
+
+    Args:
+        density: probability that an element is kept, independently of all others.
+        generator_seed: of the masks, drawn in the order of the tensors. Give each tensor of a model its own, or
+            their masks begin alike.
+    Returns:
+        base + scale * sum over i of weights[i] * mask_i * (tensors[i] - base) / density.
+    Raises:
+        RecipeError: density is not in (0, 1].
+    Source:
+        Yu et al. 2024, arXiv 2311.03099; density is 1 - p there. Differs from mergekit's `dare_linear`, which by
+        default rescales to the task vector's l1 norm instead of by 1 / density.
+    """
+    _check_shares(density)
+    generator = torch.Generator().manual_seed(generator_seed)
+    # Not bernoulli_, whose bits depend on the library that torch was built with. What rand gives is below 1.
+    vectors = (
+        vector.mul_(torch.rand(vector.shape, generator=generator) < density) for vector in _task_vectors(base, tensors)
+    )
+    return _add(base, vectors, [weight / density for weight in weights], scale)
+
+
+def breadcrumbs(
+    base: Tensor, tensors: Tensors, weights: Weights, *, density: float, gamma: float, scale: float
+) -> Tensor:
+    """Drop the largest and the smallest magnitudes of each task vector, then add the weighted sum to the base.
+
+    Args:
+        density: share of the elements that is kept: floor(density * elements), at least one. Of equal magnitudes
+            the earlier in the tensor counts as the larger.
+        gamma: share of the largest that is dropped: floor(gamma * elements), and fewer where the rest would not
+            suffice for density, which goes first; none where density is 1.
+    Raises:
+        RecipeError: density is not in (0, 1], or gamma not in [0, 1).
+    Source:
+        Davari & Belilovsky 2023, arXiv 2312.06795; their beta, the share of the smallest that is dropped, is
+        1 - density - gamma. Differs: weights, which are all 1 in the paper.
+    """
+    _check_shares(density, gamma)
+    vectors = (_trim(vector, density, gamma) for vector in _task_vectors(base, tensors))
+    return _add(base, vectors, weights, scale)
+
+
+def model_stock(base: Tensor, tensors: Tensors) -> Tensor:
+    """The point between the base and the mean that is closest to where fine-tuned weights centre.
+
+    Returns:
+        t * mean + (1 - t) * base, with t = N c / (1 + (N - 1) c) for N tensors, c the mean of the cosines between
+        each two task vectors, and t = 0 where c is negative. The mean for a single tensor, and where a task vector
+        is zero, which has no angle to the others.
+    Source:
+        Jang et al. 2024, arXiv 2403.19522. For N > 2 some take the mean of the angles; this takes the cosines'.
+        Differs: t is at least 0. The paper's geometry has no c below 0, where its formula steps away from the
+        mean, without bound as c nears -1 / (N - 1). mergekit follows the formula there, and takes task vectors
+        whose norms' product is below 1e-6 for closer to orthogonal than they are.
+    """
+    num_tensors = len(tensors)
+    mean = _weighted_sum(tensors, [1.0 / num_tensors] * num_tensors)
+    norms, cosines = _norms_and_cosines(list(_task_vectors(base, tensors)))
+    if num_tensors == 1 or bool((norms == 0).any()):
+        return mean
+    cosine = max(0.0, float(cosines.triu(1).sum()) * 2 / (num_tensors * (num_tensors - 1)))
+    share = num_tensors * cosine / (1 + (num_tensors - 1) * cosine)
+    return _weighted_sum([mean, base], [share, 1 - share])
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Spherical interpolation from a (t = 0, bit for bit) to b (t = 1, bit for bit).
+
+    Returns:
+        sin((1 - t) angle) / sin(angle) * a + sin(t angle) / sin(angle) * b. The angle is that of the normalised
+        tensors, the coefficients are of the tensors as they are: on the way norms are not interpolated linearly.
+        (1 - t) a + t b where the angle's cosine is beyond +-0.9995, as it mostly is among fine-tunings of one base,
+        or where a or b is zero.
+    Source:
+        Shoemake 1985, "Animating rotation with quaternion curves". Differs: norms other than 1, as in mergekit.
+    """
+    if t in (0.0, 1.0):
+        return (b if t else a).to(torch.float32, copy=True)
+    norms, cosines = _norms_and_cosines([a, b])
+    cosine = float(cosines[0, 1])
+    shares = [1 - t, t]
+    if bool((norms > 0).all()) and abs(cosine) <= COLINEAR:
+        angle = math.acos(cosine)
+        shares = [math.sin(share * angle) / math.sin(angle) for share in shares]
+    return _weighted_sum([a, b], shares)
+
+
+def karcher(tensors: Tensors, weights: Weights, *, iterations: int = 50, tolerance: float = 1e-6) -> Tensor:
+    """The mean of the directions on the sphere, as long as the tensors are on average.
+
+    Args:
+        iterations: at most so many steps.
+        tolerance: in radians; the search ends with a step that would be shorter.
+    Returns:
+        The weighted mean of the norms times the unit vector whose weighted squared angles to the tensors' directions
+        are least. A tensor whose weight is 1 comes back bit for bit. A zero tensor counts for the norm only; zero
+        where all are. Where directions all but cancel, the search starts from the heaviest tensor's (the first of
+        equals); one that is opposite to the present mean does not pull, as every way to it is equally short.
+    Source:
+        Karcher 1977; Buss & Fillmore 2001, "Spherical averages and applications to spherical splines and
+        interpolation", algorithm A1. Differs: the sphere is that of one tensor, and norms are averaged apart.
+    """
+    if 1.0 in weights:
+        return tensors[weights.index(1.0)].to(torch.float32, copy=True)
+    norms, cosines = _norms_and_cosines(tensors)
+    exact = torch.tensor(weights, dtype=torch.float64)
+    pulling = exact * (norms > 0)
+    if not bool(pulling.any()):
+        return torch.zeros_like(tensors[0], dtype=torch.float32)
+    direction = _mean_direction(cosines, pulling / pulling.sum(), iterations, tolerance)
+    shares = torch.where(norms > 0, direction / norms, 0.0) * (exact @ norms)
+    return _weighted_sum(tensors, shares.tolist())
+
+
+def _mean_direction(cosines: Tensor, shares: Tensor, iterations: int, tolerance: float) -> Tensor:
+    """The Karcher mean of unit vectors, as its coefficients: all steps stay in their span, so cosines suffice."""
+    mean = shares
+    if float(mean @ cosines @ mean) < CANCELLED**2:
+        mean = torch.zeros_like(shares).index_fill_(0, shares.argmax(), 1.0)
+    mean = mean / (mean @ cosines @ mean).sqrt()
+    for _ in range(iterations):
+        dots = (cosines @ mean).clamp(-1, 1)
+        angles = dots.acos()
+        # angle / sin(angle) of each, which torch knows upside down and without a gap at 0.
+        pulls = shares * torch.where(angles < math.pi - 1e-6, 1 / torch.sinc(angles / math.pi), 0.0)
+        tangent = pulls - (pulls @ dots) * mean
+        step = float((tangent @ cosines @ tangent).clamp(min=0).sqrt())
+        if step < tolerance:
+            break
+        mean = math.cos(step) * mean + math.sin(step) / step * tangent
+        mean = mean / (mean @ cosines @ mean).sqrt()
+    return mean
+
+
+def _norms_and_cosines(tensors: Tensors) -> tuple[Tensor, Tensor]:
+    """Norms, shape (N,), and cosines, shape (N, N), in float64; those of a zero tensor are 0."""
+    rows = [tensor.to(torch.float32).reshape(-1) for tensor in tensors]
+    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for start in range(0, rows[0].numel(), PIECE):
+        piece = torch.stack([row[start : start + PIECE].to(torch.float64) for row in rows])
+        products += piece @ piece.T
+    norms = products.diagonal().sqrt()
+    both = norms.outer(norms)
+    return norms, torch.where(both > 0, products / both, 0.0).clamp(-1, 1)
+
+
+def _task_vectors(base: Tensor, tensors: Tensors) -> Iterator[Tensor]:
+    """What each tensor adds to the base: new tensors in float32."""
+    start = base.to(torch.float32)
+    return (tensor.to(torch.float32) - start for tensor in tensors)
+
+
+def _trim(vector: Tensor, density: float, gamma: float = 0.0) -> Tensor:
+    """The vector with zeros for all but a share of density, after a share gamma of the largest; in place."""
+    if density == 1:
+        return vector
+    magnitudes = vector.abs().reshape(-1)
+    num_kept = max(1, int(density * magnitudes.numel()))
+    num_dropped = min(int(gamma * magnitudes.numel()), magnitudes.numel() - num_kept)
+    kept = _largest(magnitudes, num_dropped + num_kept) & ~_largest(magnitudes, num_dropped)
+    return vector.mul_(kept.view(vector.shape))
+
+
+def _largest(values: Tensor, count: int) -> Tensor:
+    """Which of the values, shape (n,), are the `count` largest, of equals the earlier; ten times a sort's speed."""
+    if not 0 < count < len(values):
+        return torch.full_like(values, count > 0, dtype=torch.bool)
+    last = values.kthvalue(len(values) - count + 1).values
+    largest = values > last
+    equals = (values == last).nonzero().squeeze(1)
+    largest[equals[: count - int(largest.sum())]] = True
+    return largest
+
+
+def _weighted_sum(tensors: Iterable[Tensor], weights: Weights) -> Tensor:
+    """The sum in float32, in the order of the tensors, which are looked at one after another."""
+    pairs = zip(tensors, weights, strict=True)
+    tensor, weight = next(pairs)
+    total = tensor.to(torch.float32) * weight
+    for tensor, weight in pairs:
+        total.add_(tensor.to(torch.float32), alpha=weight)
+    return total
+
+
+def _add(base: Tensor, vectors: Iterable[Tensor], weights: Weights, scale: float) -> Tensor:
+    return _weighted_sum(vectors, weights).mul_(scale).add_(base.to(torch.float32))
+
+
+def _check_shares(density: float, gamma: float = 0.0) -> None:
+    if not 0 < density <= 1:
+        raise RecipeError(f"density is {density}; expected the share of elements to keep, above 0 and at most 1.")
+    if not 0 <= gamma < 1:
+        raise RecipeError(f"gamma is {gamma}; expected the share of largest elements to drop, from 0 to below 1.")

@@ -1,0 +1,191 @@
+"""Recipes over what fine-tuning changed: differences from the base, and means on the sphere."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from soupviz.errors import RecipeError
+from soupviz.formulas import Formula
+from soupviz.mixing import combine, mean_of
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients, Score, Step
+
+BASE = "base"
+DENSITY: Any = Field(0.2, gt=0, le=1, description="the share of each difference that is kept")
+SCALE: Any = Field(1.0, gt=0, le=3, description="what the merged difference is multiplied by")
+
+
+class WiseFt(Pooled):
+    """From the base to the mean of the fine-tuned: `(1 - alpha) * base + alpha * mean`, alpha given or the best.
+
+    Source: Wortsman et al. 2022 (WiSE-FT, arXiv 2109.01903), equation 1.
+    """
+
+    method: Literal["wise_ft"] = "wise_ft"
+    label = "WiSE-FT, base to mean"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+    is_search = True
+    alpha: Literal["best"] | float = Field("best", description="best on held_out of 11, or a number from 0 to 1")
+
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        if value == "best":
+            return value
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0.0 <= number <= 1.0:
+            raise RecipeError(f"wise_ft: alpha is {value!r}; expected best, or a number from 0 to 1.")
+        return number
+
+    @property
+    def title(self) -> str:
+        return f"WiSE-FT ({', '.join([f'alpha = {self.alpha}', *self.of_members()])})"
+
+    def candidates(self, num_members: int) -> int:
+        return 11 if self.alpha == "best" else 1
+
+    def plan(self, judge: Judge) -> Coefficients:
+        mean = mean_of(judge.names)
+        if self.alpha != "best":
+            return combine(((BASE, 1.0),), mean, self.alpha)
+        best: tuple[Coefficients, Score] | None = None
+        for number in range(11):
+            mixture = combine(((BASE, 1.0),), mean, number / 10)
+            score = judge.score(mixture)
+            accepted = best is None or score.correct > best[1].correct
+            best = (mixture, score) if best is None or accepted else best
+            judge.tell(Step.of(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted))
+        assert best is not None
+        return best[0]
+
+
+class Formulated(Pooled):
+    """A recipe whose soup is made by a formula, tensor by tensor; every ingredient counts alike."""
+
+    def plan(self, judge: Judge) -> Coefficients:
+        return judge.adopt(self.formula(judge.names))
+
+    def formula(self, names: Sequence[str]) -> Formula:
+        """The formula over these ingredients; the record's own parameters are the formula's."""
+        own = self.model_dump(exclude={"method", "members", "batchnorm"})
+        return Formula(
+            kind=str(getattr(self, "method")),  # noqa: B009 - each recipe's own Literal
+            parts=mean_of(names), base=BASE if BASE in self.requires else None, parameters=own,
+        )  # fmt: skip
+
+    def titled(self, name: str, *details: str) -> str:
+        parts = [*details, *self.of_members()]
+        return f"{name} ({', '.join(parts)})" if parts else name
+
+
+class TaskArithmetic(Formulated):
+    """`base + scale * mean(ingredient - base)`. Source: Ilharco et al. 2023 (arXiv 2212.04089)."""
+
+    method: Literal["task_arithmetic"] = "task_arithmetic"
+    label = "task arithmetic"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+    scale: float = SCALE
+
+    @property
+    def title(self) -> str:
+        return self.titled("task arithmetic", f"scale {self.scale:g}")
+
+
+class Ties(Formulated):
+    """Trim differences, elect a sign for each number, average those that agree. Source: Yadav et al. 2023
+    (arXiv 2306.01708). Differs: trims each tensor by itself."""
+
+    method: Literal["ties"] = "ties"
+    label = "TIES"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+    density: float = DENSITY
+    scale: float = SCALE
+
+    @property
+    def title(self) -> str:
+        return self.titled("TIES", f"density {self.density:g}", f"scale {self.scale:g}")
+
+
+class Dare(Formulated):
+    """Drop numbers of each difference at random, make up for them, average. Source: Yu et al. 2024 (arXiv
+    2311.03099)."""
+
+    method: Literal["dare"] = "dare"
+    label = "DARE"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+    density: float = Field(0.5, gt=0, le=1, description="the share of each difference that is kept, at random")
+    scale: float = SCALE
+    seed: int = Field(0, ge=0, description="of what is random")
+
+    @property
+    def title(self) -> str:
+        return self.titled("DARE", f"density {self.density:g}", f"scale {self.scale:g}")
+
+
+class Breadcrumbs(Formulated):
+    """Leave out the largest and the smallest numbers of each difference. Source: Davari and Belilovsky 2023 (arXiv
+    2312.06795)."""
+
+    method: Literal["breadcrumbs"] = "breadcrumbs"
+    label = "Breadcrumbs"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+    density: float = Field(0.9, gt=0, le=1, description="the share of each difference that is kept")
+    gamma: float = Field(0.01, ge=0, lt=1, description="the share of the largest that is left out")
+    scale: float = SCALE
+
+    @property
+    def title(self) -> str:
+        return self.titled("Breadcrumbs", f"density {self.density:g}", f"gamma {self.gamma:g}")
+
+
+class ModelStock(Formulated):
+    """From the base towards the mean, layer by layer as far as the ingredients agree. Source: Jang et al. 2024 (arXiv
+    2403.19522). Differs: of more than two, by the mean of their pairwise cosines."""
+
+    method: Literal["model_stock"] = "model_stock"
+    label = "Model Stock"
+    requires: ClassVar[frozenset[str]] = frozenset({BASE})
+
+    @property
+    def title(self) -> str:
+        return self.titled("Model Stock")
+
+
+class Slerp(Pooled):
+    """Between two ingredients on the sphere instead of the straight line. Source: Shoemake 1985.
+
+    Of more than two, the two that are best on held_out are taken.
+    """
+
+    method: Literal["slerp"] = "slerp"
+    label = "SLERP of two"
+    is_search = True
+    alpha: float = Field(0.5, ge=0, le=1, description="0 is the better of the two, 1 the other")
+
+    @property
+    def title(self) -> str:
+        return f"SLERP ({', '.join([f'alpha = {self.alpha:g}', *self.of_members()])})"
+
+    def plan(self, judge: Judge) -> Coefficients:
+        if len(judge.names) < 2:
+            raise RecipeError(f"slerp: needs two ingredients; got {judge.names[0]!r} alone.")
+        scores = judge.singles()
+        first, second = sorted(judge.names, key=lambda name: -scores[name].correct)[:2]
+        parts = ((first, 1.0 - self.alpha), (second, self.alpha))
+        return judge.adopt(Formula(kind="slerp", parts=parts, parameters={"alpha": self.alpha}))
+
+
+class Karcher(Formulated):
+    """The mean on the sphere. Source: Karcher 1977; as mean of directions, with norms averaged apart."""
+
+    method: Literal["karcher"] = "karcher"
+    label = "Karcher mean"
+
+    @property
+    def title(self) -> str:
+        return self.titled("Karcher mean")

@@ -1,0 +1,79 @@
+"""Distillation: one model that learns what an ensemble, or a soup, answers."""
+
+from dataclasses import asdict
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from soupviz.distilling import Distillation, Epoch
+from soupviz.files import digest
+from soupviz.mixing import mean_of
+from soupviz.recipes.greedy import SEED, search_with
+from soupviz.recipes.judge import Judge
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients, Score, Step
+
+
+class Distilled(Pooled):
+    """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
+
+    Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
+    stopped goes on from its last checkpoint.
+    """
+
+    method: Literal["distilled"] = "distilled"
+    label = "distilled student"
+    requires: ClassVar[frozenset[str]] = frozenset({"train"})
+    is_search = True
+    teacher: Literal["ensemble", "greedy ensemble", "uniform", "greedy"] = Field(
+        "ensemble", description="whose answers are learned: the ensemble of all, a greedy one, or a soup"
+    )
+    start: Literal["greedy", "uniform", "best"] = Field(
+        "greedy", description="where the student starts: the greedy soup, the average, or the best ingredient"
+    )
+    temperature: float = Field(2.0, gt=0, le=20, description="softens what the student learns from the teacher")
+    hard: float = Field(0.3, ge=0, le=1, description="the weight of the labels; the rest is the teacher's")
+    epochs: int = Field(3, ge=1, le=200, description="passes over the examples")
+    learning_rate: float = Field(2e-4, gt=0, le=1, description="of AdamW at the first step; falls to 0 along a cosine")
+    examples: int = Field(0, ge=0, le=100_000_000, description="of train; 0 takes all")
+    seed: int = SEED
+
+    @property
+    def title(self) -> str:
+        details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
+        return f"student of {self.teacher} ({', '.join(details)})"
+
+    def candidates(self, num_members: int) -> int:
+        return num_members + self.epochs
+
+    def plan(self, judge: Judge) -> Coefficients:
+        start = self._mix(judge, self.start)
+        best = judge.score(start)
+        judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True))
+        history: list[dict[str, float]] = []
+
+        def on_epoch(epoch: Epoch, score: Score) -> None:
+            nonlocal best
+            is_better = score.correct > best.correct
+            best = score if is_better else best
+            history.append(asdict(epoch))
+            judge.tell(Step.of(epoch.number, f"epoch {epoch.number}", score, best, accepted=is_better))
+
+        is_ensemble = self.teacher.endswith("ensemble")
+        teacher = self._mix(judge, {"ensemble": "uniform", "greedy ensemble": "greedy"}.get(self.teacher, self.teacher))
+        own = self.model_dump(exclude={"members", "batchnorm"})
+        student: Coefficients = judge.lab.distil(
+            start, (teacher, "probabilities" if is_ensemble else "average"),
+            Distillation(self.temperature, self.hard, self.epochs, self.learning_rate, seed=self.seed),
+            self.examples, f"student-{digest([own, start, teacher])[:16]}", on_epoch,
+        )  # fmt: skip
+        judge.notes["epochs"] = history
+        return student
+
+    def _mix(self, judge: Judge, name: str) -> Coefficients:
+        if name == "uniform":
+            return mean_of(judge.names)
+        if name == "best":
+            scores = judge.singles()
+            return ((max(judge.names, key=lambda name: scores[name].correct), 1.0),)
+        return search_with(judge.silent(), "mean", "accuracy", 0)[0]

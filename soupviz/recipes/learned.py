@@ -1,0 +1,129 @@
+"""Recipes that learn from examples, or measure activations: coefficients by gradient, Fisher, RegMean, alignment."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from soupviz.errors import RecipeError
+from soupviz.recipes.greedy import SEED
+from soupviz.recipes.judge import Judge, Sample
+from soupviz.recipes.record import Pooled
+from soupviz.records import Coefficients
+
+Data = Literal["held_out", "train"]
+SPLIT: Any = Field("held_out", description="what is learned from: at most half of held_out, or train")
+EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples at most")
+
+
+class Sampled(Pooled):
+    """A recipe that looks at examples of held_out or train, never of test."""
+
+    data: Data = SPLIT
+    examples: int = EXAMPLES
+    seed: int = SEED
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | ({"train"} if self.data == "train" else set())
+
+    @property
+    def sample(self) -> Sample:
+        return Sample(self.data, self.examples, self.seed)
+
+    def titled(self, name: str, *details: str) -> str:
+        return f"{name} ({', '.join([*details, f'{self.examples:,} of {self.data}', *self.of_members()])})"
+
+
+class Learned(Sampled):
+    """Coefficients by gradient descent on the cross-entropy, one for each ingredient, or for each and each layer.
+
+    Source: Wortsman et al. 2022, appendix I. Repeats to a tolerance, not bit for bit, on another machine.
+    """
+
+    method: Literal["learned"] = "learned"
+    label = "learned by gradient"
+    per: Literal["model", "layer"] = Field("model", description="one coefficient for each model, or for each layer too")
+    coefficients: Literal["softmax", "free"] = Field("softmax", description="above 0 and summing to 1, or free")
+    epochs: int = Field(5, ge=1, le=100, description="passes over the examples")
+    learning_rate: float = Field(0.05, gt=0, le=10, description="of Adam")
+
+    @property
+    def title(self) -> str:
+        return self.titled("learned", f"per {self.per}", self.coefficients)
+
+    def plan(self, judge: Judge) -> Coefficients:
+        if len(judge.names) < 2:
+            raise RecipeError(f"learned: needs two ingredients; got {judge.names[0]!r} alone.")
+        mixture, found = judge.lab.learn(
+            judge.names, self.sample, by_layer=self.per == "layer", normalise=self.coefficients,
+            epochs=self.epochs, rate=self.learning_rate,
+        )  # fmt: skip
+        judge.notes |= {"temperature": 1 / found.temperature, "losses": list(found.losses)}
+        if math.isclose(sum(weight for _, weight in mixture), 0.0, abs_tol=1e-6):
+            raise RecipeError("the learned coefficients sum to zero; take softmax, or a smaller learning rate.")
+        return tuple((name, weight) for name, weight in mixture if weight)
+
+
+class Fisher(Sampled):
+    """Each number of each ingredient counts by its Fisher information. Source: Matena and Raffel 2022 (arXiv
+    2111.09832)."""
+
+    method: Literal["fisher"] = "fisher"
+    label = "Fisher-weighted"
+    examples: int = Field(500, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
+
+    @property
+    def title(self) -> str:
+        return self.titled("Fisher")
+
+    def plan(self, judge: Judge) -> Coefficients:
+        mixture: Coefficients = judge.lab.fisher(judge.names, self.sample)
+        return mixture
+
+
+class RegMean(Sampled):
+    """Linear layers by least squares on every ingredient's own inputs. Source: Jin et al. 2023 (arXiv 2212.09849)."""
+
+    method: Literal["regmean"] = "regmean"
+    label = "RegMean"
+    shrink: float = Field(0.9, ge=0, le=1, description="what the inner products of different inputs count")
+
+    @property
+    def title(self) -> str:
+        return self.titled("RegMean")
+
+    def plan(self, judge: Judge) -> Coefficients:
+        mixture: Coefficients = judge.lab.regmean(judge.names, self.sample, self.shrink)
+        return mixture
+
+
+class ReBasin(Sampled):
+    """The mean of ingredients from different seeds, their units put into the order of the best one's.
+
+    Source: Ainsworth et al. 2022 (arXiv 2209.04836), weight matching; REPAIR: Jordan et al. 2022 (arXiv 2211.08403).
+    """
+
+    method: Literal["rebasin"] = "rebasin"
+    label = "Re-Basin, aligned units"
+    is_search = True
+    repair: Literal["yes", "no"] = Field("yes", description="correct the mean and spread of activations (REPAIR)")
+
+    @property
+    def title(self) -> str:
+        return self.titled("Re-Basin", *(["REPAIR"] if self.repair == "yes" else []))
+
+    def plan(self, judge: Judge) -> Coefficients:
+        if len(judge.names) < 2:
+            raise RecipeError(f"rebasin: needs two ingredients; got {judge.names[0]!r} alone.")
+        scores = judge.singles()
+        ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
+        mixture, notes = judge.lab.rebasin(ranked, self.sample if self.repair == "yes" else None, self.seed)
+        judge.notes.update(_plain(notes))
+        kept: Coefficients = mixture
+        return kept
+
+
+def _plain(notes: Mapping[str, object]) -> dict[str, Any]:
+    return dict(notes)

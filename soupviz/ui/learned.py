@@ -1,0 +1,19 @@
+"""What a recipe has to say of its soup beside coefficients: losses while it learned, layers that were repaired."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from soupviz.ui import charts
+
+
+def draw_notes(place: Any, notes: Mapping[str, Any]) -> None:
+    """The notes of a run, as far as it has any."""
+    if losses := notes.get("losses") or [epoch["loss"] for epoch in notes.get("epochs", [])]:
+        place.subheader("Loss while learning")
+        data, spec = charts.losses(losses)
+        place.vega_lite_chart(data, spec, key="losses", alt=f"The loss fell from {losses[0]:.3f} to {losses[-1]:.3f}")
+    if "temperature" in notes:
+        place.caption(f"The temperature learned beside the coefficients: {notes['temperature']:.3f}.")
+    if "repaired" in notes:
+        left = "".join(f" {name} was left: {reason}." for name, reason in notes["left"].items())
+        place.caption(f"REPAIR corrected {len(notes['repaired'])} layers.{left}")
