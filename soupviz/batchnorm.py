@@ -44,8 +44,8 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
             norm.momentum = None  # the cumulative average
             norm.train()
         with torch.inference_mode():
-            # The last batch is no smaller than the others by more than one example: each counts alike.
-            for rows in order.sort().values.tensor_split(-(-len(order) // evaluator.batch_size)):
+            # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
+            for rows in order.tensor_split(-(-len(order) // evaluator.batch_size)):
                 call(evaluator.model, train.take(rows, evaluator.device))
     finally:
         for name, norm in norms.items():

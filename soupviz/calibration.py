@@ -67,7 +67,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    temperature = float(log_temperature.exp())
+    temperature = float(log_temperature.detach().exp())
     if not 1e-3 < temperature < 1e3:
         raise RecipeError(
             f"no temperature fits these logits (the best seems to be {temperature:.3g}): either every example is "

@@ -39,7 +39,7 @@ The soup was chosen on held_out: its accuracy there is optimistic. Judge it by t
 {ingredients}
 
 BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.
-
+{temperature}
 ## Rebuild it
 
 `recipe.yaml`, and the metadata of the file itself, name every ingredient by its fingerprint. {rebuilds}, and fails if
@@ -85,6 +85,7 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         else "This rebuilds the weights bit for bit",
         kitchen_option=" --kitchen KITCHEN" if needs_data else "",
         batchnorm=record["batchnorm"],
+        temperature=_temperature(record),
         dtype=dtype,
         suffix=suffix,
     )
@@ -98,3 +99,12 @@ def _score_row(split: str, score: Mapping[str, Any]) -> str:
         f"| {split} | {role} | {score['accuracy']:.2%} | {low:.2%} to {high:.2%} "
         f"| {score['correct']} | {score['num_examples']} | {loss} |"
     )
+
+
+def _temperature(record: Mapping[str, Any]) -> str:
+    if record["temperature"] is None:
+        return ""
+    told = f"\nTemperature fitted on held_out: {record['temperature']:.4f}. "
+    if record["scaled_layer"]:
+        return f"{told}{record['scaled_layer']} is divided by it: softmax of the logits is calibrated as it is.\n"
+    return f"{told}Divide the logits by it before softmax; the weights are not changed by it.\n"

@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 import soupviz as sv
-from soupviz import planning, printing
+from soupviz import planning, printing, scaling
 from soupviz.bench.figures import FIGURES
 from soupviz.bench.run import Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
@@ -95,6 +95,10 @@ def soup(
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
     complete: Annotated[bool, typer.Option("--complete", help="greedy: score rejected candidates whole too")] = False,
     lookahead: Annotated[int, typer.Option(help="greedy: candidates scored at once", min=1)] = 1,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="fit a temperature on held_out, for the card")] = False,
+    bake_temperature: Annotated[
+        bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="only tell what it would cost")] = False,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
@@ -115,8 +119,16 @@ def soup(
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
-    written = sv.export(cooked, out, dtype=dtype) if out else []  # type: ignore[arg-type]
-    printing.show_soup(as_json, cooked, written)
+        scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
+    written = (
+        sv.export(
+            cooked, out, dtype=dtype,  # type: ignore[arg-type]
+            temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
+        )
+        if out
+        else []
+    )  # fmt: skip
+    printing.show_soup(as_json, cooked, written, scaled)
 
 
 @app.command()

@@ -22,6 +22,7 @@ from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.records import Coefficients
+from soupviz.scaling import divided, last_linear
 from soupviz.soups import Soup
 from soupviz.treatments import num_examples
 from soupviz.version import __version__
@@ -55,6 +56,8 @@ class Record(BaseModel):
     coefficients: dict[str, float] | None
     pool: tuple[str, ...] = ()
     formulas: dict[str, Formula] = {}
+    temperature: float | None = None
+    scaled_layer: str | None = None
     ingredients: dict[str, Origin]
     ties: dict[str, str]
     scores: dict[str, dict[str, Any]]
@@ -75,8 +78,14 @@ class Record(BaseModel):
         return next((name for name, formula in self.formulas.items() if formula.kind == KEPT), None)
 
 
-def record_of(soup: Soup, folder: Path, dtype: Dtype = "ingredients") -> Record:
-    """A soup's record, its ingredients' files given relative to the folder it is written to."""
+def record_of(
+    soup: Soup, folder: Path, dtype: Dtype = "ingredients", temperature: float | None = None, layer: str | None = None
+) -> Record:
+    """A soup's record, its ingredients' files given relative to the folder it is written to.
+
+    Args:
+        temperature: that was fitted. layer: which its weights are divided by.
+    """
     kitchen = soup.kitchen
     mixed = [name for name, _ in soup.mix]
     pool = {name: kitchen.resolve(name) for name in dict.fromkeys((*soup.pool, *kitchen.pantry.leaves(mixed)))}
@@ -92,6 +101,8 @@ def record_of(soup: Soup, folder: Path, dtype: Dtype = "ingredients") -> Record:
         coefficients=None if soup.coefficients is None else dict(soup.coefficients),
         pool=soup.pool,
         formulas=kitchen.pantry.formulas(mixed),
+        temperature=temperature,
+        scaled_layer=layer,
         ingredients={
             name: Origin(file=_relative(item.path, folder), fingerprint=item.fingerprint) for name, item in pool.items()
         },
@@ -105,29 +116,43 @@ def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
-def export(soup: Soup, path: str | Path, *, dtype: Dtype = "ingredients") -> list[Path]:
+def export(
+    soup: Soup,
+    path: str | Path,
+    *,
+    dtype: Dtype = "ingredients",
+    temperature: float | None = None,
+    bake_temperature: bool = False,
+) -> list[Path]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
     float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened.
+
+    Args:
+        temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
+            the file's own probabilities are calibrated; accuracy stays what it is.
 
     Returns:
         The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
         ours is then named after the soup.
     Raises:
-        ExportError: an unknown dtype, a folder that is missing or read-only, or a full disk; nothing is left half
-            written.
+        ExportError: an unknown dtype, a folder that is missing or read-only, a full disk, or a temperature that has no
+            linear layer to go into; nothing is left half written.
     """
     target = Path(path)
     check_target(target, dtype)
+    layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     like = _like(soup.kitchen.ingredients[0].tensors, dtype)
     weights = soup.kitchen.weights(soup.mix, soup.recipe.treatment, like)
-    return _write(target, like, weights, record_of(soup, target.parent, dtype))
+    return _write(target, like, weights, record_of(soup, target.parent, dtype, temperature, layer))
 
 
 def _write(
     target: Path, like: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]], record: Record
 ) -> list[Path]:
     _spare_ingredients(target, record)
+    if record.temperature and record.scaled_layer:
+        weights = divided(weights, record.scaled_layer, record.temperature)
     _check_room(target, sum(tensor.nbytes for tensor in like.values()))
     tensors = ((key, tensor.to(like[key].dtype)) for key, tensor in weights)
     values = record.model_dump(mode="json")

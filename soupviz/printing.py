@@ -19,6 +19,7 @@ from soupviz.metrics import wilson
 from soupviz.planning import Plan
 from soupviz.recipes import Recipe
 from soupviz.records import Alpha, Score
+from soupviz.scaling import Scaled
 from soupviz.soups import Soup
 
 if TYPE_CHECKING:
@@ -46,14 +47,29 @@ def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:
     show(as_json, {"ingredients": values}, title, ("ingredient", "accuracy", "correct", "loss"), rows)
 
 
-def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path]) -> None:
+def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scaled | None = None) -> None:
     values = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
+    values |= {"calibration": scaled.as_dict()} if scaled else {}
     rows = [[split, *_figures(score)] for split, score in values["scores"].items()]
     show(as_json, values, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
     if not as_json:
         typer.echo(cooked.made_of)
+        if scaled:
+            _show_calibration(scaled)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+
+
+def _show_calibration(scaled: Scaled) -> None:
+    rows = []
+    for split, before in scaled.before.items():
+        pairs = [
+            (getattr(before, name), getattr(scaled.after[split], name))
+            for name in ("ece", "adaptive_ece", "nll", "brier")
+        ]
+        rows.append([split, *(f"{old:.4f} → {new:.4f}" for old, new in pairs)])
+    columns = ("split", "ECE", "ECE, equal counts", "NLL (nats)", "Brier")
+    show(False, {}, f"temperature {scaled.temperature:.4f}, fitted on held_out", columns, rows)
 
 
 def show_plan(as_json: bool, recipe: Recipe, plan: Plan) -> None:

@@ -12,18 +12,19 @@ from soupviz.wiring import FIXED, Axis, Layout, Wiring
 
 ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
-    nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity, nn.Dropout, nn.AlphaDropout, nn.Dropout1d,
-    nn.Dropout2d, nn.Dropout3d,
+    nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Softmax, nn.LogSoftmax, nn.Identity, nn.Dropout,
+    nn.AlphaDropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d,
 )  # fmt: skip
 ELEMENTWISE = set(
     "relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid softplus hardtanh hardswish hardsigmoid "
     "dropout dropout1d dropout2d dropout3d alpha_dropout stochastic_depth clamp abs neg exp sqrt rsqrt square pow "
     "contiguous clone detach float to add iadd sub isub mul imul div truediv itruediv maximum minimum where "
-    "layer_norm".split()
+    "softmax log_softmax layer_norm".split()
 )
 """Functions and methods that take an element, or elements in one place, to one; torch's own and torchvision's.
 
-layer_norm is one of them: it is blind to the order of the units, and its weight and bias lie along the last dimensions.
+The last three are like them: their sums are blind to the order of the units, and layer_norm's weight and bias lie
+along the last dimensions.
 """
 RESHAPES = {"flatten", "reshape", "view", "squeeze", "unsqueeze"}
 REDUCTIONS = {"mean", "sum", "amax"}

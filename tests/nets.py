@@ -139,6 +139,11 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The model's numbers, in tensors of their own."""
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
 def shuffles(sizes: Mapping[str, int], seed: int = 0) -> dict[str, Tensor]:
     """A random permutation for each group."""
     generator = torch.Generator().manual_seed(seed)

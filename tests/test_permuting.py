@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from kitchens import TIED, build_model
-from nets import IMAGES, NETS, ROWS, TOKENS, library_net, plain, randomised, shuffles
+from nets import IMAGES, NETS, ROWS, TOKENS, library_net, plain, randomised, shuffles, state_of
 from torch import nn
 
 from soupviz.errors import CompatibilityError
@@ -85,12 +85,12 @@ def logits(model, tensors, batch):
         return logits_of(call(model, batch))
 
 
-@pytest.mark.parametrize("name", [*NETS, "resnet18", "mobilenet_v3_small", "convnext_tiny"])
+@pytest.mark.parametrize("name", [*NETS, "resnet18", "mobilenet_v3_small"])
 def test_a_permuted_network_computes_the_same_function(name):
     build, batch = NETS[name] if name in NETS else (lambda: library_net(name), {"": PICTURES})
     model = randomised(build()).double()
     batch = {key: tensor.double() if tensor.is_floating_point() else tensor for key, tensor in batch.items()}
-    tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    tensors = state_of(model)
     before = {key: tensor.clone() for key, tensor in tensors.items()}
     spec = permutation_spec(model, batch)
     permuted = permute(tensors, spec, shuffles(spec.sizes))
@@ -107,7 +107,7 @@ def test_a_permuted_network_computes_the_same_function(name):
 def test_the_comparison_of_functions_sees_one_tensor_that_was_left_behind(name):
     build, batch = NETS[name]
     model = randomised(build())
-    tensors = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    tensors = state_of(model)
     spec = permutation_spec(model, batch)
     permuted = permute(tensors, spec, shuffles(spec.sizes))
     expected = logits(model, tensors, batch)
@@ -131,7 +131,7 @@ def test_the_inverse_permutation_brings_every_number_back(name):
 def test_the_model_and_its_mode_are_left_as_they_were(name):
     build, batch = NETS[name]
     model = randomised(build()).train()
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    before = state_of(model)
     permutation_spec(model, batch)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
@@ -214,7 +214,7 @@ REFUSED = {
     "slice": (Refused(lambda _, x: x[:, :4], 4), ROWS, r"'getitem' takes the units of 'first'"),
     "shuffle": (Refused(shuffled), ROWS, r"'reshape' splits the units of 'first'"),
     "tokens": (Refused(lambda _, x: x.flatten(1), 40), TOKENS, r"'flatten' splits the units of 'first'"),
-    "softmax": (Refused(lambda _, x: x.softmax(1)), ROWS, r"'softmax' takes the units of 'first'"),
+    "cumsum": (Refused(lambda _, x: x.cumsum(1)), ROWS, r"'cumsum' takes the units of 'first'"),
     "matmul": (Refused(lambda net, x: x @ net.table), ROWS, r"'matmul' takes the units of 'first'"),
     "linear": (Refused(lambda net, x: F.linear(x, net.table)), ROWS, r"'linear' takes the units of 'first'"),
     "attention": (
@@ -253,7 +253,6 @@ def test_what_cannot_be_followed_is_refused_by_node_and_reason(name):
         ("shufflenet_v2_x0_5", "'cat' takes the units of 'stage2.0.branch1.2'"),
         ("vit_b_16", "'cat' takes the units of 'conv_proj'"),
         ("swin_t", "takes the units of 'features.1.0.attn.relative_position_bias_table'"),
-        ("densenet121", "'cat' takes the units of 'features.conv0'"),
         ("resnext50_32x4d", "'layer1_0_conv2' (layer1.0.conv2) is a convolution in 32 groups"),
     ],
 )
