@@ -25,7 +25,7 @@ def choose(opened: Kitchen) -> Path:
         known = {name: opened.known_score(ends[name].mix, "held_out") for name in opened.names}
         st.session_state[default] = max(opened.names, key=lambda n: known[n].correct if known[n] else -1)
     best = names.index(st.session_state[default])
-    has_statistics = any(key.endswith("running_var") for key in opened.evaluator.model.state_dict())
+    has_statistics = widgets.has_batchnorm(opened)
     row = st.container(horizontal=True)
     wide, bound = 195 if has_statistics else 220, {"bind": "query-params"}
     a = row.selectbox("A, at alpha 0", names, index=0 if best else 1, key="a", width=wide, **bound)

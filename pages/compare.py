@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import compare, session, soups, tables, widgets, work
+from soupviz.ui import compare, panels, session, soups, tables, widgets, work
 from soupviz.ui.verbatim import verbatim
 
 st.title("Compare")
@@ -65,6 +65,7 @@ if entry := next((entry for entry in rows if entry.id == picked), None):
     st.write(compare.sentence(entry, rows))
     if entry.kind in ("soup", "ensemble") and run is not None and run.result is not None:
         soups.draw_result(run.result)
+        panels.draw(opened, run)
         if entry.kind == "soup":
             st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
     else:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from soupviz.data import Split
 from soupviz.evaluation import Evaluator
@@ -45,7 +45,12 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
             norm.train()
         with torch.inference_mode():
             # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
-            for rows in order.tensor_split(-(-len(order) // evaluator.batch_size)):
+            # None is of one example, which has no variance.
+            num_batches = min(-(-len(order) // evaluator.batch_size), max(1, len(order) // 2))
+            for number, rows in enumerate(order.tensor_split(num_batches), 1):
+                for norm in norms.values():
+                    if not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
+                        norm.momentum = 1.0 / number
                 call(evaluator.model, train.take(rows, evaluator.device))
     finally:
         for name, norm in norms.items():

@@ -57,8 +57,16 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
         Guo et al. 2017 (arXiv 1706.04599), section 4.2.
     """
     finite, answers = _finite(logits, labels)
+    _check_fits(finite, answers)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_temperature], lr=0.5, max_iter=200, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [log_temperature],
+        lr=0.5,
+        max_iter=200,
+        tolerance_grad=1e-10,
+        tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
@@ -67,13 +75,22 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    temperature = float(log_temperature.detach().exp())
-    if not 1e-3 < temperature < 1e3:
+    return float(log_temperature.detach().exp())
+
+
+def _check_fits(logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """The likelihood is concave in 1 / T: it has its maximum between where it rises, at 0, and where it falls at last."""
+    told = logits.gather(1, labels[:, None]).squeeze(1)
+    if bool((told == logits.amax(dim=1)).all()):
         raise RecipeError(
-            f"no temperature fits these logits (the best seems to be {temperature:.3g}): either every example is "
-            "right, or the model says nothing about the labels. Fit it on more, or other, examples."
+            "no temperature fits these logits: every example is right, so that the smallest is best. Fit it on more, "
+            "or other, examples."
         )
-    return temperature
+    if float((told - logits.mean(dim=1)).mean()) <= 0:
+        raise RecipeError(
+            "no temperature fits these logits: they say no more about the labels than chance, so that the largest is "
+            "best. Fit it on more, or other, examples."
+        )
 
 
 def measure(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> Calibration:

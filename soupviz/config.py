@@ -58,6 +58,11 @@ class PartSpec(Spec):
         return self
 
 
+class SliceSpec(Spec):
+    file: str = Field(description="a CSV with a row for each example, relative to kitchen.yaml")
+    column: str = Field(description="whose values divide the examples")
+
+
 class SplitSpec(Spec):
     format: str = Field(description="imagefolder, arrays, python, or torchvision:NAME")
     path: str | None = Field(None, description="folder, file, or file.py:function, relative to kitchen.yaml")
@@ -67,6 +72,7 @@ class SplitSpec(Spec):
     version: str | None = Field(None, description="python only: keep what it yields on disk under this name")
     skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
     part: PartSpec | None = Field(None, description="a stratified part of the data")
+    slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: classes")
 
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":
@@ -110,6 +116,7 @@ def known_keys(location: tuple[int | str, ...]) -> list[str]:
     nested: dict[tuple[type[Spec], int | str], type[Spec]] = {
         (KitchenSpec, "model"): ModelSpec, (KitchenSpec, "data"): DataSpec,
         (SplitSpec, "transform"): TransformSpec, (SplitSpec, "part"): PartSpec,
+        (SplitSpec, "slices"): SliceSpec,
     }  # fmt: skip
     model: type[Spec] = KitchenSpec
     for part in location:

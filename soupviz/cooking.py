@@ -57,6 +57,7 @@ def cook(
     recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
     if missing := kitchen.lacks(recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
+    kitchen.treatment(recipe.treatment, progress)
     for split in kitchen.report_splits():  # what is wrong with the test split shows before hours of search, not after
         kitchen.split(split, progress)
     key = run_key(kitchen, recipe)

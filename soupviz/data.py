@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz import decoded, readers
+from soupviz import decoded, readers, slices
 from soupviz.config import SplitSpec
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
-from soupviz.records import Progress, quiet
+from soupviz.records import Progress, Slices, quiet
 from soupviz.transforms import normalize, pipeline
 
 
@@ -24,6 +24,7 @@ class Split:
     inputs: by argument name ("" where the model takes one tensor), each of shape (num_examples, ...).
     labels: int64, shape (num_examples,). normalization: (mean, std) for uint8 images, else None.
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
+    slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Split:
     fingerprint: str
     files: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    slices: Slices | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,13 +79,13 @@ def load(
         classes: the label order; default: an image folder's sorted folder names.
         skip_corrupt: leave out images that cannot be decoded, as the spec's own key does.
     Raises:
-        DataError: missing, empty, of one example, or with other classes.
+        DataError: missing, empty, of one example, or with other classes; or its slices do not fit its examples.
         CorruptImagesError: images that cannot be decoded and are not skipped.
     """
     source = readers.find(name, spec, folder, classes)
     with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
         _refuse_corrupt(name, meta, skip_corrupt=spec.skip_corrupt or skip_corrupt)
-        return _split(name, spec, source, kept, meta)
+        return _split(name, spec, folder, source, kept, meta)
 
 
 def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -> None:
@@ -97,7 +99,9 @@ def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -
         )
 
 
-def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta: Mapping[str, Any]) -> Split:
+def _split(
+    name: str, spec: SplitSpec, folder: Path, source: readers.Source, kept: Path, meta: Mapping[str, Any]
+) -> Split:
     # "c" maps copy-on-write: torch wants writable memory, the file stays as it is.
     inputs = {
         argument: torch.from_numpy(np.load(kept / f"{file}.npy", mmap_mode="c"))
@@ -105,11 +109,13 @@ def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta:
     }
     labels = torch.from_numpy(np.load(kept / "labels.npy").astype(np.int64))
     files, fingerprint = meta["files"], meta["fingerprint"]
+    values = slices.read(name, spec, folder, files, len(labels) + len(meta["corrupt"])) if spec.slices else []
     if spec.part:
         chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
         inputs = {argument: tensor[chosen] for argument, tensor in inputs.items()}
         labels = labels[chosen]
         files = [files[index] for index in chosen.tolist()] if files else files
+        values = [values[index] for index in chosen.tolist()] if values else values
         fingerprint = digest([fingerprint, spec.part.model_dump()])
     if len(labels) < 2:
         raise DataError(
@@ -125,6 +131,7 @@ def _split(name: str, spec: SplitSpec, source: readers.Source, kept: Path, meta:
         fingerprint=fingerprint,
         files=tuple(files),
         skipped=tuple(meta["corrupt"]),
+        slices=slices.divided(spec.slices.column, values) if spec.slices else None,
     )
 
 

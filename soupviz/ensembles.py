@@ -1,5 +1,6 @@
 """Averages of outputs: what an ensemble says, from the logits of its members. Each example costs a pass for each."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ def combined(logits: Sequence[NDArray[np.float32]], weights: Sequence[float], ou
     """The logits of an ensemble.
 
     Args:
-        logits: of each member, shape (num_examples, num_classes). weights: one for each, in the same order.
+        logits: of each member, shape (num_examples, num_classes). weights: one for each, in the same order, above 0.
         output: "logits" averages them as they are; "probabilities" averages softmax(logits), and the result is the
             logarithm of that average, whose softmax it is again.
     Returns:
@@ -20,8 +21,12 @@ def combined(logits: Sequence[NDArray[np.float32]], weights: Sequence[float], ou
     Source:
         Lakshminarayanan et al. 2017 (arXiv 1612.01474): probabilities. Wortsman et al. 2022, appendix: logits.
     """
-    total = torch.zeros(logits[0].shape, dtype=torch.float32)
+    is_logits = output == "logits"
+    total = torch.full(logits[0].shape, 0.0 if is_logits else -torch.inf)
+    finite = torch.ones(len(total), dtype=torch.bool)
     for one, weight in zip(logits, weights, strict=True):
         member = torch.from_numpy(np.array(one))
-        total += weight * (member.softmax(dim=1) if output == "probabilities" else member)
-    return total.log() if output == "probabilities" else total
+        finite &= member.isfinite().all(dim=1)
+        # As logarithms: what all members hold for all but impossible would be 0 as a float32, and not finite after log.
+        total = total + weight * member if is_logits else total.logaddexp(member.log_softmax(dim=1) + math.log(weight))
+    return total.where(finite[:, None], torch.nan)

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from soupviz import checkpoints
@@ -24,7 +24,7 @@ from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.records import Coefficients
 from soupviz.scaling import divided, last_linear
 from soupviz.soups import Soup
-from soupviz.treatments import num_examples
+from soupviz.treatments import check_batchnorm, num_examples
 from soupviz.version import __version__
 from soupviz.writing import write
 
@@ -63,6 +63,11 @@ class Record(BaseModel):
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
 
+    @field_validator("batchnorm")
+    @classmethod
+    def _is_of_weights(cls, value: str) -> str:
+        return check_batchnorm(value)
+
     @model_validator(mode="after")
     def _pinned(self) -> "Record":
         known = {*self.ingredients, *self.formulas}
@@ -73,9 +78,22 @@ class Record(BaseModel):
         return self
 
     @property
+    def needed(self) -> set[str]:
+        """The ingredients and formulas that its weights are made of; a pool has others too."""
+        found: set[str] = set()
+        waiting = [name for name, _ in self.mix]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self.formulas[name].names if name in self.formulas else []
+        return found
+
+    @property
     def kept(self) -> str | None:
-        """Weights that it names and that cannot be made again from its ingredients alone."""
-        return next((name for name, formula in self.formulas.items() if formula.kind == KEPT), None)
+        """Weights that it is made of and that cannot be made again from its ingredients alone."""
+        needed = self.needed
+        return next((name for name, one in self.formulas.items() if one.kind == KEPT and name in needed), None)
 
 
 def record_of(
@@ -87,8 +105,8 @@ def record_of(
         temperature: that was fitted. layer: which its weights are divided by.
     """
     kitchen = soup.kitchen
-    mixed = [name for name, _ in soup.mix]
-    pool = {name: kitchen.resolve(name) for name in dict.fromkeys((*soup.pool, *kitchen.pantry.leaves(mixed)))}
+    named = [*soup.pool, *(name for name, _ in soup.mix)]  # an end of a path may be a formula
+    leaves = {name: kitchen.resolve(name) for name in kitchen.pantry.leaves(named)}
     return Record(
         soupviz=__version__,
         title=soup.title,
@@ -100,11 +118,12 @@ def record_of(
         mix=soup.mix,
         coefficients=None if soup.coefficients is None else dict(soup.coefficients),
         pool=soup.pool,
-        formulas=kitchen.pantry.formulas(mixed),
+        formulas=kitchen.pantry.formulas(named),
         temperature=temperature,
         scaled_layer=layer,
         ingredients={
-            name: Origin(file=_relative(item.path, folder), fingerprint=item.fingerprint) for name, item in pool.items()
+            name: Origin(file=_relative(item.path, folder), fingerprint=item.fingerprint)
+            for name, item in leaves.items()
         },
         ties=kitchen.ties,
         scores={split: score.summary() for split, score in soup.scores.items()},
@@ -277,24 +296,37 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None)
             f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
             "--kitchen. They repeat up to rounding."
         )
-    used = [name for name, _ in record.mix]
-    leaves = {name for formula in record.formulas.values() for name in formula.names} | set(used)
-    pins = {name: record.ingredients[name] for name in record.ingredients if name in leaves}
+    needed = record.needed
+    pins = {name: origin for name, origin in record.ingredients.items() if name in needed}
     found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in pins.items()}
     files = {name: _relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
     files |= {name: _relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: Origin(file=files[name], fingerprint=o.fingerprint) for name, o in record.ingredients.items()}
     like = _like(next(iter(found.values())).tensors, record.dtype)
     again = record.model_copy(update={"ingredients": origins})
-    if kitchen is not None:
-        return _write(target, like, kitchen.weights(record.mix, record.batchnorm, like), again)
 
     def look_up(name: str) -> Ingredient:
-        return found[name] if name in found else made(name, record.formulas[name], look_up)
+        if name in found:
+            return found[name]
+        formula = record.formulas[name]
+        return _kept(name, kitchen) if formula.kind == KEPT else made(name, formula, look_up, record.ties)
 
     items = [(look_up(name), weight) for name, weight in record.mix]
+    if kitchen is not None:
+        return _write(target, like, kitchen.scorer.weights(items, kitchen.treatment(record.batchnorm), like), again)
     treatment: BatchNorm = "first" if record.batchnorm == "first" else "average"
     return _write(target, like, mix_tensors(items, treatment, like), again)
+
+
+def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
+    """Weights that were trained, from the store of the kitchen that they were trained in."""
+    if kitchen is None or not kitchen.pantry.has_kept(name):
+        where = f" of {kitchen.file}" if kitchen else ""
+        raise ExportError(
+            f"{name} was trained, or made from data, and is not in the store{where}: cook it there again, or load "
+            "the exported soup that holds its weights back into that kitchen."
+        )
+    return kitchen.resolve(name)
 
 
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:

@@ -70,8 +70,12 @@ MERGES: Mapping[str, Merge] = {
 }
 
 
-def made(name: str, formula: Formula, resolve: Resolve) -> Ingredient:
-    """An ingredient whose tensors are computed when they are asked for, one at a time, and not kept."""
+def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str]) -> Ingredient:
+    """An ingredient whose tensors are computed when they are asked for, one at a time, and not kept.
+
+    Args:
+        ties: keys that are the same tensor as another in the model, and which: what is random is drawn for both alike.
+    """
     parts = [(resolve(part), weight) for part, weight in formula.parts]
     base = resolve(formula.base) if formula.base else None
     first = parts[0][0]
@@ -84,7 +88,7 @@ def made(name: str, formula: Formula, resolve: Resolve) -> Ingredient:
     else:
 
         def tensor(key: str) -> Tensor:
-            return _merged(key, formula, parts, base)
+            return _merged(ties.get(key, key), formula, parts, base)
 
     return Ingredient(name, first.path, Computed(tuple(first.tensors), tensor), formula.fingerprint(resolve))
 

@@ -23,7 +23,7 @@ from soupviz.pantry import Pantry
 from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
-from soupviz.treatments import Treatment, num_examples
+from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ class Kitchen:
     def lacks(self, needs: Iterable[str]) -> str:
         """What of `base` and `train` is needed and missing, and where to put it; empty where nothing is."""
         there = {"base"} if self.base else set()
-        missing = [name for name in needs if name not in there | set(self.split_names)]
+        missing = [name for name in sorted(needs) if name not in there | set(self.split_names)]
         remedies = {"base": "`base: FILE`", "train": "`train:` under `data:`"}
         return f"{self.file} has no {missing[0]}; add {remedies[missing[0]]} to it" if missing else ""
 
@@ -180,6 +180,8 @@ class Kitchen:
         Raises:
             RecipeError: no such treatment, or one that this kitchen has no data or no layers for.
         """
+        if name not in OUTPUTS:
+            check_batchnorm(name)
         if not num_examples(name):
             return Treatment(name)
         if not norms_of(self.evaluator.model):

@@ -66,10 +66,10 @@ def cook_menu(
         def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
             progress(index * total + done, len(DEFAULTS) * total, f"{title}: {what}")
 
-        if reason := _unfit(kitchen, recipe, budget):
-            left_out[recipe.title] = reason
-            continue
         try:
+            if reason := _unfit(kitchen, recipe, budget):
+                left_out[recipe.title] = reason
+                continue
             soups.append(cook(kitchen, recipe, progress=within))
         except (RecipeError, CompatibilityError) as error:  # not of one run, units that cannot be followed, ...
             left_out[recipe.title] = str(error)

@@ -68,13 +68,20 @@ class Pantry:
         return list(found)
 
     def formulas(self, names: Sequence[str]) -> dict[str, Formula]:
-        """Every formula that these names need, by name."""
+        """Every formula that these names need, by name; what a formula is made of stands behind it."""
         found: dict[str, Formula] = {}
+
+        def visit(name: str) -> None:
+            if name in found or name in self.ingredients or name == discovery.BASE:
+                return
+            if formula := self.formula(name):
+                for part in formula.names:
+                    visit(part)
+                found[name] = formula
+
         for name in names:
-            formula = None if name in self.ingredients or name == discovery.BASE else self.formula(name)
-            if formula:
-                found |= {name: formula} | self.formulas(formula.names)
-        return found
+            visit(name)
+        return dict(reversed(found.items()))
 
     def adopt(self, formula: Formula) -> Coefficients:
         """Keep a formula; the mix that consists of it alone."""
@@ -108,7 +115,7 @@ class Pantry:
     def _made(self, name: str, formula: Formula) -> Ingredient:
         if formula.kind == KEPT:
             return self._from_file(name, self._kept_file(name))
-        item = made(name, formula, self.resolve)
+        item = made(name, formula, self.resolve, self._ties)
         if not name.endswith(item.fingerprint[:12]):
             raise KitchenError(
                 f"{name} was made of {', '.join(formula.names)}, and one of these has changed since; cook it again."

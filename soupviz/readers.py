@@ -169,6 +169,11 @@ def _taken_up(target: Path) -> tuple[int, dict[str, str]]:
     return done, corrupt
 
 
+def nth(dataset: str, index: int) -> str:
+    """What an example of a torchvision dataset, which has no files, is called."""
+    return f"{dataset}[{index}]"
+
+
 def _torchvision(name: str, dataset: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
     from torchvision import datasets
 
@@ -185,7 +190,7 @@ def _torchvision(name: str, dataset: str, spec: SplitSpec, folder: Path, classes
             "(download: true lets it download itself)"
         ) from None
     order = list(classes or getattr(examples, "classes", None) or []) or None
-    names = [f"{dataset}[{index}]" for index in range(len(examples))]
+    names = [nth(dataset, index) for index in range(len(examples))]
     files = sorted((p.relative_to(root).as_posix(), p.stat().st_size) for p in root.rglob("*") if p.is_file())
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:

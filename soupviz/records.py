@@ -16,6 +16,9 @@ Coefficients = tuple[tuple[str, float], ...]
 Alpha = Literal["mean"] | float
 Order = Literal["accuracy", "listed", "random"]
 
+BESIDE = ("per_example", "further")
+"""What a score carries beside its summary."""
+
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
 
@@ -69,13 +72,27 @@ class PerExample:
         return int((self.scored & ~self.correct).sum())
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Slices:
+    """A split divided into parts by which performance is looked at.
+
+    column: what divides it. names: of the slices; each has an example. index: of each example's slice, int64, shape
+    (num_examples,).
+    """
+
+    column: str
+    names: tuple[str, ...]
+    index: NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True)
 class Score:
     """How one set of weights did on one split.
 
     correct and top5_correct are counts of examples; loss is the mean cross-entropy in nats over the examples
     whose logits are finite (None when none are); class_correct and class_count have one entry a class. ece is the
-    expected calibration error in 15 equal bins of confidence, over the same examples as the loss.
+    expected calibration error in 15 equal bins of confidence, over the same examples as the loss. further: scores of
+    the same weights on further splits, where a search looks at them; they are not kept with this one.
     """
 
     split: str
@@ -91,6 +108,7 @@ class Score:
     precision: str = "float32"
     ece: float | None = None
     per_example: PerExample | None = field(default=None, compare=False, repr=False)
+    further: tuple["Score", ...] = field(default=(), compare=False, repr=False)
 
     @property
     def accuracy(self) -> float:
@@ -107,13 +125,13 @@ class Score:
     @classmethod
     def from_summary(cls, values: Mapping[str, Any], per_example: PerExample | None = None) -> "Score":
         """The score that `summary` gave, as JSON keeps it."""
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name != "per_example" and name in values}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name not in BESIDE and name in values}
         plain: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in known.items()}
         return cls(**plain, per_example=per_example)
 
     def summary(self) -> dict[str, Any]:
         """The score as plain data, the four figures of the command line's contract first."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "per_example"}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in BESIDE}
         first = {
             "accuracy": self.accuracy,
             "correct": self.correct,

@@ -22,11 +22,11 @@ def check_batchnorm(text: Any) -> str:
     Raises:
         RecipeError: none of these.
     """
-    if text in WEIGHTS or re.fullmatch(rf"{RECALIBRATE}:[1-9]\d*", str(text)):
+    if text in WEIGHTS or re.fullmatch(rf"{RECALIBRATE}:([2-9]|[1-9][0-9]+)", str(text)):
         return str(text)
     raise RecipeError(
         f"batchnorm is {text!r}; expected average, first, {RECALIBRATE} ({EXAMPLES:,} examples of train), or "
-        f"{RECALIBRATE}:NUMBER."
+        f"{RECALIBRATE}:NUMBER, at least 2."
     )
 
 

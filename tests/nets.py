@@ -150,10 +150,10 @@ def shuffles(sizes: Mapping[str, int], seed: int = 0) -> dict[str, Tensor]:
     return {group: torch.randperm(size, generator=generator) for group, size in sizes.items()}
 
 
-def library_net(name: str) -> nn.Module:
+def library_net(name: str, **options: object) -> nn.Module:
     """A net of torchvision's with ten classes, every number in it random."""
     import torchvision
 
-    options = {"image_size": 32} if name.startswith("vit") else {}
+    build = getattr(torchvision.models, name)
     with torch.random.fork_rng(devices=[]):
-        return randomised(torchvision.models.get_model(name, weights=None, num_classes=10, **options))
+        return randomised(build(num_classes=10, **options))

@@ -101,6 +101,7 @@ def test_a_resnet18_is_brought_back_bit_for_bit():
     model = library_net("resnet18")
     example = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     spec = permutation_spec(model, example)
+    assert len(spec.sizes) == 12  # four stages, and one inside each of eight blocks
     shuffled = permute(model.state_dict(), spec, shuffles(spec.sizes))
     aligned = align(model, model.state_dict(), shuffled, example)
     assert all(torch.equal(aligned[key], tensor) for key, tensor in model.state_dict().items())

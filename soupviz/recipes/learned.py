@@ -72,7 +72,7 @@ class Fisher(Sampled):
 
     method: Literal["fisher"] = "fisher"
     label = "Fisher-weighted"
-    examples: int = Field(500, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
+    examples: int = Field(200, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
 
     @property
     def title(self) -> str:

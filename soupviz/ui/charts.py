@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from soupviz.calibration import Bin
 from soupviz.records import Step
 from soupviz.ui import theme
 
@@ -150,6 +151,43 @@ def losses(values: Sequence[float]) -> Chart:
             "tooltip": [_quantity("epoch"), _quantity("loss", format=".4f")],
         },
     }
+
+
+def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Chart:
+    """Accuracy against confidence, before and after a temperature; on the diagonal confidence is right."""
+    named = (("before", theme.REJECTED, before), ("after", theme.SOUP, after))
+    data = pd.DataFrame(
+        [
+            {
+                "temperature": name, "confidence": one.confidence, "accuracy": one.accuracy, "examples": one.count,
+                "range": f"{one.low:.2f} to {one.high:.2f}",
+            }
+            for name, _, bins in named
+            for one in bins
+            if one.count
+        ]
+    )  # fmt: skip
+    scale = {"domain": [name for name, _, _ in named], "range": [color for _, color, _ in named]}
+    unit = {"domain": [0, 1]}
+    diagonal = {
+        "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
+        "mark": {"type": "line", "color": theme.ink(), "strokeDash": [4, 3], "opacity": 0.5},
+        "encoding": {"x": _quantity("x"), "y": _quantity("y")},
+    }
+    points = {
+        "mark": {"type": "line", "point": {"size": 60}, "strokeWidth": 1.5},
+        "encoding": {
+            "x": _quantity("confidence", "mean confidence in a bin", scale=unit),
+            "y": _quantity("accuracy", "accuracy in it", scale=unit),
+            "color": {"field": "temperature", "type": "nominal", "scale": scale, "legend": LEGEND},
+            "tooltip": [
+                {"field": "range", "type": "nominal"},
+                *(_quantity(name, format=".3f") for name in ("confidence", "accuracy")),
+                _quantity("examples"),
+            ],
+        },
+    }
+    return data, {"height": 300, "layer": [diagonal, points]}
 
 
 def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:

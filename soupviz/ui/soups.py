@@ -11,7 +11,7 @@ from soupviz.recipes import MENU, Ensemble, Greedy, Recipe
 from soupviz.records import Alpha, Step
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, forms, learned, precision, session, widgets, work
+from soupviz.ui import charts, forms, learned, panels, precision, session, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -34,7 +34,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     )  # fmt: skip
     st.session_state["members"] = members
     values: dict[str, Any] = {"members": tuple(members) or None}
-    if has_batchnorm(opened) and kind is not Ensemble:
+    if widgets.has_batchnorm(opened) and kind is not Ensemble:
         values["batchnorm"] = row.selectbox(
             "BatchNorm statistics", widgets.treatments(opened), key="batchnorm", bind="query-params", width=170
         )
@@ -46,11 +46,6 @@ def choose_recipe(opened: Kitchen) -> Recipe:
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
     return kind(**values, **forms.parameters(kind, row, decided=values))
-
-
-def has_batchnorm(opened: Kitchen) -> bool:
-    """Whether the model keeps running statistics, so that the choice of how to mix them matters."""
-    return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
 
 
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
@@ -106,8 +101,10 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         and any(s["accuracy"] is None for s in (run.result or {})["trajectory"])
     ):
         session.watch(work.complete_job(opened, recipe))
-    if run.status == "finished" and isinstance(recipe, Greedy):
-        precision.compare(opened, recipe, run)
+    if run.status == "finished":
+        panels.draw(opened, run)
+        if isinstance(recipe, Greedy):
+            precision.compare(opened, recipe, run)
 
 
 def draw_result(result: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from soupviz.metadata import as_number
 from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
 from soupviz.records import Coefficients, Score
+from soupviz.scaling import Scaled
+from soupviz.treatments import num_examples
 
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
 
@@ -72,3 +74,27 @@ def interval(score: Score) -> str:
     """A Wilson 95% interval in percent."""
     low, high = wilson(score.correct, score.num_examples)
     return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def calibrations(scaled: Scaled) -> pd.DataFrame:
+    """Expected calibration error, likelihood and Brier score by split, before and after a temperature."""
+    rows = []
+    for split, before in scaled.before.items():
+        after = scaled.after[split]
+        pairs = {"ECE": (before.ece, after.ece), "NLL": (before.nll, after.nll), "Brier": (before.brier, after.brier)}
+        shown = {name: f"{old:.3f} → {new:.3f}" for name, (old, new) in pairs.items()}
+        rows.append({"split": split.removeprefix("shifts.")} | shown)
+    return pd.DataFrame(rows)
+
+
+def treatments(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> pd.DataFrame | None:
+    """A mix's accuracy with each treatment of running statistics, in percent; None before anything is known."""
+    rows: list[dict[str, object]] = []
+    for name in names:
+        is_there = not num_examples(name) or opened.has_split("train")
+        row: dict[str, object] = {"statistics": name}
+        for split in opened.report_splits():
+            score = opened.known_score(mixture, split, name) if is_there and opened.has_split(split) else None
+            row[split.removeprefix("shifts.")] = f"{100 * score.accuracy:.2f} %" if score else None
+        rows.append(row)
+    return pd.DataFrame(rows) if any(len(set(row.values())) > 2 for row in rows) else None

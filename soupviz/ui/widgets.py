@@ -169,6 +169,11 @@ def scatter(
         st.rerun()
 
 
+def has_batchnorm(opened: Kitchen) -> bool:
+    """Whether the model keeps running statistics, so that the choice of how to mix them matters."""
+    return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
+
+
 def treatments(opened: Kitchen) -> list[str]:
     """What can become of running statistics here: re-estimating them needs train data."""
     return [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]

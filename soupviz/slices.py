@@ -1,0 +1,216 @@
+"""Slices: parts of a split by which performance is looked at, by class or by a column of a CSV beside the kitchen."""
+
+import csv
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from soupviz.config import SplitSpec
+from soupviz.errors import DataError
+from soupviz.files import digest
+from soupviz.ingredients import natural_key
+from soupviz.metrics import mcnemar, slice_counts
+from soupviz.readers import nth
+from soupviz.records import Score, Slices
+
+if TYPE_CHECKING:
+    from soupviz.data import Split
+
+FILE_COLUMNS = ("file", "filename", "path", "name")
+"""What a column that names files may be called, the first of them that is there."""
+
+Cell = tuple[int, str]
+"""A line of the CSV, and what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """How two sets of weights did on one slice; what compares them is None where there is one only.
+
+    accuracy, old_accuracy: fractions. points: by how many percentage points the new is better. fixed, broken: examples
+    that only the new, and that only the old has right. p_value: of McNemar's exact test on this slice alone: of twenty
+    slices, one is expected below 0.05 by chance.
+    """
+
+    name: str
+    num_examples: int
+    accuracy: float
+    old_accuracy: float | None = None
+    points: float | None = None
+    fixed: int | None = None
+    broken: int | None = None
+    p_value: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def slice_table(new: Score, old: Score | None, split: "Split") -> list[SliceRow]:
+    """One row for each slice of a split: by the column that the kitchen names, else by class.
+
+    Args:
+        new, old: scores on this split, with their examples.
+    """
+    slices = slices_of(split)
+    counts = slice_counts(new, slices.index)
+    if old is None:
+        pairs = zip(slices.names, counts, strict=True)
+        return [SliceRow(name, number, right / number) for name, (right, number) in pairs]
+    assert new.per_example is not None and old.per_example is not None
+    now, before = new.per_example.correct, old.per_example.correct
+    fixed, broken = (
+        np.bincount(slices.index[only], minlength=len(counts)).tolist() for only in (now & ~before, before & ~now)
+    )
+    return [
+        SliceRow(
+            name=slices.names[place],
+            num_examples=number,
+            accuracy=right / number,
+            old_accuracy=was_right / number,
+            points=100 * (right - was_right) / number,
+            fixed=fixed[place],
+            broken=broken[place],
+            p_value=mcnemar(fixed[place], broken[place]),
+        )
+        for place, ((right, number), (was_right, _)) in enumerate(
+            zip(counts, slice_counts(old, slices.index), strict=True)
+        )
+    ]
+
+
+def slice_accuracies(score: Score, slices: Slices) -> dict[str, float]:
+    """The accuracy on each slice, as a fraction, by its name."""
+    counts = slice_counts(score, slices.index)
+    return {name: right / number for name, (right, number) in zip(slices.names, counts, strict=True)}
+
+
+def slices_of(split: "Split") -> Slices:
+    """By the column that the kitchen names, else by class."""
+    return split.slices or by_class(split)
+
+
+def by_class(split: "Split") -> Slices:
+    """A slice for each class that the split has examples of, in label order; without names they are numbers."""
+    labels, index = np.unique(split.labels.numpy(), return_inverse=True)
+    names = [split.classes[label] if split.classes else str(label) for label in labels.tolist()]
+    return Slices("class", tuple(names), index.astype(np.int64))
+
+
+def divided(column: str, values: Sequence[str]) -> Slices:
+    """A slice for each value that occurs, in natural order.
+
+    Args:
+        values: of the column, one for each example.
+    """
+    names = sorted(set(values), key=natural_key)
+    places = {name: place for place, name in enumerate(names)}
+    return Slices(column, tuple(names), np.array([places[value] for value in values], dtype=np.int64))
+
+
+def fingerprint(slices: Slices) -> str:
+    """Of which examples are in which slice: of a recipe's run key, where the recipe looks at slices."""
+    return digest([slices.names, slices.index.tolist()])
+
+
+def read(name: str, spec: SplitSpec, folder: Path, files: Sequence[str], num_examples: int) -> list[str]:
+    """The value of the column that a split's `slices` name, for each of its examples in their order.
+
+    Args:
+        name: of the split, for messages. folder: what paths in the spec are relative to.
+        files: of the examples, where the format has them. num_examples: those left out as corrupt among them.
+    Raises:
+        DataError: no such file or column; another number of rows; a file without a row, or with two; an empty cell.
+    """
+    assert spec.slices is not None
+    path, column = folder / spec.slices.file, spec.slices.column
+    where = f"data.{name}.slices: {path}"
+    header, rows = _table(where, path, column)
+    cells = [(line, (row[column] or "").strip()) for line, row in rows]
+    if spec.format == "imagefolder":
+        found = _by_file(where, str(spec.path), _file_column(where, header, column, files), rows, cells, files)
+    elif len(cells) != num_examples:
+        raise DataError(
+            f"{where} has {len(cells)} rows, the split has {num_examples} examples; expected a row for each example, "
+            "in their order."
+        )
+    else:
+        _, _, dataset = spec.format.partition(":")
+        places = {nth(dataset, place): place for place in range(num_examples)} if files else {}
+        found = [cells[places[file]] for file in files] if files else cells
+    for line, value in found:
+        if not value:
+            raise DataError(
+                f"{where}, line {line}: the column {column!r} is empty; expected a value for every example. Fill it "
+                "in, if need be with unknown."
+            )
+    return [value for _, value in found]
+
+
+def _table(where: str, path: Path, column: str) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
+    """The header of a CSV that has the column, and its rows with their line numbers."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have put a mark at its start
+            reader = csv.DictReader(file, skipinitialspace=True)
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except FileNotFoundError:
+        raise DataError(f"{where}: no such file; expected a CSV with a column {column!r}.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{where} cannot be read as a CSV: {error}; save it as UTF-8, with commas.") from None
+    if column not in header:
+        near = difflib.get_close_matches(column, header, n=1, cutoff=0.4)
+        remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(header) or 'none'}."
+        raise DataError(f"{where} has no column {column!r}; {remedy}")
+    return header, rows
+
+
+def _file_column(where: str, header: Sequence[str], column: str, files: Sequence[str]) -> str:
+    for known in FILE_COLUMNS:
+        for name in header:
+            if name != column and name.lower() == known:
+                return name
+    raise DataError(
+        f"{where} has no column that names files; expected one called {', '.join(FILE_COLUMNS[:-1])} or "
+        f"{FILE_COLUMNS[-1]}, with values such as {files[0]}."
+    )
+
+
+def _by_file(
+    where: str,
+    root: str,
+    named: str,
+    rows: Sequence[tuple[int, Mapping[str, str]]],
+    cells: Sequence[Cell],
+    files: Sequence[str],
+) -> list[Cell]:
+    """The cell of each file, which a row names by its path from the kitchen or from the split's folder, or by name."""
+    known: dict[str, Cell] = {}
+    for (line, row), cell in zip(rows, cells, strict=True):
+        file = PurePosixPath((row[named] or "").strip().replace("\\", "/")).as_posix()
+        if known.setdefault(file, cell)[1] != cell[1]:
+            raise DataError(
+                f"{where}, line {line}: {file} is {cell[1]!r}, but {known[file][1]!r} in line {known[file][0]}; "
+                "expected one row for a file. Where file names repeat, write CLASS/FILE."
+            )
+    same = Counter(PurePosixPath(file).name for file in files)
+    found: list[Cell] = []
+    missing = []
+    for file in files:
+        short = PurePosixPath(file).name
+        names = [name for name in ((PurePosixPath(root) / file).as_posix(), file, short) if name in known]
+        if names == [short] != [file] and same[short] > 1:
+            raise DataError(
+                f"{where}, line {known[short][0]}: {short} names {same[short]} files of the split; expected one. "
+                f"Write {file}."
+            )
+        found += [known[names[0]]] if names else []
+        missing += [] if names else [file]
+    if missing:
+        more = f" and for {len(missing) - 1} more files" if len(missing) > 1 else ""
+        raise DataError(f"{where} has no row for {missing[0]}{more}; expected one for every file. Add it.")
+    return found

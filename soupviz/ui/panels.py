@@ -1,0 +1,78 @@
+"""What can be asked of a finished soup beside its scores: is its confidence right, and what did BatchNorm do to it?"""
+
+import streamlit as st
+
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import is_affine
+from soupviz.records import Coefficients
+from soupviz.scaling import Scaled, scale
+from soupviz.soups import treatment_in
+from soupviz.store import Run
+from soupviz.treatments import OUTPUTS
+from soupviz.ui import charts, session, tables, widgets, work
+from soupviz.ui.jobs import Job
+
+
+def draw(opened: Kitchen, run: Run) -> None:
+    """The panels of a finished run, folded until they are asked for."""
+    mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+    with st.expander("Calibration: is its confidence right?"):
+        calibration(opened, run, mixture)
+    if widgets.has_batchnorm(opened) and treatment_in(run) not in OUTPUTS:
+        with st.expander("BatchNorm: the same mix with each treatment of running statistics"):
+            batchnorm(opened, run, mixture)
+
+
+def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
+    """A temperature fitted on held_out, what it changes, and the reliability diagram."""
+
+    def fit(job: Job) -> Scaled:
+        return scale(opened, mixture, treatment_in(run), job.progress)
+
+    key = f"calibrate {run.key} {opened.file}"
+    job = work.jobs().find(key)
+    if job is None or job.state in ("cancelled", "failed"):
+        st.write(
+            "One number, fitted on held_out, divides the logits, so that confidence comes nearer to accuracy. It "
+            "changes no prediction."
+        )
+        if st.button("Fit a temperature", key=f"fit {run.key}"):
+            work.jobs().submit(key, "Fitting a temperature", fit, kitchen=str(opened.file))
+            st.rerun()
+    if job is None or session.watch(job) or job.state != "finished":
+        return
+    scaled: Scaled = job.result
+    before, after = scaled.before[scaled.reported], scaled.after[scaled.reported]
+    left, right = st.columns([2, 3])
+    left.metric("Temperature", f"{scaled.temperature:.3f}", "fitted on held_out", delta_color="off", delta_arrow="off")
+    left.dataframe(tables.calibrations(scaled), hide_index=True, alt="Calibration before and after, by split")
+    data, spec = charts.reliability(scaled.bins_before, scaled.bins_after)
+    right.vega_lite_chart(
+        data, spec, key=f"reliability {run.key}",
+        alt=f"Reliability on {scaled.reported}: ECE {before.ece:.3f} before, {after.ece:.3f} after",
+    )  # fmt: skip
+
+
+def batchnorm(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
+    """The three scores: statistics averaged, from the first ingredient, re-estimated on train."""
+    names = widgets.treatments(opened)
+    key = f"treatments {run.key} {opened.file}"
+
+    def score(job: Job) -> None:
+        for name in names:
+            for split in opened.report_splits():
+                opened.score_mix(mixture, split, name, job.progress)
+
+    job = work.jobs().find(key)
+    if job is not None and session.watch(job):
+        return
+    if not is_affine(opened.resolved(mixture)):
+        st.caption("The coefficients do not sum to one, so averaged statistics are scaled with them.")
+    rows = tables.treatments(opened, mixture, names)
+    if rows is not None:
+        st.dataframe(rows, hide_index=True, placeholder="–", alt="Accuracy with each treatment, by split")
+    if job is None and st.button(f"Score with {len(names)} treatments", key=f"treatments {run.key}"):
+        work.jobs().submit(key, "Scoring each treatment", score, kitchen=str(opened.file))
+        st.rerun()
+    if len(names) < 3:
+        st.caption("Re-estimating them needs train data: add `train:` under `data:` in kitchen.yaml.")
