@@ -38,6 +38,13 @@ else:
         required=True,
         help="As the ingredients have them.",
     )
+    temperature = row.segmented_control(
+        "Temperature",
+        exporting.TEMPERATURES,
+        default="none",
+        required=True,
+        help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is divided.",
+    )
     left, right = st.columns(2)
     folder = left.text_input("Folder", str(workspace.roots()[0]))
     name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
@@ -46,9 +53,9 @@ else:
     downloads = row.button("Prepare a download", icon=":material/download:")
     try:
         if writes:
-            exporting.write_job(opened, run, exporting.target(folder, name), dtype)
+            exporting.write_job(opened, run, exporting.target(folder, name), dtype, temperature)
         if downloads:
-            exporting.download_job(opened, run, name, dtype)
+            exporting.download_job(opened, run, name, dtype, temperature)
     except SoupError as error:
         st.error(verbatim(str(error)))
     else:

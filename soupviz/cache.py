@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from soupviz.config import kitchen_file
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, folder_bytes
 from soupviz.store import open_store
@@ -34,7 +35,7 @@ def clear_store(kitchen: Path) -> None:
 
 
 def _file(kitchen: Path) -> Path:
-    file = kitchen / "kitchen.yaml" if kitchen.is_dir() else kitchen
+    file = kitchen_file(kitchen)
     if not file.is_file():
         raise KitchenError(f"{file}: no such file; expected a kitchen.yaml, or the folder that holds one.")
     return file

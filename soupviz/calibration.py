@@ -79,7 +79,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
 
 
 def _check_fits(logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """The likelihood is concave in 1 / T: it has its maximum between where it rises, at 0, and where it falls at last."""
+    """The log-likelihood is concave in 1 / T: it has a maximum where it rises at 0, and falls in the end."""
     told = logits.gather(1, labels[:, None]).squeeze(1)
     if bool((told == logits.amax(dim=1)).all()):
         raise RecipeError(

@@ -100,6 +100,9 @@ class KitchenSpec(Spec):
     base: str | None = Field(None, description="the shared initialisation")
     classes: tuple[str, ...] | None = Field(None, description="label order; default: held_out's sorted folder names")
     data: DataSpec = Field(description="the splits")
+    guests: dict[str, str] = Field(
+        {}, description="other kitchens, whose models may join ensembles: name: kitchen.yaml"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
     precision: Precision = Field("float32", description="of evaluation")
     batch_size: int = Field(256, gt=0, description="examples a forward pass; halved when memory runs out")
@@ -109,6 +112,11 @@ class KitchenSpec(Spec):
         named = {name: getattr(self.data, name) for name in ("held_out", "test", "train")}
         named |= {f"shifts.{name}": spec for name, spec in self.data.shifts.items()}
         return {name: spec for name, spec in named.items() if spec is not None}
+
+
+def kitchen_file(path: Path) -> Path:
+    """A kitchen.yaml, named itself or by its folder."""
+    return path / "kitchen.yaml" if path.is_dir() else path
 
 
 def known_keys(location: tuple[int | str, ...]) -> list[str]:

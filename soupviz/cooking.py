@@ -11,7 +11,7 @@ from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.laboratory import Laboratory
 from soupviz.limits import Limit
-from soupviz.recipes import Judge, Objective, Recipe, parse
+from soupviz.recipes import Goal, Judge, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.soups import Soup, pool_of, run_key
 from soupviz.store import HEARTBEAT, Store
@@ -63,15 +63,18 @@ def cook(
     key = run_key(kitchen, recipe)
     steps: list[Step] = []
 
+    before = kitchen.store.run(key)
+    earlier = [Step(**step) for step in ((before and before.result) or {}).get("trajectory", [])]
+
     def stepped(step: Step) -> None:
         steps.append(step)
-        kitchen.store.touch_run(key, {"trajectory": [kept.as_dict() for kept in steps]})
+        # Decisions of a run that was stopped stay until this one has as many: it may be stopped again before that.
+        kitchen.store.touch_run(key, {"trajectory": [kept.as_dict() for kept in max(steps, earlier, key=len)]})
         on_step(step)
 
-    before = kitchen.store.run(key)
     started = time.monotonic()
     with _recorded(kitchen.store, key, recipe):
-        judge = _judge(kitchen, recipe, Options(progress, complete, lookahead), stepped)
+        judge = _judge(kitchen, recipe, Options(progress, complete, lookahead), stepped, earlier)
         coefficients = recipe.plan(judge)
         scores = {
             split: kitchen.score_mix(coefficients, split, recipe.treatment, progress)
@@ -91,7 +94,7 @@ def cook(
             clamped=kitchen.count_clamped(coefficients, recipe.treatment),
             kitchen=kitchen,
             notes=judge.notes,
-            evaluations=len(judge.asked | {coefficients}) + len(scores) - 1,  # held_out is among what was asked
+            evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
@@ -124,10 +127,12 @@ def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
         heart.join()
 
 
-def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep) -> Judge:
+def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]) -> Judge:
     """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
     names = pool_of(kitchen, recipe)
-    expected = len(names) + recipe.candidates(len(names))
+    selecting = recipe.selects_on(kitchen.split_names)
+    expected = (len(names) + recipe.candidates(len(names))) * len(selecting)
+    slices = kitchen.split("held_out").slices
     scored = 0
 
     def within(done: int, total: int, what: str) -> None:
@@ -139,15 +144,24 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep) -> 
         scored += 1
         return result
 
+    def also(mixture: Coefficients, split: str) -> Score:
+        nonlocal scored
+        result = kitchen.score_mix(mixture, split, recipe.treatment, within)
+        scored += 1
+        return result
+
     return Judge(
         names,
         attempt,
         tell,
         facts=lambda name: kitchen.resolve(name).metadata,
         adopt=kitchen.pantry.adopt,
-        lab=Laboratory(kitchen, options.progress),
+        lab=Laboratory(kitchen, options.progress, earlier),
         complete=options.complete,
         lookahead=options.lookahead,
+        slices=slices.index if slices else None,
+        shifts=selecting[1:],
+        also=also,
     )
 
 
@@ -173,7 +187,8 @@ def greedy(
     kitchen: Kitchen,
     *,
     alpha: Alpha = "mean",
-    objective: Objective = "accuracy",
+    objective: Goal = "accuracy",
+    shift_weight: float = 0.5,
     order: Order = "accuracy",
     seed: int = 0,
     members: Sequence[str] | None = None,
@@ -187,8 +202,9 @@ def greedy(
 
     Args:
         alpha: "mean" averages the accepted; a number in (0, 1] is the newcomer's weight.
-        objective: what a candidate has to raise: "accuracy", "loss" (to lower it), or the "mean_class" or "worst_class"
-            accuracy.
+        objective: what a candidate has to raise: "accuracy", "loss" (to lower it), the "mean_class", "worst_class",
+            "mean_slice" or "worst_slice" accuracy, or "with_shifts", the weighted sum of accuracy on held_out and of
+            the mean on the shifts. shift_weight: what the shifts count in that.
         order: "accuracy" (best first), "listed" (kitchen order) or "random" (shuffled with `seed`).
         members: the pool; default: all ingredients.
         complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
@@ -200,7 +216,7 @@ def greedy(
         Wortsman et al. 2022, algorithm 1. Differs: strictly more, as in the authors' code.
     """
     values = {"method": "greedy", "alpha": alpha, "objective": objective, "order": order, "seed": seed}
-    recipe = parse(values | {"members": members, "batchnorm": batchnorm})
+    recipe = parse(values | {"shift_weight": shift_weight, "members": members, "batchnorm": batchnorm})
     return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete, lookahead=lookahead)
 
 

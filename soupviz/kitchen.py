@@ -11,10 +11,11 @@ from torch import Tensor
 
 from soupviz import data, discovery, ingredients, models
 from soupviz.batchnorm import norms_of
-from soupviz.config import KitchenSpec, Precision, read_kitchen_file
+from soupviz.config import KitchenSpec, Precision, kitchen_file, read_kitchen_file
 from soupviz.data import Split
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
 from soupviz.evaluation import Evaluator, choose_device
+from soupviz.guests import Guests
 from soupviz.ingredients import Ingredient
 from soupviz.limits import Limit
 from soupviz.metadata import as_number
@@ -65,7 +66,8 @@ class Kitchen:
             raise CompatibilityError(self.refused[0].reason + more)
         state = self.evaluator.model.state_dict()
         self.pantry = Pantry(file, self.ingredients, self.base, state, self.ties, self.store)
-        self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint)
+        self.guests = Guests(self._open_guests(progress))
+        self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint, self.guests)
         self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
         self._num_classes: int | None = None
@@ -87,8 +89,7 @@ class Kitchen:
         Raises:
             SoupError: one message that names the file, what was expected, what came, and the remedy.
         """
-        file = Path(path)
-        file = file / "kitchen.yaml" if file.is_dir() else file
+        file = kitchen_file(Path(path))
         return cls(
             read_kitchen_file(file),
             file,
@@ -101,12 +102,21 @@ class Kitchen:
         state = self.evaluator.model.state_dict()
         return discovery.gather(self.spec, self.folder, state, self.ties, self.store, progress)
 
+    def _open_guests(self, progress: Progress) -> dict[str, "Kitchen"]:
+        """The kitchens of models that may join ensembles; theirs have no guests of their own."""
+        opened = {}
+        for name, place in self.spec.guests.items():
+            file = kitchen_file(self.folder / place)
+            alone = read_kitchen_file(file).model_copy(update={"guests": {}})
+            opened[name] = Kitchen(alone, file, progress=progress)
+        return opened
+
     def at_precision(self, precision: Precision) -> "Kitchen":
         """The same kitchen, evaluated in another precision; its scores and runs are kept apart."""
         other = copy.copy(self)
         other.spec = self.spec.model_copy(update={"precision": precision})
         other.evaluator = Evaluator(self.evaluator.model, self.device, precision, self.spec.batch_size)
-        other.scorer = Scorer(other.evaluator, self.store, self.model_fingerprint)
+        other.scorer = Scorer(other.evaluator, self.store, self.model_fingerprint, self.guests)
         other.scorer.share(self.ingredients)
         return other
 
@@ -121,10 +131,12 @@ class Kitchen:
         return list(self.spec.split_specs())
 
     def lacks(self, needs: Iterable[str]) -> str:
-        """What of `base` and `train` is needed and missing, and where to put it; empty where nothing is."""
-        there = {"base"} if self.base else set()
-        missing = [name for name in sorted(needs) if name not in there | set(self.split_names)]
-        remedies = {"base": "`base: FILE`", "train": "`train:` under `data:`"}
+        """What of `base`, `train`, `slices`, `shifts` is needed and missing, and where to put it; empty for nothing."""
+        data = self.spec.data
+        there = {"base": self.base, "train": data.train, "slices": data.held_out.slices, "shifts": data.shifts}
+        missing = [name for name in sorted(needs) if not there[name]]
+        remedies = {"base": "`base: FILE`", "train": "`train:` under `data:`", "shifts": "`shifts:` under `data:`"}
+        remedies["slices"] = "`slices: {file: FILE.csv, column: NAME}` under `held_out:`"
         return f"{self.file} has no {missing[0]}; add {remedies[missing[0]]} to it" if missing else ""
 
     def report_splits(self) -> list[str]:
@@ -153,6 +165,8 @@ class Kitchen:
                 progress=progress,
             )
             data.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
+            if name == "train":  # it is never scored, which would tell of inputs that the model does not take
+                self.evaluator.num_classes(loaded)
             self._splits[name] = loaded
         return self._splits[name]
 
@@ -167,8 +181,8 @@ class Kitchen:
         return self._num_classes
 
     def resolve(self, name: str) -> Ingredient:
-        """An ingredient by name, `base`, weights made by a formula, or a checkpoint's file."""
-        return self.pantry.resolve(name)
+        """An ingredient by name, `base`, a guest, weights made by a formula, or a checkpoint's file."""
+        return self.guests.items[name] if name in self.guests.items else self.pantry.resolve(name)
 
     def resolved(self, coefficients: Coefficients) -> list[tuple[Ingredient, float]]:
         """A mix by name as a mix of ingredients."""

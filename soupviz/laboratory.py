@@ -17,10 +17,11 @@ from soupviz.ingredients import Ingredient
 from soupviz.kitchen import Kitchen
 from soupviz.layers import layer_groups
 from soupviz.learning import Learned, Normalise, learn
+from soupviz.limits import Limit
 from soupviz.metrics import summarize
 from soupviz.mixing import mean_of, mix
 from soupviz.recipes.judge import Sample
-from soupviz.records import Coefficients, PerExample, Progress, Score
+from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step
 from soupviz.weighing import fisher_average, regmean
 
 LEARNING_BATCH = 64
@@ -33,9 +34,15 @@ EXAMPLE = 8
 class Laboratory:
     """One kitchen's, for one cooking; not for two threads at once, as its evaluator is not."""
 
-    def __init__(self, kitchen: Kitchen, progress: Progress):
+    def __init__(self, kitchen: Kitchen, progress: Progress, earlier: Sequence[Step] = ()):
+        """Take up a cooking.
+
+        Args:
+            earlier: the decisions of this cooking before it was stopped.
+        """
         self.kitchen = kitchen
         self.progress = progress
+        self.earlier = {step.step: step for step in earlier}
 
     def learn(
         self, names: Sequence[str], sample: Sample, *, by_layer: bool, normalise: Normalise, epochs: int, rate: float
@@ -126,26 +133,33 @@ class Laboratory:
             notes = {"repaired": list(repaired.corrected), "left": dict(repaired.left)}
         return self.kitchen.pantry.keep("rebasin", tensors, mean_of(names)), notes
 
+    def attempt(self, treatment: str) -> Callable[[Coefficients, Limit | None], Score | Bound]:
+        """What a judge asks for a score, for a search under another treatment than the recipe's own."""
+        return lambda mixture, limit: self.kitchen.try_mix(mixture, "held_out", treatment, self.progress, limit)
+
     def distil(
         self,
-        start: Coefficients,
+        start: tuple[Coefficients, str],
         teacher: tuple[Coefficients, str],
         parameters: Distillation,
         num_examples: int,
         name: str,
-        on_epoch: Callable[[Epoch, Score], None],
-    ) -> Coefficients:
+        on_epoch: Callable[[int, Score], None],
+    ) -> tuple[Coefficients, list[Epoch]]:
         """A student that starts from a mix and learns a teacher's answers on train.
 
         Args:
-            teacher: a mix and its treatment. num_examples: of train; 0: all.
+            start, teacher: a mix and its treatment. num_examples: of train; 0: all.
             name: of the file that the training goes on from when it was stopped.
+            on_epoch: told of each epoch's score on held_out; not again of those before the training was stopped.
+        Returns:
+            The student, and every epoch.
         """
         sample = Sample("train", num_examples or len(self.kitchen.split("train", self.progress)), parameters.seed)
         split, rows = self._rows(sample)
         answers = self.kitchen.logits(teacher[0], "train", teacher[1], self.progress)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
-        model.load_state_dict(dict(self.kitchen.weights(start)))
+        model.load_state_dict(dict(self.kitchen.weights(*start)))
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
         checkpoint.parent.mkdir(exist_ok=True)
         like = self.kitchen.resolve(self.kitchen.names[0]).tensors
@@ -154,9 +168,9 @@ class Laboratory:
             return {key: tensor.detach().cpu().to(like[key].dtype) for key, tensor in model.state_dict().items()}
 
         def scored(epoch: Epoch) -> None:
-            on_epoch(epoch, self._score(weights()))
+            on_epoch(epoch.number, self._score(weights()))
 
-        distill(
+        history = distill(
             model,
             lambda part: split.take(rows[part], self._device),
             split.labels[rows],
@@ -167,10 +181,9 @@ class Laboratory:
             on_epoch=scored,
             progress=self.progress,
         )
-        parts = tuple((name, weight) for name, weight in dict((*start, *teacher[0])).items())
-        kept = self.kitchen.pantry.keep("student", weights(), parts)
+        kept = self.kitchen.pantry.keep("student", weights(), tuple(dict((*start[0], *teacher[0])).items()))
         checkpoint.unlink(missing_ok=True)
-        return kept
+        return kept, history
 
     def _score(self, tensors: Mapping[str, Tensor]) -> Score:
         """Of weights that nobody keeps, on held_out."""

@@ -45,34 +45,41 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
-    reports = kitchen.report_splits()
-    singles = pool if recipe.is_search else []
-    keys = {name: kitchen.score_key(((name, 1.0),), "held_out", recipe.treatment) for name in singles}
-    unknown = [name for name, key in keys.items() if not kitchen.store.is_scored(key)]
-    candidates = recipe.candidates(len(pool))
-    # The soup is scored on each split; of a search held_out is known by then.
-    finals = [split for split in reports if not (singles and split == "held_out")]
+    selecting = recipe.selects_on(kitchen.split_names)
+    singles = [(name, split) for split in selecting for name in pool] if recipe.is_search else []
+    unknown = [(name, split) for name, split in singles if not _is_scored(kitchen, name, split, recipe.treatment)]
+    candidates = recipe.candidates(len(pool)) * len(selecting)
+    # The soup is scored on each split; of a search those that select are known by then.
+    finals = [split for split in kitchen.report_splits() if not (singles and split in selecting)]
     total = len(singles) + candidates + len(finals)
     evaluations = 0 if is_done else len(unknown) + candidates + len(finals)
-    held_out = len(kitchen.split("held_out"))
     # A split that was not read yet is taken to be as long as held_out.
-    lengths = [len(kitchen.split(split)) if kitchen.has_split(split) else held_out for split in finals]
-    examples = 0 if is_done else (len(unknown) + candidates) * held_out + sum(lengths)
+    lengths = {
+        split: len(kitchen.split(split if kitchen.has_split(split) else "held_out")) for split in kitchen.split_names
+    }
+    tried = recipe.candidates(len(pool)) * sum(lengths[split] for split in selecting)
+    rest = sum(lengths[split] for split in [*finals, *(split for _, split in unknown)])
+    examples = 0 if is_done else tried + rest
     # The k-th candidate of a search is made of at most k + 1 ingredients; of further searches, of all.
     ordered = sorted(sizes.values(), reverse=True)
-    growing = min(candidates, len(pool))
-    mixed = sum(sum(ordered[: number + 2]) for number in range(growing))
-    mixed += (candidates - growing + len(finals)) * sum(ordered)
+    growing = min(recipe.candidates(len(pool)), len(pool))
+    mixed = sum(sum(ordered[: number + 2]) for number in range(growing)) * len(selecting)
+    mixed += (candidates - growing * len(selecting) + len(finals)) * sum(ordered)
     rate = kitchen.evaluator.rate
     return Plan(
         evaluations=evaluations,
         known=total - evaluations,
         examples=examples,
-        bytes_read=(0 if is_done else sum(sizes[name] for name in unknown) + mixed) + writes * sum(ordered),
+        bytes_read=(0 if is_done else sum(sizes[name] for name, _ in unknown) + mixed) + writes * sum(ordered),
         bytes_written=writes * max(sizes.values()),
         peak_bytes=_peak(kitchen, pool),
         seconds=examples / rate if rate else None,
     )
+
+
+def _is_scored(kitchen: Kitchen, name: str, split: str, treatment: str) -> bool:
+    """Whether an ingredient's score is known; a split that was not read yet is not read for that."""
+    return kitchen.has_split(split) and kitchen.store.is_scored(kitchen.score_key(((name, 1.0),), split, treatment))
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:

@@ -13,6 +13,7 @@ from soupviz.data import Split
 from soupviz.ensembles import combined
 from soupviz.evaluation import Evaluator, Task, judge
 from soupviz.files import digest
+from soupviz.guests import Guest, Guests
 from soupviz.ingredients import Ingredient, shared_keys
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
@@ -36,9 +37,10 @@ LAYOUT = 3
 class Scorer:
     """One model's scores. `shared` says which weights all ingredients have in common."""
 
-    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str):
+    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str, guests: Guests):
         self.evaluator = evaluator
         self.store = store
+        self.guests = guests
         self.model_fingerprint = model_fingerprint
         self._shared: frozenset[str] = frozenset()
         self._pool: dict[str, bool] = {}
@@ -61,10 +63,15 @@ class Scorer:
                 self._pool[item.fingerprint] = self._shared <= shared_keys([self._reference, item])
         return all(self._pool[item.fingerprint] for item, _ in items)
 
+    def _guest(self, items: Mix) -> Guest | None:
+        """The guest that a mix consists of."""
+        return self.guests.find(items[0][0].name) if len(items) == 1 else None
+
     def weights(
         self, items: Mix, treatment: Treatment, keys: Iterable[str] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
         """A mix tensor by tensor, its running statistics as the treatment says."""
+        self.guests.refuse([item.name for item, _ in items])
         statistics = self._statistics(items, treatment.train, num_examples(treatment.name)) if treatment.train else {}
         for key, tensor in mix_tensors(items, treatment.of_statistics, keys):
             yield key, statistics[key].to(tensor) if key in statistics else tensor
@@ -87,6 +94,8 @@ class Scorer:
 
     def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
+        if guest := self._guest(effective(items)):
+            return guest.known(split)
         return self.store.score(self.key(items, split, treatment), split.name)[0]
 
     def score(
@@ -100,6 +109,8 @@ class Scorer:
     ) -> Score | Bound:
         """Score a mix on every example; with a limit, give it up as soon as it provably has too many errors."""
         items = effective(items)
+        if guest := self._guest(items):
+            return guest.score(split, progress)
         key = self.key(items, split, treatment)
         score, partial = self.store.score(key, split.name)
         if score is not None:
@@ -137,6 +148,8 @@ class Scorer:
         probabilities.
         """
         items = effective(items)
+        if guest := self._guest(items):
+            return guest.logits(split, progress)
         if treatment.is_output and len(items) > 1:
             each = [self.logits([(item, 1.0)], split, num_classes, AVERAGE, progress) for item, _ in items]
             return combined(each, [weight for _, weight in items], treatment.name).numpy()

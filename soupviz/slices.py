@@ -25,7 +25,10 @@ FILE_COLUMNS = ("file", "filename", "path", "name")
 """What a column that names files may be called, the first of them that is there."""
 
 Cell = tuple[int, str]
-"""A line of the CSV, and what it says."""
+"""A line of the CSV, and what it says of its example."""
+
+Rows = Sequence[tuple[int, Mapping[str, Any]]]
+"""Lines of the CSV with their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,7 @@ def read(name: str, spec: SplitSpec, folder: Path, files: Sequence[str], num_exa
     return [value for _, value in found]
 
 
-def _table(where: str, path: Path, column: str) -> tuple[list[str], list[tuple[int, Mapping[str, str]]]]:
+def _table(where: str, path: Path, column: str) -> tuple[list[str], Rows]:
     """The header of a CSV that has the column, and its rows with their line numbers."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have put a mark at its start
@@ -184,7 +187,7 @@ def _by_file(
     where: str,
     root: str,
     named: str,
-    rows: Sequence[tuple[int, Mapping[str, str]]],
+    rows: Rows,
     cells: Sequence[Cell],
     files: Sequence[str],
 ) -> list[Cell]:

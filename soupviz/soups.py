@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from soupviz import slices
 from soupviz.discovery import BASE
 from soupviz.errors import SoupError
 from soupviz.files import digest
@@ -52,6 +53,11 @@ class Soup:
         return len(self.mix) if self.recipe.treatment in OUTPUTS else 1
 
     @property
+    def selected_on(self) -> list[str]:
+        """The splits that chose it: what they say of it is no report."""
+        return self.recipe.selects_on(self.scores)
+
+    @property
     def made_of(self) -> str:
         """What it is made of, in a sentence."""
         if self.coefficients is None:
@@ -76,6 +82,7 @@ class Soup:
             "pool": list(self.pool),
             "treatment": self.recipe.treatment,
             "scores": {split: score.summary() for split, score in self.scores.items()},
+            "selected_on": self.selected_on,
             "trajectory": [step.as_dict() for step in self.trajectory],
             "clamped_variances": self.clamped,
             "notes": dict(self.notes),
@@ -86,6 +93,8 @@ class Soup:
 
 def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None) -> str:
     """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, model and precision.
+
+    Slices are part of it where the recipe looks at them: no score depends on them, but what is chosen does.
 
     Args:
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
@@ -101,7 +110,15 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
     if "train" in recipe.needs:
         # What it says in kitchen.yaml, not what it holds: a page that lists soups must not have to read it.
         train = kitchen.spec.data.train
-        context.append(train.model_dump_json() if train else "")
+        context.append(train.model_dump_json(exclude={"slices"}) if train else "")
+    if "slices" in recipe.needs:
+        divided = kitchen.split("held_out").slices
+        context.append(slices.fingerprint(divided) if divided else "")
+    if "shifts" in recipe.needs:
+        shifts = kitchen.spec.data.shifts
+        context.append(
+            digest({name: spec.model_dump(mode="json", exclude={"slices"}) for name, spec in shifts.items()})
+        )
     return digest([values, fingerprints, context])
 
 
@@ -124,7 +141,8 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
         KitchenError: a member that the kitchen lacks.
     """
     if isinstance(recipe, Pooled):
-        return [item.name for item in pick(kitchen.ingredients, recipe.members)]
+        joins = (*kitchen.ingredients, *kitchen.guests.items.values())
+        return [item.name for item in pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)]
     assert isinstance(recipe, Interpolation)
     return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
 

@@ -129,6 +129,8 @@ def small_kitchen(
     scale: float = 0.1,
     suffix: str | Sequence[str] = ".safetensors",
     change: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda tensors: tensors,
+    train: int = 0,
+    shifts: Sequence[str] = (),
     **keys: Any,
 ) -> Path:
     """A whole kitchen: model.py, base, m_0 ... m_N, held_out and test as arrays; returns its kitchen.yaml.
@@ -137,6 +139,7 @@ def small_kitchen(
         scale: of the noise on the first checkpoint; each next one has a bit more.
         suffix: of the checkpoints; several are used in turn.
         change: applied to each ingredient's and the base's state dict before it is written.
+        train: how many examples of train; 0: the kitchen has none. shifts: names of further test splits.
         keys: further keys of kitchen.yaml, which replace those written here.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -150,14 +153,18 @@ def small_kitchen(
         name = f"m_{index}"
         tensors = perturbed(base, scale * (1 + 0.3 * index), seed=index + 1)
         files[name] = save(change(tensors), folder / f"{name}{suffixes[index % len(suffixes)]}").name
-    for number, split in enumerate(("held_out", "test")):
-        write_arrays(folder / f"{split}.safetensors", *labelled(model, shape, num_examples, seed=100 + number))
+    splits = {"held_out": num_examples, "test": num_examples} | ({"train": train} if train else {})
+    for number, (split, size) in enumerate((splits | dict.fromkeys(shifts, num_examples)).items()):
+        write_arrays(folder / f"{split}.safetensors", *labelled(model, shape, size, seed=100 + number))
+    data: dict[str, Any] = {split: {"format": "arrays", "path": f"{split}.safetensors"} for split in splits}
+    if shifts:
+        data["shifts"] = {shift: {"format": "arrays", "path": f"{shift}.safetensors"} for shift in shifts}
     document: dict[str, Any] = {
         "name": "small",
         "model": {"factory": "model.py:build", "args": dict(args or {})},
         "ingredients": list(files.values()),
         "base": f"base{suffixes[0]}",
-        "data": {split: {"format": "arrays", "path": f"{split}.safetensors"} for split in ("held_out", "test")},
+        "data": data,
         "device": "cpu",
     }
     return write_yaml(folder, **(document | keys))

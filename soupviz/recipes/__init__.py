@@ -12,7 +12,7 @@ from soupviz.recipes.based import Breadcrumbs, Dare, Karcher, ModelStock, Slerp,
 from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
-from soupviz.recipes.judge import Judge, Objective
+from soupviz.recipes.judge import Goal, Judge, Objective
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
@@ -21,7 +21,7 @@ from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "Ensemble", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Pooled", "Recipe",
+    "MENU", "Ensemble", "Goal", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Pooled", "Recipe",
     "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 

@@ -1,14 +1,18 @@
 """Averages: of all alike, or weighted by how each ingredient does."""
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from soupviz.errors import RecipeError
 from soupviz.mixing import mean_of
-from soupviz.recipes.judge import Judge, Objective, value_of
-from soupviz.recipes.record import Pooled
+from soupviz.recipes.judge import Judge, Objective, needed_for, parts_of, value_of
+from soupviz.recipes.record import Pooled, added_later
 from soupviz.records import Coefficients, Score
+
+PerAll = Literal["all", "class", "slice"]
 
 
 class Uniform(Pooled):
@@ -29,32 +33,58 @@ class Weighted(Pooled):
     """Coefficients by a softmax of performance: `w_i = exp(m_i / T) / sum_j exp(m_j / T)`.
 
     m is an accuracy as a fraction, or minus the loss in nats. T near 0 takes the best alone, a large T all alike.
+    Per class or slice, w_i is the mean over the S classes or slices of held_out of the softmax within each,
+    `w_i = 1/S sum_s exp(a_is / T) / sum_j exp(a_js / T)`, a_is being the accuracy of i on the examples of s alone: who
+    is best on one of them counts, however few its examples.
     """
 
     method: Literal["weighted"] = "weighted"
     label = "weighted by performance"
     metric: Objective = Field("accuracy", description="of each ingredient alone, on held_out")
+    per: PerAll = added_later("all", description="one softmax over all examples, or the mean of one within each part")
     temperature: float = Field(0.01, gt=0, le=10, description="of the softmax; small prefers the best")
     is_search = True
 
+    @model_validator(mode="after")
+    def _is_of_accuracy(self) -> Self:
+        if self.per != "all" and self.metric != "accuracy":
+            raise RecipeError(
+                f"weighted per {self.per} weighs by accuracy within each {self.per}, but metric is {self.metric!r}; "
+                "expected accuracy. Leave metric at accuracy, or per at all."
+            )
+        return self
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.metric) | ({"slices"} if self.per == "slice" else set())
+
     @property
     def title(self) -> str:
-        details = [self.metric, f"T = {self.temperature:g}", *self.of_members()]
+        details = [self.metric, *([f"per {self.per}"] if self.per != "all" else [])]
+        details += [f"T = {self.temperature:g}", *self.of_members()]
         return f"weighted ({', '.join(details)})"
 
     def plan(self, judge: Judge) -> Coefficients:
-        return by_performance(judge, self.metric, self.temperature)
+        return by_performance(judge, self.metric, self.temperature, self.per)
 
 
-def by_performance(judge: Judge, metric: Objective, temperature: float) -> Coefficients:
-    """The softmax of what single ingredients do."""
-    values = {name: _fraction(score, metric) for name, score in judge.singles().items()}
-    best = max(values.values())
-    shares = {name: math.exp((value - best) / temperature) for name, value in values.items()}
-    total = math.fsum(shares.values())
-    return tuple((name, share / total) for name, share in shares.items() if share)
+def by_performance(judge: Judge, metric: Objective, temperature: float, per: PerAll = "all") -> Coefficients:
+    """The softmax of what single ingredients do, or the mean of those within each class or slice."""
+    values = {name: _values(score, metric, per, judge) for name, score in judge.singles().items()}
+    columns = [_softmax(column, temperature) for column in zip(*values.values(), strict=True)]
+    means = [math.fsum(shares) / len(columns) for shares in zip(*columns, strict=True)]
+    return tuple((name, share) for name, share in zip(values, means, strict=True) if share)
 
 
-def _fraction(score: Score, metric: Objective) -> float:
-    value = value_of(score, metric)
-    return value / score.num_examples if metric == "accuracy" else value
+def _values(score: Score, metric: Objective, per: PerAll, judge: Judge) -> list[float]:
+    if per != "all":
+        return [right / count for right, count in parts_of(score, per, judge.slices)]
+    value = value_of(score, metric, judge.slices)
+    return [value / score.num_examples if metric == "accuracy" else value]
+
+
+def _softmax(values: Sequence[float], temperature: float) -> list[float]:
+    best = max(values)
+    shares = [math.exp((value - best) / temperature) for value in values]
+    total = math.fsum(shares)
+    return [share / total for share in shares]

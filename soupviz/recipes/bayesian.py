@@ -7,8 +7,8 @@ from pydantic import Field
 
 from soupviz.errors import RecipeError
 from soupviz.mixing import mean_of
-from soupviz.recipes.greedy import SEED, search_with
-from soupviz.recipes.judge import Judge, Objective, value_of
+from soupviz.recipes.greedy import SEED, SHIFT_WEIGHT, WITH_SHIFTS, of_goal, search_with
+from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled
 from soupviz.records import Coefficients, Score, Step
 
@@ -33,14 +33,18 @@ class Bayesian(Pooled):
     label = "Bayesian search"
     sampler: Literal["tpe", "cmaes"] = Field("tpe", description="what proposes coefficients")
     budget: int = Field(50, ge=2, le=1000, description="how many mixes are scored, uniform and greedy among them")
-    objective: Objective = Field("accuracy", description="what is raised, on held_out")
+    objective: Goal = Field("accuracy", description=f"what is raised, on held_out; {WITH_SHIFTS}")
+    shift_weight: float = SHIFT_WEIGHT
     seed: int = SEED
     is_search = True
 
     @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.objective)
+
+    @property
     def title(self) -> str:
-        details = [self.sampler.upper(), f"{self.budget} trials"]
-        details += [f"for {self.objective}"] if self.objective != "accuracy" else []
+        details = [self.sampler.upper(), f"{self.budget} trials", *of_goal(self.objective, self.shift_weight)]
         return f"Bayesian ({', '.join([*details, *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:
@@ -49,16 +53,16 @@ class Bayesian(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         greedy, _ = search_with(judge.silent(), "mean", "accuracy", 0)
         study = self._study(judge, greedy)
-        best: tuple[Coefficients, Score] | None = None
+        best: tuple[Coefficients, Score, float] | None = None
         for number in range(self.budget):
             trial = study.ask()
             weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in judge.names}
             mixture = _shares(weights)
-            score = judge.score(mixture)
-            value = value_of(score, self.objective)
+            score = judge.look_further(mixture, judge.score(mixture), self.objective)
+            value = value_of(score, self.objective, judge.slices, self.shift_weight)
             study.tell(trial, value)
-            accepted = best is None or value > value_of(best[1], self.objective)
-            best = (mixture, score) if best is None or accepted else best
+            accepted = best is None or value > best[2]
+            best = (mixture, score, value) if best is None or accepted else best
             judge.tell(Step.of(number, f"trial {number}", score, best[1], accepted=accepted))
         assert best is not None
         return best[0]

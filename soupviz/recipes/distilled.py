@@ -1,11 +1,11 @@
 """Distillation: one model that learns what an ensemble, or a soup, answers."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from soupviz.distilling import Distillation, Epoch
+from soupviz.distilling import Distillation
 from soupviz.files import digest
 from soupviz.mixing import mean_of
 from soupviz.recipes.greedy import SEED, search_with
@@ -50,24 +50,37 @@ class Distilled(Pooled):
         start = self._mix(judge, self.start)
         best = judge.score(start)
         judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True))
-        history: list[dict[str, float]] = []
+        last = 0
 
-        def on_epoch(epoch: Epoch, score: Score) -> None:
-            nonlocal best
+        def on_epoch(number: int, score: Score) -> None:
+            nonlocal best, last
+            # A training that was stopped goes on: what was decided of its epochs before that.
+            for step in [judge.lab.earlier[one] for one in range(last + 1, number) if one in judge.lab.earlier]:
+                best = replace(best, correct=max(best.correct, step.correct))
+                judge.tell(step)
             is_better = score.correct > best.correct
-            best = score if is_better else best
-            history.append(asdict(epoch))
-            judge.tell(Step.of(epoch.number, f"epoch {epoch.number}", score, best, accepted=is_better))
+            best, last = (score if is_better else best), number
+            judge.tell(Step.of(number, f"epoch {number}", score, best, accepted=is_better))
 
         is_ensemble = self.teacher.endswith("ensemble")
-        teacher = self._mix(judge, {"ensemble": "uniform", "greedy ensemble": "greedy"}.get(self.teacher, self.teacher))
-        own = self.model_dump(exclude={"members", "batchnorm"})
-        student: Coefficients = judge.lab.distil(
-            start, (teacher, "probabilities" if is_ensemble else "average"),
+        output = "probabilities" if is_ensemble else self.batchnorm
+        if self.teacher == "greedy ensemble":
+            ensembles = replace(judge.silent(), attempt=judge.lab.attempt(output), _singles={})
+            teacher = self._mix(ensembles, "greedy")
+        else:
+            teacher = self._mix(judge, "uniform" if is_ensemble else self.teacher)
+        own = self.model_dump(exclude={"members"})
+        student: Coefficients
+        student, history = judge.lab.distil(
+            (start, self.batchnorm), (teacher, output),
             Distillation(self.temperature, self.hard, self.epochs, self.learning_rate, seed=self.seed),
             self.examples, f"student-{digest([own, start, teacher])[:16]}", on_epoch,
         )  # fmt: skip
-        judge.notes["epochs"] = history
+        if last < self.epochs:  # the training was over, but not its last score
+            on_epoch(self.epochs, judge.score(student))
+        judge.notes["epochs"] = [
+            {name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history
+        ]
         return student
 
     def _mix(self, judge: Judge, name: str) -> Coefficients:

@@ -10,12 +10,16 @@ from pydantic import Field, field_validator
 from soupviz import search
 from soupviz.errors import RecipeError
 from soupviz.mixing import combine
-from soupviz.recipes.judge import Judge, Objective, value_of
-from soupviz.recipes.record import Pooled
+from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
+from soupviz.recipes.record import Pooled, added_later
 from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
+WITH_SHIFTS = "with_shifts: on the shifts too, which then report no longer"
 ORDER: Any = Field("accuracy", description="in which candidates are tried: accuracy (best first), listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
+SHIFT_WEIGHT: Any = added_later(
+    0.5, ge=0, le=1, description="for with_shifts: what the shifts' mean accuracy counts, the rest is held_out's"
+)
 
 
 class Greedy(Pooled):
@@ -28,7 +32,8 @@ class Greedy(Pooled):
     method: Literal["greedy"] = "greedy"
     label = "greedy"
     alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
-    objective: Objective = Field("accuracy", description="what a candidate has to raise, on held_out")
+    objective: Goal = Field("accuracy", description=f"what a candidate has to raise, on held_out; {WITH_SHIFTS}")
+    shift_weight: float = SHIFT_WEIGHT
     order: Order = ORDER
     seed: int = SEED
     is_search = True
@@ -39,9 +44,12 @@ class Greedy(Pooled):
         return parse_alpha(value)
 
     @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.objective)
+
+    @property
     def title(self) -> str:
-        details = [f"alpha = {self.alpha}"]
-        details += [f"for {self.objective}"] if self.objective != "accuracy" else []
+        details = [f"alpha = {self.alpha}", *of_goal(self.objective, self.shift_weight)]
         details += [f"{self.order} order"] if self.order != "accuracy" else []
         return f"greedy ({', '.join([*details, *self.of_members()])})"
 
@@ -49,17 +57,24 @@ class Greedy(Pooled):
         return num_members - 1
 
     def plan(self, judge: Judge) -> Coefficients:
-        return search_with(judge, self.alpha, self.order, self.seed, self.objective)[0]
+        return search_with(judge, self.alpha, self.order, self.seed, self.objective, self.shift_weight)[0]
+
+
+def of_goal(goal: Goal, shift_weight: float) -> list[str]:
+    """A part of the title: what is raised, where not held-out accuracy alone."""
+    if goal == "with_shifts":
+        return [f"with shifts by {shift_weight:g}"]
+    return [f"for {goal}"] if goal != "accuracy" else []
 
 
 def search_with(
-    judge: Judge, alpha: Alpha, order: Order, seed: int, objective: Objective = "accuracy"
+    judge: Judge, alpha: Alpha, order: Order, seed: int, objective: Goal = "accuracy", shift_weight: float = 0.5
 ) -> tuple[Coefficients, tuple[Step, ...]]:
     """One greedy search, scored by a judge who is told of each decision."""
-    scores = judge.singles()
+    scores = {name: judge.look_further(((name, 1.0),), score, objective) for name, score in judge.singles().items()}
 
     def value(score: Score) -> float:
-        return value_of(score, objective)
+        return value_of(score, objective, judge.slices, shift_weight)
 
     def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
         """The one place where candidates are scored: in turn here, where more machines are, at once."""
@@ -68,8 +83,10 @@ def search_with(
             share = dict(candidate.mix)[candidate.newcomer]
             parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
             # Only a count of errors shows before the end that a candidate cannot win.
-            is_count = objective == "accuracy"
-            result = judge.challenge(candidate.mix, best, parts) if is_count else judge.score(candidate.mix)
+            if objective == "accuracy":
+                result = judge.challenge(candidate.mix, best, parts)
+            else:
+                result = judge.look_further(candidate.mix, judge.score(candidate.mix), objective)
             results.append(result)
             if isinstance(result, Score) and value(result) > value(best):
                 break

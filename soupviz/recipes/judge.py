@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from soupviz.errors import RecipeError
 from soupviz.formulas import Formula
 from soupviz.limits import Limit, hardest_first
+from soupviz.metrics import slice_counts
 from soupviz.records import Bound, Coefficients, PerExample, Score, Step
 
-Objective = Literal["accuracy", "loss", "mean_class", "worst_class"]
+Objective = Literal["accuracy", "loss", "mean_class", "worst_class", "mean_slice", "worst_slice"]
+Goal = Literal[Objective, "with_shifts"]
+"""What a search can raise: of held_out alone, or with the shifts, which then select too and report no longer."""
+
+Per = Literal["class", "slice"]
+HELD_OUT = "held_out"
 Attempt = Callable[[Coefficients, Limit | None], Score | Bound]
 
 
@@ -28,8 +39,9 @@ class Judge:
     attempt: scores a mix, or with a limit gives it up. tell: is told of every decision. facts: metadata of an
     ingredient. adopt: makes a formula a mix that can be scored. complete: score whole what cannot win too. lookahead:
     how many candidates a search tries at once. lab: for recipes that learn. notes: what a planner has to say of its
-    soup beside coefficients, as plain data.
-    asked: every mix that was scored, or given up.
+    soup beside coefficients, as plain data. slices: of each held_out example its slice, where the kitchen names
+    slices. shifts: the names of the splits that are shifts. also: scores a mix on one of them, every example.
+    asked: every mix that was scored, or given up, and the split.
     """
 
     names: Sequence[str]
@@ -40,9 +52,12 @@ class Judge:
     complete: bool = False
     lookahead: int = 1
     _singles: dict[str, Score] = field(default_factory=dict)
-    asked: set[Coefficients] = field(default_factory=set)
+    asked: set[tuple[Coefficients, str]] = field(default_factory=set)
     lab: Any = None
     notes: dict[str, Any] = field(default_factory=dict)
+    slices: NDArray[np.int64] | None = None
+    shifts: Sequence[str] = ()
+    also: Callable[[Coefficients, str], Score] | None = None
 
     def silent(self) -> "Judge":
         """The same judge, for a search within a search whose decisions are nobody's."""
@@ -50,7 +65,7 @@ class Judge:
 
     def score(self, mixture: Coefficients) -> Score:
         """Of every example."""
-        self.asked.add(mixture)
+        self.asked.add((mixture, HELD_OUT))
         result = self.attempt(mixture, None)
         assert isinstance(result, Score)  # without a limit nothing is given up
         return result
@@ -80,8 +95,22 @@ class Judge:
         parts = parts or [(self.single(name), weight) for name, weight in mixture]
         order = hardest_first([(examples_of(score), weight) for score, weight in parts])
         limit = Limit(best.num_examples - best.correct + ties, order)
-        self.asked.add(mixture)
+        self.asked.add((mixture, HELD_OUT))
         return self.attempt(mixture, None if self.complete else limit)
+
+    def look_further(self, mixture: Coefficients, score: Score, goal: Goal) -> Score:
+        """A mix's score on held_out, with its scores on the shifts where the goal looks at them."""
+        if goal != "with_shifts":
+            return score
+        if not self.shifts or self.also is None:
+            raise RecipeError(
+                "with_shifts raises accuracy on the shifts too, but the kitchen has none; add `shifts:` under `data:` "
+                "in kitchen.yaml, or take accuracy."
+            )
+        self.asked.update((mixture, split) for split in self.shifts)
+        # Their examples are many and are not looked at again.
+        further = [replace(self.also(mixture, split), per_example=None) for split in self.shifts]
+        return replace(score, further=tuple(further))
 
 
 def examples_of(score: Score) -> PerExample:
@@ -89,12 +118,50 @@ def examples_of(score: Score) -> PerExample:
     return score.per_example
 
 
-def value_of(score: Score, objective: Objective) -> float:
-    """What is to be raised: examples right, minus the loss in nats (minus infinity where no logit is finite), or the
-    mean or the least of the classes' accuracies; classes without examples do not count."""
-    if objective == "accuracy":
+def value_of(score: Score, goal: Goal, slices: NDArray[np.int64] | None = None, shift_weight: float = 0.5) -> float:
+    """What is to be raised: examples right, minus the loss in nats (minus infinity where no logit is finite), the mean
+    or the least of the accuracies of the classes or slices that have examples, or
+    `(1 - shift_weight) * accuracy + shift_weight * mean of the accuracies on the shifts`.
+
+    Means are rounded once, so that equally good ones are equal.
+
+    Args:
+        slices: of each example its slice. shift_weight: of with_shifts, for which the score has looked further.
+    Raises:
+        RecipeError: slices are asked for and there are none.
+    """
+    if goal == "accuracy":
         return score.correct
-    if objective == "loss":
+    if goal == "loss":
         return -score.loss if score.loss is not None else float("-inf")
-    classes = [right / count for right, count in zip(score.class_correct, score.class_count, strict=True) if count]
-    return min(classes) if objective == "worst_class" else sum(classes) / len(classes)
+    if goal == "with_shifts":
+        own, *shifts = [Fraction(one.correct, one.num_examples) for one in (score, *score.further)]
+        weight = Fraction(shift_weight)
+        return float((1 - weight) * own + weight * sum(shifts) / len(shifts))
+    how, _, per = goal.partition("_")
+    shares = [Fraction(*pair) for pair in parts_of(score, "class" if per == "class" else "slice", slices)]
+    return float(min(shares) if how == "worst" else sum(shares) / len(shares))
+
+
+def parts_of(score: Score, per: Per, slices: NDArray[np.int64] | None) -> list[tuple[int, int]]:
+    """(examples right, examples) of each class or slice that has examples.
+
+    Raises:
+        RecipeError: slices are asked for and there are none.
+    """
+    if per == "class":
+        pairs = zip(score.class_correct, score.class_count, strict=True)
+        return [(right, count) for right, count in pairs if count]
+    if slices is None:
+        raise RecipeError(
+            "held_out has no slices to look at; name the column of a CSV that divides it, with "
+            "`slices: {file: FILE.csv, column: NAME}` under `held_out:` in kitchen.yaml, or look at classes."
+        )
+    return slice_counts(score, slices)
+
+
+def needed_for(goal: Goal) -> frozenset[str]:
+    """What the kitchen must have, so that it can be raised."""
+    if goal == "with_shifts":
+        return frozenset({"shifts"})
+    return frozenset({"slices"}) if goal.endswith("_slice") else frozenset()

@@ -27,6 +27,7 @@ class Ensemble(Pooled):
         "uniform", description="all alike, those that raise held_out, or by a softmax of accuracy (T = 0.01)"
     )
     is_search = True
+    takes_guests = True
 
     @field_validator("batchnorm")
     @classmethod

@@ -1,13 +1,20 @@
 """What every recipe is: a frozen, hashable record of parameters, with a planner that turns them into coefficients."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.judge import HELD_OUT, Judge
 from soupviz.records import Coefficients
 from soupviz.treatments import check_batchnorm, num_examples
+
+
+def added_later(default: Any, **keys: Any) -> Any:
+    """A parameter that is left out of a recipe's plain data at its default: runs and files that were kept before there
+    was such a parameter keep their key."""
+    return Field(default, exclude_if=lambda value: value == default, **keys)
 
 
 class Recipe(BaseModel, ABC):
@@ -20,7 +27,7 @@ class Recipe(BaseModel, ABC):
     """What the page calls it."""
 
     requires: ClassVar[frozenset[str]] = frozenset()
-    """What the kitchen must have, whatever the parameters: `base`, `train`."""
+    """What the kitchen must have, whatever the parameters: `base`, `train`, `slices`, `shifts`."""
 
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
@@ -32,13 +39,18 @@ class Recipe(BaseModel, ABC):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the kitchen must have: `base`, `train`."""
+        """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
         return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
 
     @property
     def treatment(self) -> str:
         """What becomes of the ingredients and their coefficients: a treatment's name."""
         return self.batchnorm
+
+    def selects_on(self, splits: Iterable[str]) -> list[str]:
+        """Those of a kitchen's splits that choose the soup, and so cannot report on it."""
+        shifts = [name for name in splits if name.startswith("shifts.")] if "shifts" in self.needs else []
+        return [HELD_OUT, *shifts]
 
     @property
     @abstractmethod
@@ -58,6 +70,9 @@ class Pooled(Recipe):
     """A recipe that chooses among ingredients."""
 
     members: tuple[str, ...] | None = Field(None, description="names: only these are considered; default: all")
+
+    takes_guests: ClassVar[bool] = False
+    """Whether models of other architectures may join."""
 
     def of_members(self) -> list[str]:
         """A part of the title: of how many, where not of all."""

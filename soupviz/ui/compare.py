@@ -13,7 +13,7 @@ from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
-from soupviz.treatments import OUTPUTS, num_examples
+from soupviz.treatments import OUTPUTS
 from soupviz.ui import charts, tables, theme, widgets
 from soupviz.ui.verbatim import verbatim
 
@@ -46,7 +46,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         treatment = treatment_in(run)
         found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
     rows = [
-        Entry(*item, _known(opened, item[3], "held_out", item[4]), _known(opened, item[3], split, item[4]))
+        Entry(*item, tables.known(opened, item[3], "held_out", item[4]), tables.known(opened, item[3], split, item[4]))
         for item in found
     ]
     best = best_ingredient(rows)
@@ -60,11 +60,6 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         )
         for row in rows
     ]
-
-
-def _known(opened: Kitchen, mixture: Coefficients, split: str, treatment: str) -> Score | None:
-    has_all = opened.has_split(split) and (not num_examples(treatment) or opened.has_split("train"))
-    return opened.known_score(mixture, split, treatment) if has_all else None
 
 
 def ranked(rows: Sequence[Entry]) -> list[Entry]:

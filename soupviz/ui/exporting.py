@@ -11,6 +11,7 @@ from soupviz.exports import Dtype, export, read_record
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
 from soupviz.restore import restore
+from soupviz.scaling import calibrate
 from soupviz.soups import recall
 from soupviz.store import Run
 from soupviz.ui import download, session, work, workspace
@@ -33,24 +34,37 @@ def target(folder: str, name: str) -> Path:
     return workspace.allowed(workspace.allowed(folder) / name)
 
 
-def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype) -> Job:
+IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
+TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
+
+
+def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path]:
+    """Write a soup; where a temperature is asked for it is fitted to it first."""
+    soup = recall(opened, run)
+    scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
+    job.progress(0, 1, f"writing {file.name}")
+    return export(
+        soup, file, dtype=dtype, temperature=scaled.temperature if scaled else None,
+        bake_temperature=temperature == IN_WEIGHTS,
+    )  # fmt: skip
+
+
+def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype, temperature: str) -> Job:
     """Write a soup with its recipe and card; the job's result are the files."""
 
     def write(job: Job) -> Any:
-        job.progress(0, 1, f"writing {target.name}")
-        return [str(path) for path in export(recall(opened, run), target, dtype=dtype)]
+        return [str(path) for path in _write(opened, run, target, dtype, temperature, job)]
 
     return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
 
-def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype) -> Job:
+def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype, temperature: str) -> Job:
     """Write a soup where the download route finds it; the job's result is its address."""
 
     file = target(str(download.folder()), name)
 
     def prepare(job: Job) -> str:
-        job.progress(0, 1, f"preparing {name}")
-        export(recall(opened, run), file, dtype=dtype)
+        _write(opened, run, file, dtype, temperature, job)
         return download.address(file)
 
     key = f"download {opened.file}"

@@ -6,6 +6,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.records import Coefficients
 from soupviz.scaling import Scaled, scale
+from soupviz.slices import slice_table
 from soupviz.soups import treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
@@ -16,11 +17,34 @@ from soupviz.ui.jobs import Job
 def draw(opened: Kitchen, run: Run) -> None:
     """The panels of a finished run, folded until they are asked for."""
     mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+    with st.expander("Slices: where did it gain, and where did it lose?"):
+        slices(opened, run, mixture)
     with st.expander("Calibration: is its confidence right?"):
         calibration(opened, run, mixture)
     if widgets.has_batchnorm(opened) and treatment_in(run) not in OUTPUTS:
         with st.expander("BatchNorm: the same mix with each treatment of running statistics"):
             batchnorm(opened, run, mixture)
+
+
+def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
+    """Accuracy on each slice before and after: the best ingredient on held_out, and the soup."""
+    splits = [split for split in ("test", "held_out") if split in opened.split_names and opened.has_split(split)]
+    split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
+    scores = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    correct = {name: score.correct if score else -1 for name, score in scores.items()}
+    best = max(opened.names, key=correct.__getitem__)
+    before = tables.known(opened, ((best, 1.0),), split)
+    after = tables.known(opened, mixture, split, treatment_in(run))
+    if before is None or after is None:
+        st.write(f"{best}, the best ingredient on held_out, is not scored on {split} yet: the Compare page scores it.")
+        return
+    st.dataframe(
+        tables.slices(slice_table(after, before, opened.split(split))),
+        hide_index=True,
+        column_config=widgets.slice_columns(best),
+        alt=f"Accuracy on {split} by slice, of {best} and of the soup",
+    )
+    st.caption("One slice in twenty has p below 0.05 by chance alone: look at the sum before you believe a single one.")
 
 
 def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:

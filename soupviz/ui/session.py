@@ -111,7 +111,8 @@ def _ask_for_trust(file: Path) -> None:
         st.error(verbatim(str(error)))
         st.stop()
     if not workspace.is_trusted(spec, file.parent):
-        names = ", ".join(f"`{name}`" for name in workspace.code_of(spec))
+        specs = [spec, *(guest for guest, _ in workspace.guests_of(spec, file.parent))]
+        names = ", ".join(f"`{name}`" for each in specs for name in workspace.code_of(each))
         st.warning(
             f"Opening **{spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust it."
         )

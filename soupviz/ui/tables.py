@@ -11,14 +11,17 @@ from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
+from soupviz.slices import SliceRow
 from soupviz.treatments import num_examples
 
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
 
 
-def known(opened: Kitchen, mixture: Coefficients, split: str) -> Score | None:
-    """A score that was measured before, of a split that was read before."""
-    return opened.known_score(mixture, split) if split in opened.split_names and opened.has_split(split) else None
+def known(opened: Kitchen, mixture: Coefficients, split: str, treatment: str = "average") -> Score | None:
+    """A score that was measured before, of a split that was read before, as the train data was if it is needed."""
+    is_read = split in opened.split_names and opened.has_split(split)
+    has_train = not num_examples(treatment) or opened.has_split("train")
+    return opened.known_score(mixture, split, treatment) if is_read and has_train else None
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:
@@ -91,10 +94,22 @@ def treatments(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> 
     """A mix's accuracy with each treatment of running statistics, in percent; None before anything is known."""
     rows: list[dict[str, object]] = []
     for name in names:
-        is_there = not num_examples(name) or opened.has_split("train")
         row: dict[str, object] = {"statistics": name}
         for split in opened.report_splits():
-            score = opened.known_score(mixture, split, name) if is_there and opened.has_split(split) else None
+            score = known(opened, mixture, split, name)
             row[split.removeprefix("shifts.")] = f"{100 * score.accuracy:.2f} %" if score else None
         rows.append(row)
     return pd.DataFrame(rows) if any(len(set(row.values())) > 2 for row in rows) else None
+
+
+def slices(rows: Iterable[SliceRow]) -> pd.DataFrame:
+    """One row per slice, in percent and points, what changed most first."""
+    table = pd.DataFrame(
+        {
+            "slice": row.name, "examples": row.num_examples, "before": 100 * (row.old_accuracy or 0.0),
+            "after": 100 * row.accuracy, "points": row.points, "fixed": row.fixed, "broken": row.broken,
+            "p": row.p_value,
+        }
+        for row in rows
+    )  # fmt: skip
+    return table.sort_values("points", key=abs, ascending=False)

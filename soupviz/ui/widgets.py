@@ -135,6 +135,19 @@ def comparison_columns() -> dict[str, Any]:
     }
 
 
+def slice_columns(best: str) -> dict[str, Any]:
+    """How a table of slices is shown."""
+    percent = st.column_config.NumberColumn
+    return {
+        "before": percent(best, format="%.1f %%"),
+        "after": percent("soup", format="%.1f %%"),
+        "points": percent("difference", format="%+.1f", help="points"),
+        "fixed": percent("fixed", help="examples that only the soup has right"),
+        "broken": percent("broken", help="examples that only the ingredient has right"),
+        "p": percent("p", format="%.3f", help="exact McNemar test on the examples of this slice"),
+    }
+
+
 def newly_clicked(**selections: list[str]) -> list[str]:
     """What was clicked last: a selection elsewhere on the page stays as it was, and must not win over it."""
     changed: list[str] = []

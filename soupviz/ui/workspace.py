@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from soupviz.config import KitchenSpec
+from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
 from soupviz.demo import VERSION
 from soupviz.discovery import candidate_files
 from soupviz.errors import KitchenError
@@ -96,12 +96,21 @@ def code_of(spec: KitchenSpec) -> list[str]:
     return references + [str(split.path) for split in spec.split_specs().values() if split.format == "python"]
 
 
+def guests_of(spec: KitchenSpec, folder: Path) -> Iterator[tuple[KitchenSpec, Path]]:
+    """The kitchens whose models may join ensembles, each with its folder: their code runs too."""
+    for place in spec.guests.values():
+        file = kitchen_file(allowed(folder / place))
+        yield read_kitchen_file(file).model_copy(update={"guests": {}}), file.parent
+
+
 def _identities(spec: KitchenSpec, folder: Path) -> dict[str, str]:
     found = {}
     for reference in code_of(spec):
         path = folder / reference.rpartition(":")[0]
         is_file = path.suffix == ".py" and path.is_file()
         found[str(path.resolve()) if is_file else reference] = file_digest(path) if is_file else "installed"
+    for guest, place in guests_of(spec, folder):
+        found |= _identities(guest, place)
     return found
 
 
@@ -129,5 +138,7 @@ def check_paths(spec: KitchenSpec, folder: Path) -> None:
     places += [name.rpartition(":")[0] for name in code_of(spec) if name.rpartition(":")[0].endswith(".py")]
     for place in places:
         allowed(folder / place)
+    for guest, guest_folder in guests_of(spec, folder):
+        check_paths(guest, guest_folder)
     for file in candidate_files(spec, folder).values():  # a link among what a glob matches may lead elsewhere
         allowed(file)

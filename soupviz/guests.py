@@ -1,0 +1,89 @@
+"""Models of other architectures: they cannot be mixed with a kitchen's own, but they may join its ensembles."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from soupviz.data import Split
+from soupviz.errors import KitchenError, RecipeError
+from soupviz.ingredients import Ingredient
+from soupviz.records import Coefficients, Progress, Score
+
+
+class Host(Protocol):
+    """What is asked of a guest's own kitchen."""
+
+    ingredients: tuple[Ingredient, ...]
+
+    def split(self, name: str, progress: Progress = ...) -> Split: ...
+
+    def score_mix(
+        self, coefficients: Coefficients, split_name: str = ..., treatment: str = ..., progress: Progress = ...
+    ) -> Score: ...
+
+    def known_score(self, coefficients: Coefficients, split_name: str, treatment: str = ...) -> Score | None: ...
+
+    def logits(
+        self, coefficients: Coefficients, split_name: str = ..., treatment: str = ..., progress: Progress = ...
+    ) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """One model of another kitchen, scored there, by its own model on its own decoding of the same examples."""
+
+    kitchen: Host
+    mix: Coefficients
+
+    def score(self, split: Split, progress: Progress) -> Score:
+        self._check(split, progress)
+        return self.kitchen.score_mix(self.mix, split.name, progress=progress)
+
+    def known(self, split: Split) -> Score | None:
+        return self.kitchen.known_score(self.mix, split.name)
+
+    def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
+        self._check(split, progress)
+        return self.kitchen.logits(self.mix, split.name, progress=progress)
+
+    def _check(self, split: Split, progress: Progress) -> None:
+        """Whether the guest's kitchen has the same examples in the same order, as far as labels tell."""
+        theirs = self.kitchen.split(split.name, progress)
+        if len(theirs) != len(split) or not torch.equal(theirs.labels, split.labels) or theirs.classes != split.classes:
+            raise KitchenError(
+                f"{split.name}: {self.mix[0][0]} comes from a kitchen whose {split.name} has {len(theirs):,} examples "
+                f"of {theirs.classes}; expected the same {len(split):,} examples, labels and order as here. Point both "
+                "kitchens at the same data."
+            )
+
+
+class Guests:
+    """The guests of a kitchen by name: `KITCHEN/INGREDIENT`."""
+
+    def __init__(self, kitchens: Mapping[str, Host]):
+        self.items: dict[str, Ingredient] = {}
+        self._found: dict[str, Guest] = {}
+        for kitchen, opened in kitchens.items():
+            for item in opened.ingredients:
+                name = f"{kitchen}/{item.name}"
+                self.items[name] = replace(item, name=name)
+                self._found[name] = Guest(opened, ((item.name, 1.0),))
+
+    def find(self, name: str) -> Guest | None:
+        return self._found.get(name)
+
+    def refuse(self, names: list[str]) -> None:
+        """Refuse guests in a mix of weights.
+
+        Raises:
+            RecipeError: naming the first of them.
+        """
+        if found := next((name for name in names if name in self._found), None):
+            raise RecipeError(
+                f"{found!r} is a guest of another architecture: its weights cannot be mixed. Take the recipe ensemble, "
+                "which averages outputs, or leave it out."
+            )

@@ -1,0 +1,108 @@
+"""Guests: models of another architecture join ensembles, and nothing else."""
+
+import shutil
+
+import numpy as np
+import pytest
+from kitchens import change_yaml, small_kitchen
+
+import soupviz as sv
+from soupviz.errors import KitchenError, RecipeError, SoupError
+from soupviz.ui import workspace
+
+WIDE = """
+from torch import nn
+
+def build(features=6, classes=3):
+    return nn.Sequential(nn.Linear(features, 24), nn.Tanh(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, classes))
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A kitchen of small nets with a guest kitchen of wide ones; both are judged by the same data."""
+    own = small_kitchen(tmp_path / "own", num_ingredients=3)
+    guest = small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=2)
+    for split in ("held_out", "test"):
+        shutil.copy(own.with_name(f"{split}.safetensors"), guest.with_name(f"{split}.safetensors"))
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide"}))
+    return own
+
+
+def softmax(logits):
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def test_an_ensemble_averages_the_probabilities_of_models_of_two_architectures(file):
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.cook(kitchen, {"method": "ensemble"})
+    assert [name for name, _ in soup.mix] == ["m_0", "m_1", "m_2", "wide/m_0", "wide/m_1"]
+    wide = sv.Kitchen.load(file.parent.parent / "wide")
+    for split in ("held_out", "test"):
+        logits = [kitchen.logits(((name, 1.0),), split) for name in ("m_0", "m_1", "m_2")]
+        logits += [wide.logits(((name, 1.0),), split) for name in ("m_0", "m_1")]
+        answers = np.mean([softmax(one) for one in logits], axis=0).argmax(1)
+        assert soup.scores[split].correct == int((answers == kitchen.split(split).labels.numpy()).sum())
+    assert soup.passes == 5
+
+
+def test_a_greedy_ensemble_may_choose_guests_and_members_name_them(file):
+    kitchen = sv.Kitchen.load(file)
+    recipe = {"method": "ensemble", "choice": "greedy", "members": ["m_0", "wide/m_1"]}
+    soup = sv.cook(kitchen, recipe)
+    alone = [kitchen.score_mix(((name, 1.0),)).correct for name in ("m_0", "wide/m_1")]
+    assert soup.scores["held_out"].correct >= max(alone)
+    assert set(soup.coefficients) == {"m_0", "wide/m_1"}
+
+
+def test_a_guest_is_no_ingredient_of_a_soup(file):
+    kitchen = sv.Kitchen.load(file)
+    assert kitchen.names == ["m_0", "m_1", "m_2"]
+    assert set(sv.uniform(kitchen).coefficients) == {"m_0", "m_1", "m_2"}
+    with pytest.raises(KitchenError, match="no ingredient 'wide/m_0' in this kitchen"):
+        sv.uniform(kitchen, ["m_0", "wide/m_0"])
+
+
+def test_weights_of_a_guest_are_never_mixed(file):
+    kitchen = sv.Kitchen.load(file)
+    with pytest.raises(RecipeError, match="'wide/m_0' is a guest of another architecture: its weights cannot be mixed"):
+        sv.interpolate(kitchen, "m_0", "wide/m_0", points=3)
+
+
+def test_an_ensemble_with_guests_is_recalled_and_known_without_a_pass(file, monkeypatch):
+    first = sv.cook(sv.Kitchen.load(file), {"method": "ensemble"})
+    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    assert sv.cook(sv.Kitchen.load(file), {"method": "ensemble"}).as_dict() == first.as_dict()
+
+
+def test_a_guest_judged_by_other_data_is_refused(tmp_path):
+    own = small_kitchen(tmp_path / "own", num_ingredients=2)
+    small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=2, num_examples=150)
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide/kitchen.yaml"}))
+    with pytest.raises(KitchenError, match="held_out has 150 examples .* expected the same 200 examples"):
+        sv.cook(sv.Kitchen.load(own), {"method": "ensemble"})
+
+
+def test_a_guest_kitchen_that_is_missing_is_named(tmp_path):
+    own = small_kitchen(tmp_path / "own")
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../nowhere/kitchen.yaml"}))
+    with pytest.raises(SoupError, match=r"nowhere"):
+        sv.Kitchen.load(own)
+
+
+def test_the_dashboard_asks_for_trust_in_a_guests_code_too(file, monkeypatch, empty_cache):
+    monkeypatch.setattr("sys.argv", ["app.py", str(file.parent.parent)])
+    spec = workspace.read_kitchen_file(file)
+    assert not workspace.is_trusted(spec, file.parent)
+    workspace.trust(spec, file.parent)
+    assert workspace.is_trusted(spec, file.parent)
+    model = file.parent.parent / "wide" / "model.py"
+    model.write_text(model.read_text() + "\n# changed\n")
+    assert not workspace.is_trusted(spec, file.parent)
+
+
+def test_the_dashboard_opens_no_guest_outside_its_folders(file, monkeypatch, empty_cache):
+    monkeypatch.setattr("sys.argv", ["app.py", str(file.parent)])
+    with pytest.raises(KitchenError, match="lies outside the folders"):
+        workspace.check_paths(workspace.read_kitchen_file(file), file.parent)
