@@ -41,7 +41,7 @@ def _widget(place: Any, name: str, field: FieldInfo) -> Any:
         return place.selectbox(label, [*words, *TENTHS], words.index(field.default), width=150, **options)
     number = float if field.annotation is float else int
     low, high = _range(field, number)
-    if low is not None and high is not None and high - low <= MOST[number]:
+    if low is not None and high is not None and high - low <= MOST[number] and (number is int or field.default >= TICK):
         return place.slider(label, low, high, number(field.default), number(TICK) or 1, width=240, **options)
     step = float(field.default) / 2 or 1.0
     shown: dict[str, Any] = {"step": step, "format": "%g"} if number is float else {"step": 1}

@@ -13,17 +13,18 @@ from soupviz.treatments import OUTPUTS
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
+SLICES, CALIBRATION, BATCHNORM = "Slices", "Calibration", "BatchNorm"
+
 
 def draw(opened: Kitchen, run: Run) -> None:
-    """The panels of a finished run, folded until they are asked for."""
+    """One panel of a finished run: the one that is asked for."""
     mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
-    with st.expander("Slices: where did it gain, and where did it lose?"):
-        slices(opened, run, mixture)
-    with st.expander("Calibration: is its confidence right?"):
-        calibration(opened, run, mixture)
+    offered = [SLICES, CALIBRATION]
     if widgets.has_batchnorm(opened) and treatment_in(run) not in OUTPUTS:
-        with st.expander("BatchNorm: the same mix with each treatment of running statistics"):
-            batchnorm(opened, run, mixture)
+        offered.append(BATCHNORM)
+    asked = st.segmented_control("Look closer", offered, key="panel", bind="query-params")
+    if asked in offered:
+        {SLICES: slices, CALIBRATION: calibration, BATCHNORM: batchnorm}[asked](opened, run, mixture)
 
 
 def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:

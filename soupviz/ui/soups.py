@@ -124,7 +124,7 @@ def draw_result(result: dict[str, Any]) -> None:
         _show(right, charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
     elif "mix" in result:
         right.subheader("Not one weighted sum")
-        right.write(f"Made tensor by tensor of {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
+        right.caption(f"Made from {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
     learned.draw_notes(right, result.get("notes", {}))
 
 
