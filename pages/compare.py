@@ -63,7 +63,7 @@ if clicked and clicked[0] != picked:
 if entry := next((entry for entry in rows if entry.id == picked), None):
     st.subheader(entry.name)
     st.write(compare.sentence(entry, rows))
-    if entry.kind in ("soup", "ensemble") and run is not None and run.result is not None:
+    if run is not None and entry.id == run.key and run.result is not None:
         soups.draw_result(run.result)
         panels.draw(opened, run)
         if entry.kind == "soup":

@@ -11,6 +11,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine
 from soupviz.records import Coefficients, Progress, Score, quiet
 from soupviz.soups import Soup
+from soupviz.treatments import OUTPUTS, check_batchnorm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,16 @@ class Point:
 
 
 def end_mix(end: End) -> Coefficients:
-    """An end as a mix: a name (ingredient, base, file) is taken whole, a soup as its own mix."""
+    """An end as a mix: a name (ingredient, base, file) is taken whole, a soup as its own mix.
+
+    Raises:
+        CurveError: an ensemble, which has no weights.
+    """
+    if isinstance(end, Soup) and end.recipe.treatment in OUTPUTS:
+        raise CurveError(
+            f"{end.title!r} is an ensemble of {len(end.mix)} models: it has no weights, so that no line runs from it or "
+            "to it; take a soup, or distil it into one model."
+        )
     return end.mix if isinstance(end, Soup) else ((end, 1.0),)
 
 
@@ -123,7 +133,9 @@ def interpolate(
     import pandas as pd
 
     alphas = grid(points, start, stop)
-    batchnorm = batchnorm or path_batchnorm(a, b)
+    for end in (a, b):
+        end_mix(end)
+    batchnorm = check_batchnorm(batchnorm or path_batchnorm(a, b))
     found = trace(kitchen, a, b, coarse_to_fine(alphas), split=split, batchnorm=batchnorm, progress=progress)
     scores = {point.alpha: point.score for point in found}
     rows = [(alpha, scores[alpha]) for alpha in alphas]

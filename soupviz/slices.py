@@ -139,7 +139,7 @@ def read(name: str, spec: SplitSpec, folder: Path, files: Sequence[str], num_exa
     elif len(cells) != num_examples:
         raise DataError(
             f"{where} has {len(cells)} rows, the split has {num_examples} examples; expected a row for each example, "
-            "in their order."
+            "in their order. Add what is missing, or name the CSV of this split."
         )
     else:
         _, _, dataset = spec.format.partition(":")

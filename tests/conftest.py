@@ -4,11 +4,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from soupviz.demo import demo_kitchen
+from soupviz.evaluation import Evaluator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -44,6 +46,20 @@ def demo_copy(demo: Path, tmp_path: Path) -> Path:
     """The kitchen.yaml of a copy of the demo kitchen with an empty store."""
     shutil.copytree(demo.parent, tmp_path / "digits", ignore=shutil.ignore_patterns(".soupviz"))
     return tmp_path / "digits" / "kitchen.yaml"
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each evaluation."""
+    seen: list[int] = []
+    evaluate = Evaluator.evaluate
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        seen.append(1)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(Evaluator, "evaluate", counted)
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -371,6 +371,94 @@ def test_a_part_of_a_split_keeps_inputs_labels_and_files_together(tmp_path):
     assert set(parts[0].files).isdisjoint(parts[1].files)
 
 
+# Slices
+
+
+def with_slices(folder: Path, per_class: int = 3) -> dict[str, object]:
+    """An image folder and a CSV that divides it by number, in another order than the files'."""
+    image_folder(folder / "val", per_class)
+    names = [f"{label}/{number}.png" for number in range(per_class) for label in ("cow", "ant", "bee")]
+    rows = [f"{name},cam{Path(name).stem}" for name in names]
+    (folder / "meta.csv").write_text("\n".join(["file,camera", *rows]) + "\n")
+    slices = {"file": "meta.csv", "column": "camera"}
+    return {"format": "imagefolder", "path": "val", "slices": slices}
+
+
+def cameras(split: Split) -> list[str]:
+    return [split.slices.names[place] for place in split.slices.index.tolist()]
+
+
+def expected_cameras(split: Split) -> list[str]:
+    return [f"cam{Path(name).stem}" for name in split.files]
+
+
+def test_slices_are_aligned_with_the_examples(tmp_path):
+    split = load(tmp_path, **with_slices(tmp_path))
+    assert split.slices.column == "camera"
+    assert split.slices.names == ("cam0", "cam1", "cam2")
+    assert cameras(split) == expected_cameras(split) == ["cam0", "cam1", "cam2"] * 3
+    assert split.slices.index.dtype == np.int64
+
+
+def test_a_split_has_no_slices_unless_the_kitchen_names_them(tmp_path):
+    image_folder(tmp_path / "val")
+    assert load(tmp_path, format="imagefolder", path="val").slices is None
+
+
+def test_slices_are_no_part_of_a_splits_fingerprint(tmp_path):
+    spec = with_slices(tmp_path)
+    sliced = load(tmp_path, **spec)
+    plain = load(tmp_path, **{key: value for key, value in spec.items() if key != "slices"})
+    assert sliced.fingerprint == plain.fingerprint
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_part_of_a_split_keeps_its_slices(tmp_path, index):
+    split = load(tmp_path, **with_slices(tmp_path, per_class=5), part={"index": index, "seed": 3})
+    assert len(split) < 15
+    assert cameras(split) == expected_cameras(split)
+    assert set(split.slices.names) == set(expected_cameras(split))
+
+
+def test_what_is_left_out_as_corrupt_is_left_out_of_the_slices(with_a_corrupt_image):
+    (with_a_corrupt_image / "meta.csv").write_text("path,camera\n" + "".join(
+        f"val/{label}/{number}.png,{label}{number}\n" for label in ("ant", "bee", "cow") for number in range(3)
+    ))  # fmt: skip
+    spec = {"format": "imagefolder", "path": "val", "slices": {"file": "meta.csv", "column": "camera"}}
+    split = load(with_a_corrupt_image, **spec, skip_corrupt=True)
+    assert cameras(split) == ["ant0", "ant1", "ant2", "bee0", "bee2", "cow0", "cow1", "cow2"]
+    split = load(with_a_corrupt_image, **spec, skip_corrupt=True, part={"index": 1})
+    assert cameras(split) == [name.replace("/", "").removesuffix(".png") for name in split.files]
+
+
+@pytest.mark.parametrize("part", [None, {"index": 1, "of": 2}])
+def test_arrays_and_datasets_are_divided_in_their_order(tmp_path, dataset_file, part):
+    (tmp_path / "meta.csv").write_text("camera\nx\ny\nz\ny\n")
+    slices = {"file": "meta.csv", "column": "camera"}
+    write_arrays(tmp_path / "x.npz", torch.arange(4.0)[:, None], torch.tensor([0, 1, 0, 1]))
+    write_mnist(
+        tmp_path,
+        np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 28, 28), np.uint8),
+        np.arange(4, dtype=np.uint8) % 2,
+    )
+    for spec in (
+        {"format": "arrays", "path": "x.npz"},
+        {"format": "python", "path": "sets.py:tensors"},
+        {"format": "torchvision:MNIST", "path": "."},
+    ):
+        split = load(tmp_path, **spec, slices=slices, part=part)
+        numbers = split.inputs[""].flatten(1)[:, 0].int().tolist()
+        assert cameras(split) == ["xyzy"[number] for number in numbers]
+        assert len(split) == (2 if part else 4)
+
+
+def test_slices_that_do_not_fit_stop_the_split_from_being_read(tmp_path):
+    write_arrays(tmp_path / "x.npz", torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]))
+    (tmp_path / "meta.csv").write_text("camera\nx\n")
+    with pytest.raises(DataError, match=r"data\.held_out\.slices: .* has 1 rows, the split has 4 examples"):
+        load(tmp_path, format="arrays", path="x.npz", slices={"file": "meta.csv", "column": "camera"})
+
+
 # Batches
 
 

@@ -3,6 +3,8 @@
 import itertools
 import math
 import sys
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -26,6 +28,8 @@ from soupviz.recipes import (
     Swa,
     Uniform,
     Weighted,
+    parse,
+    recipe_digest,
 )  # fmt: skip
 from soupviz.recipes.judge import value_of
 from soupviz.records import Bound, PerExample, Score
@@ -98,12 +102,83 @@ def test_weighted_goes_from_the_best_alone_to_all_alike():
     assert dict(Weighted(temperature=10).plan(taste.judge)) == pytest.approx(dict.fromkeys(taste.names, 0.25), abs=0.01)
 
 
+def test_weighted_per_class_is_the_mean_of_a_softmax_within_each_by_hand():
+    """With T = 1 / ln 2 shares are powers of two. Of a: (2 / (2 + 1) + 1 / (1 + 1)) / 2; c has no examples."""
+    scores = {name: Score("held_out", right, 8, None, 0.0, (right, 0, 0), (4, 4, 0)) for name, right in AB.items()}
+    judge = Judge("ab", lambda mix, _limit: scores[mix[0][0]])
+    found = dict(Weighted(per="class", temperature=1 / math.log(2)).plan(judge))
+    assert found == pytest.approx({"a": 7 / 12, "b": 5 / 12})
+
+
+AB = {"a": 4, "b": 0}
+
+
+@given(st.integers(1, 5), st.integers(0, 1000), st.sampled_from(["class", "slice"]))
+def test_weighted_per_class_or_slice_is_the_plain_loop(number, seed, per):
+    taste = Taste(number, seed)
+    slices = np.random.default_rng(seed).integers(0, 4, NUM_EXAMPLES)
+    judge = replace(taste.judge, slices=np.unique(slices, return_inverse=True)[1])
+    parts = slices if per == "slice" else taste.labels
+    expected = dict.fromkeys(taste.names, 0.0)
+    for part in set(parts.tolist()):
+        accuracies = {n: taste.score(((n, 1.0),)).per_example.correct[parts == part].mean() for n in taste.names}
+        total = sum(math.exp(value / 0.1) for value in accuracies.values())
+        for name, value in accuracies.items():
+            expected[name] += math.exp(value / 0.1) / total / len(set(parts.tolist()))
+    found = dict(Weighted(per=per, temperature=0.1).plan(judge))
+    assert found == pytest.approx(expected)
+    assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_weighted_per_part_is_of_accuracy_only():
+    with pytest.raises(RecipeError, match=r"per class weighs by accuracy within each class, but metric is 'loss'"):
+        parse({"method": "weighted", "per": "class", "metric": "loss"})
+
+
+def test_parameters_that_were_added_later_leave_the_key_of_a_recipe_as_it_was():
+    for recipe in (Greedy(), Bayesian(), Weighted()):
+        values = recipe.model_dump(mode="json")
+        assert not {"shift_weight", "per"} & set(values)
+        assert parse(values) == recipe
+    for recipe in (Greedy(shift_weight=0.25), Bayesian(shift_weight=0.25), Weighted(per="slice")):
+        assert parse(recipe.model_dump(mode="json")) == recipe
+        assert recipe_digest(recipe) != recipe_digest(type(recipe)())
+
+
 def test_what_is_raised_by_hand():
     score = Score("held_out", 6, 12, 0.5, 0.0, (4, 2, 0), (4, 8, 0))
     assert value_of(score, "accuracy") == 6
     assert value_of(score, "loss") == -0.5
     assert value_of(score, "mean_class") == (1.0 + 0.25) / 2  # the class without examples does not count
     assert value_of(score, "worst_class") == 0.25
+
+
+def test_what_is_raised_over_slices_by_hand():
+    """Slice 0 has examples 0, 1 and 4 right out of four, slice 1 none of two, slice 2 one of one."""
+    correct = np.array([1, 1, 0, 0, 1, 0, 1], dtype=bool)
+    found = PerExample(*[np.zeros(7)] * 7)
+    score = Score("held_out", 4, 7, None, 0.0, (), (), per_example=replace(found, correct=correct))
+    slices = np.array([0, 0, 1, 1, 0, 0, 2])
+    assert value_of(score, "mean_slice", slices) == pytest.approx((3 / 4 + 0 + 1) / 3)
+    assert value_of(score, "worst_slice", slices) == 0.0
+    with pytest.raises(RecipeError, match=r"held_out has no slices to look at; name the column .*, or look at classes"):
+        value_of(score, "worst_slice")
+
+
+def test_what_is_raised_with_shifts_by_hand():
+    far = tuple(Score("shifts", right, 10, None, 0.0, (), ()) for right in (2, 6))
+    score = Score("held_out", 8, 10, None, 0.0, (), (), further=far)
+    assert value_of(score, "with_shifts") == pytest.approx(0.5 * 0.8 + 0.5 * 0.4)
+    assert value_of(score, "with_shifts", None, 0.25) == pytest.approx(0.75 * 0.8 + 0.25 * 0.4)
+    assert value_of(score, "with_shifts", None, 0.0) == 0.8
+    assert "further" not in score.summary()
+
+
+def test_means_of_accuracies_that_are_equal_are_equal_numbers():
+    """1/10 + 2/10 + 6/10 is not 3/10 + 6/10 + 0/10 in floating point."""
+    one, other = (Score("held_out", 9, 30, None, 0.0, rights, (10, 10, 10)) for rights in ((1, 2, 6), (3, 6, 0)))
+    assert 0.1 + 0.2 + 0.6 != 0.3 + 0.6 + 0.0
+    assert value_of(one, "mean_class") == value_of(other, "mean_class") == 0.3
 
 
 # Subsets
@@ -213,17 +288,90 @@ def test_line_search_gives_each_newcomer_its_best_alpha(number, seed, points):
     assert dict(LineSearch(steps=points).plan(taste.judge)) == pytest.approx(soup)
 
 
-@pytest.mark.parametrize("objective", ["loss", "mean_class", "worst_class"])
+@pytest.mark.parametrize("objective", ["loss", "mean_class", "worst_class", "mean_slice", "worst_slice"])
 @given(number=st.integers(1, 6), seed=st.integers(0, 1000))
 def test_greedy_raises_what_it_is_asked_to(objective, number, seed):
     taste = Taste(number, seed)
-    value = lambda names: value_of(taste.score(mean_of(names)), objective)  # noqa: E731
+    slices = np.arange(NUM_EXAMPLES) % 4
+    value = lambda names: value_of(taste.score(mean_of(names)), objective, slices)  # noqa: E731
     first, *others = sorted(taste.names, key=lambda name: -value([name]))
     kept = [first]
     for name in others:
         if value([*kept, name]) > value(kept):
             kept.append(name)
-    assert Greedy(objective=objective).plan(taste.judge) == mean_of(kept)
+    assert Greedy(objective=objective).plan(replace(taste.judge, slices=slices)) == mean_of(kept)
+
+
+def with_shifts(taste: Taste, seed: int) -> tuple[Judge, list[Taste]]:
+    """A judge who has two shifts, with what is true of them."""
+    shifts = [Taste(len(taste.names), 1000 + seed), Taste(len(taste.names), 2000 + seed)]
+    names = ["shifts.a", "shifts.b"]
+    also = lambda mix, split: shifts[names.index(split)].score(mix)  # noqa: E731
+    return replace(taste.judge, shifts=names, also=also), shifts
+
+
+@given(st.integers(1, 6), st.integers(0, 1000), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
+def test_greedy_with_shifts_raises_the_weighted_sum(number, seed, weight):
+    taste = Taste(number, seed)
+    judge, shifts = with_shifts(taste, seed)
+
+    def value(names):
+        own, *others = [Fraction(one.score(mean_of(names)).correct, NUM_EXAMPLES) for one in (taste, *shifts)]
+        return (1 - Fraction(weight)) * own + Fraction(weight) * sum(others) / 2
+
+    first, *others = sorted(taste.names, key=lambda name: -value([name]))
+    kept = [first]
+    for name in others:
+        if value([*kept, name]) > value(kept):
+            kept.append(name)
+    assert Greedy(objective="with_shifts", shift_weight=weight).plan(judge) == mean_of(kept)
+    assert taste.steps[-1].best_accuracy == taste.score(mean_of(kept)).accuracy
+    assert {split for _, split in judge.asked} == {"held_out", "shifts.a", "shifts.b"}
+
+
+def test_shifts_that_count_nothing_change_no_soup():
+    for seed in range(10):
+        taste = Taste(5, seed)
+        judge, _ = with_shifts(taste, seed)
+        found = Greedy(objective="with_shifts", shift_weight=0.0).plan(judge)
+        assert found == Greedy().plan(judge)
+
+
+def test_bayesian_search_with_shifts_keeps_the_best_weighted_sum():
+    taste = Taste(4, 1)
+    judge, shifts = with_shifts(taste, 1)
+    found = Bayesian(objective="with_shifts", budget=8).plan(judge)
+    tried = [mix for mix, split in judge.asked if split == "shifts.a"]
+
+    def value(mix):
+        own, *others = [Fraction(one.score(mix).correct, NUM_EXAMPLES) for one in (taste, *shifts)]
+        return own / 2 + sum(others) / 4
+
+    assert len(tried) <= 8
+    assert value(found) == max(value(mix) for mix in tried)
+
+
+def test_with_shifts_needs_shifts_and_says_so():
+    with pytest.raises(
+        RecipeError, match=r"the kitchen has none; add `shifts:` under `data:` in kitchen\.yaml, or take"
+    ):
+        Greedy(objective="with_shifts").plan(Taste(2).judge)
+
+
+def test_a_shift_weight_is_a_fraction_and_the_title_tells_it():
+    with pytest.raises(RecipeError, match="shift_weight"):
+        parse({"method": "greedy", "shift_weight": 1.5})
+    assert Greedy(objective="with_shifts", shift_weight=0.3).title == "greedy (alpha = mean, with shifts by 0.3)"
+    assert Weighted(per="slice").title == "weighted (accuracy, per slice, T = 0.01)"
+
+
+def test_recipes_say_what_they_need_and_on_what_they_select():
+    splits = ["held_out", "test", "train", "shifts.a", "shifts.b"]
+    assert Greedy(objective="worst_slice").needs == Weighted(per="slice").needs == frozenset({"slices"})
+    assert Bayesian(objective="with_shifts").needs == frozenset({"shifts"})
+    assert Greedy(objective="mean_class").needs == Weighted(per="class").needs == frozenset()
+    assert Greedy(objective="worst_slice").selects_on(splits) == Uniform().selects_on(splits) == ["held_out"]
+    assert Greedy(objective="with_shifts").selects_on(splits) == ["held_out", "shifts.a", "shifts.b"]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])

@@ -310,20 +310,6 @@ def test_asking_again_from_a_new_process_computes_nothing(tmp_path, no_evaluatio
         sv.interpolate(kitchen, "m_0", "base", points=4)
 
 
-@pytest.fixture
-def evaluations(monkeypatch):
-    """Grows by one with each evaluation."""
-    seen = []
-    evaluate = Evaluator.evaluate
-
-    def counted(*args, **options):
-        seen.append(1)
-        return evaluate(*args, **options)
-
-    monkeypatch.setattr(Evaluator, "evaluate", counted)
-    return seen
-
-
 def test_recipes_share_the_scores_they_have_in_common(tmp_path, evaluations):
     """Of a sweep over ten alphas the four ingredients are scored once, not ten times."""
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))

@@ -10,6 +10,7 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
+from soupviz.mixing import mean_of
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
@@ -18,6 +19,8 @@ from soupviz.ui import charts, tables, theme, widgets
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
+ENSEMBLE = "ensemble of all"
+"""The id of the yardstick that is always there: what the ingredients say together, at the cost of all their passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
+    if len(opened.names) > 1:
+        found.append(
+            (ENSEMBLE, f"ensemble of all {len(opened.names)}", "ensemble", mean_of(opened.names), "probabilities")
+        )
     for run in runs:
         mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
         treatment = treatment_in(run)
@@ -111,7 +118,19 @@ def sentence(row: Entry, rows: Sequence[Entry]) -> str:
     if row is best:
         return f"**{row.name}** is the best ingredient on held_out; the others are compared with it."
     told = verdict(row.judged, best.judged) if best and row.judged and best.judged else NOT_SCORED
-    return f"Against the best ingredient: **{told}**."
+    return f"Against the best ingredient: **{told}**. {_yardstick(row, rows)}"
+
+
+def _yardstick(row: Entry, rows: Sequence[Entry]) -> str:
+    """What the ensemble of all ingredients has on the same split, and what it costs."""
+    all_together = next((other for other in rows if other.id == ENSEMBLE), None)
+    if all_together is None or all_together.judged is None or row.judged is None or row is all_together:
+        return ""
+    against = verdict(row.judged, all_together.judged)
+    return (
+        f"The ensemble of all has {100 * all_together.judged.accuracy:.1f} % on {row.judged.split}, at "
+        f"{len(all_together.mix)} forward passes for each answer; against it: {against}."
+    )
 
 
 def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
@@ -153,6 +172,8 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     """What is known of an ingredient or of the base: its scores, its file, and the metadata found with it."""
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
     widgets.score_metrics({split: score.summary() for split, score in scores.items()})
+    if row.kind == "ensemble":
+        return
     checkpoint = opened.resolve(row.id)
     facts = {"file": checkpoint.path, "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata)
     st.table({name: verbatim(str(value)) for name, value in facts.items()})
