@@ -1,6 +1,6 @@
 """The model card that goes beside an exported soup."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from soupviz.formulas import KEPT
@@ -22,7 +22,7 @@ A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 |---|---|---|---|---|---|---|
 {scores}
 
-The soup was chosen on held_out: its accuracy there is optimistic. Judge it by the other splits.
+The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.
 
 ## Load it
 
@@ -68,7 +68,8 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         what=what if is_linear else f"made from {len(pool)} checkpoints",
         kitchen=record["kitchen"],
         version=record["soupviz"],
-        scores="\n".join(_score_row(split, score) for split, score in record["scores"].items()),
+        scores="\n".join(_score_row(split, score, record["selected_on"]) for split, score in record["scores"].items()),
+        selected_on=", ".join(record["selected_on"]),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
         loader=LOADERS[suffix].format(name=name),
@@ -91,9 +92,9 @@ def card(name: str, record: Mapping[str, Any]) -> str:
     )
 
 
-def _score_row(split: str, score: Mapping[str, Any]) -> str:
+def _score_row(split: str, score: Mapping[str, Any], selected_on: Sequence[str]) -> str:
     low, high = wilson(score["correct"], score["num_examples"])
-    role = "selected on" if split == "held_out" else "reports"
+    role = "selected on" if split in selected_on else "reports"
     loss = "–" if score["loss"] is None else f"{score['loss']:.4f}"
     return (
         f"| {split} | {role} | {score['accuracy']:.2%} | {low:.2%} to {high:.2%} "

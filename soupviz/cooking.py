@@ -156,7 +156,7 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         tell,
         facts=lambda name: kitchen.resolve(name).metadata,
         adopt=kitchen.pantry.adopt,
-        lab=Laboratory(kitchen, options.progress, earlier),
+        lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
         complete=options.complete,
         lookahead=options.lookahead,
         slices=slices.index if slices else None,

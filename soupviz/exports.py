@@ -60,6 +60,7 @@ class Record(BaseModel):
     scaled_layer: str | None = None
     ingredients: dict[str, Origin]
     ties: dict[str, str]
+    selected_on: tuple[str, ...] = ("held_out",)
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
 
@@ -126,6 +127,7 @@ def record_of(
             for name, item in leaves.items()
         },
         ties=kitchen.ties,
+        selected_on=tuple(soup.selected_on),
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],
     )

@@ -10,7 +10,7 @@ from soupviz import merging
 from soupviz.files import digest
 from soupviz.ingredients import Ingredient, same_bits
 from soupviz.layers import layer_groups
-from soupviz.mixing import RUNNING_STATISTICS, Mix, mix_tensors
+from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, Mix, mix_tensors
 from soupviz.records import Coefficients
 
 Resolve = Callable[[str], Ingredient]
@@ -21,7 +21,8 @@ KEPT = "kept"
 class Formula(BaseModel):
     """What weights are made of.
 
-    kind: which formula. parts: ingredients with their weights, in order. base: where the formula has one.
+    kind: which formula. parts: ingredients with their weights, in order. base: where the formula has one. batchnorm:
+    running statistics, which are mixed by the weights whatever the formula.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -29,6 +30,7 @@ class Formula(BaseModel):
     parts: Coefficients
     base: str | None = None
     parameters: dict[str, Any] = {}
+    batchnorm: BatchNorm = "average"
 
     @property
     def names(self) -> list[str]:
@@ -38,7 +40,8 @@ class Formula(BaseModel):
     def fingerprint(self, resolve: Resolve) -> str:
         """The same for the same formula over the same weights, whatever they are called."""
         parts = [[resolve(name).fingerprint, weight.hex()] for name, weight in self.parts]
-        return digest([self.kind, parts, self.base and resolve(self.base).fingerprint, self.parameters])
+        base = self.base and resolve(self.base).fingerprint
+        return digest([self.kind, parts, base, self.parameters, self.batchnorm])
 
     def renamed(self, names: Mapping[str, str]) -> "Formula":
         """The same over ingredients that are called otherwise."""
@@ -84,7 +87,8 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
 
         def tensor(key: str) -> Tensor:
             weights = formula.parameters["groups"][groups[key]]
-            return _mixed(key, [(item, weight) for (item, _), weight in zip(parts, weights, strict=True)])
+            mixed = [(item, weight) for (item, _), weight in zip(parts, weights, strict=True)]
+            return _mixed(key, mixed, formula.batchnorm)
     else:
 
         def tensor(key: str) -> Tensor:
@@ -93,8 +97,8 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
     return Ingredient(name, first.path, Computed(tuple(first.tensors), tensor), formula.fingerprint(resolve))
 
 
-def _mixed(key: str, items: Mix) -> Tensor:
-    ((_, tensor),) = mix_tensors(items, keys=[key])
+def _mixed(key: str, items: Mix, batchnorm: BatchNorm) -> Tensor:
+    ((_, tensor),) = mix_tensors(items, batchnorm, [key])
     return tensor
 
 
@@ -102,7 +106,7 @@ def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> 
     first = parts[0][0].tensors[key]
     if not first.is_floating_point() or key.endswith(RUNNING_STATISTICS):
         # Directions and signs of differences say nothing about variances: statistics are averaged as in any mix.
-        return _mixed(key, parts)
+        return _mixed(key, parts, formula.batchnorm)
     start = base.tensors[key] if base else first
     tensors = [item.tensors[key] for item, _ in parts]
     if all(same_bits(tensor, start) for tensor in tensors):

@@ -19,7 +19,7 @@ from soupviz.layers import layer_groups
 from soupviz.learning import Learned, Normalise, learn
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
-from soupviz.mixing import mean_of, mix
+from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, mean_of, mix
 from soupviz.recipes.judge import Sample
 from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step
 from soupviz.weighing import fisher_average, regmean
@@ -34,14 +34,18 @@ EXAMPLE = 8
 class Laboratory:
     """One kitchen's, for one cooking; not for two threads at once, as its evaluator is not."""
 
-    def __init__(self, kitchen: Kitchen, progress: Progress, earlier: Sequence[Step] = ()):
+    def __init__(
+        self, kitchen: Kitchen, progress: Progress, statistics: BatchNorm = "average", earlier: Sequence[Step] = ()
+    ):
         """Take up a cooking.
 
         Args:
-            earlier: the decisions of this cooking before it was stopped.
+            statistics: what becomes of running statistics. earlier: the decisions of this cooking before it was
+                stopped.
         """
         self.kitchen = kitchen
         self.progress = progress
+        self.statistics = statistics
         self.earlier = {step.step: step for step in earlier}
 
     def learn(
@@ -66,6 +70,7 @@ class Laboratory:
             normalise=normalise,
             epochs=epochs,
             learning_rate=rate,
+            batchnorm=self.statistics,
             num_batches=-(-len(rows) // size),
             progress=self.progress,
         )
@@ -73,7 +78,7 @@ class Laboratory:
             return tuple(zip(names, found.coefficients[""], strict=True)), found
         shares = {group: list(weights) for group, weights in found.coefficients.items()}
         parameters = {"groups": shares, "ties": ties}
-        formula = Formula(kind="layered", parts=mean_of(names), parameters=parameters)
+        formula = Formula(kind="layered", parts=mean_of(names), parameters=parameters, batchnorm=self.statistics)
         return self.kitchen.pantry.adopt(formula), found
 
     def fisher(self, names: Sequence[str], sample: Sample) -> Coefficients:
@@ -89,7 +94,7 @@ class Laboratory:
             )
 
         tensors = fisher_average([item.tensors for item in items], fisher_of)
-        return self.kitchen.pantry.keep("fisher", tensors, mean_of(names))
+        return self.kitchen.pantry.keep("fisher", self._with_statistics(tensors, items), mean_of(names))
 
     def regmean(self, names: Sequence[str], sample: Sample, shrink: float) -> Coefficients:
         """The linear layers whose outputs come nearest to every ingredient's own."""
@@ -101,7 +106,7 @@ class Laboratory:
             return gram_matrices(model, items[index].tensors, self._inputs(sample), on_batch=told)
 
         tensors = regmean([item.tensors for item in items], grams_of, shrink=shrink)
-        return self.kitchen.pantry.keep("regmean", tensors, mean_of(names))
+        return self.kitchen.pantry.keep("regmean", self._with_statistics(tensors, items), mean_of(names))
 
     def rebasin(
         self, names: Sequence[str], sample: Sample | None, seed: int
@@ -123,7 +128,7 @@ class Laboratory:
             tensors = align(model, first.tensors, item.tensors, example, seed=seed)
             aligned.append(Ingredient(item.name, item.path, tensors, ""))
         share = 1.0 / len(names)
-        tensors = mix([(item, share) for item in aligned])
+        tensors = mix([(item, share) for item in aligned], self.statistics)
         notes: dict[str, object] = {}
         if sample is not None:
             self.progress(len(others), len(others), "repairing activations")
@@ -184,6 +189,13 @@ class Laboratory:
         kept = self.kitchen.pantry.keep("student", weights(), tuple(dict((*start[0], *teacher[0])).items()))
         checkpoint.unlink(missing_ok=True)
         return kept, history
+
+    def _with_statistics(self, tensors: dict[str, Tensor], items: Sequence[Ingredient]) -> dict[str, Tensor]:
+        """An average's weights, their running statistics those of the first where the recipe takes these."""
+        if self.statistics == "average":
+            return tensors
+        first = items[0].tensors
+        return tensors | {key: first[key].clone() for key in tensors if key.endswith(RUNNING_STATISTICS)}
 
     def _score(self, tensors: Mapping[str, Tensor]) -> Score:
         """Of weights that nobody keeps, on held_out."""

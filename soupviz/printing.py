@@ -50,8 +50,11 @@ def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:
 def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scaled | None = None) -> None:
     values = cooked.as_dict() | ({"files": [str(path) for path in written]} if written else {})
     values |= {"calibration": scaled.as_dict()} if scaled else {}
-    rows = [[split, *_figures(score)] for split, score in values["scores"].items()]
-    show(as_json, values, cooked.title, ("split", "accuracy", "correct", "loss"), rows)
+    rows = [
+        [split, "selects" if split in cooked.selected_on else "reports", *_figures(score)]
+        for split, score in values["scores"].items()
+    ]
+    show(as_json, values, cooked.title, ("split", "role", "accuracy", "correct", "loss"), rows)
     if not as_json:
         typer.echo(cooked.made_of)
         if scaled:

@@ -222,7 +222,7 @@ def test_certainty_is_in_the_last_bar():
     assert (bars[-1].count, bars[-1].confidence, bars[-1].accuracy) == (1, 1.0, 1.0)
 
 
-def test_the_error_is_that_of_the_scores(tmp_path):
+def test_the_error_is_that_of_the_scores():
     """One definition: what a score says of a soup is what its calibration says at temperature 1."""
     logits, labels = answers()
     confidences = softmax(logits.astype(np.float64), axis=1).max(axis=1).astype(np.float32)

@@ -80,7 +80,7 @@ def test_a_guest_judged_by_other_data_is_refused(tmp_path):
     own = small_kitchen(tmp_path / "own", num_ingredients=2)
     small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=2, num_examples=150)
     change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide/kitchen.yaml"}))
-    with pytest.raises(KitchenError, match="held_out has 150 examples .* expected the same 200 examples"):
+    with pytest.raises(KitchenError, match=r"held_out has 150 examples .* expected the same 200 examples"):
         sv.cook(sv.Kitchen.load(own), {"method": "ensemble"})
 
 

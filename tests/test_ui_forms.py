@@ -25,8 +25,9 @@ def test_a_form_left_alone_gives_the_recipe_with_its_defaults(method: str) -> No
     assert not app.exception
     assert app.session_state["made"] == MENU[method]()
     widgets = [*app.selectbox, *app.slider, *app.number_input]
-    expected = [name for name in own_parameters(MENU[method]) if name not in ("alpha", "seed")]
-    assert {widget.key for widget in widgets} - {"seed"} == set(expected)
+    fields = MENU[method].model_fields
+    expected = [name for name in own_parameters(MENU[method]) if name != "alpha" and not fields[name].json_schema_extra]
+    assert {widget.key for widget in widgets} == set(expected)
     for widget in widgets:
         assert widget.help == MENU[method].model_fields[widget.key].description
 
@@ -43,6 +44,33 @@ def test_no_widget_offers_what_the_record_refuses(method: str) -> None:
                 app.run()
                 assert not app.exception, (widget.key, end)
                 assert getattr(app.session_state["made"], widget.key) == pytest.approx(end)
+
+
+def test_the_shifts_weight_is_asked_for_where_shifts_count() -> None:
+    app = AppTest.from_function(a_form)
+    app.session_state["method"] = "greedy"
+    app.run()
+    assert not app.slider
+    app.selectbox(key="objective").select("with_shifts").run()
+    assert [widget.key for widget in app.slider] == ["shift_weight"]
+    app.slider(key="shift_weight").set_value(0.25).run()
+    assert app.session_state["made"].shift_weight == 0.25
+
+
+def a_form_of_wise_ft() -> None:
+    import streamlit as st
+
+    from soupviz.recipes import MENU
+    from soupviz.ui import forms
+
+    st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st))
+
+
+def test_a_word_or_a_number_is_one_choice() -> None:
+    app = AppTest.from_function(a_form_of_wise_ft).run()
+    assert app.session_state["made"].alpha == "best"
+    app.selectbox(key="alpha").select(0.3).run()
+    assert app.session_state["made"].alpha == 0.3
 
 
 def test_a_seed_is_asked_for_where_something_is_random() -> None:

@@ -76,6 +76,7 @@ class Formulated(Pooled):
         return Formula(
             kind=str(getattr(self, "method")),  # noqa: B009 - each recipe's own Literal
             parts=mean_of(names), base=BASE if BASE in self.requires else None, parameters=own,
+            batchnorm=self.of_statistics,
         )  # fmt: skip
 
     def titled(self, name: str, *details: str) -> str:
@@ -177,7 +178,8 @@ class Slerp(Pooled):
         scores = judge.singles()
         first, second = sorted(judge.names, key=lambda name: -scores[name].correct)[:2]
         parts = ((first, 1.0 - self.alpha), (second, self.alpha))
-        return judge.adopt(Formula(kind="slerp", parts=parts, parameters={"alpha": self.alpha}))
+        parameters = {"alpha": self.alpha}
+        return judge.adopt(Formula(kind="slerp", parts=parts, parameters=parameters, batchnorm=self.of_statistics))
 
 
 class Karcher(Formulated):

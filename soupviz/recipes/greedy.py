@@ -17,8 +17,13 @@ from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 WITH_SHIFTS = "with_shifts: on the shifts too, which then report no longer"
 ORDER: Any = Field("accuracy", description="in which candidates are tried: accuracy (best first), listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
+SHUFFLE: Any = Field(0, ge=0, description="of what is random", json_schema_extra={"only_with": "random"})
 SHIFT_WEIGHT: Any = added_later(
-    0.5, ge=0, le=1, description="for with_shifts: what the shifts' mean accuracy counts, the rest is held_out's"
+    0.5,
+    ge=0,
+    le=1,
+    json_schema_extra={"only_with": "with_shifts"},
+    description="for with_shifts: what the shifts' mean accuracy counts, the rest is held_out's",
 )
 
 
@@ -35,7 +40,7 @@ class Greedy(Pooled):
     objective: Goal = Field("accuracy", description=f"what a candidate has to raise, on held_out; {WITH_SHIFTS}")
     shift_weight: float = SHIFT_WEIGHT
     order: Order = ORDER
-    seed: int = SEED
+    seed: int = SHUFFLE
     is_search = True
 
     @field_validator("alpha", mode="before")
@@ -106,7 +111,7 @@ class AlphaSearch(Pooled):
     how: Literal["grid", "random"] = Field("grid", description="evenly spaced alphas, or drawn at random")
     tries: int = Field(10, ge=1, le=100, description="how many alphas")
     order: Order = ORDER
-    seed: int = SEED
+    seed: int = SHUFFLE
     is_search = True
 
     @property
@@ -145,7 +150,7 @@ class LineSearch(Pooled):
     label = "greedy, own alpha each"
     steps: int = Field(9, ge=1, le=99, description="alphas tried for each newcomer")
     order: Order = ORDER
-    seed: int = SEED
+    seed: int = SHUFFLE
     is_search = True
 
     @property

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from soupviz.mixing import BatchNorm
 from soupviz.recipes.judge import HELD_OUT, Judge
 from soupviz.records import Coefficients
 from soupviz.treatments import check_batchnorm, num_examples
@@ -41,6 +42,11 @@ class Recipe(BaseModel, ABC):
     def needs(self) -> frozenset[str]:
         """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
         return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
+
+    @property
+    def of_statistics(self) -> BatchNorm:
+        """What becomes of running statistics where weights are made: before they are re-estimated, if they are."""
+        return "first" if self.batchnorm == "first" else "average"
 
     @property
     def treatment(self) -> str:

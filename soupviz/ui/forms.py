@@ -23,8 +23,9 @@ def parameters(kind: type[Pooled], place: Any, decided: Container[str] = ()) -> 
     """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters."""
     values: dict[str, Any] = {}
     for name in own_parameters(kind):
-        chosen = [value for value in values.values() if isinstance(value, str)]
-        if name in decided or (name == "seed" and chosen and "random" not in chosen):
+        extra = kind.model_fields[name].json_schema_extra
+        only_with = extra.get("only_with") if isinstance(extra, dict) else None
+        if name in decided or (only_with and only_with not in values.values()):
             continue
         values[name] = _widget(place, name, kind.model_fields[name])
     return values

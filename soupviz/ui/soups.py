@@ -143,7 +143,7 @@ def describe(steps: list[Step]) -> str:
 
 def draw_scores(result: dict[str, Any]) -> None:
     """A metric per split, and what mixing had to mend."""
-    widgets.score_metrics(result["scores"])
+    widgets.score_metrics(result["scores"], result.get("selected_on", ["held_out"]))
     if result["clamped_variances"]:
         st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
 

@@ -26,11 +26,11 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
 
 
-def score_metrics(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    """A metric per split; held_out says that it selected."""
+def score_metrics(scores: Mapping[str, Mapping[str, Any]], selected_on: Sequence[str] = ("held_out",)) -> None:
+    """A metric per split; those that selected say so."""
     items = []
     for split, score in scores.items():
-        role = "selects" if split == "held_out" else "reports"
+        role = "selects" if split in selected_on else "reports"
         note = f"{role}: {score['correct']} of {score['num_examples']}"
         items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
     metric_row(items)

@@ -135,6 +135,7 @@ def check_paths(spec: KitchenSpec, folder: Path) -> None:
     places = list(spec.ingredients.values()) if isinstance(spec.ingredients, dict) else list(spec.ingredients)
     places += [spec.base] if spec.base else []
     places += [split.path or "data" for split in spec.split_specs().values() if split.format != "python"]
+    places += [split.slices.file for split in spec.split_specs().values() if split.slices]
     places += [name.rpartition(":")[0] for name in code_of(spec) if name.rpartition(":")[0].endswith(".py")]
     for place in places:
         allowed(folder / place)
