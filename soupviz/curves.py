@@ -35,8 +35,8 @@ def end_mix(end: End) -> Coefficients:
     """
     if isinstance(end, Soup) and end.recipe.treatment in OUTPUTS:
         raise CurveError(
-            f"{end.title!r} is an ensemble of {len(end.mix)} models: it has no weights, so that no line runs from it or "
-            "to it; take a soup, or distil it into one model."
+            f"{end.title!r} is an ensemble of {len(end.mix)} models: it has no weights, so that no line runs to it; "
+            "take a soup, or distil it into one model."
         )
     return end.mix if isinstance(end, Soup) else ((end, 1.0),)
 

@@ -20,7 +20,8 @@ from soupviz.metrics import slice_counts
 from soupviz.planning import plan
 from soupviz.recipes import Greedy, parse
 from soupviz.records import PerExample, Score
-from soupviz.slices import by_class, divided, fingerprint, read, slice_accuracies, slice_table, slices_of
+from soupviz.slices import divided, fingerprint, read
+from soupviz.slicing import by_class, slice_accuracies, slice_table, slices_of
 from soupviz.soups import is_current, recall, run_key
 
 

@@ -141,7 +141,7 @@ class Breadcrumbs(Formulated):
 
     @property
     def title(self) -> str:
-        return self.titled("Breadcrumbs", f"density {self.density:g}", f"gamma {self.gamma:g}")
+        return self.titled("Breadcrumbs", f"density {self.density:g}", f"gamma {self.gamma:g}", f"scale {self.scale:g}")
 
 
 class ModelStock(Formulated):

@@ -6,7 +6,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.records import Coefficients
 from soupviz.scaling import Scaled, scale
-from soupviz.slices import slice_table
+from soupviz.slicing import slice_table
 from soupviz.soups import treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS

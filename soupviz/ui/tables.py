@@ -11,7 +11,7 @@ from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
-from soupviz.slices import SliceRow
+from soupviz.slicing import SliceRow
 from soupviz.treatments import num_examples
 
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
