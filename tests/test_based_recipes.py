@@ -150,9 +150,7 @@ def test_tied_weights_stay_tied_in_a_merge(recipe, tmp_path):
 def test_running_statistics_of_a_merge_are_averaged_or_the_firsts(recipe, tmp_path):
     """Of SLERP's two the first is the better one."""
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=40))
-    soups = [
-        sv.cook(kitchen, recipe.model_copy(update={"batchnorm": batchnorm})) for batchnorm in ("average", "first")
-    ]
+    soups = [sv.cook(kitchen, recipe.model_copy(update={"batchnorm": batchnorm})) for batchnorm in ("average", "first")]
     average, first = (soup.state_dict() for soup in soups)
     scores = kitchen.score_ingredients()
     ranked = sorted(kitchen.names, key=lambda name: -scores[name].correct)

@@ -110,7 +110,7 @@ def test_where_every_example_is_right_no_temperature_is_best(sharp):
 def test_where_logits_say_nothing_of_the_labels_no_temperature_is_best(of):
     labels = np.arange(21) % 3
     logits = -np.eye(3, dtype=np.float32)[labels] if of == "wrong" else np.tile([[2.0, 1.0, 0.0]], (21, 1))
-    with pytest.raises(RecipeError, match="no temperature fits .*: they say no more about the labels than chance"):
+    with pytest.raises(RecipeError, match="these logits: they say no more about the labels than chance"):
         fit_temperature(logits.astype(np.float32), labels)
 
 

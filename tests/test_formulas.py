@@ -253,7 +253,7 @@ def test_equal_weights_in_every_layer_are_the_plain_mean_bit_for_bit(dtype):
 def test_each_layer_is_mixed_by_its_own_weights():
     items = larder()
     groups = {"layers.0": [0.0, 1.0, 0.0], "layers.1": [0.5, 0.5, 0.0], "layers.2": [2.0, -1.0, 0.0]}
-    groups |= dict.fromkeys(["frozen", "table"], [0.2, 0.3, 0.5])
+    groups |= {"frozen": [0.2, 0.3, 0.5], "table": [0.2, 0.3, 0.5]}
     found = layered(items, groups, {}).tensors
     a, b = items["a"].tensors, items["b"].tensors
     assert torch.equal(found["layers.0.weight"], b["layers.0.weight"])
@@ -274,7 +274,7 @@ def test_a_tied_tensor_goes_with_the_layer_of_its_first_name():
     assert layer_groups(keys, ties)["layers.2.weight"] == "layers.0"
     assert layer_groups(keys)["layers.2.weight"] == "layers.2"
     groups = {"layers.0": [0.6, 0.3, 0.1], "layers.1": [1.0, 0.0, 0.0]}
-    groups |= dict.fromkeys(["frozen", "table"], [1.0, 0.0, 0.0])
+    groups |= {"frozen": [1.0, 0.0, 0.0], "table": [1.0, 0.0, 0.0]}
     found = layered(items, groups, ties).tensors
     assert torch.equal(found["layers.2.weight"], found["layers.0.weight"])
 
@@ -282,7 +282,8 @@ def test_a_tied_tensor_goes_with_the_layer_of_its_first_name():
 @pytest.mark.parametrize(
     ("key", "group"),
     [
-        ("blocks.11.attn.qkv.weight", "blocks.11"), ("0.weight", "0"), ("head.weight", "head"), ("cls_token", "cls_token"),
+        ("blocks.11.attn.qkv.weight", "blocks.11"), ("0.weight", "0"), ("head.weight", "head"),
+        ("cls_token", "cls_token"),
         ("encoder.layers.encoder_layer_3.mlp.0.weight", "encoder.layers.encoder_layer_3.mlp.0"),
         ("stem.conv.weight", "stem.conv"),
     ],

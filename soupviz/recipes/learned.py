@@ -25,15 +25,21 @@ class Sampled(Pooled):
     seed: int = SEED
 
     @property
+    def looks_at_examples(self) -> bool:
+        return True
+
+    @property
     def needs(self) -> frozenset[str]:
-        return super().needs | ({"train"} if self.data == "train" else set())
+        return super().needs | ({"train"} if self.data == "train" and self.looks_at_examples else set())
 
     @property
     def sample(self) -> Sample:
         return Sample(self.data, self.examples, self.seed)
 
     def titled(self, name: str, *details: str) -> str:
-        return f"{name} ({', '.join([*details, f'{self.examples:,} of {self.data}', *self.of_members()])})"
+        seen = [f"{self.examples:,} of {self.data}"] if self.looks_at_examples else []
+        parts = [*details, *seen, *self.of_members()]
+        return f"{name} ({', '.join(parts)})" if parts else name
 
 
 class Learned(Sampled):
@@ -111,6 +117,10 @@ class ReBasin(Sampled):
     repair: Literal["yes", "no"] = Field("yes", description="correct the mean and spread of activations (REPAIR)")
 
     @property
+    def looks_at_examples(self) -> bool:
+        return self.repair == "yes"
+
+    @property
     def title(self) -> str:
         return self.titled("Re-Basin", *(["REPAIR"] if self.repair == "yes" else []))
 
@@ -119,7 +129,7 @@ class ReBasin(Sampled):
             raise RecipeError(f"rebasin: needs two ingredients; got {judge.names[0]!r} alone.")
         scores = judge.singles()
         ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
-        mixture, notes = judge.lab.rebasin(ranked, self.sample if self.repair == "yes" else None, self.seed)
+        mixture, notes = judge.lab.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
         judge.notes.update(_plain(notes))
         kept: Coefficients = mixture
         return kept

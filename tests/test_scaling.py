@@ -1,0 +1,132 @@
+"""Temperature scaling of a soup: told by split, written into the card, divided into the last layer."""
+
+import numpy as np
+import pytest
+import torch
+from kitchens import BATCHNORM, TIED, json_of, small_kitchen
+from safetensors.torch import load_file
+
+import soupviz as sv
+from soupviz.calibration import fit_temperature, measure
+from soupviz.errors import ExportError
+from soupviz.exports import read_record
+from soupviz.scaling import calibrate, divided, last_linear
+
+CONVOLUTIONAL = """
+from torch import nn
+
+def build(channels=3, classes=3):
+    return nn.Sequential(nn.Conv2d(channels, classes, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+TIED_HEAD = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.body = nn.Linear(width, width)
+        self.head = nn.Linear(width, width)
+        self.head.weight = self.body.weight
+
+    def forward(self, x):
+        return self.head(self.body(x).relu())
+
+def build(features=6):
+    return Net(features)
+"""
+
+
+@pytest.fixture
+def soup(tmp_path):
+    return sv.uniform(sv.Kitchen.load(small_kitchen(tmp_path, scale=0.3)))
+
+
+def logits_of(soup, state):
+    """What the kitchen's model says with these weights, on test."""
+    kitchen = soup.kitchen
+    model = kitchen.evaluator.model
+    model.load_state_dict(state)
+    with torch.no_grad():
+        return model(kitchen.split("test").inputs[""]).numpy()
+
+
+def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup):
+    scaled = calibrate(soup)
+    kitchen = soup.kitchen
+    logits = {split: kitchen.logits(soup.mix, split) for split in ("held_out", "test")}
+    labels = {split: kitchen.split(split).labels.numpy() for split in logits}
+    assert scaled.temperature == pytest.approx(fit_temperature(logits["held_out"], labels["held_out"]))
+    assert list(scaled.after) == ["held_out", "test"]
+    assert scaled.after["held_out"].nll <= scaled.before["held_out"].nll
+    assert scaled.after["test"] == measure(logits["test"], labels["test"], scaled.temperature)
+    assert scaled.reported == "test"
+    for split in logits:
+        assert scaled.before[split].accuracy == scaled.after[split].accuracy == soup.scores[split].accuracy
+
+
+def test_it_is_fitted_without_a_forward_pass_the_second_time(soup, monkeypatch):
+    first = calibrate(soup)
+    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    assert calibrate(soup) == first
+
+
+def test_the_last_layer_divided_by_the_temperature_divides_the_logits_and_changes_no_prediction(soup, tmp_path):
+    temperature = 1.7
+    sv.export(soup, tmp_path / "plain.safetensors")
+    sv.export(soup, tmp_path / "scaled.safetensors", temperature=temperature, bake_temperature=True)
+    plain, scaled = (logits_of(soup, load_file(tmp_path / f"{name}.safetensors")) for name in ("plain", "scaled"))
+    np.testing.assert_allclose(scaled * temperature, plain, rtol=1e-5, atol=1e-6)
+    assert (scaled.argmax(1) == plain.argmax(1)).all()
+
+
+def test_a_soup_with_its_temperature_is_baked_again_bit_for_bit(soup, tmp_path):
+    file = tmp_path / "scaled.safetensors"
+    sv.export(soup, file, temperature=1.7, bake_temperature=True)
+    sv.bake(file, tmp_path / "again.safetensors")
+    first, again = (load_file(tmp_path / f"{name}.safetensors") for name in ("scaled", "again"))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    record = read_record(tmp_path / "again.safetensors")
+    assert (record.temperature, record.scaled_layer) == (1.7, "2")
+
+
+def test_in_the_card_alone_the_weights_stay_what_they_are(soup, tmp_path):
+    sv.export(soup, tmp_path / "told.safetensors", temperature=1.7)
+    told = load_file(tmp_path / "told.safetensors")
+    assert all(torch.equal(told[key], tensor) for key, tensor in soup.state_dict().items())
+    assert "Temperature fitted on held_out: 1.7000. Divide the logits by it" in (tmp_path / "README.md").read_text()
+
+
+def test_the_last_linear_layer_is_found_behind_batchnorm_and_in_a_model_with_tied_weights(tmp_path):
+    file = small_kitchen(tmp_path / "conv", source=BATCHNORM, shape=(3, 8, 8), num_examples=40)
+    assert last_linear(sv.Kitchen.load(file)) == "5"
+    tied = small_kitchen(tmp_path / "tied", source=TIED, num_examples=40)
+    assert last_linear(sv.Kitchen.load(tied)) == "head"
+
+
+def test_a_model_without_a_linear_head_keeps_its_temperature_in_the_card(tmp_path):
+    file = small_kitchen(tmp_path, source=CONVOLUTIONAL, shape=(3, 8, 8), num_examples=40)
+    soup = sv.uniform(sv.Kitchen.load(file))
+    with pytest.raises(ExportError, match="logits do not come straight from a linear layer"):
+        sv.export(soup, tmp_path / "out.safetensors", temperature=2.0, bake_temperature=True)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_a_head_that_shares_its_weights_is_not_divided(tmp_path):
+    file = small_kitchen(tmp_path, source=TIED_HEAD, num_examples=40)
+    with pytest.raises(ExportError, match="divided into head: it shares its weights with another layer"):
+        last_linear(sv.Kitchen.load(file))
+
+
+def test_dividing_keeps_the_dtype_and_every_other_tensor():
+    weights = {"head.weight": torch.ones(2, dtype=torch.bfloat16), "headless.weight": torch.ones(2)}
+    found = dict(divided(weights.items(), "head", 2.0))
+    assert torch.equal(found["head.weight"], torch.full((2,), 0.5, dtype=torch.bfloat16))
+    assert found["headless.weight"] is weights["headless.weight"]
+
+
+def test_the_command_line_tells_before_and_after(tmp_path, capsys):
+    file = small_kitchen(tmp_path, scale=0.3)
+    found = json_of(capsys, "soup", file, "--recipe", "uniform", "--calibrate")["calibration"]
+    assert found["temperature"] > 0
+    assert set(found["splits"]) == {"held_out", "test"}
+    assert found["splits"]["test"]["before"].keys() >= {"ece", "adaptive_ece", "nll", "brier"}
