@@ -4,7 +4,7 @@ import streamlit as st
 import yaml
 
 from soupviz.errors import SoupError
-from soupviz.exports import record_of
+from soupviz.provenance import record_of
 from soupviz.soups import recall, treatment_in
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import exporting, session, work, workspace

@@ -16,11 +16,12 @@ from soupviz.bench.run import Bench
 from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.demo import demo_kitchen
 from soupviz.errors import Cancelled, RecipeError, SoupError
-from soupviz.exports import check_target, read_record
+from soupviz.exports import check_target
 from soupviz.files import cache_folder
 from soupviz.menu import BUDGET, cook_menu
 from soupviz.options import given, with_recipe_options
 from soupviz.progress import progress_bar
+from soupviz.provenance import read_record
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.treatments import OUTPUTS, check_batchnorm
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soupviz.errors import ExportError
-from soupviz.exports import Record
 from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
+from soupviz.provenance import Record
 from soupviz.recipes import Recipe, parse
 from soupviz.records import Progress, Step, quiet
 from soupviz.soups import Soup, recall, run_key

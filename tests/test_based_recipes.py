@@ -12,10 +12,10 @@ from torch import Tensor
 import soupviz as sv
 from soupviz import merging
 from soupviz.errors import RecipeError
-from soupviz.exports import read_record
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine, mean_of
+from soupviz.provenance import read_record
 from soupviz.recipes import Judge, parse
 from soupviz.recipes.based import (
     Breadcrumbs,

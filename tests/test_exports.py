@@ -12,7 +12,7 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
-from soupviz.exports import read_record
+from soupviz.provenance import read_record
 from soupviz.version import __version__
 
 SUFFIXES = [".safetensors", ".pt"]

@@ -23,12 +23,12 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import Cancelled, CompatibilityError, ExportError, RecipeError
-from soupviz.exports import read_record
 from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
 from soupviz.laboratory import Laboratory
 from soupviz.learning import Learned as Found
 from soupviz.mixing import mean_of, mix
+from soupviz.provenance import read_record
 from soupviz.recipes import Judge, parse
 from soupviz.recipes.judge import Sample
 from soupviz.recipes.learned import Learned

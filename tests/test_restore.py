@@ -9,7 +9,7 @@ from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import ExportError
-from soupviz.exports import Record, read_record
+from soupviz.provenance import Record, read_record
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
 from soupviz.soups import Soup, is_current

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 import soupviz as sv
 from soupviz.calibration import fit_temperature, measure
 from soupviz.errors import ExportError
-from soupviz.exports import read_record
+from soupviz.provenance import read_record
 from soupviz.scaling import calibrate, divided, last_linear
 
 CONVOLUTIONAL = """

@@ -7,9 +7,10 @@ from typing import Any
 import streamlit as st
 
 from soupviz.errors import ExportError
-from soupviz.exports import Dtype, export, read_record
+from soupviz.exports import export
 from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
+from soupviz.provenance import Dtype, read_record
 from soupviz.restore import restore
 from soupviz.scaling import calibrate
 from soupviz.soups import recall

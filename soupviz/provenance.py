@@ -1,0 +1,152 @@
+"""What travels inside an exported soup: what it was made of, pinned by fingerprints, and what was measured of it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from soupviz import checkpoints
+from soupviz.errors import ExportError
+from soupviz.formulas import KEPT, Formula
+from soupviz.records import Coefficients
+from soupviz.soups import Soup
+from soupviz.treatments import check_batchnorm
+from soupviz.version import __version__
+
+Dtype = Literal["ingredients", "float32"]
+
+
+class Origin(BaseModel):
+    """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    file: str
+    fingerprint: str
+
+
+class Record(BaseModel):
+    """What travels inside an exported soup, and stands in recipe.yaml beside it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    soupviz: str
+    title: str
+    kitchen: str
+    model: dict[str, Any]
+    recipe: dict[str, Any]
+    batchnorm: str
+    dtype: Dtype
+    mix: Coefficients
+    coefficients: dict[str, float] | None
+    pool: tuple[str, ...] = ()
+    formulas: dict[str, Formula] = {}
+    temperature: float | None = None
+    scaled_layer: str | None = None
+    ingredients: dict[str, Origin]
+    ties: dict[str, str]
+    selected_on: tuple[str, ...] = ("held_out",)
+    scores: dict[str, dict[str, Any]]
+    trajectory: list[dict[str, Any]]
+
+    @field_validator("batchnorm")
+    @classmethod
+    def _is_of_weights(cls, value: str) -> str:
+        return check_batchnorm(value)
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Record":
+        known = {*self.ingredients, *self.formulas}
+        named = [name for name, _ in self.mix] + [name for formula in self.formulas.values() for name in formula.names]
+        for name in named:
+            if name not in known:
+                raise ValueError(f"the mix names {name!r}, which is not among the ingredients")
+        return self
+
+    @property
+    def needed(self) -> set[str]:
+        """The ingredients and formulas that its weights are made of; a pool has others too."""
+        found: set[str] = set()
+        waiting = [name for name, _ in self.mix]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                waiting += self.formulas[name].names if name in self.formulas else []
+        return found
+
+    @property
+    def kept(self) -> str | None:
+        """Weights that it is made of and that cannot be made again from its ingredients alone."""
+        needed = self.needed
+        return next((name for name, one in self.formulas.items() if one.kind == KEPT and name in needed), None)
+
+
+def record_of(
+    soup: Soup, folder: Path, dtype: Dtype = "ingredients", temperature: float | None = None, layer: str | None = None
+) -> Record:
+    """A soup's record, its ingredients' files given relative to the folder it is written to.
+
+    Args:
+        temperature: that was fitted. layer: which its weights are divided by.
+    """
+    kitchen = soup.kitchen
+    named = [*soup.pool, *(name for name, _ in soup.mix)]  # an end of a path may be a formula
+    leaves = {name: kitchen.resolve(name) for name in kitchen.pantry.leaves(named)}
+    return Record(
+        soupviz=__version__,
+        title=soup.title,
+        kitchen=kitchen.name,
+        model=kitchen.spec.model.model_dump(mode="json"),
+        recipe=soup.recipe.model_dump(mode="json"),
+        batchnorm=soup.recipe.treatment,
+        dtype=dtype,
+        mix=soup.mix,
+        coefficients=None if soup.coefficients is None else dict(soup.coefficients),
+        pool=soup.pool,
+        formulas=kitchen.pantry.formulas(named),
+        temperature=temperature,
+        scaled_layer=layer,
+        ingredients={
+            name: Origin(file=relative(item.path, folder), fingerprint=item.fingerprint)
+            for name, item in leaves.items()
+        },
+        ties=kitchen.ties,
+        selected_on=tuple(soup.selected_on),
+        scores={split: score.summary() for split, score in soup.scores.items()},
+        trajectory=[step.as_dict() for step in soup.trajectory],
+    )
+
+
+def relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+
+def read_record(path: str | Path) -> Record:
+    """The record in an exported soup, or in a recipe.yaml.
+
+    Raises:
+        ExportError: the file carries no soupviz record, or a damaged one.
+        CheckpointError: it is a damaged checkpoint.
+    """
+    file = Path(path)
+    if file.suffix in (".yaml", ".yml"):
+        try:
+            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ExportError(f"{file}: cannot be read as a recipe: {' '.join(str(error).split())}.") from None
+    else:
+        text = checkpoints.read(file).soup
+        if text is None:
+            raise ExportError(f"{file}: carries no soupviz recipe; expected a soup that soupviz exported.")
+        try:
+            values = json.loads(text)
+        except ValueError:
+            raise ExportError(f"{file}: its soupviz recipe is not JSON; expected what soupviz writes.") from None
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        raise ExportError(f"{file}: not a whole soupviz recipe: {place}: {first['msg']}.") from None
