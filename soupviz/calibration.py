@@ -56,26 +56,21 @@ def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> f
     Source:
         Guo et al. 2017 (arXiv 1706.04599), section 4.2.
     """
+    from scipy.optimize import minimize  # loading it takes most of a second
+
     finite, answers = _finite(logits, labels)
     _check_fits(finite, answers)
-    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [log_temperature],
-        lr=0.5,
-        max_iter=200,
-        tolerance_grad=1e-10,
-        tolerance_change=1e-14,
-        line_search_fn="strong_wolfe",
-    )
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(finite / log_temperature.exp(), answers)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(log_temperature: NDArray[np.float64]) -> tuple[float, float]:
+        """The mean negative log-likelihood, and its slope in log T: the label's logit less the expected one."""
+        scaled = finite / float(np.exp(log_temperature[0]))
+        told = scaled.gather(1, answers[:, None]).squeeze(1)
+        expected = (scaled.softmax(dim=1) * scaled).sum(dim=1)
+        return float((scaled.logsumexp(dim=1) - told).mean()), float((told - expected).mean())
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return float(log_temperature.detach().exp())
+    # torch's own LBFGS takes seconds to load, and this is one number.
+    found = minimize(loss, np.zeros(1), jac=True, method="L-BFGS-B", options={"gtol": 1e-10, "ftol": 1e-15})
+    return float(np.exp(found.x[0]))
 
 
 def _check_fits(logits: torch.Tensor, labels: torch.Tensor) -> None:

@@ -129,6 +129,7 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     """
     assert run.result is not None
     try:
+        kitchen.resolved(tuple((str(name), float(weight)) for name, weight in run.result["mix"]))
         return _key(kitchen, parse(run.recipe), run.recipe, pool_in(run)) == run.key
     except SoupError:
         return False

@@ -155,7 +155,8 @@ def test_it_starts_where_it_is_told(kitchen, start):
 
 
 @pytest.mark.parametrize("teacher", ["ensemble", "greedy ensemble", "uniform", "greedy"])
-def test_it_learns_from_whom_it_is_told(kitchen, teacher):
+def test_it_learns_from_whom_it_is_told(teacher, tmp_path):
+    kitchen = small(tmp_path, num_ingredients=5, scale=0.2, train=100)
     recipe = Distilled(teacher=teacher, start="uniform", hard=0.0, temperature=1.5, epochs=2, learning_rate=0.02)
     train = kitchen.split("train").inputs[""]
     greedy = sv.greedy(kitchen)
@@ -195,7 +196,8 @@ def test_start_and_teacher_have_the_statistics_that_the_recipe_says(batchnorm, t
     expected = trained(kitchen, recipe, start, teacher).state_dict()
     soup = sv.cook(kitchen, recipe)
     kept = dict(kitchen.resolve(soup.mix[0][0]).tensors)
-    close(kept, expected)
+    # Of a bias before BatchNorm the gradient is 0, and what AdamW makes of its rounding is anything.
+    close(kept, {key: tensor for key, tensor in expected.items() if key != "0.bias"})
     assert kept["1.num_batches_tracked"] == start["1.num_batches_tracked"] + 1
     assert soup.scores["test"].correct == correct(kitchen, soup.state_dict(), "test")
 
@@ -314,8 +316,9 @@ def test_without_train_it_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "values",
     [
-        {"teacher": "best"}, {"start": "ensemble"}, {"temperature": 0}, {"temperature": 21}, {"hard": 1.1}, {"hard": -0.1},
-        {"epochs": 0}, {"epochs": 201}, {"learning_rate": 0}, {"learning_rate": 2}, {"examples": -1}, {"seed": -1},
+        {"teacher": "best"}, {"start": "ensemble"}, {"temperature": 0}, {"temperature": 21}, {"hard": 1.1},
+        {"hard": -0.1}, {"epochs": 0}, {"epochs": 201}, {"learning_rate": 0}, {"learning_rate": 2},
+        {"examples": -1}, {"seed": -1},
     ],
 )  # fmt: skip
 def test_a_parameter_out_of_range_is_refused(values):
