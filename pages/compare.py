@@ -22,7 +22,7 @@ runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
-    if row.button(f"Score {missing} models on {split}", type="primary"):
+    if row.button(f"Score {missing} model{'s' if missing > 1 else ''} on {split}", type="primary"):
         work.score_job(opened, split, [(entry.mix, entry.treatment) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:

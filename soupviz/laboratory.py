@@ -138,6 +138,11 @@ class Laboratory:
             notes = {"repaired": list(repaired.corrected), "left": dict(repaired.left)}
         return self.kitchen.pantry.keep("rebasin", tensors, mean_of(names)), notes
 
+    @property
+    def guests(self) -> list[str]:
+        """Models of other architectures, which may teach."""
+        return list(self.kitchen.guests.items)
+
     def attempt(self, treatment: str) -> Callable[[Coefficients, Limit | None], Score | Bound]:
         """What a judge asks for a score, for a search under another treatment than the recipe's own."""
         return lambda mixture, limit: self.kitchen.try_mix(mixture, "held_out", treatment, self.progress, limit)

@@ -54,7 +54,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
 
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
-    here = {item.fingerprint: item.name for item in kitchen.ingredients}
+    here = {item.fingerprint: item.name for item in (*kitchen.ingredients, *kitchen.guests.items.values())}
     if kitchen.base is not None:
         here.setdefault(kitchen.base.fingerprint, "base")
     for name, origin in record.ingredients.items():

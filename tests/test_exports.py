@@ -256,6 +256,10 @@ SOUPS = {
     "greedy mean": lambda kitchen: sv.greedy(kitchen),
     "greedy 0.3": lambda kitchen: sv.greedy(kitchen, alpha=0.3),
     "first statistics": lambda kitchen: sv.uniform(kitchen, batchnorm="first"),
+    "with the base": lambda kitchen: sv.cook(kitchen, {"method": "wise_ft", "alpha": 0.4}),
+    "ties": lambda kitchen: sv.cook(kitchen, {"method": "ties", "batchnorm": "first"}),
+    "dare": lambda kitchen: sv.cook(kitchen, {"method": "dare"}),
+    "layered": lambda kitchen: sv.cook(kitchen, {"method": "learned", "per": "layer", "epochs": 1}),
 }
 KINDS = {
     "mlp": {},
@@ -426,6 +430,87 @@ def test_the_soup_that_is_baked_over_itself_is_the_same(kitchen, out):
     before = contents(out)
     sv.bake(path, path)
     assert contents(out) == before
+
+
+# Soups that are no weighted sum
+
+
+@pytest.fixture
+def ties(kitchen) -> sv.Soup:
+    return sv.cook(kitchen, {"method": "ties", "members": ["m_0", "m_2"], "density": 0.3})
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_record_of_a_formula_names_it_with_all_that_it_is_made_of(kitchen, ties, out, suffix):
+    [path, recipe, _] = sv.export(ties, out / f"soup{suffix}")
+    record = read_record(path)
+    assert record == read_record(recipe)
+    [(name, weight)] = record.mix
+    assert (weight, record.coefficients, record.pool) == (1.0, None, ("m_0", "m_2"))
+    assert record.formulas == {name: kitchen.pantry.formula(name)}
+    assert list(record.ingredients) == ["m_0", "m_2", "base"]
+    assert record.ingredients["base"].fingerprint == kitchen.base.fingerprint
+    assert (out / record.ingredients["base"].file).resolve() == (kitchen.folder / "base.safetensors").resolve()
+    assert record.needed == {name, "m_0", "m_2", "base"}
+    assert record.kept is None
+
+
+def test_the_card_of_a_formula_has_no_coefficients(kitchen, ties, out):
+    sv.export(ties, out / "soup.safetensors")
+    text = (out / "README.md").read_text(encoding="utf-8")
+    assert "made from 3 checkpoints" in text
+    assert "| ingredient | fingerprint |\n|---|---|\n" in text
+    for name in ("m_0", "m_2", "base"):
+        assert f"| {name} | `{kitchen.resolve(name).fingerprint[:16]}` |" in text
+    assert "This rebuilds the weights bit for bit" in text
+
+
+def test_a_base_that_has_changed_or_is_gone_fails_by_name(kitchen, ties, out, tmp_path):
+    [path, *_] = sv.export(ties, out / "soup.safetensors")
+    base = tmp_path / "kitchen" / "base.safetensors"
+    by_one_bit(base)
+    with pytest.raises(ExportError, match=r"Ingredient 'base' \(.*base\.safetensors\) is not the one in the recipe"):
+        sv.bake(path, out / "again.safetensors")
+    with pytest.raises(ExportError, match="is not the one in the recipe"):
+        sv.bake(path, out / "again.safetensors", kitchen=sv.Kitchen.load(kitchen.file))
+    base.unlink()
+    with pytest.raises(ExportError, match=r"base\.safetensors: no such file.* ingredient 'base' of .*--kitchen"):
+        sv.bake(path, out / "again.safetensors")
+    assert not (out / "again.safetensors").exists()
+
+
+def test_an_ingredient_that_is_no_part_of_a_formula_is_not_needed_to_bake(kitchen, ties, out, tmp_path):
+    weights = ties.state_dict()
+    [path, *_] = sv.export(ties, out / "soup.safetensors")
+    for name in ("m_1", "m_3"):
+        (tmp_path / "kitchen" / f"{name}.safetensors").unlink()
+    assert same_bits(load(sv.bake(path, out / "again.safetensors")[0]), weights)
+
+
+def test_the_command_on_a_formulas_card_rebuilds_it(kitchen, ties, out, capsys, monkeypatch):
+    sv.export(ties, out / "soup.safetensors")
+    lines = (out / "README.md").read_text(encoding="utf-8").splitlines()
+    [command] = [line for line in lines if line.startswith("python -m soupviz ")]
+    monkeypatch.chdir(out)
+    assert run_command(capsys, *command.split()[3:])[0] == 0
+    assert same_bits(load(out / "rebuilt.safetensors"), load(out / "soup.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values["formulas"].clear(), r"the mix names 'ties-\w+', which is not among the ingredients"),
+        (lambda values: values["ingredients"].pop("base"), "the mix names 'base', which is not among the ingredients"),
+        (lambda values: values.update(batchnorm="probabilities"), "batchnorm: .*; expected average, first, recal"),
+    ],
+)
+def test_a_record_that_does_not_hang_together_is_refused(ties, out, change, message):
+    [_, recipe, _] = sv.export(ties, out / "soup.safetensors")
+    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    change(values)
+    recipe.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(ExportError, match=rf"recipe\.yaml: not a whole soupviz recipe: .*{message}"):
+        sv.bake(recipe, out / "again.safetensors")
 
 
 # Soups and kitchens

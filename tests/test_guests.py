@@ -8,6 +8,8 @@ from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import KitchenError, RecipeError, SoupError
+from soupviz.provenance import read_record
+from soupviz.restore import restore
 from soupviz.ui import workspace
 
 WIDE = """
@@ -74,6 +76,22 @@ def test_an_ensemble_with_guests_is_recalled_and_known_without_a_pass(file, monk
     first = sv.cook(sv.Kitchen.load(file), {"method": "ensemble"})
     monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
     assert sv.cook(sv.Kitchen.load(file), {"method": "ensemble"}).as_dict() == first.as_dict()
+
+
+def test_a_student_learns_from_guests_too_and_its_export_is_loaded_back(tmp_path):
+    own = small_kitchen(tmp_path / "own", num_ingredients=2, train=64)
+    guest = small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=1, train=64)
+    for split in ("held_out", "test", "train"):
+        shutil.copy(own.with_name(f"{split}.safetensors"), guest.with_name(f"{split}.safetensors"))
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide"}))
+    kitchen = sv.Kitchen.load(own)
+    soup = sv.cook(kitchen, {"method": "distilled", "epochs": 1})
+    (_, formula), *_ = kitchen.pantry.formulas([soup.mix[0][0]]).items()
+    assert "wide/m_0" in formula.names
+    file, *_ = sv.export(soup, tmp_path / "student.safetensors")
+    kitchen.store.clear()
+    again = restore(sv.Kitchen.load(own), read_record(file), file)
+    assert again.scores["test"].correct == soup.scores["test"].correct
 
 
 def test_a_guest_judged_by_other_data_is_refused(tmp_path):

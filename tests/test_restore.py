@@ -111,3 +111,52 @@ def test_a_run_whose_ingredient_is_gone_is_not_current(exported: tuple[Soup, Pat
     run = soup.kitchen.store.runs()[0]
     change_yaml(soup.kitchen.file, lambda document: document.update(ingredients=["m_3.safetensors"]))
     assert not is_current(sv.Kitchen.load(soup.kitchen.file), run)
+
+
+FORMULAS = [
+    {"method": "ties", "members": ["m_0", "m_2"]},
+    {"method": "slerp", "alpha": 0.3},
+    {"method": "learned", "per": "layer", "epochs": 1},
+    {"method": "wise_ft", "alpha": 0.4},
+]
+
+
+@pytest.mark.parametrize("values", FORMULAS, ids=lambda values: values["method"])
+def test_a_formula_is_found_again_under_other_names(
+    exported: tuple[Soup, Path], values: dict[str, object], tmp_path: Path
+) -> None:
+    """Its own name is of its content: that stays."""
+    soup = sv.cook(exported[0].kitchen, values)
+    weights = soup.state_dict()
+    [file, *_] = sv.export(soup, tmp_path / "other.safetensors")
+    again = restore(renamed(exported[0]), read_record(file), file)
+    if soup.coefficients is None:
+        assert again.mix == soup.mix
+    else:
+        assert again.mix == tuple((name if name == "base" else f"n_{name}", weight) for name, weight in soup.mix)
+    assert again.pool == tuple(f"n_{name}" for name in soup.pool)
+    assert {split: score.correct for split, score in again.scores.items()} == {
+        split: score.correct for split, score in soup.scores.items()
+    }
+    for key, tensor in weights.items():
+        assert torch.equal(again.state_dict()[key], tensor)
+    [run] = again.kitchen.store.runs()
+    assert is_current(again.kitchen, run)
+
+
+def test_a_base_that_the_kitchen_lacks_is_named(exported: tuple[Soup, Path], tmp_path: Path) -> None:
+    kitchen = exported[0].kitchen
+    [file, *_] = sv.export(sv.cook(kitchen, {"method": "ties"}), tmp_path / "ties.safetensors")
+    change_yaml(kitchen.file, lambda document: document.pop("base"))
+    with pytest.raises(ExportError, match=r"Ingredient 'base' of 'TIES .*' is not in this kitchen"):
+        restore(sv.Kitchen.load(kitchen.file), read_record(file))
+
+
+def test_a_file_of_before_there_were_formulas_is_restored(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    values = json.loads(read_record(file).model_dump_json())
+    for later in ("pool", "formulas", "temperature", "scaled_layer", "selected_on"):
+        del values[later]
+    soup.kitchen.store.clear()
+    again = restore(soup.kitchen, Record.model_validate(values))
+    assert (again.key, again.mix, again.coefficients) == (soup.key, soup.mix, soup.coefficients)

@@ -17,6 +17,8 @@ from soupviz.records import Coefficients, Score, Step
 class Distilled(Pooled):
     """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
 
+    An ensemble that teaches has the kitchen's guests in it, models of other architectures.
+
     Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
     stopped goes on from its last checkpoint.
     """
@@ -64,11 +66,12 @@ class Distilled(Pooled):
 
         is_ensemble = self.teacher.endswith("ensemble")
         output = "probabilities" if is_ensemble else self.batchnorm
-        if self.teacher == "greedy ensemble":
-            ensembles = replace(judge.silent(), attempt=judge.lab.attempt(output), _singles={})
-            teacher = self._mix(ensembles, "greedy")
+        if is_ensemble:  # models of other architectures teach too
+            everyone = [*judge.names, *judge.lab.guests]
+            ensembles = replace(judge.silent(), names=everyone, attempt=judge.lab.attempt(output), _singles={})
+            teacher = self._mix(ensembles, "uniform" if self.teacher == "ensemble" else "greedy")
         else:
-            teacher = self._mix(judge, "uniform" if is_ensemble else self.teacher)
+            teacher = self._mix(judge, self.teacher)
         own = self.model_dump(exclude={"members"})
         student: Coefficients
         student, history = judge.lab.distil(

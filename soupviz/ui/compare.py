@@ -19,6 +19,9 @@ from soupviz.ui import charts, tables, theme, widgets
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
+LONGEST = 36
+"""Letters of a name on the axis; the table has it whole."""
+
 ENSEMBLE = "ensemble of all"
 """The id of the yardstick that is always there: what the ingredients say together, at the cost of all their passes."""
 
@@ -181,5 +184,6 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
 
 def _labels(rows: Sequence[Entry]) -> dict[str, str]:
     """What each row is called on the axis, by its id: runs may share a name, and then their keys tell them apart."""
-    names = Counter(row.name for row in rows)
-    return {row.id: row.name if names[row.name] == 1 else f"{row.name} · {row.id[:4]}" for row in rows}
+    short = {row.id: row.name if len(row.name) <= LONGEST else f"{row.name[: LONGEST - 1]}…" for row in rows}
+    names = Counter(short.values())
+    return {key: name if names[name] == 1 else f"{name} · {key[:4]}" for key, name in short.items()}

@@ -68,7 +68,7 @@ def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
         return
     scaled: Scaled = job.result
     before, after = scaled.before[scaled.reported], scaled.after[scaled.reported]
-    left, right = st.columns([2, 3])
+    left, right = st.columns(2)
     left.metric("Temperature", f"{scaled.temperature:.3f}", "fitted on held_out", delta_color="off", delta_arrow="off")
     left.dataframe(tables.calibrations(scaled), hide_index=True, alt="Calibration before and after, by split")
     data, spec = charts.reliability(scaled.bins_before, scaled.bins_after)

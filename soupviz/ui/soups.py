@@ -134,6 +134,11 @@ def _show(place: Any, chart: charts.Chart, **options: str) -> None:
 
 
 def describe(steps: list[Step]) -> str:
+    if steps[0].ingredient.startswith("start: "):  # a training: its epochs are no candidates
+        return (
+            f"From the {steps[0].ingredient.removeprefix('start: ')} mix, {len(steps) - 1} epochs. The last is kept, "
+            "whatever it has on held_out: to choose among them would be one more choice made there."
+        )
     accepted = sum(step.accepted for step in steps[1:])
     rejected = len(steps) - 1 - accepted
     early = sum(step.accuracy is None for step in steps)
