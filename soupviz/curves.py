@@ -9,7 +9,7 @@ import numpy as np
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine
-from soupviz.records import Coefficients, Progress, Score, quiet
+from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup
 from soupviz.treatments import OUTPUTS, check_batchnorm
 
@@ -97,12 +97,8 @@ def trace(
     """Score the given points of a path, in the given order; each is told of as it comes."""
     found = []
     for index, alpha in enumerate(alphas):
-
-        def within(done: int, total: int, what: str, index: int = index) -> None:
-            progress(index * total + done, len(alphas) * total, what)
-
         mixture = combine(end_mix(a), end_mix(b), alpha)
-        found.append(Point(alpha, kitchen.score_mix(mixture, split, batchnorm, within)))
+        found.append(Point(alpha, kitchen.score_mix(mixture, split, batchnorm, part_of(progress, index, len(alphas)))))
         on_point(found[-1])
     return found
 

@@ -27,6 +27,11 @@ def quiet(done: int, total: int, what: str) -> None:
     """The progress callback of a caller who wants none."""
 
 
+def part_of(progress: Progress, index: int, count: int) -> Progress:
+    """Progress of one of several equal parts, as progress of the whole."""
+    return lambda done, total, what: progress(index * total + done, count * total, what)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PerExample:
     """What an evaluation says of each example, arrays of shape (num_examples,).

@@ -18,7 +18,7 @@ from soupviz.ingredients import Ingredient, shared_keys
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
 from soupviz.mixing import Mix, effective, is_affine, mix_tensors
-from soupviz.records import Bound, PerExample, Progress, Score
+from soupviz.records import Bound, PerExample, Progress, Score, part_of
 from soupviz.store import Store
 from soupviz.treatments import Treatment, num_examples
 
@@ -117,7 +117,7 @@ class Scorer:
             return score
         found = partial or PerExample.blank(len(split))
         if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
-            logits = [self.logits([(item, 1.0)], split, num_classes, AVERAGE, progress) for item, _ in items]
+            logits = self._of_each(items, split, num_classes, progress)
             found = judge(combined(logits, [weight for _, weight in items], treatment.name), split.labels, split.name)
         else:
             task = Task(
@@ -133,6 +133,13 @@ class Scorer:
         if not found.scored.all():
             return Bound(split.name, len(split), found.num_scored, found.num_errors)
         return self._keep(key, split, found, num_classes)
+
+    def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
+        """The logits of each member of an ensemble alone."""
+        return [
+            self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
+            for index, (item, _) in enumerate(items)
+        ]
 
     def _keep(self, key: str, split: Split, found: PerExample, num_classes: int) -> Score:
         score = summarize(split.name, found, split.labels.numpy(), num_classes, self.evaluator.precision)
@@ -151,7 +158,7 @@ class Scorer:
         if guest := self._guest(items):
             return guest.logits(split, progress)
         if treatment.is_output and len(items) > 1:
-            each = [self.logits([(item, 1.0)], split, num_classes, AVERAGE, progress) for item, _ in items]
+            each = self._of_each(items, split, num_classes, progress)
             return combined(each, [weight for _, weight in items], treatment.name).numpy()
         key = self.key(items, split, treatment)
         kept = self.store.logits(key)

@@ -15,7 +15,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.menu import cook_menu
 from soupviz.mixing import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
-from soupviz.records import Alpha, Coefficients
+from soupviz.records import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 
@@ -114,11 +114,7 @@ def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, s
 
     def work(job: Job) -> None:
         for index, (mixture, treatment) in enumerate(mixes):
-
-            def within(done: int, total: int, what: str, index: int = index) -> None:
-                job.progress(index * total + done, len(mixes) * total, what)
-
-            opened.score_mix(mixture, split, treatment, within)
+            opened.score_mix(mixture, split, treatment, part_of(job.progress, index, len(mixes)))
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 
