@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import session, soups, widgets, work
+from soupviz.ui import session, soups, work
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, raise held-out accuracy, and what does alpha do to it?")
@@ -15,8 +15,7 @@ row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
     job = work.cook_job(opened, recipe)
-statistics = f"; BatchNorm statistics: {recipe.batchnorm}" if widgets.has_batchnorm(opened) else ""
-row.caption(recipe.title + statistics)
+row.caption(recipe.title)
 
 if job is None or not session.watch(job, soups.draw_live):
     soups.draw_plan(opened, recipe)

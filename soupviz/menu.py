@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from soupviz.batchnorm import norms_of
 from soupviz.cooking import cook
 from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.kitchen import Kitchen
@@ -11,6 +12,7 @@ from soupviz.planning import plan
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.records import Progress, quiet
 from soupviz.soups import Soup
+from soupviz.treatments import RECALIBRATE
 
 BUDGET = 500
 """Scores that one recipe may take at most, unless told otherwise."""
@@ -29,6 +31,15 @@ DEFAULTS: Sequence[Mapping[str, object]] = (
     {"method": "ensemble", "output": "logits"},
     {"method": "ensemble", "choice": "greedy"},
 )
+
+
+REESTIMATED: Sequence[Mapping[str, object]] = (
+    {"method": "uniform", "batchnorm": RECALIBRATE},
+    {"method": "greedy", "batchnorm": RECALIBRATE},
+    {"method": "pruned", "batchnorm": RECALIBRATE},
+    {"method": "learned", "per": "layer", "batchnorm": RECALIBRATE},
+)
+"""What is cooked too where the model keeps running statistics, and there is train data to re-estimate them on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +69,15 @@ def cook_menu(
     kitchen.split("held_out", progress)
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
-    for index, values in enumerate(DEFAULTS):
+    can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not kitchen.lacks({"train"})
+    chosen = (*DEFAULTS, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
+    for index, values in enumerate(chosen):
         # Each member of an ensemble keeps its own statistics.
         shared = {"members": members} | ({"batchnorm": batchnorm} if values["method"] != "ensemble" else {})
-        recipe = parse(dict(values) | shared)
+        recipe = parse(shared | dict(values))
 
         def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
-            progress(index * total + done, len(DEFAULTS) * total, f"{title}: {what}")
+            progress(index * total + done, len(chosen) * total, f"{title}: {what}")
 
         try:
             if reason := _unfit(kitchen, recipe, budget):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from kitchens import TIED, change_yaml, json_of, run_command, small_kitchen
+from kitchens import BATCHNORM, TIED, change_yaml, json_of, run_command, small_kitchen
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
@@ -27,7 +27,7 @@ def small(folder: Path, **options) -> Path:
 def methods(titles) -> set[str]:
     """Which recipes titles stand for."""
     by_title = {parse(dict(values)).title: values["method"] for values in DEFAULTS}
-    return {by_title[title] for title in titles}
+    return {by_title[title.partition(", BatchNorm")[0]] for title in titles}
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,14 @@ def test_statistics_that_a_model_does_not_keep_leave_only_ensembles(tmp_path):
     menu = cook_menu(Kitchen.load(small(tmp_path, train=20)), batchnorm="recalibrate")
     assert {soup.recipe.method for soup in menu.soups} == {"ensemble"}
     assert methods_of_reasons(menu) == set(MENU) - {"ensemble"}
+
+
+def test_where_statistics_can_be_re_estimated_they_are_too(tmp_path):
+    file = small(tmp_path, source=BATCHNORM, shape=(3, 8, 8), train=30)
+    titles = [soup.title for soup in cook_menu(Kitchen.load(file), budget=20).soups]
+    for title in ("average", "greedy (alpha = mean)", "pruned"):
+        assert {title, f"{title}, BatchNorm recalibrate"} <= set(titles)
+    assert len(set(titles)) == len(titles)
 
 
 def methods_of_reasons(menu: Menu) -> set[str]:

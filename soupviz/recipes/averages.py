@@ -22,7 +22,7 @@ class Uniform(Pooled):
     label = "uniform"
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return " ".join(["average", *self.of_members()])
 
     def plan(self, judge: Judge) -> Coefficients:
@@ -59,7 +59,7 @@ class Weighted(Pooled):
         return super().needs | needed_for(self.metric) | ({"slices"} if self.per == "slice" else set())
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [self.metric, *([f"per {self.per}"] if self.per != "all" else [])]
         details += [f"T = {self.temperature:g}", *self.of_members()]
         return f"weighted ({', '.join(details)})"

@@ -43,7 +43,7 @@ class WiseFt(Pooled):
         return number
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"WiSE-FT ({', '.join([f'alpha = {self.alpha}', *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:
@@ -93,7 +93,7 @@ class TaskArithmetic(Formulated):
     scale: float = SCALE
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("task arithmetic", f"scale {self.scale:g}")
 
 
@@ -108,7 +108,7 @@ class Ties(Formulated):
     scale: float = SCALE
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("TIES", f"density {self.density:g}", f"scale {self.scale:g}")
 
 
@@ -124,7 +124,7 @@ class Dare(Formulated):
     seed: int = Field(0, ge=0, description="of what is random")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("DARE", f"density {self.density:g}", f"scale {self.scale:g}")
 
 
@@ -140,7 +140,7 @@ class Breadcrumbs(Formulated):
     scale: float = SCALE
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("Breadcrumbs", f"density {self.density:g}", f"gamma {self.gamma:g}", f"scale {self.scale:g}")
 
 
@@ -153,7 +153,7 @@ class ModelStock(Formulated):
     requires: ClassVar[frozenset[str]] = frozenset({BASE})
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("Model Stock")
 
 
@@ -169,7 +169,7 @@ class Slerp(Pooled):
     alpha: float = Field(0.5, ge=0, le=1, description="0 is the better of the two, 1 the other")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"SLERP ({', '.join([f'alpha = {self.alpha:g}', *self.of_members()])})"
 
     def plan(self, judge: Judge) -> Coefficients:
@@ -189,5 +189,5 @@ class Karcher(Formulated):
     label = "Karcher mean"
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("Karcher mean")

@@ -43,7 +43,7 @@ class Bayesian(Pooled):
         return super().needs | needed_for(self.objective)
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [self.sampler.upper(), f"{self.budget} trials", *of_goal(self.objective, self.shift_weight)]
         return f"Bayesian ({', '.join([*details, *self.of_members()])})"
 

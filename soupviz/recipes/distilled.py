@@ -41,7 +41,7 @@ class Distilled(Pooled):
     seed: int = SEED
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
         return f"student of {self.teacher} ({', '.join(details)})"
 

@@ -53,7 +53,7 @@ class Greedy(Pooled):
         return super().needs | needed_for(self.objective)
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [f"alpha = {self.alpha}", *of_goal(self.objective, self.shift_weight)]
         details += [f"{self.order} order"] if self.order != "accuracy" else []
         return f"greedy ({', '.join([*details, *self.of_members()])})"
@@ -115,7 +115,7 @@ class AlphaSearch(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"greedy, best of {self.tries} alphas ({', '.join([self.how, *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:
@@ -154,7 +154,7 @@ class LineSearch(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"greedy, own alpha each ({', '.join([f'{self.steps} steps', *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:

@@ -56,7 +56,7 @@ class Learned(Sampled):
     learning_rate: float = Field(0.05, gt=0, le=10, description="of Adam")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("learned", f"per {self.per}", self.coefficients)
 
     def plan(self, judge: Judge) -> Coefficients:
@@ -81,7 +81,7 @@ class Fisher(Sampled):
     examples: int = Field(200, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("Fisher")
 
     def plan(self, judge: Judge) -> Coefficients:
@@ -97,7 +97,7 @@ class RegMean(Sampled):
     shrink: float = Field(0.9, ge=0, le=1, description="what the inner products of different inputs count")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("RegMean")
 
     def plan(self, judge: Judge) -> Coefficients:
@@ -121,7 +121,7 @@ class ReBasin(Sampled):
         return self.repair == "yes"
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return self.titled("Re-Basin", *(["REPAIR"] if self.repair == "yes" else []))
 
     def plan(self, judge: Judge) -> Coefficients:

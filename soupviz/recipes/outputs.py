@@ -40,7 +40,7 @@ class Ensemble(Pooled):
         return value
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"ensemble ({', '.join([self.choice, self.output, *self.of_members()])})"
 
     @property

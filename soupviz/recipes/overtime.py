@@ -38,7 +38,7 @@ class Swa(OverTime):
     period: int = Field(1, ge=1, le=100, description="takes every so many of the checkpoints from there")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [f"from {self.start:g}", f"every {self.period}" if self.period > 1 else "", *self.of_members()]
         return f"SWA ({', '.join(filter(None, details))})"
 
@@ -60,7 +60,7 @@ class Ema(OverTime):
     decay: float = Field(0.5, ge=0, lt=1, description="what the past keeps at each checkpoint")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"EMA ({', '.join([f'decay {self.decay:g}', *self.of_members()])})"
 
     def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
@@ -79,7 +79,7 @@ class Lawa(OverTime):
     last: int = Field(5, ge=1, le=100, description="how many of the latest checkpoints")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"LAWA ({', '.join([f'last {self.last}', *self.of_members()])})"
 
     def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:

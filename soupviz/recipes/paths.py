@@ -21,7 +21,7 @@ class Interpolation(Recipe):
     alpha: float = Field(description="where on the path; outside [0, 1] extrapolates")
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"{self.a} → {self.b} at {self.alpha:g}"
 
     def plan(self, judge: Judge) -> Coefficients:

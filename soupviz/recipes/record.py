@@ -59,9 +59,14 @@ class Recipe(BaseModel, ABC):
         return [HELD_OUT, *shifts]
 
     @property
-    @abstractmethod
     def title(self) -> str:
-        """A short name with the parameters that matter."""
+        """A short name with the parameters that matter, and what becomes of running statistics where it is unusual."""
+        return self.own_title + (f", BatchNorm {self.batchnorm}" if self.batchnorm != "average" else "")
+
+    @property
+    @abstractmethod
+    def own_title(self) -> str:
+        """A short name with the recipe's own parameters."""
 
     @abstractmethod
     def plan(self, judge: Judge) -> Coefficients:

@@ -30,7 +30,7 @@ class Exhaustive(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return " ".join(["best subset", *self.of_members()])
 
     def candidates(self, num_members: int) -> int:
@@ -62,7 +62,7 @@ class Pruned(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         details = [f"{self.passes} passes"] if self.passes > 1 else []
         details += self.of_members()
         return "pruned" + (f" ({', '.join(details)})" if details else "")
@@ -106,7 +106,7 @@ class Beam(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"beam ({', '.join([f'width {self.width}', *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:
@@ -148,7 +148,7 @@ class Restarts(Pooled):
     is_search = True
 
     @property
-    def title(self) -> str:
+    def own_title(self) -> str:
         return f"greedy, best of {self.starts} starts" + "".join(f" ({part})" for part in self.of_members())
 
     def candidates(self, num_members: int) -> int:
