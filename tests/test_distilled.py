@@ -19,6 +19,7 @@ from soupviz.mixing import mean_of, mix
 from soupviz.provenance import read_record
 from soupviz.recipes import parse
 from soupviz.recipes.distilled import Distilled
+from soupviz.records import Step
 from soupviz.restore import restore
 
 QUICK = Distilled(epochs=4, learning_rate=0.02, start="best")
@@ -348,3 +349,14 @@ def test_a_student_that_diverges_is_refused_and_the_run_says_why(tmp_path):
         sv.cook(wild, Distilled(members=("wild",), start="best", epochs=1))
     [run] = wild.store.runs()
     assert (run.status, "not finite" in run.error) == ("failed", True)
+
+
+def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40)
+    first = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1})
+    monkeypatch.setattr("soupviz.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
+    told: list[Step] = []
+    again = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1}, on_step=told.append)
+    assert again.as_dict() == first.as_dict()
+    assert tuple(told) == first.trajectory
+    assert again.scores["test"].per_example is not None

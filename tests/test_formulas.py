@@ -189,6 +189,7 @@ def test_a_fingerprint_depends_on_all_that_changes_the_weights():
     items, one = larder(), formula("ties")
     changed = [
         {"kind": "breadcrumbs"},
+        {"parts": (("b", 0.3), ("a", 0.5), ("c", 0.2))},  # the order in which they are accumulated
         {"parts": (("b", 0.5), ("a", 0.3), ("c", 0.2))},
         {"parts": (("a", 0.5), ("b", 0.2), ("c", 0.3))},
         {"parts": (("a", 0.5), ("b", 0.5))},

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from kitchens import change_yaml, small_kitchen
+from safetensors.torch import load_file
 
 import soupviz as sv
 from soupviz.errors import ExportError
+from soupviz.formulas import Formula
 from soupviz.provenance import Record, read_record
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
@@ -160,3 +162,19 @@ def test_a_file_of_before_there_were_formulas_is_restored(exported: tuple[Soup, 
     soup.kitchen.store.clear()
     again = restore(soup.kitchen, Record.model_validate(values))
     assert (again.key, again.mix, again.coefficients) == (soup.key, soup.mix, soup.coefficients)
+
+
+def test_a_formula_over_a_formula_is_found_again(exported: tuple[Soup, Path], tmp_path: Path) -> None:
+    """What the outer one is made of has to be known before it, in whatever order they are named."""
+    kitchen = exported[0].kitchen
+    ties = sv.cook(kitchen, {"method": "ties"}).mix
+    outer = kitchen.pantry.adopt(Formula(kind="karcher", parts=((ties[0][0], 0.5), ("m_1", 0.5))))
+    values = {"method": "interpolation", "a": "inner", "b": "outer", "mix_a": ties, "mix_b": outer, "alpha": 0.5}
+    soup = sv.cook(kitchen, values)
+    weights = soup.state_dict()
+    [file, *_] = sv.export(soup, tmp_path / "nested.safetensors")
+    assert torch.equal(load_file(sv.bake(file, tmp_path / "again.safetensors")[0])["0.weight"], weights["0.weight"])
+    kitchen.store.clear()
+    again = restore(sv.Kitchen.load(kitchen.file), read_record(file), file)
+    assert (again.mix, again.key) == (soup.mix, soup.key)
+    assert torch.equal(again.state_dict()["0.weight"], weights["0.weight"])

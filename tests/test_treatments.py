@@ -88,7 +88,7 @@ def test_reestimation_without_train_is_refused(tmp_path):
     place = r"kitchen\.yaml has no train; add `train:` under `data:` to it"
     with pytest.raises(RecipeError, match=rf"batchnorm is 'recalibrate': .*{place}, or take average\."):
         kitchen.treatment("recalibrate")
-    with pytest.raises(RecipeError, match=rf"^average: .*{place}, or choose another recipe\."):
+    with pytest.raises(RecipeError, match=rf"^average, BatchNorm recalibrate: .*{place}, or choose another recipe\."):
         sv.uniform(kitchen, batchnorm="recalibrate")
     assert kitchen.store.runs() == []
 

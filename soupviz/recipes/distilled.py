@@ -27,6 +27,7 @@ class Distilled(Pooled):
     label = "distilled student"
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
+    trains = True
     teacher: Literal["ensemble", "greedy ensemble", "uniform", "greedy"] = Field(
         "ensemble", description="whose answers are learned: the ensemble of all, a greedy one, or a soup"
     )

@@ -20,6 +20,7 @@ EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples a
 class Sampled(Pooled):
     """A recipe that looks at examples of held_out or train, never of test."""
 
+    trains = True
     data: Data = SPLIT
     examples: int = EXAMPLES
     seed: int = SEED

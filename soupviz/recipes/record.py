@@ -30,6 +30,9 @@ class Recipe(BaseModel, ABC):
     requires: ClassVar[frozenset[str]] = frozenset()
     """What the kitchen must have, whatever the parameters: `base`, `train`, `slices`, `shifts`."""
 
+    trains: ClassVar[bool] = False
+    """Whether the planner learns from examples: a finished run is then taken as it is, not made again from scores."""
+
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
 
