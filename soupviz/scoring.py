@@ -54,9 +54,12 @@ class Scorer:
         self._pool = {item.fingerprint: True for item in ingredients}
         self.evaluator.paths.share(self._shared)
 
-    def _is_shared(self, items: Mix) -> bool:
-        """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once."""
-        if self._reference is None or not self._shared or not is_affine(items):
+    def _is_shared(self, items: Mix, treatment: Treatment) -> bool:
+        """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
+
+        Re-estimated statistics are not those that the ingredients share, and the activations behind them are others.
+        """
+        if self._reference is None or not self._shared or not is_affine(items) or treatment.train is not None:
             return False
         for item, _ in items:
             if item.fingerprint not in self._pool:
@@ -124,7 +127,7 @@ class Scorer:
                 weights=lambda: self.weights(items, treatment),
                 found=found,
                 max_errors=limit.max_errors if limit else None,
-                is_shared=self._is_shared(items),
+                is_shared=self._is_shared(items, treatment),
             )
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
             keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
@@ -164,7 +167,7 @@ class Scorer:
         kept = self.store.logits(key)
         if kept is None:
             task = Task(lambda: self.weights(items, treatment), PerExample.blank(len(split)))
-            task.is_shared = self._is_shared(items)
+            task.is_shared = self._is_shared(items, treatment)
             self._evaluate(key, split, task, None, progress, keeps_logits=True)
             self._keep(key, split, task.found, num_classes)
             kept = self.store.logits(key)

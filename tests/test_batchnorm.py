@@ -369,3 +369,25 @@ def test_other_train_data_are_other_scores(tmp_path):
     assert again.score_key(mean_of(["m_0", "m_1"]), "held_out", "average") == kitchen.score_key(
         mean_of(["m_0", "m_1"]), "held_out", "average"
     )
+
+
+def test_a_frozen_backbone_is_re_estimated_too_though_its_activations_were_kept(tmp_path):
+    """What all soups share is computed once; with re-estimated statistics it is no longer the same."""
+    backbone = build_model(BATCHNORM).state_dict()
+    frozen = {key: tensor for key, tensor in backbone.items() if not key.startswith("5.")}
+    file = small_kitchen(
+        tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_ingredients=3, num_examples=80, train=64,
+        change=lambda tensors: tensors | {key: tensor.clone() for key, tensor in frozen.items()},
+    )  # fmt: skip
+    kitchen = Kitchen.load(file)
+    halves = (("m_0", 0.5), ("m_1", 0.5))
+    kitchen.score_mix(halves)
+    assert kitchen.evaluator.paths.has_cut
+    score = kitchen.score_mix(halves, "held_out", "recalibrate")
+    model = build_model(BATCHNORM)
+    model.load_state_dict(dict(kitchen.weights(halves, "recalibrate")))
+    split = kitchen.split("held_out")
+    with torch.no_grad():
+        logits = model(split.inputs[""])
+    assert score.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, split.labels)), abs=1e-5)
+    assert score.loss != pytest.approx(kitchen.score_mix(halves).loss, abs=1e-4)
