@@ -5,7 +5,7 @@ import streamlit as st
 from soupviz import curves
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session, widgets, work
+from soupviz.ui import session, tables, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
 from soupviz.ui.verbatim import verbatim
@@ -37,7 +37,14 @@ def choose(opened: Kitchen) -> Path:
         if st.session_state.get("ends", (a, b)) != (a, b) or not {"batchnorm"} & {*st.session_state, *st.query_params}:
             st.session_state["batchnorm"] = usual_batchnorm(ends[a], ends[b])
         st.session_state["ends"] = (a, b)
-        batchnorm = row.selectbox("BatchNorm", widgets.treatments(opened), key="batchnorm", width=130, **bound)
+        offered = widgets.treatments(opened, ends[a].batchnorm, ends[b].batchnorm)
+        batchnorm = row.selectbox("BatchNorm", offered, key="batchnorm", width=130, **bound)
+            "BatchNorm",
+            widgets.treatments(opened, ends[a].batchnorm, ends[b].batchnorm),
+            key="batchnorm",
+            width=130,
+            **bound,
+        )
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()
@@ -74,7 +81,7 @@ try:
     JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
     STORED = {}
     if not JOB.events:
-        known = {alpha: OPENED.known_score(PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
+        known = {alpha: tables.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
         STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
     # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
     st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()

@@ -106,6 +106,7 @@ def _temperature(record: Mapping[str, Any]) -> str:
     if record["temperature"] is None:
         return ""
     told = f"\nTemperature fitted on held_out: {record['temperature']:.4f}. "
-    if record["scaled_layer"]:
-        return f"{told}{record['scaled_layer']} is divided by it: softmax of the logits is calibrated as it is.\n"
+    if record["scaled_layer"] is not None:
+        layer = record["scaled_layer"] or "the layer"
+        return f"{told}{layer} is divided by it: softmax of the logits is calibrated as it is.\n"
     return f"{told}Divide the logits by it before softmax; the weights are not changed by it.\n"

@@ -108,8 +108,11 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     soup = recall(kitchen, run)
     for step in soup.trajectory:
         on_step(step)
-    scores = {split: kitchen.score_mix(soup.mix, split, soup.recipe.treatment, progress) for split in soup.scores}
-    return replace(soup, scores=scores)
+    splits = kitchen.report_splits()
+    scores = {split: kitchen.score_mix(soup.mix, split, soup.recipe.treatment, progress) for split in splits}
+    again = replace(soup, scores=scores)
+    kitchen.store.end_run(run.key, "finished", again.as_dict())
+    return again
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def _write(
     target: Path, like: Mapping[str, Tensor], weights: Iterable[tuple[str, Tensor]], record: Record
 ) -> list[Path]:
     _spare_ingredients(target, record)
-    if record.temperature and record.scaled_layer:
+    if record.temperature and record.scaled_layer is not None:
         weights = divided(weights, record.scaled_layer, record.temperature)
     _check_room(target, sum(tensor.nbytes for tensor in like.values()))
     tensors = ((key, tensor.to(like[key].dtype)) for key, tensor in weights)

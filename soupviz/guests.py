@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soupviz.config import KitchenSpec
 from soupviz.data import Split
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.ingredients import Ingredient
@@ -18,6 +19,10 @@ class Host(Protocol):
     """What is asked of a guest's own kitchen."""
 
     ingredients: tuple[Ingredient, ...]
+    model_fingerprint: str
+    spec: KitchenSpec
+
+    def has_split(self, name: str) -> bool: ...
 
     def split(self, name: str, progress: Progress = ...) -> Split: ...
 
@@ -44,7 +49,13 @@ class Guest:
         return self.kitchen.score_mix(self.mix, split.name, progress=progress)
 
     def known(self, split: Split) -> Score | None:
-        return self.kitchen.known_score(self.mix, split.name)
+        return self.kitchen.known_score(self.mix, split.name) if self.kitchen.has_split(split.name) else None
+
+    def context(self, split_name: str) -> list[str]:
+        """What else its answers depend on, without reading its data: its model, the precision, what the data is."""
+        spec = self.kitchen.spec.split_specs().get(split_name)
+        told = spec.model_dump_json() if spec else ""
+        return [self.kitchen.model_fingerprint, self.kitchen.spec.precision, told]
 
     def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
         self._check(split, progress)
@@ -75,6 +86,10 @@ class Guests:
 
     def find(self, name: str) -> Guest | None:
         return self._found.get(name)
+
+    def context(self, name: str) -> list[str]:
+        """What a run that a guest has a part in depends on, beside its weights."""
+        return self._found[name].context("held_out")
 
     def refuse(self, names: list[str]) -> None:
         """Refuse guests in a mix of weights.

@@ -66,7 +66,9 @@ class Kitchen:
             raise CompatibilityError(self.refused[0].reason + more)
         state = self.evaluator.model.state_dict()
         self.pantry = Pantry(file, self.ingredients, self.base, state, self.ties, self.store)
-        self.guests = Guests(self._open_guests(progress))
+        self.guests = Guests(
+            self._open_guests(progress, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt)
+        )
         self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint, self.guests)
         self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
@@ -102,13 +104,13 @@ class Kitchen:
         state = self.evaluator.model.state_dict()
         return discovery.gather(self.spec, self.folder, state, self.ties, self.store, progress)
 
-    def _open_guests(self, progress: Progress) -> dict[str, "Kitchen"]:
+    def _open_guests(self, progress: Progress, **options: bool) -> dict[str, "Kitchen"]:
         """The kitchens of models that may join ensembles; theirs have no guests of their own."""
         opened = {}
         for name, place in self.spec.guests.items():
             file = kitchen_file(self.folder / place)
             alone = read_kitchen_file(file).model_copy(update={"guests": {}})
-            opened[name] = Kitchen(alone, file, progress=progress)
+            opened[name] = Kitchen(alone, file, **options, progress=progress)
         return opened
 
     def at_precision(self, precision: Precision) -> "Kitchen":

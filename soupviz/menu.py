@@ -6,7 +6,8 @@ from importlib.util import find_spec
 
 from soupviz.batchnorm import norms_of
 from soupviz.cooking import cook
-from soupviz.errors import CompatibilityError, RecipeError
+from soupviz.errors import CompatibilityError, KitchenError, RecipeError
+from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Recipe, parse
@@ -66,6 +67,7 @@ def cook_menu(
     Raises:
         SoupError: an unknown member, or data that does not fit.
     """
+    pick(kitchen.ingredients, members)  # an unknown member is nobody's reason to be left out
     kitchen.split("held_out", progress)
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
@@ -84,7 +86,11 @@ def cook_menu(
                 left_out[recipe.title] = reason
                 continue
             soups.append(cook(kitchen, recipe, progress=within))
-        except (RecipeError, CompatibilityError) as error:  # not of one run, units that cannot be followed, ...
+        except (
+            RecipeError,
+            CompatibilityError,
+            KitchenError,
+        ) as error:  # not of one run, units that cannot be followed, ...
             left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])

@@ -122,6 +122,10 @@ class Pantry:
             )
         return item
 
+    def read(self, file: Path) -> Ingredient:
+        """A checkpoint's file as it is now: one of the same name that was read before may have been another."""
+        return self._from_file(str(file), file)
+
     def _read(self, name: str) -> Ingredient:
         file = next((path for path in (Path(name), self.file.parent / name) if path.is_file()), None)
         if file is None:

@@ -9,6 +9,7 @@ from soupviz.mixing import mix_tensors
 from soupviz.recipes import Recipe
 from soupviz.records import PerExample, Progress, quiet
 from soupviz.soups import pool_of, run_key
+from soupviz.treatments import num_examples
 
 TENSORS_HELD = 4
 """Mixed tensors that are in memory at once: being mixed, waiting, being written."""
@@ -79,7 +80,8 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
 
 def _is_scored(kitchen: Kitchen, name: str, split: str, treatment: str) -> bool:
     """Whether an ingredient's score is known; a split that was not read yet is not read for that."""
-    return kitchen.has_split(split) and kitchen.store.is_scored(kitchen.score_key(((name, 1.0),), split, treatment))
+    is_read = kitchen.has_split(split) and (not num_examples(treatment) or kitchen.has_split("train"))
+    return is_read and kitchen.store.is_scored(kitchen.score_key(((name, 1.0),), split, treatment))
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -54,6 +55,14 @@ class Record(BaseModel):
     @classmethod
     def _is_of_weights(cls, value: str) -> str:
         return check_batchnorm(value)
+
+    @field_validator("formulas")
+    @classmethod
+    def _are_plain_names(cls, value: dict[str, Formula]) -> dict[str, Formula]:
+        for name in value:  # the name of weights that are kept is the name of their file
+            if not re.fullmatch(r"[a-z_]+-[0-9a-f]{12}", name):
+                raise ValueError(f"{name!r} is not the name of a formula")
+        return value
 
     @model_validator(mode="after")
     def _pinned(self) -> "Record":

@@ -54,7 +54,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
 
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
-    here = {item.fingerprint: item.name for item in (*kitchen.ingredients, *kitchen.guests.items.values())}
+    here = {item.fingerprint: item.name for item in (*kitchen.guests.items.values(), *kitchen.ingredients)}
     if kitchen.base is not None:
         here.setdefault(kitchen.base.fingerprint, "base")
     for name, origin in record.ingredients.items():
@@ -77,7 +77,7 @@ def _made(kitchen: Kitchen, record: Record, names: Mapping[str, str], file: Path
         elif kitchen.pantry.has_kept(name):
             made[name] = name
         elif file is not None and file.suffix not in (".yaml", ".yml") and record.mix == ((name, 1.0),):
-            weights = kitchen.resolve(str(file.resolve())).tensors
+            weights = kitchen.pantry.read(file).tensors
             ((made[name], _),) = kitchen.pantry.keep(name.rpartition("-")[0], weights, formula.parts)
         else:
             raise ExportError(

@@ -91,7 +91,7 @@ def last_linear(kitchen: Kitchen) -> str:
             "layer. Write the soup without it; the card names the temperature."
         )
     tied = {key for pair in kitchen.ties.items() for key in pair}
-    if f"{found[-1]}.weight" in tied:
+    if f"{found[-1]}.weight".lstrip(".") in tied:
         raise ExportError(
             f"the temperature cannot be divided into {found[-1]}: it shares its weights with another layer. Write the "
             "soup without it; the card names the temperature."
@@ -102,5 +102,5 @@ def last_linear(kitchen: Kitchen) -> str:
 def divided(weights: Iterable[tuple[str, Tensor]], layer: str, temperature: float) -> Iterator[tuple[str, Tensor]]:
     """The weights with a linear layer divided by the temperature, so that its logits are."""
     for key, tensor in weights:
-        is_scaled = key in (f"{layer}.weight", f"{layer}.bias")
+        is_scaled = key in (f"{layer}.weight".lstrip("."), f"{layer}.bias".lstrip("."))
         yield key, (tensor.float() / temperature).to(tensor.dtype) if is_scaled else tensor

@@ -41,6 +41,7 @@ class Scorer:
         self.evaluator = evaluator
         self.store = store
         self.guests = guests
+        self._batch_size = evaluator.batch_size  # as the kitchen says, before memory may have halved it
         self.model_fingerprint = model_fingerprint
         self._shared: frozenset[str] = frozenset()
         self._pool: dict[str, bool] = {}
@@ -92,7 +93,11 @@ class Scorer:
         items = effective(items)
         # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
         is_whole = len(items) == 1 and items[0][1] == 1.0 and treatment.train is None
-        context = [split.fingerprint, self.model_fingerprint, self.evaluator.precision]
+        context: list[Any] = [split.fingerprint, self.model_fingerprint, self.evaluator.precision]
+        if treatment.train is not None:  # statistics within batches depend on how large these are
+            context.append(self._batch_size)
+        found = [self.guests.find(item.name) for item, _ in items]
+        context += [guest.context(split.name) for guest in found if guest]
         return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
 
     def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:

@@ -107,6 +107,9 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
     context = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
     if BASE in recipe.needs:
         context.append(kitchen.resolve(BASE).fingerprint)
+    if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:
+        guests = {name: [item.fingerprint, kitchen.guests.context(name)] for name, item in kitchen.guests.items.items()}
+        context.append(guests)
     if "train" in recipe.needs:
         # What it says in kitchen.yaml, not what it holds: a page that lists soups must not have to read it.
         train = kitchen.spec.data.train

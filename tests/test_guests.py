@@ -9,7 +9,9 @@ from kitchens import change_yaml, small_kitchen
 import soupviz as sv
 from soupviz.errors import KitchenError, RecipeError, SoupError
 from soupviz.provenance import read_record
+from soupviz.recipes import parse
 from soupviz.restore import restore
+from soupviz.soups import run_key
 from soupviz.ui import workspace
 
 WIDE = """
@@ -86,12 +88,40 @@ def test_a_student_learns_from_guests_too_and_its_export_is_loaded_back(tmp_path
     change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide"}))
     kitchen = sv.Kitchen.load(own)
     soup = sv.cook(kitchen, {"method": "distilled", "epochs": 1})
-    (_, formula), *_ = kitchen.pantry.formulas([soup.mix[0][0]]).items()
-    assert "wide/m_0" in formula.names
+    assert soup.notes["teacher"] == ["m_0", "m_1", "wide/m_0"]
     file, *_ = sv.export(soup, tmp_path / "student.safetensors")
     kitchen.store.clear()
     again = restore(sv.Kitchen.load(own), read_record(file), file)
     assert again.scores["test"].correct == soup.scores["test"].correct
+
+
+def test_a_student_is_another_when_its_guests_are(tmp_path):
+    own = small_kitchen(tmp_path / "own", num_ingredients=2, train=64)
+    alone = run_key(sv.Kitchen.load(own), parse({"method": "distilled"}))
+    guest = small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=1, train=64)
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide"}))
+    taught = run_key(sv.Kitchen.load(own), parse({"method": "distilled"}))
+    change_yaml(guest, lambda yaml: yaml.update(precision="bfloat16"))
+    coarser = run_key(sv.Kitchen.load(own), parse({"method": "distilled"}))
+    assert len({alone, taught, coarser}) == 3
+    by_soup = {"method": "distilled", "teacher": "greedy"}
+    keys = [run_key(sv.Kitchen.load(own), parse(by_soup))]
+    change_yaml(own, lambda yaml: yaml.pop("guests"))
+    assert [run_key(sv.Kitchen.load(own), parse(by_soup))] == keys
+
+
+def test_an_ensembles_score_depends_on_how_its_guests_are_judged(file):
+    mixture = (("m_0", 0.5), ("wide/m_0", 0.5))
+    before = sv.Kitchen.load(file).score_key(mixture, "test", "logits")
+    change_yaml(file.parent.parent / "wide" / "kitchen.yaml", lambda yaml: yaml.update(precision="bfloat16"))
+    assert sv.Kitchen.load(file).score_key(mixture, "test", "logits") != before
+
+
+def test_a_bad_file_of_a_guest_is_left_out_where_that_was_asked_for(file):
+    (file.parent.parent / "wide" / "m_1.safetensors").write_bytes(b"broken")
+    with pytest.raises(SoupError, match="m_1"):
+        sv.Kitchen.load(file)
+    assert list(sv.Kitchen.load(file, skip_incompatible=True).guests.items) == ["wide/m_0"]
 
 
 def test_a_guest_judged_by_other_data_is_refused(tmp_path):

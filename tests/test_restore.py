@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from kitchens import change_yaml, small_kitchen
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import soupviz as sv
 from soupviz.errors import ExportError
 from soupviz.formulas import Formula
-from soupviz.provenance import Record, read_record
+from soupviz.provenance import Record, read_record, record_of
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
 from soupviz.soups import Soup, is_current
@@ -178,3 +179,25 @@ def test_a_formula_over_a_formula_is_found_again(exported: tuple[Soup, Path], tm
     again = restore(sv.Kitchen.load(kitchen.file), read_record(file), file)
     assert (again.mix, again.key) == (soup.mix, soup.key)
     assert torch.equal(again.state_dict()["0.weight"], weights["0.weight"])
+
+
+def test_a_file_cannot_name_weights_into_another_folder(exported, tmp_path):
+    soup, _ = exported
+    values = record_of(soup, tmp_path).model_dump(mode="json")
+    values["formulas"] = {"../../evil/x-0123456789ab": {"kind": "kept", "parts": [[soup.pool[0], 1.0]]}}
+    with pytest.raises(ValidationError, match="is not the name of a formula"):
+        Record.model_validate(values)
+
+
+def test_two_files_of_one_name_are_two_soups(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "kitchen", num_ingredients=3))
+    file = tmp_path / "soup.safetensors"
+    found = []
+    for examples in (20, 60):
+        soup = sv.cook(kitchen, {"method": "fisher", "examples": examples})
+        file.unlink(missing_ok=True)
+        sv.export(soup, file)
+        kitchen.store.clear()
+        kitchen = sv.Kitchen.load(kitchen.file)
+        found.append((soup.scores, restore(kitchen, read_record(file), file).scores))
+    assert all(before == after for before, after in found)

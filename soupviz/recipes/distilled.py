@@ -46,6 +46,10 @@ class Distilled(Pooled):
         details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
         return f"student of {self.teacher} ({', '.join(details)})"
 
+    @property
+    def meets_guests(self) -> bool:
+        return self.teacher.endswith("ensemble")
+
     def candidates(self, num_members: int) -> int:
         return num_members + self.epochs
 
@@ -82,6 +86,7 @@ class Distilled(Pooled):
         )  # fmt: skip
         if last < self.epochs:  # the training was over, but not its last score
             on_epoch(self.epochs, judge.score(student))
+        judge.notes["teacher"] = [name for name, _ in teacher]
         judge.notes["epochs"] = [
             {name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history
         ]

@@ -88,6 +88,11 @@ class Pooled(Recipe):
     takes_guests: ClassVar[bool] = False
     """Whether models of other architectures may join."""
 
+    @property
+    def meets_guests(self) -> bool:
+        """Whether the guests of the kitchen, as they are, make a difference to it."""
+        return self.takes_guests
+
     def of_members(self) -> list[str]:
         """A part of the title: of how many, where not of all."""
         return [] if self.members is None else [f"of {len(self.members)}"]

@@ -1,5 +1,6 @@
 """The Export page's jobs: writing a soup, preparing a download, loading a soup back."""
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import streamlit as st
 
 from soupviz.errors import ExportError
 from soupviz.exports import export
-from soupviz.files import cache_folder
+from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
 from soupviz.provenance import Dtype, read_record
 from soupviz.restore import restore
@@ -99,7 +100,10 @@ def chosen_file() -> Path | None:
     typed = st.text_input("or its path", key="load path", placeholder="soups/soup.safetensors")
     if uploaded is not None:
         download.drop_old(cache_folder("uploads"))
-        place = cache_folder("uploads") / Path(uploaded.name).name
-        place.write_bytes(uploaded.getbuffer())
+        content = uploaded.getbuffer()
+        place = cache_folder("uploads", hashlib.sha256(content).hexdigest()[:16]) / Path(uploaded.name).name
+        if not place.is_file():  # one of the same content is there already, and may be mapped into memory
+            with replacing(place) as temporary:
+                temporary.write_bytes(content)
         return place
     return workspace.allowed(typed) if typed else None

@@ -96,7 +96,8 @@ def batchnorm(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     rows = tables.treatments(opened, mixture, names)
     if rows is not None:
         st.dataframe(rows, hide_index=True, placeholder="–", alt="Accuracy with each treatment, by split")
-    if job is None and st.button(f"Score with {len(names)} treatments", key=f"treatments {run.key}"):
+    is_over = job is None or job.state in ("cancelled", "failed") or rows is None
+    if is_over and st.button(f"Score with {len(names)} treatments", key=f"treatments {run.key}"):
         work.jobs().submit(key, "Scoring each treatment", score, kitchen=str(opened.file))
         st.rerun()
     if len(names) < 3:

@@ -16,7 +16,7 @@ from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
-from soupviz.treatments import OUTPUTS
+from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import tables, theme, work
 from soupviz.ui.jobs import Job
 
@@ -88,7 +88,10 @@ class Path:
 
     def key(self, kitchen: Kitchen) -> str:
         """The key of its job: by content, so that a file that changed is scored anew."""
-        ends = [kitchen.score_key(end.mix, "held_out", self.batchnorm) for end in (self.a, self.b)]
+        # Train is not read for a key: what kitchen.yaml says of it stands for it.
+        train = kitchen.spec.data.train if num_examples(self.batchnorm) else None
+        ends = [kitchen.score_key(end.mix, "held_out", "average") for end in (self.a, self.b)]
+        ends += [self.batchnorm, train.model_dump_json() if train else ""]
         return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
 
     def mix(self, alpha: float) -> Coefficients:

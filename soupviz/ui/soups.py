@@ -7,7 +7,7 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
-from soupviz.recipes import MENU, Ensemble, Greedy, Recipe
+from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
 from soupviz.records import Alpha, Step
 from soupviz.soups import run_key
 from soupviz.store import Run
@@ -45,7 +45,16 @@ def choose_recipe(opened: Kitchen) -> Recipe:
             "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
-    return kind(**values, **forms.parameters(kind, row, decided=values))
+    parameters = {"method": kind.model_fields["method"].default} | values | forms.parameters(kind, row, decided=values)
+    try:
+        recipe = parse(parameters)
+        missing = opened.lacks(recipe.needs)
+    except SoupError as error:
+        missing = str(error)
+    if missing:
+        st.error(verbatim(missing))
+        st.stop()
+    return recipe
 
 
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
@@ -57,6 +66,7 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     st.caption(
         f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}; "
         f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
+        + (" What it learns from, and the learning itself, is not in that." if recipe.trains else "")
     )
 
 

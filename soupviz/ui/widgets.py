@@ -187,6 +187,7 @@ def has_batchnorm(opened: Kitchen) -> bool:
     return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
 
 
-def treatments(opened: Kitchen) -> list[str]:
-    """What can become of running statistics here: re-estimating them needs train data."""
-    return [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]
+def treatments(opened: Kitchen, *used: str | None) -> list[str]:
+    """What can become of running statistics here, re-estimating them needs train data; and what soups were cooked with."""
+    offered = [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]
+    return list(dict.fromkeys([*offered, *filter(None, used)]))
