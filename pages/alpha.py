@@ -39,12 +39,6 @@ def choose(opened: Kitchen) -> Path:
         st.session_state["ends"] = (a, b)
         offered = widgets.treatments(opened, ends[a].batchnorm, ends[b].batchnorm)
         batchnorm = row.selectbox("BatchNorm", offered, key="batchnorm", width=130, **bound)
-            "BatchNorm",
-            widgets.treatments(opened, ends[a].batchnorm, ends[b].batchnorm),
-            key="batchnorm",
-            width=130,
-            **bound,
-        )
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
         st.stop()

@@ -104,7 +104,7 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
 
 def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
     fingerprints = {name: kitchen.resolve(name).fingerprint for name in pool}
-    context = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
+    context: list[Any] = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
     if BASE in recipe.needs:
         context.append(kitchen.resolve(BASE).fingerprint)
     if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:

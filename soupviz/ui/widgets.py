@@ -188,6 +188,6 @@ def has_batchnorm(opened: Kitchen) -> bool:
 
 
 def treatments(opened: Kitchen, *used: str | None) -> list[str]:
-    """What can become of running statistics here, re-estimating them needs train data; and what soups were cooked with."""
+    """What can become of running statistics here, and what soups were cooked with; re-estimating needs train data."""
     offered = [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]
     return list(dict.fromkeys([*offered, *filter(None, used)]))
