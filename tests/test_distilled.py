@@ -317,7 +317,7 @@ def test_without_train_it_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     "values",
     [
-        {"teacher": "best"}, {"start": "ensemble"}, {"temperature": 0}, {"temperature": 21}, {"hard": 1.1},
+        {"teacher": "best"}, {"temperature": 0}, {"temperature": 21}, {"hard": 1.1},
         {"hard": -0.1}, {"epochs": 0}, {"epochs": 201}, {"learning_rate": 0}, {"learning_rate": 2},
         {"examples": -1}, {"seed": -1},
     ],
@@ -360,3 +360,11 @@ def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypa
     assert again.as_dict() == first.as_dict()
     assert tuple(told) == first.trajectory
     assert again.scores["test"].per_example is not None
+
+
+def test_it_starts_at_an_ingredient_by_its_name(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40))
+    soup = sv.cook(kitchen, {"method": "distilled", "epochs": 1, "start": "m_2"})
+    assert soup.trajectory[0].correct == kitchen.score_mix((("m_2", 1.0),)).correct
+    with pytest.raises(RecipeError, match=r"start is 'm_7'; expected greedy, uniform, best, or one of m_0, m_1, m_2\."):
+        sv.cook(kitchen, {"method": "distilled", "epochs": 1, "start": "m_7"})

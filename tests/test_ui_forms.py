@@ -24,7 +24,7 @@ def test_a_form_left_alone_gives_the_recipe_with_its_defaults(method: str) -> No
     app.run()
     assert not app.exception
     assert app.session_state["made"] == MENU[method]()
-    widgets = [*app.selectbox, *app.slider, *app.number_input]
+    widgets = [*app.selectbox, *app.slider, *app.number_input, *app.text_input]
     fields = MENU[method].model_fields
     expected = [name for name in own_parameters(MENU[method]) if name != "alpha" and not fields[name].json_schema_extra]
     assert {widget.key for widget in widgets} == set(expected)

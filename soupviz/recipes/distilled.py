@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from soupviz.distilling import Distillation
+from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.mixing import mean_of
 from soupviz.recipes.greedy import SEED, search_with
@@ -31,8 +32,8 @@ class Distilled(Pooled):
     teacher: Literal["ensemble", "greedy ensemble", "uniform", "greedy"] = Field(
         "ensemble", description="whose answers are learned: the ensemble of all, a greedy one, or a soup"
     )
-    start: Literal["greedy", "uniform", "best"] = Field(
-        "greedy", description="where the student starts: the greedy soup, the average, or the best ingredient"
+    start: str = Field(
+        "greedy", description="where the student starts: greedy, uniform, best (ingredient), or an ingredient's name"
     )
     temperature: float = Field(2.0, gt=0, le=20, description="softens what the student learns from the teacher")
     hard: float = Field(0.3, ge=0, le=1, description="the weight of the labels; the rest is the teacher's")
@@ -95,6 +96,12 @@ class Distilled(Pooled):
     def _mix(self, judge: Judge, name: str) -> Coefficients:
         if name == "uniform":
             return mean_of(judge.names)
+        if name in judge.names:
+            return ((name, 1.0),)
+        if name not in ("best", "greedy"):
+            raise RecipeError(
+                f"distilled: start is {name!r}; expected greedy, uniform, best, or one of {', '.join(judge.names)}."
+            )
         if name == "best":
             scores = judge.singles()
             return ((max(judge.names, key=lambda name: scores[name].correct), 1.0),)

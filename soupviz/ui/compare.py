@@ -11,6 +11,7 @@ import streamlit as st
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
 from soupviz.mixing import mean_of
+from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
@@ -37,6 +38,7 @@ class Entry:
     treatment: str
     held_out: Score | None
     judged: Score | None
+    saw: str = ""
     evaluations: int | None = None
     seconds: float | None = None
 
@@ -61,15 +63,23 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     ]
     best = best_ingredient(rows)
     costs = {run.key: run.result or {} for run in runs}
+    seen = {run.key: saw(run) for run in runs}
     return [
         replace(
             row,
             kind="best" if row is best else row.kind,
+            saw=seen.get(row.id, ""),
             evaluations=costs.get(row.id, {}).get("evaluations"),
             seconds=costs.get(row.id, {}).get("seconds"),
         )
         for row in rows
     ]
+
+
+def saw(run: Run) -> str:
+    """The data that had a part in a soup: what it was selected on, and train where it learned from that."""
+    selected_on = (run.result or {}).get("selected_on", ["held_out"])
+    return ", ".join([*selected_on, *(["train"] if "train" in parse(run.recipe).needs else [])])
 
 
 def ranked(rows: Sequence[Entry]) -> list[Entry]:
@@ -100,7 +110,7 @@ def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
         line["95 % interval"] = tables.interval(row.judged) if row.judged else None
         line["ECE"] = row.judged and row.judged.ece
         line |= {"passes": len(row.mix) if row.kind == "ensemble" else 1}
-        line |= {"scores": row.evaluations, "seconds": row.seconds, "kind": row.kind}
+        line |= {"saw": row.saw or None, "scores": row.evaluations, "seconds": row.seconds, "kind": row.kind}
         shown.append(line)
     return pd.DataFrame(shown)
 

@@ -37,6 +37,8 @@ def _widget(place: Any, name: str, field: FieldInfo) -> Any:
     if get_origin(field.annotation) is Literal:
         choices = get_args(field.annotation)
         return place.selectbox(label, choices, choices.index(field.default), width=150, **options)
+    if field.annotation is str:
+        return place.text_input(label, field.default, width=150, **options)
     if get_origin(field.annotation) in UNIONS:  # a word, or a number from 0 to 1
         words = [word for part in get_args(field.annotation) for word in get_args(part)]
         return place.selectbox(label, [*words, *TENTHS], words.index(field.default), width=150, **options)

@@ -130,6 +130,7 @@ def comparison_columns() -> dict[str, Any]:
         "verdict": st.column_config.TextColumn("verdict", width=215),
         "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
         "passes": percent("passes", help="forward passes for one answer: an ensemble needs one for each member"),
+        "saw": st.column_config.TextColumn("saw", help="the data that had a part in making it"),
         "scores": percent("scores", help="that it took to find the soup; shared ones among them"),
         "seconds": percent("seconds", format="%.1f"),
     }
