@@ -1,6 +1,7 @@
 """What the commands print: a table for people, or one JSON object; remarks go to stderr."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+FILE_WIDTH = 160
+"""Letters of a line that no terminal bounds: in a file, or a pipe."""
+
+
 def show(
     as_json: bool, values: Mapping[str, Any], title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> None:
@@ -35,10 +40,11 @@ def show(
         return
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        # Where a terminal is narrow a figure goes on in the next line: none is cut off.
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
 def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:
