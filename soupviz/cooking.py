@@ -64,7 +64,7 @@ def cook(
     steps: list[Step] = []
 
     before = kitchen.store.run(key)
-    if recipe.trains and before is not None and before.status == "finished" and is_current(kitchen, before):
+    if recipe.trains and before is not None and _stands(kitchen, recipe, before, progress):
         return _again(kitchen, before, on_step, progress)
     earlier = [Step(**step) for step in ((before and before.result) or {}).get("trajectory", [])]
 
@@ -95,12 +95,26 @@ def cook(
             scores=scores,
             clamped=kitchen.count_clamped(coefficients, recipe.treatment),
             kitchen=kitchen,
-            notes=judge.notes,
+            notes=judge.notes | _learned_from(kitchen, recipe, progress),
             evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup
+
+
+def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:
+    """What train holds: a run's key has only what kitchen.yaml says of it, so that listing soups does not read it."""
+    has_learned = recipe.trains and "train" in recipe.needs
+    return {"train": kitchen.split("train", progress).fingerprint} if has_learned else {}
+
+
+def _stands(kitchen: Kitchen, recipe: Recipe, run: Run, progress: Progress) -> bool:
+    """Whether a finished training is of this kitchen, and of what is in train now."""
+    if run.status != "finished" or run.result is None or not is_current(kitchen, run):
+        return False
+    notes: dict[str, Any] = run.result.get("notes", {})
+    return all(notes.get(name) == seen for name, seen in _learned_from(kitchen, recipe, progress).items())
 
 
 def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> Soup:

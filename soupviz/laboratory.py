@@ -138,10 +138,6 @@ class Laboratory:
             notes = {"repaired": list(repaired.corrected), "left": dict(repaired.left)}
         return self.kitchen.pantry.keep("rebasin", tensors, mean_of(names)), notes
 
-    def _own(self, mixture: Mapping[str, float]) -> Coefficients:
-        """Without guests: weights are pinned to the checkpoints of this kitchen."""
-        return tuple((name, weight) for name, weight in mixture.items() if name not in self.kitchen.guests.items)
-
     @property
     def guests(self) -> list[str]:
         """Models of other architectures, which may teach."""
@@ -198,6 +194,10 @@ class Laboratory:
         kept = self.kitchen.pantry.keep("student", weights(), self._own(dict((*start[0], *teacher[0]))))
         checkpoint.unlink(missing_ok=True)
         return kept, history
+
+    def _own(self, mixture: Mapping[str, float]) -> Coefficients:
+        """Without guests: weights are pinned to the checkpoints of this kitchen."""
+        return tuple((name, weight) for name, weight in mixture.items() if name not in self.kitchen.guests.items)
 
     def _with_statistics(self, tensors: dict[str, Tensor], items: Sequence[Ingredient]) -> dict[str, Tensor]:
         """An average's weights, their running statistics those of the first where the recipe takes these."""

@@ -86,11 +86,8 @@ def cook_menu(
                 left_out[recipe.title] = reason
                 continue
             soups.append(cook(kitchen, recipe, progress=within))
-        except (
-            RecipeError,
-            CompatibilityError,
-            KitchenError,
-        ) as error:  # not of one run, units that cannot be followed, ...
+        # Checkpoints that are not of one run, units that cannot be followed, a guest without the same data.
+        except (RecipeError, CompatibilityError, KitchenError) as error:
             left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])

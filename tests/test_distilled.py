@@ -368,3 +368,14 @@ def test_it_starts_at_an_ingredient_by_its_name(tmp_path):
     assert soup.trajectory[0].correct == kitchen.score_mix((("m_2", 1.0),)).correct
     with pytest.raises(RecipeError, match=r"start is 'm_7'; expected greedy, uniform, best, or one of m_0, m_1, m_2\."):
         sv.cook(kitchen, {"method": "distilled", "epochs": 1, "start": "m_7"})
+
+
+def test_a_finished_student_is_trained_again_when_what_is_in_train_has_changed(tmp_path):
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40)
+    recipe = {"method": "distilled", "epochs": 1, "learning_rate": 0.01}
+    first = sv.cook(sv.Kitchen.load(file), recipe)
+    other = small_kitchen(tmp_path / "other", num_ingredients=3, num_examples=60, train=48)
+    file.with_name("train.safetensors").write_bytes(other.with_name("train.safetensors").read_bytes())
+    again = sv.cook(sv.Kitchen.load(file), recipe)
+    assert again.key == first.key
+    assert again.mix != first.mix
