@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from soupviz.ui import compare, panels, session, soups, tables, widgets, work
+from soupviz.pictures.models import MODEL
+from soupviz.ui import charts, compare, panels, session, soups, tables, widgets, work
 from soupviz.ui.verbatim import verbatim
 
 st.title("Compare")
@@ -46,14 +47,13 @@ state = st.dataframe(
 )
 points = []
 if any(entry.judged for entry in rows):
-    event = st.plotly_chart(
+    selected = charts.show(
         compare.picture(rows, split, picked),
-        on_select="rerun",
-        selection_mode="points",
         key=f"picture {tables.digest(ids)}",
         alt=f"Accuracy on {split} with intervals",
+        clicked=MODEL,
     )
-    points = [str(point["customdata"]) for point in event["selection"]["points"]]
+    points = [str(one["id"]) for one in selected]
 rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
 clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
 if clicked and clicked[0] != picked:

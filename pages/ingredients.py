@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import charts, session, tables, widgets, work
+from soupviz.ui import session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -41,4 +41,4 @@ if right.button("Score the test split", width="stretch", disabled=not has_test):
 if test_job := work.find_score_job(opened, "test"):
     session.watch(test_job)
 
-widgets.scatter(tables.ingredients(opened), chosen, charts.scatter)
+widgets.scatter(tables.ingredients(opened), chosen)

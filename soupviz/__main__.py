@@ -5,8 +5,8 @@ from soupviz.startup import loading
 
 def main() -> None:
     with loading():
-        from soupviz import cli
-    cli.main()
+        from soupviz.cli.run import main as run
+    run()
 
 
 if __name__ == "__main__":

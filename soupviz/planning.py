@@ -1,5 +1,6 @@
-"""What cooking a recipe will cost, told before it is cooked."""
+"""What cooking a recipe, or a picture, will cost, told before it starts."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mix_tensors
 from soupviz.recipes import Recipe
-from soupviz.records import PerExample, Progress, quiet
+from soupviz.records import Coefficients, PerExample, Progress, quiet
 from soupviz.soups import pool_of, run_key
 from soupviz.treatments import num_examples
 
@@ -78,10 +79,46 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a picture takes. evaluations: passes over a split. known: how many more there would be, were they not in
+    the store. examples: to be scored. seconds: None where the speed was not measured yet."""
+
+    evaluations: int
+    known: int
+    examples: int
+    seconds: float | None
+
+
+def cost(kitchen: Kitchen, wanted: Iterable[tuple[Coefficients, str, str]]) -> Cost:
+    """What it takes to score mixes; nothing is read or evaluated.
+
+    Args:
+        wanted: mix, split and treatment of each score; what is asked for twice counts once.
+    """
+    unknown, known = [], 0
+    for mixture, split, treatment in dict.fromkeys(wanted):
+        is_known = is_readable(kitchen, split, treatment) and kitchen.store.is_scored(
+            kitchen.score_key(mixture, split, treatment)
+        )
+        known += is_known
+        unknown += [] if is_known else [split]
+    lengths = {name: len(kitchen.split(name if kitchen.has_split(name) else "held_out")) for name in set(unknown)}
+    examples = sum(lengths[split] for split in unknown)
+    rate = kitchen.evaluator.rate
+    return Cost(len(unknown), known, examples, examples / rate if rate else None)
+
+
+def is_readable(kitchen: Kitchen, split: str, treatment: str) -> bool:
+    """Whether the store can be asked for a score without a split being read first."""
+    return kitchen.has_split(split) and (not num_examples(treatment) or kitchen.has_split("train"))
+
+
 def _is_scored(kitchen: Kitchen, name: str, split: str, treatment: str) -> bool:
     """Whether an ingredient's score is known; a split that was not read yet is not read for that."""
-    is_read = kitchen.has_split(split) and (not num_examples(treatment) or kitchen.has_split("train"))
-    return is_read and kitchen.store.is_scored(kitchen.score_key(((name, 1.0),), split, treatment))
+    return is_readable(kitchen, split, treatment) and kitchen.store.is_scored(
+        kitchen.score_key(((name, 1.0),), split, treatment)
+    )
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:

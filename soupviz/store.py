@@ -27,6 +27,7 @@ RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated"
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS findings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
@@ -128,6 +129,17 @@ class Store:
         with self._connection() as connection:
             connection.execute("INSERT OR REPLACE INTO formulas VALUES (?, ?)", (name, formula))
 
+    def finding(self, key: str) -> Any:
+        """Plain data that was computed from weights or scores and kept; None where it was not."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT value FROM findings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def keep_finding(self, key: str, value: Any) -> None:
+        """Keep plain data under a key made of all that it depends on."""
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO findings VALUES (?, ?)", (key, json.dumps(value)))
+
     def logits(self, key: str) -> NDArray[np.float32] | None:
         """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
         path = self.folder / "logits" / f"{key}.npy"
@@ -198,7 +210,9 @@ class Store:
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:
-            connection.executescript("DELETE FROM scores; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas;")
+            connection.executescript(
+                "DELETE FROM scores; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; DELETE FROM findings;"
+            )
         connection = sqlite3.connect(self.path, timeout=30)
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import browser, page, server  # noqa: F401 - fixtures
 from hypothesis import settings
 
 from soupviz.demo import demo_kitchen

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from soupviz.cli import main
+from soupviz.cli.run import main
 
 MLP = """
 from torch import nn

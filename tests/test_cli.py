@@ -413,7 +413,7 @@ def test_an_interrupted_command_says_that_nothing_is_lost(kitchen, capsys, monke
     def interrupted(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("soupviz.cli.cook", interrupted)
+    monkeypatch.setattr("soupviz.cli.cooking.cook", interrupted)
     status, out, err = run_command(capsys, "soup", kitchen, "--recipe", "uniform")
     assert (status, out) == (130, "")
     assert err == "soupviz: stopped; what was measured is kept, and the same command goes on from there.\n"

@@ -68,7 +68,7 @@ def test_the_core_imports_nothing_of_the_screen(path):
 
 
 def test_there_is_a_core_to_look_at():
-    assert {"mixing", "evaluation", "kitchen", "cli"} <= {path.stem for path in core_files()}
+    assert {"mixing", "evaluation", "kitchen", "arguments"} <= {path.stem for path in core_files()}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_check_of_loaded_libraries_would_find_one():
 def test_the_core_and_the_command_line_run_where_the_screen_is_not_installed(tmp_path):
     code = (
         f"import sys\nfor name in {sorted(SCREEN)!r}: sys.modules[name] = None\n"
-        "from soupviz.cli import main\nmain(['soup', sys.argv[1], '--recipe', 'greedy', '--json'])"
+        "from soupviz.cli.run import main\nmain(['soup', sys.argv[1], '--recipe', 'greedy', '--json'])"
     )
     assert '"trajectory"' in run(code, str(small_kitchen(tmp_path)))
 

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 import soupviz as sv
 from soupviz import checkpoints, config
-from soupviz.cli import app
+from soupviz.cli.run import app
 from soupviz.recipes import MENU
 
 ROOT = Path(__file__).resolve().parents[1]

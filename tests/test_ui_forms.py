@@ -3,8 +3,7 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from soupviz.options import own_parameters
-from soupviz.recipes import MENU
+from soupviz.recipes import MENU, own_parameters
 
 
 def a_form() -> None:

@@ -22,7 +22,7 @@ from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
     "MENU", "Ensemble", "Goal", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Pooled", "Recipe",
-    "parse", "parse_alpha", "recipe_digest",
+    "own_parameters", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 
 MENU: dict[str, type[Pooled]] = {
@@ -34,6 +34,10 @@ MENU: dict[str, type[Pooled]] = {
     )
 }  # fmt: skip
 """What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""
+
+
+COMMON = ("method", "members", "batchnorm")
+"""Fields that are not of one recipe; commands have them as options of their own."""
 
 
 def parse(values: Mapping[str, Any]) -> Recipe:
@@ -62,3 +66,8 @@ def parse(values: Mapping[str, Any]) -> Recipe:
 def recipe_digest(recipe: Recipe) -> str:
     """The recipe's hash: the same parameters give the same digest."""
     return digest(recipe.model_dump(mode="json"))
+
+
+def own_parameters(kind: type[Pooled]) -> list[str]:
+    """A recipe's parameters beside those that all recipes have."""
+    return [name for name in kind.model_fields if name not in COMMON]

@@ -5,18 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
 from soupviz.mixing import mean_of
+from soupviz.pictures import models
+from soupviz.pictures.basics import Chart
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
-from soupviz.ui import charts, tables, theme, widgets
+from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
@@ -146,39 +147,16 @@ def _yardstick(row: Entry, rows: Sequence[Entry]) -> str:
     )
 
 
-def picture(rows: Sequence[Entry], split: str, chosen: str) -> go.Figure:
-    """Accuracy with its Wilson interval, the best on top; shape and colour say what kind of thing it is."""
-    scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: pair[1].correct)
+def picture(rows: Sequence[Entry], split: str, chosen: str) -> Chart:
+    """Accuracy with its Wilson interval, the best on top."""
+    scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: -pair[1].correct)
     labels = _labels([row for row, _ in scored])
-    figure = go.Figure()
-    for kind in ("ingredient", "best", "base", "soup", "ensemble"):
-        some = [(row, score) for row, score in scored if row.kind == kind]
-        if not some:
-            continue
-        bounds = [wilson(score.correct, score.num_examples) for _, score in some]
-        figure.add_trace(
-            go.Scatter(
-                name={"best": "best on held_out"}.get(kind, kind),
-                x=[100 * score.accuracy for _, score in some],
-                y=[labels[row.id] for row, _ in some],
-                customdata=[row.id for row, _ in some],
-                mode="markers",
-                error_x={
-                    "type": "data", "symmetric": False, "thickness": 1.5, "color": theme.COLORS[kind], "width": 3,
-                    "array": [100 * (high - s.accuracy) for (_, s), (_, high) in zip(some, bounds, strict=True)],
-                    "arrayminus": [100 * (s.accuracy - low) for (_, s), (low, _) in zip(some, bounds, strict=True)],
-                },
-                marker={
-                    "size": 13 if kind != "ingredient" else 10, "color": theme.COLORS[kind],
-                    "symbol": theme.MARKERS[kind],
-                    "line": {"width": [2 if row.id == chosen else 0 for row, _ in some], "color": theme.ink()},
-                },
-                hovertemplate="%{y}<br>%{x:.2f} % on " + split + "<extra></extra>",
-            )
-        )  # fmt: skip
-    charts.layout(figure, x=f"accuracy on {split} (%), 95 % Wilson interval", y="", height=90 + 26 * len(scored))
-    figure.update_yaxes(categoryorder="array", categoryarray=[labels[row.id] for row, _ in scored], showgrid=False)
-    return figure
+    shown = []
+    for row, score in scored:
+        low, high = wilson(score.correct, score.num_examples)
+        percent = {"accuracy": 100 * score.accuracy, "low": 100 * low, "high": 100 * high}
+        shown.append({"id": row.id, "name": labels[row.id], "kind": row.kind} | percent)
+    return models.intervals(shown, split, {chosen})
 
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:

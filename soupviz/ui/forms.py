@@ -7,8 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types as bounds
 from pydantic.fields import FieldInfo
 
-from soupviz.options import own_parameters
-from soupviz.recipes import Pooled
+from soupviz.recipes import Pooled, own_parameters
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]

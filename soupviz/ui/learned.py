@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from soupviz.pictures import search
 from soupviz.ui import charts
 
 
@@ -10,8 +11,8 @@ def draw_notes(place: Any, notes: Mapping[str, Any]) -> None:
     """The notes of a run, as far as it has any."""
     if losses := notes.get("losses") or [epoch["loss"] for epoch in notes.get("epochs", [])]:
         place.subheader("Loss while learning")
-        data, spec = charts.losses(losses)
-        place.vega_lite_chart(data, spec, key="losses", alt=f"The loss fell from {losses[0]:.3f} to {losses[-1]:.3f}")
+        told = f"The loss went from {losses[0]:.3f} to {losses[-1]:.3f}"
+        charts.show(search.losses(losses), key="losses", alt=told, place=place)
     if "temperature" in notes:
         place.caption(f"The temperature learned beside the coefficients: {notes['temperature']:.3f}.")
     if "repaired" in notes:

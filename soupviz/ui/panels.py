@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
+from soupviz.pictures.reliability import reliability
 from soupviz.records import Coefficients
 from soupviz.scaling import Scaled, scale
 from soupviz.slicing import slice_table
@@ -71,11 +72,12 @@ def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     left, right = st.columns(2)
     left.metric("Temperature", f"{scaled.temperature:.3f}", "fitted on held_out", delta_color="off", delta_arrow="off")
     left.dataframe(tables.calibrations(scaled), hide_index=True, alt="Calibration before and after, by split")
-    data, spec = charts.reliability(scaled.bins_before, scaled.bins_after)
-    right.vega_lite_chart(
-        data, spec, key=f"reliability {run.key}",
+    charts.show(
+        reliability(scaled.bins_before, scaled.bins_after),
+        key=f"reliability {run.key}",
         alt=f"Reliability on {scaled.reported}: ECE {before.ece:.3f} before, {after.ece:.3f} after",
-    )  # fmt: skip
+        place=right,
+    )
 
 
 def batchnorm(opened: Kitchen, run: Run, mixture: Coefficients) -> None:

@@ -12,13 +12,17 @@ from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine
+from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS, num_examples
-from soupviz.ui import tables, theme, work
+from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
+
+DRAWN_AS = {"ingredient": "circle", "soup": "star", "base": "square"}
+"""The component's names of the shapes."""
 
 Scores = Mapping[tuple[str, float], Score]
 """What is known of a path: (split, alpha) to score."""
@@ -35,7 +39,7 @@ class Choice:
 
     @property
     def drawn(self) -> dict[str, str]:
-        return {"name": self.name, "color": theme.COLORS[self.kind], "shape": theme.MARKERS[self.kind]}
+        return {"name": self.name, "color": palette.COLORS[self.kind], "shape": DRAWN_AS[self.kind]}
 
 
 def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
@@ -126,7 +130,7 @@ class Path:
             "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
             "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
             "best": best_alpha(scores),
-            "colors": {"curve": theme.SOUP, "best": theme.BEST},
+            "colors": {"curve": palette.SOUP, "best": palette.BEST},
         }
 
 

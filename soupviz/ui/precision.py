@@ -8,10 +8,11 @@ import streamlit as st
 from soupviz.config import Precision
 from soupviz.cooking import cook
 from soupviz.kitchen import Kitchen
+from soupviz.pictures import search
 from soupviz.recipes import Greedy
 from soupviz.records import Step
 from soupviz.store import Run
-from soupviz.ui import charts, session, work
+from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 
 
@@ -59,10 +60,10 @@ def table(own: list[Step], other: list[Step], name: str, other_name: str) -> pd.
     return pd.DataFrame(
         {
             "ingredient": step.ingredient,
-            name: charts.decision(step).partition(":")[0],
-            f"accuracy in {name}": charts.told(step),
-            other_name: charts.decision(theirs[step.ingredient]).partition(":")[0],
-            f"accuracy in {other_name}": charts.told(theirs[step.ingredient]),
+            name: search.decision(step).partition(":")[0],
+            f"accuracy in {name}": search.told(step),
+            other_name: search.decision(theirs[step.ingredient]).partition(":")[0],
+            f"accuracy in {other_name}": search.told(theirs[step.ingredient]),
         }
         for step in own
     )

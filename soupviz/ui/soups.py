@@ -6,6 +6,7 @@ import streamlit as st
 
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
+from soupviz.pictures import search
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
 from soupviz.records import Alpha, Step
@@ -78,7 +79,7 @@ def draw_live(job: Job) -> None:
     """The decisions so far."""
     steps = [event for event in job.events if isinstance(event, Step)]
     if steps:
-        _show(st, charts.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
+        charts.show(search.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
     else:
         st.caption("Scoring the ingredients first: the best of them is the start.")
 
@@ -125,22 +126,19 @@ def draw_result(result: dict[str, Any]) -> None:
     if steps:
         left, right = st.columns([3, 2])
         left.subheader("Decisions")
-        _show(left, charts.trajectory(steps), key="trajectory", alt=describe(steps))
+        charts.show(search.trajectory(steps), key="trajectory", alt=describe(steps), place=left)
         left.caption(describe(steps))
     else:
         right = st.container()
     if result.get("coefficients"):
         right.subheader("Coefficients")
-        _show(right, charts.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars")
+        charts.show(
+            search.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars", place=right
+        )
     elif "mix" in result:
         right.subheader("Not one weighted sum")
         right.caption(f"Made from {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
     learned.draw_notes(right, result.get("notes", {}))
-
-
-def _show(place: Any, chart: charts.Chart, **options: str) -> None:
-    data, spec = chart
-    place.vega_lite_chart(data, spec, **options)
 
 
 def describe(steps: list[Step]) -> str:
@@ -179,7 +177,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         known = [sweep_row(alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs]
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
-            _show(st, charts.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
+            charts.show(search.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
             best = max(known, key=lambda row: row["held_out"] or 0.0)
             st.caption(
                 f"{len(known)} of {len(SWEPT)} alphas computed. Best on held_out: alpha = {best['alpha']:g}, "

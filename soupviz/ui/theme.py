@@ -1,30 +1,6 @@
-"""One colour, one meaning (Okabe-Ito), and what differs between light and dark."""
+"""What differs between the light theme and the dark one, for pictures that do not take their colours from Streamlit."""
 
 import streamlit as st
-
-INGREDIENT = "#56B4E9"
-SOUP = "#E69F00"
-BEST = "#009E73"
-REJECTED = "#999999"
-BASE = "#CC79A7"
-ENSEMBLE = "#0072B2"
-
-MARKERS = {
-    "ingredient": "circle",
-    "soup": "star",
-    "best": "diamond",
-    "base": "square",
-    "rejected": "x",
-    "ensemble": "hexagon",
-}
-COLORS = {
-    "ingredient": INGREDIENT,
-    "soup": SOUP,
-    "best": BEST,
-    "base": BASE,
-    "rejected": REJECTED,
-    "ensemble": ENSEMBLE,
-}
 
 
 def is_dark() -> bool:

@@ -1,15 +1,15 @@
 """Pieces of pages that need more than a line."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
+from soupviz.pictures import models
 from soupviz.treatments import RECALIBRATE, WEIGHTS
-from soupviz.ui import tables
+from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
 
 SHARES = ("held_out", "test", "top-5", "macro-F1")
@@ -159,9 +159,7 @@ def newly_clicked(**selections: list[str]) -> list[str]:
     return changed
 
 
-def scatter(
-    table: pd.DataFrame, chosen: Sequence[str], draw: Callable[[pd.DataFrame, str, Sequence[str]], go.Figure]
-) -> None:
+def scatter(table: pd.DataFrame, chosen: Sequence[str]) -> None:
     """Accuracy against any numeric column; a click takes an ingredient into the selection, or out of it."""
     columns = tables.numeric(table, [*tables.metadata_columns(table), "loss", "MB"])
     if not columns or table["held_out"].isna().all():
@@ -169,13 +167,15 @@ def scatter(
     st.subheader("Accuracy against what is known of the checkpoints")
     x = st.selectbox("Against", columns, key="against", width=240)
     nonce = st.session_state.get("selection", 0)
-    figure = draw(table, x, chosen)
-    event = st.plotly_chart(
-        figure, on_select="rerun", selection_mode="points", key=f"scatter {x} {nonce}", alt=f"Accuracy against {x}"
+    shown = table.rename(columns={"ingredient": "id"}).assign(held_out=100 * table["held_out"].astype(float))
+    clicked = charts.show(
+        models.against(shown, x, "held_out", chosen, y_title="accuracy on held_out (%)"),
+        key=f"scatter {x} {nonce}",
+        alt=f"Accuracy against {x}",
+        clicked=models.MODEL,
     )
-    clicked = [point["customdata"] for point in event["selection"]["points"]]
     if clicked:
-        name = str(clicked[0][0] if isinstance(clicked[0], list) else clicked[0])
+        name = str(clicked[0]["id"])
         members = list(chosen)
         members = [member for member in members if member != name] if name in members else [*members, name]
         st.session_state["members"] = members

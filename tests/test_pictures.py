@@ -1,10 +1,10 @@
-"""Records to figures: what a reader can tell from them."""
+"""Records to pictures: what a reader can tell from them."""
 
 import altair
 import pytest
 
+from soupviz.pictures import search
 from soupviz.records import Step
-from soupviz.ui import charts
 
 STEPS = [
     Step(0, "a", 0.7, 70, 0.7, True, 100, 0.7),
@@ -16,7 +16,7 @@ STEPS = [
 
 
 def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
-    rows = {row["ingredient"]: row for row in charts.trajectory(STEPS)[0].to_dict("records")}
+    rows = {row["ingredient"]: row for row in search.trajectory(STEPS)[0].to_dict("records")}
     assert rows["c"]["decision"] == "rejected early"
     assert rows["c"]["accuracy"] == "at most 71.50 %, given up after 40 examples"
     assert rows["c"]["drawn"] == 71.5
@@ -25,23 +25,23 @@ def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
 
 
 def test_one_far_below_does_not_flatten_the_others():
-    drawn = charts.trajectory(STEPS)[0]["drawn"].tolist()
+    drawn = search.trajectory(STEPS)[0]["drawn"].tolist()
     assert min(drawn) > 60
 
 
 def test_only_the_data_change_with_the_search_and_with_the_slider():
     """Another specification would make the browser build the picture anew."""
-    assert charts.trajectory(STEPS)[1] == charts.trajectory(STEPS[:1])[1]
+    assert search.trajectory(STEPS)[1] == search.trajectory(STEPS[:1])[1]
     row = {"alpha": 0.1, "held_out": 0.7, "test": None}
-    assert charts.sweep([row], 0.1)[1] == charts.sweep([row, row | {"alpha": 0.2}], None)[1]
+    assert search.sweep([row], 0.1)[1] == search.sweep([row, row | {"alpha": 0.2}], None)[1]
 
 
 @pytest.mark.parametrize(
     "chart",
     [
-        charts.trajectory(STEPS),
-        charts.coefficients({"a": 0.75, "b": 0.25, "c": 0.0}),
-        charts.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None),
+        search.trajectory(STEPS),
+        search.coefficients({"a": 0.75, "b": 0.25, "c": 0.0}),
+        search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None),
     ],
 )
 def test_every_specification_is_vega_lite(chart):
@@ -51,8 +51,8 @@ def test_every_specification_is_vega_lite(chart):
 
 
 def test_what_was_not_measured_is_not_drawn():
-    assert charts.coefficients({"a": 1.0, "c": 0.0})[0]["ingredient"].tolist() == ["a"]
-    rows = charts.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5)[0]
+    assert search.coefficients({"a": 1.0, "c": 0.0})[0]["ingredient"].tolist() == ["a"]
+    rows = search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5)[0]
     assert rows.dropna(subset=["accuracy"])[["alpha", "split", "accuracy"]].to_numpy().tolist() == [
         [0.1, "held_out", 70]
     ]

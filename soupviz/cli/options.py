@@ -6,15 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from soupviz.recipes import MENU, Pooled
-
-COMMON = ("method", "members", "batchnorm")
-"""Fields that are not of one recipe; commands have them as options of their own."""
-
-
-def own_parameters(kind: type[Pooled]) -> list[str]:
-    """A recipe's parameters beside those that all recipes have."""
-    return [name for name in kind.model_fields if name not in COMMON]
+from soupviz.recipes import MENU, own_parameters
 
 
 def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:

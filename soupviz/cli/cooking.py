@@ -1,0 +1,137 @@
+"""The commands that make soups."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import soupviz as sv
+from soupviz import planning, scaling
+from soupviz.cli import printing
+from soupviz.cli.arguments import (
+    AsJson,
+    BatchNorm,
+    KitchenFile,
+    Members,
+    Order,
+    Seed,
+    SkipCorrupt,
+    SkipIncompatible,
+    app,
+    open_kitchen,
+    split_names,
+)
+from soupviz.cli.options import given, with_recipe_options
+from soupviz.cli.progress import progress_bar
+from soupviz.cooking import SWEEP_ALPHAS, cook
+from soupviz.errors import RecipeError
+from soupviz.exports import check_target
+from soupviz.menu import BUDGET, cook_menu
+from soupviz.provenance import read_record
+from soupviz.recipes import MENU, parse, parse_alpha
+from soupviz.treatments import OUTPUTS
+
+
+@app.command()
+@with_recipe_options
+def soup(
+    kitchen: KitchenFile,
+    recipe: Annotated[str, typer.Option(help=", ".join(MENU))],
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
+    dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    complete: Annotated[bool, typer.Option("--complete", help="greedy: score rejected candidates whole too")] = False,
+    lookahead: Annotated[int, typer.Option(help="greedy: candidates scored at once", min=1)] = 1,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="fit a temperature on held_out, for the card")] = False,
+    bake_temperature: Annotated[
+        bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="only tell what it would cost")] = False,
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+    **parameters: Any,
+) -> None:
+    """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
+    checked = parse({"method": recipe, "members": split_names(members), "batchnorm": batchnorm} | given(parameters))
+    if out:
+        check_target(out, dtype)
+        if checked.treatment in OUTPUTS:
+            raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    if plan:
+        with progress_bar(as_json) as progress:
+            planning.measure_rate(opened, progress)
+        printing.show_plan(as_json, checked, planning.plan(opened, checked, writes=out is not None))
+        return
+    with progress_bar(as_json) as progress:
+        cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
+        scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
+    written = (
+        sv.export(
+            cooked, out, dtype=dtype,  # type: ignore[arg-type]
+            temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
+        )
+        if out
+        else []
+    )  # fmt: skip
+    printing.show_soup(as_json, cooked, written, scaled)
+
+
+@app.command()
+def menu(
+    kitchen: KitchenFile,
+    budget: Annotated[int, typer.Option(help="menu: scores that one recipe may take at most", min=1)] = BUDGET,
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Cook every recipe that fits the kitchen, and compare them; ordered by held_out."""
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        cooked = cook_menu(
+            opened, members=split_names(members), batchnorm=batchnorm, budget=budget, progress=progress
+        )  # fmt: skip
+    printing.show_menu(as_json, opened.name, cooked)
+
+
+@app.command()
+def sweep(
+    kitchen: KitchenFile,
+    alphas: Annotated[str, typer.Option(help="separated by commas; numbers or mean")] = ",".join(
+        map(str, SWEEP_ALPHAS)
+    ),
+    order: Order = "accuracy",
+    seed: Seed = 0,
+    members: Members = None,
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Greedy soups for a grid of alphas, sharing every score."""
+    values = [parse_alpha(text.strip()) for text in alphas.split(",")]
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        cooked = sv.sweep(
+            opened, values, order=order, seed=seed, members=split_names(members), batchnorm=batchnorm, progress=progress
+        )
+    printing.show_sweep(as_json, values, cooked)
+
+
+@app.command()
+def bake(
+    source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt")],
+    kitchen: Annotated[Path | None, typer.Option(help="where to look the ingredients up by name")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild a soup from its recipe, bit for bit."""
+    read_record(source)
+    opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
+    written = sv.bake(source, out, kitchen=opened)
+    typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else f"wrote {written[0]}")

@@ -1,0 +1,122 @@
+"""The commands that measure: ingredients, paths, speed, and what is kept on disk."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import soupviz as sv
+from soupviz.bench.figures import FIGURES
+from soupviz.bench.run import Bench
+from soupviz.cli import printing
+from soupviz.cli.arguments import (
+    AsJson,
+    BatchNorm,
+    KitchenFile,
+    Members,
+    SkipCorrupt,
+    SkipIncompatible,
+    Split,
+    app,
+    open_kitchen,
+    split_names,
+)
+from soupviz.cli.progress import progress_bar
+from soupviz.demo import demo_kitchen
+from soupviz.files import cache_folder
+from soupviz.treatments import check_batchnorm
+
+
+@app.command()
+def demo(
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="default: the cache folder")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Build the demo kitchen: scikit-learn's handwritten digits."""
+    with progress_bar(as_json) as progress:
+        file = demo_kitchen(directory, progress)
+    typer.echo(json.dumps({"kitchen": str(file)}) if as_json else str(file))
+
+
+@app.command()
+def score(
+    kitchen: KitchenFile,
+    split: Split = "held_out",
+    members: Members = None,
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Score every ingredient on a split."""
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        scores = opened.score_ingredients(split, split_names(members), progress)
+    printing.show_scores(as_json, f"{opened.name}: {split}", scores)
+
+
+@app.command()
+def interpolate(
+    kitchen: KitchenFile,
+    a: Annotated[str, typer.Argument(metavar="A", help="the end at alpha 0: an ingredient, base, or a soup's file")],
+    b: Annotated[str, typer.Argument(metavar="B", help="the end at alpha 1")],
+    points: Annotated[int, typer.Option(help="how many, both ends included")] = 21,
+    start: Annotated[float, typer.Option("--from", help="the first alpha")] = 0.0,
+    stop: Annotated[float, typer.Option("--to", help="the last alpha")] = 1.0,
+    split: Split = "held_out",
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """The accuracy and loss curve from A to B."""
+    check_batchnorm(batchnorm)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        curve = sv.interpolate(
+            opened, a, b, points=points, start=start, stop=stop, split=split,
+            batchnorm=batchnorm, progress=progress,
+        )  # fmt: skip
+    printing.show_curve(as_json, a, b, split, curve)
+
+
+@app.command()
+def bench(
+    kitchen: KitchenFile,
+    rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
+    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}")] = "",
+    picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg")] = None,
+    mix_mb: Annotated[int, typer.Option(help="MB of each of the 12 checkpoints made to be mixed", min=1)] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Time soupviz against the textbook's loops; exit 1 if they decide or count differently."""
+    with progress_bar(as_json) as progress:
+        measured = Bench(kitchen, mix_mb * 10**6, progress)
+        measured.run(rounds, split_names(only) or [], progress)
+    printing.show_bench(as_json, measured, rounds)
+    if picture:
+        printing.write_picture(picture, measured)
+    if measured.agreement.differences:
+        raise typer.Exit(1)
+
+
+@app.command()
+def cache(
+    kitchen: Annotated[Path | None, typer.Argument(help="also this kitchen's store of scores and runs")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
+    from soupviz.cache import clear_caches, clear_store, sizes, store_size
+
+    store = store_size(kitchen) if kitchen else None
+    if clear:
+        clear_caches()
+        if kitchen:
+            clear_store(kitchen)
+    found = sizes()
+    values: dict[str, Any] = {"folder": str(cache_folder()), "cleared": clear, "bytes": found, "store": store}
+    rows = [[name, f"{size / 1e6:.1f} MB"] for name, size in found.items()]
+    if store:
+        rows.append([f"store: {store['scores']} scores, {store['runs']} runs", f"{store['bytes'] / 1e6:.1f} MB"])
+    printing.show(as_json, values, str(cache_folder()), ("kept", "size"), rows)

@@ -1,0 +1,45 @@
+"""Running the command line: results on stdout, progress on stderr, a user's mistake is one line and exit code 2."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from soupviz.cli import cooking, measuring
+from soupviz.cli.arguments import app
+from soupviz.errors import Cancelled, SoupError
+
+COMMANDS = (cooking, measuring)
+"""Importing these adds their commands."""
+
+# typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
+CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+INTERRUPTED = 130
+"""The exit code of Ctrl-C by custom, and what typer makes of it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        status = get_command(app).main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
+    except SoupError as error:
+        _fail(str(error), 2)
+    except OSError as error:  # a full disk, a folder that cannot be written, a name that is too long
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}. Choose another file or folder, or free some space.", 2)
+    except CLICK_ERROR as error:
+        _fail(error.format_message(), 2)
+    except (Cancelled, KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
+    if status == INTERRUPTED:
+        _fail("stopped; what was measured is kept, and the same command goes on from there.", INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"soupviz: {' '.join(message.split())}", err=True)
+    sys.exit(status)

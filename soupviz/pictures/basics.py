@@ -1,0 +1,104 @@
+"""What every Vega-Lite specification here is made of."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from soupviz.pictures import palette
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Chart = tuple["pd.DataFrame", dict[str, Any]]
+"""Data and a Vega-Lite specification that stays the same while the data change, so that the browser only moves marks.
+
+As plain data it costs a page nothing, where Altair would check it against a schema each time. A specification that can
+be clicked has a selection parameter that names its fields.
+"""
+
+LEGEND = {"orient": "top", "title": None, "columns": 2, "symbolOpacity": 1}
+OUTLINE = {"stroke": palette.NEUTRAL, "strokeWidth": 1}
+"""Around filled marks: sky blue alone is too faint on white."""
+
+
+def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
+    """A channel that shows a number."""
+    return {"field": field, "type": "quantitative"} | ({"title": title} if title else {}) | more
+
+
+def nominal(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
+    """A channel that shows a name."""
+    return {"field": field, "type": "nominal"} | ({"title": title} if title else {}) | more
+
+
+def of_kind(kinds: Iterable[str] = palette.COLORS, field: str = "kind") -> dict[str, Any]:
+    """Colour and shape channels by what a thing is: ingredient, soup, best, base, rejected, ensemble."""
+    kinds = list(kinds)
+    colors = {"domain": kinds, "range": [palette.COLORS[kind] for kind in kinds]}
+    shapes = {"domain": kinds, "range": [palette.SHAPES[kind] for kind in kinds]}
+    legend = LEGEND | {"columns": 0}
+    return {
+        "fill": nominal(field, scale=colors, legend=legend),
+        "shape": nominal(field, scale=shapes, legend=legend),
+    }
+
+
+def clickable(name: str, fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Parameters of a mark that can be clicked; the click is told by the values of the fields."""
+    return [{"name": name, "select": {"type": "point", "fields": list(fields)}}]
+
+
+def rule(axis: str, value: float) -> dict[str, Any]:
+    """A dashed line across the picture, at a value of `x` or `y`."""
+    mark = {"type": "rule", "color": palette.NEUTRAL, "strokeDash": [4, 3]}
+    return {"mark": mark, "encoding": {axis: {"datum": value, "type": "quantitative"}}}
+
+
+def matrix(
+    names: Sequence[str],
+    *,
+    row: str = "row",
+    column: str = "column",
+    value: str = "value",
+    title: str,
+    format: str = ".2f",
+    scheme: str | Sequence[str] = "blues",
+    domain: Sequence[float] | None = None,
+    middle: float | None = None,
+    clicked: str = "cell",
+) -> dict[str, Any]:
+    """A heat map of named rows against named columns, each cell with its value; a cell can be clicked.
+
+    Args:
+        names: the order of rows and columns. row, column, value: the data's fields; a missing value stays empty.
+        title: of the colour's legend. scheme: Vega's, or colours. domain: of the colours; default: of the data.
+        middle: the value of the middle colour, for a scheme that diverges.
+        clicked: the name of the selection, whose fields are row and column.
+    """
+    side = max(220, min(640, 26 * len(names) + 60))
+    scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
+    scale |= {"domain": list(domain)} if domain else {}
+    scale |= {"domainMid": middle} if middle is not None else {}
+    axis = {"labelLimit": 140, "labelOverlap": False, "ticks": False, "domain": False}
+    place = {
+        "x": nominal(column, scale={"domain": list(names)}, axis=axis | {"labelAngle": -60, "title": None}),
+        "y": nominal(row, scale={"domain": list(names)}, axis=axis | {"title": None}),
+    }
+    tooltip = [nominal(row), nominal(column), quantity(value, title, format=".4f")]
+    cells = {
+        "params": clickable(clicked, [row, column]),
+        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.3, "cursor": "pointer"},
+        "encoding": {
+            "color": quantity(value, title, scale=scale, legend={"gradientLength": side - 80}),
+            "opacity": {"condition": {"param": clicked, "value": 1}, "value": 0.55},
+            "tooltip": tooltip,
+        },
+    }
+    layers: list[dict[str, Any]] = [cells]
+    if len(names) <= 16:
+        # White under black letters keeps them legible on any colour, in both themes.
+        text = {"type": "text", "fontSize": 10, "tooltip": None}
+        shown = {"text": quantity(value, format=format)}
+        halo = text | {"stroke": "white", "strokeWidth": 2.5, "strokeOpacity": 0.85, "color": "white"}
+        layers += [{"mark": halo, "encoding": shown}, {"mark": text | {"color": "black"}, "encoding": shown}]
+    valid = [{"filter": f"isValid(datum['{value}'])"}]
+    return {"height": side, "transform": valid, "encoding": place, "layer": layers}

@@ -1,0 +1,76 @@
+"""Models side by side: accuracies with their intervals, and accuracy against what is known of the checkpoints."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
+
+MODEL = "model"
+"""The selection of both pictures; its one field is `id`."""
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[str] = ()) -> Chart:
+    """Accuracy with its interval, the best on top; shape and colour say what kind of thing it is.
+
+    Args:
+        rows: id, name, kind, accuracy, low, high, these three in percent; the best first.
+        chosen: ids that stand out.
+    """
+    data = pd.DataFrame([*rows]).assign(chosen=[row["id"] in chosen for row in rows])
+    names = [row["name"] for row in rows]
+    axis = {"labelLimit": 260, "labelOverlap": False, "title": None}
+    y = nominal("name", scale={"domain": names}, axis=axis)
+    scale = {"zero": False, "padding": 12}
+    across = f"accuracy on {split} (%), 95 % Wilson interval"
+    tooltip = [nominal("name"), nominal("kind")]
+    tooltip += [quantity(name, format=".2f") for name in ("accuracy", "low", "high")]
+    bar = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {
+            "x": quantity("low", across, scale=scale),
+            "x2": {"field": "high"},
+            "color": nominal("kind", scale=of_kind()["fill"]["scale"], legend=None),
+        },
+    }
+    point = {
+        "params": clickable(MODEL, ["id"]),
+        "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
+        "encoding": of_kind()
+        | {
+            "x": quantity("accuracy", across, scale=scale),
+            "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 110},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
+            "tooltip": tooltip,
+        },
+    }
+    return data, {"height": {"step": 26}, "encoding": {"y": y}, "layer": [bar, point]}
+
+
+def against(table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str) -> Chart:
+    """One figure of each model against another; the best in `y` and the chosen stand out.
+
+    Args:
+        table: id, x and y; y in percent. What lacks either is left out.
+    """
+    shown = table.dropna(subset=[x, y])
+    best = shown[y].idxmax() if len(shown) else None
+    data = pd.DataFrame({"id": shown["id"], "x": shown[x], "y": shown[y]})
+    data["kind"] = ["best" if index == best else "ingredient" for index in shown.index]
+    data["chosen"] = shown["id"].isin(list(chosen))
+    spread = len(shown) and shown[x].min() > 0 and shown[x].max() / shown[x].min() >= 20
+    scale = {"type": "log"} if spread else {"zero": False, "padding": 12}
+    return data, {
+        "height": 320,
+        "params": clickable(MODEL, ["id"]),
+        "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
+        "encoding": of_kind(["ingredient", "best"])
+        | {
+            "x": quantity("x", x, scale=scale),
+            "y": quantity("y", y_title, scale={"zero": False, "padding": 12}),
+            "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 120},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
+            "tooltip": [nominal("id", "model"), quantity("x", x), quantity("y", y_title, format=".2f")],
+        },
+    }

@@ -1,0 +1,60 @@
+"""Work that is asked for: its button says what it costs; it can be watched, cancelled and taken up again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from soupviz.kitchen import Kitchen
+from soupviz.planning import Cost
+from soupviz.ui import session, work
+from soupviz.ui.jobs import Job
+
+
+def told(cost: Cost) -> str:
+    """What it takes, in words."""
+    if not cost.evaluations:
+        return f"nothing to evaluate: {cost.known} scores are known"
+    plural = "s" if cost.evaluations > 1 else ""
+    time = "" if cost.seconds is None else f", about {_duration(cost.seconds)}"
+    known = f"; {cost.known} more are known" if cost.known else ""
+    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} examples in all{time}{known}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def result(
+    opened: Kitchen,
+    key: str,
+    title: str,
+    cost: Cost,
+    do: Callable[[Job], Any],
+    *,
+    draw: Callable[[Job], None] | None = None,
+    ahead: bool = False,
+) -> Job | None:
+    """The finished job of a key; until then a button that says what it costs, or the job as it runs.
+
+    Args:
+        key: made of all that the result depends on. title: what the button says, and the job is called.
+        do: the work, given its job: it calls `job.progress`, appends to `job.events`, and gives the job's result.
+        draw: draws what a running job has so far. ahead: start without being asked where every score is known.
+    Returns:
+        The job, once it finished in this server; None before.
+    """
+    full = f"{key} {opened.file}"
+    job = work.jobs().find(full)
+    if job is None and ahead and not cost.evaluations:
+        job = work.jobs().submit(full, title, do, kitchen=str(opened.file))
+    if job is not None and session.watch(job, draw):
+        return None
+    if job is not None and job.state == "finished":
+        return job
+    row = st.container(horizontal=True, vertical_alignment="center")
+    if row.button("Go on" if job else title, key=f"ask {full}", type="primary"):
+        work.jobs().submit(full, title, do, kitchen=str(opened.file))
+        st.rerun()
+    row.caption(f"{told(cost)[0].upper()}{told(cost)[1:]}.")
+    return None

@@ -1,0 +1,116 @@
+"""What browser tests share: one server, started as a user starts it on a cache of its own, and a tab."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+PATIENCE = 30_000
+"""Milliseconds: the demo is built at the first start."""
+
+in_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs Chromium: {CHROMIUM} is not there"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running dashboard and the folder it was started with."""
+
+    address: str
+    folder: Path
+    log: Path
+
+    def url(self, page: str = "", kitchen: str = "demo") -> str:
+        place = "" if page == "ingredients" else page
+        return f"{self.address}/{place}?kitchen={kitchen}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`streamlit run app.py -- FOLDER` on a free port."""
+    folder = tmp_path_factory.mktemp("started-with")
+    log = folder.parent / f"{folder.name}.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}", "--server.headless=true"]
+    environment = os.environ | {"SOUPVIZ_CACHE": str(tmp_path_factory.mktemp("browser-cache"))}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--", str(folder)], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        found = Server(f"http://127.0.0.1:{port}", folder, log)
+        wait_until_healthy(found, process)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_until_healthy(server: Server, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, server.log.read_text(encoding="utf-8")
+        try:
+            with urllib.request.urlopen(f"{server.address}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(server.log.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright of requirements-dev.txt")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of 1280 by 800 pixels; what goes wrong in its scripts fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    wrong: list[str] = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    yield tab
+    context.close()
+    assert wrong == []
+
+
+def goto(page: Any, address: str, title: str) -> None:
+    """Open an address and wait for the page's title."""
+    page.goto(address)
+    heading(page, title).wait_for()
+
+
+def heading(page: Any, title: str) -> Any:
+    return page.get_by_role("heading", name=title, exact=True, level=1)
+
+
+def wait_until_idle(page: Any) -> None:
+    """Until nothing runs in the background and the script has ended."""
+    page.get_by_text("Nothing runs.").wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+
+
+def assert_no_exception(page: Any) -> None:
+    assert page.locator(".stException").count() == 0, page.locator(".stException").first.inner_text()
