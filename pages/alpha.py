@@ -60,7 +60,7 @@ def draw() -> None:
         st.query_params["alpha"] = f"{alpha:g}"
     alpha = next((known for known in (alpha, left, best_alpha(scores)) if known is not None), 0.5)
     figures(scores)
-    if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary"):
+    if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary", shortcut="Ctrl+Enter"):
         work.cook_job(OPENED, PATH.recipe(alpha))
         st.session_state["kept"] = PATH.recipe(alpha)
         st.rerun()

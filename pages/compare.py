@@ -62,9 +62,8 @@ if clicked and clicked[0] != picked:
 
 if entry := next((entry for entry in rows if entry.id == picked), None):
     st.subheader(entry.name)
-    st.write(compare.sentence(entry, rows))
     if run is not None and entry.id == run.key and run.result is not None:
-        soups.draw_result(run.result)
+        soups.draw_result(opened, run)
         panels.draw(opened, run)
         if entry.kind == "soup":
             st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import session, tables, widgets, work
+from soupviz.ui import guide, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -10,6 +10,7 @@ st.write("Which checkpoints are there, how good is each, and which do I take int
 opened = session.kitchen()
 session.keep_url()
 
+guide.first_visit(opened)
 scoring = work.score_job_if_needed(opened, "held_out")
 widgets.headline(opened)
 widgets.refused(opened)
@@ -26,10 +27,11 @@ def draw(_job: Job | None = None) -> None:
 if not session.watch(scoring, draw):
     draw()
 chosen = st.session_state.get("members") or []
+session.keep_url()
 
 left, middle, right = st.columns(3)
 label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
-if left.button(label, type="primary", width="stretch"):
+if left.button(label, type="primary", width="stretch", shortcut="Ctrl+Enter"):
     st.switch_page("pages/soup.py")
 if middle.button("Look for new files", width="stretch", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)

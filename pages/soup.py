@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import session, soups, work
+from soupviz.ui import decisions, session, soups, work
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, raise held-out accuracy, and what does alpha do to it?")
@@ -17,7 +17,7 @@ if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"
     job = work.cook_job(opened, recipe)
 row.caption(recipe.title)
 
-if job is None or not session.watch(job, soups.draw_live):
+if job is None or not session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
     soups.draw_plan(opened, recipe)
     soups.draw_soup(opened, recipe)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from soupviz.exports import bake, export
     from soupviz.kitchen import Kitchen
     from soupviz.menu import cook_menu
+    from soupviz.reports.page import report
     from soupviz.soups import Soup
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "export",
     "greedy",
     "interpolate",
+    "report",
     "sweep",
     "uniform",
 ]
@@ -39,6 +41,7 @@ HOMES = {
     "export": "exports",
     "greedy": "cooking",
     "interpolate": "curves",
+    "report": "reports.page",
     "sweep": "cooking",
     "uniform": "cooking",
 }

@@ -66,7 +66,7 @@ def cook(
     before = kitchen.store.run(key)
     if recipe.trains and before is not None and _stands(kitchen, recipe, before, progress):
         return _again(kitchen, before, on_step, progress)
-    earlier = [Step(**step) for step in ((before and before.result) or {}).get("trajectory", [])]
+    earlier = [Step.from_dict(step) for step in ((before and before.result) or {}).get("trajectory", [])]
 
     def stepped(step: Step) -> None:
         steps.append(step)

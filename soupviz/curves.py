@@ -158,7 +158,51 @@ def barrier(alphas: Sequence[float], losses: Sequence[float]) -> float:
     Source:
         Frankle et al. 2020, section 2. Differs: chord, not the mean of the ends.
     """
+    return peak(alphas, losses).height
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """Where a curve is highest above the chord between its ends, and how high; on the chord it is `chord`."""
+
+    alpha: float
+    height: float
+    chord: float
+
+
+def peak(alphas: Sequence[float], heights: Sequence[float]) -> Peak:
+    """The barrier with its place.
+
+    Args:
+        alphas: ascending, from 0 to 1. heights: what is bad where it is high: a loss, or a share of errors.
+    Returns:
+        The first alpha of the greatest height; an end, with height 0.0, where the curve is never above the chord.
+    Raises:
+        CurveError: fewer than three points, or ends other than 0 and 1.
+    """
     if len(alphas) < 3 or alphas[0] != 0.0 or alphas[-1] != 1.0:
         raise CurveError(f"the barrier needs at least 3 points from alpha 0 to 1; got {list(alphas)}.")
-    x, y = np.asarray(alphas), np.asarray(losses, dtype=float)
-    return max(0.0, float((y - ((1 - x) * y[0] + x * y[-1])).max()))
+    x, y = np.asarray(alphas), np.asarray(heights, dtype=float)
+    chord = (1 - x) * y[0] + x * y[-1]
+    above = y - chord
+    above[[0, -1]] = 0.0
+    at = int(above.argmax())
+    return Peak(float(x[at]), max(0.0, float(above[at])), float(chord[at]))
+
+
+def loss_interval(score: Score, confidence: float = 0.95) -> tuple[float, float] | None:
+    """The normal interval of a mean loss, in nats: mean ± z s / sqrt(n) over the examples whose logits are finite.
+
+    Returns:
+        (low, high); None where the losses of the examples are not known, or of fewer than two.
+    """
+    from scipy.special import ndtri
+
+    if score.per_example is None:
+        return None
+    losses = score.per_example.losses[score.per_example.predictions >= 0].astype(np.float64)
+    if len(losses) < 2:
+        return None
+    half = float(ndtri(0.5 + confidence / 2)) * float(losses.std(ddof=1)) / len(losses) ** 0.5
+    mean = float(losses.mean())
+    return mean - half, mean + half

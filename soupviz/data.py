@@ -24,6 +24,7 @@ class Split:
     inputs: by argument name ("" where the model takes one tensor), each of shape (num_examples, ...).
     labels: int64, shape (num_examples,). normalization: (mean, std) for uint8 images, else None.
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
+    texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
     """
 
@@ -36,6 +37,7 @@ class Split:
     files: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     slices: Slices | None = None
+    texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -109,12 +111,14 @@ def _split(
     }
     labels = torch.from_numpy(np.load(kept / "labels.npy").astype(np.int64))
     files, fingerprint = meta["files"], meta["fingerprint"]
+    texts = readers.texts_in(kept)
     values = slices.read(name, spec, folder, files, len(labels) + len(meta["corrupt"])) if spec.slices else []
     if spec.part:
         chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
         inputs = {argument: tensor[chosen] for argument, tensor in inputs.items()}
         labels = labels[chosen]
         files = [files[index] for index in chosen.tolist()] if files else files
+        texts = [texts[index] for index in chosen.tolist()] if texts else texts
         values = [values[index] for index in chosen.tolist()] if values else values
         fingerprint = digest([fingerprint, spec.part.model_dump()])
     if len(labels) < 2:
@@ -132,6 +136,7 @@ def _split(
         files=tuple(files),
         skipped=tuple(meta["corrupt"]),
         slices=slices.divided(spec.slices.column, values) if spec.slices else None,
+        texts=tuple(texts),
     )
 
 

@@ -83,7 +83,8 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
     base = resolve(formula.base) if formula.base else None
     first = parts[0][0]
     if formula.kind == "layered":
-        groups = layer_groups(first.tensors, formula.parameters["ties"])
+        # Only what is not by block says by what: formulas that were kept before there was a choice keep their name.
+        groups = layer_groups(first.tensors, formula.parameters["ties"], formula.parameters.get("by", "block"))
 
         def tensor(key: str) -> Tensor:
             weights = formula.parameters["groups"][groups[key]]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from soupviz.alignment import align, repair
+from soupviz.blending import blend
 from soupviz.data import Split
 from soupviz.distilling import Distillation, Epoch, distill
 from soupviz.evaluation import Task
@@ -15,7 +16,7 @@ from soupviz.evidence import fisher_diagonal, gram_matrices
 from soupviz.formulas import Formula
 from soupviz.ingredients import Ingredient
 from soupviz.kitchen import Kitchen
-from soupviz.layers import layer_groups
+from soupviz.layers import Grouping, layer_groups
 from soupviz.learning import Learned, Normalise, learn
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
@@ -80,6 +81,10 @@ class Laboratory:
         parameters = {"groups": shares, "ties": ties}
         formula = Formula(kind="layered", parts=mean_of(names), parameters=parameters, batchnorm=self.statistics)
         return self.kitchen.pantry.adopt(formula), found
+
+    def blend(self, a: Coefficients, b: Coefficients, weights: Mapping[str, float], by: Grouping) -> Coefficients:
+        """A mix of two mixes with a weight for every layer group."""
+        return blend(self.kitchen, a, b, weights, by=by, batchnorm=self.statistics)
 
     def fisher(self, names: Sequence[str], sample: Sample) -> Coefficients:
         """The average in which each number counts by its Fisher information."""

@@ -63,6 +63,11 @@ def mcnemar(fixed: int, broken: int) -> float:
     return float(binomtest(fixed, fixed + broken).pvalue) if fixed + broken else 1.0
 
 
+def chance(p_value: float) -> str:
+    """A p-value, in as many digits as matter."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
 def paired_counts(new: Score, old: Score) -> tuple[int, int]:
     """(fixed, broken): examples that only the new, and that only the old score has right."""
     assert new.per_example is not None and old.per_example is not None
@@ -120,7 +125,7 @@ def verdict(new: Score, old: Score) -> str:
     judged = judgement(fixed, broken)
     p_value = mcnemar(fixed, broken)
     points = 100 * abs(fixed - broken) / new.num_examples
-    shown = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+    shown = chance(p_value)
     if judged == SAME:
         return f"{judged} of {new.split}"
     if judged == UNPROVEN:

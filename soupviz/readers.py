@@ -25,6 +25,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tif
 CHUNK = 256
 LOG = "decoded.jsonl"
 """Beside the pixels while they are decoded: a line for each chunk that is."""
+TEXTS = "texts.json"
+"""Beside the arrays of a data set that tells its examples as texts."""
 
 ToUint8 = Callable[[Image.Image, int], np.ndarray]
 Contents = tuple[dict[str, str], np.ndarray, list[str], dict[str, str]]
@@ -265,6 +267,7 @@ def _python(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] |
         arrays = {argument: f"inputs{index}" for index, argument in enumerate(columns)}
         for argument, file in arrays.items():
             np.save(target / f"{file}.npy", columns[argument])
+        _keep_texts(name, examples, target)
         return arrays, np.array(labels, dtype=np.int64), [], {}
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
@@ -291,3 +294,25 @@ def _collect(name: str, examples: Any, progress: Progress) -> tuple[dict[str, np
     if not labels:
         raise DataError(f"data.{name}: the dataset is empty; expected at least 2 examples.")
     return {argument: torch.stack(column).numpy() for argument, column in columns.items()}, labels
+
+
+def _keep_texts(name: str, examples: Any, target: Path) -> None:
+    """What a data set of the python format tells of its examples for people to read, if it has a method `text`."""
+    tell = getattr(examples, "text", None)
+    if not callable(tell):
+        return
+    texts = [tell(index) for index in range(len(examples))]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(
+                f"data.{name}: text({index}) of the dataset gave {type(text).__name__}; expected a string, what is "
+                "shown of the example."
+            )
+    (target / TEXTS).write_text(json.dumps(texts), encoding="utf-8")
+
+
+def texts_in(kept: Path) -> list[str]:
+    """The texts that were kept of a split's examples; none where its data set tells none."""
+    path = kept / TEXTS
+    texts: list[str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return texts

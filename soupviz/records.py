@@ -19,6 +19,9 @@ Order = Literal["accuracy", "listed", "random"]
 BESIDE = ("per_example", "further")
 """What a score carries beside its summary."""
 
+GIVEN_UP = "rejected early"
+"""What became of a candidate that was not scored whole, as it could no longer win."""
+
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
 
@@ -170,7 +173,11 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision of a search; accuracy and correct are None where scoring stopped early."""
+    """One decision of a search; accuracy and correct are None where scoring stopped early.
+
+    mix: what was tried; None for the epochs of a training, whose weights nobody keeps, and in runs of earlier versions.
+    It was compared with the mix of the last step before it that was accepted.
+    """
 
     step: int
     ingredient: str
@@ -180,9 +187,19 @@ class Step:
     accepted: bool
     num_examples_scored: int
     accuracy_at_most: float
+    mix: Coefficients | None = None
 
     @classmethod
-    def of(cls, number: int, ingredient: str, result: Score | Bound, best: Score, *, accepted: bool) -> "Step":
+    def of(
+        cls,
+        number: int,
+        ingredient: str,
+        result: Score | Bound,
+        best: Score,
+        *,
+        accepted: bool,
+        mix: Coefficients | None = None,
+    ) -> "Step":
         """The decision on a result; `best` is what stands after it."""
         return cls(
             step=number,
@@ -193,7 +210,21 @@ class Step:
             accepted=accepted,
             num_examples_scored=result.num_scored,
             accuracy_at_most=result.accuracy_at_most,
+            mix=mix,
         )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Step":
+        """The step that `as_dict` gave, as JSON keeps it."""
+        mix = values.get("mix")
+        return cls(**{**values, "mix": mix and tuple((str(name), float(weight)) for name, weight in mix)})
+
+    @property
+    def outcome(self) -> str:
+        """What became of it: start, accepted, rejected, or rejected early."""
+        if self.step == 0:
+            return "start"
+        return "accepted" if self.accepted else "rejected" if self.accuracy is not None else GIVEN_UP
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT
@@ -39,10 +40,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         coefficients=record.coefficients and {made[name]: weight for name, weight in record.coefficients.items()},
         pool=tuple(pool),
         # A step may name something else than an ingredient: a subset, an alpha.
-        trajectory=tuple(
-            Step(**step | {"ingredient": names.get(step["ingredient"], step["ingredient"])})
-            for step in record.trajectory
-        ),
+        trajectory=tuple(_step(step, names, made) for step in record.trajectory),
         scores=scores,
         clamped=kitchen.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
@@ -50,6 +48,15 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
     kitchen.store.begin_run(key, recipe.title, recipe.model_dump(mode="json"))
     kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup
+
+
+def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> Step:
+    """A decision under the names of today; what it tried may be weights that this kitchen does not have."""
+    mix = values.get("mix")
+    here = mix if mix and all(name in made for name, _ in mix) else None
+    renamed = here and [[made[name], weight] for name, weight in here]
+    called = names.get(values["ingredient"], values["ingredient"])
+    return Step.from_dict({**values, "ingredient": called, "mix": renamed})
 
 
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
@@ -91,7 +98,7 @@ def _renamed(record: Record, names: dict[str, str]) -> Recipe:
     values = dict(record.recipe)
     if values.get("members"):
         values["members"] = [names[name] for name in values["members"]]
-    for side in ("mix_a", "mix_b"):
+    for side in ("mix_a", "mix_b", "mix_c"):
         if side in values:
             values[side] = [[names[name], weight] for name, weight in values[side]]
     return parse(values)

@@ -77,7 +77,7 @@ def greedy(
     first, *others = candidate_order(names, scores, order, seed, value)
     soup: Coefficients = ((first, 1.0),)
     best = scores[first]
-    steps = [Step.of(0, first, best, best, accepted=True)]
+    steps = [Step.of(0, first, best, best, accepted=True, mix=soup)]
     on_step(steps[0])
     while len(steps) <= len(others):
         ahead = others[len(steps) - 1 : len(steps) - 1 + lookahead]
@@ -87,7 +87,7 @@ def greedy(
             if accepted:
                 assert isinstance(result, Score)
                 soup, best = candidate.mix, result
-            steps.append(Step.of(len(steps), candidate.newcomer, result, best, accepted=accepted))
+            steps.append(Step.of(len(steps), candidate.newcomer, result, best, accepted=accepted, mix=candidate.mix))
             on_step(steps[-1])
             if accepted:
                 break

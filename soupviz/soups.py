@@ -12,7 +12,7 @@ from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Interpolation, Pooled, Recipe, parse
+from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
@@ -88,7 +88,23 @@ class Soup:
             "notes": dict(self.notes),
             "evaluations": self.evaluations,
             "seconds": self.seconds,
+            "made_in": made_in(self.kitchen, self.pool),
         }
+
+
+def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
+    """What a kitchen computes with, as it is: kept with a run, so that one that no longer stands can say why.
+
+    Returns:
+        device, precision, and the first letters of fingerprints: of the model, of held_out, and of each of the pool.
+    """
+    return {
+        "device": str(kitchen.device),
+        "precision": kitchen.spec.precision,
+        "model": kitchen.model_fingerprint[:12],
+        "held_out": kitchen.split("held_out").fingerprint[:12],
+        "ingredients": {name: kitchen.resolve(name).fingerprint[:12] for name in pool},
+    }
 
 
 def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None) -> str:
@@ -147,8 +163,9 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     if isinstance(recipe, Pooled):
         joins = (*kitchen.ingredients, *kitchen.guests.items.values())
         return [item.name for item in pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)]
-    assert isinstance(recipe, Interpolation)
-    return list(dict.fromkeys(name for name, _ in (*recipe.mix_a, *recipe.mix_b)))
+    assert isinstance(recipe, (Blocks, Interpolation, Point))
+    ends = [recipe.mix_a, recipe.mix_b] + ([recipe.mix_c] if isinstance(recipe, Point) else [])
+    return list(dict.fromkeys(name for end in ends for name, _ in end))
 
 
 def pool_in(run: Run) -> list[str]:
@@ -174,7 +191,7 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         mix=coefficients,
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
-        trajectory=tuple(Step(**step) for step in run.result["trajectory"]),
+        trajectory=tuple(Step.from_dict(step) for step in run.result["trajectory"]),
         scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,

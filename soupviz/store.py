@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,10 @@ from soupviz.records import PerExample, Score
 HEARTBEAT = 5.0
 """Seconds after which a running run that has not been touched counts as interrupted."""
 
-RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated"
+RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated, label, pinned"
+
+ADDED_LATER = {"label": "TEXT", "pinned": "INTEGER NOT NULL DEFAULT 0"}
+"""Columns of `runs` that stores of earlier versions lack."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
@@ -37,7 +40,11 @@ CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One cooking of a recipe: running, finished, interrupted, cancelled or failed."""
+    """One cooking of a recipe: running, finished, interrupted, cancelled or failed.
+
+    name: what it is called: the user's own name where there is one, else the title. title: of its recipe.
+    pinned: whether the user wants to keep it in sight, and out of what deletes many.
+    """
 
     id: int
     key: str
@@ -48,6 +55,8 @@ class Run:
     error: str | None
     created: float
     updated: float
+    title: str = ""
+    pinned: bool = False
 
 
 class Store:
@@ -58,6 +67,7 @@ class Store:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(SCHEMA)
+            _add_columns(connection)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -92,21 +102,42 @@ class Store:
             query = "SELECT 1 FROM scores WHERE key = ? AND summary IS NOT NULL"
             return connection.execute(query, (key,)).fetchone() is not None
 
+    def count_scores(self, split: str, class_count: Sequence[int], precision: str) -> int:
+        """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
+
+        Each treatment of running statistics counts as a model. Scores of other examples that were called the same
+        (test before held_out was split in two, say) are told apart by the examples of each class.
+        """
+        query = (
+            "SELECT COUNT(*) FROM scores WHERE summary IS NOT NULL AND json_extract(summary, '$.split') = ? "
+            "AND json_extract(summary, '$.class_count') = json(?) AND json_extract(summary, '$.precision') = ?"
+        )
+        with self._connection() as connection:
+            values = (split, json.dumps(list(class_count)), precision)
+            return int(connection.execute(query, values).fetchone()[0])
+
     def keep_partial(self, key: str, examples: PerExample) -> None:
         """Keep the results of the first examples of an evaluation that goes on."""
-        self._keep(key, None, examples)
+        self._keep([(key, None, examples)])
 
     def keep_score(self, key: str, score: Score) -> None:
-        assert score.per_example is not None
-        self._keep(key, json.dumps(score.summary()), score.per_example)
+        self.keep_scores({key: score})
 
-    def _keep(self, key: str, summary: str | None, examples: PerExample) -> None:
+    def keep_scores(self, scores: Mapping[str, Score]) -> None:
+        """Keep several at once."""
+        rows = []
+        for key, score in scores.items():
+            assert score.per_example is not None
+            rows.append((key, json.dumps(score.summary()), score.per_example))
+        self._keep(rows)
+
+    def _keep(self, rows: Iterable[tuple[str, str | None, PerExample]]) -> None:
         with self._connection() as connection:
             # A finished score of another process is not replaced by our unfinished one.
-            connection.execute(
+            connection.executemany(
                 "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
                 "summary = excluded.summary, examples = excluded.examples WHERE scores.summary IS NULL",
-                (key, summary, _pack(examples), time.time()),
+                [(key, summary, _pack(examples), time.time()) for key, summary, examples in rows],
             )
 
     def file(self, key: str) -> tuple[str, str | None] | None:
@@ -191,9 +222,32 @@ class Store:
             row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", (key,)).fetchone()
         return _run(row) if row else None
 
+    def num_runs(self) -> int:
+        with self._connection() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0])
+
+    def name_run(self, key: str, name: str | None) -> None:
+        """Call a run by a name of the user's own; None, or an empty one, gives it its recipe's title back."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET label = ? WHERE key = ?", ((name or "").strip() or None, key))
+
+    def pin_run(self, key: str, pinned: bool = True) -> None:
+        """Mark a run as one to be kept, or no longer."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET pinned = ? WHERE key = ?", (int(pinned), key))
+
     def forget_run(self, key: str) -> None:
+        """Forget that a recipe was cooked; the scores that it took stay."""
         with self._connection() as connection:
             connection.execute("DELETE FROM runs WHERE key = ?", (key,))
+
+    def take_back(self, runs: Iterable[Run]) -> None:
+        """Undo `forget_run`: runs as they were, under their numbers; one that was cooked again since stays as it is."""
+        with self._connection() as connection:
+            connection.executemany(
+                f"INSERT OR IGNORE INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_values(run) for run in runs],
+            )
 
     @property
     def folder(self) -> Path:
@@ -204,8 +258,7 @@ class Store:
         """Bytes on disk and how many scores and runs they hold."""
         with self._connection() as connection:
             scores = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
-            runs = connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
-        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": runs}
+        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
 
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
@@ -237,12 +290,37 @@ def _is_ours(path: Path) -> bool:
     return not path.exists() or os.access(path, os.W_OK)
 
 
+def _add_columns(connection: sqlite3.Connection) -> None:
+    """Give a store of an earlier version the columns that came later."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
+    for name, kind in ADDED_LATER.items():
+        if name not in there:
+            try:
+                connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
+            except sqlite3.OperationalError as error:  # another process was faster
+                if "duplicate column" not in str(error):
+                    raise
+
+
 def _run(row: tuple[Any, ...]) -> Run:
-    identity, key, name, status, recipe, result, error, created, updated = row
+    identity, key, title, status, recipe, result, error, created, updated, label, pinned = row
     if status == "running" and time.time() - updated > HEARTBEAT:
         status = "interrupted"
     parsed = json.loads(result) if result else None
-    return Run(identity, key, name, status, json.loads(recipe), parsed, error, created, updated)
+    return Run(
+        identity, key, label or title, status, json.loads(recipe), parsed, error, created, updated, title, bool(pinned)
+    )
+
+
+def _values(run: Run) -> tuple[Any, ...]:
+    """A run as a row of RUN_COLUMNS."""
+    title = run.title or run.name
+    label = run.name if run.name != title else None
+    result = json.dumps(run.result) if run.result else None
+    recipe = json.dumps(run.recipe)
+    return (
+        run.id, run.key, title, run.status, recipe, result, run.error, run.created, run.updated, label, int(run.pinned)
+    )  # fmt: skip
 
 
 def _pack(examples: PerExample) -> bytes:

@@ -101,6 +101,7 @@ def test_a_trajectory_tells_every_decision():
         "accepted": True,
         "num_examples_scored": 100,
         "accuracy_at_most": 0.7,
+        "mix": (("b", 1.0),),
     }
 
 

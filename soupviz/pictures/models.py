@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
 
 MODEL = "model"
@@ -20,6 +21,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[
     """
     data = pd.DataFrame([*rows]).assign(chosen=[row["id"] in chosen for row in rows])
     names = [row["name"] for row in rows]
+    kinds = of_kind([kind for kind in palette.COLORS if kind in {row["kind"] for row in rows}])
     axis = {"labelLimit": 260, "labelOverlap": False, "title": None}
     y = nominal("name", scale={"domain": names}, axis=axis)
     scale = {"zero": False, "padding": 12}
@@ -31,21 +33,23 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[
         "encoding": {
             "x": quantity("low", across, scale=scale),
             "x2": {"field": "high"},
-            "color": nominal("kind", scale=of_kind()["fill"]["scale"], legend=None),
+            "stroke": nominal("kind", scale=kinds["fill"]["scale"], legend=None),
         },
     }
     point = {
         "params": clickable(MODEL, ["id"]),
         "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
-        "encoding": of_kind()
+        "encoding": kinds
         | {
             "x": quantity("accuracy", across, scale=scale),
             "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 110},
-            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2}, "value": 1},
             "tooltip": tooltip,
         },
     }
-    return data, {"height": {"step": 26}, "encoding": {"y": y}, "layer": [bar, point]}
+    # The bars have no legend, and would take the points' with them if these shared it.
+    apart = {"legend": {"fill": "independent", "shape": "independent"}}
+    return data, {"height": {"step": 26}, "encoding": {"y": y}, "layer": [bar, point], "resolve": apart}
 
 
 def against(table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str) -> Chart:
@@ -70,7 +74,7 @@ def against(table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *
             "x": quantity("x", x, scale=scale),
             "y": quantity("y", y_title, scale={"zero": False, "padding": 12}),
             "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 120},
-            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2}, "value": 1},
             "tooltip": [nominal("id", "model"), quantity("x", x), quantity("y", y_title, format=".2f")],
         },
     }

@@ -1,16 +1,18 @@
 """A search in pictures: its decisions, its coefficients, its losses, and the same search for other alphas."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, Chart, quantity
-from soupviz.records import Step
+from soupviz.pictures.basics import LEGEND, Chart, clickable, quantity
+from soupviz.records import GIVEN_UP, Step
 
-GIVEN_UP = "rejected early"
+DECISION = "decision"
+"""The selection of the trajectory; its one field is `step`."""
+
 DECISIONS = {
     "start": (palette.BEST, "diamond"), "accepted": (palette.SOUP, "circle"),
     "rejected": (palette.REJECTED, "cross"), GIVEN_UP: (palette.REJECTED, "triangle-down"),
@@ -19,11 +21,14 @@ SPLITS = {"held_out": (palette.SOUP, [1, 0]), "test": ("transparent", [4, 3])}
 """Fill and dash: a soup has one colour; what reports is hollow and dashed, as on the Alpha page."""
 
 
-def trajectory(steps: Sequence[Step]) -> Chart:
-    """A search's decisions: each candidate's accuracy, accepted or not, and the best so far.
+def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
+    """A search's decisions: each candidate's accuracy, accepted or not, and the best so far; one can be clicked.
 
     A candidate that was given up is drawn at its bound, as an arrow pointing down. One far below the others is drawn
     at the floor, so that it does not flatten them; its tooltip is true.
+
+    Args:
+        chosen: numbers of steps that stand out.
     """
     highest = [100 * step.accuracy_at_most for step in steps]
     top = max(highest)
@@ -35,7 +40,8 @@ def trajectory(steps: Sequence[Step]) -> Chart:
             "accuracy": told(step),
             "drawn": max(floor, 100 * step.accuracy_at_most),
             "best": 100 * step.best_accuracy,
-            "decision": decision(step),
+            "decision": step.outcome,
+            "chosen": step.step in chosen,
         }
         for step in steps
     ]
@@ -48,10 +54,13 @@ def trajectory(steps: Sequence[Step]) -> Chart:
         "encoding": {"x": x, "y": quantity("best", "accuracy on held_out (%)", scale=domain)},
     }
     points = {
-        "mark": {"type": "point", "size": 90, "filled": True, "opacity": 1},
+        "params": clickable(DECISION, ["step"]),
+        "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer", "stroke": palette.NEUTRAL},
         "encoding": {
             "x": x,
             "y": quantity("drawn", scale=domain),
+            "size": {"condition": {"test": "datum.chosen", "value": 280}, "value": 90},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 0},
             "color": {"field": "decision", "type": "nominal", "scale": color, "legend": LEGEND},
             "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
             "tooltip": [
@@ -61,13 +70,6 @@ def trajectory(steps: Sequence[Step]) -> Chart:
         },
     }
     return pd.DataFrame(rows), {"height": 300, "layer": [best, points]}
-
-
-def decision(step: Step) -> str:
-    """What became of a candidate, in the legend's words."""
-    if step.step == 0:
-        return "start"
-    return "accepted" if step.accepted else "rejected" if step.accuracy is not None else GIVEN_UP
 
 
 def told(step: Step) -> str:

@@ -10,19 +10,20 @@ from soupviz.files import digest
 from soupviz.recipes.averages import Uniform, Weighted
 from soupviz.recipes.based import Breadcrumbs, Dare, Karcher, ModelStock, Slerp, TaskArithmetic, Ties, WiseFt
 from soupviz.recipes.bayesian import Bayesian
+from soupviz.recipes.blocks import Blocks
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
 from soupviz.recipes.judge import Goal, Judge, Objective
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
-from soupviz.recipes.paths import Interpolation
+from soupviz.recipes.paths import Interpolation, Point
 from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "Ensemble", "Goal", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Pooled", "Recipe",
-    "own_parameters", "parse", "parse_alpha", "recipe_digest",
+    "MENU", "Blocks", "Ensemble", "Goal", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Point",
+    "Pooled", "Recipe", "own_parameters", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 
 MENU: dict[str, type[Pooled]] = {
@@ -33,7 +34,10 @@ MENU: dict[str, type[Pooled]] = {
         Learned, Fisher, RegMean, ReBasin, Ensemble, Distilled,
     )
 }  # fmt: skip
-"""What can be asked for by name, with parameters; an interpolation is kept from the Alpha page instead."""
+"""What can be asked for by name, with parameters."""
+
+PATHS: dict[str, type[Recipe]] = {"interpolation": Interpolation, "blocks": Blocks, "point": Point}
+"""Between two mixes or three: kept from the Alpha page and Curves, from Layers, and from Plane."""
 
 
 COMMON = ("method", "members", "batchnorm")
@@ -47,7 +51,7 @@ def parse(values: Mapping[str, Any]) -> Recipe:
         RecipeError: an unknown method or parameter, or a value out of range.
     """
     method = values.get("method")
-    kind: type[Recipe] | None = Interpolation if method == "interpolation" else MENU.get(str(method))
+    kind = PATHS.get(str(method)) or MENU.get(str(method))
     if kind is None:
         raise RecipeError(f"no recipe {method!r}; known are {', '.join(MENU)}.")
     if unknown := [name for name in values if name not in kind.model_fields]:

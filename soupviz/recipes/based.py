@@ -59,7 +59,7 @@ class WiseFt(Pooled):
             score = judge.score(mixture)
             accepted = best is None or score.correct > best[1].correct
             best = (mixture, score) if best is None or accepted else best
-            judge.tell(Step.of(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted))
+            judge.tell(Step.of(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture))
         assert best is not None
         return best[0]
 

@@ -63,7 +63,7 @@ class Bayesian(Pooled):
             study.tell(trial, value)
             accepted = best is None or value > best[2]
             best = (mixture, score, value) if best is None or accepted else best
-            judge.tell(Step.of(number, f"trial {number}", score, best[1], accepted=accepted))
+            judge.tell(Step.of(number, f"trial {number}", score, best[1], accepted=accepted, mix=mixture))
         assert best is not None
         return best[0]
 

@@ -57,7 +57,7 @@ class Distilled(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         start = self._mix(judge, self.start)
         best = judge.score(start)
-        judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True))
+        judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True, mix=start))
         last = 0
 
         def on_epoch(number: int, score: Score) -> None:

@@ -135,7 +135,7 @@ class AlphaSearch(Pooled):
             score = judge.score(mixture)
             accepted = best is None or score.correct > best[1].correct
             best = (mixture, score) if best is None or accepted else best
-            judge.tell(Step.of(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted))
+            judge.tell(Step.of(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture))
         assert best is not None
         return best[0]
 
@@ -165,20 +165,20 @@ class LineSearch(Pooled):
         first, *others = search.candidate_order(judge.names, scores, self.order, self.seed)
         soup: Coefficients = ((first, 1.0),)
         best = scores[first]
-        judge.tell(Step.of(0, first, best, best, accepted=True))
+        judge.tell(Step.of(0, first, best, best, accepted=True, mix=soup))
         for number, name in enumerate(others, start=1):
             before, found = best, None
-            tried: list[Score | Bound] = []
+            tried: list[tuple[Score | Bound, Coefficients]] = []
             for point in range(1, self.steps + 1):
                 alpha = point / (self.steps + 1)
                 mixture = combine(soup, ((name, 1.0),), alpha)
                 parts = [(before, 1.0 - alpha), (scores[name], alpha)]
-                tried.append(result := judge.challenge(mixture, best, parts, ties=True))
+                tried.append((result := judge.challenge(mixture, best, parts, ties=True), mixture))
                 if isinstance(result, Score) and _is_better(result, best):
                     best, found = result, mixture
             soup = found or soup
-            shown = best if found else max(tried, key=lambda result: result.accuracy_at_most)
-            judge.tell(Step.of(number, name, shown, best, accepted=found is not None))
+            shown, mixture = (best, found) if found else max(tried, key=lambda pair: pair[0].accuracy_at_most)
+            judge.tell(Step.of(number, name, shown, best, accepted=found is not None, mix=mixture))
         return soup
 
 

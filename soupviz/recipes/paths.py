@@ -1,5 +1,6 @@
-"""Recipes on the straight line between two sets of weights."""
+"""Recipes on the straight line between two sets of weights, and in the plane through three."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -26,3 +27,38 @@ class Interpolation(Recipe):
 
     def plan(self, judge: Judge) -> Coefficients:
         return combine(self.mix_a, self.mix_b, self.alpha)
+
+
+class Point(Recipe):
+    """`(1 - beta - gamma) * a + beta * b + gamma * c` of three mixes. Source: Garipov et al. 2018, appendix A.1."""
+
+    method: Literal["point"] = "point"
+    a: str = Field(description="what the point at beta 0, gamma 0 is called")
+    b: str = Field(description="what the point at beta 1, gamma 0 is called")
+    c: str = Field(description="what the point at beta 0, gamma 1 is called")
+    mix_a: Coefficients = Field(description="the first point")
+    mix_b: Coefficients = Field(description="the second point")
+    mix_c: Coefficients = Field(description="the third point")
+    beta: float = Field(description="the weight of b; a has what is left to 1")
+    gamma: float = Field(description="the weight of c")
+
+    @property
+    def own_title(self) -> str:
+        shares = ((self.a, 1.0 - self.beta - self.gamma), (self.b, self.beta), (self.c, self.gamma))
+        return " + ".join(f"{share:.3g} {name}" for name, share in shares if share).replace("+ -", "- ")
+
+    def plan(self, judge: Judge) -> Coefficients:
+        return in_plane((self.mix_a, self.mix_b, self.mix_c), self.beta, self.gamma)
+
+
+def in_plane(corners: Sequence[Coefficients], beta: float, gamma: float) -> Coefficients:
+    """Coefficients of `(1 - beta - gamma) * a + beta * b + gamma * c`, in float64; each corner as it is.
+
+    A corner whose weight is zero is left out before shared names are added up, so that the others keep their order.
+    """
+    total: dict[str, float] = {}
+    for corner, weight in zip(corners, (1.0 - beta - gamma, beta, gamma), strict=True):
+        if weight != 0.0:
+            for name, coefficient in corner:
+                total[name] = total.get(name, 0.0) + weight * coefficient
+    return tuple(total.items())

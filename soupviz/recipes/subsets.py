@@ -74,7 +74,7 @@ class Pruned(Pooled):
         scores = judge.singles()
         kept = list(judge.names)
         best = judge.score(mean_of(kept))
-        judge.tell(Step.of(0, "all", best, best, accepted=True))
+        judge.tell(Step.of(0, "all", best, best, accepted=True, mix=mean_of(kept)))
         number = 0
         for _ in range(self.passes):
             before = len(kept)
@@ -88,7 +88,8 @@ class Pruned(Pooled):
                 if accepted:
                     assert isinstance(result, Score)
                     kept, best = left, result
-                judge.tell(Step.of(number, f"without {name}", result, best, accepted=accepted))
+                mix = mean_of(left)
+                judge.tell(Step.of(number, f"without {name}", result, best, accepted=accepted, mix=mix))
             if len(kept) == before:
                 break
         return mean_of(kept)
@@ -190,5 +191,6 @@ class Leader:
         """Compare a subset that was scored whole."""
         if self.best is None or score.correct > self.best.correct:
             self.best, self.mix = score, mean_of(tuple(members))
-            self.judge.tell(Step.of(self._steps, " + ".join(name for name, _ in self.mix), score, score, accepted=True))
+            called = " + ".join(name for name, _ in self.mix)
+            self.judge.tell(Step.of(self._steps, called, score, score, accepted=True, mix=self.mix))
             self._steps += 1

@@ -25,6 +25,11 @@ def _duration(seconds: float) -> str:
     return f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
+def find(opened: Kitchen, key: str) -> Job | None:
+    """The job that `result` started for a key, as it is now."""
+    return work.jobs().find(f"{key} {opened.file}")
+
+
 def result(
     opened: Kitchen,
     key: str,

@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.pictures.basics import Chart
+from soupviz.ui import theme
 
 
 def show(chart: Chart, *, key: str, alt: str, clicked: str | None = None, place: Any = st) -> list[dict[str, Any]]:
@@ -17,6 +18,7 @@ def show(chart: Chart, *, key: str, alt: str, clicked: str | None = None, place:
         What is selected in it, by the fields of the selection.
     """
     data, spec = chart
+    spec = {"config": theme.of_pictures()} | spec
     if clicked is None:
         place.vega_lite_chart(data, spec, key=key, alt=alt)
         return []

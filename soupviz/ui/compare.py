@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import streamlit as st
 
+from soupviz.insight import verdicts
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import judgement, mcnemar, paired_counts, verdict, wilson
+from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
 from soupviz.mixing import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
@@ -126,27 +127,6 @@ def _against(row: Entry, best: Entry | None) -> dict[str, object]:
     return {"difference": difference, "p": mcnemar(fixed, broken), "verdict": judgement(fixed, broken)}
 
 
-def sentence(row: Entry, rows: Sequence[Entry]) -> str:
-    """The verdict on one row, with its figures."""
-    best = best_ingredient(rows)
-    if row is best:
-        return f"**{row.name}** is the best ingredient on held_out; the others are compared with it."
-    told = verdict(row.judged, best.judged) if best and row.judged and best.judged else NOT_SCORED
-    return f"Against the best ingredient: **{told}**. {_yardstick(row, rows)}"
-
-
-def _yardstick(row: Entry, rows: Sequence[Entry]) -> str:
-    """What the ensemble of all ingredients has on the same split, and what it costs."""
-    all_together = next((other for other in rows if other.id == ENSEMBLE), None)
-    if all_together is None or all_together.judged is None or row.judged is None or row is all_together:
-        return ""
-    against = verdict(row.judged, all_together.judged)
-    return (
-        f"The ensemble of all has {100 * all_together.judged.accuracy:.1f} % on {row.judged.split}, at "
-        f"{len(all_together.mix)} forward passes for each answer; against it: {against}."
-    )
-
-
 def picture(rows: Sequence[Entry], split: str, chosen: str) -> Chart:
     """Accuracy with its Wilson interval, the best on top."""
     scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: -pair[1].correct)
@@ -160,7 +140,8 @@ def picture(rows: Sequence[Entry], split: str, chosen: str) -> Chart:
 
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
-    """What is known of an ingredient or of the base: its scores, its file, and the metadata found with it."""
+    """What is known of an ingredient, the base or the ensemble: the verdict, its scores, its file and its metadata."""
+    st.write(verdicts.judge(opened, row.name, row.mix, row.treatment, selected_on=()).sentence)
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
     widgets.score_metrics({split: score.summary() for split, score in scores.items()})
     if row.kind == "ensemble":

@@ -33,7 +33,7 @@ def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
             if st.button(f"Search in {other}"):
                 job = _job(opened, recipe, other, key)
         if job is not None and not session.watch(job) and job.state == "finished":
-            steps = [Step(**step) for step in (run.result or {})["trajectory"]]
+            steps = [Step.from_dict(step) for step in (run.result or {})["trajectory"]]
             st.write(verdict(steps, job.result, own, other))
             st.dataframe(table(steps, job.result, own, other), hide_index=True, alt="Decisions in two precisions")
 
@@ -60,9 +60,9 @@ def table(own: list[Step], other: list[Step], name: str, other_name: str) -> pd.
     return pd.DataFrame(
         {
             "ingredient": step.ingredient,
-            name: search.decision(step).partition(":")[0],
+            name: step.outcome,
             f"accuracy in {name}": search.told(step),
-            other_name: search.decision(theirs[step.ingredient]).partition(":")[0],
+            other_name: theirs[step.ingredient].outcome,
             f"accuracy in {other_name}": search.told(theirs[step.ingredient]),
         }
         for step in own

@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from soupviz.errors import CorruptImagesError, SoupError
+from soupviz.insight import history
 from soupviz.kitchen import Kitchen
 from soupviz.soups import is_current
 from soupviz.store import Run
@@ -44,8 +45,24 @@ def keep_url() -> None:
     name = "demo" if file == workspace.demo_file() else str(file)
     st.session_state["kitchen"] = name
     wanted = {"kitchen": name} | ({"soup": soup_key()} if soup_key() else {})
+    if picked := _picked():
+        wanted["picked"] = picked
+    if members := st.session_state.get("members"):
+        wanted["members"] = ",".join(members)
     if any(st.query_params.get(key) != value for key, value in wanted.items()):
         st.query_params.update(wanted)
+    if "members" in st.session_state and not members and "members" in st.query_params:
+        del st.query_params["members"]
+
+
+def _take_members(opened: Kitchen) -> None:
+    """The ingredients that a link chose, until they are chosen on a page; what it names and is not here is told."""
+    if "members" in st.session_state or not (named := st.query_params.get("members")):
+        return
+    names = named.split(",")
+    st.session_state["members"] = [name for name in names if name in opened.names]
+    if missing := [name for name in names if name not in opened.names]:
+        st.warning(verbatim(f"The link chooses ingredients that this kitchen lacks: {', '.join(missing)}."))
 
 
 def soup_key() -> str:
@@ -55,8 +72,21 @@ def soup_key() -> str:
 
 def choose_soup(run: Run) -> None:
     st.session_state["soup"] = run.key[:12]
-    st.session_state.pop("picked", None)
     st.query_params["soup"] = run.key[:12]
+    _let_go("picked")
+
+
+def _let_go(key: str) -> None:
+    """Forget a choice, in the session and in the URL."""
+    st.session_state.pop(key, None)
+    if key in st.query_params:
+        del st.query_params[key]
+
+
+def forget_soups(keys: Sequence[str]) -> None:
+    """Let go of the open soup, if it is among the runs that were deleted."""
+    if soup_key() and any(key.startswith(soup_key()) for key in keys):
+        _let_go("soup")
 
 
 def pick(clicked: str, runs: Sequence[Run]) -> None:
@@ -66,11 +96,18 @@ def pick(clicked: str, runs: Sequence[Run]) -> None:
         choose_soup(chosen)
     else:
         st.session_state["picked"] = clicked
+        st.query_params["picked"] = clicked
+
+
+def _picked() -> str:
+    return str(st.session_state.get("picked") or st.query_params.get("picked") or "")
 
 
 def picked_ingredient(names: Sequence[str]) -> str | None:
-    """The checkpoint that was clicked last, unless a soup was clicked after it."""
-    name = st.session_state.get("picked")
+    """The checkpoint that was clicked last, or that a link names, unless a soup was clicked after it."""
+    name = _picked()
+    if name and name not in names:
+        st.warning(verbatim(f"The link looks at {name}, which is not among the models of this kitchen."))
     return name if name in names else None
 
 
@@ -79,6 +116,7 @@ def kitchen() -> Kitchen:
     file = chosen_file()
     opened = work.opened_kitchen(file)
     if opened is not None:
+        _take_members(opened)
         return opened
     job = work.find_open_job(file)
     if job is not None and job.state == "failed":
@@ -128,11 +166,26 @@ def finished_runs(opened: Kitchen) -> list[Run]:
 
 
 def chosen_run(opened: Kitchen) -> Run | None:
-    """The soup that is open, else the best on held_out."""
+    """The soup that is open, else the best on held_out; where a link names another, the page says why it is not."""
     runs = finished_runs(opened)
     key = soup_key()
     best = max(runs, key=lambda run: (run.result or {})["scores"]["held_out"]["correct"], default=None)
-    return next((run for run in runs if key and run.key.startswith(key)), best)
+    named = next((run for run in runs if key and run.key.startswith(key)), None)
+    if key and named is None:
+        st.warning(verbatim(_why_not_open(opened, key, best)))
+    return named or best
+
+
+def _why_not_open(opened: Kitchen, key: str, instead: Run | None) -> str:
+    """Why the soup of a link is not shown, and what is shown instead."""
+    entry = next((history.entry_of(opened, run) for run in opened.store.runs() if run.key.startswith(key)), None)
+    if entry is None:
+        told = f"This kitchen has no soup {key!r}, which the link opens: it was deleted, or cooked in another kitchen."
+    elif entry.state == history.OUTDATED:
+        told = f"The link opens “{entry.run.name}”, which is no soup of this kitchen any more. {entry.reason}"
+    else:
+        told = f"The link opens “{entry.run.name}”, a run that is {entry.state}, so there is no soup of it."
+    return f"{told} Shown instead: “{instead.name}”, the best on held_out." if instead else told
 
 
 def progress_line(job: Job) -> None:

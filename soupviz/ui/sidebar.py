@@ -4,12 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from soupviz.ui import session, work, workspace
+from soupviz.ui import session, theme, work, workspace
 
 
 def draw() -> None:
     """Draw it on every page."""
     with st.sidebar:
+        st.html(f"<style>{theme.style()}</style>")
         _kitchens()
         _running()
 

@@ -1,4 +1,4 @@
-"""The Soup page's parts: choosing a recipe, the live search, the finished soup, the alpha sweep."""
+"""The Soup page's parts: choosing a recipe, the finished soup, the alpha sweep."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
-from soupviz.records import Alpha, Step
+from soupviz.records import Alpha
 from soupviz.soups import run_key
 from soupviz.store import Run
-from soupviz.ui import charts, forms, learned, panels, precision, session, widgets, work
+from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -34,6 +34,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
         help="Empty means all. Rows selected on the Ingredients page arrive here.",
     )  # fmt: skip
     st.session_state["members"] = members
+    session.keep_url()  # the link to this page names them
     values: dict[str, Any] = {"members": tuple(members) or None}
     if widgets.has_batchnorm(opened) and kind is not Ensemble:
         values["batchnorm"] = row.selectbox(
@@ -75,15 +76,6 @@ def _megabytes(num_bytes: int) -> str:
     return f"{num_bytes / 1e6:,.0f} MB" if num_bytes < 1e10 else f"{num_bytes / 1e9:,.0f} GB"
 
 
-def draw_live(job: Job) -> None:
-    """The decisions so far."""
-    steps = [event for event in job.events if isinstance(event, Step)]
-    if steps:
-        charts.show(search.trajectory(steps), key="trajectory", alt=f"{len(steps)} decisions so far")
-    else:
-        st.caption("Scoring the ingredients first: the best of them is the start.")
-
-
 def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
     """The run of this very recipe, if it was finished before."""
     try:
@@ -104,13 +96,10 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         st.info(f"This run is {run.status}. Cook goes on from its last score.")
     if run.status == "finished":
         session.choose_soup(run)
-    draw_result(run.result or {})
+    draw_result(opened, run)
     was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
-    if (
-        run.status == "finished"
-        and was_asked_for
-        and any(s["accuracy"] is None for s in (run.result or {})["trajectory"])
-    ):
+    is_whole = all(step["accuracy"] is not None for step in (run.result or {}).get("trajectory", []))
+    if run.status == "finished" and was_asked_for and not is_whole:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
         panels.draw(opened, run)
@@ -118,18 +107,14 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
             precision.compare(opened, recipe, run)
 
 
-def draw_result(result: dict[str, Any]) -> None:
-    """A run's scores, decisions and coefficients, as far as it has them."""
-    if "scores" in result:
-        draw_scores(result)
-    steps = [Step(**step) for step in result.get("trajectory", [])]
-    if steps:
-        left, right = st.columns([3, 2])
-        left.subheader("Decisions")
-        charts.show(search.trajectory(steps), key="trajectory", alt=describe(steps), place=left)
-        left.caption(describe(steps))
-    else:
-        right = st.container()
+def draw_result(opened: Kitchen, run: Run) -> None:
+    """A run's verdict, decisions and coefficients, as far as it has them."""
+    result = run.result or {}
+    if run.status == "finished":
+        verdict.draw(opened, run)
+        if result["clamped_variances"]:
+            st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
+    left, right = st.columns([3, 2]) if result.get("trajectory") else (st.container(), st.container())
     if result.get("coefficients"):
         right.subheader("Coefficients")
         charts.show(
@@ -139,26 +124,7 @@ def draw_result(result: dict[str, Any]) -> None:
         right.subheader("Not one weighted sum")
         right.caption(f"Made from {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
     learned.draw_notes(right, result.get("notes", {}))
-
-
-def describe(steps: list[Step]) -> str:
-    if steps[0].ingredient.startswith("start: "):  # a training: its epochs are no candidates
-        return (
-            f"From the {steps[0].ingredient.removeprefix('start: ')} mix, {len(steps) - 1} epochs. The last is kept, "
-            "whatever it has on held_out: to choose among them would be one more choice made there."
-        )
-    accepted = sum(step.accepted for step in steps[1:])
-    rejected = len(steps) - 1 - accepted
-    early = sum(step.accuracy is None for step in steps)
-    bounds = f", {early} of them as soon as they could not win: the arrow is the most they can reach" if early else ""
-    return f"Started from {steps[0].ingredient}; {accepted} candidates accepted, {rejected} rejected{bounds}."
-
-
-def draw_scores(result: dict[str, Any]) -> None:
-    """A metric per split, and what mixing had to mend."""
-    widgets.score_metrics(result["scores"], result.get("selected_on", ["held_out"]))
-    if result["clamped_variances"]:
-        st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
+    decisions.draw(opened, run, left)
 
 
 def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:

@@ -1,6 +1,11 @@
 """What differs between the light theme and the dark one, for pictures that do not take their colours from Streamlit."""
 
+from typing import Any
+
 import streamlit as st
+
+ON_PRIMARY = "#12161C"
+"""Letters on the dark theme's primary colour. Streamlit's are white whatever the colour, here at 2.6 to 1."""
 
 
 def is_dark() -> bool:
@@ -16,3 +21,20 @@ def ink() -> str:
 def faint() -> str:
     """The colour of grids and of what is not in focus."""
     return "#2F3842" if is_dark() else "#E3E8ED"
+
+
+def of_pictures() -> dict[str, Any]:
+    """A configuration for Vega-Lite: on white, Streamlit's own grey for the words of a picture is too faint to read."""
+    if is_dark():
+        return {}
+    words = {"labelColor": "#4A5560", "titleColor": "#4A5560"}
+    return {"axis": words, "legend": words, "header": words}
+
+
+def style() -> str:
+    """What config.toml cannot say, as CSS: colours of text that Streamlit sets too faint to read by WCAG AA."""
+    keys = "[data-testid^=stBaseButton-primary] kbd { opacity: 1; }"  # the shortcut on a button, else at 60 %
+    if is_dark():
+        on_primary = "[data-testid^=stBaseButton-primary]:enabled, [data-testid=stMultiSelectTagsContainer] [data-tag]"
+        return f"{keys} {on_primary}, [data-tag] button {{ color: {ON_PRIMARY}; }}"
+    return f"{keys} [data-testid=stCode] code span {{ color: inherit !important; }}"  # its syntax colours, on white

@@ -90,6 +90,15 @@ def remember_opened(file: Path) -> None:
     _remember(values | {"opened": names[:20]})
 
 
+def is_guided() -> bool:
+    """Whether the user has seen, or no longer needs, the guide of a first visit."""
+    return bool(_remembered().get("guided"))
+
+
+def remember_guided() -> None:
+    _remember(_remembered() | {"guided": True})
+
+
 def code_of(spec: KitchenSpec) -> list[str]:
     """The functions whose code runs when the kitchen is opened, as kitchen.yaml names them."""
     references = [spec.model.factory] if runs_code(spec.model.factory) else []

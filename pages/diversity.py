@@ -1,0 +1,52 @@
+"""Diversity: where do ingredients err apart, and what does a soup get right that they do not?"""
+
+import streamlit as st
+
+from soupviz.errors import SoupError
+from soupviz.insight.diversity import pairs_of
+from soupviz.kitchen import Kitchen
+from soupviz.ui import diversity, examples, pair, session
+from soupviz.ui.verbatim import verbatim
+
+PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
+
+
+def draw_pairs(opened: Kitchen, split: str) -> None:
+    """Errors in common, gain against disagreement, and one pair closely."""
+    if len(opened.names) < 2:
+        st.info("This kitchen has one ingredient; a pair needs two. Add a checkpoint to kitchen.yaml.")
+        return
+    asked = diversity.choose_ingredients(opened, split)
+    answers = diversity.answers(opened, asked)
+    if answers is None:
+        return
+    pairs = pairs_of(answers)
+    selected = diversity.chosen_pair(pairs)
+    cell = diversity.draw_overlaps(pairs, asked, selected)
+    point = diversity.draw_made(opened, asked, pairs, selected)
+    diversity.take_click(pairs, overlaps=cell, gains=point)
+    pair.draw(opened, asked, pairs)
+
+
+def draw_soup(opened: Kitchen, split: str) -> None:
+    """Classes, confusions and examples of a soup beside a rival."""
+    if len(examples.models(opened, [])) < 2:
+        st.info("There is one model only. Add a checkpoint or a base to kitchen.yaml, to have something to compare.")
+        return
+    match = examples.compared(opened, split, *examples.choose(opened))
+    if match is not None:
+        examples.draw(match)
+
+
+st.title("Diversity")
+st.write("Where do ingredients err apart, and what does a soup get right that they do not?")
+OPENED = session.kitchen()
+session.keep_url()
+try:
+    row = st.container(horizontal=True)
+    view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
+    with row:
+        SPLIT = diversity.choose_split(OPENED)
+    (draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
+except SoupError as error:
+    st.error(verbatim(str(error)))

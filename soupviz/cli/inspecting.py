@@ -1,0 +1,41 @@
+"""The command that inspects: which ingredients belong together."""
+
+import typer
+
+from soupviz.cli import printing
+from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, app, open_kitchen
+from soupviz.cli.progress import progress_bar
+from soupviz.insight.preflight import Report
+from soupviz.insight.preflight import inspect as inspected
+from soupviz.treatments import check_batchnorm
+
+
+@app.command()
+def inspect(
+    kitchen: KitchenFile,
+    batchnorm: BatchNorm = "average",
+    as_json: AsJson = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Say which ingredients can be averaged, and why the others cannot; scores every midpoint on held_out."""
+    check_batchnorm(batchnorm)
+    opened = open_kitchen(kitchen, True, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        report = inspected(opened, batchnorm, progress=progress)
+    _show(as_json, opened.name, report)
+
+
+def _show(as_json: bool, title: str, report: Report) -> None:
+    rows = [
+        [one.name, one.verdict.replace("_", " "), _figure(one.distance_to_base), _figure(one.barrier_max)]
+        for one in report.verdicts
+    ]
+    columns = ("ingredient", "verdict", "distance to base", "highest barrier (nats, held_out)")
+    printing.show(as_json, report.as_dict(), f"{title}: what can be mixed", columns, rows)
+    if not as_json:
+        for one in report.verdicts:
+            typer.echo(f"{one.name}: {one.sentence}")
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

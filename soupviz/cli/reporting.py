@@ -1,0 +1,35 @@
+"""The command that writes a report."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, app, open_kitchen
+from soupviz.cli.progress import progress_bar
+
+
+@app.command()
+def report(
+    kitchen: KitchenFile,
+    out: Annotated[Path, typer.Option(help="FILE.html")],
+    soup: Annotated[
+        str | None, typer.Option(help="a soup's number, name or the start of its key; default: the best on held_out")
+    ] = None,
+    as_json: AsJson = False,
+    skip_incompatible: SkipIncompatible = False,
+    skip_corrupt: SkipCorrupt = False,
+) -> None:
+    """Write all that is known of a cooked soup as one HTML file, with its pictures."""
+    from soupviz.reports import page  # it loads pandas, which no other command needs
+    from soupviz.reports.choosing import chosen
+
+    page.check_target(out)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    with progress_bar(as_json) as progress:
+        opened.split("held_out", progress)
+        about = chosen(opened, soup)
+        written = page.report(about, out, progress=progress)
+    values = {"file": str(written), "soup": page.title_of(about), "bytes": written.stat().st_size}
+    typer.echo(json.dumps(values) if as_json else f"wrote {written}: {values['soup']}, {values['bytes']:,} bytes")

@@ -1,0 +1,332 @@
+"""What selecting on held_out does to the numbers there: search on one half, score on the other, both ways."""
+
+import copy
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz import slices
+from soupviz.cooking import cook
+from soupviz.data import Split, stratified_part
+from soupviz.errors import RecipeError
+from soupviz.files import digest
+from soupviz.formulas import KEPT
+from soupviz.insight.significance import bootstrap_interval
+from soupviz.kitchen import Kitchen
+from soupviz.metrics import mcnemar, summarize
+from soupviz.mixing import mean_of
+from soupviz.pantry import Pantry
+from soupviz.planning import Cost
+from soupviz.recipes import Pooled, Recipe, parse
+from soupviz.recipes.averages import Uniform
+from soupviz.recipes.distilled import Distilled
+from soupviz.recipes.judge import HELD_OUT
+from soupviz.records import Coefficients, PerExample, Progress, Score, part_of, quiet
+from soupviz.scoring import Scorer
+from soupviz.soups import is_current, pool_in, pool_of, run_key
+from soupviz.store import Run, Store
+from soupviz.treatments import OUTPUTS
+
+VERSION = 1
+"""Of what is kept of a cross-fit; another version makes old ones unfindable."""
+
+LEAST = 20
+"""Examples of held_out below which halves say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One of the two searches: what it made, the best ingredient on the half that selected, and what became of both.
+
+    Counts of correct examples: of the soup and of that ingredient, on the half that selected and on the half that
+    judged.
+    """
+
+    made_of: str
+    best: str
+    num_selecting: int
+    selecting: int
+    best_selecting: int
+    num_judging: int
+    judging: int
+    best_judging: int
+
+
+@dataclass(frozen=True, slots=True)
+class CrossFit:
+    """Both searches together; every example of held_out selects once and judges once.
+
+    selecting, judging: examples right where the half that they are in selected the soup, and where it did not.
+    optimism: the difference of the two accuracies, a fraction. fixed, broken: examples that only the soup, or only the
+    best ingredient had right, both chosen on the other half. difference, low, high: of their accuracies, with a 95 %
+    bootstrap interval. p_value: of McNemar's exact test.
+    """
+
+    title: str
+    num_examples: int
+    seed: int
+    selecting: int
+    judging: int
+    optimism: float
+    fixed: int
+    broken: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    halves: tuple[Half, ...]
+
+
+def recipe_in(kitchen: Kitchen, run: Run) -> Recipe:
+    """A finished run's recipe, over what it chose among: ingredients may have joined the kitchen since."""
+    recipe = parse(run.recipe)
+    if not isinstance(recipe, Pooled) or run_key(kitchen, recipe) == run.key:
+        return recipe
+    return recipe.model_copy(update={"members": tuple(pool_in(run))})
+
+
+def known(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> CrossFit | None:
+    """The cross-fit of a recipe if it was estimated before; nothing is computed."""
+    if not kitchen.has_split(HELD_OUT):
+        return None
+    kept = kitchen.store.finding(finding_key(kitchen, recipe, seed))
+    return kept and CrossFit(**kept | {"halves": tuple(Half(**half) for half in kept["halves"])})
+
+
+def finding_key(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> str:
+    """What a cross-fit is kept under: the run's key, all ingredients (one is the best), and the halves' seed."""
+    everyone = {item.name: item.fingerprint for item in kitchen.ingredients}
+    return digest(["crossfit", VERSION, run_key(kitchen, recipe), everyone, seed])
+
+
+def check(kitchen: Kitchen, recipe: Recipe) -> None:
+    """Refuse what cannot be cross-fitted.
+
+    Raises:
+        RecipeError: the recipe selects on more than held_out, chooses nothing, has guests, or held_out is too small.
+    """
+    where = f"{recipe.title} cannot be cross-fitted:"
+    if not isinstance(recipe, Pooled):
+        raise RecipeError(f"{where} its place was named, not searched for; cross-fit the soups that it lies between.")
+    if "shifts" in recipe.needs:
+        raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
+    if recipe.meets_guests and kitchen.guests.items:
+        raise RecipeError(f"{where} guests join it, whose kitchens cannot be halved; take a kitchen without guests.")
+    number = len(kitchen.split(HELD_OUT))
+    if number < LEAST:
+        raise RecipeError(f"{where} held_out has {number} examples; expected at least {LEAST}, to be halved.")
+
+
+def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
+    """What a cross-fit takes at most; nothing is evaluated. A recipe's learning is not in it.
+
+    Args:
+        kitchen: whose held_out was read.
+    """
+    number = len(kitchen.split(HELD_OUT))
+    singles = list(_singles(kitchen, recipe))
+    lacking = [one for one in singles if not _is_scored(kitchen, *one)]
+    evaluations, examples = len(lacking), len(lacking) * number
+    if recipe.treatment in OUTPUTS:
+        pass  # of logits that are kept
+    elif recipe.is_search or recipe.trains:
+        candidates = recipe.candidates(len(pool_of(kitchen, recipe)))
+        evaluations += 2 * candidates + 4  # each of the two soups is scored on both halves
+        examples += (candidates + 2) * number
+    elif not _is_known(kitchen, recipe):
+        evaluations, examples = evaluations + 4, examples + 2 * number
+    rate = kitchen.evaluator.rate
+    return Cost(evaluations, len(singles) - len(lacking), examples, examples / rate if rate else None)
+
+
+def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
+    """Whether a soup that is the same for both halves was scored on the whole."""
+    if isinstance(recipe, Uniform) and _is_scored(kitchen, mean_of(pool_of(kitchen, recipe)), recipe.treatment):
+        return True
+    run = kitchen.store.run(run_key(kitchen, recipe))
+    return run is not None and run.status == "finished"
+
+
+def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progress = quiet) -> CrossFit:
+    """Search on one half of held_out and score on the other, both ways; kept from then on.
+
+    The halves are stratified by class. What was scored on the whole of held_out is not scored again: its halves are
+    cut out of it. The searches have a store of their own, from which they go on when they were stopped, and which is
+    removed when both are done, so that they never stand among the kitchen's soups.
+
+    Args:
+        seed: of the halves.
+    Raises:
+        RecipeError: see `check`.
+        Cancelled: from the progress callback.
+    Source:
+        Chernozhukov et al. 2018 (arXiv 1608.00060), cross-fitting: what is chosen on one half is judged on the other.
+    """
+    check(kitchen, recipe)
+    if kept := known(kitchen, recipe, seed):
+        return kept
+    whole = kitchen.split(HELD_OUT, progress)
+    kitchen.treatment(recipe.treatment, progress)
+    if "train" in recipe.needs:
+        kitchen.split("train", progress)
+    for mix, treatment in _singles(kitchen, recipe):
+        kitchen.score_mix(mix, HELD_OUT, treatment, progress)
+    progress(0, 1, "cutting held_out in two")
+    key = finding_key(kitchen, recipe, seed)
+    folder = kitchen.store.folder / "crossfit" / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [stratified_part(whole.labels, index, 2, seed) for index in (0, 1)]
+    halves = []
+    rights = []
+    for index in (0, 1):
+        selecting, judging = rows[index], rows[1 - index]
+        own = _kitchen_of(kitchen, _part(whole, selecting, seed), _part(whole, judging, seed), folder)
+        _prime(kitchen, own, recipe, {HELD_OUT: selecting, "test": judging})
+        soup = cook(own, recipe, progress=part_of(progress, index, 2))
+        judged = own.score_mix(soup.mix, "test", recipe.treatment, progress)
+        best, right = _best(kitchen, selecting.numpy())
+        was_right = right[judging.numpy()]
+        halves.append(
+            Half(
+                made_of=soup.made_of,
+                best=best,
+                num_selecting=len(selecting),
+                selecting=soup.scores[HELD_OUT].correct,
+                best_selecting=int(right[selecting.numpy()].sum()),
+                num_judging=len(judging),
+                judging=judged.correct,
+                best_judging=int(was_right.sum()),
+            )
+        )
+        rights.append((_examples(judged).correct, was_right))
+    found = _together(recipe, seed, halves, rights)
+    kitchen.store.keep_finding(key, asdict(found))
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _together(
+    recipe: Recipe, seed: int, halves: Sequence[Half], rights: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
+) -> CrossFit:
+    fixed = sum(int((new & ~old).sum()) for new, old in rights)
+    broken = sum(int((~new & old).sum()) for new, old in rights)
+    number = sum(half.num_judging for half in halves)
+    selecting, judging = sum(half.selecting for half in halves), sum(half.judging for half in halves)
+    low, high = bootstrap_interval(fixed, broken, number)
+    return CrossFit(
+        title=recipe.title,
+        num_examples=number,
+        seed=seed,
+        selecting=selecting,
+        judging=judging,
+        optimism=(selecting - judging) / number,
+        fixed=fixed,
+        broken=broken,
+        difference=(fixed - broken) / number,
+        low=low,
+        high=high,
+        p_value=mcnemar(fixed, broken),
+        halves=tuple(halves),
+    )
+
+
+def _singles(kitchen: Kitchen, recipe: Recipe) -> Iterator[tuple[Coefficients, str]]:
+    """Every ingredient as it is, and those that the recipe chooses among with its own treatment."""
+    rows = [(((name, 1.0),), "average") for name in kitchen.names]
+    if recipe.is_search and recipe.treatment not in OUTPUTS:
+        rows += [(((name, 1.0),), recipe.treatment) for name in pool_of(kitchen, recipe)]
+    yield from dict.fromkeys(rows)
+
+
+def _is_scored(kitchen: Kitchen, mix: Coefficients, treatment: str) -> bool:
+    has_train = not treatment.startswith("recalibrate") or kitchen.has_split("train")
+    return has_train and kitchen.store.is_scored(kitchen.score_key(mix, HELD_OUT, treatment))
+
+
+def _part(whole: Split, rows: Tensor, seed: int) -> Split:
+    """A half of held_out, copied out of it."""
+    names = whole.slices and [whole.slices.names[index] for index in whole.slices.index[rows.numpy()].tolist()]
+    return replace(
+        whole,
+        name=f"a half of {whole.name}",
+        inputs={name: tensor[rows] for name, tensor in whole.inputs.items()},
+        labels=whole.labels[rows],
+        files=tuple(whole.files[row] for row in rows.tolist()) if whole.files else (),
+        fingerprint=digest([whole.fingerprint, seed, rows.tolist()]),
+        slices=slices.divided(whole.slices.column, names) if whole.slices and names else None,
+    )
+
+
+def _kitchen_of(kitchen: Kitchen, selecting: Split, judging: Split, folder: Path) -> Kitchen:
+    """The kitchen with one half as held_out and the other as test, and a store of its own."""
+    own = copy.copy(kitchen)
+    data = kitchen.spec.data
+    own.spec = kitchen.spec.model_copy(update={"data": data.model_copy(update={"test": data.held_out, "shifts": {}})})
+    own.store = Store(folder / "store.sqlite")
+    state = kitchen.evaluator.model.state_dict()
+    own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.base, state, kitchen.ties, own.store)
+    own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests)
+    own.scorer.share(kitchen.ingredients)
+    own._splits = {HELD_OUT: selecting, "test": judging}
+    own._splits |= {"train": kitchen.split("train")} if kitchen.has_split("train") else {}
+    return own
+
+
+def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: dict[str, Tensor]) -> None:
+    """Cut what is known of the whole into its halves: single ingredients, and what the recipe's own run has tried."""
+    run = kitchen.store.run(run_key(kitchen, recipe))
+    result = (run and run.status == "finished" and is_current(kitchen, run) and run.result) or {}
+    tried = [step["mix"] for step in result.get("trajectory", []) if step.get("mix")]
+    mixes = [tuple((str(name), float(weight)) for name, weight in mix) for mix in [*tried, result.get("mix") or []]]
+    for name, formula in kitchen.pantry.formulas([name for mix in mixes for name, _ in mix]).items():
+        if formula.kind != KEPT:
+            own.store.keep_formula(name, formula.model_dump_json())
+    here = {*kitchen.names, "base"} | {name for mix in mixes for name, _ in mix if own.store.formula(name)}
+    asked = [(mix, recipe.treatment) for mix in mixes if mix and here.issuperset(dict(mix))]
+    asked += [(mean_of(kitchen.names), recipe.treatment)]
+    cut: dict[str, Score] = {}
+    for mix, treatment in dict.fromkeys([*_singles(kitchen, recipe), *asked]):
+        if (score := kitchen.known_score(mix, HELD_OUT, treatment)) is not None:
+            for split, chosen in rows.items():
+                cut[own.score_key(mix, split, treatment)] = _cut(own, score, split, chosen.numpy())
+    own.store.keep_scores(cut)
+    if recipe.treatment in OUTPUTS or isinstance(recipe, Distilled):
+        _prime_logits(kitchen, own, rows)
+
+
+def _cut(own: Kitchen, score: Score, split: str, rows: NDArray[np.int64]) -> Score:
+    """A half of a whole score."""
+    part = own.split(split)
+    examples = _examples(score)
+    cut = PerExample(**{name: getattr(examples, name)[rows] for name in PerExample.__dataclass_fields__})
+    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), own.evaluator.precision)
+
+
+def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: dict[str, Tensor]) -> None:
+    for name in kitchen.names:
+        alone = ((name, 1.0),)
+        whole = kitchen.store.logits(kitchen.score_key(alone, HELD_OUT, "average"))
+        for split, chosen in rows.items():
+            if whole is not None:
+                own.store.keep_logits(own.score_key(alone, split, "average"), whole[chosen.numpy()])
+        if kitchen.has_split("train"):  # not halved: what a student learns from
+            key = kitchen.score_key(alone, "train", "average")
+            if (kept := kitchen.store.logits(key)) is not None:
+                own.store.keep_logits(key, kept)
+
+
+def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, NDArray[np.bool_]]:
+    """The best ingredient on a half, ties by kitchen order, and what it has right of the whole."""
+    rights = {name: _examples(kitchen.score_mix(((name, 1.0),), HELD_OUT)).correct for name in kitchen.names}
+    best = max(rights, key=lambda name: int(rights[name][selecting].sum()))
+    return best, rights[best]
+
+
+def _examples(score: Score) -> PerExample:
+    assert score.per_example is not None  # scores from an evaluation or the store have them
+    return score.per_example

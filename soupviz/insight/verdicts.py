@@ -1,0 +1,302 @@
+"""Is a soup really better? What is known of it, as plain data and in words; nothing is computed anew."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from soupviz.insight import crossfit, wording
+from soupviz.insight.crossfit import CrossFit
+from soupviz.insight.significance import bootstrap_interval, smallest_detectable
+from soupviz.kitchen import Kitchen
+from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
+from soupviz.mixing import mean_of
+from soupviz.planning import Cost, is_readable
+from soupviz.recipes.judge import HELD_OUT
+from soupviz.records import Coefficients, Score
+from soupviz.soups import Soup, treatment_in
+from soupviz.store import Run
+from soupviz.treatments import OUTPUTS
+
+Wanted = list[tuple[Coefficients, str, str]]
+"""Mix, split and treatment of each score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """On a split, with its 95 % Wilson interval, as fractions. selects: whether the split had a part in the choice."""
+
+    split: str
+    correct: int
+    num_examples: int
+    accuracy: float
+    low: float
+    high: float
+    selects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of the soup to another model, on the same examples of a split.
+
+    fixed: examples that only the soup has right. broken: that only the other has. difference: of the accuracies, a
+    fraction. low, high: its 95 % bootstrap interval. p_value: of McNemar's exact test. smallest: the difference from
+    which on a split of so many examples tells, where models differ as often as these two; None: none would show.
+    judgement: what the test says, in words.
+    """
+
+    split: str
+    fixed: int
+    broken: int
+    num_examples: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    smallest: float | None
+    judgement: str
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What the soup is held against: by split its accuracies, and the soup's differences to it, as far as known.
+
+    passes: forward passes for one answer.
+    """
+
+    name: str
+    mix: Coefficients
+    treatment: str
+    passes: int
+    accuracies: Mapping[str, Accuracy]
+    differences: Mapping[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What can be said of a soup today.
+
+    reports_on: the split that judges: test, or held_out where there is no test. accuracies: by split. best: the best
+    ingredient on held_out. ceiling: the ensemble of all ingredients. floor: the uniform soup. passes: forward passes
+    for one answer. evaluations: scores that the choice took on the splits that selected. models_seen: different models
+    that were scored on `reports_on` so far; soups_seen: those of them that are no single checkpoint. crossfit: what
+    selecting on held_out makes of the numbers there, if that was estimated. The sentences say it in words; each names
+    its split. sizes: for every split, whether it is large enough for the difference seen on it.
+    """
+
+    name: str
+    reports_on: str
+    selected_on: tuple[str, ...]
+    accuracies: Mapping[str, Accuracy]
+    best: Yardstick | None
+    ceiling: Yardstick | None
+    floor: Yardstick | None
+    passes: int
+    evaluations: int | None
+    models_seen: int
+    soups_seen: int
+    crossfit: CrossFit | None
+    sentence: str
+    sizes: tuple[str, ...]
+    looks: str
+    optimism: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return asdict(self)
+
+
+def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
+    """The verdict on a finished run, or on a soup, from the scores that are known.
+
+    Raises:
+        KitchenError: it is made of what the kitchen lacks.
+    """
+    if isinstance(soup, Soup):
+        evaluations = _spent(soup.evaluations, soup.scores, soup.selected_on)
+        found = crossfit.known(kitchen, soup.recipe)
+        return judge(
+            kitchen, soup.title, soup.mix, soup.recipe.treatment,
+            selected_on=soup.selected_on, evaluations=evaluations, found=found,
+        )  # fmt: skip
+    assert soup.result is not None
+    selected_on = soup.result.get("selected_on", [HELD_OUT])
+    return judge(
+        kitchen, soup.name, mix_in(soup), treatment_in(soup),
+        selected_on=selected_on,
+        evaluations=_spent(soup.result.get("evaluations"), soup.result["scores"], selected_on),
+        found=crossfit.known(kitchen, crossfit.recipe_in(kitchen, soup)),
+    )  # fmt: skip
+
+
+def mix_in(run: Run) -> Coefficients:
+    """The mix of a finished run."""
+    assert run.result is not None
+    return tuple((str(name), float(weight)) for name, weight in run.result["mix"])
+
+
+def judge(
+    kitchen: Kitchen,
+    name: str,
+    mix: Coefficients,
+    treatment: str = "average",
+    *,
+    selected_on: Iterable[str] = (HELD_OUT,),
+    evaluations: int | None = None,
+    found: CrossFit | None = None,
+) -> Verdict:
+    """The verdict on any mix.
+
+    Args:
+        name: what it is called. treatment: what became of its ingredients. selected_on: the splits that chose it.
+        evaluations: scores on these that the choice took. found: a cross-fit of its recipe.
+    """
+    selects = tuple(selected_on)
+    reports_on = "test" if "test" in kitchen.split_names else HELD_OUT
+    scores = _known(kitchen, mix, treatment)
+    best = best_on_held_out(kitchen)
+
+    def against(called: str, other: Coefficients, how: str) -> Yardstick:
+        theirs = _known(kitchen, other, how)
+        passes = len(other) if how in OUTPUTS else 1
+        accuracies = {split: _accuracy(score, selects) for split, score in theirs.items()}
+        return Yardstick(called, other, how, passes, accuracies, _differences(scores, theirs))
+
+    yardsticks = [against(*row) for row in _yardsticks(kitchen, best, treatment)]
+    ceiling, floor = yardsticks[1:] if len(yardsticks) == 3 else (None, None)
+    leader = yardsticks[0] if yardsticks else None
+    seen, soups = _seen(kitchen, reports_on)
+    is_itself = best is not None and tuple(mix) == ((best, 1.0),)
+    differences = leader.differences if leader else {}
+    return Verdict(
+        name=name,
+        reports_on=reports_on,
+        selected_on=selects,
+        accuracies={split: _accuracy(score, selects) for split, score in scores.items()},
+        best=leader,
+        ceiling=ceiling,
+        floor=floor,
+        passes=len(mix) if treatment in OUTPUTS else 1,
+        evaluations=evaluations,
+        models_seen=seen,
+        soups_seen=soups,
+        crossfit=found,
+        sentence=wording.headline(
+            best, differences.get(reports_on), reports_on, is_itself=is_itself, is_scored=reports_on in scores
+        ),
+        sizes=tuple(wording.size(one) for one in differences.values() if not is_itself),
+        looks=wording.looks(evaluations, selects, seen, soups, reports_on),
+        optimism=wording.optimism(found),
+    )
+
+
+def best_on_held_out(kitchen: Kitchen) -> str | None:
+    """The ingredient that is best on held_out, ties by kitchen order; None while none is scored."""
+    scores = {name: known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names}
+    rights = {name: score.correct for name, score in scores.items() if score is not None}
+    return max(rights, key=rights.__getitem__) if rights else None
+
+
+def known(kitchen: Kitchen, mix: Coefficients, split: str, treatment: str = "average") -> Score | None:
+    """A score that was measured before, of a split that was read before; nothing is read or computed."""
+    is_there = split in kitchen.split_names and is_readable(kitchen, split, treatment)
+    return kitchen.known_score(mix, split, treatment) if is_there else None
+
+
+def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> Wanted:
+    """The scores, on held_out and on the split that reports, that a whole verdict needs."""
+    splits = [split for split in (HELD_OUT, "test") if split in kitchen.split_names]
+    mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
+    mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], treatment)]
+    return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
+
+
+def missing(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> tuple[Wanted, Cost]:
+    """The scores that a whole verdict still lacks, and what they cost.
+
+    An ensemble is made of its members' logits: those that are not kept cost an evaluation each.
+    """
+    asked = dict.fromkeys(wanted(kitchen, mix, treatment))
+    lacking = [one for one in asked if known(kitchen, *one) is None]
+    passes: Wanted = []
+    for other, split, how in lacking:
+        alone: Wanted = [(((name, 1.0),), split, "average") for name, _ in other]
+        is_ensemble = how in OUTPUTS and len(other) > 1
+        passes += [one for one in alone if not _has_logits(kitchen, *one)] if is_ensemble else [(other, split, how)]
+    passes = list(dict.fromkeys(passes))
+    lengths = {split: len(kitchen.split(split if kitchen.has_split(split) else HELD_OUT)) for _, split, _ in passes}
+    examples = sum(lengths[split] for _, split, _ in passes)
+    rate = kitchen.evaluator.rate
+    return lacking, Cost(len(passes), len(asked) - len(lacking), examples, examples / rate if rate else None)
+
+
+def _has_logits(kitchen: Kitchen, alone: Coefficients, split: str, treatment: str) -> bool:
+    is_here = alone[0][0] not in kitchen.guests.items and is_readable(kitchen, split, treatment)
+    return is_here and kitchen.store.logits(kitchen.score_key(alone, split, treatment)) is not None
+
+
+def _known(kitchen: Kitchen, mix: Coefficients, treatment: str) -> dict[str, Score]:
+    found = {split: known(kitchen, mix, split, treatment) for split in kitchen.report_splits()}
+    return {split: score for split, score in found.items() if score is not None}
+
+
+def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tuple[str, Coefficients, str]]:
+    """The best ingredient, the ensemble of all, and the uniform soup with the soup's own treatment of statistics."""
+    if best is None:
+        return []
+    rows: list[tuple[str, Coefficients, str]] = [(best, ((best, 1.0),), "average")]
+    if len(kitchen.names) < 2:
+        return rows
+    everyone = mean_of(kitchen.names)
+    how = "average" if treatment in OUTPUTS else treatment
+    rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
+    rows.append((f"uniform soup of all {len(everyone)}", everyone, how))
+    return rows
+
+
+def _accuracy(score: Score, selects: tuple[str, ...]) -> Accuracy:
+    low, high = wilson(score.correct, score.num_examples)
+    is_selecting = score.split in selects
+    return Accuracy(score.split, score.correct, score.num_examples, score.accuracy, low, high, is_selecting)
+
+
+def _differences(scores: Mapping[str, Score], others: Mapping[str, Score]) -> dict[str, Difference]:
+    return {split: difference(score, others[split]) for split, score in scores.items() if split in others}
+
+
+def difference(new: Score, old: Score) -> Difference:
+    """Of two models on the same examples."""
+    fixed, broken = paired_counts(new, old)
+    number = new.num_examples
+    low, high = bootstrap_interval(fixed, broken, number)
+    return Difference(
+        split=new.split,
+        fixed=fixed,
+        broken=broken,
+        num_examples=number,
+        difference=(fixed - broken) / number,
+        low=low,
+        high=high,
+        p_value=mcnemar(fixed, broken),
+        smallest=smallest_detectable(number, (fixed + broken) / number),
+        judgement=judgement(fixed, broken),
+    )
+
+
+def _spent(evaluations: int | None, scores: Iterable[str], selected_on: Iterable[str]) -> int | None:
+    """Scores on the splits that select: a run counts its last look at the others too."""
+    if evaluations is None:
+        return None
+    return evaluations - len(set(scores) - set(selected_on))
+
+
+def _seen(kitchen: Kitchen, split: str) -> tuple[int, int]:
+    """Different models that were scored on a split so far, and how many of them are no single checkpoint."""
+    if not kitchen.has_split(split):
+        return 0, 0
+    labels = kitchen.split(split)
+    counts = labels.labels.bincount(minlength=kitchen.num_classes(labels)).tolist()
+    seen = kitchen.store.count_scores(split, counts, kitchen.spec.precision)
+    names = [*kitchen.names, *(["base"] if kitchen.base else [])]
+    singles = {kitchen.resolve(name).fingerprint: name for name in names}
+    scored = sum(kitchen.store.is_scored(kitchen.score_key(((n, 1.0),), split, "average")) for n in singles.values())
+    return seen, seen - scored

@@ -1,0 +1,89 @@
+"""A grid of soups as a heat map: it fills coarse to fine, and each cell can be clicked."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soupviz.pictures import palette
+from soupviz.pictures.basics import Chart, clickable, nominal, quantity
+
+CELL = "cell"
+"""The selection; its fields are column and row, the values on the axes as text."""
+
+DONE, WAITING, EMPTY = "cooked", "waiting", "not possible"
+MOST_WRITTEN = 12
+"""Columns up to which each cell has its number written in it."""
+
+
+def heat(
+    rows: Sequence[Mapping[str, Any]], axes: tuple[str, str], values: tuple[Sequence[str], Sequence[str]], title: str
+) -> Chart:
+    """The cells by colour; the best on held_out has a green frame, the one that is open an orange one.
+
+    Args:
+        rows: column, row, accuracy in percent or None, state, reason, frame (`best`, `open` or nothing).
+        axes: what varies across and upwards. values: on each, rising, as text. title: of the colour.
+    """
+    data = pd.DataFrame([*rows], columns=["column", "row", "accuracy", "state", "reason", "frame"])
+    axis = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": True, "titlePadding": 8}
+    channels = {
+        "x": nominal("column", axes[0], scale={"domain": list(values[0])}, axis=axis),
+        "y": nominal("row", axes[1], scale={"domain": list(reversed(values[1]))}, axis=axis),
+    }
+    layers = [
+        _places(axes, title),
+        _cells(axes, title),
+        _frame("best", palette.BEST, 3),
+        _frame("open", palette.SOUP, 4),
+    ]
+    if len(values[0]) <= MOST_WRITTEN:
+        layers += _numbers()
+    layers.append(_crosses())
+    return data, {"height": {"step": 44}, "encoding": channels, "layer": layers}
+
+
+def _tooltip(axes: tuple[str, str], title: str) -> list[dict[str, Any]]:
+    return [
+        nominal("column", axes[0]), nominal("row", axes[1]), quantity("accuracy", title, format=".2f"),
+        nominal("state"), nominal("reason"),
+    ]  # fmt: skip
+
+
+def _places(axes: tuple[str, str], title: str) -> dict[str, Any]:
+    """Every cell's outline, so that one sees what is still to come."""
+    mark = {"type": "rect", "fill": "transparent", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "strokeDash": [3, 3]}
+    return {"mark": mark, "encoding": {"tooltip": _tooltip(axes, title)}}
+
+
+def _cells(axes: tuple[str, str], title: str) -> dict[str, Any]:
+    # Before the first cell is cooked there is no range that a number could be written to.
+    legend = {"tickCount": 5, "labelExpr": "isFinite(datum.value) ? format(datum.value, '.1f') : ''"}
+    return {
+        "transform": [{"filter": "isValid(datum.accuracy)"}],
+        "params": clickable(CELL, ["column", "row"]),
+        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "cursor": "pointer"},
+        "encoding": {
+            "color": quantity("accuracy", title, scale={"scheme": "blues", "zero": False}, legend=legend),
+            "tooltip": _tooltip(axes, title),
+        },
+    }
+
+
+def _frame(name: str, color: str, width: int) -> dict[str, Any]:
+    mark = {"type": "rect", "fill": None, "stroke": color, "strokeWidth": width, "tooltip": None}
+    return {"transform": [{"filter": f"indexof(datum.frame, '{name}') >= 0"}], "mark": mark}
+
+
+def _numbers() -> list[dict[str, Any]]:
+    """White under black letters keeps them legible on any colour, in both themes."""
+    text = {"type": "text", "fontSize": 12, "tooltip": None}
+    shown = {"text": quantity("accuracy", format=".2f")}
+    only = [{"filter": "isValid(datum.accuracy)"}]
+    halo = text | {"stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.8, "color": "white"}
+    return [{"transform": only, "mark": mark, "encoding": shown} for mark in (halo, text | {"color": "black"})]
+
+
+def _crosses() -> dict[str, Any]:
+    mark = {"type": "point", "shape": "cross", "size": 60, "color": palette.REJECTED, "angle": 45, "tooltip": None}
+    return {"transform": [{"filter": f"datum.state === '{EMPTY}'"}], "mark": mark | {"filled": True}}

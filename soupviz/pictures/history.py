@@ -1,0 +1,47 @@
+"""Two searches in one picture."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from soupviz.pictures import palette
+from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, nominal, quantity
+from soupviz.records import Step
+
+
+def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str]) -> Chart:
+    """The best accuracy so far of two searches, candidate by candidate; a mark where one was accepted.
+
+    Both are soups and have their colour: line and shape tell them apart.
+    """
+    rows = [
+        {
+            "search": name, "step": step.step, "best": 100 * step.best_accuracy, "candidate": step.ingredient,
+            "accepted": step.accepted, "decision": "accepted" if step.accepted else "rejected",
+        }
+        for name, steps in zip(names, (a, b), strict=True)
+        for step in steps
+    ]  # fmt: skip
+    x = quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
+    y = quantity("best", "best so far on held_out (%)", scale={"zero": False, "padding": 12, "nice": True})
+    legend = LEGEND | {"symbolFillColor": palette.SOUP, "symbolStrokeColor": palette.NEUTRAL, "labelLimit": 320}
+    dash = nominal("search", scale={"domain": list(names), "range": [[1, 0], [5, 4]]}, legend=None)
+    shape = nominal("search", scale={"domain": list(names), "range": ["circle", "square"]}, legend=legend)
+    step = {"type": "line", "interpolate": "step-after"}
+    lines = [
+        # Orange alone is too faint on white: a grey line under it is its outline.
+        {"mark": step | {"color": color, "strokeWidth": width}, "encoding": {"x": x, "y": y, "strokeDash": dash}}
+        for color, width in ((palette.NEUTRAL, 4), (palette.SOUP, 2.5))
+    ]
+    points = {
+        "transform": [{"filter": "datum.accepted"}],
+        "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1, "color": palette.SOUP} | OUTLINE,
+        "encoding": {
+            "x": x,
+            "y": y,
+            "shape": shape,
+            "tooltip": [nominal("search"), nominal("candidate"), nominal("decision"), quantity("best", format=".2f")],
+        },
+    }
+    columns = ["search", "step", "best", "candidate", "accepted", "decision"]
+    return pd.DataFrame(rows, columns=columns), {"height": 300, "layer": [*lines, points]}

@@ -1,0 +1,45 @@
+"""A soup held against its yardsticks: differences with their intervals around zero."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from soupviz.pictures.basics import OUTLINE, Chart, nominal, of_kind, quantity, rule
+
+KINDS = ("best", "ensemble", "soup")
+"""What a soup is held against: the best ingredient, the ensemble, the uniform soup."""
+
+
+def differences(rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
+    """How far the soup is from each yardstick on a split, with a 95 % bootstrap interval; zero is no difference.
+
+    Args:
+        rows: name, kind (best, ensemble or soup), difference, low and high; these three in points.
+    """
+    names = [row["name"] for row in rows]
+    y = nominal("name", scale={"domain": names}, axis={"labelLimit": 260, "labelOverlap": False, "title": None})
+    title = f"points on {split}: this soup less the other, with a 95 % interval"
+    tooltip = [nominal("name", "against")]
+    tooltip += [quantity(name, format="+.2f") for name in ("difference", "low", "high")]
+    colors = of_kind(KINDS)
+    bar = {
+        "mark": {"type": "rule", "strokeWidth": 2},
+        "encoding": {
+            "x": quantity("low", title, scale={"padding": 12}),
+            "x2": {"field": "high"},
+            "y": y,
+            "color": nominal("kind", scale=colors["fill"]["scale"], legend=None),
+        },
+    }
+    point = {
+        "mark": {"type": "point", "filled": True, "opacity": 1, "size": 130} | OUTLINE,
+        "encoding": {
+            "x": quantity("difference", title),
+            "y": y,
+            "fill": colors["fill"] | {"legend": None},
+            "shape": colors["shape"] | {"legend": None},
+            "tooltip": tooltip,
+        },
+    }
+    return pd.DataFrame([*rows]), {"height": {"step": 30}, "layer": [rule("x", 0.0), bar, point]}

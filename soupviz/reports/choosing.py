@@ -1,0 +1,53 @@
+"""Which soup a report is about, by what its user says."""
+
+from soupviz.errors import KitchenError
+from soupviz.kitchen import Kitchen
+from soupviz.soups import Soup, is_current, recall
+from soupviz.store import Run
+
+
+def chosen(kitchen: Kitchen, name: str | None = None) -> Soup:
+    """A finished soup of this kitchen as it is, by its number, its name, or the start of its key.
+
+    Args:
+        name: default: the best on held_out, of equals the one that was cooked first.
+    Raises:
+        KitchenError: there is no soup, none that is called so, or several that are.
+    """
+    runs = [run for run in kitchen.store.runs() if run.status == "finished" and is_current(kitchen, run)]
+    if not runs:
+        raise KitchenError(
+            f"{kitchen.file}: no soup was cooked here, of the ingredients and data as they are; cook one first, with "
+            "`python -m soupviz soup` or on the Soup page."
+        )
+    if name is None:
+        return recall(kitchen, max(runs, key=_correct))
+    found = _called(runs, name)
+    if not found:
+        known = ", ".join(f"{run.id}: {run.name}" for run in runs)
+        raise KitchenError(
+            f"{kitchen.file}: no soup {name!r}; expected a number, a name or the start of a key: {known}."
+        )
+    if len(found) > 1:
+        several = ", ".join(f"{run.id} ({run.key[:8]})" for run in found)
+        raise KitchenError(
+            f"{kitchen.file}: {len(found)} soups are called {name!r}: {several}; give the number of one."
+        )
+    return recall(kitchen, found[0])
+
+
+def _called(runs: list[Run], name: str) -> list[Run]:
+    """By number, else by name, else by the start of a key: a name may look like a key."""
+    for fits in (
+        lambda run: str(run.id) == name,
+        lambda run: name in (run.name, run.title),
+        lambda run: len(name) >= 4 and run.key.startswith(name),
+    ):
+        if found := [run for run in runs if fits(run)]:
+            return found
+    return []
+
+
+def _correct(run: Run) -> int:
+    assert run.result is not None
+    return int(run.result["scores"]["held_out"]["correct"])

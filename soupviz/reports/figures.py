@@ -1,0 +1,171 @@
+"""The pictures of a report: those of the pages, drawn from what is known of a soup."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from soupviz.curves import grid
+from soupviz.insight import barriers, bundles, geometry
+from soupviz.insight.bundles import Place, Reading
+from soupviz.insight.examples import ClassChange, most_changed
+from soupviz.insight.verdicts import Verdict, known
+from soupviz.kitchen import Kitchen
+from soupviz.metrics import wilson
+from soupviz.mixing import combine
+from soupviz.pictures import curves, examples, models, preflight, search
+from soupviz.pictures.basics import Chart
+from soupviz.recipes.judge import HELD_OUT
+from soupviz.reports.contents import Company, Model
+from soupviz.reports.drawing import inline_svg
+from soupviz.soups import Soup
+from soupviz.treatments import OUTPUTS
+
+LONGEST = 40
+"""Models in the picture of all; the tables have the others."""
+
+ALPHAS = sorted({*grid(21), *grid(11), *grid(101)})
+"""Where a point of a path may be known: the grids that pages and commands offer."""
+
+READ_AT_ONCE = 2**28
+"""Bytes of weights that are compared without being asked, where the store has no comparison: about a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture as SVG, and what stands under it."""
+
+    svg: str
+    caption: str
+
+
+def drawn(chart: Chart, name: str, title: str, alt: str, caption: str = "") -> Figure:
+    return Figure(inline_svg(chart, name=name, title=title, alt=alt), caption or f"{title}.")
+
+
+def all_models(company: Company, verdict: Verdict) -> Figure:
+    """Accuracies with their intervals on the split that reports.
+
+    Of many models the best are shown, and those that matter; what is far below all that matter would flatten the rest.
+    """
+    split = verdict.reports_on
+    scored = [(model, model.scores[split]) for model in company.all if split in model.scores]
+    scored.sort(key=lambda pair: -pair[1].correct)
+    matters = {company.soup.id, company.best.id, "base", "ensemble", "uniform"}
+    percents = [100 * score.accuracy for _, score in scored]
+    floor = percents[0] - max(3.0, 4 * (percents[0] - statistics.median(percents)))
+    floor = min([floor, *(100 * score.accuracy for model, score in scored if model.id in matters)])
+    others = [m.id for m, score in scored if m.id not in matters and 100 * score.accuracy >= floor]
+    shown = matters | set(others[: LONGEST - len(matters)])
+    labels = _labels([model for model, _ in scored if model.id in shown])
+    rows = []
+    for model, score in scored:
+        if model.id in shown:
+            low, high = wilson(score.correct, score.num_examples)
+            percent = {"accuracy": 100 * score.accuracy, "low": 100 * low, "high": 100 * high}
+            rows.append({"id": model.id, "name": labels[model.id], "kind": model.kind} | percent)
+    title = f"The soup among {len(scored)} models on {split}"
+    symbol = "hexagon" if company.soup.kind == "ensemble" else "star"
+    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % Wilson intervals."
+    if left := len(scored) - len(rows):
+        caption += f" {left} lower model{'s are' if left > 1 else ' is'} left out."
+    own = verdict.accuracies[split]
+    alt = f"{company.soup.name} has {100 * own.accuracy:.1f} %, between {100 * own.low:.1f} and {100 * own.high:.1f}."
+    return drawn(models.intervals(rows, split, {company.soup.id}), "models", title, alt, caption)
+
+
+def _labels(shown: Sequence[Model]) -> Mapping[str, str]:
+    """What each model is called on the axis, by its id: where two share a name, their keys tell them apart."""
+    short = {model.id: model.name if len(model.name) <= 36 else f"{model.name[:35]}…" for model in shown}
+    names = list(short.values())
+    return {key: name if names.count(name) == 1 else f"{name} · {key[:4]}" for key, name in short.items()}
+
+
+def trajectory(soup: Soup) -> Figure | None:
+    """The search, where it has more than one decision."""
+    if len(soup.trajectory) < 3:
+        return None
+    accepted = sum(step.accepted for step in soup.trajectory) - 1
+    tried = len(soup.trajectory) - 1
+    title = f"The search accepted {accepted} of {tried} candidates"
+    last = soup.trajectory[-1].best_accuracy
+    alt = f"Accuracy on held_out of each candidate in order; the best so far ends at {100 * last:.2f} %."
+    caption = f"{title}. The line is the best so far; an arrow pointing down is a bound at which scoring stopped."
+    return drawn(search.trajectory(soup.trajectory), "trajectory", title, alt, caption)
+
+
+def curve(soup: Soup, best: Model) -> Figure | None:
+    """The straight line from the best ingredient to the soup, where at least one point between them is known."""
+    readings = known_readings(soup, best)
+    if len(readings) < 3:
+        return None
+    pair, statistics = readings[0].place.pair, readings[0].place.statistics
+    found = bundles.lines(readings)
+    line = found[pair, statistics, HELD_OUT]
+    chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric="accuracy", split=HELD_OUT)
+    title = f"The straight line from {best.name} (alpha 0) to the soup (alpha 1)"
+    caption = f"{title}: accuracy at the {len(readings)} points that are known, with 95 % intervals."
+    if line.in_loss is not None:
+        caption += f" The loss barrier on it is {line.in_loss.height:.3f} nats on held_out."
+    told = ", ".join(f"{100 * each.accuracy:.1f} % at {each.place.alpha:g}" for each in line.readings)
+    return drawn(chart, "curve", title, f"Accuracy on held_out: {told}.", caption)
+
+
+def known_readings(soup: Soup, best: Model) -> list[Reading]:
+    """What is in the store of the line from the best ingredient to the soup, on held_out, ends included."""
+    treatment = soup.recipe.treatment
+    if treatment in OUTPUTS or soup.mix == best.mix:
+        return []
+    pair = f"{best.name} → soup"
+    scores = {a: known(soup.kitchen, combine(best.mix, soup.mix, a), HELD_OUT, treatment) for a in ALPHAS}
+    return [Reading.of(Place(pair, treatment, HELD_OUT, a), score) for a, score in scores.items() if score]
+
+
+def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:
+    """The loss barriers between ingredients, where at least half of them are known."""
+    pairs, total = known_pairs(kitchen, treatment), len(barriers.pairs_of(kitchen))
+    if not pairs or 2 * len(pairs) < total:
+        return None
+    nats = barriers.gather(kitchen, treatment, pairs).nats
+    title = "Loss barriers half-way between ingredients"
+    caption = f"{title}, in nats on held_out: {len(pairs)} of {total} pairs are measured."
+    look: Mapping[str, Any] = preflight.BARRIER
+    chart = preflight.pairs(kitchen.names, nats, **look)
+    return drawn(chart, "barriers", title, f"The highest is {np.nanmax(nats):.3f} nats.", caption)
+
+
+def known_pairs(kitchen: Kitchen, treatment: str) -> list[barriers.Pair]:
+    """The pairs of ingredients whose midpoint was scored before."""
+    ends = [known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names]
+    found = []
+    for first, second in barriers.pairs_of(kitchen):
+        a, b = ends[first], ends[second]
+        middle = known(kitchen, barriers.midpoint(kitchen, first, second), HELD_OUT, treatment)
+        if a and b and middle:
+            found.append(barriers.compare(first, second, (a, b), middle))
+    return found
+
+
+def cosine_matrix(kitchen: Kitchen) -> Figure | None:
+    """The angles between the ingredients' updates; None where comparing the weights takes long."""
+    if len(kitchen.names) < 2 or geometry.bytes_to_read(kitchen) > READ_AT_ONCE:
+        return None
+    space = geometry.gram(kitchen)
+    apart = space.cosines[np.triu_indices(len(kitchen.names), 1)]
+    title = f"Cosines between the ingredients' updates from the {space.reference_name}"
+    caption = f"{title}: 1 is the same direction, 0 unrelated, below 0 opposed."
+    look: Mapping[str, Any] = preflight.COSINE
+    chart = preflight.pairs(kitchen.names, space.cosines, **look)
+    return drawn(chart, "cosines", title, f"They lie between {apart.min():.2f} and {apart.max():.2f}.", caption)
+
+
+def changes(found: Sequence[ClassChange], classes: Sequence[str], split: str, best: str) -> Figure:
+    """Bars of what the soup gains and loses by class, the largest gain first."""
+    gained, lost = (sum(sign * one.points > 0 for one in found) for sign in (1, -1))
+    title = f"By class on {split}: better than {best} on {gained}, worse on {lost}"
+    first, last = found[0], found[-1]
+    alt = f"From {first.points:+.1f} points on {classes[first.index]} to {last.points:+.1f} on {classes[last.index]}."
+    caption = f"{title}. In brackets the examples of a class; the rival is {best}."
+    return drawn(examples.changes(most_changed(found, examples.SHOWN), classes), "classes", title, alt, caption)

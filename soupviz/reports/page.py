@@ -1,0 +1,273 @@
+"""Writing a report: what is known of a soup, in one HTML file."""
+
+import base64
+import time
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from soupviz.errors import ExportError
+from soupviz.exports import RECIPE_TITLE
+from soupviz.files import is_writable, replacing
+from soupviz.insight import barriers, decisions, wording
+from soupviz.insight.examples import class_changes, class_names, most_changed
+from soupviz.insight.verdicts import Verdict, Yardstick, verdict_of
+from soupviz.pictures import palette
+from soupviz.pictures.examples import SHOWN
+from soupviz.provenance import record_of
+from soupviz.records import Progress, part_of, quiet
+from soupviz.reports import contents, figures, rows
+from soupviz.reports.contents import Company, title_of
+from soupviz.soups import Soup
+from soupviz.treatments import OUTPUTS, RECALIBRATE
+from soupviz.version import __version__
+
+__all__ = ["check_target", "html", "report", "title_of"]
+
+SUFFIXES = (".html", ".htm")
+
+NO_SEARCH = "{} decides nothing step by step: there is no search to show."
+
+SECTIONS = {
+    "what": "What this soup is", "verdict": "Is it better?", "scores": "Scores", "ingredients": "Ingredients",
+    "search": "How it was found", "why": "Between the ingredients", "classes": "What changed, class by class",
+    "limits": "What these numbers cannot say", "recipe": "How to make it again",
+}  # fmt: skip
+
+
+def report(soup: Soup, path: str | Path, *, progress: Progress = quiet) -> Path:
+    """Write a soup's report: one HTML file with its pictures, which needs neither a network nor soupviz.
+
+    The ingredients' scores on held_out, and those of the soup and of the best ingredient on every split, are computed
+    where they are missing; whatever else the kitchen knows is taken as it is, and what it does not know is said.
+
+    Returns:
+        The file.
+    Raises:
+        ExportError: a file that is not called .html, or a folder that is missing or read-only.
+        Cancelled: from the progress callback.
+    """
+    target = Path(path)
+    check_target(target)
+    company = contents.gather(soup, part_of(progress, 0, 2))
+    text = html(soup, company, target.parent, part_of(progress, 1, 2))
+    try:
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(
+            f"{target}: cannot be written ({error}). Choose another folder, or free some space."
+        ) from None
+    return target
+
+
+def check_target(target: Path) -> None:
+    """Whether a report can be written there.
+
+    Raises:
+        ExportError: it is not called .html, or its folder is missing or read-only.
+    """
+    if target.suffix not in SUFFIXES:
+        raise ExportError(f"{target}: a report is an HTML file; name it {target.stem or 'report'}.html.")
+    if not target.parent.is_dir():
+        raise ExportError(f"{target.parent}: no such folder; make it, or choose another.")
+    if not is_writable(target.parent):
+        raise ExportError(f"{target.parent}: the folder is read-only; choose another.")
+
+
+def html(soup: Soup, company: Company, folder: Path, progress: Progress = quiet) -> str:
+    """The report's text; the recipe in it names files relative to the folder."""
+    progress(0, 3, "judging")
+    verdict = verdict_of(soup.kitchen, soup)
+    progress(1, 3, "drawing")
+    drawn = _figures(soup, company, verdict)
+    found = _tables(soup, company, verdict) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
+    progress(2, 3, "writing")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(_resource("report.html.jinja"))
+    return template.render(
+        found,
+        css=_resource("report.css"),
+        star=palette.SHAPES["soup"],
+        version=__version__,
+        title=company.soup.name,
+        kitchen=soup.kitchen.name,
+        contents=SECTIONS,
+        facts=contents.facts(soup),
+        verdict=_verdict(verdict),
+        cards=_cards(verdict),
+        rebuild=_rebuild(soup, folder),
+        written=contents.moment(time.time()),
+    )
+
+
+def _resource(name: str) -> str:
+    return files("soupviz.reports").joinpath(name).read_text(encoding="utf-8")
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    there = verdict.best.differences.get(verdict.reports_on) if verdict.best else None
+    sizes = [wording.size(there)] if there else []
+    return {"sentence": verdict.sentence, "sentences": [*sizes, verdict.optimism], "rows": rows.differences(verdict)}
+
+
+def _cards(verdict: Verdict) -> list[dict[str, Any]]:
+    """The numbers that one looks for first."""
+    cards = []
+    for split in dict.fromkeys((verdict.reports_on, "held_out")):
+        one = verdict.accuracies[split]
+        more = [f"95 %: {100 * one.low:.1f} to {100 * one.high:.1f}", f"{one.correct:,} of {one.num_examples:,}"]
+        more.append("selected it" if one.selects else "did not select it")
+        cards.append({"title": f"On {split}", "value": wording.percent(one.accuracy), "more": more})
+    named: list[tuple[str, Yardstick | None]] = [
+        ("Best ingredient", verdict.best), ("Ceiling", verdict.ceiling), ("Floor", verdict.floor)
+    ]  # fmt: skip
+    for title, yardstick in named:
+        if yardstick is not None and (there := yardstick.accuracies.get(verdict.reports_on)):
+            passes = [f"{yardstick.passes} forward passes"] if yardstick.passes > 1 else []
+            more = [yardstick.name, f"on {verdict.reports_on}", *passes]
+            cards.append({"title": title, "value": wording.percent(there.accuracy), "more": more})
+    return cards
+
+
+def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
+    split = verdict.reports_on
+    kitchen = soup.kitchen
+    changed = _class_changes(company, soup, split)
+    shown = most_changed(changed, SHOWN)
+    log = decisions.log(kitchen, soup.recipe, soup.trajectory)
+    splits = [name for name in kitchen.report_splits() if _is_known(company, name)]
+    return {
+        "soup": company.soup,
+        "best": company.best.name,
+        "reporting": split,
+        "scores": rows.scores(verdict, company),
+        "splits": splits,
+        "weighted": soup.coefficients is not None,
+        "ingredients": rows.ingredients(soup, company, splits),
+        "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
+        "decisions": rows.decisions(log),
+        "reasons": getattr(soup.recipe, "objective", "accuracy") != "accuracy",
+        "search_note": decisions.summary(log, soup.recipe) if log else NO_SEARCH.format(soup.title),
+        "classes": rows.classes(company, shown, class_names(kitchen, kitchen.split(split)), split),
+        "classes_left_out": len(changed) - len(shown),
+        "limits": _limits(soup, company, verdict),
+    }
+
+
+def _is_known(company: Company, split: str) -> bool:
+    """Whether a split tells more of the ingredients than of the best one alone, which the table of scores has."""
+    return sum(split in model.scores for model in company.ingredients) > len(company.ingredients) / 2
+
+
+def _class_changes(company: Company, soup: Soup, split: str) -> list[Any]:
+    new, old = company.soup.scores[split].per_example, company.best.scores[split].per_example
+    assert new is not None and old is not None  # scores from the store have their examples
+    return class_changes(new, old, soup.kitchen.split(split).labels.numpy())
+
+
+def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any]:
+    kitchen = soup.kitchen
+    split = verdict.reports_on
+    names = class_names(kitchen, kitchen.split(split))
+    return {
+        "models": figures.all_models(company, verdict),
+        "trajectory": figures.trajectory(soup),
+        "curve": figures.curve(soup, company.best),
+        "classes": figures.changes(_class_changes(company, soup, split), names, split, company.best.name),
+        "barriers": figures.barrier_matrix(kitchen, _of_weights(soup)),
+        "cosines": figures.cosine_matrix(kitchen),
+    }
+
+
+def _of_weights(soup: Soup) -> str:
+    """What became of running statistics; an ensemble has each member's own."""
+    return "average" if soup.recipe.treatment in OUTPUTS else soup.recipe.treatment
+
+
+def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str]:
+    """What was not measured, and what measures it."""
+    kitchen, where = soup.kitchen, f"{soup.kitchen.file.name}"
+    found = []
+    if (
+        drawn["curve"] is None
+        and verdict.best
+        and soup.mix != verdict.best.mix
+        and soup.recipe.treatment not in OUTPUTS
+    ):
+        found.append(f"The line from {verdict.best.name} to the soup was not measured: the Curves page does that.")
+    if drawn["barriers"] is None and (total := len(barriers.pairs_of(kitchen))):
+        pairs = len(figures.known_pairs(kitchen, _of_weights(soup)))
+        found.append(
+            f"Of {total} barriers between ingredients {pairs or 'none'} are known: the Preflight page, or "
+            f"python -m soupviz inspect {where}, measures them."
+        )
+    if drawn["cosines"] is None and len(kitchen.names) > 1:
+        found.append("The angles between the ingredients' updates were not computed: the Preflight page does that.")
+    return found
+
+
+def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
+    """What an honest referee would hold against the numbers."""
+    chosen = " and ".join(soup.selected_on)
+    found = [
+        f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
+        f"Judge the soup by {verdict.reports_on}."
+        if verdict.reports_on not in soup.selected_on
+        else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a test split.",
+        verdict.looks,
+        "Intervals tell how sure the numbers are for examples like these. They do not tell what other fine-tuning "
+        "runs, or data from elsewhere, would give.",
+    ]
+    for yardstick in (verdict.ceiling, verdict.floor):
+        if yardstick is not None and verdict.reports_on not in yardstick.accuracies:
+            found.append(f"The {yardstick.name} was not scored on {verdict.reports_on}: it is no yardstick here.")
+    scores = company.soup.scores.values()
+    if close := sum(score.num_close for score in scores):
+        found.append(
+            f"For {close:,} of {sum(score.num_examples for score in scores):,} examples the two largest logits are so "
+            "close that another batch size or machine may count them differently."
+        )
+    if broken := sum(score.num_nonfinite for score in scores):
+        found.append(f"{broken:,} examples have outputs that are not finite; they count as wrong.")
+    if soup.clamped:
+        found.append(f"{soup.clamped:,} running variances of the mix were negative and are set to 0.")
+    return found
+
+
+def _rebuild(soup: Soup, folder: Path) -> dict[str, str]:
+    """The recipe as text, the command that makes the soup again from it, and a link that saves it."""
+    if soup.recipe.treatment in OUTPUTS:
+        values: dict[str, Any] = {
+            "recipe": soup.recipe.model_dump(mode="json"),
+            "ingredients": {name: soup.kitchen.resolve(name).fingerprint for name, _ in soup.mix},
+        }
+        how = "An ensemble has no weights of its own to rebuild. Cook its recipe again in its kitchen:"
+        method = values["recipe"]["method"]
+        return {
+            "how": how, "command": f"python -m soupviz soup {soup.kitchen.file.name} --recipe {method}",
+            "text": _yaml(values), "link": "", "file": "",
+        }  # fmt: skip
+    record = record_of(soup, folder)
+    needs_kitchen = record.kept is not None or record.batchnorm.startswith(RECALIBRATE)
+    kitchen = f" --kitchen {soup.kitchen.file.name}" if needs_kitchen else ""
+    text = RECIPE_TITLE.format("a soup") + "\n" + _yaml(record.model_dump(mode="json"))
+    result = "again up to rounding; its kitchen has the data" if needs_kitchen else "bit for bit"
+    encoded = base64.b64encode(text.encode()).decode()
+    return {
+        "how": "Save this as recipe.yaml in the folder of this report, beside which it looks for the ingredients. The "
+        f"command makes the soup {result}, and fails if a checkpoint has changed:",
+        "command": f"python -m soupviz bake recipe.yaml --out soup.safetensors{kitchen}",
+        "text": text,
+        "link": f"data:text/yaml;charset=utf-8;base64,{encoded}",
+        "file": "recipe.yaml",
+    }
+
+
+def _yaml(values: Any) -> str:
+    """Short lists in a line each, so that the recipe is no longer than it must be."""
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)

@@ -1,0 +1,273 @@
+"""Several curves on a page: which pairs, what it costs, the pictures, the table, and a point that is kept."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from soupviz import curves, planning
+from soupviz.discovery import BASE
+from soupviz.files import digest
+from soupviz.insight import bundles
+from soupviz.insight.bundles import Bundle, Line, Place, Reading
+from soupviz.kitchen import Kitchen
+from soupviz.pictures import curves as pictures
+from soupviz.planning import Cost
+from soupviz.recipes import Interpolation
+from soupviz.records import Coefficients
+from soupviz.treatments import num_examples
+from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui.path import Choice, choices
+from soupviz.ui.verbatim import verbatim
+
+RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
+MOST = len(pictures.PAIRS)
+NOTHING = Cost(0, 0, 0, None)
+"""Of what is computed already."""
+
+Lines = Mapping[tuple[str, str, str], Line]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the page shows: the ends of each pair by its title, and the curves between them."""
+
+    ends: Mapping[str, tuple[Choice, Choice]]
+    bundle: Bundle
+
+    def key(self, opened: Kitchen) -> str:
+        """The key of its job: by content, so that a file that changed is scored anew."""
+        ends = [opened.score_key(end.mix, "held_out", "average") for pair in self.ends.values() for end in pair]
+        bundle = self.bundle
+        data = opened.spec.data.model_dump_json()
+        named = [list(self.ends), list(bundle.alphas), list(bundle.splits), list(bundle.statistics)]
+        return f"curves {digest([ends, named, data])}"
+
+    def recipe(self, place: Place) -> Interpolation:
+        a, b = self.ends[place.pair]
+        return Interpolation(
+            a=a.name, b=b.name, mix_a=a.mix, mix_b=b.mix, alpha=place.alpha, batchnorm=place.statistics
+        )
+
+
+def by_merit(opened: Kitchen) -> list[str]:
+    """The ingredients, the best on held_out first; what is not scored yet comes last, in kitchen order."""
+    known = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    return sorted(opened.names, key=lambda name: -(score.correct if (score := known[name]) else -1))
+
+
+def usual(opened: Kitchen) -> tuple[list[str], list[str]]:
+    """The pairs of a first visit: from the base and the three next best ingredients to the best one."""
+    first, *others = by_merit(opened)
+    return ([BASE] if opened.base else []) + others[:3], [first]
+
+
+def choose(opened: Kitchen) -> Chosen:
+    """The pairs and how they are looked at; all of it in the URL. The page stops here where there is no pair."""
+    ends = choices(opened, session.finished_runs(opened))
+    if len(ends) < 2:
+        st.info("A curve needs two ends. Add a checkpoint or a base to kitchen.yaml, or cook a soup on the Soup page.")
+        st.stop()
+    pinned = f"usual curves of {opened.file}"  # scores that come in later must not change what was chosen
+    start, goal = st.session_state.setdefault(pinned, usual(opened))
+    bound: dict[str, Any] = {"bind": "query-params"}
+    left, right = st.columns(2)
+    names = list(ends)
+    from_ = left.multiselect("From (alpha 0)", names, [n for n in start if n in ends], key="from", **bound)
+    to = right.multiselect("To (alpha 1)", names, [n for n in goal if n in ends], key="to", **bound)
+    row = st.container(horizontal=True)
+    offered = opened.report_splits()
+    splits = row.multiselect("Splits", offered, offered[:2], key="splits", width=330, **bound)
+    points = row.selectbox("Points", [5, 11, 21, 41], index=1, key="points", width=90, **bound)
+    span = row.selectbox("Range of alpha", list(RANGES), key="range", width=150, **bound)
+    statistics = ["average"]
+    if widgets.has_batchnorm(opened):
+        used = [ends[name].batchnorm for name in (*from_, *to)]
+        kinds = widgets.treatments(opened, *used)
+        statistics = row.multiselect(
+            "BatchNorm statistics", kinds, ["average"], key="statistics", width=330, max_selections=3, **bound
+        )
+    pairs = pairs_of(ends, from_, to)
+    if not pairs or not splits or not statistics:
+        st.info("Choose at least one end on each side, two different ones, a split, and a treatment of BatchNorm.")
+        st.stop()
+    if len(pairs) > MOST:
+        st.warning(f"{len(pairs)} pairs are more than can be told apart; the first {MOST} are shown.")
+        pairs = dict(itertools.islice(pairs.items(), MOST))
+    alphas = sorted({0.0, 1.0, *curves.grid(points, *RANGES[span])})
+    mixes = {title: (a.mix, b.mix) for title, (a, b) in pairs.items()}
+    return Chosen(pairs, Bundle(mixes, alphas, [s for s in offered if s in splits], statistics))
+
+
+def pairs_of(ends: Mapping[str, Choice], from_: Iterable[str], to: Iterable[str]) -> dict[str, tuple[Choice, Choice]]:
+    """Each of the one side with each of the other, every two of them once, by title."""
+    found: dict[frozenset[str], tuple[str, str]] = {}
+    for a, b in itertools.product(from_, to):
+        if a != b:
+            found.setdefault(frozenset((a, b)), (a, b))
+    return {f"{a} → {b}": (ends[a], ends[b]) for a, b in found.values()}
+
+
+def cost_of(opened: Kitchen, wanted: Sequence[tuple[Coefficients, str, str]]) -> Cost:
+    """What scores take: mix, split and treatment of each.
+
+    The train examples of a re-estimation are counted as evaluated ones, once for each mix with an unknown score.
+    """
+    found = planning.cost(opened, wanted)
+    mixes = {(mix, treatment) for mix, split, treatment in wanted
+             if num_examples(treatment) and tables.known(opened, mix, split, treatment) is None}  # fmt: skip
+    more = sum(num_examples(treatment) for _, treatment in mixes)
+    if found.seconds is not None and found.examples:
+        found = replace(found, seconds=found.seconds * (found.examples + more) / found.examples)
+    if mixes:
+        st.caption(f"BatchNorm statistics are re-estimated on train {len(mixes)} times, once for each mix.")
+    return replace(found, examples=found.examples + more)
+
+
+def stored(opened: Kitchen, bundle: Bundle) -> list[Reading]:
+    """What was measured before; nothing is computed."""
+    found = []
+    for place in bundle.places():
+        score = tables.known(opened, bundle.mix(place.pair, place.alpha), place.split, place.statistics)
+        if score is not None:
+            found.append(Reading.of(place, score))
+    return found
+
+
+def draw(shown: Chosen, lines: Lines, chosen: str | None) -> Place | None:
+    """Accuracy and loss on each split, side by side; what was clicked last."""
+    bundle, clicked = shown.bundle, None
+    pairs = list(bundle.pairs)
+    for split in bundle.splits:
+        for place, metric in zip(st.columns(2), pictures.METRICS, strict=True):
+            key = f"curves {metric} {split} {tables.digest([*pairs, *bundle.statistics])} {bundle.alphas[0]}"
+            picture = pictures.curves(
+                lines, pairs=pairs, statistics=bundle.statistics, metric=metric, split=split,
+                span=(bundle.alphas[0], bundle.alphas[-1]), chosen=chosen,
+            )  # fmt: skip
+            alt = f"{metric} on {split} along {len(pairs)} paths"
+            found = charts.show(picture, key=key, alt=alt, clicked=pictures.POINT, place=place)
+            ids = [f"{one['pair']}\0{one['statistics']}\0{float(one['alpha'])!r}" for one in found]
+            for new in widgets.newly_clicked(**{key: ids}):
+                pair, statistics, alpha = new.split("\0")
+                clicked = Place(pair, statistics, split, float(alpha))
+    return clicked
+
+
+def table(shown: Chosen, lines: Lines) -> pd.DataFrame:
+    """One row for each curve: its barrier on each split, and its best alpha on held_out with its test accuracy."""
+    rows = []
+    for pair, statistics in itertools.product(shown.bundle.pairs, shown.bundle.statistics):
+        row: dict[str, object] = {"pair": pair, "BatchNorm": statistics}
+        of_split = {split: lines.get((pair, statistics, split)) for split in shown.bundle.splits}
+        for split, line in of_split.items():
+            row[f"barrier on {split.removeprefix('shifts.')}"] = _barrier(line)
+        if (held := of_split.get("held_out")) is not None:
+            best = bundles.best(held)
+            row["best alpha"] = best.place.alpha
+            row["held_out there"] = 100 * best.accuracy
+            test = of_split.get("test")
+            there = [each for each in test.readings if each.place.alpha == best.place.alpha] if test else []
+            if there:
+                low, high = there[0].accuracy_interval
+                row["test there"] = f"{100 * there[0].accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        rows.append(row)
+    found = pd.DataFrame(rows)
+    return found if len(shown.bundle.statistics) > 1 else found.drop(columns="BatchNorm")
+
+
+def _barrier(line: Line | None) -> str | None:
+    if line is None or line.in_errors is None:
+        return None
+    if line.in_errors.height < pictures.TOLD and line.in_loss and line.in_loss.height < pictures.TOLD:
+        return "none"
+    in_loss = f"{line.in_loss.height:.3f} nats" if line.in_loss else "loss not finite"
+    return f"{in_loss}, {100 * line.in_errors.height:.1f} points"
+
+
+def draw_table(shown: Chosen, lines: Lines) -> list[str]:
+    """The table of curves; the pairs that were clicked in it."""
+    rows = table(shown, lines)
+    config: dict[str, Any] = {
+        "pair": st.column_config.TextColumn("pair", pinned=True, width=200),
+        "best alpha": st.column_config.NumberColumn("best alpha", format="%g", help="selected on held_out"),
+        "held_out there": st.column_config.NumberColumn("held_out there", format="%.1f %%", help="selects"),
+        "test there": st.column_config.TextColumn("test there", help="reports; with a 95 % Wilson interval"),
+    }
+    help_text = "height above the chord between the ends: of the loss, and of the share of errors"
+    config |= {
+        name: st.column_config.TextColumn(name, help=help_text) for name in map(str, rows) if name.startswith("barrier")
+    }
+    state = st.dataframe(
+        rows,
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=config,
+        placeholder="–",
+        key=f"curves table {tables.digest([*shown.bundle.pairs, *shown.bundle.statistics])}",
+        alt="Each curve with its barriers and its best alpha",
+    )
+    return [str(rows["pair"].iloc[row]) for row in state["selection"]["rows"] if row < len(rows)]
+
+
+def warn(opened: Kitchen, shown: Chosen) -> None:
+    """What is not as it seems: ends that were cooked otherwise, variances that are clamped."""
+    bundle = shown.bundle
+    for end in {end.name: end for pair in shown.ends.values() for end in pair}.values():
+        if widgets.has_batchnorm(opened) and end.batchnorm not in (None, *bundle.statistics):
+            st.warning(
+                f"“{verbatim(end.name)}” was cooked with BatchNorm {end.batchnorm}: with {', '.join(bundle.statistics)}"
+                " the end of its curve differs from it."
+            )
+    beyond = [bundle.alphas[0], bundle.alphas[-1]] if bundle.alphas[0] < 0 else []
+    counts = [
+        opened.count_clamped(bundle.mix(pair, alpha), statistics)
+        for pair in bundle.pairs for alpha in beyond for statistics in bundle.statistics
+    ]  # fmt: skip
+    if clamped := max(counts, default=0):
+        st.caption(f"Beyond [0, 1] up to {clamped} running variances would be negative; they are clamped at 0.")
+
+
+def choose_pair(pair: str) -> None:
+    """Let a pair stand out, by the URL; a point of another pair is let go."""
+    if st.query_params.get("pair") != pair:
+        for name in ("statistic", "at"):
+            st.query_params.pop(name, None)
+    st.query_params["pair"] = pair
+
+
+def choose_place(place: Place) -> None:
+    """Look at a point of a curve, by the URL."""
+    st.query_params.update({"pair": place.pair, "statistic": place.statistics, "at": f"{place.alpha:g}"})
+
+
+def chosen_pair(shown: Chosen) -> str | None:
+    """The pair that stands out."""
+    pair = st.query_params.get("pair")
+    return pair if pair in shown.bundle.pairs else None
+
+
+def chosen_place(shown: Chosen) -> Place | None:
+    """The point that was clicked, where it is on one of the curves."""
+    pair, statistics = chosen_pair(shown), st.query_params.get("statistic")
+    at = [alpha for alpha in shown.bundle.alphas if f"{alpha:g}" == st.query_params.get("at")]
+    if pair is None or statistics is None or statistics not in shown.bundle.statistics or not at:
+        return None
+    return Place(pair, statistics, shown.bundle.splits[0], at[0])
+
+
+def told_at(lines: Lines, place: Place, splits: Sequence[str]) -> list[tuple[str, str, str]]:
+    """The figures of one mix on each split, for a row of metrics."""
+    items = []
+    for split in splits:
+        line = lines.get((place.pair, place.statistics, split))
+        for each in line.readings if line else ():
+            if each.place.alpha == place.alpha:
+                low, high = each.accuracy_interval
+                note = f"95 %: {100 * low:.1f} to {100 * high:.1f}"
+                items.append((split.removeprefix("shifts."), f"{100 * each.accuracy:.1f} %", note))
+    return items

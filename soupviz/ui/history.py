@@ -1,0 +1,219 @@
+"""The History page's parts: the table of runs, what can be done with one, and what deletes many."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from soupviz.errors import SoupError
+from soupviz.insight import history
+from soupviz.insight.history import Entry
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import MENU, Recipe, parse
+from soupviz.soups import pool_in
+from soupviz.store import Run
+from soupviz.ui import session, tables, work
+from soupviz.ui.verbatim import verbatim
+
+CHOSEN = "runs"
+"""Where the URL has the numbers of the selected runs."""
+
+ANY = "any"
+
+
+def filtered(entries: Sequence[Entry]) -> list[Entry]:
+    """The runs that the search field and the filters leave; what they are set to stands in the URL."""
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    text = row.text_input(
+        "Find", key="find", bind="query-params", placeholder="greedy ft_03 alpha=0.1", width=300,
+        help="Words of a name, a recipe, an ingredient or an error; #12 is a number, alpha=0.1 a recipe's field.",
+    )  # fmt: skip
+    methods = sorted({method_of(entry.run) for entry in entries})
+    method = row.selectbox("Recipe", [ANY, *methods], key="of_recipe", bind="query-params", width=200)
+    states = [state for state in history.STATES if any(entry.state == state for entry in entries)]
+    state = row.selectbox("State", [ANY, *states], key="state", bind="query-params", width=150)
+    pinned = row.toggle("Pinned only", key="pinned", bind="query-params")
+    return [
+        entry
+        for entry in entries
+        if history.found(entry, text or "")
+        and method in (ANY, method_of(entry.run))
+        and state in (ANY, entry.state)
+        and (entry.run.pinned or not pinned)
+    ]
+
+
+def method_of(run: Run) -> str:
+    """What the page calls a run's method."""
+    kind = MENU.get(str(run.recipe.get("method")))
+    return (kind.label if kind else "") or str(run.recipe.get("method"))
+
+
+def table(entries: Sequence[Entry]) -> pd.DataFrame:
+    """One row per run; accuracies in percent, times of the clock on the wall."""
+    return pd.DataFrame([_row(entry) for entry in entries])
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    run, result = entry.run, entry.run.result or {}
+    scores, made_in = result.get("scores", {}), result.get("made_in", {})
+    percent = {split: 100 * scores[split]["accuracy"] if split in scores else None for split in ("held_out", "test")}
+    pool = len(pool_in(run)) if "mix" in result else None
+    return {
+        "pin": "✓" if run.pinned else "",
+        "no": run.id,
+        "name": run.name,
+        "state": entry.state,
+        **percent,
+        "made of": f"{len(result['mix'])} of {pool}" if pool and result.get("coefficients") else None,
+        "cooked": datetime.fromtimestamp(run.created),
+        "seconds": result.get("seconds"),
+        "scores": result.get("evaluations"),
+        "device": f"{made_in['device']}, {made_in['precision']}" if made_in else None,
+        "recipe": told(run),
+        "title": run.title,
+    }
+
+
+def told(run: Run) -> str:
+    """A recipe in a line: its fields, long ones left out."""
+    fields = {name: history.plain(value) for name, value in history.fields_of(run).items()}
+    return ", ".join(f"{name}={value}" for name, value in fields.items() if len(value) <= 40)
+
+
+def columns() -> dict[str, Any]:
+    """How the table of runs is shown."""
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    return {
+        "pin": text("pin", width=45, help="pinned: first in the list, and kept from what deletes many"),
+        "no": number("no.", format="#%d", width=50),
+        "name": text("name", width=200),
+        "state": text("state", width=80, help=f"“{history.OUTDATED}”: its ingredients, data or model changed since"),
+        "held_out": number("held_out (selects)", format="%.2f %%", width=120),
+        "test": number("test", format="%.2f %%", width=70),
+        "made of": text("made of", width=72, help="ingredients with a coefficient, of those it chose among"),
+        "cooked": st.column_config.DatetimeColumn("cooked", format="YYYY-MM-DD HH:mm", width=130),
+        "seconds": number("took", format="%.1f s", width=75, help="seconds, when it was cooked first"),
+        "scores": number("scores", width=70, help="that it took to find it; shared ones among them"),
+        "device": text("device", width=105, help="and precision, when it was cooked last"),
+    }
+
+
+def selected(entries: Sequence[Entry]) -> list[Entry]:
+    """Draw the table; the rows that are selected, which stand in the URL by their numbers."""
+    named = str(st.query_params.get(CHOSEN, "")).split(",")
+    ids = [str(entry.run.id) for entry in entries]
+    state = st.dataframe(
+        table(entries),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={
+            "selection": {"rows": [ids.index(one) for one in named if one in ids], "columns": [], "cells": []}
+        },
+        height="content" if len(ids) <= 12 else 460,
+        key=f"history {tables.digest(ids)} {st.session_state.get('history', 0)}",
+        column_config=columns(),
+        placeholder="–",
+        alt=f"{len(ids)} runs of this kitchen with their state, accuracy, time and recipe",
+    )
+    rows = [row for row in state["selection"]["rows"] if row < len(ids)]
+    choose([entries[row].run for row in rows])
+    return [entries[row] for row in rows]
+
+
+def choose(runs: Sequence[Run], *, anew: bool = False) -> None:
+    """Write the selection into the URL; `anew`: it was not made in the table, which has to take it from there."""
+    named = ",".join(str(run.id) for run in runs)
+    if named:
+        st.query_params[CHOSEN] = named
+    elif CHOSEN in st.query_params:
+        del st.query_params[CHOSEN]
+    if anew:
+        st.session_state["history"] = st.session_state.get("history", 0) + 1
+
+
+def delete(opened: Kitchen, runs: Sequence[Run]) -> None:
+    """Forget runs; they can be taken back until others are deleted."""
+    for run in runs:
+        opened.store.forget_run(run.key)
+    session.forget_soups([run.key for run in runs])
+    st.session_state["deleted"] = (str(opened.file), list(runs))
+    choose([], anew=True)
+    st.rerun()
+
+
+def offer_undo(opened: Kitchen) -> None:
+    """What was deleted last, and a way back."""
+    file, runs = st.session_state.get("deleted", ("", []))
+    if file != str(opened.file) or not runs:
+        return
+    row = st.container(horizontal=True, vertical_alignment="center")
+    what = f"“{verbatim(runs[0].name)}”" if len(runs) == 1 else f"{len(runs)} runs"
+    row.write(f"Deleted {what}; the scores are kept.")
+    if row.button("Undo", icon=":material/undo:"):
+        opened.store.take_back(runs)
+        del st.session_state["deleted"]
+        choose(runs if len(runs) <= 2 else [], anew=True)
+        st.rerun()
+
+
+def offer_to_delete_many(opened: Kitchen, entries: Sequence[Entry], shown: Sequence[Entry]) -> None:
+    """Delete what is no soup of this kitchen, or all that the filters leave; never what is pinned or running."""
+    loose = [entry for entry in shown if not entry.run.pinned and entry.state != "running"]
+    undone = [entry for entry in entries if not entry.run.pinned and entry.state in history.UNDONE]
+    with st.popover("Delete many", icon=":material/delete_sweep:", disabled=not loose and not undone):
+        st.caption("Pinned runs stay, and so does every score: cooking a recipe again costs nothing.")
+        counts = {state: sum(entry.state == state for entry in undone) for state in history.UNDONE}
+        what = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        if undone and st.button(f"Delete what is no soup of this kitchen: {what}"):
+            delete(opened, [entry.run for entry in undone])
+        if loose and st.button(f"Delete the {len(loose)} unpinned runs in the list"):
+            delete(opened, [entry.run for entry in loose])
+
+
+def offer_to_delete_selected(opened: Kitchen, selected: Sequence[Entry]) -> None:
+    """Delete what is selected, but what is pinned or running."""
+    loose = [entry.run for entry in selected if not entry.run.pinned and entry.state != "running"]
+    kept = len(selected) - len(loose)
+    label = f"Delete the {len(loose)} selected" + (f", not {kept} pinned or running" if kept else "")
+    if loose and st.button(label, icon=":material/delete:"):
+        delete(opened, loose)
+
+
+def recipe_of(run: Run) -> Recipe | None:
+    """A run's recipe, if this version of soupviz knows it; else the page says what is wrong with it."""
+    try:
+        return parse(run.recipe)
+    except SoupError as error:
+        st.error(verbatim(f"Its recipe cannot be cooked again: {error}"))
+        return None
+
+
+def cook(opened: Kitchen, recipe: Recipe) -> None:
+    """Cook a recipe from this page, and watch it here."""
+    work.cook_job(opened, recipe)
+    st.session_state["cooked here"] = (str(opened.file), recipe)
+    st.rerun()
+
+
+def watch_cooking(opened: Kitchen) -> None:
+    """What was cooked last from this page: its progress, then what it came to."""
+    file, recipe = st.session_state.get("cooked here", ("", None))
+    job = work.jobs().find(work.cook_key(opened, recipe)) if recipe and file == str(opened.file) else None
+    if job is None or session.watch(job) or job.state != "finished":
+        return
+    run = opened.store.run(job.result)
+    if run is None:
+        return
+    row = st.container(horizontal=True, vertical_alignment="center")
+    held_out = 100 * (run.result or {})["scores"]["held_out"]["accuracy"]
+    row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {held_out:.2f} % on held_out.")
+    named = [one for one in str(st.query_params.get(CHOSEN, "")).split(",") if one]
+    if str(run.id) not in named:
+        beside = next((one for one in opened.store.runs() if named and str(one.id) == named[0]), None)
+        if row.button(f"Compare it with #{beside.id}" if beside else "Select it"):
+            choose([beside, run] if beside else [run], anew=True)
+            st.rerun()

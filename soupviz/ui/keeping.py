@@ -1,0 +1,24 @@
+"""A place between other models is kept as a soup, and judged as every soup is."""
+
+import streamlit as st
+
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import Recipe
+from soupviz.soups import run_key
+from soupviz.ui import session, verdict, work
+from soupviz.ui.verbatim import verbatim
+
+
+def offer(opened: Kitchen, recipe: Recipe) -> None:
+    """A button that cooks the recipe; once it is among the soups, what can be said of it."""
+    run = opened.store.run(run_key(opened, recipe))
+    cooking = work.jobs().find(work.cook_key(opened, recipe))
+    if cooking is not None and session.watch(cooking):
+        return
+    if run is None or run.status != "finished" or run.result is None:
+        if st.button("Keep as a soup", type="primary", key=f"keep {work.cook_key(opened, recipe)}"):
+            work.cook_job(opened, recipe)
+            st.rerun()
+        return
+    st.success(f"Kept: “{verbatim(recipe.title)}” is among the soups.")
+    verdict.draw(opened, run)

@@ -1,0 +1,222 @@
+import json
+
+import numpy as np
+import pytest
+from kitchens import small_kitchen
+from scipy import stats
+
+import soupviz as sv
+from soupviz.insight import verdicts, wording
+from soupviz.insight.verdicts import difference, judge, verdict_of
+from soupviz.mixing import mean_of
+from soupviz.records import PerExample, Score
+
+
+def score_of(correct, split="test"):
+    found = PerExample.blank(len(correct))
+    found.scored[:] = True
+    found.correct[:] = correct
+    return Score(split, int(sum(correct)), len(correct), None, 0.0, (), (), per_example=found)
+
+
+def pair(fixed, broken, number, split="test"):
+    """A new and an old score that differ so."""
+    same = number - fixed - broken
+    new = [True] * fixed + [False] * broken + [True] * same
+    old = [False] * fixed + [True] * broken + [True] * same
+    return score_of(new, split), score_of(old, split)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    file = small_kitchen(tmp_path_factory.mktemp("verdict"), num_examples=300, scale=0.3, shifts=["blur"])
+    kitchen = sv.Kitchen.load(file)
+    sv.greedy(kitchen)
+    return file
+
+
+@pytest.fixture
+def kitchen(file):
+    opened = sv.Kitchen.load(file)
+    for split in opened.report_splits():
+        opened.split(split)
+    return opened
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_difference_agrees_with_scipy(seed):
+    chance = np.random.default_rng(seed)
+    new, old = (score_of((chance.random(400) < share).tolist()) for share in (0.75, 0.7))
+    found = difference(new, old)
+    right, was = new.per_example.correct, old.per_example.correct
+    assert (found.fixed, found.broken) == (int((right & ~was).sum()), int((~right & was).sum()))
+    assert found.p_value == stats.binomtest(found.fixed, found.fixed + found.broken).pvalue
+    assert found.difference == pytest.approx(new.accuracy - old.accuracy)
+    assert found.low <= found.difference <= found.high
+    assert new.accuracy - old.accuracy == pytest.approx((found.fixed - found.broken) / 400)
+
+
+def test_the_verdict_has_every_figure_of_a_scored_soup(kitchen):
+    kitchen.score_ingredients("test")
+    kitchen.score_mix(mean_of(kitchen.names), "test")
+    kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
+    run = kitchen.store.runs()[0]
+    found = verdict_of(kitchen, run)
+    soup = kitchen.score_mix(verdicts.mix_in(run), "test")
+    assert found.reports_on == "test"
+    assert found.accuracies["test"].correct == soup.correct
+    interval = stats.binomtest(soup.correct, soup.num_examples).proportion_ci(0.95, method="wilson")
+    assert (found.accuracies["test"].low, found.accuracies["test"].high) == (interval.low, interval.high)
+    assert [found.accuracies[split].selects for split in ("held_out", "test", "shifts.blur")] == [True, False, False]
+    held_out = kitchen.score_ingredients("held_out")
+    best = max(kitchen.names, key=lambda name: held_out[name].correct)
+    assert found.best.name == best
+    assert found.best.differences["test"] == difference(soup, kitchen.score_mix(((best, 1.0),), "test"))
+    ensemble = kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
+    assert (found.ceiling.accuracies["test"].correct, found.ceiling.passes) == (ensemble.correct, 4)
+    assert found.floor.accuracies["test"].correct == kitchen.score_mix(mean_of(kitchen.names), "test").correct
+    assert found.crossfit is None
+
+
+def test_a_soup_and_its_run_have_the_same_verdict(kitchen):
+    assert verdict_of(kitchen, sv.greedy(kitchen)) == verdict_of(kitchen, kitchen.store.runs()[0])
+
+
+def test_a_verdict_is_plain_data(kitchen):
+    values = json.loads(json.dumps(verdict_of(kitchen, kitchen.store.runs()[0]).as_dict()))
+    assert values["sentence"] and values["accuracies"]["held_out"]["num_examples"] == 300
+
+
+def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
+    run = kitchen.store.runs()[0]
+    steps = len(run.result["trajectory"])
+    singles = len(kitchen.names)
+    assert verdict_of(kitchen, run).evaluations == singles + steps - 1
+
+
+def test_models_looked_at_on_test_are_counted_with_soups_apart(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
+    kitchen.split("held_out"), kitchen.split("test")
+    assert judge(kitchen, "m_0", (("m_0", 1.0),)).models_seen == 0
+    kitchen.score_ingredients("test")
+    kitchen.score_mix((("m_0", 0.5), ("m_1", 0.5)), "test")
+    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")
+    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
+    kitchen.score_mix((("m_0", 0.5), ("m_3", 0.5)), "held_out")
+    found = judge(kitchen, "m_0", (("m_0", 1.0),))
+    assert (found.models_seen, found.soups_seen) == (6, 2)
+
+
+def test_what_is_not_scored_is_none_and_said(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
+    kitchen.split("held_out"), kitchen.split("test")
+    mix = (("m_0", 0.5), ("m_1", 0.5))
+    nothing = judge(kitchen, "soup", mix)
+    assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.accuracies)) == (None, None, None, {})
+    assert nothing.sentence == "Not judged yet: no ingredient is scored on held_out."
+    kitchen.score_ingredients("held_out")
+    found = judge(kitchen, "soup", mix)
+    assert found.sentence == "Not judged yet: it is not scored on test."
+    kitchen.score_mix(mix, "test")
+    best = found.best.name
+    told = judge(kitchen, "soup", mix).sentence
+    assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
+    assert found.best.differences == {}
+    lacking, cost = verdicts.missing(kitchen, mix)
+    # On test: four ingredients, the ensemble (from their logits) and the uniform soup; on held_out the last two and this
+    # soup, of which the ensemble costs nothing.
+    assert len(lacking) == 6 + 3
+    assert (cost.evaluations, cost.known, cost.examples) == (5 + 2, 5, 7 * 80)
+    for one in lacking:
+        kitchen.score_mix(one[0], one[1], one[2])
+    assert verdicts.missing(kitchen, mix)[0] == []
+    assert judge(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
+
+
+def test_a_verdict_computes_nothing(kitchen, evaluations):
+    verdict_of(kitchen, kitchen.store.runs()[0])
+    verdicts.missing(kitchen, (("m_0", 0.3), ("m_1", 0.7)))
+    assert evaluations == []
+
+
+def test_the_best_ingredient_itself_has_nothing_to_judge(kitchen):
+    best = verdicts.best_on_held_out(kitchen)
+    assert judge(kitchen, best, ((best, 1.0),)).sentence == (
+        f"This is {best} alone, the best ingredient on held_out: there is no difference to judge."
+    )
+
+
+def test_a_kitchen_of_one_ingredient_has_neither_ceiling_nor_floor(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=1, num_examples=60))
+    soup = sv.uniform(kitchen)
+    found = verdict_of(kitchen, soup)
+    assert (found.ceiling, found.floor, found.best.name) == (None, None, "m_0")
+
+
+def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_path):
+    file = small_kitchen(tmp_path, num_examples=200, scale=0.5)
+    text = file.read_text().replace("  test:\n    format: arrays\n    path: test.safetensors\n", "")
+    file.write_text(text)
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.uniform(kitchen)
+    kitchen.score_ingredients()
+    found = verdict_of(kitchen, soup)
+    assert found.reports_on == "held_out"
+    assert "no test split" in found.looks
+
+
+@pytest.mark.parametrize(
+    ("fixed", "broken", "sentence"),
+    [
+        (
+            0,
+            0,
+            "No difference at all: it and a, the best ingredient on held_out, are the same on every example of test.",
+        ),
+        (
+            60,
+            10,
+            "Better: +5.0 points on test against a, the best ingredient on held_out, between +3.4 and "
+            "+6.6 (p < 0.001).",
+        ),
+        (
+            10,
+            60,
+            "Worse: −5.0 points on test against a, the best ingredient on held_out, between −6.6 and −3.4 (p < 0.001).",
+        ),
+        (
+            33,
+            30,
+            "No evidence that it is better: +0.3 points on test against a, the best ingredient on held_out, between "
+            "−1.2 and +1.9; at 1,000 examples only differences above 2.2 points show.",
+        ),
+    ],
+)
+def test_the_sentence_has_the_difference_its_interval_and_what_shows(fixed, broken, sentence):
+    told = wording.headline("a", difference(*pair(fixed, broken, 1000)), "test", is_itself=False)
+    assert told == sentence
+
+
+def test_a_split_that_selected_is_called_optimistic():
+    told = wording.headline("a", difference(*pair(60, 10, 1000, "held_out")), "held_out", is_itself=False)
+    assert told.endswith("held_out selected it, so this is optimistic: there is no test split to report.")
+
+
+def test_sizes_say_whether_a_split_is_too_small():
+    told = [wording.size(difference(*pair(*counts, 1000))) for counts in ((33, 30), (60, 10), (2, 0), (16, 5))]
+    assert told == [
+        "test is too small to tell: +0.3 points seen, but at 1,000 examples only 2.2 points and more show.",
+        "test is large enough for this: +5.0 points seen, and at 1,000 examples 2.3 points and more show.",
+        "test is too small to tell: the two differ on 2 of 1,000 examples only, too few for any difference to show "
+        "(+0.2 points seen).",
+        "test was just large enough: +1.1 points seen, and it showed, though at 1,000 examples only 1.3 points and "
+        "more show reliably.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fraction", "told"),
+    [(0.003, "+0.3"), (-0.0062, "−0.6"), (0.0, "±0.0"), (0.0004, "+0.04"), (-0.00001, "±0.0"), (0.123, "+12.3")],
+)
+def test_points_have_as_many_digits_as_matter(fraction, told):
+    assert wording.points(fraction) == told
