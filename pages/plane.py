@@ -71,7 +71,7 @@ try:
     st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
     plane.clamped(OPENED, SHOWN, FRAME)
     st.write("**Every model, with its distance from the plane**")
-    st.caption("The map shows mixes of the three. A model beside the plane is drawn above its nearest mix, hollow.")
+    st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")
     rows = plane.table(FRAME, ITEMS, known(), SHOWN.metric)
     for name in widgets.newly_clicked(plane=plane.draw_table(rows, SHOWN.metric, SHOWN.split)):
         plane.choose_item("model", name)

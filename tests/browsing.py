@@ -108,7 +108,7 @@ def heading(page: Any, title: str) -> Any:
 
 def wait_until_idle(page: Any) -> None:
     """Until nothing runs in the background and the script has ended."""
-    page.get_by_text("Nothing runs.").wait_for()
+    page.get_by_text("Nothing runs.").wait_for(timeout=3 * PATIENCE)  # a loaded machine computes slowly
     page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
 
 

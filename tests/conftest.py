@@ -1,13 +1,17 @@
 """Fixtures that every test module shares: a private cache, the demo kitchen, the real CIFAR-10 kitchen."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from browsing import browser, page, server  # noqa: F401 - fixtures
+from filelock import FileLock
 from hypothesis import settings
 
 from soupviz.demo import demo_kitchen
@@ -17,6 +21,33 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 settings.register_profile("soupviz", deadline=None, derandomize=True, database=None)
 settings.load_profile("soupviz")
+
+LONG = ("test_textbook.py", "test_pages.py", "test_browser.py", "test_reports.py")
+"""The files that take longest: they begin first, so that no process waits for them at the end."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Several processes, whose tests start others: with one thread each they do not take the cores from one another.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for each core, up to four, where the whole suite is asked for; a few files run in this process."""
+    is_whole = not config.args or set(config.args) == set(config.getini("testpaths"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, cores) if is_whole and cores > 1 else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """AppTest leaves its script as `__main__`, which a process that multiprocessing starts would run again."""
+    module = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = module
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +70,14 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
     """The demo's kitchen.yaml, built once. Scores gather in its store; a test that writes takes `demo_copy`."""
-    return demo_kitchen(tmp_path_factory.mktemp("demo") / "digits")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # one process trains it, all have a copy
+    with FileLock(shared / "demo.lock"):
+        built = demo_kitchen(shared / "demo" / "digits")
+    folder = tmp_path_factory.mktemp("demo") / "digits"
+    shutil.copytree(built.parent, folder, ignore=shutil.ignore_patterns(".soupviz"))
+    return folder / built.name
 
 
 @pytest.fixture

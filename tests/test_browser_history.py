@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import browsing
 from browsing import Server, assert_no_exception, goto, heading, in_browser, wait_until_idle
 
 pytestmark = in_browser
@@ -13,8 +14,9 @@ def test_a_run_is_cooked_by_keys_named_and_found_by_its_link_in_another_browser(
 ) -> None:
     goto(page, server.url("soup") + "&recipe=greedy, mean&members=digits_00,digits_01,digits_02", "Soup")
     not_yet = page.get_by_text("Not computed yet")
-    not_yet.wait_for(timeout=90_000)  # the demo is built first
+    not_yet.wait_for(timeout=3 * browsing.PATIENCE)  # the demo is built first
     wait_until_idle(page)
+    page.wait_for_timeout(1000)  # until the button listens to its keys again
     page.get_by_role("combobox", name=re.compile("Order")).focus()  # a key pressed in a field reaches the button too
     page.keyboard.press("Control+Enter")
     not_yet.wait_for(state="detached")
@@ -24,7 +26,7 @@ def test_a_run_is_cooked_by_keys_named_and_found_by_its_link_in_another_browser(
     number = page.get_by_text(re.compile(r"\d+ of \d+ runs")).first
     number.wait_for()
     wait_until_idle(page)
-    page.get_by_test_id("stDataFrame").first.locator("canvas").first.click(position={"x": 18, "y": 52})
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})  # the first row
     name = page.get_by_role("textbox", name="Name")
     name.fill("For the paper")
     name.press("Enter")
@@ -34,11 +36,13 @@ def test_a_run_is_cooked_by_keys_named_and_found_by_its_link_in_another_browser(
     wait_until_idle(page)
 
     other = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    other.set_default_timeout(browsing.PATIENCE)
     other.goto(page.url)
     heading(other, "History").wait_for()
     other.get_by_role("heading", name=re.compile("For the paper")).wait_for()
-    assert other.get_by_role("textbox", name="Find").input_value() == "greedy digits_01"
-    other.get_by_role("button", name=re.compile("Open on Compare")).click()
+    other.wait_for_function("() => document.querySelector('input[aria-label=Find]')?.value === 'greedy digits_01'")
+    wait_until_idle(other)
+    other.get_by_role("link", name=re.compile("Open on Compare")).click()
     heading(other, "Compare").wait_for()
     other.get_by_role("heading", name=re.compile("For the paper")).wait_for()
     assert_no_exception(other)

@@ -11,10 +11,9 @@ pytestmark = in_browser
 def test_the_demo_is_judged_in_the_browser(server: Server, page: Any) -> None:
     page.set_default_timeout(90_000)  # where other tests keep the processor busy
     goto(page, server.url("preflight"), "Preflight")
-    wait_until_idle(page)
     measure = page.get_by_role("button", name="Measure 66 barriers and judge")
     verdict = page.get_by_text(re.compile("of 12 checkpoints belong together"))
-    measure.or_(verdict).first.wait_for()
+    measure.or_(verdict).first.wait_for(timeout=240_000)  # the demo is built first
     if measure.count():  # another journey may have measured them
         measure.click()
     verdict.wait_for(timeout=240_000)
@@ -23,7 +22,8 @@ def test_the_demo_is_judged_in_the_browser(server: Server, page: Any) -> None:
     cell = page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='rect mark']").nth(1)
     cell.scroll_into_view_if_needed()
     cell.click(force=True)
-    wait_until_idle(page)
+    page.wait_for_url(re.compile("first=digits_.*second=digits_"))
     page.get_by_text("From one to the other").wait_for()
+    wait_until_idle(page)
     assert_no_exception(page)
     assert page.get_by_test_id("stAlertContentError").count() == 0

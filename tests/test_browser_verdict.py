@@ -22,7 +22,7 @@ def test_a_soup_is_judged_and_its_decisions_are_clicked_and_saved(server: Server
     log = page.locator("[data-testid=stDataFrame]", has=page.get_by_text("in words")).last
     log.scroll_into_view_if_needed()
     # The table is a canvas: its second row, in the column of boxes.
-    log.locator("canvas").first.click(position={"x": 15, "y": 35 + 35 + 17})
+    log.click(position={"x": 15, "y": 35 + 35 + 17})
     page.get_by_test_id("stAlertContentInfo").get_by_text("the soup before it").wait_for()
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Save the log as CSV").click()

@@ -70,6 +70,13 @@ def test_layers_add_up_their_tensors_in_the_models_order():
     assert rows[0].relative == pytest.approx(1.0) and rows[0].numbers == 2 and rows[1].is_identical
 
 
+def test_a_count_of_batches_does_not_hide_what_changed_in_a_layer():
+    a = {"bn.0.weight": torch.tensor([4.0]), "bn.0.num_batches_tracked": torch.tensor(1000)}
+    b = {"bn.0.weight": torch.tensor([5.0]), "bn.0.num_batches_tracked": torch.tensor(9000)}
+    assert len(difference(a, b)) == 2
+    assert by_layer(difference(a, b))[0].relative == 0.25
+
+
 def test_a_difference_can_be_cancelled():
     def stop(done: int, total: int, what: str) -> None:
         raise Cancelled

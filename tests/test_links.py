@@ -68,6 +68,14 @@ def test_ingredients_of_a_link_are_the_pool_of_the_soup_page(file: Path) -> None
     assert query(at, "members") is None
 
 
+def test_a_link_to_all_ingredients_lets_those_go_that_were_chosen(file: Path) -> None:
+    at = opened("history", file, members="m_0,m_2")
+    at.switch_page("pages/soup.py")
+    at.query_params["members"] = ""
+    settle(at)
+    assert at.multiselect(key="pool").value == at.session_state["members"] == []
+
+
 def test_an_ingredient_that_the_kitchen_lacks_is_named(file: Path) -> None:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     settle(opened("ingredients", file))  # so that the next one finds it open, and warns in its first run

@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -114,17 +115,12 @@ def message_of(kitchen: Path) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_page_opens_the_demo_without_an_error(name: str) -> None:
+def test_every_page_opens_the_demo_without_an_error_and_its_sidebar_shows_the_kitchen(name: str) -> None:
     at = page(name)
     assert not at.exception, at.exception[0].stack_trace
     assert errors(at) == []
     assert len(at.title) == 1
     assert at.main.markdown, "a page says in one sentence what it answers"
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_sidebar_shows_the_kitchen_on_every_page(name: str) -> None:
-    at = page(name)
     assert at.sidebar.selectbox[0].options[0] == "Demo: handwritten digits"
 
 
@@ -191,10 +187,11 @@ def missing_file(file: Path) -> Path:
 
 
 HARMS = [unknown_key, not_yaml, no_checkpoints, all_refused, missing_data, missing_file]
+HARMED = [*(("ingredients.py", harm) for harm in HARMS), *zip(OPENING, cycle(HARMS), strict=False)]
+"""Every harm on one page, and every page with a harm: where a page opens its kitchen is the same for all."""
 
 
-@pytest.mark.parametrize("harm", HARMS)
-@pytest.mark.parametrize("name", OPENING)
+@pytest.mark.parametrize(("name", "harm"), dict.fromkeys(HARMED))
 def test_a_page_shows_the_cores_message_for_a_kitchen_that_cannot_be_opened(
     name: str, harm: Callable[[Path], Path], tmp_path: Path
 ) -> None:

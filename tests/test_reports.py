@@ -414,6 +414,15 @@ def test_a_kitchen_with_no_test_no_base_and_one_ingredient_has_a_report(tmp_path
     assert "every number here is optimistic. Add a test split" in document.text
 
 
+def test_a_soup_that_is_the_best_ingredient_itself_changes_nothing(kitchen, tmp_path):
+    scores = kitchen.score_ingredients()
+    soup = sv.uniform(kitchen, members=[max(scores, key=lambda name: scores[name].correct)])
+    document = read(sv.report(soup, tmp_path / "report.html"))
+    assert "Nothing: on test both have the same examples right." in document.text
+    assert "too small to tell" not in document.text
+    assert not [node for node in document if node.attributes.get("aria-label") == "Change by class"]
+
+
 def test_a_soup_with_statistics_estimated_again_says_that_it_needs_its_kitchen(tmp_path):
     kitchen = sv.Kitchen.load(
         small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 4, 4), num_examples=40, num_ingredients=2, train=30)

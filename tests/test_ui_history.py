@@ -1,6 +1,7 @@
 """The History page: finding, opening, repeating, changing, pinning, naming, deleting, two side by side; the guide."""
 
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from kitchens import BATCHNORM, change_yaml, small_kitchen
@@ -40,6 +41,15 @@ def shown(at: AppTest) -> str:
     return as_read(" ".join(str(element.value) for kind in kinds for element in kind))
 
 
+def links(at: AppTest) -> dict[str, dict[str, str]]:
+    """The links of a page by their labels: where each leads, and what its address says."""
+    protos = [element.proto for element in at.get("page_link")]
+    return {
+        proto.label: {"page": proto.page} | dict(parse_qsl(proto.query_string, keep_blank_values=True))
+        for proto in protos
+    }
+
+
 def test_the_list_has_every_run_with_state_result_and_device(file: Path) -> None:
     rows = opened("history", file).dataframe[0].value
     assert rows["no"].tolist() == [3, 2, 1]
@@ -69,15 +79,18 @@ def test_nothing_cooked_says_where_to_cook(tmp_path: Path) -> None:
 
 
 def test_a_soup_is_opened_on_compare(file: Path) -> None:
-    at = press(opened("history", file, runs="1"), "Open on Compare")
-    assert at.title[0].value == "Compare"
-    assert store(file).runs()[0].key.startswith(query(at, "soup"))
+    run = store(file).runs()[0]
+    link = links(opened("history", file, runs="1"))["Open on Compare"]
+    assert link["page"] == "compare"
+    at = opened("compare", file, soup=link["soup"])
+    assert run.name in shown(at)
+    assert query(at, "soup") == run.key[:12]
 
 
 def test_a_failed_run_tells_why_and_cannot_be_opened_but_cooked_again(file: Path) -> None:
     at = opened("history", file, runs="3")
     assert "Failed: no such thing" in shown(at)
-    assert not [button for button in at.button if "Compare" in button.label]
+    assert "Open on Compare" not in links(at)
     press(at, "Cook again")
     assert not at.exception
     assert "Cooked #4 greedy" in shown(at).replace("**", "")
@@ -176,8 +189,10 @@ def test_a_run_of_other_data_beside_a_soup_has_no_test_but_what_was_kept(file: P
 
 
 def test_settings_are_loaded_into_the_page_that_makes_such_a_soup(file: Path) -> None:
-    at = press(opened("history", file, runs="3"), "Load its settings")
-    assert at.title[0].value == "Soup"
+    link = links(opened("history", file, runs="3"))["Load its settings"]
+    assert link.pop("page") == "soup"
+    assert link["members"] == "", "all: what was chosen before is let go"
+    at = opened("soup", file, **link)
     assert at.selectbox(key="order").value == "random"
 
 
@@ -186,7 +201,7 @@ def test_settings_of_every_recipe_are_those_that_differ_from_the_usual(tmp_path:
     for kind in MENU.values():
         page, settings, left = one_run.settings(kitchen, kind()) or ("", {}, [])
         assert (page, left) == ("soup", [])
-        assert set(settings) == {"kitchen", "recipe"}
+        assert settings == {"recipe": "greedy, mean" if kind is Greedy else kind.label, "members": ""}
     page, settings, left = one_run.settings(kitchen, Greedy(alpha=0.3, seed=2)) or ("", {}, [])
     assert (settings["recipe"], settings["alpha"], settings["seed"]) == ("greedy, alpha", "0.3", "2")
     wise = parse({"method": "wise_ft", "alpha": 0.37})

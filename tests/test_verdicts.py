@@ -123,8 +123,8 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
     assert found.best.differences == {}
     lacking, cost = verdicts.missing(kitchen, mix)
-    # On test: four ingredients, the ensemble (from their logits) and the uniform soup; on held_out the last two and this
-    # soup, of which the ensemble costs nothing.
+    # On test: four ingredients, the ensemble (from their logits) and the uniform soup; on held_out the last two and
+    # this soup, of which the ensemble costs nothing.
     assert len(lacking) == 6 + 3
     assert (cost.evaluations, cost.known, cost.examples) == (5 + 2, 5, 7 * 80)
     for one in lacking:

@@ -24,6 +24,7 @@ def report(
     """Write all that is known of a cooked soup as one HTML file, with its pictures."""
     from soupviz.reports import page  # it loads pandas, which no other command needs
     from soupviz.reports.choosing import chosen
+    from soupviz.reports.contents import title_of
 
     page.check_target(out)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
@@ -31,5 +32,5 @@ def report(
         opened.split("held_out", progress)
         about = chosen(opened, soup)
         written = page.report(about, out, progress=progress)
-    values = {"file": str(written), "soup": page.title_of(about), "bytes": written.stat().st_size}
+    values = {"file": str(written), "soup": title_of(about), "bytes": written.stat().st_size}
     typer.echo(json.dumps(values) if as_json else f"wrote {written}: {values['soup']}, {values['bytes']:,} bytes")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.files import digest
-from soupviz.ingredients import GLANCE, same_bits
+from soupviz.ingredients import COUNTER, GLANCE, same_bits
 from soupviz.kitchen import Kitchen
 from soupviz.layers import layer_groups
+from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.records import Progress, quiet
 
 PIECE = 2**18
@@ -97,10 +98,14 @@ def difference(
 
 
 def by_layer(rows: Iterable[Difference]) -> list[Difference]:
-    """The same by layer group, in the model's order."""
+    """The same by layer group, in the model's order.
+
+    Running statistics and counters are left out: a count of batches is so large that nothing else would be seen.
+    """
     groups: dict[str, list[Difference]] = {}
     for row in rows:
-        groups.setdefault(row.layer, []).append(row)
+        if not row.name.endswith((*RUNNING_STATISTICS, COUNTER)):
+            groups.setdefault(row.layer, []).append(row)
     return [_sum(layer, parts) for layer, parts in groups.items()]
 
 

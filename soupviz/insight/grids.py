@@ -254,8 +254,8 @@ def mark(kitchen: Kitchen, key: str) -> None:
 
 def unmark(kitchen: Kitchen, key: str) -> None:
     """Note that the user took a cell's soup up: it is a soup like any other."""
-    marked = kitchen.store.finding(GRID_RUNS) or []
-    kitchen.store.keep_finding(GRID_RUNS, [other for other in marked if other != key])
+    if key in (marked := kitchen.store.finding(GRID_RUNS) or []):
+        kitchen.store.keep_finding(GRID_RUNS, [other for other in marked if other != key])
 
 
 def only_in_grids(kitchen: Kitchen) -> frozenset[str]:

@@ -94,8 +94,8 @@ def looks(evaluations: int | None, selected_on: Sequence[str], seen: int, soups:
         return f"{spent}; there is no test split, so nothing that did not select it can report on it."
     models = "no model has" if not seen else "one model has" if seen == 1 else f"{seen:,} different models have"
     return (
-        f"{spent}; {models} been looked at on {split} so far, soups and ensembles among them: {soups:,}. To take the best "
-        "of them by what they have there would be one more selection."
+        f"{spent}; {models} been looked at on {split} so far, soups and ensembles among them: {soups:,}. To take the "
+        "best of them by what they have there would be one more selection."
     )
 
 
@@ -107,6 +107,6 @@ def optimism(found: "CrossFit | None") -> str:
         f"cross-fitted, soups have {percent(found.selecting / found.num_examples)} on the half of held_out that "
         f"selected them and {percent(found.judging / found.num_examples)} on the other"
     )
-    if round(100 * found.optimism, 1) <= 0:
+    if 100 * found.optimism < 0.1:
         return f"Selecting on held_out buys no optimism that shows: {halves}."
     return f"Selecting on held_out flatters this recipe by {points(found.optimism, signed=False)} points: {halves}."

@@ -26,7 +26,9 @@ def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any
 
 
 def nominal(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
-    """A channel that shows a name."""
+    """A channel that shows a name; its axis leaves the first label beside its row, where Streamlit's theme moves it."""
+    if more.get("axis"):
+        more["axis"] = {"labelFlush": False} | more["axis"]
     return {"field": field, "type": "nominal"} | ({"title": title} if title else {}) | more
 
 

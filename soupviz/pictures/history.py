@@ -25,7 +25,7 @@ def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str]) -> Ch
     x = quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
     y = quantity("best", "best so far on held_out (%)", scale={"zero": False, "padding": 12, "nice": True})
     legend = LEGEND | {"symbolFillColor": palette.SOUP, "symbolStrokeColor": palette.NEUTRAL, "labelLimit": 320}
-    dash = nominal("search", scale={"domain": list(names), "range": [[1, 0], [5, 4]]}, legend=None)
+    dash = nominal("search", scale={"domain": list(names), "range": [[1, 0], [5, 4]]}, legend=legend)
     shape = nominal("search", scale={"domain": list(names), "range": ["circle", "square"]}, legend=legend)
     step = {"type": "line", "interpolate": "step-after"}
     lines = [

@@ -26,8 +26,8 @@ from soupviz.treatments import OUTPUTS
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
 
-ALPHAS = sorted({*grid(21), *grid(11), *grid(101)})
-"""Where a point of a path may be known: the grids that pages and commands offer."""
+ALPHAS = grid(21)
+"""Where points of a path are looked for: where pages and commands score it unless told otherwise."""
 
 READ_AT_ONCE = 2**28
 """Bytes of weights that are compared without being asked, where the store has no comparison: about a second."""

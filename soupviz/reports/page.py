@@ -1,32 +1,26 @@
 """Writing a report: what is known of a soup, in one HTML file."""
 
-import base64
 import time
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, StrictUndefined
 
 from soupviz.errors import ExportError
-from soupviz.exports import RECIPE_TITLE
 from soupviz.files import is_writable, replacing
 from soupviz.insight import barriers, decisions, wording
 from soupviz.insight.examples import class_changes, class_names, most_changed
 from soupviz.insight.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.pictures import palette
 from soupviz.pictures.examples import SHOWN
-from soupviz.provenance import record_of
 from soupviz.records import Progress, part_of, quiet
-from soupviz.reports import contents, figures, rows
-from soupviz.reports.contents import Company, title_of
+from soupviz.reports import contents, figures, rebuilding, rows
+from soupviz.reports.contents import Company
 from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS, RECALIBRATE
+from soupviz.treatments import OUTPUTS
 from soupviz.version import __version__
-
-__all__ = ["check_target", "html", "report", "title_of"]
 
 SUFFIXES = (".html", ".htm")
 
@@ -100,7 +94,7 @@ def html(soup: Soup, company: Company, folder: Path, progress: Progress = quiet)
         facts=contents.facts(soup),
         verdict=_verdict(verdict),
         cards=_cards(verdict),
-        rebuild=_rebuild(soup, folder),
+        rebuild=rebuilding.instructions(soup, folder),
         written=contents.moment(time.time()),
     )
 
@@ -110,9 +104,10 @@ def _resource(name: str) -> str:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    there = verdict.best.differences.get(verdict.reports_on) if verdict.best else None
-    sizes = [wording.size(there)] if there else []
-    return {"sentence": verdict.sentence, "sentences": [*sizes, verdict.optimism], "rows": rows.differences(verdict)}
+    seen = verdict.best.differences if verdict.best else {}
+    sizes = dict(zip(seen, verdict.sizes, strict=False))  # of the best ingredient itself there are none
+    told = [sizes[verdict.reports_on]] if verdict.reports_on in sizes else []
+    return {"sentence": verdict.sentence, "sentences": [*told, verdict.optimism], "rows": rows.differences(verdict)}
 
 
 def _cards(verdict: Verdict) -> list[dict[str, Any]]:
@@ -138,7 +133,8 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
     split = verdict.reports_on
     kitchen = soup.kitchen
     changed = _class_changes(company, soup, split)
-    shown = most_changed(changed, SHOWN)
+    differs = any(one.fixed or one.broken for one in changed)
+    shown = most_changed(changed, SHOWN) if differs else []
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.report_splits() if _is_known(company, name)]
     return {
@@ -155,6 +151,7 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
         "search_note": decisions.summary(log, soup.recipe) if log else NO_SEARCH.format(soup.title),
         "classes": rows.classes(company, shown, class_names(kitchen, kitchen.split(split)), split),
         "classes_left_out": len(changed) - len(shown),
+        "no_changes": "" if differs else f"Nothing: on {split} both have the same examples right.",
         "limits": _limits(soup, company, verdict),
     }
 
@@ -237,37 +234,3 @@ def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
     if soup.clamped:
         found.append(f"{soup.clamped:,} running variances of the mix were negative and are set to 0.")
     return found
-
-
-def _rebuild(soup: Soup, folder: Path) -> dict[str, str]:
-    """The recipe as text, the command that makes the soup again from it, and a link that saves it."""
-    if soup.recipe.treatment in OUTPUTS:
-        values: dict[str, Any] = {
-            "recipe": soup.recipe.model_dump(mode="json"),
-            "ingredients": {name: soup.kitchen.resolve(name).fingerprint for name, _ in soup.mix},
-        }
-        how = "An ensemble has no weights of its own to rebuild. Cook its recipe again in its kitchen:"
-        method = values["recipe"]["method"]
-        return {
-            "how": how, "command": f"python -m soupviz soup {soup.kitchen.file.name} --recipe {method}",
-            "text": _yaml(values), "link": "", "file": "",
-        }  # fmt: skip
-    record = record_of(soup, folder)
-    needs_kitchen = record.kept is not None or record.batchnorm.startswith(RECALIBRATE)
-    kitchen = f" --kitchen {soup.kitchen.file.name}" if needs_kitchen else ""
-    text = RECIPE_TITLE.format("a soup") + "\n" + _yaml(record.model_dump(mode="json"))
-    result = "again up to rounding; its kitchen has the data" if needs_kitchen else "bit for bit"
-    encoded = base64.b64encode(text.encode()).decode()
-    return {
-        "how": "Save this as recipe.yaml in the folder of this report, beside which it looks for the ingredients. The "
-        f"command makes the soup {result}, and fails if a checkpoint has changed:",
-        "command": f"python -m soupviz bake recipe.yaml --out soup.safetensors{kitchen}",
-        "text": text,
-        "link": f"data:text/yaml;charset=utf-8;base64,{encoded}",
-        "file": "recipe.yaml",
-    }
-
-
-def _yaml(values: Any) -> str:
-    """Short lists in a line each, so that the recipe is no longer than it must be."""
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)

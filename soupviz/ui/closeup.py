@@ -143,6 +143,8 @@ def _rows(rows: Sequence[Difference], a: str, b: str, level: str) -> None:
         placeholder="–",
         alt=f"What changed from {a} to {b}",
     )
+    if level == LAYERS:
+        st.caption("Of the weights: running statistics and counters are among the tensors only.")
     if level == LAYERS and 1 < len(rows) <= DRAWN:
         charts.show(
             pictures.layers([row.as_dict() for row in rows]), key="layer changes", alt="Relative change by layer"

@@ -38,24 +38,24 @@ def draw(opened: Kitchen, entry: Entry) -> None:
 
 def _actions(opened: Kitchen, entry: Entry, recipe: Recipe | None) -> None:
     run = entry.run
-    row = st.container(horizontal=True)
-    if entry.is_soup and row.button("Open on Compare", icon=":material/balance:"):
-        session.choose_soup(run)
-        st.switch_page("pages/compare.py")
+    # Links, not buttons: Streamlit lets no script leave a page whose filters stand in the URL.
+    row = st.container(horizontal=True, vertical_alignment="center")
+    kitchen = {"kitchen": str(st.session_state["kitchen"])}
+    if entry.is_soup:
+        query = kitchen | {"soup": run.key[:12]}
+        row.page_link("pages/compare.py", label="Open on Compare", icon=":material/balance:", query_params=query)
+    if recipe is not None and (target := settings(opened, recipe)) is not None:
+        page, query, left = target
+        told = f"On the {page.capitalize()} page."
+        told += f" Not among its choices, and left as usual: {', '.join(left)}." if left else ""
+        row.page_link(
+            f"pages/{page}.py", label="Load its settings", icon=":material/tune:", query_params=kitchen | query,
+            help=verbatim(told),
+        )  # fmt: skip
     can_cook = recipe is not None and entry.state != "running"
     if row.button("Cook again", type="primary", disabled=not can_cook, shortcut="Ctrl+Enter"):
         assert recipe is not None
         history.cook(opened, recipe)
-    if recipe is not None and (target := settings(opened, recipe)) is not None:
-        page, query, left = target
-        if row.button(
-            "Load its settings", icon=":material/tune:", help=f"Opens the {page.capitalize()} page with them."
-        ):
-            members = getattr(recipe, "members", None)
-            st.session_state["members"] = [name for name in members or () if name in opened.names]
-            if left:
-                st.toast(verbatim(f"Not among the choices of that page, and left as usual: {', '.join(left)}."))
-            st.switch_page(f"pages/{page}.py", query_params=query)
     if row.button("Unpin" if run.pinned else "Pin", icon=":material/keep:"):
         opened.store.pin_run(run.key, not run.pinned)
         st.rerun()
@@ -116,13 +116,12 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
 
 def settings(opened: Kitchen, recipe: Recipe) -> tuple[str, dict[str, str], list[str]] | None:
     """The page that makes such a recipe, its settings as they stand in the URL, and what that page cannot choose."""
-    kitchen = {"kitchen": str(st.session_state.get("kitchen", opened.file))}
     if isinstance(recipe, Interpolation):
-        return "alpha", kitchen | {"a": recipe.a, "b": recipe.b, "alpha": f"{recipe.alpha:g}"}, []
+        return "alpha", {"a": recipe.a, "b": recipe.b, "alpha": f"{recipe.alpha:g}"}, []
     kind = MENU.get(str(getattr(recipe, "method", "")))
     if kind is None:
         return None
-    query, left = kitchen | {"recipe": kind.label}, []
+    query, left = {"recipe": kind.label, session.MEMBERS: ",".join(getattr(recipe, "members", None) or ())}, []
     fields = {name: field for name, field in kind.model_fields.items() if name not in ("method", "members")}
     own = {name: getattr(recipe, name) for name, field in fields.items() if getattr(recipe, name) != field.default}
     if isinstance(recipe, Greedy):

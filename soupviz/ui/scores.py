@@ -8,7 +8,6 @@ import streamlit as st
 from soupviz import planning
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.insight.grids import only_in_grids
 from soupviz.insight.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
 from soupviz.insight.score_files import Source, score_files
 from soupviz.kitchen import Kitchen
@@ -20,8 +19,10 @@ from soupviz.ui.verbatim import verbatim
 KITCHEN, TABLE = "this kitchen", "a table of scores"
 EXAMPLE = """data:
   shifts:
-    blur: {format: imagefolder, path: data/test, transform: {resize: 64, corrupt: gaussian_blur, severity: 3}}
-    photos: {format: imagefolder, path: data/photos, transform: {resize: 64}}"""
+    blur:
+      format: imagefolder
+      path: data/test
+      transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
 FORMATS = (
     "One row for each model: a name, and at least two accuracies, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
@@ -41,11 +42,7 @@ def of_kitchen() -> Scores:
     if reading is not None and reading.is_active:
         session.watch(reading)
         st.stop()
-    finished, of_grids = session.finished_runs(opened), only_in_grids(opened)
-    runs = [run for run in finished if run.key not in of_grids]
-    if left := len(finished) - len(runs):
-        st.caption(f"{left} soups that only a grid made are left out; the Grid page keeps those that you want.")
-    mixes = mixes_of(opened, runs)
+    mixes = mixes_of(opened, session.finished_runs(opened))
     if len(opened.names) > 1 and not st.toggle(
         f"With the ensemble of all {len(opened.names)}", key="ensemble", bind="query-params",
         help="The yardstick: it takes every ingredient's answer, and so as many forward passes.",

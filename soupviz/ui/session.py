@@ -8,6 +8,7 @@ import streamlit as st
 
 from soupviz.errors import CorruptImagesError, SoupError
 from soupviz.insight import history
+from soupviz.insight.grids import only_in_grids
 from soupviz.kitchen import Kitchen
 from soupviz.soups import is_current
 from soupviz.store import Run
@@ -17,6 +18,9 @@ from soupviz.ui.verbatim import verbatim
 
 REFRESH = 0.5
 """Seconds between two looks at a running job."""
+
+MEMBERS, LINKED = "members", "members in the URL"
+"""The names of the chosen ingredients, in the session and in the URL; and what this session wrote there last."""
 
 
 def chosen_file() -> Path:
@@ -47,20 +51,27 @@ def keep_url() -> None:
     wanted = {"kitchen": name} | ({"soup": soup_key()} if soup_key() else {})
     if picked := _picked():
         wanted["picked"] = picked
-    if members := st.session_state.get("members"):
-        wanted["members"] = ",".join(members)
+    if members := ",".join(st.session_state.get("members") or []):
+        wanted[MEMBERS] = members
     if any(st.query_params.get(key) != value for key, value in wanted.items()):
         st.query_params.update(wanted)
-    if "members" in st.session_state and not members and "members" in st.query_params:
-        del st.query_params["members"]
+    if MEMBERS in st.session_state:
+        st.session_state[LINKED] = members
+        if not members and MEMBERS in st.query_params:
+            del st.query_params[MEMBERS]
 
 
 def _take_members(opened: Kitchen) -> None:
-    """The ingredients that a link chose, until they are chosen on a page; what it names and is not here is told."""
-    if "members" in st.session_state or not (named := st.query_params.get("members")):
+    """The ingredients that a link chose, unless it is the link that this session wrote itself.
+
+    An empty `members=` means all. What the link names and is not here is told.
+    """
+    named = st.query_params.get(MEMBERS)
+    if named is None or named == st.session_state.get(LINKED):
         return
-    names = named.split(",")
-    st.session_state["members"] = [name for name in names if name in opened.names]
+    names = named.split(",") if named else []
+    st.session_state[MEMBERS] = [name for name in names if name in opened.names]
+    st.session_state[LINKED] = named
     if missing := [name for name in names if name not in opened.names]:
         st.warning(verbatim(f"The link chooses ingredients that this kitchen lacks: {', '.join(missing)}."))
 
@@ -161,8 +172,10 @@ def _ask_for_trust(file: Path) -> None:
 
 
 def finished_runs(opened: Kitchen) -> list[Run]:
-    """The soups of this kitchen as it is, oldest first."""
-    return [run for run in opened.store.runs() if run.status == "finished" and is_current(opened, run)]
+    """The soups of this kitchen as it is, oldest first; of those that only a grid asked for, the one that is open."""
+    hidden, key = only_in_grids(opened), soup_key()
+    shown = [run for run in opened.store.runs() if run.key not in hidden or (key and run.key.startswith(key))]
+    return [run for run in shown if run.status == "finished" and is_current(opened, run)]
 
 
 def chosen_run(opened: Kitchen) -> Run | None:

@@ -55,16 +55,17 @@ def _metrics(found: Verdict) -> None:
     for split, one in found.accuracies.items():
         role = "selects" if one.selects else "reports"
         note = f"{100 * one.low:.1f} to {100 * one.high:.1f} %, n = {one.num_examples:,}"
-        items.append((f"{split.removeprefix('shifts.')} ({role})", f"{100 * one.accuracy:.2f} %", note))
+        title = f"{split.removeprefix('shifts.')} ({role})"
+        items.append((title, f"{100 * one.accuracy:.2f} %", note, f"Accuracy on {split}, its 95 % Wilson interval"))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
-        note = f"fixes {told.fixed:,}, breaks {told.broken:,}; {chance(told.p_value)}"
-        items.append(
-            (f"{found.reports_on}, against {found.best.name}", f"{wording.points(told.difference)} points", note)
-        )
+        note = f"+{told.fixed:,} {wording.MINUS}{told.broken:,}; {chance(told.p_value)}"
+        meaning = f"Examples of {found.reports_on} that only the soup, and that only {found.best.name} has right"
+        title = f"{found.reports_on}, against {found.best.name}"
+        items.append((title, f"{wording.points(told.difference)} points", note, f"{meaning}; exact McNemar test"))
     with st.container(horizontal=True):
-        for title, value, note in items:
-            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=248)
+        for title, value, note, meaning in items:
+            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=220, help=meaning)
 
 
 def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:

@@ -11,6 +11,7 @@ from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
 from soupviz.discovery import BASE
 from soupviz.errors import CorruptImagesError
+from soupviz.insight.grids import unmark
 from soupviz.kitchen import Kitchen
 from soupviz.menu import cook_menu
 from soupviz.mixing import mean_of
@@ -149,7 +150,9 @@ def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
 
     def work(job: Job) -> Any:
         job.events.clear()
-        return cook(opened, recipe, progress=job.progress, on_step=job.events.append).key
+        cooked = cook(opened, recipe, progress=job.progress, on_step=job.events.append)
+        unmark(opened, cooked.key)
+        return cooked.key
 
     return jobs().submit(cook_key(opened, recipe), recipe.title, work, kitchen=str(opened.file))
 
