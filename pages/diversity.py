@@ -5,7 +5,7 @@ import streamlit as st
 from soupviz.errors import SoupError
 from soupviz.insight.diversity import pairs_of
 from soupviz.kitchen import Kitchen
-from soupviz.ui import diversity, examples, pair, session
+from soupviz.ui import clicks, diversity, examples, pair, session
 from soupviz.ui.verbatim import verbatim
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
@@ -42,6 +42,7 @@ st.title("Diversity")
 st.write("Where do ingredients err apart, and what does a soup get right that they do not?")
 OPENED = session.kitchen()
 session.keep_url()
+clicks.apply()
 try:
     row = st.container(horizontal=True)
     view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
@@ -50,3 +51,4 @@ try:
     (draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
 except SoupError as error:
     st.error(verbatim(str(error)))
+clicks.done()

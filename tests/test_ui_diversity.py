@@ -12,7 +12,7 @@ import soupviz as sv
 from soupviz.insight.diversity import gather, pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.ui import diversity, pair
+from soupviz.ui import clicks, diversity, pair
 from soupviz.ui import examples as ui
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
@@ -208,6 +208,15 @@ def test_examples_are_shown_page_by_page_and_filtered(small: Path) -> None:
     assert f"{cell.sum()} of 60 examples" in shown(at)
     look_at_soup(at, kind="both are wrong")  # right and wrong at once
     assert "No example is of this kind" in shown(at)
+
+
+def test_what_a_click_asks_for_is_chosen_once_and_can_be_changed_afterwards(small: Path) -> None:
+    at = look_at_soup(page("diversity.py", small), **{clicks.ASKED: {"label": "1", "predicted": None, "kind": "any"}})
+    boxes = {box.label: box for box in at.selectbox}
+    assert (boxes["Label"].value, boxes["Which"].value) == ("1", "any")
+    assert clicks.ASKED not in at.session_state
+    boxes["Label"].set_value("0").run()
+    assert {box.label: box.value for box in at.selectbox}["Label"] == "0"
 
 
 def test_a_text_is_shown_as_it_is_and_not_as_html(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import mcnemar, paired_counts, verdict
+from soupviz.metrics import judgement, mcnemar, paired_counts
 from soupviz.planning import is_readable
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score, Step
@@ -178,14 +178,14 @@ def wanted(kitchen: Kitchen, runs: Sequence[Run]) -> list[tuple[Coefficients, st
 def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
     """Two soups of the kitchen as it is compared on the same examples, on each split where both were scored.
 
-    p_value: exact McNemar, two-sided. verdict: of b against a.
+    p_value: exact McNemar, two-sided. verdict: what that says of b against a, in words.
     """
     compared = []
     for split in kitchen.report_splits():
         of_a, of_b = (_known(kitchen, run, split) for run in (a, b))
         if of_a is not None and of_b is not None:
             fixed, broken = paired_counts(of_b, of_a)
-            told = verdict(of_b, of_a)
+            told = judgement(fixed, broken)
             compared.append(Pair(split, of_a, of_b, fixed, broken, mcnemar(fixed, broken), told))
     return compared
 

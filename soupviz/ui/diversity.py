@@ -33,7 +33,7 @@ from soupviz.pictures.diversity import (
     overlaps,
 )
 from soupviz.planning import Cost, cost
-from soupviz.ui import asking, charts, session, tables, widgets, work
+from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -245,5 +245,4 @@ def take_click(pairs: Sequence[Pair], **clicked: list[str]) -> None:
         wanted = set(names.split("\0"))
         pair = next((pair for pair in pairs if set(pair.names) == wanted), None)
         if pair is not None and st.session_state.get("pair") != label_of(pair):
-            st.session_state["pair"] = label_of(pair)
-            st.rerun()
+            clicks.choose(pair=label_of(pair))

@@ -18,7 +18,7 @@ from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS, num_examples
-from soupviz.ui import asking, charts, session, tables, widgets
+from soupviz.ui import asking, charts, clicks, session, tables, widgets
 from soupviz.ui.gallery import gallery
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -142,9 +142,7 @@ def draw(match: Match) -> None:
         f"Only the soup is right on {fixed:,} examples, only the rival on {broken:,}."
     )
     if match.split.name in match.soup.selected_on:
-        st.caption(
-            f"{match.split.name} selected this {match.soup.kind}: what it says here is optimistic."
-        )
+        st.caption(f"{match.split.name} selected this {match.soup.kind}: what it says here is optimistic.")
     left, right = st.columns(2) if len(match.classes) <= pictures.FEW else (st.container(), st.container())
     with left:
         clicked = draw_classes(match)
@@ -157,11 +155,9 @@ def draw(match: Match) -> None:
 def take_click(match: Match, clicked: Sequence[str]) -> None:
     """A click on a class or on a cell filters the examples: the page is drawn anew with it."""
     for kind, *values in (one.split("\0") for one in clicked):
-        st.session_state["label"] = match.classes[int(values[0])] if kind == "class" else values[0]
-        st.session_state["predicted"] = None if kind == "class" else values[1]
-        if kind == "cell":
-            st.session_state["kind"] = "any"
-        st.rerun()
+        if kind == "class":
+            clicks.choose(label=match.classes[int(values[0])], predicted=None)
+        clicks.choose(label=values[0], predicted=values[1], kind="any")
 
 
 def draw_classes(match: Match) -> list[str]:

@@ -81,7 +81,7 @@ def _columns(names: tuple[str, str]) -> dict[str, Any]:
         "fixed": number("fixed", help="examples that only the newer run has right"),
         "broken": number("broken", help="examples that only the older run has right"),
         "p": number("p", format="%.3f", help="exact McNemar test, two-sided"),
-        "verdict": st.column_config.TextColumn("verdict", width="large"),
+        "verdict": st.column_config.TextColumn("verdict", help="of the newer run against the older one"),
     }
 
 
