@@ -3,12 +3,10 @@
 import streamlit as st
 
 from soupviz import curves
-from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session, tables, widgets, work
+from soupviz.ui import keeping, session, tables, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
-from soupviz.ui.verbatim import verbatim
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 
@@ -70,25 +68,20 @@ st.title("Alpha")
 st.write("What lies on the straight line between two sets of weights, and where on it is the best mix?")
 OPENED = session.kitchen()
 session.keep_url()
-try:
-    PATH = choose(OPENED)
-    JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
-    STORED = {}
-    if not JOB.events:
-        known = {alpha: tables.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
-        STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
-    # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
-    st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
-    session.watch(JOB)
-    if JOB.state in ("cancelled", "failed") and st.button("Go on"):
-        compute(OPENED, PATH)
-        st.rerun()
-    clamped = [OPENED.count_clamped(PATH.mix(alpha), PATH.batchnorm) for alpha in PATH.alphas[:: len(PATH.alphas) - 1]]
-    if max(clamped):
-        st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
-    if kept := st.session_state.get("kept"):
-        cooking = work.jobs().find(work.cook_key(OPENED, kept))
-        if cooking is not None and not session.watch(cooking) and cooking.state == "finished":
-            st.success(f"Kept: “{kept.title}” is among the soups on the Compare page.")
-except SoupError as error:
-    st.error(verbatim(str(error)))
+PATH = choose(OPENED)
+JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
+STORED = {}
+if not JOB.events:
+    known = {alpha: tables.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
+    STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
+# The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
+st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
+session.watch(JOB)
+if JOB.state in ("cancelled", "failed") and st.button("Go on"):
+    compute(OPENED, PATH)
+    st.rerun()
+clamped = [OPENED.count_clamped(PATH.mix(alpha), PATH.batchnorm) for alpha in PATH.alphas[:: len(PATH.alphas) - 1]]
+if max(clamped):
+    st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
+if kept := st.session_state.get("kept"):
+    keeping.offer(OPENED, kept)

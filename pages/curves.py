@@ -2,11 +2,9 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.insight import bundles
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
-from soupviz.ui.verbatim import verbatim
 
 
 def work(job: Job) -> list[bundles.Reading]:
@@ -37,24 +35,19 @@ st.title("Curves")
 st.write("What lies on the straight lines between several pairs of models: one basin, or a barrier?")
 OPENED = session.kitchen()
 session.keep_url()
-try:
-    SHOWN = curves.choose(OPENED)
-    curves.warn(OPENED, SHOWN)
-    KEY = SHOWN.key(OPENED)
-    before = asking.find(OPENED, KEY)
-    is_done = before is not None and before.state == "finished"
-    STORED = [] if is_done else curves.stored(OPENED, SHOWN.bundle)
-    cost = curves.NOTHING if is_done else curves.cost_of(OPENED, SHOWN.bundle.wanted())
-    asking.result(OPENED, KEY, "Compute the curves", cost, work, ahead=True)
-    JOB = asking.find(OPENED, KEY)
-    st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
-    if (chosen := curves.chosen_place(SHOWN)) is not None:
-        st.subheader(SHOWN.recipe(chosen).title)
-        widgets.metric_row(curves.told_at(bundles.lines(known()), chosen, SHOWN.bundle.splits))
-        keeping.offer(OPENED, SHOWN.recipe(chosen))
-    else:
-        st.caption(
-            "Click a point of a curve to keep that mix as a soup, or a row of the table to bring out its curves."
-        )
-except SoupError as error:
-    st.error(verbatim(str(error)))
+SHOWN = curves.choose(OPENED)
+curves.warn(OPENED, SHOWN)
+KEY = SHOWN.key(OPENED)
+before = asking.find(OPENED, KEY)
+is_done = before is not None and before.state == "finished"
+STORED = [] if is_done else curves.stored(OPENED, SHOWN.bundle)
+cost = curves.NOTHING if is_done else curves.cost_of(OPENED, SHOWN.bundle.wanted())
+asking.result(OPENED, KEY, "Compute the curves", cost, work, ahead=True)
+JOB = asking.find(OPENED, KEY)
+st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
+if (chosen := curves.chosen_place(SHOWN)) is not None:
+    st.subheader(SHOWN.recipe(chosen).title)
+    widgets.metric_row(curves.told_at(bundles.lines(known()), chosen, SHOWN.bundle.splits))
+    keeping.offer(OPENED, SHOWN.recipe(chosen))
+else:
+    st.caption("Click a point of a curve to keep that mix as a soup, or a row of the table to bring out its curves.")

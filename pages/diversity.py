@@ -2,11 +2,9 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.insight.diversity import pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.ui import clicks, diversity, examples, pair, session
-from soupviz.ui.verbatim import verbatim
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 
@@ -43,12 +41,9 @@ st.write("Where do ingredients err apart, and what does a soup get right that th
 OPENED = session.kitchen()
 session.keep_url()
 clicks.apply()
-try:
-    row = st.container(horizontal=True)
-    view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
-    with row:
-        SPLIT = diversity.choose_split(OPENED)
-    (draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
-except SoupError as error:
-    st.error(verbatim(str(error)))
+row = st.container(horizontal=True)
+view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
+with row:
+    SPLIT = diversity.choose_split(OPENED)
+(draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
 clicks.done()

@@ -7,7 +7,7 @@ from soupviz.errors import SoupError
 from soupviz.provenance import record_of
 from soupviz.soups import recall, treatment_in
 from soupviz.treatments import OUTPUTS
-from soupviz.ui import exporting, reporting, session, work, workspace
+from soupviz.ui import exporting, reporting, session, verdict, work, workspace
 from soupviz.ui.verbatim import verbatim
 
 st.title("Export")
@@ -63,6 +63,7 @@ else:
     with st.expander("The recipe"):
         record = record_of(recall(opened, run), workspace.roots()[0], dtype).model_dump(mode="json")
         st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)
+    verdict.draw(opened, run)
     st.subheader("Report")
     reporting.draw(opened, run, folder)
 

@@ -2,20 +2,14 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.ui import grid, session
-from soupviz.ui.verbatim import verbatim
 
 st.title("Grid")
 st.write("How do two numbers of one recipe work together, and which pair is best on held_out?")
 opened = session.kitchen()
 session.keep_url()
-try:
-    chosen = grid.choose(opened)
-    cells, outcomes, is_drawn = grid.compute(opened, chosen)
-except SoupError as error:
-    st.error(verbatim(str(error)))
-    st.stop()
+chosen = grid.choose(opened)
+cells, outcomes, is_drawn = grid.compute(opened, chosen)
 if not is_drawn:
     grid.summarize(chosen, outcomes, grid.draw_map(opened, chosen, cells, outcomes))
 if run := grid.open_cell(opened, outcomes):

@@ -2,39 +2,34 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.insight import history as core
 from soupviz.ui import history, one_run, session, two_runs
-from soupviz.ui.verbatim import verbatim
 
 st.title("History")
 st.write("What was cooked in this kitchen, by which recipe and when, and what came of it?")
 opened = session.kitchen()
 session.keep_url()
 
-try:
-    entries = core.entries(opened)
-    history.offer_undo(opened)
-    if not entries:
-        st.info("Nothing was cooked here yet: cook a soup on the Soup page, or the menu on the Compare page.")
-        st.stop()
-    history.watch_cooking(opened)
-    shown = history.filtered(entries)
-    selected = history.selected(shown)
-    row = st.container(horizontal=True, vertical_alignment="center")
-    with row:
-        history.offer_to_delete_many(opened, entries, shown)
-        if len(selected) > 1:
-            history.offer_to_delete_selected(opened, selected)
-    row.caption(
-        f"{len(shown)} of {len(entries)} runs. Select one to open, repeat, change, pin, name or delete it; "
-        "two to see them side by side."
-    )
-    if len(selected) == 1:
-        one_run.draw(opened, selected[0])
-    elif len(selected) == 2:
-        two_runs.draw(opened, *sorted(selected, key=lambda entry: entry.run.id))
-    elif selected:
-        st.info(f"{len(selected)} runs are selected; side by side there is room for two.")
-except SoupError as error:
-    st.error(verbatim(str(error)))
+entries = core.entries(opened)
+history.offer_undo(opened)
+if not entries:
+    st.info("Nothing was cooked here yet: cook a soup on the Soup page, or the menu on the Compare page.")
+    st.stop()
+history.watch_cooking(opened)
+shown = history.filtered(entries)
+selected = history.selected(shown)
+row = st.container(horizontal=True, vertical_alignment="center")
+with row:
+    history.offer_to_delete_many(opened, entries, shown)
+    if len(selected) > 1:
+        history.offer_to_delete_selected(opened, selected)
+row.caption(
+    f"{len(shown)} of {len(entries)} runs. Select one to open, repeat, change, pin, name or delete it; "
+    "two to see them side by side."
+)
+if len(selected) == 1:
+    one_run.draw(opened, selected[0])
+elif len(selected) == 2:
+    two_runs.draw(opened, *sorted(selected, key=lambda entry: entry.run.id))
+elif selected:
+    st.info(f"{len(selected)} runs are selected; side by side there is room for two.")

@@ -2,9 +2,7 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.ui import opening, session, work, workspace
-from soupviz.ui.verbatim import verbatim
 
 st.title("Kitchens")
 st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
@@ -28,14 +26,11 @@ for file in known:
         st.switch_page("pages/ingredients.py")
     row.write("Demo: handwritten digits" if is_demo else f"**{file.parent.name}** `{file}`")
 
-try:
-    st.subheader("Open by path")
-    opening.by_path()
-    st.subheader("Open without a file")
-    opening.without_file()
-    if opened is not None:
-        opening.offer_split(opened)
-    st.subheader("Kept on disk")
-    opening.kept(opened)
-except SoupError as error:
-    st.error(verbatim(str(error)))
+st.subheader("Open by path")
+opening.by_path()
+st.subheader("Open without a file")
+opening.without_file()
+if opened is not None:
+    opening.offer_split(opened)
+st.subheader("Kept on disk")
+opening.kept(opened)

@@ -2,29 +2,24 @@
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.ui import blocks, layers, session
-from soupviz.ui.verbatim import verbatim
 
 st.title("Layers")
 st.write("Which layers make the difference between two models, and what does a mix with a weight for each layer give?")
 OPENED = session.kitchen()
 session.keep_url()
-try:
-    ASKED = layers.choose(OPENED)
-    NAMES = layers.names_of(OPENED, ASKED)
-    CHOSEN = st.query_params.get("group")
-    WEIGHTS = blocks.weights_of(OPENED, NAMES)
-    st.subheader("One layer group at a time")
-    layers.choose_view()
-    KNOWN = layers.effects(OPENED, ASKED)
-    if KNOWN and (clicked := layers.draw(OPENED, ASKED, KNOWN, CHOSEN)):
-        st.query_params["group"] = clicked
-        alpha = ASKED.probe.alpha
-        blocks.set_weights([alpha if name == clicked else weight for name, weight in zip(NAMES, WEIGHTS, strict=True)])
-        st.rerun()
-    st.subheader("A weight for every layer group")
-    st.fragment(blocks.draw)(OPENED, ASKED, NAMES, CHOSEN)
-    blocks.kept(OPENED)
-except SoupError as error:
-    st.error(verbatim(str(error)))
+ASKED = layers.choose(OPENED)
+NAMES = layers.names_of(OPENED, ASKED)
+CHOSEN = st.query_params.get("group")
+WEIGHTS = blocks.weights_of(OPENED, NAMES)
+st.subheader("One layer group at a time")
+layers.choose_view()
+KNOWN = layers.effects(OPENED, ASKED)
+if KNOWN and (clicked := layers.draw(OPENED, ASKED, KNOWN, CHOSEN)):
+    st.query_params["group"] = clicked
+    alpha = ASKED.probe.alpha
+    blocks.set_weights([alpha if name == clicked else weight for name, weight in zip(NAMES, WEIGHTS, strict=True)])
+    st.rerun()
+st.subheader("A weight for every layer group")
+st.fragment(blocks.draw)(OPENED, ASKED, NAMES, CHOSEN)
+blocks.kept(OPENED)

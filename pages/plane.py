@@ -4,7 +4,6 @@ import itertools
 
 import streamlit as st
 
-from soupviz.errors import SoupError
 from soupviz.insight import planes
 from soupviz.insight.planes import Value
 from soupviz.recipes.paths import in_plane
@@ -44,47 +43,44 @@ st.title("Plane")
 st.write("What does the landscape between three models look like, and where in it do the soups lie?")
 OPENED = session.kitchen()
 session.keep_url()
-try:
-    SHOWN = plane.choose(OPENED)
-    plane.altered(OPENED, SHOWN)
-    mixes = [item.mix for item in SHOWN.items]
+SHOWN = plane.choose(OPENED)
+plane.altered(OPENED, SHOWN)
+mixes = [item.mix for item in SHOWN.items]
 
-    def locate(job: Job) -> object:
-        return planes.locate(OPENED, mixes, job.progress)
 
-    placed = asking.result(
-        OPENED, SHOWN.key(OPENED, of_scores=False), "Find the plane", curves.NOTHING, locate, ahead=True
-    )
-    if placed is None:
-        st.stop()
-    FRAME, PLACES = placed.result
-    SPOTS = list(itertools.chain(*planes.around(FRAME, SHOWN.fineness)))
-    ITEMS = plane.items(OPENED, SHOWN, PLACES)
-    KEY = SHOWN.key(OPENED, of_scores=True)
-    before = asking.find(OPENED, KEY)
-    is_done = before is not None and before.state == "finished"
-    STORED = [] if is_done else plane.stored(OPENED, SHOWN, SPOTS)
-    wanted = [(in_plane(SHOWN.mixes, *spot), SHOWN.split, SHOWN.batchnorm) for spot in SPOTS]
-    cost = curves.NOTHING if is_done else curves.cost_of(OPENED, wanted)
-    asking.result(OPENED, KEY, "Compute the map", cost, work, ahead=True)
-    JOB = asking.find(OPENED, KEY)
-    st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
-    plane.clamped(OPENED, SHOWN, FRAME)
-    st.write("**Every model, with its distance from the plane**")
-    st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")
-    rows = plane.table(FRAME, ITEMS, known(), SHOWN.metric)
-    for name in widgets.newly_clicked(plane=plane.draw_table(rows, SHOWN.metric, SHOWN.split)):
-        plane.choose_item("model", name)
-        st.rerun()
-    st.download_button(
-        "Save the map as CSV", lambda: plane.data(FRAME, known(), SHOWN), "plane.csv", "text/csv", on_click="ignore"
-    )
-    item = next((item for item in ITEMS if item.choice.name == st.query_params.get("model")), None)
-    if (spot := plane.chosen_spot()) is not None:
-        plane.draw_spot(OPENED, SHOWN, spot)
-    elif item is not None:
-        plane.draw_model(OPENED, item, FRAME.side, SHOWN.split)
-    else:
-        st.caption("Click a spot of the map to keep it as a soup; the models are clickable too.")
-except SoupError as error:
-    st.error(verbatim(str(error)))
+def locate(job: Job) -> object:
+    return planes.locate(OPENED, mixes, job.progress)
+
+
+placed = asking.result(OPENED, SHOWN.key(OPENED, of_scores=False), "Find the plane", curves.NOTHING, locate, ahead=True)
+if placed is None:
+    st.stop()
+FRAME, PLACES = placed.result
+SPOTS = list(itertools.chain(*planes.around(FRAME, SHOWN.fineness)))
+ITEMS = plane.items(OPENED, SHOWN, PLACES)
+KEY = SHOWN.key(OPENED, of_scores=True)
+before = asking.find(OPENED, KEY)
+is_done = before is not None and before.state == "finished"
+STORED = [] if is_done else plane.stored(OPENED, SHOWN, SPOTS)
+wanted = [(in_plane(SHOWN.mixes, *spot), SHOWN.split, SHOWN.batchnorm) for spot in SPOTS]
+cost = curves.NOTHING if is_done else curves.cost_of(OPENED, wanted)
+asking.result(OPENED, KEY, "Compute the map", cost, work, ahead=True)
+JOB = asking.find(OPENED, KEY)
+st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
+plane.clamped(OPENED, SHOWN, FRAME)
+st.write("**Every model, with its distance from the plane**")
+st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")
+rows = plane.table(FRAME, ITEMS, known(), SHOWN.metric)
+for name in widgets.newly_clicked(plane=plane.draw_table(rows, SHOWN.metric, SHOWN.split)):
+    plane.choose_item("model", name)
+    st.rerun()
+st.download_button(
+    "Save the map as CSV", lambda: plane.data(FRAME, known(), SHOWN), "plane.csv", "text/csv", on_click="ignore"
+)
+item = next((item for item in ITEMS if item.choice.name == st.query_params.get("model")), None)
+if (spot := plane.chosen_spot()) is not None:
+    plane.draw_spot(OPENED, SHOWN, spot)
+elif item is not None:
+    plane.draw_model(OPENED, item, FRAME.side, SHOWN.split)
+else:
+    st.caption("Click a spot of the map to keep it as a soup; the models are clickable too.")

@@ -7,7 +7,8 @@ from scipy import stats
 
 import soupviz as sv
 from soupviz.insight import verdicts, wording
-from soupviz.insight.verdicts import difference, judge, verdict_of
+from soupviz.insight.significance import difference
+from soupviz.insight.verdicts import judge, verdict_of
 from soupviz.mixing import mean_of
 from soupviz.records import PerExample, Score
 

@@ -1,8 +1,12 @@
 """How sure one can be of a paired difference, and how small a difference a split can show at all."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
+
+from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
+from soupviz.records import Score
 
 POWER = 0.8
 """The chance that a difference shows, of which a split is asked whether it is large enough."""
@@ -11,6 +15,41 @@ LEVEL = 0.05
 """The chance that no difference shows as one."""
 
 DRAWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """On a split, with its 95 % Wilson interval, as fractions. selects: whether the split had a part in the choice."""
+
+    split: str
+    correct: int
+    num_examples: int
+    accuracy: float
+    low: float
+    high: float
+    selects: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of the soup to another model, on the same examples of a split.
+
+    fixed: examples that only the soup has right. broken: that only the other has. difference: of the accuracies, a
+    fraction. low, high: its 95 % bootstrap interval. p_value: of McNemar's exact test. smallest: the difference from
+    which on a split of so many examples tells, where models differ as often as these two; None: none would show.
+    judgement: what the test says, in words.
+    """
+
+    split: str
+    fixed: int
+    broken: int
+    num_examples: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    smallest: float | None
+    judgement: str
 
 
 def bootstrap_interval(
@@ -64,3 +103,29 @@ def smallest_detectable(
     if discordance <= 0.0 or short(discordance) > 0.0:
         return None
     return float(brentq(short, 0.0, discordance))
+
+
+def accuracy_of(score: Score, selects: tuple[str, ...]) -> Accuracy:
+    """A score with its interval. selects: the splits that had a part in the choice."""
+    low, high = wilson(score.correct, score.num_examples)
+    is_selecting = score.split in selects
+    return Accuracy(score.split, score.correct, score.num_examples, score.accuracy, low, high, is_selecting)
+
+
+def difference(new: Score, old: Score) -> Difference:
+    """Of two models on the same examples."""
+    fixed, broken = paired_counts(new, old)
+    number = new.num_examples
+    low, high = bootstrap_interval(fixed, broken, number)
+    return Difference(
+        split=new.split,
+        fixed=fixed,
+        broken=broken,
+        num_examples=number,
+        difference=(fixed - broken) / number,
+        low=low,
+        high=high,
+        p_value=mcnemar(fixed, broken),
+        smallest=smallest_detectable(number, (fixed + broken) / number),
+        judgement=judgement(fixed, broken),
+    )

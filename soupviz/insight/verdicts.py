@@ -6,9 +6,8 @@ from typing import Any
 
 from soupviz.insight import crossfit, wording
 from soupviz.insight.crossfit import CrossFit
-from soupviz.insight.significance import bootstrap_interval, smallest_detectable
+from soupviz.insight.significance import Accuracy, Difference, accuracy_of, difference
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
 from soupviz.mixing import mean_of
 from soupviz.planning import Cost, is_readable
 from soupviz.recipes.judge import HELD_OUT
@@ -19,41 +18,6 @@ from soupviz.treatments import OUTPUTS
 
 Wanted = list[tuple[Coefficients, str, str]]
 """Mix, split and treatment of each score."""
-
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """On a split, with its 95 % Wilson interval, as fractions. selects: whether the split had a part in the choice."""
-
-    split: str
-    correct: int
-    num_examples: int
-    accuracy: float
-    low: float
-    high: float
-    selects: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Of the soup to another model, on the same examples of a split.
-
-    fixed: examples that only the soup has right. broken: that only the other has. difference: of the accuracies, a
-    fraction. low, high: its 95 % bootstrap interval. p_value: of McNemar's exact test. smallest: the difference from
-    which on a split of so many examples tells, where models differ as often as these two; None: none would show.
-    judgement: what the test says, in words.
-    """
-
-    split: str
-    fixed: int
-    broken: int
-    num_examples: int
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    smallest: float | None
-    judgement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +122,7 @@ def judge(
     def against(called: str, other: Coefficients, how: str) -> Yardstick:
         theirs = _known(kitchen, other, how)
         passes = len(other) if how in OUTPUTS else 1
-        accuracies = {split: _accuracy(score, selects) for split, score in theirs.items()}
+        accuracies = {split: accuracy_of(score, selects) for split, score in theirs.items()}
         return Yardstick(called, other, how, passes, accuracies, _differences(scores, theirs))
 
     yardsticks = [against(*row) for row in _yardsticks(kitchen, best, treatment)]
@@ -171,7 +135,7 @@ def judge(
         name=name,
         reports_on=reports_on,
         selected_on=selects,
-        accuracies={split: _accuracy(score, selects) for split, score in scores.items()},
+        accuracies={split: accuracy_of(score, selects) for split, score in scores.items()},
         best=leader,
         ceiling=ceiling,
         floor=floor,
@@ -253,33 +217,8 @@ def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tupl
     return rows
 
 
-def _accuracy(score: Score, selects: tuple[str, ...]) -> Accuracy:
-    low, high = wilson(score.correct, score.num_examples)
-    is_selecting = score.split in selects
-    return Accuracy(score.split, score.correct, score.num_examples, score.accuracy, low, high, is_selecting)
-
-
 def _differences(scores: Mapping[str, Score], others: Mapping[str, Score]) -> dict[str, Difference]:
     return {split: difference(score, others[split]) for split, score in scores.items() if split in others}
-
-
-def difference(new: Score, old: Score) -> Difference:
-    """Of two models on the same examples."""
-    fixed, broken = paired_counts(new, old)
-    number = new.num_examples
-    low, high = bootstrap_interval(fixed, broken, number)
-    return Difference(
-        split=new.split,
-        fixed=fixed,
-        broken=broken,
-        num_examples=number,
-        difference=(fixed - broken) / number,
-        low=low,
-        high=high,
-        p_value=mcnemar(fixed, broken),
-        smallest=smallest_detectable(number, (fixed + broken) / number),
-        judgement=judgement(fixed, broken),
-    )
 
 
 def _spent(evaluations: int | None, scores: Iterable[str], selected_on: Iterable[str]) -> int | None:

@@ -9,7 +9,7 @@ from soupviz.recipes.judge import HELD_OUT
 
 if TYPE_CHECKING:
     from soupviz.insight.crossfit import CrossFit
-    from soupviz.insight.verdicts import Difference
+    from soupviz.insight.significance import Difference
 
 MINUS = "\N{MINUS SIGN}"
 
