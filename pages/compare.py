@@ -61,7 +61,7 @@ if clicked and clicked[0] != picked:
     st.rerun()
 
 if entry := next((entry for entry in rows if entry.id == picked), None):
-    st.subheader(entry.name)
+    st.header(entry.name)
     if run is not None and entry.id == run.key and run.result is not None:
         soups.draw_result(opened, run)
         panels.draw(opened, run)

@@ -46,7 +46,7 @@ asking.result(OPENED, KEY, "Compute the curves", cost, work, ahead=True)
 JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
 if (chosen := curves.chosen_place(SHOWN)) is not None:
-    st.subheader(SHOWN.recipe(chosen).title)
+    st.header(SHOWN.recipe(chosen).title)
     widgets.metric_row(curves.told_at(bundles.lines(known()), chosen, SHOWN.bundle.splits))
     keeping.offer(OPENED, SHOWN.recipe(chosen))
 else:

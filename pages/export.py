@@ -64,10 +64,10 @@ else:
         record = record_of(recall(opened, run), workspace.roots()[0], dtype).model_dump(mode="json")
         st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)
     verdict.draw(opened, run)
-    st.subheader("Report")
+    st.header("Report")
     reporting.draw(opened, run, folder)
 
-st.subheader("Load a soup back")
+st.header("Load a soup back")
 try:
     file = exporting.chosen_file()
     if st.button("Load", disabled=file is None):

@@ -26,11 +26,11 @@ for file in known:
         st.switch_page("pages/ingredients.py")
     row.write("Demo: handwritten digits" if is_demo else f"**{file.parent.name}** `{file}`")
 
-st.subheader("Open by path")
+st.header("Open by path")
 opening.by_path()
-st.subheader("Open without a file")
+st.header("Open without a file")
 opening.without_file()
 if opened is not None:
     opening.offer_split(opened)
-st.subheader("Kept on disk")
+st.header("Kept on disk")
 opening.kept(opened)

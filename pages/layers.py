@@ -12,7 +12,7 @@ ASKED = layers.choose(OPENED)
 NAMES = layers.names_of(OPENED, ASKED)
 CHOSEN = st.query_params.get("group")
 WEIGHTS = blocks.weights_of(OPENED, NAMES)
-st.subheader("One layer group at a time")
+st.header("One layer group at a time")
 layers.choose_view()
 KNOWN = layers.effects(OPENED, ASKED)
 if KNOWN and (clicked := layers.draw(OPENED, ASKED, KNOWN, CHOSEN)):
@@ -20,6 +20,6 @@ if KNOWN and (clicked := layers.draw(OPENED, ASKED, KNOWN, CHOSEN)):
     alpha = ASKED.probe.alpha
     blocks.set_weights([alpha if name == clicked else weight for name, weight in zip(NAMES, WEIGHTS, strict=True)])
     st.rerun()
-st.subheader("A weight for every layer group")
+st.header("A weight for every layer group")
 st.fragment(blocks.draw)(OPENED, ASKED, NAMES, CHOSEN)
 blocks.kept(OPENED)

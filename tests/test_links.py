@@ -103,14 +103,14 @@ def test_a_path_and_the_alpha_on_it_are_open_again(file: Path) -> None:
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_soup_of_a_link_is_the_one_that_compare_and_export_show(number: int, file: Path) -> None:
     run = runs_of(file)[number]
-    assert run.name in [heading.value for heading in opened("compare", file, soup=run.key[:12]).subheader]
+    assert run.name in [heading.value for heading in opened("compare", file, soup=run.key[:12]).header]
     at = opened("export", file, soup=run.key[:12])
     assert next(box for box in at.selectbox if box.label == "Soup").value == run.key
 
 
 def test_the_checkpoint_that_was_looked_at_is_looked_at_again(file: Path) -> None:
     at = opened("compare", file, soup=runs_of(file)[0].key[:12], picked="m_1")
-    assert [heading.value for heading in at.subheader][-1] == "m_1"
+    assert [heading.value for heading in at.header][-1] == "m_1"
     assert query(at, "picked") == "m_1"
 
 
@@ -154,4 +154,4 @@ def test_filters_and_selected_runs_of_the_history_are_there_again(file: Path) ->
     at = opened("history", file, runs="1,2", find="average")
     assert at.text_input(key="find").value == "average"
     assert query(at, "runs") == "1,2"
-    assert any(" beside " in heading.value for heading in at.subheader)
+    assert any(" beside " in heading.value for heading in at.header)

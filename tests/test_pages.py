@@ -278,13 +278,13 @@ def test_compare_opens_what_was_clicked_a_soup_or_a_checkpoint(tmp_path: Path) -
     kitchen = Kitchen.load(file)
     soup = soupviz.uniform(kitchen)
     at = press(page("compare.py", file), "models on test")
-    assert at.subheader[0].value == soup.title
+    assert at.header[0].value == soup.title
     at.session_state["picked"] = kitchen.names[1]  # as a click on its row leaves it
     settle(at)
-    assert [heading.value for heading in at.subheader] == [kitchen.names[1]]
+    assert [heading.value for heading in at.header] == [kitchen.names[1]]
     assert kitchen.ingredients[1].fingerprint in at.table[0].value.to_string()
     at.session_state["picked"] = "of another kitchen"
-    assert settle(at).subheader[0].value == soup.title
+    assert settle(at).header[0].value == soup.title
 
 
 def test_a_path_to_a_soup_has_the_soups_batchnorm_treatment_until_told_otherwise(tmp_path: Path) -> None:

@@ -111,11 +111,28 @@ def test_the_kitchen_shown_is_one_that_is_accepted() -> None:
     config.validate(yaml.safe_load(text), "README.md")
 
 
+def run_shown(title: str) -> dict[str, Any]:
+    """What the Python of a section leaves behind."""
+    [text] = re.findall(r"```python\n(.*?)```", section(title), re.DOTALL)
+    left: dict[str, Any] = {}
+    exec(compile(text, "README.md", "exec"), left)
+    return left
+
+
 def test_the_python_shown_runs(demo_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [text] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     monkeypatch.chdir(demo_copy.parent)
-    exec(compile(text, "README.md", "exec"), {})
+    run_shown("## Python")
     assert (demo_copy.parent / "again.safetensors").is_file()
+    assert (demo_copy.parent / "soup.html").is_file()
+
+
+def test_the_python_shown_for_a_table_of_scores_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "results").mkdir()
+    rows = ["model,test,blur", "a,0.7,0.5", "b,0.8,0.7", "c,0.9,0.9", "uniform soup,0.8,0.8"]
+    (tmp_path / "results" / "scores.csv").write_text("\n".join(rows), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    above = run_shown("### Shift")["points"].set_index("name")["above"]
+    assert above["uniform soup"] == pytest.approx(0.1)
 
 
 def test_every_public_name_is_one_that_exists() -> None:

@@ -20,7 +20,7 @@ PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 
 def shown(at: AppTest) -> str:
     """All that the page says."""
-    places = (at.markdown, at.caption, at.subheader, at.info, at.warning)
+    places = (at.markdown, at.caption, at.header, at.info, at.warning)
     return " ".join(str(element.value) for place in places for element in place)
 
 

@@ -53,7 +53,7 @@ def test_a_cell_is_a_run_of_its_own_and_the_one_in_the_address_is_open(file: Pat
     at = grid_page(file, soup=run.key[:12])
     assert "1 of 4 cells are known" in captions(at)
     assert any(button.label == "Cook the grid: 3 soups" for button in at.button)
-    assert run.title in [as_read(heading.value) for heading in at.subheader]
+    assert run.title in [as_read(heading.value) for heading in at.header]
 
 
 def test_a_grid_that_is_known_costs_nothing_and_needs_no_button(file: Path, evaluations: list[int]) -> None:

@@ -37,7 +37,7 @@ def table(at: AppTest) -> list[int]:
 
 
 def shown(at: AppTest) -> str:
-    kinds = (at.markdown, at.caption, at.warning, at.error, at.info, at.subheader)
+    kinds = (at.markdown, at.caption, at.warning, at.error, at.info, at.header)
     return as_read(" ".join(str(element.value) for kind in kinds for element in kind))
 
 

@@ -91,7 +91,7 @@ def test_a_spot_is_kept_as_a_soup_and_judged(file: Path) -> None:
     assert run.recipe["method"] == "point"
     assert run.result is not None
     assert run.result["coefficients"] == {"m_0": 0.25, "m_1": 0.25, "m_2": 0.5}
-    assert "Verdict" in [heading.value for heading in at.subheader]
+    assert "Verdict" in [heading.value for heading in at.header]
     assert run.name in marks(at, "model")
 
 

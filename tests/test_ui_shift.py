@@ -40,7 +40,7 @@ def of_table(path: str, **more: str) -> AppTest:
 
 
 def texts(at: AppTest) -> str:
-    kinds: tuple[Any, ...] = (at.subheader, at.caption, at.info, at.warning, at.markdown)
+    kinds: tuple[Any, ...] = (at.header, at.caption, at.info, at.warning, at.markdown)
     return as_read(" ".join(element.value for kind in kinds for element in kind))
 
 
@@ -118,7 +118,7 @@ def test_a_model_in_the_address_is_shown_with_what_is_known_of_it(tmp_path: Path
     text = "model,lr,test,blur\n" + "".join(f"m_{index},{index}e-5,0.{60 + index},0.5{index}\n" for index in range(5))
     (tmp_path / "scores.csv").write_text(text)
     at = of_table("scores.csv", model="m_3")
-    assert "m_3" in [as_read(heading.value) for heading in at.subheader]
+    assert "m_3" in [as_read(heading.value) for heading in at.header]
     assert "3e-5" in as_read(at.table[0].value.to_string())
     assert "63.00 % on test, 53.00 % on blur" in texts(at)
 

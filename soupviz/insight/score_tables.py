@@ -93,7 +93,7 @@ class Scores:
         return table.drop(columns="best by").reset_index(drop=True)
 
 
-def read_scores(sources: Source | Iterable[Source]) -> Scores:
+def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
     """A table of scores, from one or several files, without any weights.
 
     Columns are found by what is in them. A column of names: one with a usual header, else the first of texts that all
@@ -106,8 +106,10 @@ def read_scores(sources: Source | Iterable[Source]) -> Scores:
     Raises:
         DataError: naming the file, the line and the column; what was expected, and what came.
     """
-    given = [sources] if isinstance(sources, (Path, tuple)) else list(sources)
-    expanded = [one for source in given for one in (score_files(source) if isinstance(source, Path) else [source])]
+    given = [sources] if isinstance(sources, (str, Path, tuple)) else list(sources)
+    expanded = [
+        one for source in given for one in ([source] if isinstance(source, tuple) else score_files(Path(source)))
+    ]
     table = read_raw(expanded)
     names_from = _name_column(table)
     kinds_from = _kind_column(table, names_from)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, Chart, clickable, quantity
+from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, quantity
 from soupviz.records import GIVEN_UP, Step
 
 DECISION = "decision"
@@ -49,10 +49,13 @@ def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
     domain = {"zero": False, "padding": 12, "nice": True}
     color = {"domain": list(DECISIONS), "range": [color for color, _ in DECISIONS.values()]}
     shape = {"domain": list(DECISIONS), "range": [shape for _, shape in DECISIONS.values()]}
-    best = {
-        "mark": {"type": "line", "interpolate": "step-after", "color": palette.SOUP, "strokeWidth": 2},
-        "encoding": {"x": x, "y": quantity("best", "accuracy on held_out (%)", scale=domain)},
-    }
+    step_after = {"type": "line", "interpolate": "step-after"}
+    encoding = {"x": x, "y": quantity("best", "accuracy on held_out (%)", scale=domain)}
+    lines = [
+        # Orange alone is too faint on white: a grey line under it is its outline.
+        {"mark": step_after | {"color": color, "strokeWidth": width}, "encoding": encoding}
+        for color, width in ((palette.NEUTRAL, 4), (palette.SOUP, 2.5))
+    ]
     points = {
         "params": clickable(DECISION, ["step"]),
         "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer", "stroke": palette.NEUTRAL},
@@ -60,7 +63,7 @@ def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
             "x": x,
             "y": quantity("drawn", scale=domain),
             "size": {"condition": {"test": "datum.chosen", "value": 280}, "value": 90},
-            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 0},
+            "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
             "color": {"field": "decision", "type": "nominal", "scale": color, "legend": LEGEND},
             "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
             "tooltip": [
@@ -69,7 +72,7 @@ def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
             ],
         },
     }
-    return pd.DataFrame(rows), {"height": 300, "layer": [best, points]}
+    return pd.DataFrame(rows), {"height": 300, "layer": [*lines, points]}
 
 
 def told(step: Step) -> str:
@@ -86,7 +89,7 @@ def coefficients(values: Mapping[str, float]) -> Chart:
     data = pd.DataFrame({"ingredient": list(used), "coefficient": list(used.values())})
     return data, {
         "height": {"step": 24},
-        "mark": {"type": "bar", "color": palette.SOUP, "cornerRadiusEnd": 3},
+        "mark": {"type": "bar", "color": palette.SOUP, "cornerRadiusEnd": 3} | OUTLINE,
         "encoding": {
             "x": quantity("coefficient", "coefficient"),
             "y": y | {"axis": {"labelLimit": 160, "labelOverlap": False}},

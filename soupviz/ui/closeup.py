@@ -33,7 +33,7 @@ def pair_curve(opened: Kitchen, judged: Report, treatment: str) -> None:
     names = opened.names
     if len(names) < 2:
         return
-    st.subheader("From one to the other")
+    st.header("From one to the other")
     first, second = _highest(judged)
     for key, name in (("first", first), ("second", second)):
         if (st.session_state.get(key) or st.query_params.get(key)) not in names:
@@ -95,7 +95,7 @@ def layer_diff(opened: Kitchen, chosen: Sequence[str]) -> None:
     names = [*([BASE] if opened.base else []), *opened.names]
     if len(names) < 2:
         return
-    st.subheader("What changed, layer by layer")
+    st.header("What changed, layer by layer")
     row = st.container(horizontal=True, vertical_alignment="bottom")
     start = names.index(chosen[0]) if chosen and not opened.base else 0
     a = row.selectbox("a", names, index=start, key="old", width=165)

@@ -58,7 +58,7 @@ def draw(opened: Kitchen, run: Run, place: Any = st) -> None:
         return
     recipe = parse(run.recipe)
     found = decisions.log(opened, recipe, steps)
-    place.subheader("Decisions")
+    place.header("Decisions")
     place.write(decisions.summary(found, recipe))
     chosen = st.session_state.get(f"decision of {run.key}")
     clicked = charts.show(

@@ -109,7 +109,7 @@ def answers(opened: Kitchen, asked: Asked) -> Answers | None:
 
 def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Names | None) -> list[str]:
     """What averages, or ensembles, of two gain; returns the pair that is clicked."""
-    st.subheader("Does averaging two gain more where they disagree more?")
+    st.header("Does averaging two gain more where they disagree more?")
     row = st.container(horizontal=True)
     made = row.segmented_control(
         "Made of two", list(MADE), default=MIDPOINT, required=True, key="made", bind="query-params"
@@ -177,7 +177,7 @@ def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) ->
 
 def draw_overlaps(pairs: Sequence[Pair], asked: Asked, selected: Names | None) -> list[str]:
     """The heat map of errors in common; returns the pair that is clicked."""
-    st.subheader("Errors in common")
+    st.header("Errors in common")
     low = min(pairs, key=lambda pair: pair.overlap if pair.overlap is not None else 1.0)
     clicked = charts.show(
         overlaps(pairs, asked.names, asked.chosen, selected),

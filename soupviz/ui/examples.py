@@ -162,7 +162,7 @@ def take_click(match: Match, clicked: Sequence[str]) -> None:
 
 def draw_classes(match: Match) -> list[str]:
     """Change of each class as sorted bars; returns the class that is clicked."""
-    st.subheader("Change of each class")
+    st.header("Change of each class")
     labels = match.split.labels.numpy()
     found = examples.class_changes(examples.examples_of(match.new), examples.examples_of(match.old), labels)
     shown = examples.most_changed(found, pictures.SHOWN)
@@ -183,7 +183,7 @@ def draw_classes(match: Match) -> list[str]:
 
 def draw_confusions(match: Match) -> list[str]:
     """The confusion matrix; returns the cell that is clicked."""
-    st.subheader("What is taken for what")
+    st.header("What is taken for what")
     offered = [pictures.COUNTS, pictures.SHARES, pictures.DIFFERENCE]
     what = st.segmented_control(
         "Show", offered, default=pictures.DIFFERENCE, required=True, key="confusion", bind="query-params",
@@ -220,7 +220,7 @@ def _chosen_cell(classes: Sequence[str]) -> tuple[int, int] | None:
 
 def draw_examples(match: Match) -> None:
     """The examples that are asked for, a page at a time."""
-    st.subheader("Examples")
+    st.header("Examples")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
     labels = match.split.labels.numpy()
     row = st.container(horizontal=True)

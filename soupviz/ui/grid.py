@@ -241,7 +241,7 @@ def open_cell(opened: Kitchen, outcomes: Sequence[Outcome]) -> Run | None:
 
 def draw_cell(opened: Kitchen, run: Run) -> None:
     """The soup of a cell: scores, decisions, coefficients; and a way to have it among the soups."""
-    st.subheader(verbatim(run.name))
+    st.header(verbatim(run.name))
     if run.key in grids.only_in_grids(opened):
         if st.button("Keep it among the soups", help="Soups that only a grid made are left out of comparisons."):
             grids.unmark(opened, run.key)

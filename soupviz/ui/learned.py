@@ -10,7 +10,7 @@ from soupviz.ui import charts
 def draw_notes(place: Any, notes: Mapping[str, Any]) -> None:
     """The notes of a run, as far as it has any."""
     if losses := notes.get("losses") or [epoch["loss"] for epoch in notes.get("epochs", [])]:
-        place.subheader("Loss while learning")
+        place.header("Loss while learning")
         told = f"The loss went from {losses[0]:.3f} to {losses[-1]:.3f}"
         charts.show(search.losses(losses), key="losses", alt=told, place=place)
     if "temperature" in notes:

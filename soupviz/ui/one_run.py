@@ -17,7 +17,7 @@ from soupviz.ui.verbatim import verbatim
 def draw(opened: Kitchen, entry: Entry) -> None:
     """What is known of a run, and all that can be done with it."""
     run = entry.run
-    st.subheader(f"#{run.id} {verbatim(run.name)}")
+    st.header(f"#{run.id} {verbatim(run.name)}")
     if entry.reason:
         st.warning(verbatim(f"{entry.state.capitalize()}: {entry.reason}"))
     recipe = history.recipe_of(run)
@@ -28,11 +28,11 @@ def draw(opened: Kitchen, entry: Entry) -> None:
         widgets.score_metrics(result["scores"], result.get("selected_on", ["held_out"]))
     left, right = st.columns(2)
     with left:
-        st.subheader("Recipe")
+        st.header("Recipe")
         st.table({name: verbatim(core.plain(value)) for name, value in core.fields_of(run).items()})
     with right:
         if recipe is not None:
-            st.subheader("Change one parameter")
+            st.header("Change one parameter")
             change(opened, run, recipe)
 
 

@@ -124,7 +124,7 @@ def offer_split(opened: Kitchen) -> None:
     """Where test is missing: deal held_out in two, and say so."""
     if "test" in opened.split_names or not opened.file.is_file():
         return
-    st.subheader("No test split")
+    st.header("No test split")
     st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")
     if st.button("Split held_out in two"):
         kept = splitting.split_held_out(opened.file)

@@ -20,7 +20,7 @@ QUICK = 10**7
 
 def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
     """One pair: its errors as a bar, the counts, and where its average and its ensemble stand."""
-    st.subheader("One pair")
+    st.header("One pair")
     labels = {label_of(pair): pair for pair in pairs}
     label = st.selectbox(
         "Pair", list(labels), index=None, placeholder="choose one, or click it in a picture", key="pair",

@@ -242,13 +242,13 @@ def run_of(opened: Kitchen, name: str) -> Run | None:
 def draw_spot(opened: Kitchen, shown: Chosen, spot: Spot) -> None:
     """What is known of a spot, and a button that keeps it."""
     recipe = shown.recipe(spot)
-    st.subheader(recipe.title)
+    st.header(recipe.title)
     keeping.offer(opened, recipe)
 
 
 def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
     """A model beside the plane: how far it is, and how good it is itself."""
-    st.subheader(item.choice.name)
+    st.header(item.choice.name)
     share = item.place.distance / side
     lies = "lies in the plane" if share < IN_PLANE else f"lies {100 * share:.1f} % of a side away from the plane"
     st.write(

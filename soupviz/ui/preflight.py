@@ -206,12 +206,17 @@ def _columns(reference: str) -> dict[str, Any]:
 
 
 def take_basin(found: Report) -> None:
-    """Select what belongs together, for the next soup."""
+    """A way to the Soup page with what belongs together."""
     inside = [one.name for one in found.verdicts if one.verdict == "in_basin"]
     outside = [one.name for one in found.verdicts if one.verdict != "in_basin"]
-    if len(inside) > 1 and outside and st.button(f"Cook with the {len(inside)} in the basin", type="primary"):
-        st.session_state["members"] = inside
-        st.switch_page("pages/soup.py")
+    if len(inside) > 1 and outside:
+        # A link, not a button: Streamlit lets no script leave a page whose choices stand in the URL.
+        st.page_link(
+            "pages/soup.py",
+            label=f"Cook with the {len(inside)} in the basin",
+            icon=":material/soup_kitchen:",
+            query_params={"kitchen": str(st.session_state["kitchen"]), "members": ",".join(inside)},
+        )
 
 
 def _count(number: int) -> str:

@@ -96,7 +96,7 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
     Args:
         marked: ids that stand out beside the one that was clicked. on_click: told of it, by its id.
     """
-    st.subheader(_told(view))
+    st.header(_told(view))
     if view.line is not None:
         _figures(view.line, view)
     ids = [model.id for model in view.scores.models]
@@ -203,7 +203,7 @@ def _columns(view: View) -> dict[str, Any]:
 def _details(view: View, model: Model) -> None:
     """One model: its two accuracies, its height, and what else is known of it."""
     point = view.points[view.points["id"] == model.id].iloc[0]
-    st.subheader(verbatim(model.name))
+    st.header(verbatim(model.name))
     x, y = (f"{100 * point[axis]:.2f} % on {name}" for axis, name in zip("xy", view.names, strict=True))
     sentence = f"{x}, {y}"
     if view.line is not None:

@@ -116,12 +116,12 @@ def draw_result(opened: Kitchen, run: Run) -> None:
             st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
     left, right = st.columns([3, 2]) if result.get("trajectory") else (st.container(), st.container())
     if result.get("coefficients"):
-        right.subheader("Coefficients")
+        right.header("Coefficients")
         charts.show(
             search.coefficients(result["coefficients"]), key="coefficients", alt="Coefficients as bars", place=right
         )
     elif "mix" in result:
-        right.subheader("Not one weighted sum")
+        right.header("Not one weighted sum")
         right.caption(f"Made from {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
     learned.draw_notes(right, result.get("notes", {}))
     decisions.draw(opened, run, left)
@@ -129,7 +129,7 @@ def draw_result(opened: Kitchen, run: Run) -> None:
 
 def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     """Accuracy against alpha, computed ahead in the background, behind everything the user asks for."""
-    st.subheader("The same search for other alphas")
+    st.header("The same search for other alphas")
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
     missing = [alpha for alpha, key in keys.items() if key not in runs]

@@ -18,7 +18,7 @@ from soupviz.ui.verbatim import verbatim
 def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
     """All that tells two runs apart; a is the older one."""
     names = (f"#{a.run.id} {a.run.name}", f"#{b.run.id} {b.run.name}")
-    st.subheader(f"{verbatim(names[0])} beside {verbatim(names[1])}")
+    st.header(f"{verbatim(names[0])} beside {verbatim(names[1])}")
     for name, entry in zip(names, (a, b), strict=True):
         if entry.reason:
             st.warning(verbatim(f"{name} is {entry.state}: {entry.reason}"))
@@ -30,14 +30,14 @@ def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
         coefficients(a, b)
     steps = core.steps_of(a.run), core.steps_of(b.run)
     if any(steps):
-        st.subheader("Decisions")
+        st.header("Decisions")
         told = [f"{name}: {len(one)} candidates" for name, one in zip(names, steps, strict=True) if one]
         charts.show(searches(*steps, names), key=f"searches {a.run.key} {b.run.key}", alt=f"Best so far. {told}")
 
 
 def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     """Accuracy on each split, with the paired test where both soups are of this kitchen."""
-    st.subheader("Scores")
+    st.header("Scores")
     if not (a.is_soup and b.is_soup):
         st.caption("Only soups of this kitchen as it is can be tested against each other; these are what was kept.")
         _kept(a, b, names)
@@ -100,7 +100,7 @@ def _kept(a: Entry, b: Entry, names: tuple[str, str]) -> None:
 
 def recipes(a: Entry, b: Entry) -> None:
     """Two recipes field by field, what differs first."""
-    st.subheader("Recipes")
+    st.header("Recipes")
     fields = core.recipe_fields(a.run, b.run)
     first, second = f"#{a.run.id}", f"#{b.run.id}"
     st.dataframe(
@@ -117,7 +117,7 @@ def recipes(a: Entry, b: Entry) -> None:
 
 def coefficients(a: Entry, b: Entry) -> None:
     """The ingredients of both with their coefficients, and what became of them where they were candidates."""
-    st.subheader("Coefficients")
+    st.header("Coefficients")
     parts = core.parts(a.run, b.run)
     if not parts:
         st.caption("Neither is one weighted sum of ingredients.")

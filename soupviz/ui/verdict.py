@@ -30,7 +30,7 @@ def draw(opened: Kitchen, run: Run) -> None:
     if reading is not None and session.watch(reading):  # a split that is not read yet would seem not to be scored
         return
     found = verdicts.verdict_of(opened, run)
-    st.subheader("Verdict")
+    st.header("Verdict")
     first, _, rest = found.sentence.partition(": ")
     st.write(f"**{first}**: {rest}" if rest else found.sentence)
     _metrics(found)

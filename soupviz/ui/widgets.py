@@ -164,7 +164,7 @@ def scatter(table: pd.DataFrame, chosen: Sequence[str]) -> None:
     columns = tables.numeric(table, [*tables.metadata_columns(table), "loss", "MB"])
     if not columns or table["held_out"].isna().all():
         return
-    st.subheader("Accuracy against what is known of the checkpoints")
+    st.header("Accuracy against what is known of the checkpoints")
     x = st.selectbox("Against", columns, key="against", width=240)
     nonce = st.session_state.get("selection", 0)
     shown = table.rename(columns={"ingredient": "id"}).assign(held_out=100 * table["held_out"].astype(float))
