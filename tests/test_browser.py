@@ -161,7 +161,7 @@ def test_a_soup_is_compared_exported_downloaded_and_loaded_back(server: Server, 
 
     # While the page changes, the button and its successor may be there for a moment.
     expect(page.get_by_role("button", name=re.compile("Score .* models on test"))).to_have_count(0, timeout=90_000)
-    page.get_by_text("Against the best ingredient:").wait_for()
+    page.get_by_text(re.compile("on test against .*, the best ingredient on held_out")).first.wait_for()
     goto(page, server.url("export"), "Export")
     page.get_by_role("button", name=re.compile("Write")).click()
     page.get_by_text("Written:").wait_for()

@@ -102,7 +102,7 @@ def test_a_greedy_soup_tells_recipe_coefficients_scores_and_trajectory(kitchen, 
         assert_figures(score)
     steps = found["trajectory"]
     assert len(steps) == 4
-    assert all(step.keys() == STEP for step in steps)
+    assert all(step.keys() == STEP | {"mix"} for step in steps)
     assert [step["step"] for step in steps] == [0, 1, 2, 3]
     assert steps[0]["accepted"] is True
     assert {step["ingredient"] for step in steps} == set(NAMES)

@@ -69,7 +69,7 @@ def choose_split(opened: Kitchen) -> str:
             f"{split} reports. To look at its examples and then change a recipe spends it: what it says afterwards is "
             "no longer an honest report. Look at held_out while you still choose."
         )
-    for job in (work.jobs().find(f"read {opened.file}"), work.find_score_job(opened, split)):
+    for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
             st.stop()  # what is being read or scored need not be asked for
     return str(split)

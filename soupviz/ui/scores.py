@@ -38,7 +38,7 @@ def of_kitchen() -> Scores:
         st.caption("Add some under `data:` in kitchen.yaml; a corruption of the test images is one, too:")
         st.code(EXAMPLE, language="yaml")
         st.stop()
-    reading = work.jobs().find(f"read {opened.file}")
+    reading = work.find_read_job(opened)
     if reading is not None and reading.is_active:
         session.watch(reading)
         st.stop()

@@ -10,7 +10,7 @@ from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.planning import cost
-from soupviz.ui import asking, charts
+from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -41,6 +41,9 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     if not (a.is_soup and b.is_soup):
         st.caption("Only soups of this kitchen as it is can be tested against each other; these are what was kept.")
         _kept(a, b, names)
+        return
+    reading = work.find_read_job(opened)
+    if reading is not None and session.watch(reading):  # a split that is not read yet would seem not to be scored
         return
     wanted = core.wanted(opened, (a.run, b.run))
     expected = cost(opened, wanted)

@@ -26,7 +26,7 @@ def draw(opened: Kitchen, run: Run) -> None:
     Args:
         opened: whose held_out was read. run: finished, and of this kitchen as it is.
     """
-    reading = work.jobs().find(f"read {opened.file}")
+    reading = work.find_read_job(opened)
     if reading is not None and session.watch(reading):  # a split that is not read yet would seem not to be scored
         return
     found = verdicts.verdict_of(opened, run)

@@ -85,6 +85,11 @@ def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
     return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
 
 
+def find_read_job(opened: Kitchen) -> Job | None:
+    """The job that reads the splits beside held_out, after the kitchen was opened."""
+    return jobs().find(f"read {opened.file}")
+
+
 def find_open_job(file: Path) -> Job | None:
     """The newest job that opens a kitchen."""
     return jobs().find(f"open {file}")
