@@ -121,6 +121,6 @@ def _spec(pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: t
     }
     ends = [rule("x", 0.0), rule("x", 1.0)] if tuple(span) != (0.0, 1.0) else []
     return {
-        "height": 270 + 18 * (len(pairs) + (len(statistics) if len(statistics) > 1 else 0)),
+        "height": 280 + 30 * (len(pairs) + (len(statistics) if len(statistics) > 1 else 0)),
         "layer": [*ends, band, line, bar, points, text],
     }
