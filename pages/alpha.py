@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from soupviz import curves
+from soupviz import curves, planning
 from soupviz.kitchen import Kitchen
-from soupviz.ui import keeping, session, tables, widgets, work
+from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
 
@@ -72,7 +72,7 @@ PATH = choose(OPENED)
 JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
 STORED = {}
 if not JOB.events:
-    known = {alpha: tables.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
+    known = {alpha: planning.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
     STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
 # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
 st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()

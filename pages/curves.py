@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.insight import bundles
+from soupviz.planning import cost
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
 
@@ -41,8 +42,7 @@ KEY = SHOWN.key(OPENED)
 before = asking.find(OPENED, KEY)
 is_done = before is not None and before.state == "finished"
 STORED = [] if is_done else curves.stored(OPENED, SHOWN.bundle)
-cost = curves.NOTHING if is_done else curves.cost_of(OPENED, SHOWN.bundle.wanted())
-asking.result(OPENED, KEY, "Compute the curves", cost, work, ahead=True)
+asking.result(OPENED, KEY, "Compute the curves", lambda: cost(OPENED, SHOWN.bundle.wanted()), work, ahead=True)
 JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
 if (chosen := curves.chosen_place(SHOWN)) is not None:

@@ -6,8 +6,9 @@ import streamlit as st
 
 from soupviz.insight import planes
 from soupviz.insight.planes import Value
+from soupviz.planning import FREE, cost
 from soupviz.recipes.paths import in_plane
-from soupviz.ui import asking, curves, plane, session, terrain, widgets
+from soupviz.ui import asking, plane, session, terrain, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -52,7 +53,7 @@ def locate(job: Job) -> object:
     return planes.locate(OPENED, mixes, job.progress)
 
 
-placed = asking.result(OPENED, SHOWN.key(OPENED, of_scores=False), "Find the plane", curves.NOTHING, locate, ahead=True)
+placed = asking.result(OPENED, SHOWN.key(OPENED, of_scores=False), "Find the plane", lambda: FREE, locate, ahead=True)
 if placed is None:
     st.stop()
 FRAME, PLACES = placed.result
@@ -63,8 +64,7 @@ before = asking.find(OPENED, KEY)
 is_done = before is not None and before.state == "finished"
 STORED = [] if is_done else plane.stored(OPENED, SHOWN, SPOTS)
 wanted = [(in_plane(SHOWN.mixes, *spot), SHOWN.split, SHOWN.batchnorm) for spot in SPOTS]
-cost = curves.NOTHING if is_done else curves.cost_of(OPENED, wanted)
-asking.result(OPENED, KEY, "Compute the map", cost, work, ahead=True)
+asking.result(OPENED, KEY, "Compute the map", lambda: cost(OPENED, wanted), work, ahead=True)
 JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
 plane.clamped(OPENED, SHOWN, FRAME)

@@ -1,6 +1,6 @@
 """What cooking a recipe, or a picture, will cost, told before it starts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,9 +8,9 @@ from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mix_tensors
 from soupviz.recipes import Recipe
-from soupviz.records import Coefficients, PerExample, Progress, quiet
+from soupviz.records import Coefficients, PerExample, Progress, Score, quiet
 from soupviz.soups import pool_of, run_key
-from soupviz.treatments import num_examples
+from soupviz.treatments import OUTPUTS, num_examples
 
 TENSORS_HELD = 4
 """Mixed tensors that are in memory at once: being mixed, waiting, being written."""
@@ -49,7 +49,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
     selecting = recipe.selects_on(kitchen.split_names)
     singles = [(name, split) for split in selecting for name in pool] if recipe.is_search else []
-    unknown = [(name, split) for name, split in singles if not _is_scored(kitchen, name, split, recipe.treatment)]
+    unknown = lacking(kitchen, [(((name, 1.0),), split, recipe.treatment) for name, split in singles])
     candidates = recipe.candidates(len(pool)) * len(selecting)
     # The soup is scored on each split; of a search those that select are known by then.
     finals = [split for split in kitchen.report_splits() if not (singles and split in selecting)]
@@ -60,7 +60,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
         split: len(kitchen.split(split if kitchen.has_split(split) else "held_out")) for split in kitchen.split_names
     }
     tried = recipe.candidates(len(pool)) * sum(lengths[split] for split in selecting)
-    rest = sum(lengths[split] for split in [*finals, *(split for _, split in unknown)])
+    rest = sum(lengths[split] for split in [*finals, *(split for _, split, _ in unknown)])
     examples = 0 if is_done else tried + rest
     # The k-th candidate of a search is made of at most k + 1 ingredients; of further searches, of all.
     ordered = sorted(sizes.values(), reverse=True)
@@ -72,7 +72,8 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
         evaluations=evaluations,
         known=total - evaluations,
         examples=examples,
-        bytes_read=(0 if is_done else sum(sizes[name] for name, _ in unknown) + mixed) + writes * sum(ordered),
+        bytes_read=(0 if is_done else sum(sizes[name] for ((name, _),), _, _ in unknown) + mixed)
+        + writes * sum(ordered),
         bytes_written=writes * max(sizes.values()),
         peak_bytes=_peak(kitchen, pool),
         seconds=examples / rate if rate else None,
@@ -81,44 +82,74 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a picture takes. evaluations: passes over a split. known: how many more there would be, were they not in
-    the store. examples: to be scored. seconds: None where the speed was not measured yet."""
+    """What a picture takes. evaluations: passes over a split. known: how many scores are in the store already.
+    examples: to be evaluated, those of re-estimations among them. seconds: None where the speed was not measured yet.
+    reestimations: of running statistics, one for each mix."""
 
     evaluations: int
     known: int
     examples: int
     seconds: float | None
+    reestimations: int = 0
 
 
-def cost(kitchen: Kitchen, wanted: Iterable[tuple[Coefficients, str, str]]) -> Cost:
+Wanted = tuple[Coefficients, str, str]
+"""A score that is asked for: mix, split and treatment."""
+
+FREE = Cost(evaluations=0, known=0, examples=0, seconds=None)
+"""Of what evaluates nothing."""
+
+
+def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     """What it takes to score mixes; nothing is read or evaluated.
 
+    An ensemble is made of its members' logits: those that are not kept take an evaluation each, however many
+    ensembles they are in.
+
     Args:
-        wanted: mix, split and treatment of each score; what is asked for twice counts once.
+        wanted: what is asked for twice counts once.
     """
-    unknown, known = [], 0
-    for mixture, split, treatment in dict.fromkeys(wanted):
-        is_known = is_readable(kitchen, split, treatment) and kitchen.store.is_scored(
-            kitchen.score_key(mixture, split, treatment)
-        )
-        known += is_known
-        unknown += [] if is_known else [split]
-    lengths = {name: len(kitchen.split(name if kitchen.has_split(name) else "held_out")) for name in set(unknown)}
-    examples = sum(lengths[split] for split in unknown)
+    asked = list(dict.fromkeys(wanted))
+    unknown = lacking(kitchen, asked)
+    passes = dict.fromkeys(one for each in unknown for one in _passes(kitchen, each))
+    estimated = {(mixture, treatment) for mixture, _, treatment in passes if num_examples(treatment)}
+    lengths = {split: len(kitchen.split(split if kitchen.has_split(split) else "held_out")) for _, split, _ in passes}
+    examples = sum(lengths[split] for _, split, _ in passes)
+    examples += sum(num_examples(treatment) for _, treatment in estimated)
     rate = kitchen.evaluator.rate
-    return Cost(len(unknown), known, examples, examples / rate if rate else None)
+    seconds = examples / rate if rate else None
+    return Cost(len(passes), len(asked) - len(unknown), examples, seconds, len(estimated))
+
+
+def _passes(kitchen: Kitchen, one: Wanted) -> Iterator[Wanted]:
+    """The evaluations of an unknown score: its own, or those of an ensemble's members whose logits are not kept."""
+    mixture, split, treatment = one
+    if treatment not in OUTPUTS or len(mixture) == 1:
+        yield one
+        return
+    for name, _ in mixture:
+        alone: Wanted = ((name, 1.0),), split, "average"
+        is_here = name not in kitchen.guests.items and is_readable(kitchen, split, "average")
+        if not is_here or kitchen.store.logits(kitchen.score_key(*alone)) is None:
+            yield alone
+
+
+def lacking(kitchen: Kitchen, wanted: Iterable[Wanted]) -> list[Wanted]:
+    """Those of the scores that are not known yet, in their order; no example of a known one is read."""
+    keys = {one: kitchen.score_key(*one) if is_readable(kitchen, *one[1:]) else "" for one in wanted}
+    there = kitchen.store.scored(filter(None, keys.values()))
+    return [one for one, key in keys.items() if key not in there]
+
+
+def known(kitchen: Kitchen, mixture: Coefficients, split: str, treatment: str = "average") -> Score | None:
+    """A score that was measured before, of a split that was read before, as the train data was if it is needed."""
+    is_there = split in kitchen.split_names and is_readable(kitchen, split, treatment)
+    return kitchen.known_score(mixture, split, treatment) if is_there else None
 
 
 def is_readable(kitchen: Kitchen, split: str, treatment: str) -> bool:
     """Whether the store can be asked for a score without a split being read first."""
     return kitchen.has_split(split) and (not num_examples(treatment) or kitchen.has_split("train"))
-
-
-def _is_scored(kitchen: Kitchen, name: str, split: str, treatment: str) -> bool:
-    """Whether an ingredient's score is known; a split that was not read yet is not read for that."""
-    return is_readable(kitchen, split, treatment) and kitchen.store.is_scored(
-        kitchen.score_key(((name, 1.0),), split, treatment)
-    )
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:

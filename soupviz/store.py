@@ -102,6 +102,12 @@ class Store:
             query = "SELECT 1 FROM scores WHERE key = ? AND summary IS NOT NULL"
             return connection.execute(query, (key,)).fetchone() is not None
 
+    def scored(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that have a finished score; one look for all of them."""
+        query = "SELECT key FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
+
     def count_scores(self, split: str, class_count: Sequence[int], precision: str) -> int:
         """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
 

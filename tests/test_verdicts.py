@@ -6,6 +6,7 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
+from soupviz import planning
 from soupviz.insight import verdicts, wording
 from soupviz.insight.significance import difference
 from soupviz.insight.verdicts import judge, verdict_of
@@ -123,20 +124,21 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     told = judge(kitchen, "soup", mix).sentence
     assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
     assert found.best.differences == {}
-    lacking, cost = verdicts.missing(kitchen, mix)
+    lacking = planning.lacking(kitchen, verdicts.wanted(kitchen, mix))
+    cost = planning.cost(kitchen, verdicts.wanted(kitchen, mix))
     # On test: four ingredients, the ensemble (from their logits) and the uniform soup; on held_out the last two and
     # this soup, of which the ensemble costs nothing.
     assert len(lacking) == 6 + 3
     assert (cost.evaluations, cost.known, cost.examples) == (5 + 2, 5, 7 * 80)
     for one in lacking:
         kitchen.score_mix(one[0], one[1], one[2])
-    assert verdicts.missing(kitchen, mix)[0] == []
+    assert planning.lacking(kitchen, verdicts.wanted(kitchen, mix)) == []
     assert judge(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
 
 
 def test_a_verdict_computes_nothing(kitchen, evaluations):
     verdict_of(kitchen, kitchen.store.runs()[0])
-    verdicts.missing(kitchen, (("m_0", 0.3), ("m_1", 0.7)))
+    planning.cost(kitchen, verdicts.wanted(kitchen, (("m_0", 0.3), ("m_1", 0.7))))
     assert evaluations == []
 
 

@@ -21,7 +21,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.metrics import mcnemar, summarize
 from soupviz.mixing import mean_of
 from soupviz.pantry import Pantry
-from soupviz.planning import Cost
+from soupviz.planning import Cost, Wanted, lacking
 from soupviz.recipes import Pooled, Recipe, parse
 from soupviz.recipes.averages import Uniform
 from soupviz.recipes.distilled import Distilled
@@ -130,8 +130,8 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
     """
     number = len(kitchen.split(HELD_OUT))
     singles = list(_singles(kitchen, recipe))
-    lacking = [one for one in singles if not _is_scored(kitchen, *one)]
-    evaluations, examples = len(lacking), len(lacking) * number
+    missing = len(_lacking(kitchen, singles))
+    evaluations, examples = missing, missing * number
     if recipe.treatment in OUTPUTS:
         pass  # of logits that are kept
     elif recipe.is_search or recipe.trains:
@@ -141,13 +141,15 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
     elif not _is_known(kitchen, recipe):
         evaluations, examples = evaluations + 4, examples + 2 * number
     rate = kitchen.evaluator.rate
-    return Cost(evaluations, len(singles) - len(lacking), examples, examples / rate if rate else None)
+    return Cost(evaluations, len(singles) - missing, examples, examples / rate if rate else None)
 
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
     """Whether a soup that is the same for both halves was scored on the whole."""
-    if isinstance(recipe, Uniform) and _is_scored(kitchen, mean_of(pool_of(kitchen, recipe)), recipe.treatment):
-        return True
+    if isinstance(recipe, Uniform):
+        everyone = mean_of(pool_of(kitchen, recipe))
+        if not _lacking(kitchen, [(everyone, recipe.treatment)]):
+            return True
     run = kitchen.store.run(run_key(kitchen, recipe))
     return run is not None and run.status == "finished"
 
@@ -243,9 +245,9 @@ def _singles(kitchen: Kitchen, recipe: Recipe) -> Iterator[tuple[Coefficients, s
     yield from dict.fromkeys(rows)
 
 
-def _is_scored(kitchen: Kitchen, mix: Coefficients, treatment: str) -> bool:
-    has_train = not treatment.startswith("recalibrate") or kitchen.has_split("train")
-    return has_train and kitchen.store.is_scored(kitchen.score_key(mix, HELD_OUT, treatment))
+def _lacking(kitchen: Kitchen, rows: Sequence[tuple[Coefficients, str]]) -> list[Wanted]:
+    """Those of mixes, each with its treatment, that are not scored on held_out."""
+    return lacking(kitchen, [(mix, HELD_OUT, treatment) for mix, treatment in rows])
 
 
 def _part(whole: Split, rows: Tensor, seed: int) -> Split:

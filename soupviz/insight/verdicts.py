@@ -9,15 +9,12 @@ from soupviz.insight.crossfit import CrossFit
 from soupviz.insight.significance import Accuracy, Difference, accuracy_of, difference
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.planning import Cost, is_readable
+from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
 from soupviz.soups import Soup, treatment_in
 from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
-
-Wanted = list[tuple[Coefficients, str, str]]
-"""Mix, split and treatment of each score."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,42 +157,12 @@ def best_on_held_out(kitchen: Kitchen) -> str | None:
     return max(rights, key=rights.__getitem__) if rights else None
 
 
-def known(kitchen: Kitchen, mix: Coefficients, split: str, treatment: str = "average") -> Score | None:
-    """A score that was measured before, of a split that was read before; nothing is read or computed."""
-    is_there = split in kitchen.split_names and is_readable(kitchen, split, treatment)
-    return kitchen.known_score(mix, split, treatment) if is_there else None
-
-
-def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> Wanted:
+def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:
     """The scores, on held_out and on the split that reports, that a whole verdict needs."""
     splits = [split for split in (HELD_OUT, "test") if split in kitchen.split_names]
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
     mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], treatment)]
     return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
-
-
-def missing(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> tuple[Wanted, Cost]:
-    """The scores that a whole verdict still lacks, and what they cost.
-
-    An ensemble is made of its members' logits: those that are not kept cost an evaluation each.
-    """
-    asked = dict.fromkeys(wanted(kitchen, mix, treatment))
-    lacking = [one for one in asked if known(kitchen, *one) is None]
-    passes: Wanted = []
-    for other, split, how in lacking:
-        alone: Wanted = [(((name, 1.0),), split, "average") for name, _ in other]
-        is_ensemble = how in OUTPUTS and len(other) > 1
-        passes += [one for one in alone if not _has_logits(kitchen, *one)] if is_ensemble else [(other, split, how)]
-    passes = list(dict.fromkeys(passes))
-    lengths = {split: len(kitchen.split(split if kitchen.has_split(split) else HELD_OUT)) for _, split, _ in passes}
-    examples = sum(lengths[split] for _, split, _ in passes)
-    rate = kitchen.evaluator.rate
-    return lacking, Cost(len(passes), len(asked) - len(lacking), examples, examples / rate if rate else None)
-
-
-def _has_logits(kitchen: Kitchen, alone: Coefficients, split: str, treatment: str) -> bool:
-    is_here = alone[0][0] not in kitchen.guests.items and is_readable(kitchen, split, treatment)
-    return is_here and kitchen.store.logits(kitchen.score_key(alone, split, treatment)) is not None
 
 
 def _known(kitchen: Kitchen, mix: Coefficients, treatment: str) -> dict[str, Score]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from soupviz.batchnorm import norms_of
 from soupviz.discovery import BASE
-from soupviz.insight.verdicts import Wanted, best_on_held_out, known
+from soupviz.insight.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
+from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup, is_current, recall
@@ -45,14 +46,14 @@ class Company:
         return (self.soup, *self.ingredients, *self.others)
 
 
-def needed(soup: Soup) -> Wanted:
+def needed(soup: Soup) -> list[Wanted]:
     """The scores that a report cannot be without: of every ingredient on held_out, and of the soup and of the best
     ingredient everywhere. Which one is best is known when the first are: until then the first one stands for it."""
     kitchen = soup.kitchen
     best = best_on_held_out(kitchen) or kitchen.names[0]
     pairs = [(((best, 1.0),), "average"), (soup.mix, soup.recipe.treatment)]
     splits = kitchen.report_splits()
-    singles: Wanted = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
+    singles: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
     return [*singles, *((mixture, split, how) for split in splits for mixture, how in pairs)]
 
 

@@ -11,12 +11,13 @@ from soupviz.curves import grid
 from soupviz.insight import barriers, bundles, geometry
 from soupviz.insight.bundles import Place, Reading
 from soupviz.insight.examples import ClassChange, most_changed
-from soupviz.insight.verdicts import Verdict, known
+from soupviz.insight.verdicts import Verdict
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import wilson
 from soupviz.mixing import combine
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
+from soupviz.planning import known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.reports.contents import Company, Model
 from soupviz.reports.drawing import inline_svg

@@ -18,7 +18,11 @@ def told(cost: Cost) -> str:
     plural = "s" if cost.evaluations > 1 else ""
     time = "" if cost.seconds is None else f", about {_duration(cost.seconds)}"
     known = f"; {cost.known} more are known" if cost.known else ""
-    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} examples in all{time}{known}"
+    beside = ""
+    if cost.reestimations:
+        times = f"{cost.reestimations} time{'s' if cost.reestimations > 1 else ''}"
+        beside = f". BatchNorm statistics are re-estimated on train {times}, once for each mix"
+    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} examples in all{time}{known}{beside}"
 
 
 def _duration(seconds: float) -> str:
@@ -34,7 +38,7 @@ def result(
     opened: Kitchen,
     key: str,
     title: str,
-    cost: Cost,
+    cost: Callable[[], Cost],
     do: Callable[[Job], Any],
     *,
     draw: Callable[[Job], None] | None = None,
@@ -44,14 +48,16 @@ def result(
 
     Args:
         key: made of all that the result depends on. title: what the button says, and the job is called.
+        cost: found out only where it decides, or is told: it may take a look at thousands of scores.
         do: the work, given its job: it calls `job.progress`, appends to `job.events`, and gives the job's result.
         draw: draws what a running job has so far. ahead: start without being asked where every score is known.
     Returns:
         The job, once it finished in this server; None before.
     """
     full = f"{key} {opened.file}"
-    job = work.jobs().find(full)
-    if job is None and ahead and not cost.evaluations:
+    job = find(opened, key)
+    expected = cost() if job is None else None
+    if ahead and expected is not None and not expected.evaluations:
         job = work.jobs().submit(full, title, do, kitchen=str(opened.file))
     if job is not None and session.watch(job, draw):
         return None
@@ -61,5 +67,6 @@ def result(
     if row.button("Go on" if job else title, key=f"ask {full}", type="primary"):
         work.jobs().submit(full, title, do, kitchen=str(opened.file))
         st.rerun()
-    row.caption(f"{told(cost)[0].upper()}{told(cost)[1:]}.")
+    words = told(expected or cost())
+    row.caption(f"{words[0].upper()}{words[1:]}.")
     return None

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import metrics
+from soupviz import metrics, planning
 from soupviz.blending import presets
 from soupviz.files import digest
 from soupviz.insight.sensitivity import HELD_OUT, compared, half
@@ -114,7 +114,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     treatment = asked.batchnorm
     others = {"A": asked.a.mix, "B": asked.b.mix, "half of each": half(asked.probe)}
     wanted = list(dict.fromkeys([mixture, *others.values()]))
-    unknown = [one for one in wanted if tables.known(opened, one, HELD_OUT, treatment) is None]
+    unknown = [one for one in wanted if planning.known(opened, one, HELD_OUT, treatment) is None]
     # By content; train is not read for a key: what kitchen.yaml says of it stands for it.
     train = opened.spec.data.train
     content = [opened.score_key(one, HELD_OUT, "average") for one in wanted]
@@ -152,8 +152,8 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
 
 def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coefficients], treatment: str) -> None:
     """The mix beside A, B and their plain average, example by example."""
-    score = tables.known(opened, mixture, HELD_OUT, treatment)
-    known = {name: tables.known(opened, other, HELD_OUT, treatment) for name, other in others.items()}
+    score = planning.known(opened, mixture, HELD_OUT, treatment)
+    known = {name: planning.known(opened, other, HELD_OUT, treatment) for name, other in others.items()}
     items = [_metric("this mix", score)]
     rows: list[dict[str, Any]] = []
     for name, other in known.items():

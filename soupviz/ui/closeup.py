@@ -13,7 +13,7 @@ from soupviz.insight.preflight import Report
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine
 from soupviz.pictures import preflight as pictures
-from soupviz.planning import Cost
+from soupviz.planning import FREE, Cost
 from soupviz.records import Coefficients, Score, part_of
 from soupviz.ui import asking, charts
 from soupviz.ui.jobs import Job
@@ -22,7 +22,6 @@ POINTS = 11
 SIDE = 395
 """Pixels of a picture of which two stand side by side where there is room."""
 
-FREE = Cost(evaluations=0, known=0, examples=0, seconds=None)
 LAYERS, TENSORS = "layer groups", "tensors"
 DRAWN = 40
 """Layer groups that are drawn as bars; more are a table only."""
@@ -58,7 +57,9 @@ def pair_curve(opened: Kitchen, judged: Report, treatment: str) -> None:
             for index, alpha in enumerate(curves.coarse_to_fine(alphas))
         }
 
-    cost = planning.cost(opened, [(mixture(alpha), SPLIT, how(alpha)) for alpha in alphas])
+    def cost() -> Cost:
+        return planning.cost(opened, [(mixture(alpha), SPLIT, how(alpha)) for alpha in alphas])
+
     key = f"pair {opened.score_key(mixture(0.5), SPLIT, treatment)} {a} {b}"
     job = asking.result(opened, key, f"Draw the curve from {a} to {b}", cost, trace, ahead=True)
     if job is not None:
@@ -112,7 +113,7 @@ def layer_diff(opened: Kitchen, chosen: Sequence[str]) -> None:
         return difference(one.tensors, two.tensors, ties=opened.ties, progress=job.progress)
 
     key = f"difference {one.fingerprint} {two.fingerprint}"
-    job = asking.result(opened, key, f"Compare {a} with {b}", FREE, compare, ahead=True)
+    job = asking.result(opened, key, f"Compare {a} with {b}", lambda: FREE, compare, ahead=True)
     if job is not None:
         rows = by_layer(job.result) if level == LAYERS else list(job.result)
         _rows(

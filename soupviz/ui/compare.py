@@ -13,6 +13,7 @@ from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
 from soupviz.mixing import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
+from soupviz.planning import known
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.soups import treatment_in
@@ -60,8 +61,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         treatment = treatment_in(run)
         found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
     rows = [
-        Entry(*item, tables.known(opened, item[3], "held_out", item[4]), tables.known(opened, item[3], split, item[4]))
-        for item in found
+        Entry(id, name, kind, mix, how, known(opened, mix, "held_out", how), known(opened, mix, split, how))
+        for id, name, kind, mix, how in found
     ]
     best = best_ingredient(rows)
     costs = {run.key: run.result or {} for run in runs}

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,19 +15,13 @@ from soupviz.insight import bundles
 from soupviz.insight.bundles import Bundle, Line, Place, Reading
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import curves as pictures
-from soupviz.planning import Cost
 from soupviz.recipes import Interpolation
-from soupviz.records import Coefficients
-from soupviz.treatments import num_examples
 from soupviz.ui import charts, session, tables, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 MOST = len(pictures.PAIRS)
-NOTHING = Cost(0, 0, 0, None)
-"""Of what is computed already."""
-
 Lines = Mapping[tuple[str, str, str], Line]
 
 
@@ -55,7 +49,7 @@ class Chosen:
 
 def by_merit(opened: Kitchen) -> list[str]:
     """The ingredients, the best on held_out first; what is not scored yet comes last, in kitchen order."""
-    known = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    known = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
     return sorted(opened.names, key=lambda name: -(score.correct if (score := known[name]) else -1))
 
 
@@ -111,27 +105,11 @@ def pairs_of(ends: Mapping[str, Choice], from_: Iterable[str], to: Iterable[str]
     return {f"{a} → {b}": (ends[a], ends[b]) for a, b in found.values()}
 
 
-def cost_of(opened: Kitchen, wanted: Sequence[tuple[Coefficients, str, str]]) -> Cost:
-    """What scores take: mix, split and treatment of each.
-
-    The train examples of a re-estimation are counted as evaluated ones, once for each mix with an unknown score.
-    """
-    found = planning.cost(opened, wanted)
-    mixes = {(mix, treatment) for mix, split, treatment in wanted
-             if num_examples(treatment) and tables.known(opened, mix, split, treatment) is None}  # fmt: skip
-    more = sum(num_examples(treatment) for _, treatment in mixes)
-    if found.seconds is not None and found.examples:
-        found = replace(found, seconds=found.seconds * (found.examples + more) / found.examples)
-    if mixes:
-        st.caption(f"BatchNorm statistics are re-estimated on train {len(mixes)} times, once for each mix.")
-    return replace(found, examples=found.examples + more)
-
-
 def stored(opened: Kitchen, bundle: Bundle) -> list[Reading]:
     """What was measured before; nothing is computed."""
     found = []
     for place in bundle.places():
-        score = tables.known(opened, bundle.mix(place.pair, place.alpha), place.split, place.statistics)
+        score = planning.known(opened, bundle.mix(place.pair, place.alpha), place.split, place.statistics)
         if score is not None:
             found.append(Reading.of(place, score))
     return found

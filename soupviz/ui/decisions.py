@@ -163,4 +163,4 @@ def _score_whole(opened: Kitchen, run: Run, recipe: Recipe, found: Sequence[Deci
 
     mixes = [(one.mix, HELD_OUT, recipe.treatment) for one in early if one.mix]
     what = f"Score the {len(early)} rejected early whole" if not isinstance(recipe, LineSearch) else "Score all whole"
-    asking.result(opened, f"whole log of {run.key}", what, cost(opened, mixes), complete)
+    asking.result(opened, f"whole log of {run.key}", what, lambda: cost(opened, mixes), complete)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from soupviz import planning
 from soupviz.files import digest
 from soupviz.insight.diversity import (
     Answers,
@@ -103,7 +104,7 @@ def answers(opened: Kitchen, asked: Asked) -> Answers | None:
 
     wanted = [(mixture, asked.split, "average") for mixture in singles(asked.names)]
     title = f"Score {len(asked.names)} ingredients on {asked.split}"
-    job = asking.result(opened, asked.key(opened, "answers"), title, cost(opened, wanted), do, ahead=True)
+    job = asking.result(opened, asked.key(opened, "answers"), title, lambda: cost(opened, wanted), do, ahead=True)
     return job.result if job else None
 
 
@@ -134,11 +135,6 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
 
 def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> dict[Names, int]:
     """What is known of the average of each pair; what is not is asked for."""
-    key = asked.key(opened, MIDPOINT)
-    if (done := work.jobs().find(f"{key} {opened.file}")) and done.state == "finished":
-        # What thousands of pairs cost takes a second to find out.
-        found: dict[Names, int] = done.result
-        return found
     mixes = midpoints(opened, asked.names)
 
     def do(job: Job) -> dict[Names, int]:
@@ -147,12 +143,14 @@ def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> 
             on_score=lambda names, correct: job.events.append((names, correct)),
         )  # fmt: skip
 
-    costs = cost(opened, [(mixture, asked.split, asked.batchnorm) for mixture in mixes.values()])
+    wanted = [(mixture, asked.split, asked.batchnorm) for mixture in mixes.values()]
     title = f"Score {len(mixes)} averages of two" if len(mixes) > 1 else "Score their average"
-    job = asking.result(opened, key, title, costs, do, draw=draw, ahead=True)
-    if job or not costs.known:
-        return job.result if job else {}
-    known = {pair: tables.known(opened, mixture, asked.split, asked.batchnorm) for pair, mixture in mixes.items()}
+    key = asked.key(opened, MIDPOINT)
+    job = asking.result(opened, key, title, lambda: cost(opened, wanted), do, draw=draw, ahead=True)
+    if job:
+        found: dict[Names, int] = job.result
+        return found
+    known = {pair: planning.known(opened, mixture, asked.split, asked.batchnorm) for pair, mixture in mixes.items()}
     return {pair: score.correct for pair, score in known.items() if score}
 
 
@@ -170,7 +168,7 @@ def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) ->
     rate = opened.evaluator.rate
     wanted = Cost(len(missing), len(asked.names) - len(missing), examples, examples / rate if rate else None)
     job = asking.result(
-        opened, asked.key(opened, ENSEMBLE), "Ask each pair together", wanted, do, draw=draw, ahead=True
+        opened, asked.key(opened, ENSEMBLE), "Ask each pair together", lambda: wanted, do, draw=draw, ahead=True
     )
     return job.result if job else {}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from soupviz import planning
 from soupviz.data import Split
 from soupviz.files import digest
 from soupviz.insight import examples
@@ -86,7 +87,7 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
 
 def best_on_held_out(opened: Kitchen) -> str:
     """The ingredient with most correct there; the first of those that are not scored yet."""
-    scores = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    scores = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
     counts = {name: score.correct if score else -1 for name, score in scores.items()}
     return max(opened.names, key=counts.__getitem__)
 
@@ -127,7 +128,7 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     train = opened.spec.data.train
     specs += [train.model_dump_json()] if train and any(num_examples(m.treatment) for m in (soup, rival)) else []
     key = f"match {digest([contents, opened.model_fingerprint, opened.spec.precision, split, specs])}"
-    job = asking.result(opened, key, f"Score both on {split}", cost(opened, wanted), do, ahead=True)
+    job = asking.result(opened, key, f"Score both on {split}", lambda: cost(opened, wanted), do, ahead=True)
     if job is None:
         return None
     data = opened.split(split)

@@ -11,6 +11,7 @@ from soupviz.insight.grids import Cell, Grid, Outcome
 from soupviz.insight.parameters import COUNT, Parameter, as_text, default_values, parse_values
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
+from soupviz.planning import Cost
 from soupviz.recipes import MENU, Ensemble
 from soupviz.store import Run
 from soupviz.ui import asking, charts, forms, session, soups, widgets, work
@@ -102,7 +103,7 @@ def compute(opened: Kitchen, grid: Grid) -> tuple[list[Cell], list[Outcome], boo
     """
     planned = grids.cells(opened, grid)
     key = _key(opened, grid)
-    job = work.jobs().find(f"{key} {opened.file}")
+    job = asking.find(opened, key)
     was_over = job is not None and job.state == "finished"
     kept = [grids.known(opened, cell) for cell in planned]
     outcomes = [outcome for outcome in kept if outcome is not None]
@@ -122,7 +123,10 @@ def compute(opened: Kitchen, grid: Grid) -> tuple[list[Cell], list[Outcome], boo
         draw_map(opened, grid, planned, list(job.events))
 
     count = f"{len(waiting)} soup{'s' if len(waiting) > 1 else ''}"
-    cost = grids.cost_of(opened, grid, waiting)
+
+    def cost() -> Cost:
+        return grids.cost_of(opened, grid, waiting)
+
     if asking.result(opened, key, f"Cook the grid: {count}", cost, cook, draw=live, ahead=True):
         st.rerun()  # the last cell came while this page was drawn
     if not is_drawn:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from soupviz import planning
 from soupviz.discovery import BASE
 from soupviz.insight import geometry
 from soupviz.insight.barriers import SPLIT
@@ -93,7 +94,7 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: A
         return
     shown = [*names, BASE] if opened.base else names
     flat = geometry.flat_map(_distances(opened, found.geometry, names))
-    known = {name: tables.known(opened, ((name, 1.0),), SPLIT) for name in shown}
+    known = {name: planning.known(opened, ((name, 1.0),), SPLIT) for name in shown}
     accuracies = {name: 100 * score.accuracy if score else None for name, score in known.items()}
     picture = pictures.weights_map(flat, shown, accuracies, chosen)
     key = f"map {tables.digest(shown)} {_nonce()}"

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz import planning
 from soupviz.blending import groups_of
 from soupviz.discovery import BASE
 from soupviz.insight import sensitivity
@@ -88,7 +89,7 @@ def _best_two(opened: Kitchen, names: list[str]) -> tuple[int, int]:
     """Where the two best ingredients on held_out stand; once for each opening, so that the choice does not move."""
     key = f"two best of {opened.file}"
     if key not in st.session_state:
-        known = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+        known = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
         ranked = sorted(opened.names, key=lambda name: -score.correct if (score := known[name]) else 1)
         st.session_state[key] = [*ranked, *(name for name in names if name not in ranked)][:2]
     first, second = st.session_state[key]
@@ -152,7 +153,7 @@ def effects(opened: Kitchen, asked: Asked) -> list[Effect] | None:
             _bars(list(job.events), found, None, f"live {key}")
 
     title = f"Score {len(found) - same} mixes"
-    job = asking.result(opened, key, title, cost(opened, wanted), do, draw=live, ahead=True)
+    job = asking.result(opened, key, title, lambda: cost(opened, wanted), do, draw=live, ahead=True)
     return job.result if job else None
 
 

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from soupviz import planning
 from soupviz.insight.diversity import Pair, midpoints, score_ensembles, without_logits
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import verdict, wilson
 from soupviz.mixing import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.diversity import ENSEMBLE, MIDPOINT, errors_of
-from soupviz.ui import charts, tables, widgets, work
+from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity import Asked, label_of
 from soupviz.ui.verbatim import verbatim
 
@@ -53,7 +54,7 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> int | None:
         return int(done.result[pair.names])
     split = opened.split(asked.split)
     if len(split) * opened.num_classes(split) > QUICK or without_logits(opened, pair.names, asked.split):
-        known = tables.known(opened, mean_of(pair.names), asked.split, "probabilities")
+        known = planning.known(opened, mean_of(pair.names), asked.split, "probabilities")
         return known.correct if known else None
     return score_ensembles(opened, pair.names, asked.split)[pair.names]
 
@@ -61,7 +62,7 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> int | None:
 def draw_standing(opened: Kitchen, asked: Asked, pair: Pair) -> None:
     """The two, their average and their ensemble, with intervals, as far as they are known."""
     mixture = midpoints(opened, pair.names)[pair.names]
-    average = tables.known(opened, mixture, asked.split, asked.batchnorm)
+    average = planning.known(opened, mixture, asked.split, asked.batchnorm)
     ensemble = ensemble_of(opened, asked, pair)
     rows = [
         (pair.a, "ingredient", pair.both_right + pair.only_a),
@@ -85,6 +86,6 @@ def draw_standing(opened: Kitchen, asked: Asked, pair: Pair) -> None:
         st.caption("Their average is not scored yet: the button above scores it with the others.")
         return
     better = pair.a if pair.accuracy_a >= pair.accuracy_b else pair.b
-    best = tables.known(opened, ((better, 1.0),), asked.split)
+    best = planning.known(opened, ((better, 1.0),), asked.split)
     if best:
         st.write(f"Their average against {verbatim(better)}, the better of the two: **{verdict(average, best)}**.")

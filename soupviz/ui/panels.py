@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from soupviz import planning
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.pictures.reliability import reliability
@@ -32,11 +33,11 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """Accuracy on each slice before and after: the best ingredient on held_out, and the soup."""
     splits = [split for split in ("test", "held_out") if split in opened.split_names and opened.has_split(split)]
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
-    scores = {name: tables.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
+    scores = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
     correct = {name: score.correct if score else -1 for name, score in scores.items()}
     best = max(opened.names, key=correct.__getitem__)
-    before = tables.known(opened, ((best, 1.0),), split)
-    after = tables.known(opened, mixture, split, treatment_in(run))
+    before = planning.known(opened, ((best, 1.0),), split)
+    after = planning.known(opened, mixture, split, treatment_in(run))
     if before is None or after is None:
         st.write(f"{best}, the best ingredient on held_out, is not scored on {split} yet: the Compare page scores it.")
         return

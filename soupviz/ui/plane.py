@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz import planning
 from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import planes
@@ -113,7 +114,7 @@ def items(opened: Kitchen, shown: Chosen, places: Sequence[Projection]) -> list[
     """Every model with its place; the corners first, by letter."""
     letters = ["A", "B", "C", *([""] * len(shown.others))]
     return [
-        Item(letter, choice, place, tables.known(opened, choice.mix, shown.split, choice.batchnorm or "average"))
+        Item(letter, choice, place, planning.known(opened, choice.mix, shown.split, choice.batchnorm or "average"))
         for letter, choice, place in zip(letters, shown.items, places, strict=True)
     ]
 
@@ -122,7 +123,7 @@ def stored(opened: Kitchen, shown: Chosen, spots: Sequence[Spot]) -> list[Value]
     """What was measured before; nothing is computed."""
     found = []
     for spot in spots:
-        score = tables.known(opened, in_plane(shown.mixes, *spot), shown.split, shown.batchnorm)
+        score = planning.known(opened, in_plane(shown.mixes, *spot), shown.split, shown.batchnorm)
         if score is not None:
             found.append(Value.of(spot, score))
     return found

@@ -15,9 +15,9 @@ from soupviz.insight.differences import Sameness, sameness
 from soupviz.insight.preflight import Report
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
+from soupviz.planning import FREE, Cost
 from soupviz.treatments import RECALIBRATE
-from soupviz.ui import asking, charts, tables, widgets, work
-from soupviz.ui.closeup import FREE
+from soupviz.ui import asking, charts, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.kinship import Weights, listed
 from soupviz.ui.verbatim import verbatim
@@ -46,7 +46,7 @@ def weights(opened: Kitchen) -> Weights | None:
         return Weights(geometry.gram(opened, progress=job.progress), sameness(opened, progress=job.progress))
 
     title = f"Compare the weights (reads {_size(size)})"
-    job = asking.result(opened, f"weights {content(opened)}", title, FREE, compare, ahead=size < AT_ONCE)
+    job = asking.result(opened, f"weights {content(opened)}", title, lambda: FREE, compare, ahead=size < AT_ONCE)
     return job.result if job else None
 
 
@@ -65,10 +65,10 @@ def report(opened: Kitchen, treatment: str) -> Report | None:
         charts.show(pictures.growing(opened.names, found.nats), key="barriers so far", alt="Barriers so far")
 
     key = f"preflight {content(opened)} {treatment}"
-    known = work.jobs().find(f"{key} {opened.file}")
-    # Thousands of pairs are not looked up in the store again each time the page is drawn.
-    is_told = known is not None and (known.is_active or known.state == "finished")
-    cost = FREE if is_told else planning.cost(opened, barriers.wanted(opened, treatment))
+
+    def cost() -> Cost:
+        return planning.cost(opened, barriers.wanted(opened, treatment))
+
     title = f"Measure {pairs} barrier{'s' if pairs != 1 else ''} and judge" if pairs else "Judge"
     job = asking.result(opened, key, title, cost, inspect, draw=draw, ahead=True)
     return job.result if job else None
@@ -175,7 +175,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
 
 
 def _measured(opened: Kitchen, name: str, found: Weights | None) -> dict[str, Any]:
-    score = tables.known(opened, ((name, 1.0),), SPLIT)
+    score = planning.known(opened, ((name, 1.0),), SPLIT)
     row: dict[str, Any] = {"held_out": 100 * score.accuracy if score else None}
     if found is not None:
         index = opened.names.index(name)

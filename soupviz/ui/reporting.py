@@ -38,7 +38,7 @@ def draw(opened: Kitchen, run: Run, folder: str | None = None) -> None:
 
     written = st.session_state.setdefault(AGAIN, {})
     key = f"report {run.key} {place} {written.get(run.key, 0)}"
-    job = asking.result(opened, key, "Make a report", cost(opened, needed(soup)), write)
+    job = asking.result(opened, key, "Make a report", lambda: cost(opened, needed(soup)), write)
     if job is None:
         return
     row = st.container(horizontal=True, vertical_alignment="center")

@@ -59,9 +59,9 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     pinned = [[opened.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
     plain = [pinned, [one.treatment for one in mixes], opened.spec.data.model_dump(mode="json")]
     key = f"shift {digest(plain)}"
-    before = work.jobs().find(f"{key} {opened.file}")
+    before = asking.find(opened, key)
     was_over = before is not None and before.state == "finished"
-    if not (cost := planning.cost(opened, wanted)).evaluations:
+    if not planning.lacking(opened, wanted):
         return
     if was_over:  # its scores were forgotten since
         work.jobs().forget(lambda job: job is before)
@@ -71,7 +71,7 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
             opened.score_mix(mixture, split, treatment, part_of(job.progress, index, len(wanted)))
 
     title = f"Score all {len(mixes)} models on {', '.join(map(short, splits))}"
-    if asking.result(opened, key, title, cost, score):
+    if asking.result(opened, key, title, lambda: planning.cost(opened, wanted), score):
         st.rerun()  # the last score came while this page was drawn
 
 

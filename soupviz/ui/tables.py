@@ -9,19 +9,12 @@ from soupviz.kitchen import Kitchen
 from soupviz.metadata import as_number
 from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
+from soupviz.planning import known
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
 from soupviz.slicing import SliceRow
-from soupviz.treatments import num_examples
 
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
-
-
-def known(opened: Kitchen, mixture: Coefficients, split: str, treatment: str = "average") -> Score | None:
-    """A score that was measured before, of a split that was read before, as the train data was if it is needed."""
-    is_read = split in opened.split_names and opened.has_split(split)
-    has_train = not num_examples(treatment) or opened.has_split("train")
-    return opened.known_score(mixture, split, treatment) if is_read and has_train else None
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:

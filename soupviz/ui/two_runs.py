@@ -9,7 +9,7 @@ from soupviz.insight import history as core
 from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
-from soupviz.planning import cost
+from soupviz.planning import cost, lacking
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -46,14 +46,14 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     if reading is not None and session.watch(reading):  # a split that is not read yet would seem not to be scored
         return
     wanted = core.wanted(opened, (a.run, b.run))
-    expected = cost(opened, wanted)
-    if expected.evaluations:
+    if lacking(opened, wanted):
 
         def score(job: Job) -> None:
             for mixture, split, treatment in wanted:
                 opened.score_mix(mixture, split, treatment, job.progress)
 
-        asking.result(opened, f"pair {a.run.key} {b.run.key}", "Score both on every split", expected, score)
+        key = f"pair {a.run.key} {b.run.key}"
+        asking.result(opened, key, "Score both on every split", lambda: cost(opened, wanted), score)
     rows = core.pairs(opened, a.run, b.run)
     if rows:
         st.dataframe(

@@ -12,6 +12,7 @@ from soupviz.insight.verdicts import Verdict, Yardstick
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import chance
 from soupviz.pictures.verdict import differences
+from soupviz.planning import cost, lacking
 from soupviz.records import part_of
 from soupviz.soups import treatment_in
 from soupviz.store import Run
@@ -116,17 +117,18 @@ def _differences(found: Verdict) -> list[dict[str, object]]:
 def _score_missing(opened: Kitchen, run: Run) -> None:
     """A button for the scores that the verdict lacks; from logits that are kept it starts by itself."""
     mix, treatment = verdicts.mix_in(run), treatment_in(run)
-    lacking, cost = verdicts.missing(opened, mix, treatment)
-    if not lacking:
+    missing = lacking(opened, verdicts.wanted(opened, mix, treatment))
+    if not missing:
         return
 
     def score(job: Job) -> None:
-        for index, (wanted, split, how) in enumerate(lacking):
-            opened.score_mix(wanted, split, how, part_of(job.progress, index, len(lacking)))
+        for index, (wanted, split, how) in enumerate(missing):
+            opened.score_mix(wanted, split, how, part_of(job.progress, index, len(missing)))
 
-    splits = " and ".join(dict.fromkeys(split for _, split, _ in lacking))
+    splits = " and ".join(dict.fromkeys(split for _, split, _ in missing))
     title = f"Score what is missing on {splits}"
-    asking.result(opened, f"verdict {digest([list(one) for one in lacking])}", title, cost, score, ahead=True)
+    key = f"verdict {digest([list(one) for one in missing])}"
+    asking.result(opened, key, title, lambda: cost(opened, missing), score, ahead=True)
 
 
 def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
@@ -150,7 +152,7 @@ def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
         f"most{beside}:"
     )
     key = f"crossfit {crossfit.finding_key(opened, recipe)}"
-    asking.result(opened, key, "Cross-fit", crossfit.cost(opened, recipe), estimate)
+    asking.result(opened, key, "Cross-fit", lambda: crossfit.cost(opened, recipe), estimate)
 
 
 def _details(found: Verdict) -> None:
