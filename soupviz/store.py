@@ -276,7 +276,7 @@ class Store:
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
-        for name in ("logits", "made"):
+        for name in ("logits", "made", "crossfit"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
 

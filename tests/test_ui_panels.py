@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from kitchens import BATCHNORM, small_kitchen
+from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
@@ -30,18 +31,6 @@ def opened_on(file: Path, panel: str) -> AppTest:
     app = AppTest.from_function(a_panel, default_timeout=60)
     app.session_state["file"] = str(file)
     app.session_state["panel"] = panel
-    app.run()
-    assert not app.exception
-    return app
-
-
-def settled(app: AppTest) -> AppTest:
-    """Run until the job that was asked for is done."""
-    from soupviz.ui import work
-
-    for job in list(work.jobs()._all):
-        while job.is_active:
-            pass
     app.run()
     assert not app.exception
     return app

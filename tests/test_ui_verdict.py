@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from kitchens import small_kitchen
+from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
@@ -15,7 +16,6 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
 from soupviz.pictures.verdict import differences
 from soupviz.ui import verdict
-from soupviz.ui import work as jobs_of
 from soupviz.ui.verbatim import verbatim
 
 
@@ -40,16 +40,6 @@ def opened_on(file: Path, key: str, **state: Any) -> AppTest:
     app.session_state["file"], app.session_state["run"] = str(file), key
     for name, value in state.items():
         app.session_state[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def settled(app: AppTest) -> AppTest:
-    """Run until the job that was asked for is done."""
-    for job in list(jobs_of.jobs()._all):
-        while job.is_active:
-            pass
     app.run()
     assert not app.exception
     return app

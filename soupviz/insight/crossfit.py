@@ -1,35 +1,28 @@
 """What selecting on held_out does to the numbers there: search on one half, score on the other, both ways."""
 
-import copy
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from soupviz import slices
 from soupviz.cooking import cook
-from soupviz.data import Split, stratified_part
+from soupviz.data import stratified_part
 from soupviz.errors import RecipeError
 from soupviz.files import digest
-from soupviz.formulas import KEPT
+from soupviz.insight.halves import halved, singles
 from soupviz.insight.significance import bootstrap_interval
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import mcnemar, summarize
+from soupviz.metrics import mcnemar
 from soupviz.mixing import mean_of
-from soupviz.pantry import Pantry
-from soupviz.planning import Cost, Wanted, lacking
+from soupviz.planning import Cost, lacking
 from soupviz.recipes import Pooled, Recipe, parse
 from soupviz.recipes.averages import Uniform
-from soupviz.recipes.distilled import Distilled
-from soupviz.recipes.judge import HELD_OUT
-from soupviz.records import Coefficients, PerExample, Progress, Score, part_of, quiet
-from soupviz.scoring import Scorer
-from soupviz.soups import is_current, pool_in, pool_of, run_key
-from soupviz.store import Run, Store
+from soupviz.recipes.judge import HELD_OUT, examples_of
+from soupviz.records import Progress, Score, part_of, quiet
+from soupviz.soups import Soup, pool_in, pool_of, run_key
+from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 
 VERSION = 1
@@ -129,8 +122,8 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
         kitchen: whose held_out was read.
     """
     number = len(kitchen.split(HELD_OUT))
-    singles = list(_singles(kitchen, recipe))
-    missing = len(_lacking(kitchen, singles))
+    alone = singles(kitchen, recipe)
+    missing = len(lacking(kitchen, alone))
     evaluations, examples = missing, missing * number
     if recipe.treatment in OUTPUTS:
         pass  # of logits that are kept
@@ -141,14 +134,14 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
     elif not _is_known(kitchen, recipe):
         evaluations, examples = evaluations + 4, examples + 2 * number
     rate = kitchen.evaluator.rate
-    return Cost(evaluations, len(singles) - missing, examples, examples / rate if rate else None)
+    return Cost(evaluations, len(alone) - missing, examples, examples / rate if rate else None)
 
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
     """Whether a soup that is the same for both halves was scored on the whole."""
     if isinstance(recipe, Uniform):
         everyone = mean_of(pool_of(kitchen, recipe))
-        if not _lacking(kitchen, [(everyone, recipe.treatment)]):
+        if not lacking(kitchen, [(everyone, HELD_OUT, recipe.treatment)]):
             return True
     run = kitchen.store.run(run_key(kitchen, recipe))
     return run is not None and run.status == "finished"
@@ -176,40 +169,41 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     kitchen.treatment(recipe.treatment, progress)
     if "train" in recipe.needs:
         kitchen.split("train", progress)
-    for mix, treatment in _singles(kitchen, recipe):
-        kitchen.score_mix(mix, HELD_OUT, treatment, progress)
+    for one in singles(kitchen, recipe):
+        kitchen.score_mix(*one, progress)
     progress(0, 1, "cutting held_out in two")
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     rows = [stratified_part(whole.labels, index, 2, seed) for index in (0, 1)]
-    halves = []
-    rights = []
-    for index in (0, 1):
-        selecting, judging = rows[index], rows[1 - index]
-        own = _kitchen_of(kitchen, _part(whole, selecting, seed), _part(whole, judging, seed), folder)
-        _prime(kitchen, own, recipe, {HELD_OUT: selecting, "test": judging})
+    halves, rights = [], []
+    for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
+        own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
         judged = own.score_mix(soup.mix, "test", recipe.treatment, progress)
         best, right = _best(kitchen, selecting.numpy())
-        was_right = right[judging.numpy()]
-        halves.append(
-            Half(
-                made_of=soup.made_of,
-                best=best,
-                num_selecting=len(selecting),
-                selecting=soup.scores[HELD_OUT].correct,
-                best_selecting=int(right[selecting.numpy()].sum()),
-                num_judging=len(judging),
-                judging=judged.correct,
-                best_judging=int(was_right.sum()),
-            )
-        )
-        rights.append((_examples(judged).correct, was_right))
+        halves.append(_half(soup, judged, best, right[selecting.numpy()], right[judging.numpy()]))
+        rights.append((examples_of(judged).correct, right[judging.numpy()]))
     found = _together(recipe, seed, halves, rights)
     kitchen.store.keep_finding(key, asdict(found))
     shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _half(
+    soup: Soup, judged: Score, best: str, best_selecting: NDArray[np.bool_], best_judging: NDArray[np.bool_]
+) -> Half:
+    """One search, counted. best_selecting, best_judging: what the best ingredient has right on either half."""
+    return Half(
+        made_of=soup.made_of,
+        best=best,
+        num_selecting=len(best_selecting),
+        selecting=soup.scores[HELD_OUT].correct,
+        best_selecting=int(best_selecting.sum()),
+        num_judging=len(best_judging),
+        judging=judged.correct,
+        best_judging=int(best_judging.sum()),
+    )
 
 
 def _together(
@@ -237,98 +231,8 @@ def _together(
     )
 
 
-def _singles(kitchen: Kitchen, recipe: Recipe) -> Iterator[tuple[Coefficients, str]]:
-    """Every ingredient as it is, and those that the recipe chooses among with its own treatment."""
-    rows = [(((name, 1.0),), "average") for name in kitchen.names]
-    if recipe.is_search and recipe.treatment not in OUTPUTS:
-        rows += [(((name, 1.0),), recipe.treatment) for name in pool_of(kitchen, recipe)]
-    yield from dict.fromkeys(rows)
-
-
-def _lacking(kitchen: Kitchen, rows: Sequence[tuple[Coefficients, str]]) -> list[Wanted]:
-    """Those of mixes, each with its treatment, that are not scored on held_out."""
-    return lacking(kitchen, [(mix, HELD_OUT, treatment) for mix, treatment in rows])
-
-
-def _part(whole: Split, rows: Tensor, seed: int) -> Split:
-    """A half of held_out, copied out of it."""
-    names = whole.slices and [whole.slices.names[index] for index in whole.slices.index[rows.numpy()].tolist()]
-    return replace(
-        whole,
-        name=f"a half of {whole.name}",
-        inputs={name: tensor[rows] for name, tensor in whole.inputs.items()},
-        labels=whole.labels[rows],
-        files=tuple(whole.files[row] for row in rows.tolist()) if whole.files else (),
-        fingerprint=digest([whole.fingerprint, seed, rows.tolist()]),
-        slices=slices.divided(whole.slices.column, names) if whole.slices and names else None,
-    )
-
-
-def _kitchen_of(kitchen: Kitchen, selecting: Split, judging: Split, folder: Path) -> Kitchen:
-    """The kitchen with one half as held_out and the other as test, and a store of its own."""
-    own = copy.copy(kitchen)
-    data = kitchen.spec.data
-    own.spec = kitchen.spec.model_copy(update={"data": data.model_copy(update={"test": data.held_out, "shifts": {}})})
-    own.store = Store(folder / "store.sqlite")
-    state = kitchen.evaluator.model.state_dict()
-    own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.base, state, kitchen.ties, own.store)
-    own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests)
-    own.scorer.share(kitchen.ingredients)
-    own._splits = {HELD_OUT: selecting, "test": judging}
-    own._splits |= {"train": kitchen.split("train")} if kitchen.has_split("train") else {}
-    return own
-
-
-def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: dict[str, Tensor]) -> None:
-    """Cut what is known of the whole into its halves: single ingredients, and what the recipe's own run has tried."""
-    run = kitchen.store.run(run_key(kitchen, recipe))
-    result = (run and run.status == "finished" and is_current(kitchen, run) and run.result) or {}
-    tried = [step["mix"] for step in result.get("trajectory", []) if step.get("mix")]
-    mixes = [tuple((str(name), float(weight)) for name, weight in mix) for mix in [*tried, result.get("mix") or []]]
-    for name, formula in kitchen.pantry.formulas([name for mix in mixes for name, _ in mix]).items():
-        if formula.kind != KEPT:
-            own.store.keep_formula(name, formula.model_dump_json())
-    here = {*kitchen.names, "base"} | {name for mix in mixes for name, _ in mix if own.store.formula(name)}
-    asked = [(mix, recipe.treatment) for mix in mixes if mix and here.issuperset(dict(mix))]
-    asked += [(mean_of(kitchen.names), recipe.treatment)]
-    cut: dict[str, Score] = {}
-    for mix, treatment in dict.fromkeys([*_singles(kitchen, recipe), *asked]):
-        if (score := kitchen.known_score(mix, HELD_OUT, treatment)) is not None:
-            for split, chosen in rows.items():
-                cut[own.score_key(mix, split, treatment)] = _cut(own, score, split, chosen.numpy())
-    own.store.keep_scores(cut)
-    if recipe.treatment in OUTPUTS or isinstance(recipe, Distilled):
-        _prime_logits(kitchen, own, rows)
-
-
-def _cut(own: Kitchen, score: Score, split: str, rows: NDArray[np.int64]) -> Score:
-    """A half of a whole score."""
-    part = own.split(split)
-    examples = _examples(score)
-    cut = PerExample(**{name: getattr(examples, name)[rows] for name in PerExample.__dataclass_fields__})
-    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), own.evaluator.precision)
-
-
-def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: dict[str, Tensor]) -> None:
-    for name in kitchen.names:
-        alone = ((name, 1.0),)
-        whole = kitchen.store.logits(kitchen.score_key(alone, HELD_OUT, "average"))
-        for split, chosen in rows.items():
-            if whole is not None:
-                own.store.keep_logits(own.score_key(alone, split, "average"), whole[chosen.numpy()])
-        if kitchen.has_split("train"):  # not halved: what a student learns from
-            key = kitchen.score_key(alone, "train", "average")
-            if (kept := kitchen.store.logits(key)) is not None:
-                own.store.keep_logits(key, kept)
-
-
 def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, NDArray[np.bool_]]:
     """The best ingredient on a half, ties by kitchen order, and what it has right of the whole."""
-    rights = {name: _examples(kitchen.score_mix(((name, 1.0),), HELD_OUT)).correct for name in kitchen.names}
+    rights = {name: examples_of(kitchen.score_mix(((name, 1.0),), HELD_OUT)).correct for name in kitchen.names}
     best = max(rights, key=lambda name: int(rights[name][selecting].sum()))
     return best, rights[best]
-
-
-def _examples(score: Score) -> PerExample:
-    assert score.per_example is not None  # scores from an evaluation or the store have them
-    return score.per_example

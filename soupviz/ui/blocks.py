@@ -15,7 +15,7 @@ from soupviz.pictures import layers
 from soupviz.planning import Cost, cost
 from soupviz.recipes import Blocks
 from soupviz.records import Coefficients, Score, part_of
-from soupviz.ui import asking, charts, session, tables, verdict, widgets, work
+from soupviz.ui import asking, charts, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers import Asked
 from soupviz.ui.verbatim import verbatim
@@ -219,6 +219,5 @@ def kept(opened: Kitchen) -> None:
     if run is not None and run.status == "finished":
         if not session.soup_key() or not run.key.startswith(session.soup_key()):
             session.choose_soup(run)
-        st.success(f"Kept: “{verbatim(run.name)}” is among the soups on the Compare page.")
-        verdict.draw(opened, run)
+        keeping.show(opened, run)
         st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")

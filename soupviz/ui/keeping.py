@@ -5,6 +5,7 @@ import streamlit as st
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
 from soupviz.soups import run_key
+from soupviz.store import Run
 from soupviz.ui import session, verdict, work
 from soupviz.ui.verbatim import verbatim
 
@@ -20,5 +21,10 @@ def offer(opened: Kitchen, recipe: Recipe) -> None:
             work.cook_job(opened, recipe)
             st.rerun()
         return
-    st.success(f"Kept: “{verbatim(recipe.title)}” is among the soups.")
+    show(opened, run)
+
+
+def show(opened: Kitchen, run: Run) -> None:
+    """That a run is kept, and the verdict on it."""
+    st.success(f"Kept: “{verbatim(run.name)}” is among the soups on the Compare page.")
     verdict.draw(opened, run)

@@ -14,7 +14,7 @@ from soupviz.insight.sensitivity import Effect, Group, Probe
 from soupviz.kitchen import Kitchen
 from soupviz.layers import Grouping, keys_of
 from soupviz.pictures import layers
-from soupviz.planning import cost
+from soupviz.planning import FREE, Wanted, cost
 from soupviz.ui import asking, charts, session, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
@@ -131,10 +131,16 @@ def effects(opened: Kitchen, asked: Asked) -> list[Effect] | None:
     """What each group does alone: a button with its cost, the bars as they come, then all of them."""
     probe = asked.probe
     key = f"layers {probe.key(opened)}"
-    if st.session_state.get("asked layers", (None,))[0] != key:
-        found = sensitivity.groups(opened, probe.a, probe.b, probe.by)
-        st.session_state["asked layers"] = key, found, sensitivity.wanted(opened, probe, found)
-    _, found, wanted = st.session_state["asked layers"]
+
+    def compare(job: Job) -> tuple[list[Group], list[Wanted]]:
+        job.progress(0, 1, "comparing weights")
+        groups = sensitivity.groups(opened, probe.a, probe.b, probe.by)
+        return groups, sensitivity.wanted(opened, probe, groups)
+
+    compared = asking.result(opened, f"groups {key}", "Compare the layers", lambda: FREE, compare, ahead=True)
+    if compared is None:
+        return None
+    found, wanted = compared.result
     same = sum(not group.differs for group in found)
     if same == len(found):
         st.info("Every layer of A and B is identical.")
