@@ -13,8 +13,9 @@ from soupviz.laboratory import Laboratory
 from soupviz.limits import Limit
 from soupviz.recipes import Goal, Judge, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
+from soupviz.runs import HEARTBEAT, Run
 from soupviz.soups import Soup, is_current, pool_of, recall, run_key
-from soupviz.store import HEARTBEAT, Run, Store
+from soupviz.store import Store
 
 OnStep = Callable[[Step], None]
 SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

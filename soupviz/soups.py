@@ -14,7 +14,7 @@ from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.treatments import OUTPUTS
 
 

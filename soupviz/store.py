@@ -9,7 +9,6 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,7 @@ from numpy.typing import NDArray
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
 from soupviz.records import PerExample, Score
-
-HEARTBEAT = 5.0
-"""Seconds after which a running run that has not been touched counts as interrupted."""
-
-RUN_COLUMNS = "id, key, name, status, recipe, result, error, created, updated, label, pinned"
-
-ADDED_LATER = {"label": "TEXT", "pinned": "INTEGER NOT NULL DEFAULT 0"}
-"""Columns of `runs` that stores of earlier versions lack."""
+from soupviz.runs import RUN_COLUMNS, Run, add_columns, row_of, run_of
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
@@ -38,27 +30,6 @@ CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One cooking of a recipe: running, finished, interrupted, cancelled or failed.
-
-    name: what it is called: the user's own name where there is one, else the title. title: of its recipe.
-    pinned: whether the user wants to keep it in sight, and out of what deletes many.
-    """
-
-    id: int
-    key: str
-    name: str
-    status: str
-    recipe: dict[str, Any]
-    result: dict[str, Any] | None
-    error: str | None
-    created: float
-    updated: float
-    title: str = ""
-    pinned: bool = False
-
-
 class Store:
     """Scores and runs by content key; every call is one short transaction on a connection of its own."""
 
@@ -67,7 +38,7 @@ class Store:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.executescript(SCHEMA)
-            _add_columns(connection)
+            add_columns(connection)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -221,12 +192,12 @@ class Store:
         """Every run, oldest first; one that was killed shows as interrupted."""
         with self._connection() as connection:
             rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def run(self, key: str) -> Run | None:
         with self._connection() as connection:
             row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", (key,)).fetchone()
-        return _run(row) if row else None
+        return run_of(row) if row else None
 
     def num_runs(self) -> int:
         with self._connection() as connection:
@@ -252,7 +223,7 @@ class Store:
         with self._connection() as connection:
             connection.executemany(
                 f"INSERT OR IGNORE INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_values(run) for run in runs],
+                [row_of(run) for run in runs],
             )
 
     @property
@@ -294,39 +265,6 @@ def open_store(kitchen_file: Path) -> Store:
 
 def _is_ours(path: Path) -> bool:
     return not path.exists() or os.access(path, os.W_OK)
-
-
-def _add_columns(connection: sqlite3.Connection) -> None:
-    """Give a store of an earlier version the columns that came later."""
-    there = {row[1] for row in connection.execute("PRAGMA table_info(runs)")}
-    for name, kind in ADDED_LATER.items():
-        if name not in there:
-            try:
-                connection.execute(f"ALTER TABLE runs ADD COLUMN {name} {kind}")
-            except sqlite3.OperationalError as error:  # another process was faster
-                if "duplicate column" not in str(error):
-                    raise
-
-
-def _run(row: tuple[Any, ...]) -> Run:
-    identity, key, title, status, recipe, result, error, created, updated, label, pinned = row
-    if status == "running" and time.time() - updated > HEARTBEAT:
-        status = "interrupted"
-    parsed = json.loads(result) if result else None
-    return Run(
-        identity, key, label or title, status, json.loads(recipe), parsed, error, created, updated, title, bool(pinned)
-    )
-
-
-def _values(run: Run) -> tuple[Any, ...]:
-    """A run as a row of RUN_COLUMNS."""
-    title = run.title or run.name
-    label = run.name if run.name != title else None
-    result = json.dumps(run.result) if run.result else None
-    recipe = json.dumps(run.recipe)
-    return (
-        run.id, run.key, title, run.status, recipe, result, run.error, run.created, run.updated, label, int(run.pinned)
-    )  # fmt: skip
 
 
 def _pack(examples: PerExample) -> bytes:

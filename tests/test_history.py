@@ -15,7 +15,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.metrics import mcnemar
 from soupviz.pictures.history import searches
 from soupviz.records import Step
-from soupviz.store import Run, Store
+from soupviz.runs import Run
+from soupviz.store import Store
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 

@@ -13,8 +13,9 @@ import pytest
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz import store as stores
-from soupviz.store import Run, open_store
+from soupviz import runs
+from soupviz.runs import Run
+from soupviz.store import open_store
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 10
@@ -141,10 +142,10 @@ def test_a_killed_run_shows_as_interrupted_until_it_is_taken_up_again(killed, mo
     run: Run = killed["run"]
     assert run.status in ("running", "interrupted")
     assert run.updated <= killed["killed_at"]
-    assert killed["killed_at"] - run.updated < stores.HEARTBEAT
-    monkeypatch.setattr(stores.time, "time", lambda: run.updated + stores.HEARTBEAT + 0.1)
+    assert killed["killed_at"] - run.updated < runs.HEARTBEAT
+    monkeypatch.setattr(runs.time, "time", lambda: run.updated + runs.HEARTBEAT + 0.1)
     row = (run.id, run.key, run.name, "running", "{}", None, None, run.created, run.updated, None, 0)
-    assert stores._run(row).status == "interrupted"
+    assert runs.run_of(row).status == "interrupted"
     [finished] = killed["finished"]
     assert (finished.key, finished.status) == (run.key, "finished")
 

@@ -11,7 +11,7 @@ import pytest
 from kitchens import json_of, run_command, small_kitchen
 
 import soupviz as sv
-from soupviz import cooking
+from soupviz import cooking, runs
 from soupviz import store as stores
 from soupviz.cooking import SWEEP_ALPHAS
 from soupviz.errors import Cancelled, DataError, KitchenError
@@ -172,7 +172,7 @@ def test_a_running_run_without_a_sign_of_life_shows_as_interrupted(store, monkey
     store.begin_run("key", "average", RECIPE)
     assert store.run("key").status == "running"
     now = stores.time.time()
-    monkeypatch.setattr(stores.time, "time", lambda: now + stores.HEARTBEAT + 1)
+    monkeypatch.setattr(stores.time, "time", lambda: now + runs.HEARTBEAT + 1)
     assert store.run("key").status == "interrupted"
     store.touch_run("key")
     assert store.run("key").status == "running"
@@ -453,7 +453,7 @@ def test_a_damaged_test_split_is_told_before_anything_is_scored(tmp_path, capsys
 
 def test_a_run_that_is_silent_for_long_shows_as_running_while_its_process_lives(tmp_path, monkeypatch):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
-    monkeypatch.setattr(stores, "HEARTBEAT", 0.4)
+    monkeypatch.setattr(runs, "HEARTBEAT", 0.4)
     monkeypatch.setattr(cooking, "HEARTBEAT", 0.4)
     seen = []
 

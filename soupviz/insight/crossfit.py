@@ -21,8 +21,8 @@ from soupviz.recipes import Pooled, Recipe, parse
 from soupviz.recipes.averages import Uniform
 from soupviz.recipes.judge import HELD_OUT, examples_of
 from soupviz.records import Progress, Score, part_of, quiet
+from soupviz.runs import Run
 from soupviz.soups import Soup, pool_in, pool_of, run_key
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 
 VERSION = 1

@@ -10,8 +10,8 @@ from soupviz.metrics import judgement, mcnemar, paired_counts
 from soupviz.planning import is_readable
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score, Step
+from soupviz.runs import Run
 from soupviz.soups import is_current, made_in, pool_in, treatment_in
-from soupviz.store import Run
 
 OUTDATED = "of other data"
 STATES = ("finished", "running", "interrupted", "cancelled", "failed", OUTDATED)

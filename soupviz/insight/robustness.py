@@ -14,8 +14,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
 from soupviz.planning import is_readable
 from soupviz.records import Coefficients
+from soupviz.runs import Run
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from soupviz.mixing import mean_of
 from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
+from soupviz.runs import Run
 from soupviz.soups import Soup, treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 
 

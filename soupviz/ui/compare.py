@@ -16,8 +16,8 @@ from soupviz.pictures.basics import Chart
 from soupviz.planning import known
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
+from soupviz.runs import Run
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim

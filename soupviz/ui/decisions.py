@@ -16,7 +16,7 @@ from soupviz.recipes import Recipe, parse
 from soupviz.recipes.greedy import LineSearch
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Step
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.jobs import Job
 

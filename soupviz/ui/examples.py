@@ -16,8 +16,8 @@ from soupviz.mixing import mean_of
 from soupviz.pictures import examples as pictures
 from soupviz.planning import cost
 from soupviz.records import Coefficients, Score
+from soupviz.runs import Run
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import asking, charts, clicks, session, tables, widgets
 from soupviz.ui.gallery import gallery

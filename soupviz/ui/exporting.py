@@ -13,9 +13,9 @@ from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
 from soupviz.provenance import Dtype, read_record
 from soupviz.restore import restore
+from soupviz.runs import Run
 from soupviz.scaling import calibrate
 from soupviz.soups import recall
-from soupviz.store import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.jobs import Job
 

@@ -13,7 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
 from soupviz.planning import Cost
 from soupviz.recipes import MENU, Ensemble
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.ui import asking, charts, forms, session, soups, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

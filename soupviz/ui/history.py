@@ -12,8 +12,8 @@ from soupviz.insight import history
 from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
+from soupviz.runs import Run
 from soupviz.soups import pool_in
-from soupviz.store import Run
 from soupviz.ui import session, tables, work
 from soupviz.ui.verbatim import verbatim
 

@@ -9,7 +9,7 @@ from soupviz.insight import history as core
 from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, Recipe, parse
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.ui import forms, history, session, soups, widgets
 from soupviz.ui.verbatim import verbatim
 

@@ -7,10 +7,10 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.pictures.reliability import reliability
 from soupviz.records import Coefficients
+from soupviz.runs import Run
 from soupviz.scaling import Scaled, scale
 from soupviz.slicing import slice_table
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job

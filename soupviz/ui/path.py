@@ -15,8 +15,8 @@ from soupviz.mixing import combine
 from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
+from soupviz.runs import Run
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job

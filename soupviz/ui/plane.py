@@ -16,7 +16,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.records import Score
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.ui import keeping, session, tables, verdict, widgets
 from soupviz.ui.curves import by_merit
 from soupviz.ui.path import Choice, choices

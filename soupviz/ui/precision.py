@@ -11,7 +11,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Greedy
 from soupviz.records import Step
-from soupviz.store import Run
+from soupviz.runs import Run
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 

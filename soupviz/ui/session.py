@@ -10,8 +10,8 @@ from soupviz.errors import CorruptImagesError, SoupError
 from soupviz.insight import history
 from soupviz.insight.grids import only_in_grids
 from soupviz.kitchen import Kitchen
+from soupviz.runs import Run
 from soupviz.soups import is_current
-from soupviz.store import Run
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

@@ -10,8 +10,8 @@ from soupviz.pictures import search
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
 from soupviz.records import Alpha
+from soupviz.runs import Run
 from soupviz.soups import run_key
-from soupviz.store import Run
 from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

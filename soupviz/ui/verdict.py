@@ -14,8 +14,8 @@ from soupviz.metrics import chance
 from soupviz.pictures.verdict import differences
 from soupviz.planning import cost, lacking
 from soupviz.records import part_of
+from soupviz.runs import Run
 from soupviz.soups import treatment_in
-from soupviz.store import Run
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
