@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz import curves, planning
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
@@ -20,8 +21,7 @@ def choose(opened: Kitchen) -> Path:
     names = list(ends)
     default = f"best of {opened.file}"
     if default not in st.session_state:
-        known = {name: opened.known_score(ends[name].mix, "held_out") for name in opened.names}
-        st.session_state[default] = max(opened.names, key=lambda n: known[n].correct if known[n] else -1)
+        st.session_state[default] = by_merit(opened)[0]
     best = names.index(st.session_state[default])
     has_statistics = widgets.has_batchnorm(opened)
     row = st.container(horizontal=True)

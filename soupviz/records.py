@@ -1,6 +1,6 @@
 """The frozen records that the core passes around: scores, decisions and mixes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,11 @@ GIVEN_UP = "rejected early"
 
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
+
+
+def mix_from(values: Iterable[Sequence[Any]]) -> Coefficients:
+    """A mix from plain data, as JSON keeps it."""
+    return tuple((str(name), float(weight)) for name, weight in values)
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -217,7 +222,7 @@ class Step:
     def from_dict(cls, values: Mapping[str, Any]) -> "Step":
         """The step that `as_dict` gave, as JSON keeps it."""
         mix = values.get("mix")
-        return cls(**{**values, "mix": mix and tuple((str(name), float(weight)) for name, weight in mix)})
+        return cls(**{**values, "mix": mix and mix_from(mix)})
 
     @property
     def outcome(self) -> str:

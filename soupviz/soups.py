@@ -13,7 +13,7 @@ from soupviz.files import digest
 from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
-from soupviz.records import Coefficients, Score, Step
+from soupviz.records import Coefficients, Score, Step, mix_from
 from soupviz.runs import Run
 from soupviz.treatments import OUTPUTS
 
@@ -148,7 +148,7 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     """
     assert run.result is not None
     try:
-        kitchen.resolved(tuple((str(name), float(weight)) for name, weight in run.result["mix"]))
+        kitchen.resolved(mix_in(run))
         return _key(kitchen, parse(run.recipe), run.recipe, pool_in(run)) == run.key
     except SoupError:
         return False
@@ -174,6 +174,12 @@ def pool_in(run: Run) -> list[str]:
     return list(run.result.get("pool") or run.result["coefficients"])
 
 
+def mix_in(run: Run) -> Coefficients:
+    """A finished run's mix."""
+    assert run.result is not None
+    return mix_from(run.result["mix"])
+
+
 def treatment_in(run: Run) -> str:
     """What became of a finished run's ingredients; runs of earlier versions say it in their recipe only."""
     assert run.result is not None
@@ -184,11 +190,10 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
     """A finished run as a soup again, from what was kept of it: nothing is read, mixed or scored."""
     assert run.status == "finished" and run.result is not None
     recipe = parse(run.result["recipe"])
-    coefficients = tuple((str(name), float(weight)) for name, weight in run.result["mix"])
     return Soup(
         key=run.key,
         recipe=recipe,
-        mix=coefficients,
+        mix=mix_in(run),
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
         trajectory=tuple(Step.from_dict(step) for step in run.result["trajectory"]),

@@ -12,6 +12,7 @@ from soupviz.insight.significance import difference
 from soupviz.insight.verdicts import judge, verdict_of
 from soupviz.mixing import mean_of
 from soupviz.records import PerExample, Score
+from soupviz.soups import mix_in
 
 
 def score_of(correct, split="test"):
@@ -64,7 +65,7 @@ def test_the_verdict_has_every_figure_of_a_scored_soup(kitchen):
     kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
     run = kitchen.store.runs()[0]
     found = verdict_of(kitchen, run)
-    soup = kitchen.score_mix(verdicts.mix_in(run), "test")
+    soup = kitchen.score_mix(mix_in(run), "test")
     assert found.reports_on == "test"
     assert found.accuracies["test"].correct == soup.correct
     interval = stats.binomtest(soup.correct, soup.num_examples).proportion_ci(0.95, method="wilson")

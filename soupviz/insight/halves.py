@@ -21,7 +21,7 @@ from soupviz.planning import Wanted
 from soupviz.recipes import Recipe
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.judge import HELD_OUT, examples_of
-from soupviz.records import PerExample, Score
+from soupviz.records import PerExample, Score, mix_from
 from soupviz.scoring import Scorer
 from soupviz.soups import is_current, pool_of, run_key
 from soupviz.store import Store
@@ -79,7 +79,7 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
     run = kitchen.store.run(run_key(kitchen, recipe))
     result = (run and run.status == "finished" and is_current(kitchen, run) and run.result) or {}
     tried = [step["mix"] for step in result.get("trajectory", []) if step.get("mix")]
-    mixes = [tuple((str(name), float(weight)) for name, weight in mix) for mix in [*tried, result.get("mix") or []]]
+    mixes = [mix_from(mix) for mix in [*tried, result.get("mix") or []]]
     for name, formula in kitchen.pantry.formulas([name for mix in mixes for name, _ in mix]).items():
         if formula.kind != KEPT:
             own.store.keep_formula(name, formula.model_dump_json())

@@ -7,11 +7,11 @@ from typing import Any
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import judgement, mcnemar, paired_counts
-from soupviz.planning import is_readable
+from soupviz.planning import known
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score, Step
 from soupviz.runs import Run
-from soupviz.soups import is_current, made_in, pool_in, treatment_in
+from soupviz.soups import is_current, made_in, mix_in, pool_in, treatment_in
 
 OUTDATED = "of other data"
 STATES = ("finished", "running", "interrupted", "cancelled", "failed", OUTDATED)
@@ -172,7 +172,7 @@ class Pair:
 
 def wanted(kitchen: Kitchen, runs: Sequence[Run]) -> list[tuple[Coefficients, str, str]]:
     """The scores that a comparison of soups needs: mix, split and treatment of each."""
-    return [(mix_of(run), split, treatment_in(run)) for split in kitchen.report_splits() for run in runs]
+    return [(mix_in(run), split, treatment_in(run)) for split in kitchen.report_splits() for run in runs]
 
 
 def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
@@ -191,16 +191,7 @@ def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
 
 
 def _known(kitchen: Kitchen, run: Run, split: str) -> Score | None:
-    treatment = treatment_in(run)
-    if not is_readable(kitchen, split, treatment):
-        return None
-    return kitchen.known_score(mix_of(run), split, treatment)
-
-
-def mix_of(run: Run) -> Coefficients:
-    """A finished run's mix."""
-    assert run.result is not None
-    return tuple((str(name), float(weight)) for name, weight in run.result["mix"])
+    return known(kitchen, mix_in(run), split, treatment_in(run))
 
 
 def steps_of(run: Run) -> list[Step]:

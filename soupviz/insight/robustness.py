@@ -12,10 +12,10 @@ from soupviz.errors import CurveError
 from soupviz.insight.score_tables import Model, Scores, read_scores
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.planning import is_readable
+from soupviz.planning import known
 from soupviz.records import Coefficients
 from soupviz.runs import Run
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         treatment = treatment_in(run)
         kind = "ensemble" if treatment in OUTPUTS else "soup"
         selected_on = tuple(run.result.get("selected_on", ["held_out"]))
-        mixture = tuple((str(name), float(weight)) for name, weight in run.result["mix"])
+        mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, treatment))
     if len(kitchen.names) > 1:
         name = f"ensemble of all {len(kitchen.names)}"
@@ -174,7 +174,5 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
 
 
 def _known(kitchen: Kitchen, one: Mixed, split: str) -> float | None:
-    if not is_readable(kitchen, split, one.treatment):
-        return None
-    score = kitchen.known_score(one.mix, split, one.treatment)
+    score = known(kitchen, one.mix, split, one.treatment)
     return score.accuracy if score else None

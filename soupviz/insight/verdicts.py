@@ -13,7 +13,7 @@ from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import Soup, treatment_in
+from soupviz.soups import Soup, mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 
 
@@ -89,12 +89,6 @@ def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
     )  # fmt: skip
 
 
-def mix_in(run: Run) -> Coefficients:
-    """The mix of a finished run."""
-    assert run.result is not None
-    return tuple((str(name), float(weight)) for name, weight in run.result["mix"])
-
-
 def judge(
     kitchen: Kitchen,
     name: str,
@@ -150,11 +144,16 @@ def judge(
     )
 
 
+def by_merit(kitchen: Kitchen) -> list[str]:
+    """The ingredients, the best on held_out first, ties in kitchen order; what is not scored yet comes last."""
+    scores = {name: known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names}
+    return sorted(kitchen.names, key=lambda name: -score.correct if (score := scores[name]) else 1)
+
+
 def best_on_held_out(kitchen: Kitchen) -> str | None:
     """The ingredient that is best on held_out, ties by kitchen order; None while none is scored."""
-    scores = {name: known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names}
-    rights = {name: score.correct for name, score in scores.items() if score is not None}
-    return max(rights, key=rights.__getitem__) if rights else None
+    first = by_merit(kitchen)[0]
+    return first if known(kitchen, ((first, 1.0),), HELD_OUT) else None
 
 
 def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:

@@ -17,7 +17,7 @@ from soupviz.planning import known
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim
@@ -57,7 +57,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
             (ENSEMBLE, f"ensemble of all {len(opened.names)}", "ensemble", mean_of(opened.names), "probabilities")
         )
     for run in runs:
-        mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+        mixture = mix_in(run)
         treatment = treatment_in(run)
         found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
     rows = [

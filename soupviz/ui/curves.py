@@ -13,6 +13,7 @@ from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import bundles
 from soupviz.insight.bundles import Bundle, Line, Place, Reading
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import curves as pictures
 from soupviz.recipes import Interpolation
@@ -45,12 +46,6 @@ class Chosen:
         return Interpolation(
             a=a.name, b=b.name, mix_a=a.mix, mix_b=b.mix, alpha=place.alpha, batchnorm=place.statistics
         )
-
-
-def by_merit(opened: Kitchen) -> list[str]:
-    """The ingredients, the best on held_out first; what is not scored yet comes last, in kitchen order."""
-    known = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
-    return sorted(opened.names, key=lambda name: -(score.correct if (score := known[name]) else -1))
 
 
 def usual(opened: Kitchen) -> tuple[list[str], list[str]]:

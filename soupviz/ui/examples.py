@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from soupviz import planning
 from soupviz.data import Split
 from soupviz.files import digest
 from soupviz.insight import examples
 from soupviz.insight.examples import Kind, Order
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import paired_counts, verdict
 from soupviz.mixing import mean_of
@@ -17,7 +17,7 @@ from soupviz.pictures import examples as pictures
 from soupviz.planning import cost
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import asking, charts, clicks, session, tables, widgets
 from soupviz.ui.gallery import gallery
@@ -70,7 +70,7 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
     """What can be looked at, by name: finished soups, the newest first, the averages of all, ingredients, the base."""
     found: dict[str, Model] = {}
     for run in reversed(runs):
-        mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+        mixture = mix_in(run)
         name = run.name if run.name not in found else f"{run.name} #{run.key[:6]}"
         kind = "ensemble" if treatment_in(run) in OUTPUTS else "soup"
         found[name] = Model(name, kind, mixture, treatment_in(run), run)
@@ -85,18 +85,11 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
     return found
 
 
-def best_on_held_out(opened: Kitchen) -> str:
-    """The ingredient with most correct there; the first of those that are not scored yet."""
-    scores = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
-    counts = {name: score.correct if score else -1 for name, score in scores.items()}
-    return max(opened.names, key=counts.__getitem__)
-
-
 def choose(opened: Kitchen) -> tuple[Model, Model]:
     """The soup, by default the one that is open, and its rival, by default the best ingredient on held_out."""
     offered = models(opened, session.finished_runs(opened))
     names = list(offered)
-    best, current = best_on_held_out(opened), session.chosen_run(opened)
+    best, current = by_merit(opened)[0], session.chosen_run(opened)
     at = next((name for name, one in offered.items() if one.run and current and one.run.key == current.key), names[0])
     left, right = st.columns(2)
     soup = left.selectbox("Soup", names, index=names.index(at), key="examined", bind="query-params")

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import planning
 from soupviz.blending import groups_of
 from soupviz.discovery import BASE
 from soupviz.insight import sensitivity
 from soupviz.insight.sensitivity import Effect, Group, Probe
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.layers import Grouping, keys_of
 from soupviz.pictures import layers
@@ -89,8 +89,7 @@ def _best_two(opened: Kitchen, names: list[str]) -> tuple[int, int]:
     """Where the two best ingredients on held_out stand; once for each opening, so that the choice does not move."""
     key = f"two best of {opened.file}"
     if key not in st.session_state:
-        known = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
-        ranked = sorted(opened.names, key=lambda name: -score.correct if (score := known[name]) else 1)
+        ranked = by_merit(opened)
         st.session_state[key] = [*ranked, *(name for name in names if name not in ranked)][:2]
     first, second = st.session_state[key]
     return names.index(first), names.index(second)

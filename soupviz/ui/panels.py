@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz import planning
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.pictures.reliability import reliability
@@ -10,7 +11,7 @@ from soupviz.records import Coefficients
 from soupviz.runs import Run
 from soupviz.scaling import Scaled, scale
 from soupviz.slicing import slice_table
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
@@ -20,7 +21,7 @@ SLICES, CALIBRATION, BATCHNORM = "Slices", "Calibration", "BatchNorm"
 
 def draw(opened: Kitchen, run: Run) -> None:
     """One panel of a finished run: the one that is asked for."""
-    mixture = tuple((str(name), float(weight)) for name, weight in (run.result or {})["mix"])
+    mixture = mix_in(run)
     offered = [SLICES, CALIBRATION]
     if widgets.has_batchnorm(opened) and treatment_in(run) not in OUTPUTS:
         offered.append(BATCHNORM)
@@ -33,9 +34,7 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """Accuracy on each slice before and after: the best ingredient on held_out, and the soup."""
     splits = [split for split in ("test", "held_out") if split in opened.split_names and opened.has_split(split)]
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
-    scores = {name: planning.known(opened, ((name, 1.0),), "held_out") for name in opened.names}
-    correct = {name: score.correct if score else -1 for name, score in scores.items()}
-    best = max(opened.names, key=correct.__getitem__)
+    best = by_merit(opened)[0]
     before = planning.known(opened, ((best, 1.0),), split)
     after = planning.known(opened, mixture, split, treatment_in(run))
     if before is None or after is None:

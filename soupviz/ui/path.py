@@ -16,7 +16,7 @@ from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
@@ -48,7 +48,7 @@ def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
     ends |= {name: Choice(name, "ingredient", ((name, 1.0),)) for name in kitchen.names}
     there = set(ends)
     for run in runs:
-        mix = tuple((str(name), float(weight)) for name, weight in (run.result or {}).get("mix", []))
+        mix = mix_in(run)
         is_soup = bool(mix) and treatment_in(run) not in OUTPUTS
         if is_soup and set(kitchen.pantry.leaves([name for name, _ in mix])) <= there:
             name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"

@@ -12,13 +12,13 @@ from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import planes
 from soupviz.insight.planes import FINENESS, Frame, Projection, Spot, Value
+from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.records import Score
 from soupviz.runs import Run
 from soupviz.ui import keeping, session, tables, verdict, widgets
-from soupviz.ui.curves import by_merit
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 

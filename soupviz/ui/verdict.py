@@ -15,7 +15,7 @@ from soupviz.pictures.verdict import differences
 from soupviz.planning import cost, lacking
 from soupviz.records import part_of
 from soupviz.runs import Run
-from soupviz.soups import treatment_in
+from soupviz.soups import mix_in, treatment_in
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -116,7 +116,7 @@ def _differences(found: Verdict) -> list[dict[str, object]]:
 
 def _score_missing(opened: Kitchen, run: Run) -> None:
     """A button for the scores that the verdict lacks; from logits that are kept it starts by itself."""
-    mix, treatment = verdicts.mix_in(run), treatment_in(run)
+    mix, treatment = mix_in(run), treatment_in(run)
     missing = lacking(opened, verdicts.wanted(opened, mix, treatment))
     if not missing:
         return
