@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.evaluation import Evaluator
 from soupviz.paths import call
 

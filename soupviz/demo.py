@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from soupviz.files import cache_folder
 from soupviz.records import Progress, quiet
-from soupviz.training import SWARecorder
+from soupviz.weights.training import SWARecorder
 
 VERSION = "digits-2"
 PIXEL_NOISE = 0.15

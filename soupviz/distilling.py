@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from soupviz.errors import ExportError, RecipeError
 from soupviz.files import digest, replacing
-from soupviz.ingredients import fingerprint
 from soupviz.models import logits_of
 from soupviz.paths import call
 from soupviz.records import Progress, quiet
+from soupviz.weights.ingredients import fingerprint
 
 WEIGHT_DECAY = 0.01
 """Of AdamW, on all parameters."""

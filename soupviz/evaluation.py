@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from soupviz.data import Split
+from soupviz.data.feed import Feed, budget, feed_of, ready
+from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError, ModelError
-from soupviz.feed import Feed, budget, feed_of, ready
 from soupviz.models import logits_of
 from soupviz.paths import Paths, call
 from soupviz.records import PerExample

@@ -11,19 +11,19 @@ import torch
 import yaml
 from torch import Tensor
 
-from soupviz import checkpoints
 from soupviz.card import LOADERS, card
 from soupviz.errors import ExportError, SoupError
 from soupviz.files import is_writable, replacing
 from soupviz.formulas import KEPT, made
-from soupviz.ingredients import Ingredient, fill_ties, fingerprint
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.provenance import Dtype, Origin, Record, read_record, record_of, relative
 from soupviz.scaling import divided, last_linear
 from soupviz.soups import Soup
 from soupviz.treatments import num_examples
-from soupviz.writing import write
+from soupviz.weights import checkpoints
+from soupviz.weights.ingredients import Ingredient, fill_ties, fingerprint
+from soupviz.weights.writing import write
 
 RECIPE_TITLE = "# The recipe of {}"
 """First line of a recipe.yaml; that of a model card is `# NAME`."""

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from soupviz import merging
 from soupviz.files import digest
-from soupviz.ingredients import Ingredient, same_bits
 from soupviz.layers import layer_groups
 from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, Mix, mix_tensors
 from soupviz.records import Coefficients
+from soupviz.weights.ingredients import Ingredient, same_bits
 
 Resolve = Callable[[str], Ingredient]
 KEPT = "kept"

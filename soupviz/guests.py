@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from soupviz.config import KitchenSpec
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.errors import KitchenError, RecipeError
-from soupviz.ingredients import Ingredient
 from soupviz.records import Coefficients, Progress, Score
+from soupviz.weights.ingredients import Ingredient
 
 
 class Host(Protocol):

@@ -9,22 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz import data, discovery, ingredients, models
+from soupviz import models
 from soupviz.batchnorm import norms_of
 from soupviz.config import KitchenSpec, Precision, kitchen_file, read_kitchen_file
-from soupviz.data import Split
+from soupviz.data import splits
+from soupviz.data.splits import Split
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
 from soupviz.evaluation import Evaluator, choose_device
 from soupviz.guests import Guests
-from soupviz.ingredients import Ingredient
 from soupviz.limits import Limit
-from soupviz.metadata import as_number
 from soupviz.mixing import count_clamped, resolve
 from soupviz.pantry import Pantry
 from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
 from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
+from soupviz.weights import discovery, ingredients
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.metadata import as_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +159,7 @@ class Kitchen:
             if name not in specs:
                 raise KitchenError(f"{self.file}: no split {name!r}; this kitchen has {', '.join(specs)}.")
             classes = self.spec.classes or (self.split("held_out", progress).classes if name != "held_out" else None)
-            loaded = data.load(
+            loaded = splits.load(
                 name,
                 specs[name],
                 self.folder,
@@ -166,7 +168,7 @@ class Kitchen:
                 skip_corrupt=self.skip_corrupt,
                 progress=progress,
             )
-            data.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
+            splits.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
             if name == "train":  # it is never scored, which would tell of inputs that the model does not take
                 self.evaluator.num_classes(loaded)
             self._splits[name] = loaded

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from soupviz.alignment import align, repair
 from soupviz.blending import blend
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.distilling import Distillation, Epoch, distill
 from soupviz.evaluation import Task
 from soupviz.evidence import fisher_diagonal, gram_matrices
 from soupviz.formulas import Formula
-from soupviz.ingredients import Ingredient
 from soupviz.kitchen import Kitchen
 from soupviz.layers import Grouping, layer_groups
 from soupviz.learning import Learned, Normalise, learn
@@ -24,6 +23,7 @@ from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, mean_of, mix
 from soupviz.recipes.judge import Sample
 from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step
 from soupviz.weighing import fisher_average, regmean
+from soupviz.weights.ingredients import Ingredient
 
 LEARNING_BATCH = 64
 """Examples in a step of a learned soup."""

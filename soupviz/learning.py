@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from soupviz.errors import RecipeError
 from soupviz.functional import evaluating, logits_with, placed
-from soupviz.ingredients import Ingredient
 from soupviz.mixing import LARGEST, PIECE, BatchNorm, mix_tensors
 from soupviz.models import tied_keys
 from soupviz.records import Progress, quiet
+from soupviz.weights.ingredients import Ingredient
 
 Normalise = Literal["softmax", "free"]
 Batches = Callable[[int], Iterable[tuple[Mapping[str, Tensor], Tensor]]]

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from soupviz.batchnorm import norms_of
 from soupviz.cooking import cook
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
-from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.records import Progress, quiet
 from soupviz.soups import Soup
 from soupviz.treatments import RECALIBRATE
+from soupviz.weights.ingredients import pick
 
 BUDGET = 500
 """Scores that one recipe may take at most, unless told otherwise."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-from soupviz.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.records import Coefficients
+from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]

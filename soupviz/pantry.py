@@ -6,14 +6,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from soupviz import discovery
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
 from soupviz.formulas import KEPT, Formula, made
-from soupviz.ingredients import Ingredient, fingerprint, unknown_name
 from soupviz.records import Coefficients
 from soupviz.store import Store
-from soupviz.writing import write
+from soupviz.weights import discovery
+from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
+from soupviz.weights.writing import write
 
 
 class Pantry:

@@ -9,13 +9,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from soupviz import checkpoints
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT, Formula
 from soupviz.records import Coefficients
 from soupviz.soups import Soup
 from soupviz.treatments import check_batchnorm
 from soupviz.version import __version__
+from soupviz.weights import checkpoints
 
 Dtype = Literal["ingredients", "float32"]
 

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.batchnorm import reestimate
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.ensembles import combined
 from soupviz.evaluation import Evaluator, Task, judge
 from soupviz.files import digest
 from soupviz.guests import Guest, Guests
-from soupviz.ingredients import Ingredient, shared_keys
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
 from soupviz.mixing import Mix, effective, is_affine, mix_tensors
 from soupviz.records import Bound, PerExample, Progress, Score, part_of
 from soupviz.store import Store
 from soupviz.treatments import Treatment, num_examples
+from soupviz.weights.ingredients import Ingredient, shared_keys
 
 KEEP_EVERY = 1.0
 """Seconds of evaluation that a killed process may lose."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.metrics import mcnemar, slice_counts
 from soupviz.records import Score, Slices
 

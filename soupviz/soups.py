@@ -6,16 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from soupviz import slices
-from soupviz.discovery import BASE
+from soupviz.data import slices
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.ingredients import pick
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step, mix_from
 from soupviz.runs import Run
 from soupviz.treatments import OUTPUTS
+from soupviz.weights.discovery import BASE
+from soupviz.weights.ingredients import pick
 
 
 @dataclass(frozen=True, slots=True)

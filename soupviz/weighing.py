@@ -9,8 +9,8 @@ from torch import Tensor
 
 from soupviz.errors import RecipeError
 from soupviz.evidence import add_to
-from soupviz.ingredients import Ingredient
 from soupviz.mixing import LARGEST, mix
+from soupviz.weights.ingredients import Ingredient
 
 FLOOR = 1e-6
 """As a share of the mean Fisher information: far below it a number is averaged as if nothing were known of it."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import soupviz as sv
 from soupviz.batchnorm import SEED, norms_of, reestimate
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.errors import DataError, ExportError
 from soupviz.evaluation import Evaluator
 from soupviz.kitchen import Kitchen

@@ -8,9 +8,9 @@ import torch
 from kitchens import save
 from torch import Tensor
 
-from soupviz.checkpoints import PICKLE_SUFFIXES, PREFIXES, WRAPPERS, read, shards_of
 from soupviz.errors import CheckpointError
-from soupviz.writing import write
+from soupviz.weights.checkpoints import PICKLE_SUFFIXES, PREFIXES, WRAPPERS, read, shards_of
+from soupviz.weights.writing import write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}
 LEGACY = {"_use_new_zipfile_serialization": False}

@@ -11,9 +11,9 @@ from kitchens import write_arrays
 from PIL import Image
 from torch import Tensor, nn
 
-from soupviz import data, readers
 from soupviz.config import SplitSpec
-from soupviz.data import Split, stratified_part
+from soupviz.data import readers, splits
+from soupviz.data.splits import Split, stratified_part
 from soupviz.errors import DataError
 
 CPU = torch.device("cpu")
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def load(folder: Path, name: str = "held_out", *, classes=None, skip_corrupt=False, progress=None, **keys) -> Split:
     options = {"progress": progress} if progress else {}
-    return data.load(
+    return splits.load(
         name, SplitSpec(**keys), folder, nn.Identity(), classes=classes, skip_corrupt=skip_corrupt, **options
     )
 
@@ -322,7 +322,7 @@ def test_a_corrupt_image_is_named_with_the_choice_to_skip_it(with_a_corrupt_imag
 def test_corrupt_images_are_left_out_when_asked_and_listed(with_a_corrupt_image, how):
     asked = {"kitchen.yaml": {"skip_corrupt": True}, "caller": {}}[how]
     spec = SplitSpec(format="imagefolder", path="val", **asked)
-    split = data.load("held_out", spec, with_a_corrupt_image, nn.Identity(), skip_corrupt=how == "caller")
+    split = splits.load("held_out", spec, with_a_corrupt_image, nn.Identity(), skip_corrupt=how == "caller")
     assert len(split) == 8
     assert split.labels.tolist() == [0, 0, 0, 1, 1, 2, 2, 2]
     assert split.inputs[""][:, 0, 0, 0].tolist() == [0, 1, 2, 50, 52, 100, 101, 102]

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from soupviz import data, decoded, readers
 from soupviz.config import SplitSpec
+from soupviz.data import decoded, readers, splits
 from soupviz.errors import Cancelled, DataError
 from soupviz.files import cache_folder, folder_bytes
 
@@ -30,9 +30,9 @@ def image_folder(root: Path, value: int = 0) -> Path:
     return root
 
 
-def load(root: Path, progress=lambda *_told: None, **options) -> data.Split:
+def load(root: Path, progress=lambda *_told: None, **options) -> splits.Split:
     spec = SplitSpec(format="imagefolder", path=root.name)
-    return data.load("held_out", spec, root.parent, nn.Identity(), progress=progress, **options)
+    return splits.load("held_out", spec, root.parent, nn.Identity(), progress=progress, **options)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from torch import nn
-from soupviz import data, readers
+from soupviz.data import readers, splits
 from soupviz.config import SplitSpec
 
 readers.CHUNK = 4
@@ -101,7 +101,7 @@ def progress(done, total, what):
 
 root = Path(sys.argv[1])
 spec = SplitSpec(format="imagefolder", path=root.name)
-data.load("held_out", spec, root.parent, nn.Identity(), progress=progress)
+splits.load("held_out", spec, root.parent, nn.Identity(), progress=progress)
 """
 
 
@@ -121,7 +121,7 @@ PATIENT = """
 import sys, time
 from pathlib import Path
 from torch import nn
-from soupviz import data, readers
+from soupviz.data import readers, splits
 from soupviz.config import SplitSpec
 
 readers.CHUNK = 2
@@ -133,7 +133,7 @@ def progress(done, total, what):
     told.append(what)
     time.sleep(0.2)
 
-data.load("held_out", spec, root.parent, nn.Identity(), progress=progress)
+splits.load("held_out", spec, root.parent, nn.Identity(), progress=progress)
 print(sorted(set(told)))
 """
 
@@ -185,7 +185,7 @@ def test_what_may_differ_each_time_is_not_kept(tmp_path, empty_cache):
         "import torch\ndef build():\n    return [(torch.ones(2) * index, index % 2) for index in range(6)]\n"
     )
     spec = SplitSpec(format="python", path="sets.py:build")
-    split = data.load("held_out", spec, tmp_path, nn.Identity())
+    split = splits.load("held_out", spec, tmp_path, nn.Identity())
     assert folders() == []
     assert torch.equal(split.inputs[""][:, 0], torch.arange(6.0))
 

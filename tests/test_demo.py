@@ -4,10 +4,10 @@ from kitchens import json_of
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz.checkpoints import read
 from soupviz.demo import RECORDED_EVERY, RUN, SIZES, TUNINGS, DigitsNet, demo_kitchen
 from soupviz.errors import Cancelled
-from soupviz.ingredients import fingerprint
+from soupviz.weights.checkpoints import read
+from soupviz.weights.ingredients import fingerprint
 
 
 @pytest.fixture(scope="module")

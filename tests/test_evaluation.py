@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
 from soupviz.evaluation import Evaluator, Task, choose_device, judge
 from soupviz.kitchen import Kitchen

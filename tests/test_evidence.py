@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from soupviz import evidence
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.evidence import Batches, fisher_diagonal, gram_matrices
-from soupviz.ingredients import same_bits
+from soupviz.weights.ingredients import same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}
 

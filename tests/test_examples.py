@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix
 from test_bad_input import image_kitchen
 
 import soupviz as sv
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.errors import DataError
 from soupviz.insight import examples
 from soupviz.pictures import examples as pictures

@@ -11,9 +11,9 @@ from torch import Tensor
 from soupviz import merging
 from soupviz.files import digest
 from soupviz.formulas import MERGES, Computed, Formula, made
-from soupviz.ingredients import Ingredient, fingerprint
 from soupviz.layers import layer_groups
 from soupviz.mixing import mean_of, mix
+from soupviz.weights.ingredients import Ingredient, fingerprint
 
 NAMES = ["a", "b", "c"]
 WEIGHTS = [0.5, 0.3, 0.2]

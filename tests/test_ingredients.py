@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from kitchens import MLP, TIED, build_model, perturbed, save
 from test_checkpoints import LEGACY, sharded
 
-from soupviz.checkpoints import Checkpoint, read
 from soupviz.errors import CompatibilityError, KitchenError
-from soupviz.ingredients import (
+from soupviz.models import tied_keys
+from soupviz.weights.checkpoints import Checkpoint, read
+from soupviz.weights.ingredients import (
     Ingredient,
     check_against_model,
     disagreement,
@@ -22,7 +23,6 @@ from soupviz.ingredients import (
     short_names,
     unknown_name,
 )
-from soupviz.models import tied_keys
 
 
 def checkpoint(*candidates) -> Checkpoint:

@@ -11,9 +11,9 @@ from test_checkpoints import LEGACY, sharded
 
 import soupviz as sv
 from soupviz import evaluation
-from soupviz.discovery import candidate_files
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
+from soupviz.weights.discovery import candidate_files
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_a_kitchen_in_which_nothing_fits_is_refused_even_when_asked_to_skip(tmp_
 def test_a_checkpoint_that_was_read_before_is_not_fingerprinted_again(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path)
     first = Kitchen.load(file)
-    monkeypatch.setattr("soupviz.ingredients.fingerprint", lambda *_: pytest.fail("fingerprinted again"))
+    monkeypatch.setattr("soupviz.weights.ingredients.fingerprint", lambda *_: pytest.fail("fingerprinted again"))
     assert [item.fingerprint for item in Kitchen.load(file).ingredients] == [i.fingerprint for i in first.ingredients]
     monkeypatch.undo()
     save(build_model_state(tmp_path), tmp_path / "m_0.safetensors")

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from soupviz import learning
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.ingredients import Ingredient, same_bits
 from soupviz.layers import layer_groups
 from soupviz.learning import Batches, Learned, learn
 from soupviz.mixing import mix
+from soupviz.weights.ingredients import Ingredient, same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}
 

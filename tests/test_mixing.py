@@ -9,8 +9,8 @@ from kitchens import BATCHNORM, build_model, perturbed
 from torch import Tensor, nn
 
 from soupviz.errors import RecipeError
-from soupviz.ingredients import Ingredient
 from soupviz.mixing import combine, count_clamped, effective, mean_of, mix, mix_tensors, resolve
+from soupviz.weights.ingredients import Ingredient
 
 
 def ingredient(name: str, **tensors: Tensor) -> Ingredient:

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 import soupviz as sv
 from soupviz.errors import KitchenError
 from soupviz.formulas import KEPT, Formula, made
-from soupviz.ingredients import fingerprint
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of, mix
+from soupviz.weights.ingredients import fingerprint
 
 MEMBERS = ["m_0", "m_1", "m_2"]
 TIES = Formula(kind="ties", parts=mean_of(MEMBERS), base="base", parameters={"density": 0.3, "scale": 1.0})

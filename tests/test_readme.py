@@ -9,9 +9,10 @@ import yaml
 from typer.main import get_command
 
 import soupviz as sv
-from soupviz import checkpoints, config
+from soupviz import config
 from soupviz.cli.run import app
 from soupviz.recipes import MENU
+from soupviz.weights import checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from kitchens import BATCHNORM, MLP, build_model, small_kitchen
 from torch import Tensor
 
 import soupviz as sv
-from soupviz import feed
+from soupviz.data import feed
 from soupviz.limits import Limit, hardest_first
 from soupviz.records import Bound, PerExample
 

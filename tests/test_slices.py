@@ -14,13 +14,13 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arr
 import soupviz as sv
 from soupviz.config import SplitSpec, validate
 from soupviz.cooking import cook
-from soupviz.data import Split
+from soupviz.data.slices import divided, fingerprint, read
+from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError, RecipeError
 from soupviz.metrics import slice_counts
 from soupviz.planning import plan
 from soupviz.recipes import Greedy, parse
 from soupviz.records import PerExample, Score
-from soupviz.slices import divided, fingerprint, read
 from soupviz.slicing import by_class, slice_accuracies, slice_table, slices_of
 from soupviz.soups import is_current, recall, run_key
 

@@ -370,7 +370,7 @@ def test_fingerprints_are_computed_once(tmp_path, monkeypatch):
     def fail(*_args):
         raise AssertionError("a file was hashed again")
 
-    monkeypatch.setattr("soupviz.ingredients.fingerprint", fail)
+    monkeypatch.setattr("soupviz.weights.ingredients.fingerprint", fail)
     assert [item.fingerprint for item in sv.Kitchen.load(file).ingredients] == first
     (tmp_path / "m_0.safetensors").touch()
     with pytest.raises(AssertionError, match="hashed again"):

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import soupviz as sv
 from soupviz.errors import ExportError, RecipeError
 from soupviz.recipes.overtime import in_time
-from soupviz.training import SWARecorder, unwrapped
+from soupviz.weights.training import SWARecorder, unwrapped
 
 
 def nudge(model: nn.Module, seed: int) -> None:
@@ -282,7 +282,7 @@ def test_a_folder_that_cannot_be_made_is_refused_at_the_start(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("soupviz.training.is_writable", lambda _folder: False)
+    monkeypatch.setattr("soupviz.weights.training.is_writable", lambda _folder: False)
     with pytest.raises(ExportError, match="the folder is read-only; choose another"):
         SWARecorder(nn.Linear(1, 1), tmp_path, every=1)
 
@@ -296,7 +296,7 @@ def test_a_write_that_fails_leaves_no_file_and_the_average_as_it_was(tmp_path, m
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("soupviz.training.save_file", full)
+        patch.setattr("soupviz.weights.training.save_file", full)
         with pytest.raises(ExportError, match=r"step_000001.safetensors: cannot be written \(No space left on device"):
             recorder.step()
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
 from soupviz.config import CORRUPTIONS, TransformSpec
+from soupviz.data.transforms import corrupt, normalize, pipeline
 from soupviz.errors import DataError
-from soupviz.transforms import corrupt, normalize, pipeline
 
 
 def picture(width: int = 41, height: int = 29, mode: str = "RGB", seed: int = 0) -> Image.Image:

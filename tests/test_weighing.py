@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from soupviz.errors import RecipeError
 from soupviz.evidence import fisher_diagonal, gram_matrices
-from soupviz.ingredients import Ingredient, same_bits
 from soupviz.mixing import mix
 from soupviz.weighing import fisher_average, regmean
+from soupviz.weights.ingredients import Ingredient, same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}
 

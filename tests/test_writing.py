@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from soupviz.checkpoints import read
-from soupviz.writing import DTYPE_NAMES, write
+from soupviz.weights.checkpoints import read
+from soupviz.weights.writing import DTYPE_NAMES, write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}
 
@@ -79,8 +79,9 @@ MEASURED = """
 import sys
 from pathlib import Path
 import torch
-from soupviz.ingredients import Ingredient
-from soupviz import checkpoints, mixing, writing
+from soupviz.weights.ingredients import Ingredient
+from soupviz import mixing
+from soupviz.weights import checkpoints, writing
 
 def anonymous():
     line = next(line for line in open("/proc/self/status") if line.startswith("RssAnon"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from soupviz.checkpoints import read
-from soupviz.ingredients import Ingredient
 from soupviz.mixing import mix_tensors
-from soupviz.writing import write
+from soupviz.weights.checkpoints import read
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.writing import write
 
 
 def ingredients_of(paths: Sequence[Path]) -> list[tuple[Ingredient, float]]:

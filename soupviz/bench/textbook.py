@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from soupviz import models
-from soupviz.data import Split
+from soupviz.data.splits import Split
+from soupviz.data.transforms import Pipeline, pipeline
 from soupviz.kitchen import Kitchen
 from soupviz.models import logits_of
 from soupviz.records import CLOSE_LOGITS
 from soupviz.search import candidate_order
-from soupviz.transforms import Pipeline, pipeline
 
 Weights = dict[str, Tensor]
 

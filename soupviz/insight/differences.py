@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.files import digest
-from soupviz.ingredients import COUNTER, GLANCE, same_bits
 from soupviz.kitchen import Kitchen
 from soupviz.layers import layer_groups
 from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.records import Progress, quiet
+from soupviz.weights.ingredients import COUNTER, GLANCE, same_bits
 
 PIECE = 2**18
 """Elements that are looked at in float64 at a time."""

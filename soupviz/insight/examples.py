@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
 from soupviz.records import PerExample, Score
 

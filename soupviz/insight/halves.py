@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz import slices
-from soupviz.data import Split
+from soupviz.data import slices
+from soupviz.data.splits import Split
 from soupviz.files import digest
 from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen

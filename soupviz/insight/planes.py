@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.discovery import BASE
 from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.insight import geometry
@@ -17,6 +16,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.recipes.paths import in_plane
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
+from soupviz.weights.discovery import BASE
 
 Matrix = NDArray[np.float64]
 Spot = tuple[float, float]

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from soupviz.discovery import BASE
 from soupviz.insight import barriers as between
 from soupviz.insight import geometry as space
 from soupviz.insight.barriers import SPLIT, Barriers, Pair
 from soupviz.insight.geometry import Geometry
 from soupviz.kitchen import Kitchen
 from soupviz.records import Progress, Score, quiet
+from soupviz.weights.discovery import BASE
 
 Kind = Literal["in_basin", "far", "duplicate", "incompatible"]
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from soupviz.discovery import BASE
 from soupviz.errors import CurveError
 from soupviz.insight.score_tables import Model, Scores, read_scores
 from soupviz.kitchen import Kitchen
@@ -17,6 +16,7 @@ from soupviz.records import Coefficients
 from soupviz.runs import Run
 from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
+from soupviz.weights.discovery import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,13 +12,13 @@ import torch
 
 from soupviz.blending import blend, groups_of
 from soupviz.files import digest
-from soupviz.ingredients import COUNTER, same_bits
 from soupviz.insight.geometry import weight_keys
 from soupviz.kitchen import Kitchen
 from soupviz.layers import Grouping, keys_of
 from soupviz.metrics import mcnemar, paired_counts
 from soupviz.mixing import BatchNorm, combine, is_affine
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
+from soupviz.weights.ingredients import COUNTER, same_bits
 
 HELD_OUT = "held_out"
 

@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.metadata import as_number
 from soupviz.mixing import mean_of
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
 from soupviz.records import Coefficients
+from soupviz.weights.metadata import as_number
 
 STEP_KEYS = ("step", "global_step", "iteration", "iter", "epoch")
 """Metadata that says when a checkpoint was taken, the finest first."""

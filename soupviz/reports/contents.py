@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soupviz.batchnorm import norms_of
-from soupviz.discovery import BASE
 from soupviz.insight.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
@@ -16,6 +15,7 @@ from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup, is_current, recall
 from soupviz.treatments import OUTPUTS
 from soupviz.version import __version__
+from soupviz.weights.discovery import BASE
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz import curves, planning
-from soupviz.discovery import BASE
 from soupviz.insight.barriers import SPLIT
 from soupviz.insight.differences import Difference, by_layer, difference
 from soupviz.insight.preflight import Report
@@ -17,6 +16,7 @@ from soupviz.planning import FREE, Cost
 from soupviz.records import Coefficients, Score, part_of
 from soupviz.ui import asking, charts
 from soupviz.ui.jobs import Job
+from soupviz.weights.discovery import BASE
 
 POINTS = 11
 SIDE = 395

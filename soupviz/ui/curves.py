@@ -9,7 +9,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz import curves, planning
-from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import bundles
 from soupviz.insight.bundles import Bundle, Line, Place, Reading
@@ -20,6 +19,7 @@ from soupviz.recipes import Interpolation
 from soupviz.ui import charts, session, tables, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
+from soupviz.weights.discovery import BASE
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 MOST = len(pictures.PAIRS)

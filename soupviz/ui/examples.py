@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.files import digest
 from soupviz.insight import examples
 from soupviz.insight.examples import Kind, Order

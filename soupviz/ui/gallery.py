@@ -4,7 +4,7 @@ import base64
 import html
 from collections.abc import Sequence
 
-from soupviz.data import Split
+from soupviz.data.splits import Split
 from soupviz.insight import examples
 from soupviz.insight.examples import Rows
 from soupviz.records import PerExample

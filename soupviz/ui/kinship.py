@@ -8,7 +8,6 @@ import numpy as np
 import streamlit as st
 
 from soupviz import planning
-from soupviz.discovery import BASE
 from soupviz.insight import geometry
 from soupviz.insight.barriers import SPLIT
 from soupviz.insight.differences import Sameness
@@ -18,6 +17,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.closeup import SIDE
+from soupviz.weights.discovery import BASE
 
 ORDERS = ("barriers", "angles", "kitchen")
 OUTLYING = 4.0

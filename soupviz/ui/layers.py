@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.blending import groups_of
-from soupviz.discovery import BASE
 from soupviz.insight import sensitivity
 from soupviz.insight.sensitivity import Effect, Group, Probe
 from soupviz.insight.verdicts import by_merit
@@ -18,6 +17,7 @@ from soupviz.planning import FREE, Wanted, cost
 from soupviz.ui import asking, charts, session, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
+from soupviz.weights.discovery import BASE
 
 GROUPINGS: dict[str, Grouping] = {"blocks": "block", "parts": "part", "modules": "module"}
 TAKEN, SCALED = "taken from B", "update scaled"

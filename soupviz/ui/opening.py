@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz import splitting
 from soupviz.cache import clear_caches, sizes
 from soupviz.config import KitchenSpec, validate
+from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import session, work, workspace

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from soupviz import curves
-from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import combine
@@ -20,6 +19,7 @@ from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
+from soupviz.weights.discovery import BASE
 
 DRAWN_AS = {"ingredient": "circle", "soup": "star", "base": "square"}
 """The component's names of the shapes."""

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz import planning
-from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import planes
 from soupviz.insight.planes import FINENESS, Frame, Projection, Spot, Value
@@ -21,6 +20,7 @@ from soupviz.runs import Run
 from soupviz.ui import keeping, session, tables, verdict, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
+from soupviz.weights.discovery import BASE
 
 FAR = 1e4
 """A weight beyond it is a mistake in a URL."""

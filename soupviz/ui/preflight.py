@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz import planning
-from soupviz.discovery import BASE
 from soupviz.files import digest
 from soupviz.insight import barriers, geometry, preflight
 from soupviz.insight.barriers import SPLIT
@@ -21,6 +20,7 @@ from soupviz.ui import asking, charts, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.kinship import Weights, listed
 from soupviz.ui.verbatim import verbatim
+from soupviz.weights.discovery import BASE
 
 AT_ONCE = 2e9
 """Bytes of weights that are read without asking."""

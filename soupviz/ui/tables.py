@@ -6,13 +6,13 @@ from collections.abc import Iterable
 import pandas as pd
 
 from soupviz.kitchen import Kitchen
-from soupviz.metadata import as_number
 from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
 from soupviz.planning import known
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
 from soupviz.slicing import SliceRow
+from soupviz.weights.metadata import as_number
 
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
 

@@ -9,7 +9,6 @@ import streamlit as st
 from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
-from soupviz.discovery import BASE
 from soupviz.errors import CorruptImagesError
 from soupviz.insight.grids import unmark
 from soupviz.kitchen import Kitchen
@@ -19,6 +18,7 @@ from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.records import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
+from soupviz.weights.discovery import BASE
 
 
 @st.cache_resource(show_spinner=False)

@@ -8,10 +8,10 @@ from typing import Any
 
 from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
 from soupviz.demo import VERSION
-from soupviz.discovery import candidate_files
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, file_digest, replacing
 from soupviz.models import runs_code
+from soupviz.weights.discovery import candidate_files
 
 DEPTH = 3
 """How many folders deep kitchen.yaml files are looked for."""

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soupviz.checkpoints import INDEX_SUFFIX, Checkpoint
 from soupviz.errors import CompatibilityError, KitchenError
+from soupviz.weights.checkpoints import INDEX_SUFFIX, Checkpoint
 
 COUNTER = "num_batches_tracked"
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from soupviz import ingredients as checks
-from soupviz.checkpoints import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint, read, shards_of
 from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
-from soupviz.ingredients import Ingredient
-from soupviz.metadata import beside
 from soupviz.records import Progress, Refusal
 from soupviz.store import Store
+from soupviz.weights import ingredients as checks
+from soupviz.weights.checkpoints import INDEX_SUFFIX, PICKLE_SUFFIXES, Checkpoint, read, shards_of
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.metadata import beside
 
 BASE = "base"
 CHECKPOINT_SUFFIXES = (".safetensors", INDEX_SUFFIX, *PICKLE_SUFFIXES)

@@ -13,10 +13,10 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock, Timeout
 
-from soupviz import readers
+from soupviz.data import readers
+from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
 from soupviz.records import Progress
-from soupviz.transforms import Pipeline
 
 LAYOUT = 3
 PATIENCE = 0.5

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz import decoded, readers, slices
 from soupviz.config import SplitSpec
+from soupviz.data import decoded, readers, slices
+from soupviz.data.transforms import normalize, pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
 from soupviz.records import Progress, Slices, quiet
-from soupviz.transforms import normalize, pipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)

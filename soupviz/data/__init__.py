@@ -1,0 +1,1 @@
+"""The splits that judge: formats, transforms, the decoded cache, slices and parts."""
