@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.errors import CompatibilityError, DataError
 from soupviz.graph import CONVOLUTIONS
-from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.models import logits_of, tied_keys
 from soupviz.moments import Batches, measure
 from soupviz.paths import call

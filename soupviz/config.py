@@ -97,6 +97,7 @@ class KitchenSpec(Spec):
     name: str = Field("", description="shown as the title; default: the folder's name")
     model: ModelSpec = Field(description="the architecture")
     ingredients: tuple[str, ...] | dict[str, str] = Field(description="globs or files, or a mapping name: file")
+    weights: Literal["raw", "ema"] = Field("raw", description="which to read where files hold both")
     base: str | None = Field(None, description="the shared initialisation")
     classes: tuple[str, ...] | None = Field(None, description="label order; default: held_out's sorted folder names")
     data: DataSpec = Field(description="the splits")

@@ -22,7 +22,9 @@ from soupviz.scaling import divided, last_linear
 from soupviz.soups import Soup
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
-from soupviz.weights.ingredients import Ingredient, fill_ties, fingerprint
+from soupviz.weights.fitting import fill_ties, plain_readings
+from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
+from soupviz.weights.selection import BASE
 from soupviz.weights.writing import write
 
 RECIPE_TITLE = "# The recipe of {}"
@@ -167,7 +169,10 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None)
     files = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
     files |= {name: relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: Origin(file=files[name], fingerprint=o.fingerprint) for name, o in record.ingredients.items()}
-    like = _like(next(iter(found.values())).tensors, record.dtype)
+    whole = next(item for name, item in found.items() if name != BASE or len(found) == 1)
+    if BASE in found:  # it may have another head, of which nothing is mixed
+        found[BASE] = body_of(found[BASE], whole)
+    like = _like(whole.tensors, record.dtype)
     again = record.model_copy(update={"ingredients": origins})
 
     def look_up(name: str) -> Ingredient:
@@ -209,7 +214,7 @@ def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Ki
             f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
         ) from None
     seen = ""
-    for tensors in checkpoint.readings():
+    for tensors in plain_readings(checkpoint, origin.ignored):
         whole = fill_ties(tensors, record.ties)
         seen = fingerprint(whole)
         if seen == origin.fingerprint:
@@ -220,5 +225,6 @@ def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Ki
 def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:
     return ExportError(
         f"Ingredient {name!r} ({path}) is not the one in the recipe: expected fingerprint {expected[:12]}…, got "
-        f"{got[:12]}…. The file has changed; restore it, or cook again."
+        f"{got[:12]}…. The file has changed; restore it, or cook again. "
+        "(Where only the model's own code can read its keys, name the kitchen with --kitchen.)"
     )

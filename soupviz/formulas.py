@@ -7,10 +7,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from soupviz import merging
+from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.files import digest
 from soupviz.layers import layer_groups
-from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, Mix, mix_tensors
+from soupviz.mixing import BatchNorm, Mix, mix_tensors, refuse_lora
 from soupviz.records import Coefficients
+from soupviz.spectral import normalised, vectors_of
 from soupviz.weights.ingredients import Ingredient, same_bits
 
 Resolve = Callable[[str], Ingredient]
@@ -91,8 +93,13 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
             mixed = [(item, weight) for (item, _), weight in zip(parts, weights, strict=True)]
             return _mixed(key, mixed, formula.batchnorm)
     else:
+        vectors = normalised(first.tensors)
 
         def tensor(key: str) -> Tensor:
+            if one := vectors.get(key):
+                ends = [item.tensors for item, _ in parts]
+                left, right = vectors_of(one, ends, lambda: tensor(one.weight))
+                return left if key == one.left else right
             return _merged(ties.get(key, key), formula, parts, base)
 
     return Ingredient(name, first.path, Computed(tuple(first.tensors), tensor), formula.fingerprint(resolve))
@@ -104,8 +111,10 @@ def _mixed(key: str, items: Mix, batchnorm: BatchNorm) -> Tensor:
 
 
 def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> Tensor:
+    refuse_lora(key, parts)
     first = parts[0][0].tensors[key]
-    if not first.is_floating_point() or key.endswith(RUNNING_STATISTICS):
+    lacks_start = base is not None and key not in base.tensors  # a base with another head
+    if not first.is_floating_point() or key.endswith(RUNNING_STATISTICS) or lacks_start:
         # Directions and signs of differences say nothing about variances: statistics are averaged as in any mix.
         return _mixed(key, parts, formula.batchnorm)
     start = base.tensors[key] if base else first

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz import models
+from soupviz.architecture import Architecture
 from soupviz.batchnorm import norms_of
 from soupviz.config import KitchenSpec, Precision, kitchen_file, read_kitchen_file
 from soupviz.data import splits
@@ -20,11 +21,13 @@ from soupviz.guests import Guests
 from soupviz.limits import Limit
 from soupviz.mixing import count_clamped, resolve
 from soupviz.pantry import Pantry
-from soupviz.records import Bound, Coefficients, Progress, Refusal, Score, quiet
+from soupviz.records import Bound, Coefficients, Progress, Score, quiet
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
 from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
-from soupviz.weights import discovery, ingredients
+from soupviz.weights import ingredients, telling
+from soupviz.weights.discovery import gather
+from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.metadata import as_number
 
@@ -56,18 +59,20 @@ class Kitchen:
         self.skip_corrupt = skip_corrupt
         self.device = choose_device(spec.device)
         model = models.build(spec.model, self.folder)
-        self.ties = models.tied_keys(model)
+        self.architecture = Architecture(model, lambda: models.build(spec.model, self.folder))
         self.model_fingerprint = models.fingerprint(spec.model, model, self.folder)
         self.evaluator = Evaluator(model, self.device, spec.precision, spec.batch_size)
         self.store: Store = open_store(file)
-        found, self.base, refused = self._gather(progress)
-        self.ingredients: tuple[Ingredient, ...] = tuple(found)
-        self.refused: tuple[Refusal, ...] = tuple(refused)
+        found = gather(spec, self.folder, self.architecture, self.store, progress)
+        self.ingredients = found.ingredients
+        self.refused = found.refused
         if self.refused and not (skip_incompatible and self.ingredients):
             more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
             raise CompatibilityError(self.refused[0].reason + more)
-        state = self.evaluator.model.state_dict()
-        self.pantry = Pantry(file, self.ingredients, self.base, state, self.ties, self.store)
+        self.notes = telling.sentences(
+            found.ingredients, found.base, found.passed, self.architecture.state, spec.weights
+        )
+        self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
         self.guests = Guests(
             self._open_guests(progress, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt)
         )
@@ -83,28 +88,27 @@ class Kitchen:
         *,
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
+        weights: Weights | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a kitchen.yaml, or the folder that holds one.
 
         Args:
+            weights: raw or ema, where files hold both; default: as the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
             skip_corrupt: leave out images that cannot be decoded; they are listed in a split's `skipped`.
         Raises:
             SoupError: one message that names the file, what was expected, what came, and the remedy.
         """
         file = kitchen_file(Path(path))
+        spec = read_kitchen_file(file)
         return cls(
-            read_kitchen_file(file),
+            spec.model_copy(update={"weights": weights}) if weights else spec,
             file,
             skip_incompatible=skip_incompatible,
             skip_corrupt=skip_corrupt,
             progress=progress,
         )
-
-    def _gather(self, progress: Progress) -> tuple[list[Ingredient], Ingredient | None, list[Refusal]]:
-        state = self.evaluator.model.state_dict()
-        return discovery.gather(self.spec, self.folder, state, self.ties, self.store, progress)
 
     def _open_guests(self, progress: Progress, **options: bool) -> dict[str, "Kitchen"]:
         """The kitchens of models that may join ensembles; theirs have no guests of their own."""
@@ -125,6 +129,17 @@ class Kitchen:
         return other
 
     @property
+    def base(self) -> Ingredient | None:
+        """The base, where it is a whole model; one with another head is found by `resolve` alone."""
+        found = self.pantry.base
+        return found if found and found.tensors.keys() == self.architecture.state.keys() else None
+
+    @property
+    def ties(self) -> Mapping[str, str]:
+        """Keys that are the same tensor as an earlier one, and which."""
+        return self.architecture.ties
+
+    @property
     def names(self) -> list[str]:
         """The ingredients' names, in kitchen order."""
         return [ingredient.name for ingredient in self.ingredients]
@@ -137,7 +152,7 @@ class Kitchen:
     def lacks(self, needs: Iterable[str]) -> str:
         """What of `base`, `train`, `slices`, `shifts` is needed and missing, and where to put it; empty for nothing."""
         data = self.spec.data
-        there = {"base": self.base, "train": data.train, "slices": data.held_out.slices, "shifts": data.shifts}
+        there = {"base": self.pantry.base, "train": data.train, "slices": data.held_out.slices, "shifts": data.shifts}
         missing = [name for name in sorted(needs) if not there[name]]
         remedies = {"base": "`base: FILE`", "train": "`train:` under `data:`", "shifts": "`shifts:` under `data:`"}
         remedies["slices"] = "`slices: {file: FILE.csv, column: NAME}` under `held_out:`"
@@ -189,8 +204,11 @@ class Kitchen:
         return self.guests.items[name] if name in self.guests.items else self.pantry.resolve(name)
 
     def resolved(self, coefficients: Coefficients) -> list[tuple[Ingredient, float]]:
-        """A mix by name as a mix of ingredients."""
-        return list(resolve(coefficients, {name: self.resolve(name) for name, _ in coefficients}))
+        """A mix by name as a mix of ingredients, whose files are those that were opened."""
+        found = {name: self.resolve(name) for name, _ in coefficients}
+        for item in found.values():
+            item.check_unchanged()
+        return list(resolve(coefficients, found))
 
     def treatment(self, name: str, progress: Progress = quiet) -> Treatment:
         """What a recipe says becomes of its ingredients, with the data that it needs.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from soupviz.alignment import align, repair
+from soupviz.architecture import RUNNING_STATISTICS, weights_of
 from soupviz.blending import blend
 from soupviz.data.splits import Split
 from soupviz.distilling import Distillation, Epoch, distill
@@ -19,7 +20,7 @@ from soupviz.layers import Grouping, layer_groups
 from soupviz.learning import Learned, Normalise, learn
 from soupviz.limits import Limit
 from soupviz.metrics import summarize
-from soupviz.mixing import RUNNING_STATISTICS, BatchNorm, mean_of, mix
+from soupviz.mixing import BatchNorm, mean_of, mix
 from soupviz.recipes.judge import Sample
 from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step
 from soupviz.weighing import fisher_average, regmean
@@ -174,13 +175,13 @@ class Laboratory:
         split, rows = self._rows(sample)
         answers = self.kitchen.logits(teacher[0], "train", teacher[1], self.progress)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
-        model.load_state_dict(dict(self.kitchen.weights(*start)))
+        model.load_state_dict(dict(self.kitchen.weights(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
         checkpoint.parent.mkdir(exist_ok=True)
         like = self.kitchen.resolve(self.kitchen.names[0]).tensors
 
         def weights() -> dict[str, Tensor]:
-            return {key: tensor.detach().cpu().to(like[key].dtype) for key, tensor in model.state_dict().items()}
+            return {key: tensor.detach().cpu().to(like[key].dtype) for key, tensor in weights_of(model).items()}
 
         def scored(epoch: Epoch) -> None:
             on_epoch(epoch.number, self._score(weights()))

@@ -7,15 +7,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from soupviz.errors import RecipeError
+from soupviz.architecture import RUNNING_STATISTICS
+from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.records import Coefficients
+from soupviz.spectral import Normalised, normalised, vectors_of
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
+from soupviz.weights.lora import partner_of
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
-RUNNING_STATISTICS = ("running_mean", "running_var")
 PIECE = 2**19
 """Elements that are summed at a time: 2 MB of float32, which stay in the processor's cache."""
+
+AFFINE = 1e-9
+"""How far from one coefficients may sum to and still mix what is the same in all into the same."""
 
 LARGEST = torch.finfo(torch.float32).max
 """Beyond it a coefficient is infinite where soups are mixed."""
@@ -44,17 +49,69 @@ def mix_tensors(
 
     Args:
         keys: which, in this order; default: all, in the model's order.
+    Raises:
+        CompatibilityError: LoRA factors that would be averaged apart, or a key that no ingredient has.
     """
     items = effective(items)
-    copies = is_affine(items)
-    for key in items[0][0].tensors if keys is None else keys:
-        parts = [(ingredient.tensors[key], weight) for ingredient, weight in items]
-        yield key, _mix_one(key, parts, copies=copies, batchnorm=batchnorm)
+    whole = max((ingredient.tensors for ingredient, _ in items), key=len)
+    derived = normalised(whole)
+    for key in whole if keys is None else keys:
+        if one := derived.get(key):
+            yield key, _vector(key, one, items)
+        else:
+            yield key, _mix_one(key, _parts(key, items), batchnorm)
+
+
+def _vector(key: str, one: Normalised, items: Mix) -> Tensor:
+    """A singular vector of the mixed weight, not a mean of vectors, whose signs are arbitrary."""
+    parts = [ingredient.tensors for ingredient, _ in items]
+    left, right = vectors_of(one, parts, lambda: _mix_one(one.weight, _parts(one.weight, items), "average"))
+    return left if key == one.left else right
+
+
+def _parts(key: str, items: Mix) -> list[tuple[Tensor, float]]:
+    """The tensors that a mix has of a key, with their coefficients.
+
+    What an ingredient lacks (a base with another head) is mixed of the others, each with a larger part in the same sum.
+    """
+    refuse_lora(key, items)
+    parts = [(ingredient.tensors[key], weight) for ingredient, weight in items if key in ingredient.tensors]
+    if len(parts) == len(items):
+        return parts
+    kept = math.fsum(weight for _, weight in parts)
+    if kept == 0.0:
+        lacking = next(ingredient for ingredient, _ in items if key not in ingredient.tensors)
+        raise CompatibilityError(
+            f"'{lacking.name}' ({lacking.path}) has no {key} as the model has it (another head?), so there is none to "
+            "mix; it can only have a part in a mix with others."
+        )
+    scale = math.fsum(weight for _, weight in items) / kept
+    return [(tensor, weight * scale) for tensor, weight in parts]
+
+
+def refuse_lora(key: str, items: Mix) -> None:
+    """The mean of products is not the product of means, unless one of the two factors is the same in all."""
+    other = partner_of(key) if len(items) > 1 else None
+    first = items[0][0].tensors
+    if other is None or other not in first:
+        return
+    if _is_same(key, items) or _is_same(other, items):
+        return
+    raise CompatibilityError(
+        f"{key} and {other} are the factors of a LoRA update, which differ in '{items[0][0].name}' and "
+        f"'{items[1][0].name}': the mean of products is not the product of means. Merge each adapter into its layers "
+        "first (peft: merge_and_unload), and save the whole model."
+    )
+
+
+def _is_same(key: str, items: Mix) -> bool:
+    first, *others = (ingredient.tensors[key] for ingredient, _ in items)
+    return all(same_bits(tensor, first) for tensor in others)
 
 
 def is_affine(items: Mix) -> bool:
     """Whether the coefficients sum to one, so that what is the same in all is the same in the mix."""
-    return math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=1e-9)
+    return math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=AFFINE)
 
 
 def effective(items: Mix) -> Mix:
@@ -72,20 +129,26 @@ def effective(items: Mix) -> Mix:
     return kept
 
 
-def _mix_one(key: str, parts: list[tuple[Tensor, float]], *, copies: bool, batchnorm: BatchNorm) -> Tensor:
+def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm) -> Tensor:
     first = parts[0][0]
     if key.endswith(COUNTER):
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
         return torch.stack([tensor for tensor, _ in parts]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
         return first.clone()
-    if copies and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
+    copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
+    if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
         return first.clone()
     total = _weighted_sum(parts)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return total.to(first.dtype)
+
+
+def _is_mask(tensor: Tensor) -> bool:
+    """Whether it holds infinities: ingredients that do agree on them, and no multiple of them means anything."""
+    return bool(tensor.to(torch.float32).isinf().any())
 
 
 def _weighted_sum(parts: list[tuple[Tensor, float]]) -> Tensor:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 from torch import Tensor
 
+from soupviz.architecture import Architecture
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
 from soupviz.formulas import KEPT, Formula, made
 from soupviz.records import Coefficients
 from soupviz.store import Store
-from soupviz.weights import discovery
+from soupviz.weights.discovery import read_other
 from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
+from soupviz.weights.selection import BASE, file_in
 from soupviz.weights.writing import write
 
 
@@ -24,16 +26,14 @@ class Pantry:
         file: Path,
         ingredients: Sequence[Ingredient],
         base: Ingredient | None,
-        model_state: Mapping[str, Tensor],
-        ties: Mapping[str, str],
+        architecture: Architecture,
         store: Store,
     ):
         self.file = file
         self.ingredients = {item.name: item for item in ingredients}
         self.base = base
         self.store = store
-        self._state = model_state
-        self._ties = ties
+        self._architecture = architecture
         self._others: dict[str, Ingredient] = {}
 
     def resolve(self, name: str) -> Ingredient:
@@ -43,7 +43,7 @@ class Pantry:
             KitchenError: none of these, or a formula over an ingredient that has changed.
             CheckpointError, CompatibilityError: a file that is damaged, or does not fit the model.
         """
-        if name == discovery.BASE:
+        if name == BASE:
             if self.base is None:
                 raise KitchenError(f"{self.file}: this kitchen has no base; add `base: FILE`, or name an ingredient.")
             return self.base
@@ -63,7 +63,7 @@ class Pantry:
         """The checkpoints that weights are made of in the end, each once."""
         found: dict[str, None] = {}
         for name in names:
-            formula = None if name in self.ingredients or name == discovery.BASE else self.formula(name)
+            formula = None if name in self.ingredients or name == BASE else self.formula(name)
             found |= dict.fromkeys(self.leaves(formula.names) if formula else [name])
         return list(found)
 
@@ -72,7 +72,7 @@ class Pantry:
         found: dict[str, Formula] = {}
 
         def visit(name: str) -> None:
-            if name in found or name in self.ingredients or name == discovery.BASE:
+            if name in found or name in self.ingredients or name == BASE:
                 return
             if formula := self.formula(name):
                 for part in formula.names:
@@ -115,7 +115,7 @@ class Pantry:
     def _made(self, name: str, formula: Formula) -> Ingredient:
         if formula.kind == KEPT:
             return self._from_file(name, self._kept_file(name))
-        item = made(name, formula, self.resolve, self._ties)
+        item = made(name, formula, self.resolve, self._architecture.ties)
         if not name.endswith(item.fingerprint[:12]):
             raise KitchenError(
                 f"{name} was made of {', '.join(formula.names)}, and one of these has changed since; cook it again."
@@ -127,11 +127,11 @@ class Pantry:
         return self._from_file(str(file), file)
 
     def _read(self, name: str) -> Ingredient:
-        file = next((path for path in (Path(name), self.file.parent / name) if path.is_file()), None)
+        file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
         if file is None:
             raise KitchenError(unknown_name(name, self.ingredients))
-        return self._from_file(name, file)
+        return self._from_file(name, file_in(file))
 
     def _from_file(self, name: str, file: Path) -> Ingredient:
         first = next(iter(self.ingredients.values()))
-        return discovery.read_other(name, file, self._state, self._ties, self.store, first)
+        return read_other(name, file, self._architecture, self.store, first)

@@ -21,11 +21,15 @@ Dtype = Literal["ingredients", "float32"]
 
 
 class Origin(BaseModel):
-    """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint."""
+    """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint.
+
+    ignored: what stands among its keys and is no part of the model.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     file: str
     fingerprint: str
+    ignored: tuple[str, ...] = ()
 
 
 class Record(BaseModel):
@@ -118,10 +122,14 @@ def record_of(
         temperature=temperature,
         scaled_layer=layer,
         ingredients={
-            name: Origin(file=relative(item.path, folder), fingerprint=item.fingerprint)
+            name: Origin(
+                file=relative(item.path, folder),
+                fingerprint=item.fingerprint,
+                ignored=tuple(item.fitted.constants) if item.fitted else (),
+            )
             for name, item in leaves.items()
         },
-        ties=kitchen.ties,
+        ties=dict(kitchen.ties),
         selected_on=tuple(soup.selected_on),
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],

@@ -14,8 +14,9 @@ from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step, mix_from
 from soupviz.runs import Run
 from soupviz.treatments import OUTPUTS
-from soupviz.weights.discovery import BASE
 from soupviz.weights.ingredients import pick
+from soupviz.weights.selection import BASE
+from soupviz.weights.telling import copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +156,16 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
 
 
 def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
-    """The names a recipe chooses among, in kitchen order.
+    """The names a recipe chooses among, in kitchen order; of copies of one checkpoint one, unless all are named.
 
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
     if isinstance(recipe, Pooled):
         joins = (*kitchen.ingredients, *kitchen.guests.items.values())
-        return [item.name for item in pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)]
+        chosen = pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)
+        again = copies(kitchen.ingredients) if recipe.members is None else {}
+        return [item.name for item in chosen if item.name not in again]
     assert isinstance(recipe, (Blocks, Interpolation, Point))
     ends = [recipe.mix_a, recipe.mix_b] + ([recipe.mix_c] if isinstance(recipe, Point) else [])
     return list(dict.fromkeys(name for end in ends for name, _ in end))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from soupviz.architecture import weights_of
 from soupviz.errors import CompatibilityError
 from soupviz.models import tied_keys
 
@@ -58,7 +59,7 @@ class Wiring:
     """Groups are joined as node after node is looked at; which are free is known at the end."""
 
     def __init__(self, model: nn.Module, shapes: Mapping[fx.Node, tuple[int, ...] | None]):
-        self.state = model.state_dict()
+        self.state = weights_of(model)
         self.ties = tied_keys(model)
         self.shapes = shapes
         self.layouts: dict[fx.Node, Layout] = {}

@@ -9,8 +9,8 @@ from nets import NETS, ROWS, library_net, randomised, shuffles, state_of
 from torch import nn
 
 from soupviz.alignment import align, check_same_function, match_weights, repair
+from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.errors import CompatibilityError, DataError
-from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.models import logits_of
 from soupviz.moments import measure
 from soupviz.paths import call

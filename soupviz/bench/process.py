@@ -15,7 +15,9 @@ from soupviz.weights.writing import write
 
 def ingredients_of(paths: Sequence[Path]) -> list[tuple[Ingredient, float]]:
     """The checkpoints as a uniform soup's items."""
-    return [(Ingredient(path.stem, path, read(path).candidates[0], path.stem), 1 / len(paths)) for path in paths]
+    return [
+        (Ingredient(path.stem, path, read(path).candidates[0].tensors, path.stem), 1 / len(paths)) for path in paths
+    ]
 
 
 def mix_and_write(kind: str, paths: Sequence[Path]) -> None:

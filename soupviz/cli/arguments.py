@@ -1,7 +1,7 @@
 """What commands share: the one application, their common arguments, and opening a kitchen."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,7 +16,10 @@ app = typer.Typer(
 
 KitchenFile = Annotated[Path, typer.Argument(help="a kitchen.yaml, or the folder that holds one", metavar="KITCHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
-Members = Annotated[str | None, typer.Option(help="names separated by commas: the pool; default: all")]
+Members = Annotated[
+    list[str] | None, typer.Option(help="the pool: a name, or several separated by commas; may be repeated")
+]
+Weights = Annotated[Literal["raw", "ema"] | None, typer.Option(help="which to read where files hold both")]
 Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")]
 SkipIncompatible = Annotated[bool, typer.Option("--skip-incompatible", help="go on without refused files")]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
@@ -25,17 +28,31 @@ Order = Annotated[str, typer.Option(help="accuracy, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
 
-def open_kitchen(path: Path, skip_incompatible: bool, skip_corrupt: bool, quiet: bool) -> sv.Kitchen:
-    """A kitchen, with progress on stderr; what is left out is told there too."""
+def open_kitchen(
+    path: Path,
+    skip_incompatible: bool,
+    skip_corrupt: bool,
+    quiet: bool,
+    weights: Literal["raw", "ema"] | None = None,
+) -> sv.Kitchen:
+    """A kitchen, with progress on stderr; how its files were understood and what is left out is told there too."""
     with progress_bar(quiet) as progress:
         kitchen = sv.Kitchen.load(
-            path, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress
+            path, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, weights=weights, progress=progress
         )
+    for note in kitchen.notes:
+        typer.echo(f"note: {note}", err=True)
     for refusal in kitchen.refused:
         typer.echo(f"left out: {refusal.reason}", err=True)
     return kitchen
 
 
-def split_names(members: str | None) -> list[str] | None:
-    """Names separated by commas."""
-    return None if members is None else [name.strip() for name in members.split(",") if name.strip()]
+def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
+    """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""
+    if members is None:
+        return None
+    known = {*kitchen.names, *kitchen.guests.items}
+    names: list[str] = []
+    for value in members:
+        names += [value] if value in known else [name.strip() for name in value.split(",") if name.strip()]
+    return names

@@ -18,9 +18,10 @@ from soupviz.cli.arguments import (
     Seed,
     SkipCorrupt,
     SkipIncompatible,
+    Weights,
     app,
+    chosen,
     open_kitchen,
-    split_names,
 )
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
@@ -49,18 +50,21 @@ def soup(
         bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="only tell what it would cost")] = False,
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
     **parameters: Any,
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
-    checked = parse({"method": recipe, "members": split_names(members), "batchnorm": batchnorm} | given(parameters))
+    values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
+    checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
         check_target(out, dtype)
         if checked.treatment in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
+    checked = parse(values | {"members": chosen(members, opened)})
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)
@@ -86,15 +90,16 @@ def menu(
     budget: Annotated[int, typer.Option(help="menu: scores that one recipe may take at most", min=1)] = BUDGET,
     members: Members = None,
     batchnorm: BatchNorm = "average",
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Cook every recipe that fits the kitchen, and compare them; ordered by held_out."""
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         cooked = cook_menu(
-            opened, members=split_names(members), batchnorm=batchnorm, budget=budget, progress=progress
+            opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
     printing.show_menu(as_json, opened.name, cooked)
 
@@ -109,16 +114,23 @@ def sweep(
     seed: Seed = 0,
     members: Members = None,
     batchnorm: BatchNorm = "average",
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Greedy soups for a grid of alphas, sharing every score."""
     values = [parse_alpha(text.strip()) for text in alphas.split(",")]
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         cooked = sv.sweep(
-            opened, values, order=order, seed=seed, members=split_names(members), batchnorm=batchnorm, progress=progress
+            opened,
+            values,
+            order=order,
+            seed=seed,
+            members=chosen(members, opened),
+            batchnorm=batchnorm,
+            progress=progress,
         )
     printing.show_sweep(as_json, values, cooked)
 

@@ -3,7 +3,7 @@
 import typer
 
 from soupviz.cli import printing
-from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, app, open_kitchen
+from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.insight.preflight import Report
 from soupviz.insight.preflight import inspect as inspected
@@ -14,12 +14,13 @@ from soupviz.treatments import check_batchnorm
 def inspect(
     kitchen: KitchenFile,
     batchnorm: BatchNorm = "average",
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Say which ingredients can be averaged, and why the others cannot; scores every midpoint on held_out."""
     check_batchnorm(batchnorm)
-    opened = open_kitchen(kitchen, True, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, True, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         report = inspected(opened, batchnorm, progress=progress)
     _show(as_json, opened.name, report)

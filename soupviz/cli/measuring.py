@@ -18,9 +18,10 @@ from soupviz.cli.arguments import (
     SkipCorrupt,
     SkipIncompatible,
     Split,
+    Weights,
     app,
+    chosen,
     open_kitchen,
-    split_names,
 )
 from soupviz.cli.progress import progress_bar
 from soupviz.demo import demo_kitchen
@@ -44,14 +45,15 @@ def score(
     kitchen: KitchenFile,
     split: Split = "held_out",
     members: Members = None,
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Score every ingredient on a split."""
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
-        scores = opened.score_ingredients(split, split_names(members), progress)
+        scores = opened.score_ingredients(split, chosen(members, opened), progress)
     printing.show_scores(as_json, f"{opened.name}: {split}", scores)
 
 
@@ -65,13 +67,14 @@ def interpolate(
     stop: Annotated[float, typer.Option("--to", help="the last alpha")] = 1.0,
     split: Split = "held_out",
     batchnorm: BatchNorm = "average",
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """The accuracy and loss curve from A to B."""
     check_batchnorm(batchnorm)
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         curve = sv.interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
@@ -92,7 +95,7 @@ def bench(
     """Time soupviz against the textbook's loops; exit 1 if they decide or count differently."""
     with progress_bar(as_json) as progress:
         measured = Bench(kitchen, mix_mb * 10**6, progress)
-        measured.run(rounds, split_names(only) or [], progress)
+        measured.run(rounds, [name.strip() for name in only.split(",") if name.strip()], progress)
     printing.show_bench(as_json, measured, rounds)
     if picture:
         printing.write_picture(picture, measured)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, app, open_kitchen
+from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 
 
@@ -17,6 +17,7 @@ def report(
     soup: Annotated[
         str | None, typer.Option(help="a soup's number, name or the start of its key; default: the best on held_out")
     ] = None,
+    weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
@@ -27,7 +28,7 @@ def report(
     from soupviz.reports.contents import title_of
 
     page.check_target(out)
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json)
+    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         opened.split("held_out", progress)
         about = chosen(opened, soup)

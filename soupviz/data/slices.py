@@ -14,7 +14,7 @@ from soupviz.data.readers import nth
 from soupviz.errors import DataError
 from soupviz.files import digest
 from soupviz.records import Slices
-from soupviz.weights.ingredients import natural_key
+from soupviz.weights.names import natural_key
 
 FILE_COLUMNS = ("file", "filename", "path", "name")
 """What a column that names files may be called, the first of them that is there."""

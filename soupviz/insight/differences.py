@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.layers import layer_groups
-from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.records import Progress, quiet
 from soupviz.weights.ingredients import COUNTER, GLANCE, same_bits
 

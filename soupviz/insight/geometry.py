@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import RUNNING_STATISTICS
 from soupviz.records import Coefficients, Progress, quiet
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 Matrix = NDArray[np.float64]
 PIECE = 2**16

@@ -50,8 +50,7 @@ def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: i
     data = kitchen.spec.data
     own.spec = kitchen.spec.model_copy(update={"data": data.model_copy(update={"test": data.held_out, "shifts": {}})})
     own.store = Store(folder / "store.sqlite")
-    state = kitchen.evaluator.model.state_dict()
-    own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.base, state, kitchen.ties, own.store)
+    own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.pantry.base, kitchen.architecture, own.store)
     own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests)
     own.scorer.share(kitchen.ingredients)
     own._splits = {name: _part(whole, chosen, seed) for name, chosen in rows.items()}

@@ -16,7 +16,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing import is_affine
 from soupviz.recipes.paths import in_plane
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 Matrix = NDArray[np.float64]
 Spot = tuple[float, float]

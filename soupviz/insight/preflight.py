@@ -12,7 +12,7 @@ from soupviz.insight.barriers import SPLIT, Barriers, Pair
 from soupviz.insight.geometry import Geometry
 from soupviz.kitchen import Kitchen
 from soupviz.records import Progress, Score, quiet
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 Kind = Literal["in_basin", "far", "duplicate", "incompatible"]
 

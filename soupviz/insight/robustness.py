@@ -16,7 +16,7 @@ from soupviz.records import Coefficients
 from soupviz.runs import Run
 from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,6 +1,5 @@
 """Averages over time, of checkpoints that one training run left: SWA, EMA and the last K."""
 
-import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Literal
@@ -13,9 +12,7 @@ from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
 from soupviz.records import Coefficients
 from soupviz.weights.metadata import as_number
-
-STEP_KEYS = ("step", "global_step", "iteration", "iter", "epoch")
-"""Metadata that says when a checkpoint was taken, the finest first."""
+from soupviz.weights.names import COUNTERS, counters_in
 
 
 class OverTime(Pooled):
@@ -87,7 +84,7 @@ class Lawa(OverTime):
 
 
 def in_time(judge: Judge) -> list[tuple[float, str]]:
-    """(step, name) of each ingredient, earliest first: from its metadata, else from its name (`step_300`, `epoch-7`).
+    """(step, name) of each ingredient, earliest first: by its metadata, else by its name (`step_300`, `7epoch`).
 
     Raises:
         RecipeError: no number, or the same for two.
@@ -98,21 +95,18 @@ def in_time(judge: Judge) -> list[tuple[float, str]]:
         if time in times:
             raise RecipeError(
                 f"{times[time]!r} and {name!r} are both of step {time:g}; an average over time needs checkpoints of "
-                f"one run, each of another step. Name members, or tell the step in metadata ({', '.join(STEP_KEYS)})."
+                f"one run, each of another step. Name members, or tell the step in metadata, as {COUNTERS[0]} or epoch."
             )
         times[time] = name
     return sorted(times.items())
 
 
 def step_of(judge: Judge, name: str) -> float:
-    facts = {key.lower(): as_number(value) for key, value in judge.facts(name).items()}
-    for key in STEP_KEYS:
+    facts = counters_in(name) | {key.lower(): as_number(value) for key, value in judge.facts(name).items()}
+    for key in COUNTERS:
         if isinstance(value := facts.get(key), (int, float)):
             return float(value)
-    numbers = re.findall(rf"(?:{'|'.join(STEP_KEYS)}|ep)[-_=]?(\d+)", name.lower())
-    if not numbers:
-        raise RecipeError(
-            f"{name!r} does not say of which step it is; expected {', '.join(STEP_KEYS)} in its metadata, or in its "
-            "name as in step_300. Write one into a JSON file beside it, or leave it out with members."
-        )
-    return float(numbers[-1])
+    raise RecipeError(
+        f"{name!r} does not say of which step it is; expected {', '.join(COUNTERS[:5])} in its metadata, or in its "
+        "name as in step_300. Write one into a JSON file beside it, or leave it out with members."
+    )

@@ -15,7 +15,7 @@ from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup, is_current, recall
 from soupviz.treatments import OUTPUTS
 from soupviz.version import __version__
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 
 @dataclass(frozen=True, slots=True)

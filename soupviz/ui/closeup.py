@@ -16,7 +16,7 @@ from soupviz.planning import FREE, Cost
 from soupviz.records import Coefficients, Score, part_of
 from soupviz.ui import asking, charts
 from soupviz.ui.jobs import Job
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 POINTS = 11
 SIDE = 395

@@ -19,7 +19,7 @@ from soupviz.recipes import Interpolation
 from soupviz.ui import charts, session, tables, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 MOST = len(pictures.PAIRS)

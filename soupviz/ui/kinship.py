@@ -17,7 +17,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.closeup import SIDE
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 ORDERS = ("barriers", "angles", "kitchen")
 OUTLYING = 4.0

@@ -17,7 +17,7 @@ from soupviz.planning import FREE, Wanted, cost
 from soupviz.ui import asking, charts, session, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 GROUPINGS: dict[str, Grouping] = {"blocks": "block", "parts": "part", "modules": "module"}
 TAKEN, SCALED = "taken from B", "update scaled"

@@ -19,7 +19,7 @@ from soupviz.soups import mix_in, treatment_in
 from soupviz.treatments import OUTPUTS, num_examples
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 DRAWN_AS = {"ingredient": "circle", "soup": "star", "base": "square"}
 """The component's names of the shapes."""

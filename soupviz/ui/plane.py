@@ -20,7 +20,7 @@ from soupviz.runs import Run
 from soupviz.ui import keeping, session, tables, verdict, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 FAR = 1e4
 """A weight beyond it is a mistake in a URL."""

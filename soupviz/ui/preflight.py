@@ -20,7 +20,7 @@ from soupviz.ui import asking, charts, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.kinship import Weights, listed
 from soupviz.ui.verbatim import verbatim
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 AT_ONCE = 2e9
 """Bytes of weights that are read without asking."""

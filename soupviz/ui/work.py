@@ -18,7 +18,7 @@ from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.records import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
-from soupviz.weights.discovery import BASE
+from soupviz.weights.selection import BASE
 
 
 @st.cache_resource(show_spinner=False)

@@ -11,7 +11,7 @@ from soupviz.demo import VERSION
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, file_digest, replacing
 from soupviz.models import runs_code
-from soupviz.weights.discovery import candidate_files
+from soupviz.weights.selection import files_behind, matched_paths
 
 DEPTH = 3
 """How many folders deep kitchen.yaml files are looked for."""
@@ -150,5 +150,7 @@ def check_paths(spec: KitchenSpec, folder: Path) -> None:
         allowed(folder / place)
     for guest, guest_folder in guests_of(spec, folder):
         check_paths(guest, guest_folder)
-    for file in candidate_files(spec, folder).values():  # a link among what a glob matches may lead elsewhere
+    for path in matched_paths(spec, folder):  # a link among what a glob matches may lead elsewhere
+        allowed(path)
+    for file in files_behind(spec, folder):
         allowed(file)

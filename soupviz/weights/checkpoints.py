@@ -1,91 +1,104 @@
-"""Checkpoint files of every common format, as lazily read tensors. Nothing in a file is ever executed."""
+"""Checkpoints: the state dicts that a file may mean, lazily read, and the plain values found beside them."""
 
 import argparse
-import json
-import pathlib
-import warnings
-import zipfile
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
-from soupviz.files import cache_folder, digest, replacing
+from soupviz.weights import pickles
+from soupviz.weights.containers import Kind, checkpoints_in, kind_of, refuse, weight_map
 
-PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-INDEX_SUFFIX = ".index.json"
 WRAPPERS = (
     "state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params",
     "ema", "ema_state_dict", "model_ema", "state_dict_ema", "ema_model",
 )  # fmt: skip
-PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Under what training scripts usually keep a state dict, the likeliest first; others are looked into after these."""
+
+TRAINING_STATE = re.compile(r"optim|sched|scaler|callback|loops|rng|\bamp\b|hyper_param|\bargs\b|config", re.IGNORECASE)
+"""What lies beside the weights in a checkpoint and holds tensors that are none."""
+
+EMA = re.compile(r"(^|[_.\-/ ])(ema|shadow|averaged?|avg|swa)([_.\-/ \d]|$)", re.IGNORECASE)
+"""In the name of what holds an average over training."""
+
+DEPTH = 4
+"""How deep state dicts are nested at most."""
+
 METADATA_KEY = "soupviz"
 METADATA_ATTRIBUTE = "_soupviz"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A state dict in a file.
+
+    place: the keys that lead to it, joined by slashes. versions: of its modules, as torch.save keeps them.
+    """
+
+    place: str
+    tensors: Mapping[str, Tensor]
+    is_average: bool = False
+    versions: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One file's tensors (memory-mapped) and the plain values found beside them.
 
-    candidates: the state dicts that the file may mean, most likely first, before prefixes are stripped.
+    candidates: the state dicts that the file may mean, most likely first, keys as they are.
     """
 
     path: Path
-    candidates: tuple[Mapping[str, Tensor], ...]
-    metadata: Mapping[str, Any]
+    candidates: tuple[Candidate, ...]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     soup: str | None = None
 
-    def readings(self) -> Iterator[dict[str, Tensor]]:
-        """Every state dict the file may mean: each candidate as it is, then with the usual prefixes stripped."""
-        for candidate in self.candidates:
-            pending = [dict(candidate)]
-            while pending:
-                tensors = pending.pop(0)
-                yield tensors
-                for prefix in PREFIXES:
-                    if tensors and all(key.startswith(prefix) for key in tensors):
-                        pending.append({key.removeprefix(prefix): tensor for key, tensor in tensors.items()})
+
+def file_of(path: Path) -> Path:
+    """The checkpoint's file: the path itself, or the one checkpoint in a folder.
+
+    Raises:
+        CheckpointError: it is missing, or a folder with no checkpoint or with several.
+    """
+    if not path.is_dir():
+        return path
+    found = checkpoints_in(path)
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found[:4])
+        told = f"holds {len(found)} checkpoints ({names}{', ...' if len(found) > 4 else ''})" if found else (
+            "is a folder without a checkpoint"
+        )  # fmt: skip
+        if list(path.glob("*.distcp")):
+            told = "is a sharded checkpoint of torch.distributed, which has to be gathered first: " + (
+                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} {path.name}.pt"
+            )
+        raise CheckpointError(f"{path} {told}; expected a file, or a folder with one checkpoint in it.")
+    return found[0]
 
 
 def read(path: Path) -> Checkpoint:
-    """Open a checkpoint: .safetensors, a sharded index, or .pt/.pth/.bin/.ckpt with weights only.
+    """Open a checkpoint, whatever it is called: safetensors, a sharded index, a pickle of tensors, a folder with one.
 
     Raises:
         CheckpointError: missing, empty, truncated, of unknown format, without tensors, or a pickle that needs code.
     """
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint. Check the name.")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path}: the file is empty; expected a checkpoint. Copy it again.")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    if path.name.endswith(INDEX_SUFFIX):
-        return _read_sharded(path)
-    if path.suffix in PICKLE_SUFFIXES:
-        return _read_pickle(path)
-    known = ", ".join((".safetensors", f".safetensors{INDEX_SUFFIX}", *PICKLE_SUFFIXES))
-    raise CheckpointError(f"{path}: unknown checkpoint format {path.suffix!r}; expected one of {known}.")
-
-
-def shards_of(index: Path) -> set[Path]:
-    """The shard files that a sharded checkpoint's index names.
-
-    Raises:
-        CheckpointError: the index is not JSON with a `weight_map`.
-    """
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(
-            f"{index}: not a sharded checkpoint's index; expected JSON with a 'weight_map' of key: shard file."
-        ) from None
-    return {index.parent / name for name in names}
+    file = file_of(path)
+    kind = kind_of(file)
+    if kind is Kind.SAFETENSORS or (file.suffix == ".safetensors" and kind in (Kind.UNKNOWN, Kind.TEXT)):
+        return _read_safetensors(file)
+    if kind is Kind.INDEX:
+        return _read_sharded(file)
+    if kind is Kind.PICKLE:
+        return _read_pickle(file)
+    raise refuse(file, kind)
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -98,74 +111,43 @@ def _read_safetensors(path: Path) -> Checkpoint:
             f"{path}: not a whole safetensors file ({error}); got {path.stat().st_size} bytes. Copy it again."
         ) from None
     soup = metadata.pop(METADATA_KEY, None)
-    return Checkpoint(path, (_with_tensors(tensors, path),), metadata, soup)
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata, soup)
 
 
 def _read_sharded(path: Path) -> Checkpoint:
+    """The tensors that the index names, each from the shard that it names; a shard may hold others."""
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {}
-    for shard in sorted(shards_of(path)):
-        part = read(shard)
-        tensors |= part.candidates[0]
-        metadata |= part.metadata
-    return Checkpoint(path, (_with_tensors(tensors, path),), metadata)
-
-
-def _allowed_globals() -> list[Any]:
-    """Harmless types that training scripts leave in checkpoints: plain containers of arguments and numbers."""
-    scalar = np.float64(0).__reduce__()[0]
-    array = np.zeros(1).__reduce__()[0]
-    kinds = [type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDSU"]
-    paths = [pathlib.PosixPath, pathlib.PurePosixPath]
-    numpy_types = [np.ndarray, np.dtype, scalar, array, *kinds]
-    old_names = [(scalar, "numpy.core.multiarray.scalar"), (array, "numpy.core.multiarray._reconstruct")]
-    return [argparse.Namespace, *paths, *numpy_types, *old_names]
+    opened: dict[Path, Checkpoint] = {}
+    for key, shard in weight_map(path).items():
+        if shard not in opened:
+            opened[shard] = read(shard)
+            metadata |= opened[shard].metadata
+        held = opened[shard].candidates[0].tensors
+        if key not in held:
+            raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
+        tensors[key] = held[key]
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata)
 
 
 def _read_pickle(path: Path) -> Checkpoint:
-    if not zipfile.is_zipfile(path):
-        return _read_legacy(path)
-    loaded = _load(path, mmap=True)
-    metadata = _plain_values(loaded)
-    candidates = tuple(_candidates(loaded))
+    loaded = pickles.load(path)
+    candidates = [one for one in _candidates(loaded) if one.tensors]
     if not candidates:
         raise CheckpointError(f"{path}: holds no tensors; expected a state dict, found {type(loaded).__name__}.")
-    return Checkpoint(path, candidates, metadata, getattr(loaded, METADATA_ATTRIBUTE, None))
+    if isinstance(loaded, Mapping) and "current_model_state" in loaded and "averaging_state" in loaded:
+        candidates = _of_weight_averaging(candidates)
+    candidates.sort(key=lambda one: one.is_average)
+    return Checkpoint(path, tuple(candidates), _plain_values(loaded), getattr(loaded, METADATA_ATTRIBUTE, None))
 
 
-def _load(path: Path, *, mmap: bool) -> Any:
-    remedy = "Save its state_dict() with torch.save, or as safetensors."
-    try:
-        with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
-        text = " ".join(str(error).split())
-        if "Unsupported operand" in text:  # a byte that no pickle has
-            text = "not a pickle"
-        if "Unsupported global" in text or "weights_only" in text or "Weights only" in text:
-            needs = text.partition("GLOBAL ")[2].partition(" ")[0] or "more than tensors, or is damaged"
-            raise CheckpointError(
-                f"{path}: a pickle that needs {needs}; soupviz reads weights only and never runs a file's code. "
-                + remedy
-            ) from None
-        raise CheckpointError(
-            f"{path}: cannot be read as a PyTorch checkpoint ({text[:120] or type(error).__name__}); "
-            "it is damaged or of another format. Copy it again. " + remedy
-        ) from None
-
-
-def _read_legacy(path: Path) -> Checkpoint:
-    """Read a file that is not a zip archive: such files cannot be mapped, so a mapped copy is made once."""
-    stat = path.stat()
-    name = digest([str(path.resolve()), stat.st_size, stat.st_mtime_ns]) + ".pt"
-    copy = cache_folder("converted") / name
-    if not copy.is_file():
-        loaded = _load(path, mmap=False)
-        with replacing(copy) as temporary:
-            torch.save(loaded, temporary)
-    mapped = _read_pickle(copy)
-    return Checkpoint(path, mapped.candidates, mapped.metadata, mapped.soup)
+def _of_weight_averaging(candidates: list[Candidate]) -> list[Candidate]:
+    """Lightning's WeightAveraging puts the average under `state_dict`, and the weights that were trained elsewhere."""
+    return [
+        Candidate(one.place, one.tensors, one.place == "state_dict", one.versions)
+        for one in candidates
+        if one.place != "averaging_state"
+    ]
 
 
 def _with_tensors(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -174,15 +156,16 @@ def _with_tensors(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _candidates(value: Any, depth: int = 3) -> Iterator[dict[str, Tensor]]:
-    if not isinstance(value, Mapping) or depth == 0:
+def _candidates(value: Any, place: tuple[str, ...] = ()) -> Iterator[Candidate]:
+    if not isinstance(value, Mapping) or len(place) >= DEPTH:
         return
     tensors = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
-    if tensors:
-        yield tensors
-    for wrapper in WRAPPERS:
-        if wrapper in value:
-            yield from _candidates(value[wrapper], depth - 1)
+    name = "/".join(place)
+    yield Candidate(name, tensors, bool(EMA.search(name)), getattr(value, "_metadata", None))
+    known = [key for key in WRAPPERS if key in value]
+    others = [key for key in value if key not in known and not TRAINING_STATE.search(str(key))]
+    for key in [*known, *others]:
+        yield from _candidates(value[key], (*place, str(key)))
 
 
 def _plain_values(value: Any, depth: int = 2) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,92 +11,68 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soupviz.errors import CompatibilityError, KitchenError
-from soupviz.weights.checkpoints import INDEX_SUFFIX, Checkpoint
+from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.weights.containers import files_of
+from soupviz.weights.fitting import Fitted
 
 COUNTER = "num_batches_tracked"
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Of each file of a checkpoint: path, bytes, and when it was changed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ingredient:
-    """One checkpoint as the model holds it: unwrapped, ties filled, memory-mapped."""
+    """One checkpoint as the model holds it: unwrapped, ties filled, memory-mapped.
+
+    fitted: how its file was read. stamp: of its files when they were opened; empty for weights that have none.
+    A base with another head lacks the keys in which it differs from the model.
+    """
 
     name: str
     path: Path
     tensors: Mapping[str, Tensor]
     fingerprint: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Fitted | None = None
+    stamp: Stamp = ()
 
     @property
     def num_bytes(self) -> int:
-        return self.path.stat().st_size
+        return sum(file.stat().st_size for file in files_of(self.path))
+
+    def check_unchanged(self) -> None:
+        """Refuse weights whose file was written to since it was mapped into memory: they are other weights by now.
+
+        Raises:
+            CheckpointError: naming the file.
+        """
+        if self.stamp and stamp_of(self.path) != self.stamp:
+            raise CheckpointError(
+                f"{self.path} has changed since the kitchen was opened; its scores are of other weights. Open the "
+                "kitchen again (Look for new files)."
+            )
 
 
-def natural_key(text: str) -> list[tuple[int, int | str]]:
-    """Sorts ft_2 before ft_10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text)]
+def stamp_of(path: Path) -> Stamp:
+    """What tells that a checkpoint's files are those that were opened; nothing where one is gone."""
+    try:
+        stats = [(file, file.stat()) for file in files_of(path)]
+    except (OSError, CheckpointError):
+        return ()
+    return tuple((str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 
 
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """Each path's shortest unique ending, without suffix: a/model.pt and b/model.pt become a/model and b/model."""
-
-    def stem(path: Path) -> tuple[str, ...]:
-        name = path.name.removesuffix(INDEX_SUFFIX)
-        return (*path.parts[:-1], name.rpartition(".")[0] or name)
-
-    stems = [stem(path) for path in paths]
-    same = Counter(stems)
-    stems = [path.parts if same[parts] > 1 else parts for path, parts in zip(paths, stems, strict=True)]
-    names = []
-    for index, parts in enumerate(stems):
-        others = stems[:index] + stems[index + 1 :]
-        lengths = (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others))
-        length = next(lengths, len(parts))  # a whole path may end another: a.pt beside b/a.pt
-        names.append("/".join(parts[-length:]))
-    return names
-
-
-def fit(checkpoint: Checkpoint, model_state: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
-    """The reading of a checkpoint that fits the model: unwrapped, prefixes stripped, tied tensors filled in.
-
-    Raises:
-        CompatibilityError: no reading fits; the message is about the nearest one and names key and values.
-    """
-    readings = [fill_ties(tensors, ties) for tensors in checkpoint.readings()]
-    for tensors in readings:
-        if tensors.keys() == model_state.keys():
-            return {key: tensors[key] for key in model_state}
-    nearest = max(readings, key=lambda tensors: len(tensors.keys() & model_state.keys()))
-    missing = [key for key in model_state if key not in nearest]
-    extra = [key for key in nearest if key not in model_state]
-    if len(missing) == len(model_state):
-        raise CompatibilityError(
-            f"is of another architecture: none of the model's {len(model_state)} keys is in it; "
-            f"it has {extra[0]!r}, the model {missing[0]!r}"
-        )
-    parts = [f"lacks {_listed(missing)}"] if missing else []
-    parts += [f"has {_listed(extra)}, which the model lacks"] if extra else []
-    raise CompatibilityError(" and ".join(parts))
-
-
-def _listed(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more keys"
-
-
-def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors with those that a file holds under only one of their names under each of them."""
-    filled = dict(tensors)
-    for key, first in ties.items():
-        if key not in filled and first in filled:
-            filled[key] = filled[first]
-        elif first not in filled and key in filled:
-            filled[first] = filled[key]
-    return filled
-
-
-def check_against_model(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor], ties: Mapping[str, str]) -> None:
+def check_against_model(
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    ties: Mapping[str, str],
+    buffers: frozenset[str] = frozenset(),
+) -> None:
     """Shapes, kinds, ties and finiteness of one ingredient's tensors.
 
+    Args:
+        buffers: keys that may hold infinities, as masks do; such have to agree.
     Raises:
         CompatibilityError: the first disagreement, by key.
     """
@@ -109,12 +84,17 @@ def check_against_model(tensors: Mapping[str, Tensor], state: Mapping[str, Tenso
             )
         if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
             raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
-        # As float32, in which soups are mixed: what is infinite there spoils a soup, and float8 has no isfinite.
-        if tensor.is_floating_point() and (bad := int((~torch.isfinite(tensor.to(torch.float32))).sum())):
+        if tensor.is_floating_point() and (bad := _num_spoilt(tensor, may_be_infinite=key in buffers)):
             raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
     for key, first in ties.items():
         if not torch.equal(tensors[key], tensors[first]):
             raise CompatibilityError(f"has different values in {key} and {first}, which are one tensor in the model")
+
+
+def _num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
+    """How many values would spoil a soup, as float32, in which soups are mixed; float8 has no isfinite of its own."""
+    values = tensor.to(torch.float32)
+    return int((values.isnan() if may_be_infinite else ~torch.isfinite(values)).sum())
 
 
 def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:
@@ -122,12 +102,21 @@ def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:
     return tuple(tensor.dtype for tensor in tensors.values())
 
 
-def disagreement(ingredient: Ingredient, reference: Ingredient) -> str | None:
-    """Why two ingredients that each fit the model do not fit each other: another dtype or integer buffer."""
+def disagreement(ingredient: Ingredient, reference: Ingredient, buffers: frozenset[str] = frozenset()) -> str | None:
+    """Why two ingredients that each fit the model do not fit each other: another dtype, integer buffer or mask.
+
+    Args:
+        buffers: keys of the model's buffers.
+    """
     for key, tensor in ingredient.tensors.items():
         other = reference.tensors[key]
         if tensor.dtype != other.dtype:
             return f"has {key} of type {tensor.dtype}; '{reference.name}' ({reference.path}) has {other.dtype}"
+        if key in buffers and tensor.is_floating_point() and _differ_in_infinities(tensor, other):
+            return (
+                f"has infinite values in the buffer {key} where '{reference.name}' ({reference.path}) has others; such "
+                "buffers cannot be averaged"
+            )
         must_agree = not tensor.is_floating_point() and not key.endswith(COUNTER)
         if must_agree and not torch.equal(tensor, other):
             return (
@@ -135,6 +124,34 @@ def disagreement(ingredient: Ingredient, reference: Ingredient) -> str | None:
                 f"{_first_difference(tensor, other)}; such buffers cannot be averaged"
             )
     return None
+
+
+def _differ_in_infinities(tensor: Tensor, other: Tensor) -> bool:
+    infinite, other_infinite = (each.to(torch.float32).isinf() for each in (tensor, other))
+    return bool((infinite | other_infinite).any()) and not same_bits(tensor, other)
+
+
+def unsteady(ingredients: Iterable[Ingredient]) -> Mapping[str, str]:
+    """Which ingredients have something left over that is not the same wherever it occurs, and so no constant."""
+    first: dict[str, Ingredient] = {}
+    found: dict[str, str] = {}
+    for item in ingredients:
+        for key, tensor in item.fitted.constants.items() if item.fitted else ():
+            earlier = first.setdefault(key, item)
+            assert earlier.fitted is not None
+            other = earlier.fitted.constants[key]
+            if tensor.shape != other.shape or not torch.equal(tensor, other):
+                found[item.name] = (
+                    f"has {key}, which the model lacks, with other values than '{earlier.name}' ({earlier.path}); what "
+                    "is no part of the model may only be left over where it is constant"
+                )
+    return found
+
+
+def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
+    """The base without what it has otherwise than an ingredient: another head."""
+    shapes = {key: tensor.shape for key, tensor in ingredient.tensors.items()}
+    return replace(base, tensors={key: t for key, t in base.tensors.items() if shapes.get(key) == t.shape})
 
 
 def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:

@@ -1,0 +1,213 @@
+"""What a file is, found by looking into it: its name says nothing that its first bytes do not say better."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path, PurePosixPath
+
+from soupviz.errors import CheckpointError
+
+INDEX_SUFFIX = ".index.json"
+SUFFIXES = (
+    ".safetensors", f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}", INDEX_SUFFIX, ".pth.tar", ".pt.tar",
+    ".tar", ".pt", ".pth", ".bin", ".ckpt", ".th", ".model", ".pkl", ".weights",
+)  # fmt: skip
+"""How checkpoints are usually named, the longest first where one ends another: taken off their names."""
+
+HEAD = 64
+"""Bytes that tell what a file is."""
+
+
+class Kind(Enum):
+    """What a file holds; those that are no checkpoint are worth saying so by name."""
+
+    SAFETENSORS = "safetensors"
+    PICKLE = "a pickle of PyTorch"
+    INDEX = "the index of a sharded checkpoint"
+    SCRIPT = "a TorchScript archive, which holds a program"
+    ARRAYS = "NumPy arrays"
+    ARCHIVE = "an archive"
+    HDF5 = "HDF5 (Keras, TensorFlow)"
+    MSGPACK = "Flax weights"
+    GGUF = "GGUF"
+    POINTER = "a Git LFS pointer"
+    IMAGE = "an image"
+    EVENTS = "a TensorBoard log"
+    STATE = "the state of a training, without weights"
+    TEXT = "text"
+    EMPTY = "empty"
+    UNKNOWN = "of no known format"
+
+    @property
+    def is_checkpoint(self) -> bool:
+        return self in (Kind.SAFETENSORS, Kind.PICKLE, Kind.INDEX)
+
+
+STARTS: dict[bytes, Kind] = {
+    b"\x89HDF": Kind.HDF5, b"GGUF": Kind.GGUF, b"\x93NUMPY": Kind.ARRAYS, b"\x89PNG": Kind.IMAGE,
+    b"\xff\xd8\xff": Kind.IMAGE, b"GIF8": Kind.IMAGE, b"%PDF": Kind.IMAGE, b"version https://git-lfs": Kind.POINTER,
+    b"\x1f\x8b": Kind.ARCHIVE, b"BZh": Kind.ARCHIVE, b"\xfd7zXZ": Kind.ARCHIVE, b"7z\xbc\xaf": Kind.ARCHIVE,
+    b"SQLite format": Kind.ARCHIVE,
+}  # fmt: skip
+REMEDIES = {
+    Kind.SCRIPT: "load it with torch.jit.load, and save its state_dict()",
+    Kind.POINTER: "fetch the file itself with: git lfs pull",
+    Kind.HDF5: "convert it with transformers' from_pretrained(..., from_tf=True), and save that",
+    Kind.MSGPACK: "convert it with transformers' from_pretrained(..., from_flax=True), and save that",
+}
+STATE_NAMES = re.compile(
+    r"^(optim(izer)?|(lr_)?scheduler|training_args|rng_state|random_states|scaler|sampler|dataloader|custom_checkpoint"
+    r"|trainer_state|zero_pp_rank\d*)(_?\d+)*(_states?)?\.|optim_states\.",
+)
+"""Pickles that a training leaves beside its weights, by the names that Trainer, accelerate and DeepSpeed give them."""
+
+OTHER_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".wav", ".flac", ".mp3", ".parquet", ".npy", ".npz"}
+"""Of files that are no checkpoint, so that folders full of them need not be looked into."""
+
+TEXT_SUFFIXES = {".json", ".yaml", ".yml", ".csv", ".tsv", ".txt", ".md", ".py", ".log", ".xml", ".toml", ".ini", ".sh"}
+
+
+def kind_of(path: Path) -> Kind:
+    """What a file is, by its first bytes; of zip archives by what they hold.
+
+    Raises:
+        CheckpointError: it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        size = path.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); expected a checkpoint.") from None
+    if path.name.endswith(INDEX_SUFFIX):
+        return Kind.INDEX
+    if STATE_NAMES.search(path.name):
+        return Kind.STATE
+    if ".tfevents." in path.name:
+        return Kind.EVENTS
+    if path.suffix == ".msgpack":
+        return Kind.MSGPACK
+    if not head:
+        return Kind.TEXT if path.suffix in TEXT_SUFFIXES else Kind.EMPTY
+    for start, kind in STARTS.items():
+        if head.startswith(start):
+            return kind
+    if head.startswith(b"PK"):
+        return _kind_of_zip(path)
+    if _is_safetensors(head, size):
+        return Kind.SAFETENSORS
+    if _is_pickle(head):
+        return Kind.PICKLE
+    return Kind.TEXT if path.suffix in TEXT_SUFFIXES or _is_text(head) else Kind.UNKNOWN
+
+
+def _kind_of_zip(path: Path) -> Kind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return Kind.PICKLE  # cut, most likely: torch says what is wrong with it
+    if any("/code/" in name for name in names):
+        return Kind.SCRIPT
+    if any(name.endswith("data.pkl") for name in names):
+        return Kind.PICKLE
+    return Kind.ARRAYS if names and all(name.endswith(".npy") for name in names) else Kind.ARCHIVE
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Eight bytes that say how long the header is, and the header, which is JSON; a cut file is one, too."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(size, 2**27)
+
+
+def _is_pickle(head: bytes) -> bool:
+    """Protocol 2 and later begin with their number; torch's oldest files are tar archives of pickles."""
+    return head[0] == 0x80 and len(head) > 1 and 2 <= head[1] <= 5
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\n\r\f\b\x1b" for byte in head)
+
+
+def refuse(path: Path, kind: Kind) -> CheckpointError:
+    """Why a file that is named as a checkpoint is none."""
+    if kind is Kind.EMPTY:
+        return CheckpointError(f"{path}: the file is empty; expected a checkpoint. Copy it again.")
+    remedy = REMEDIES.get(kind, "name a file that torch.save or safetensors wrote")
+    return CheckpointError(f"{path}: {kind.value}; expected a checkpoint with weights: {remedy}.")
+
+
+def without_suffix(name: str) -> str:
+    """A file's name without the usual suffix of checkpoints; what is not one stays, and something always does."""
+    for suffix in SUFFIXES:
+        if name.endswith(suffix) and name != suffix:
+            return name.removesuffix(suffix)
+    return name
+
+
+# Sharded checkpoints
+
+
+def weight_map(index: Path) -> dict[str, Path]:
+    """The shard that holds each key, by a sharded checkpoint's index.
+
+    Raises:
+        CheckpointError: the index is not JSON with a `weight_map`, or names a file outside its folder.
+    """
+    try:
+        names: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        pairs = [(key, PurePosixPath(name)) for key, name in names.items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise CheckpointError(
+            f"{index}: not a sharded checkpoint's index; expected JSON with a 'weight_map' of key: shard file."
+        ) from None
+    for _, name in pairs:
+        if name.is_absolute() or ".." in name.parts or "\\" in str(name) or "\0" in str(name):
+            raise CheckpointError(
+                f"{index}: its weight_map names {str(name)!r}, outside its folder; expected shards that lie beside it."
+            )
+    return {key: index.parent / name for key, name in pairs}
+
+
+def shards_of(index: Path) -> set[Path]:
+    """The shard files that a sharded checkpoint's index names."""
+    return set(weight_map(index).values())
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that a checkpoint consists of: itself, and its shards."""
+    return [path, *sorted(shards_of(path))] if path.name.endswith(INDEX_SUFFIX) else [path]
+
+
+# Folders
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """The checkpoints that lie in a folder: an index stands for its shards, safetensors for the same as .bin."""
+    dull = OTHER_SUFFIXES | (TEXT_SUFFIXES - {".json"})
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() not in dull and path.name[0] != "."]
+    kinds = {path: kind_of(path) for path in files if path.is_file()}
+    found = [path for path, kind in kinds.items() if kind.is_checkpoint]
+    shards = set(_shards_below(folder))
+    found = [path for path in found if path not in shards]
+    stems = {_stem(path) for path in found if ".safetensors" in path.name}
+    return [path for path in found if ".safetensors" in path.name or _stem(path) not in stems]
+
+
+def _shards_below(folder: Path) -> Iterator[Path]:
+    for index in folder.glob(f"*{INDEX_SUFFIX}"):
+        try:
+            yield from shards_of(index)
+        except CheckpointError:  # if it is among the ingredients, it is refused when it is read, with the reason
+            continue
+
+
+def shards_beside(paths: Iterable[Path]) -> set[Path]:
+    """The shards that lie in the folders of these files."""
+    return {shard for folder in {path.parent for path in paths} for shard in _shards_below(folder)}
+
+
+def _stem(path: Path) -> str:
+    """transformers calls the same weights model.safetensors and pytorch_model.bin."""
+    return without_suffix(path.name).removeprefix("pytorch_")

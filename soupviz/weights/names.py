@@ -1,0 +1,54 @@
+"""What checkpoints are called, in which order they come, and what their names tell of time."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+
+from soupviz.weights.containers import without_suffix
+
+NUMBER = r"\d+(?:\.\d+)?(?:e-\d+)?"
+COUNTERS = ("step", "global_step", "iteration", "iter", "epoch", "ep", "checkpoint", "ckpt")
+"""Words beside a number that says when a checkpoint was taken, the finest first."""
+
+
+def natural_key(text: str) -> list[tuple[int, Decimal | str]]:
+    """Sorts ft_2 before ft_10, and lr0.05 before lr0.1; of numbers that are equal the text decides."""
+    parts = re.split(rf"({NUMBER})", text)
+    return [(0, Decimal(part)) if index % 2 else (1, part) for index, part in enumerate(parts)] + [(2, text)]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Each path's shortest unique ending, without a file's suffix, and without a last part that all share.
+
+    a/model.pt and b/model.pt become a and b; x/1.pt and x/2.pt become 1 and 2.
+    """
+    stems = [path.parts if path.is_dir() else (*path.parts[:-1], without_suffix(path.name)) for path in paths]
+    same = Counter(stems)
+    stems = [path.parts if same[parts] > 1 else parts for path, parts in zip(paths, stems, strict=True)]
+    while len(stems) > 1 and len({parts[-1] for parts in stems}) == 1 and all(len(parts) > 1 for parts in stems):
+        stems = [parts[:-1] for parts in stems]
+    return [_shortest(parts, stems[:index] + stems[index + 1 :]) for index, parts in enumerate(stems)]
+
+
+def _shortest(parts: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
+    lengths = (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others))
+    length = next(lengths, len(parts))  # a whole path may end another: a.pt beside b/a.pt
+    return "/".join(parts[-length:])
+
+
+def counters_in(name: str) -> dict[str, float]:
+    """The numbers that a name gives to steps and epochs, on either side: epoch=3-step=120, 322epoch, checkpoint-500."""
+    words = "|".join(sorted(COUNTERS, key=len, reverse=True))
+    after = rf"(?<![a-z])({words})s?[-_= ]?({NUMBER})"
+    found = {word: float(number) for word, number in re.findall(after, name.lower())}
+    rest = re.sub(after, "/", name.lower())
+    for number, word in re.findall(rf"(?<![\d.])({NUMBER})[-_ ]?({words})s?(?![a-z0-9_=-])", rest):
+        found.setdefault(word, float(number))
+    return found
+
+
+def says_average(name: str) -> bool:
+    """Whether a name says that the file is itself an average: swa, ave_5best, avg, averaged."""
+    return bool(re.search(r"(^|[^a-z])(swa|ave|avg|averaged?|soup)([^a-z]|$)", name.lower()))

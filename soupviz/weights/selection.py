@@ -1,0 +1,127 @@
+"""From kitchen.yaml's `ingredients` to the files that are meant, and those that a pattern matched and that are none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from soupviz.config import KitchenSpec
+from soupviz.errors import CheckpointError, KitchenError
+from soupviz.weights.checkpoints import file_of, read
+from soupviz.weights.containers import INDEX_SUFFIX, SUFFIXES, Kind, checkpoints_in, files_of, kind_of, shards_beside
+from soupviz.weights.names import natural_key, short_names
+
+BASE = "base"
+MAGIC = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A file that a pattern matched and that is no ingredient, and what it is."""
+
+    path: Path
+    reason: str
+
+
+def matched_paths(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
+    """Every path that `ingredients` and `base` name, by their patterns alone: nothing is opened."""
+    named = spec.ingredients.values() if isinstance(spec.ingredients, dict) else spec.ingredients
+    for pattern in [*named, *([spec.base] if spec.base else [])]:
+        yield from _glob(pattern, folder) if _is_pattern(pattern) else [folder / pattern]
+
+
+def _is_pattern(text: str) -> bool:
+    return any(sign in text for sign in MAGIC)
+
+
+def _glob(pattern: str, folder: Path) -> list[Path]:
+    root = Path(pattern).anchor
+    relative = Path(pattern).relative_to(root).as_posix() if root else pattern
+    return [path for path in (Path(root) if root else folder).glob(relative) if not path.name.startswith(".")]
+
+
+def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], list[Passed]]:
+    """The files that may be ingredients, by name, globs sorted naturally; and what the globs passed over.
+
+    A glob leaves out the base, the shards of sharded checkpoints (their index stands for them) and exported soups; it
+    passes over what is recognisably no checkpoint. A folder with one checkpoint in it stands for that one, a folder
+    with several, where it is named, for each of them.
+
+    Raises:
+        KitchenError: a pattern that matches nothing, no pattern at all, or a name that is taken.
+    """
+    passed: list[Passed] = []
+    if isinstance(spec.ingredients, dict):
+        named = {name: folder / file for name, file in spec.ingredients.items()}
+    else:
+        base = (folder / spec.base).resolve() if spec.base else None
+        paths: list[Path] = []
+        for pattern in spec.ingredients:
+            paths += [path for path in _matches(pattern, folder, base, passed) if path not in paths]
+        relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths]
+        stems = [Path(folder, one) if Path(folder, one).is_dir() else one for one in relative]
+        named = dict(zip(short_names(stems), paths, strict=True))
+    if not named:
+        raise KitchenError(f"{folder}: `ingredients` names no file; expected globs or files, such as ft_*.safetensors.")
+    if BASE in named:
+        raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
+    return {name: file_in(path) for name, path in named.items()}, passed
+
+
+def file_in(path: Path) -> Path:
+    """The file that a path stands for: itself, or the one checkpoint in a folder."""
+    try:
+        return file_of(path)
+    except CheckpointError:  # a folder with none or several: refused when it is read, with the reason
+        return path
+
+
+def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]) -> list[Path]:
+    if not _is_pattern(pattern):
+        place = folder / pattern
+        several = place.is_dir() and len(checkpoints_in(place)) > 1
+        return _matches(f"{pattern.rstrip('/')}/*", folder, base, passed) if several else [place]
+    found = _glob(pattern, folder)
+    shards = shards_beside(found)
+    kept, left_out = [], 0
+    for path in sorted(found, key=lambda path: natural_key(path.as_posix())):
+        if (base and (path.resolve() == base or (path.is_dir() and file_in(path).resolve() == base))) or path in shards:
+            left_out += 1
+        elif reason := _is_none(path):
+            passed.append(Passed(path, reason))
+        else:
+            kept.append(path)
+    if not kept:
+        hint = f" ({left_out} matches are the base or shards; name an index: *{INDEX_SUFFIX})" if left_out else ""
+        others = "; ".join(f"{one.path.name} is {one.reason}" for one in passed[:3])
+        hint += f" (it matches what is none: {others})" if others else ""
+        raise KitchenError(f"ingredients: {folder / pattern} matches no checkpoint{hint}.")
+    return kept
+
+
+def _is_none(path: Path) -> str:
+    """Why what a glob matched is no ingredient; empty for what is one, or is damaged or refused when it is read."""
+    if path.is_dir():
+        inside = checkpoints_in(path)
+        if len(inside) == 1 or list(path.glob("*.distcp")):
+            return ""
+        return f"a folder with {len(inside)} checkpoints" if inside else "a folder without a checkpoint"
+    kind = kind_of(path)
+    if kind in (Kind.EMPTY, Kind.UNKNOWN, Kind.SCRIPT, Kind.POINTER) or kind.is_checkpoint:
+        return "an exported soup" if kind.is_checkpoint and carries_soup(path) else ""
+    is_named_as_one = path.name.endswith(SUFFIXES) and kind is not Kind.STATE
+    return "" if is_named_as_one else kind.value
+
+
+def carries_soup(path: Path) -> bool:
+    """Whether a file is an exported soup; one that cannot be read is not, and is refused later with its reason."""
+    try:
+        return read(path).soup is not None
+    except CheckpointError:
+        return False
+
+
+def files_behind(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
+    """Every file that a kitchen's ingredients and its base are read from, shards among them."""
+    named = [*candidate_files(spec, folder)[0].values(), *([file_in(folder / spec.base)] if spec.base else [])]
+    for file in named:
+        yield from files_of(file)

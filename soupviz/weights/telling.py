@@ -1,0 +1,136 @@
+"""What is told of how files were read: nothing is chosen, left over or passed over in silence."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from soupviz.weights.fitting import Weights
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.lora import lora_keys
+from soupviz.weights.names import counters_in, says_average
+from soupviz.weights.selection import Passed
+
+MOST = 4
+"""Names in a sentence."""
+
+
+def copies(ingredients: Sequence[Ingredient]) -> dict[str, str]:
+    """Ingredients with the weights of another, and which: that whose name has a step, else the first."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for item in ingredients:
+        alike[item.fingerprint].append(item.name)
+    kept = {names[0]: next((name for name in names if counters_in(name)), names[0]) for names in alike.values()}
+    return {name: kept[names[0]] for names in alike.values() for name in names if name != kept[names[0]]}
+
+
+def sentences(
+    ingredients: Sequence[Ingredient],
+    base: Ingredient | None,
+    passed: Sequence[Passed],
+    model_keys: Iterable[str],
+    weights: Weights,
+) -> tuple[str, ...]:
+    """What was understood of a kitchen's files, one sentence for each thing, whatever the number of files.
+
+    Args:
+        weights: which the kitchen asks for.
+    """
+    told = [
+        _of_passed(passed),
+        *_of_averages(ingredients, weights),
+        *_of_left_over([*ingredients, *([base] if base else [])]),
+        *_of_copies(ingredients),
+        _of_files_that_are_averages(ingredients),
+        _of_head(base, list(model_keys)),
+        _of_lora(ingredients),
+    ]
+    return tuple(filter(None, told))
+
+
+def _of_passed(passed: Sequence[Passed]) -> str:
+    if not passed:
+        return ""
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for one in passed:
+        by_reason[one.reason].append(one.path.name)
+    parts = [f"{_listed(names)} ({reason})" for reason, names in by_reason.items()]
+    return f"Passed over, as no checkpoints: {'; '.join(parts)}."
+
+
+def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str]:
+    """Of files that hold raw weights and an average, and of kitchens in which only some do."""
+    fitted = {item.name: item.fitted for item in ingredients if item.fitted}
+    both = [name for name, one in fitted.items() if one.has_twin]
+    averages = [name for name, one in fitted.items() if one.weights == "ema"]
+    raw = [name for name, one in fitted.items() if one.weights == "raw"]
+    told = []
+    if both:
+        read, other, what = ("raw weights", "ema", "EMA") if wanted == "raw" else ("EMA weights", "raw", "raw weights")
+        told.append(f"{_listed(both)}: raw and EMA weights in the file; read are the {read} (weights: {other}, or "
+                    f"--weights {other}, reads the {what}).")  # fmt: skip
+    if wanted == "raw" and averages:
+        told.append(f"{_listed(averages)}: only EMA weights in the file; these are read.")
+    if wanted == "ema" and raw:
+        told.append(f"{_listed(raw)}: no EMA weights in the file; read are its raw weights.")
+    if averages and raw:
+        told.append(f"Averages and raw weights stand side by side: {len(averages)} and {len(raw)} ingredients.")
+    for place, names in _grouped({name: ", ".join(one.others) for name, one in fitted.items()}).items():
+        told.append(f"{_listed(names)}: weights that fit stand in further places of the file ({place}); the first "
+                    "are read.")  # fmt: skip
+    return told
+
+
+def _of_left_over(items: Sequence[Ingredient]) -> list[str]:
+    left = {item.name: ", ".join(_shortened(item.fitted.left_over)) for item in items if item.fitted}
+    return [f"{_listed(names)}: no part of the model, and left over: {keys}." for keys, names in _grouped(left).items()]
+
+
+def _shortened(keys: Sequence[str]) -> list[str]:
+    return [*keys[:MOST], *([f"{len(keys) - MOST} more keys"] if len(keys) > MOST else [])]
+
+
+def _of_copies(ingredients: Sequence[Ingredient]) -> list[str]:
+    return [
+        f"{name} is a copy of {kept}: the same weights, which count once unless both are chosen by name."
+        for name, kept in copies(ingredients).items()
+    ]
+
+
+def _of_files_that_are_averages(ingredients: Sequence[Ingredient]) -> str:
+    """Of files that say so themselves: an average of averages weighs some checkpoints twice."""
+    counted = {item.name: item.fitted.averaged or 0 for item in ingredients if item.fitted}
+    parts = [f"{name} (of {number} models)" for name, number in counted.items() if number > 1]
+    named = [item.name for item in ingredients if says_average(item.path.name) and counted.get(item.name, 0) < 2]
+    parts += [f"{name} (by its name)" for name in named]
+    return f"Averages themselves: {_listed(parts)}." if parts else ""
+
+
+def _of_head(base: Ingredient | None, model_keys: Sequence[str]) -> str:
+    if base is None or len(lacking := [key for key in model_keys if key not in base.tensors]) == 0:
+        return ""
+    return (
+        f"The base ({base.path.name}) has another head: {_listed(lacking)} are not its own. Recipes with a base work "
+        "over the keys that are shared, and average the others; it cannot be scored itself."
+    )
+
+
+def _of_lora(ingredients: Sequence[Ingredient]) -> str:
+    keys = lora_keys(ingredients[0].tensors) if ingredients else []
+    if not keys:
+        return ""
+    return (
+        f"The checkpoints hold LoRA factors ({_listed(keys)}): the mean of products is not the product of means, so "
+        "they are not averaged apart. Merge them into their layers first (peft: merge_and_unload), and save that."
+    )
+
+
+def _grouped(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names by what is said of them, where anything is."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, text in texts.items():
+        if text:
+            found[text].append(name)
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
