@@ -14,6 +14,7 @@ guide.first_visit(opened)
 scoring = work.score_job_if_needed(opened, "held_out")
 widgets.headline(opened)
 widgets.refused(opened)
+widgets.notes(opened)
 widgets.offer_test_split(opened)
 
 

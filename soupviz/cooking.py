@@ -191,6 +191,7 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         slices=slices.index if slices else None,
         shifts=selecting[1:],
         also=also,
+        base_is_whole=kitchen.base is not None,
     )
 
 

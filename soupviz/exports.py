@@ -216,9 +216,10 @@ def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Ki
     seen = ""
     for tensors in plain_readings(checkpoint, origin.ignored):
         whole = fill_ties(tensors, record.ties)
-        seen = fingerprint(whole)
-        if seen == origin.fingerprint:
-            return Ingredient(name, path, whole, seen)
+        found = fingerprint(whole)
+        if found == origin.fingerprint:
+            return Ingredient(name, path, whole, found)
+        seen = seen or found
     raise _differs(name, path, origin.fingerprint, seen)
 
 

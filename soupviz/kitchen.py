@@ -69,9 +69,7 @@ class Kitchen:
         if self.refused and not (skip_incompatible and self.ingredients):
             more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
             raise CompatibilityError(self.refused[0].reason + more)
-        self.notes = telling.sentences(
-            found.ingredients, found.base, found.passed, self.architecture.state, spec.weights
-        )
+        self.notes = telling.sentences(found.ingredients, found.base, found.passed, spec.weights)
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
         self.guests = Guests(
             self._open_guests(progress, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt)
@@ -132,7 +130,7 @@ class Kitchen:
     def base(self) -> Ingredient | None:
         """The base, where it is a whole model; one with another head is found by `resolve` alone."""
         found = self.pantry.base
-        return found if found and found.tensors.keys() == self.architecture.state.keys() else None
+        return found if found and not found.lacking else None
 
     @property
     def ties(self) -> Mapping[str, str]:

@@ -53,7 +53,9 @@ def mix_tensors(
         CompatibilityError: LoRA factors that would be averaged apart, or a key that no ingredient has.
     """
     items = effective(items)
-    whole = max((ingredient.tensors for ingredient, _ in items), key=len)
+    if all(ingredient.lacking for ingredient, _ in items):
+        raise _lacks(items[0][0], items[0][0].lacking[0])
+    whole = next(ingredient.tensors for ingredient, _ in items if not ingredient.lacking)
     derived = normalised(whole)
     for key in whole if keys is None else keys:
         if one := derived.get(key):
@@ -80,13 +82,16 @@ def _parts(key: str, items: Mix) -> list[tuple[Tensor, float]]:
         return parts
     kept = math.fsum(weight for _, weight in parts)
     if kept == 0.0:
-        lacking = next(ingredient for ingredient, _ in items if key not in ingredient.tensors)
-        raise CompatibilityError(
-            f"'{lacking.name}' ({lacking.path}) has no {key} as the model has it (another head?), so there is none to "
-            "mix; it can only have a part in a mix with others."
-        )
+        raise _lacks(next(ingredient for ingredient, _ in items if key not in ingredient.tensors), key)
     scale = math.fsum(weight for _, weight in items) / kept
     return [(tensor, weight * scale) for tensor, weight in parts]
+
+
+def _lacks(ingredient: Ingredient, key: str) -> CompatibilityError:
+    return CompatibilityError(
+        f"'{ingredient.name}' ({ingredient.path}) has no {key} as the model has it (another head?), so that there is "
+        "none to mix; it can only have a part in a mix with others."
+    )
 
 
 def refuse_lora(key: str, items: Mix) -> None:

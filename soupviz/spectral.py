@@ -1,7 +1,7 @@
 """Spectral normalisation: the vectors that follow from a weight, which are computed anew and never averaged."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,19 +40,19 @@ def normalised(keys: Iterable[str]) -> dict[str, Normalised]:
     return found
 
 
-def singular_vectors(weight: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+def singular_vectors(weight: Tensor, left: Tensor, right: Tensor, dim: int = 0) -> tuple[Tensor, Tensor]:
     """The first left and right singular vectors of a weight, by the power method.
 
     Args:
-        weight: any shape, one of whose first two dimensions is as long as `left`. left, right: where to start, of unit
-            length, as an ingredient has them.
+        weight: any shape. left, right: where to start, of unit length, as an ingredient has them. dim: the weight's
+            dimension that `left` lies along, the rest being flattened.
     Returns:
         In the dtype and with the signs of the start.
     Source:
         Miyato et al. 2018 (arXiv 1802.05957), algorithm 1, until it stands still.
     """
-    matrix = _as_matrix(weight.to(torch.float64), left.to(torch.float64), right.to(torch.float64))
-    u, v = left.to(torch.float64), right.to(torch.float64)
+    matrix = _as_matrix(weight, dim)
+    u = left.to(torch.float64)
     for _ in range(ITERATIONS):
         before = u
         v = torch.nn.functional.normalize(matrix.T @ u, dim=0)
@@ -62,18 +62,27 @@ def singular_vectors(weight: Tensor, left: Tensor, right: Tensor) -> tuple[Tenso
     return u.to(left.dtype), v.to(right.dtype)
 
 
-def _as_matrix(weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The weight with the dimension of its outputs first: the second in a transposed convolution.
+def _as_matrix(weight: Tensor, dim: int) -> Tensor:
+    return weight.to(torch.float64).movedim(dim, 0).flatten(1)
 
-    Where both are as long, the one whose matrix takes `right` nearest to `left`.
+
+def _dim(one: Normalised, parts: Sequence[Mapping[str, Tensor]]) -> int:
+    """Along which dimension of the weight the left vector lies: the first, or the second of a transposed convolution.
+
+    Where both are as long, it is the one in which the parts' vectors are nearer to their weights'.
     """
+
+    def value(dim: int) -> float:
+        ends = [(part[one.left].double(), part[one.weight], part[one.right].double()) for part in parts]
+        return sum(float((left @ _as_matrix(weight, dim) @ right).abs()) for left, weight, right in ends)
+
+    weight, left = parts[0][one.weight], parts[0][one.left]
     fitting = [dim for dim in range(min(2, weight.ndim)) if weight.shape[dim] == len(left)]
-    matrices = [weight.movedim(dim, 0).reshape(len(left), -1) for dim in fitting]
-    return max(matrices, key=lambda matrix: float((left @ matrix @ right).abs()))
+    return max(fitting, key=value) if len(fitting) > 1 else fitting[0]
 
 
 def vectors_of(
-    one: Normalised, parts: Iterable[Mapping[str, Tensor]], weight: Callable[[], Tensor]
+    one: Normalised, parts: Sequence[Mapping[str, Tensor]], weight: Callable[[], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """The vectors of a mix: those of the first part where all parts are one function, else those of the mixed weight.
 
@@ -90,4 +99,4 @@ def vectors_of(
 
     if all(is_alike(other) for other in others):
         return left.clone(), right.clone()
-    return singular_vectors(weight(), left, right)
+    return singular_vectors(weight(), left, right, _dim(one, parts))

@@ -1,4 +1,5 @@
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from kitchens import save
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
-from soupviz.weights.checkpoints import PICKLE_SUFFIXES, PREFIXES, WRAPPERS, read, shards_of
+from soupviz.weights.checkpoints import WRAPPERS, read
+from soupviz.weights.containers import Kind, checkpoints_in, kind_of, shards_of, without_suffix
+from soupviz.weights.pickles import NeedsCodeError
 from soupviz.weights.writing import write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}
@@ -31,23 +34,29 @@ def holds_weights(tensors) -> bool:
     return tensors.keys() == WEIGHTS.keys() and all(torch.equal(tensors[key], WEIGHTS[key]) for key in WEIGHTS)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", *PICKLE_SUFFIXES])
-def test_every_suffix_is_read(tmp_path, suffix):
-    assert holds_weights(read(save(WEIGHTS, tmp_path / f"m{suffix}")).candidates[0])
+NAMES = ["m.pt", "m.pth", "m.bin", "m.ckpt", "m.pth.tar", "m.th", "m.model", "m", "m.2026-11-28", "ü m,1.pkl"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_is_found_by_its_content_whatever_the_file_is_called(tmp_path, name):
+    assert holds_weights(read(save(WEIGHTS, tmp_path / name)).candidates[0].tensors)
+    save(WEIGHTS, tmp_path / "x.safetensors").rename(tmp_path / name)
+    assert kind_of(tmp_path / name) is Kind.SAFETENSORS
+    assert holds_weights(read(tmp_path / name).candidates[0].tensors)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
 def test_a_sharded_checkpoint_is_read_through_its_index(tmp_path, suffix):
     index = sharded(WEIGHTS, tmp_path, suffix)
     assert len(shards_of(index)) == 2
-    assert holds_weights(read(index).candidates[0])
+    assert holds_weights(read(index).candidates[0].tensors)
 
 
 def test_a_file_of_before_the_zip_format_is_read(tmp_path):
     torch.save({"state_dict": WEIGHTS, "epoch": 3}, tmp_path / "old.pt", **LEGACY)
     checkpoint = read(tmp_path / "old.pt")
     assert checkpoint.path == tmp_path / "old.pt"
-    assert holds_weights(checkpoint.candidates[0])
+    assert holds_weights(checkpoint.candidates[0].tensors)
     assert checkpoint.metadata == {"epoch": 3}
 
 
@@ -58,7 +67,7 @@ def test_a_file_of_before_the_zip_format_is_converted_once(tmp_path, empty_cache
     opened = []
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda path, **options: opened.append(Path(path)) or load(path, **options))
-    assert holds_weights(read(tmp_path / "old.pt").candidates[0])
+    assert holds_weights(read(tmp_path / "old.pt").candidates[0].tensors)
     assert opened == [copy]
 
 
@@ -84,7 +93,7 @@ def test_tensors_are_mapped_from_the_file_not_read_into_memory(tmp_path, empty_c
         [file] = (empty_cache / "converted").iterdir()
     else:
         file = opened = save(tensors, tmp_path / f"m.{kind}")
-    found = read(opened).candidates[0]
+    found = read(opened).candidates[0].tensors
     rewrite_in_place(file, marked.numpy().tobytes(), (2 * marked).numpy().tobytes())
     assert found["b"].unique().tolist() == [2.5]
 
@@ -92,38 +101,43 @@ def test_tensors_are_mapped_from_the_file_not_read_into_memory(tmp_path, empty_c
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_a_state_dict_is_found_under_each_usual_wrapper(tmp_path, wrapper):
     torch.save({wrapper: WEIGHTS, "epoch": 1, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "m.pt")
-    assert holds_weights(read(tmp_path / "m.pt").candidates[0])
+    assert holds_weights(read(tmp_path / "m.pt").candidates[0].tensors)
 
 
-def test_the_wrappers_that_design_names_are_known():
-    assert {"state_dict", "model", "model_state_dict", "ema"} <= set(WRAPPERS)
-    assert set(PREFIXES) == {"module.", "_orig_mod.", "model."}
+def test_a_state_dict_is_found_under_a_wrapper_of_any_name(tmp_path):
+    torch.save({"my_network": WEIGHTS, "epoch": 1}, tmp_path / "m.pt")
+    assert holds_weights(read(tmp_path / "m.pt").candidates[0].tensors)
+
+
+def test_what_an_optimizer_keeps_is_no_candidate(tmp_path):
+    torch.save({"model": WEIGHTS, "optimizer_states": [{"x": torch.ones(1)}], "optim": WEIGHTS}, tmp_path / "m.pt")
+    assert [one.place for one in read(tmp_path / "m.pt").candidates] == ["model"]
 
 
 def test_wrappers_may_be_nested(tmp_path):
     torch.save({"model": {"state_dict": WEIGHTS}}, tmp_path / "m.pt")
-    assert holds_weights(read(tmp_path / "m.pt").candidates[0])
+    assert holds_weights(read(tmp_path / "m.pt").candidates[0].tensors)
 
 
-def test_both_the_raw_and_the_averaged_weights_are_candidates_the_raw_first(tmp_path):
+@pytest.mark.parametrize("name", ["ema", "state_dict_ema", "model_ema", "ema_state_dict", "shadow", "averaged_model"])
+def test_raw_weights_come_before_an_average_and_each_is_called_what_it_is(tmp_path, name):
     averaged = {key: tensor + 1 for key, tensor in WEIGHTS.items()}
-    torch.save({"ema": averaged, "state_dict": WEIGHTS}, tmp_path / "m.pt")
-    raw, ema = read(tmp_path / "m.pt").candidates
-    assert holds_weights(raw)
-    assert torch.equal(ema["head.bias"], averaged["head.bias"])
+    torch.save({name: averaged, "state_dict": WEIGHTS}, tmp_path / "m.pt")
+    raw, average = read(tmp_path / "m.pt").candidates
+    assert (raw.is_average, average.is_average) == (False, True)
+    assert holds_weights(raw.tensors)
+    assert torch.equal(average.tensors["head.bias"], averaged["head.bias"])
 
 
-@pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "_orig_mod.module.", "model._orig_mod."])
-def test_usual_prefixes_are_stripped_in_some_reading(tmp_path, prefix):
-    save({prefix + key: tensor for key, tensor in WEIGHTS.items()}, tmp_path / "m.pt")
-    readings = list(read(tmp_path / "m.pt").readings())
-    assert set(readings[0]) == {prefix + key for key in WEIGHTS}
-    assert holds_weights(readings[-1])
-
-
-def test_a_prefix_that_only_some_keys_have_is_left_alone(tmp_path):
-    save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "m.safetensors")
-    assert [set(reading) for reading in read(tmp_path / "m.safetensors").readings()] == [{"module.a", "b"}]
+def test_weights_that_lightnings_weight_averaging_keeps_aside_are_the_raw_ones(tmp_path):
+    """It writes the average under `state_dict`, and what was trained under `current_model_state`."""
+    averaged = {key: tensor + 1 for key, tensor in WEIGHTS.items()}
+    state = {"n_averaged": torch.tensor(3)}
+    content = {"state_dict": averaged, "current_model_state": WEIGHTS, "averaging_state": state}
+    torch.save(content, tmp_path / "m.ckpt")
+    raw, average = read(tmp_path / "m.ckpt").candidates
+    assert holds_weights(raw.tensors)
+    assert (raw.is_average, average.is_average) == (False, True)
 
 
 @pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
@@ -140,7 +154,7 @@ def test_harmless_globals_are_allowed_and_their_values_become_metadata(tmp_path,
     }
     torch.save({"state_dict": WEIGHTS} | beside, tmp_path / "m.ckpt", **options)
     checkpoint = read(tmp_path / "m.ckpt")
-    assert holds_weights(checkpoint.candidates[0])
+    assert holds_weights(checkpoint.candidates[0].tensors)
     assert checkpoint.metadata == {
         "lr": 0.001, "name": "run 7", "best": 0.75, "step": 12, "flag": True, "small": 0.5, "epoch": 4,
     }  # fmt: skip
@@ -157,13 +171,13 @@ def test_values_that_old_numpy_wrote_are_read(tmp_path):
 
 def test_tensors_saved_on_another_device_type_are_read_on_the_cpu(tmp_path):
     save(WEIGHTS, tmp_path / "m.pt")
-    assert {tensor.device.type for tensor in read(tmp_path / "m.pt").candidates[0].values()} == {"cpu"}
+    assert {tensor.device.type for tensor in read(tmp_path / "m.pt").candidates[0].tensors.values()} == {"cpu"}
 
 
 def test_parameters_and_transposed_tensors_are_read_as_they_are(tmp_path):
     matrix = torch.arange(6.0).reshape(2, 3)
     torch.save({"w": torch.nn.Parameter(matrix), "t": matrix.T}, tmp_path / "m.pt")
-    [found] = read(tmp_path / "m.pt").candidates
+    [found] = [one.tensors for one in read(tmp_path / "m.pt").candidates]
     assert torch.equal(found["w"], matrix)
     assert torch.equal(found["t"], matrix.T)
 
@@ -178,10 +192,135 @@ def test_safetensors_metadata_is_kept_and_a_soups_record_set_apart(tmp_path):
     assert "soupviz" not in checkpoint.metadata
 
 
-def test_an_unknown_suffix_is_refused_with_those_known(tmp_path):
-    (tmp_path / "m.onnx").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"unknown checkpoint format '\.onnx'; expected one of \.safetensors, "):
-        read(tmp_path / "m.onnx")
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.onnx", b"\x08\x07\x12\x04pytorch", "of no known format; expected a checkpoint"),
+        ("m.pt", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer.*git lfs pull"),
+        ("model.h5", b"\x89HDF\r\n\x1a\n" + bytes(64), r"HDF5 \(Keras, TensorFlow\)"),
+        ("m.gguf", b"GGUF" + bytes(64), "GGUF; expected a checkpoint with weights"),
+        ("m.txt", b"lr 0.1", "text; expected a checkpoint"),
+        ("m.pt", b"", "the file is empty"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_by_what_it_is(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_program_is_refused_with_the_way_to_its_weights(tmp_path):
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "m.pt"))
+    with pytest.raises(CheckpointError, match=r"a TorchScript archive.*torch\.jit\.load"):
+        read(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state_0.pth", "scaler.pt"])
+def test_what_a_training_keeps_beside_its_weights_is_no_checkpoint(tmp_path, name):
+    assert kind_of(save(WEIGHTS, tmp_path / name)) is Kind.STATE
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a.pth.tar", "a"), ("lr0.0005", "lr0.0005"), ("ft.v2.pt", "ft.v2"), (".pt", ".pt"), ("epoch=3.ckpt", "epoch=3")],
+)
+def test_only_known_suffixes_are_taken_off_a_name(name, stem):
+    assert without_suffix(name) == stem
+
+
+# Folders and shards
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin", "sharded", "both"])
+def test_a_folder_with_one_checkpoint_stands_for_it(tmp_path, kind):
+    folder = tmp_path / "checkpoint-500"
+    folder.mkdir()
+    for beside in ("optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state.pth"):
+        save({"state": torch.ones(1)}, folder / beside)
+    (folder / "config.json").write_text("{}")
+    (folder / "trainer_state.json").write_text("{}")
+    if kind == "sharded":
+        sharded(WEIGHTS, folder)
+    else:
+        names = {"safetensors": ["model.safetensors"], "bin": ["pytorch_model.bin"]}
+        for name in names.get(kind, ["model.safetensors", "pytorch_model.bin"]):
+            save(WEIGHTS, folder / name)
+    assert len(checkpoints_in(folder)) == 1
+    assert holds_weights(read(folder).candidates[0].tensors)
+
+
+def test_a_folder_with_several_checkpoints_names_them(tmp_path):
+    save(WEIGHTS, tmp_path / "a.pt")
+    save(WEIGHTS, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match=r"holds 2 checkpoints \(a\.pt, b\.pt\); expected a file, or a folder"):
+        read(tmp_path)
+
+
+def test_a_folder_of_a_distributed_checkpoint_is_refused_with_what_gathers_it(tmp_path):
+    (tmp_path / "__0_0.distcp").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"torch\.distributed\.checkpoint\.format_utils dcp_to_torch"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_the_index_decides_which_shard_a_key_comes_from(tmp_path, suffix):
+    overlay = {"head.weight": WEIGHTS["head.weight"], "head.bias": torch.zeros(2)}
+    save(overlay, tmp_path / f"a{suffix}")
+    save({"head.bias": WEIGHTS["head.bias"], "head.weight": torch.zeros(2, 3)}, tmp_path / f"b{suffix}")
+    index = tmp_path / f"m{suffix}.index.json"
+    index.write_text(json.dumps({"weight_map": {"head.weight": f"a{suffix}", "head.bias": f"b{suffix}"}}))
+    assert holds_weights(read(index).candidates[0].tensors)
+
+
+def test_a_key_that_its_shard_lacks_is_named(tmp_path):
+    index = sharded(WEIGHTS, tmp_path)
+    index.write_text(index.read_text().replace("head.bias", "head.scale"))
+    with pytest.raises(CheckpointError, match=r"lacks 'head\.scale', which .*index\.json says is in it"):
+        read(index)
+
+
+@pytest.mark.parametrize("place", ["../secret.safetensors", "/secret.safetensors", "a/../../secret.safetensors"])
+def test_an_index_may_not_point_outside_its_folder(tmp_path, place):
+    save(WEIGHTS, tmp_path / "secret.safetensors")
+    (tmp_path / "in").mkdir()
+    index = tmp_path / "in" / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(WEIGHTS, place)}))
+    with pytest.raises(CheckpointError, match=r"names '.*secret\.safetensors', outside its folder"):
+        read(index)
+
+
+# Pickles that need more
+
+
+def unreadable(path, *values):
+    torch.save({"model": WEIGHTS, "extra": values}, path)
+    return path
+
+
+def test_a_pickle_that_needs_code_names_the_exact_class_and_a_command_to_paste(tmp_path):
+    file = unreadable(tmp_path / "my best.pt", torch.nn.Linear(1, 1), functools.partial(max, 1))
+    with pytest.raises(NeedsCodeError) as caught:
+        read(file)
+    assert caught.value.classes == ["builtins.max", "functools.partial", "torch.nn.modules.linear.Linear"]
+    assert f"soupviz convert '{file}' --trust" in NeedsCodeError.remedy([file])
+
+
+def test_a_pickle_of_before_the_zip_format_names_its_class_too(tmp_path):
+    torch.save({"model": WEIGHTS, "p": functools.partial(max, 1)}, tmp_path / "m.pt", **LEGACY)
+    with pytest.raises(NeedsCodeError, match=r"a pickle that needs functools\.partial"):
+        read(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
+@pytest.mark.parametrize("kind", [b"PosixPath", b"WindowsPath"])
+def test_paths_of_any_system_and_python_are_harmless(tmp_path, module, kind):
+    torch.save({"model": WEIGHTS, "args": argparse.Namespace(out=Path("x"), lr=0.5)}, tmp_path / "m.pt", **LEGACY)
+    content = (tmp_path / "m.pt").read_bytes()
+    assert content.count(b"cpathlib\nPosixPath\n") == 1
+    changed = content.replace(b"cpathlib\nPosixPath\n", b"c" + module + b"\n" + kind + b"\n")
+    (tmp_path / "m.pt").write_bytes(changed)
+    assert read(tmp_path / "m.pt").metadata == {"lr": 0.5}
 
 
 def test_an_index_that_is_none_is_refused(tmp_path):

@@ -3,127 +3,31 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from kitchens import MLP, TIED, build_model, perturbed, save
+from kitchens import MLP, build_model, perturbed, save
 from test_checkpoints import LEGACY, sharded
 
-from soupviz.errors import CompatibilityError, KitchenError
-from soupviz.models import tied_keys
-from soupviz.weights.checkpoints import Checkpoint, read
+from soupviz.architecture import Architecture
+from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.weights.checkpoints import read
+from soupviz.weights.fitting import Fitted, fit
 from soupviz.weights.ingredients import (
     Ingredient,
     check_against_model,
     disagreement,
     fingerprint,
-    fit,
-    natural_key,
     pick,
     reference_of,
-    short_names,
+    stamp_of,
     unknown_name,
+    unsteady,
 )
-
-
-def checkpoint(*candidates) -> Checkpoint:
-    return Checkpoint(Path("m.pt"), candidates, {})
 
 
 def ingredient(name: str, **tensors) -> Ingredient:
     return Ingredient(name, Path(f"{name}.pt"), tensors, name)
 
 
-# Names
-
-
-def test_numbers_in_names_sort_as_numbers():
-    names = ["ft_10", "ft_2", "ft_1", "a", "ft", "ft_2b"]
-    assert sorted(names, key=natural_key) == ["a", "ft", "ft_1", "ft_2", "ft_2b", "ft_10"]
-
-
-@given(st.lists(st.text("aé²1٣_", max_size=5)))
-def test_any_names_can_be_ordered(names):
-    keys = [natural_key(name) for name in names]
-    assert sorted(keys) == sorted(keys, reverse=True)[::-1]
-
-
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        (["k/a.pt", "k/b.pt"], ["a", "b"]),
-        (["k/x/model.pt", "k/y/model.pt"], ["x/model", "y/model"]),
-        (["k/x/model.pt", "k/y/model.pt", "k/z.pt"], ["x/model", "y/model", "z"]),
-        (["k/a.pt", "k/a.safetensors"], ["a.pt", "a.safetensors"]),
-        (["k/lr_0.01.pt", "k/lr_0.02.pt"], ["lr_0.01", "lr_0.02"]),
-        (["x/model.safetensors.index.json", "y/model.safetensors.index.json"], ["x/model", "y/model"]),
-        (["k/only.pt"], ["only"]),
-        (["a.pt", "b/a.pt"], ["a", "b/a"]),
-    ],
-)
-def test_a_name_is_the_shortest_unique_path_ending_without_suffix(paths, names):
-    assert short_names([Path(path) for path in paths]) == names
-
-
-path_parts = st.sampled_from(["a", "b", "a.pt", "b.pt", "a.bin", "c"])
-
-
-@given(st.lists(st.lists(path_parts, min_size=1, max_size=4).map("/".join), unique=True))
-def test_names_of_distinct_paths_are_distinct(paths):
-    names = short_names([Path(path) for path in paths])
-    assert len(set(names)) == len(paths)
-
-
-# Fitting the model
-
-
-def test_fit_takes_the_reading_that_has_the_models_keys_in_the_models_order():
-    state = {"a": torch.zeros(1), "b": torch.zeros(1)}
-    raw = {"module.b": torch.ones(1), "module.a": torch.ones(1)}
-    assert list(fit(checkpoint(raw), state, {})) == ["a", "b"]
-
-
-def test_fit_prefers_keys_as_they_are_to_keys_without_prefix():
-    """A model whose own keys begin with `model.` is not stripped of them."""
-    state = {"model.a": torch.zeros(1)}
-    assert list(fit(checkpoint({"model.a": torch.ones(1)}), state, {})) == ["model.a"]
-
-
-def test_fit_prefers_the_first_candidate():
-    state = {"a": torch.zeros(1)}
-    raw, ema = {"a": torch.ones(1)}, {"a": torch.full((1,), 2.0)}
-    assert fit(checkpoint(raw, ema), state, {})["a"].item() == 1.0
-    assert fit(checkpoint({"other": torch.ones(1)}, ema), state, {})["a"].item() == 2.0
-
-
-@pytest.mark.parametrize("kept", ["first.weight", "second.weight"])
-def test_a_tie_that_the_file_names_once_is_filled_from_either_name(kept):
-    model = build_model(TIED)
-    ties = tied_keys(model)
-    assert ties == {"second.weight": "first.weight"}
-    tensors = model.state_dict()
-    dropped = ({"first.weight", "second.weight"} - {kept}).pop()
-    del tensors[dropped]
-    filled = fit(checkpoint(dict(tensors)), model.state_dict(), ties)
-    assert torch.equal(filled[dropped], model.state_dict()[dropped])
-    assert fingerprint(filled) == fingerprint(fit(checkpoint(model.state_dict()), model.state_dict(), ties))
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        ({"a": 1}, "^lacks b$"),
-        ({"a": 1, "b": 1, "z": 1}, "^has z, which the model lacks$"),
-        ({"a": 1, "z": 1}, "^lacks b and has z, which the model lacks$"),
-        (
-            {"x": 1, "y": 1},
-            "is of another architecture: none of the model's 2 keys is in it; it has 'x', the model 'a'",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_named_by_key(tensors, message):
-    state = {"a": torch.zeros(1), "b": torch.zeros(1)}
-    with pytest.raises(CompatibilityError, match=message):
-        fit(checkpoint({key: torch.zeros(1) for key in tensors}), state, {})
+# Checking
 
 
 @pytest.mark.parametrize(
@@ -139,6 +43,56 @@ def test_what_does_not_fit_is_named_by_key(tensors, message):
 def test_tensors_that_the_model_cannot_hold_are_refused(tensor, message):
     with pytest.raises(CompatibilityError, match=message):
         check_against_model({"w": tensor}, {"w": torch.zeros(2)}, {})
+
+
+def test_a_buffer_may_hold_infinities_but_not_what_is_no_number():
+    mask = torch.tensor([0.0, -torch.inf])
+    check_against_model({"mask": mask}, {"mask": mask}, {}, frozenset({"mask"}))
+    with pytest.raises(CompatibilityError, match="has 1 NaN or infinite values in mask"):
+        check_against_model({"mask": torch.tensor([0.0, torch.nan])}, {"mask": mask}, {}, frozenset({"mask"}))
+
+
+def test_infinite_buffers_have_to_agree():
+    one, same = (ingredient(name, mask=torch.tensor([0.0, -torch.inf])) for name in ("one", "same"))
+    other = ingredient("other", mask=torch.tensor([0.0, 1.0]))
+    buffers = frozenset({"mask"})
+    assert disagreement(same, one, buffers) is None
+    assert "infinite values in the buffer mask where 'one' (one.pt) has others" in disagreement(other, one, buffers)
+
+
+def with_constants(name: str, **constants) -> Ingredient:
+    return Ingredient(name, Path(f"{name}.pt"), {}, name, fitted=Fitted({}, constants=constants))
+
+
+def test_what_is_left_over_has_to_be_the_same_wherever_it_occurs():
+    """Also where the first of all does not have it."""
+    bare, one, same, other = (
+        with_constants("bare"),
+        with_constants("one", ids=torch.arange(3)),
+        with_constants("same", ids=torch.arange(3)),
+        with_constants("other", ids=torch.arange(3) + 1),
+    )
+    assert unsteady([bare, one, same]) == {}
+    assert list(unsteady([bare, one, other])) == ["other"]
+    assert "has ids, which the model lacks, with other values than 'one' (one.pt)" in unsteady([one, other])["other"]
+
+
+@pytest.mark.parametrize("change", ["written", "removed"])
+def test_weights_whose_file_changed_after_it_was_opened_are_refused(tmp_path, change):
+    file = save({"w": torch.zeros(3)}, tmp_path / "m.safetensors")
+    opened = Ingredient("m", file, {}, "", stamp=stamp_of(file))
+    opened.check_unchanged()
+    if change == "written":
+        save({"w": torch.zeros(4)}, file)
+    else:
+        file.unlink()
+    with pytest.raises(CheckpointError, match=r"m\.safetensors has changed since the kitchen was opened"):
+        opened.check_unchanged()
+
+
+def test_the_size_of_a_sharded_checkpoint_is_that_of_its_shards(tmp_path):
+    index = sharded({"a": torch.zeros(1000), "b": torch.zeros(500)}, tmp_path)
+    assert Ingredient("m", index, {}, "").num_bytes > 6000
 
 
 def test_another_floating_point_width_is_no_disagreement_with_the_model():
@@ -212,12 +166,13 @@ def test_the_same_weights_have_the_same_fingerprint_in_every_file_format(tmp_pat
     state = model.state_dict()
     tensors = {key: tensor.to(dtype) for key, tensor in perturbed(state, 0.1, seed=1).items()}
     (tmp_path / "sharded").mkdir()
+    architecture = Architecture(model, lambda: build_model(MLP))
     files = [save(tensors, tmp_path / f"m{suffix}") for suffix in (".safetensors", ".pt", ".pth", ".bin", ".ckpt")]
     files.append(sharded(tensors, tmp_path / "sharded"))
     torch.save(tensors, tmp_path / "legacy.pt", **LEGACY)
     torch.save({"state_dict": {f"module.{key}": tensor for key, tensor in tensors.items()}}, tmp_path / "wrapped.pt")
     files += [tmp_path / "legacy.pt", tmp_path / "wrapped.pt"]
-    found = {fingerprint(fit(read(file), state, {})) for file in files}
+    found = {fingerprint(fit(read(file), architecture).tensors) for file in files}
     assert found == {fingerprint(tensors)}
 
 

@@ -13,7 +13,7 @@ import soupviz as sv
 from soupviz import evaluation
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
-from soupviz.weights.discovery import candidate_files
+from soupviz.weights.selection import candidate_files
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ def test_an_absolute_pattern_is_allowed(tmp_path):
     assert Kitchen.load(file).names == ["m_0", "m_1", "m_2", "m_3"]
 
 
-def test_same_named_files_are_named_with_their_folder(tmp_path):
+def test_same_named_files_are_called_by_their_folders(tmp_path):
     file = small_kitchen(tmp_path)
     for run, seed in (("run_10", 1), ("run_9", 2)):
         save(perturbed(build_model_state(tmp_path), 0.1, seed), tmp_path / run / "best.pt")
-    assert Kitchen.load(edit(file, ingredients=["run_*/best.pt"])).names == ["run_9/best", "run_10/best"]
+    assert Kitchen.load(edit(file, ingredients=["run_*/best.pt"])).names == ["run_9", "run_10"]
 
 
 def test_an_exported_soup_and_what_lies_beside_it_are_no_ingredients_of_a_glob(tmp_path):
@@ -331,7 +331,7 @@ def test_progress_of_scoring_ingredients_counts_all_of_them(tmp_path):
 
 def test_candidate_files_need_not_exist_yet(kitchen):
     spec = kitchen.spec.model_copy(update={"ingredients": ("later.pt",)})
-    assert candidate_files(spec, kitchen.folder) == {"later": kitchen.folder / "later.pt"}
+    assert candidate_files(spec, kitchen.folder) == ({"later": kitchen.folder / "later.pt"}, [])
 
 
 def test_another_precision_decides_on_its_own_scores_and_leaves_the_kitchens_alone(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kitchens import BATCHNORM, build_model, perturbed
 from torch import Tensor, nn
 
-from soupviz.errors import RecipeError
+from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.mixing import combine, count_clamped, effective, mean_of, mix, mix_tensors, resolve
 from soupviz.weights.ingredients import Ingredient
 
@@ -71,11 +71,61 @@ def test_mix_keeps_keys_order_and_shapes():
 def test_mix_is_lazy_tensor_by_tensor():
     """A damaged second tensor is not looked at before the first has been handed out."""
     a = ingredient("a", first=torch.ones(2), second=torch.ones(2))
-    b = ingredient("b", first=torch.zeros(2))
+    b = ingredient("b", first=torch.zeros(2), second=torch.ones(3))
     tensors = mix_tensors([(a, 0.5), (b, 0.5)])
     assert next(tensors)[1].tolist() == [0.5, 0.5]
-    with pytest.raises(KeyError):
+    with pytest.raises(RuntimeError):
         next(tensors)
+
+
+# What is not a mean
+
+
+def lora(name: str, **factors: Tensor) -> Ingredient:
+    return Ingredient(name, Path(name), {f"q.lora_{key}.default.weight": value for key, value in factors.items()}, name)
+
+
+def test_factors_of_a_low_rank_update_are_not_averaged_apart():
+    a, b = (
+        lora(name, A=torch.full((1, 2), value), B=torch.full((2, 1), value)) for name, value in (("a", 1.0), ("b", 3.0))
+    )
+    with pytest.raises(CompatibilityError, match=r"lora_A\.default\.weight and .*'a' and 'b'.*merge_and_unload"):
+        mix([(a, 0.5), (b, 0.5)])
+    assert mix([(a, 1.0)]).keys() == a.tensors.keys()
+
+
+@pytest.mark.parametrize("shared", ["A", "B"])
+def test_where_one_factor_is_the_same_in_all_the_mean_of_the_other_is_exact(shared):
+    other = {"A": "B", "B": "A"}[shared]
+    a, b = (
+        lora(name, **{shared: torch.ones(2, 2), other: torch.full((2, 2), value)})
+        for name, value in (("a", 1.0), ("b", 3.0))
+    )
+    mixed = mix([(a, 0.5), (b, 0.5)])
+    product = mixed["q.lora_B.default.weight"] @ mixed["q.lora_A.default.weight"]
+    products = [one.tensors["q.lora_B.default.weight"] @ one.tensors["q.lora_A.default.weight"] for one in (a, b)]
+    assert torch.equal(product, sum(products) / 2)
+
+
+@pytest.mark.parametrize("coefficients", [(0.5, 0.5), (1.0, -0.5), (2.0, 2.0)])
+def test_a_mask_is_copied_whatever_the_coefficients(coefficients):
+    mask = torch.triu(torch.full((3, 3), -torch.inf), 1)
+    items = [(ingredient(str(index), mask=mask.clone()), weight) for index, weight in enumerate(coefficients)]
+    assert same_bits(mix(items)["mask"], mask)
+
+
+def test_what_an_ingredient_lacks_is_mixed_of_the_others_in_the_same_sum():
+    a, b = (
+        ingredient("a", body=torch.ones(1), head=torch.ones(1)),
+        ingredient("b", body=torch.ones(1), head=torch.full((1,), 3.0)),
+    )
+    base = Ingredient("base", Path("base"), {"body": torch.zeros(1)}, "base", lacking=("head",))
+    mixed = mix([(base, 0.5), (a, 0.25), (b, 0.25)])
+    assert (mixed["body"].item(), mixed["head"].item()) == (0.5, 2.0)
+    with pytest.raises(CompatibilityError, match=r"'base' .* has no head"):
+        mix([(base, 1.0)])
+    with pytest.raises(CompatibilityError, match=r"'base' .* has no head"):
+        mix([(base, 1.0), (a, 1.0), (b, -1.0)])
 
 
 # Properties

@@ -88,7 +88,7 @@ def anonymous():
     return int(line.split()[1]) / 1024
 
 files = sorted(Path(sys.argv[1]).glob("m_*.safetensors"))
-items = [(Ingredient(f.stem, f, checkpoints.read(f).candidates[0], f.stem), 1 / len(files)) for f in files]
+items = [(Ingredient(f.stem, f, checkpoints.read(f).candidates[0].tensors, f.stem), 1 / len(files)) for f in files]
 like = items[0][0].tensors
 before = peak = anonymous()
 

@@ -7,11 +7,11 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from soupviz.cli import cooking, inspecting, measuring, reporting
+from soupviz.cli import converting, cooking, inspecting, measuring, reporting
 from soupviz.cli.arguments import app
 from soupviz.errors import Cancelled, SoupError
 
-COMMANDS = (cooking, inspecting, measuring, reporting)
+COMMANDS = (converting, cooking, inspecting, measuring, reporting)
 """Importing these adds their commands."""
 
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.

@@ -54,7 +54,7 @@ class WiseFt(Pooled):
         if self.alpha != "best":
             return combine(((BASE, 1.0),), mean, self.alpha)
         best: tuple[Coefficients, Score] | None = None
-        for number in range(11):
+        for number in range(0 if judge.base_is_whole else 1, 11):
             mixture = combine(((BASE, 1.0),), mean, number / 10)
             score = judge.score(mixture)
             accepted = best is None or score.correct > best[1].correct

@@ -41,7 +41,8 @@ class Judge:
     how many candidates a search tries at once. lab: for recipes that learn. notes: what a planner has to say of its
     soup beside coefficients, as plain data. slices: of each held_out example its slice, where the kitchen names
     slices. shifts: the names of the splits that are shifts. also: scores a mix on one of them, every example.
-    asked: every mix that was scored, or given up, and the split.
+    asked: every mix that was scored, or given up, and the split. base_is_whole: whether the base is a model itself; one
+    with another head is not.
     """
 
     names: Sequence[str]
@@ -58,6 +59,7 @@ class Judge:
     slices: NDArray[np.int64] | None = None
     shifts: Sequence[str] = ()
     also: Callable[[Coefficients, str], Score] | None = None
+    base_is_whole: bool = True
 
     def silent(self) -> "Judge":
         """The same judge, for a search within a search whose decisions are nobody's."""

@@ -28,6 +28,8 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
         if held_out is None or held_out.top5_correct is not None:
             row["top-5"] = held_out and held_out.top5_correct and held_out.top5_correct / held_out.num_examples
         row["macro-F1"] = held_out and held_out.macro_f1
+        if any(one.fitted and one.fitted.weights == "ema" or one.fitted and one.fitted.has_twin for one in opened.ingredients):
+            row["weights"] = item.fitted.weights if item.fitted else "raw"
         row["MB"] = item.num_bytes / 1e6
         row |= {key: as_number(value) for key, value in item.metadata.items() if key not in row}
         rows.append(row | {"fingerprint": item.fingerprint[:12]})

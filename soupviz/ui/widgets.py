@@ -60,6 +60,13 @@ def refused(opened: Kitchen) -> None:
             )
 
 
+def notes(opened: Kitchen) -> None:
+    """How the files were understood: what was chosen, left over and passed over."""
+    if opened.notes:
+        with st.expander(f"How the files were read ({len(opened.notes)})", icon=":material/info:"):
+            st.markdown("\n".join(f"- {verbatim(note)}" for note in opened.notes))
+
+
 def offer_test_split(opened: Kitchen) -> None:
     """A kitchen without a test split cannot report honestly: offer to make one."""
     if "test" not in opened.split_names:

@@ -138,7 +138,7 @@ def _read_pickle(path: Path) -> Checkpoint:
     if isinstance(loaded, Mapping) and "current_model_state" in loaded and "averaging_state" in loaded:
         candidates = _of_weight_averaging(candidates)
     candidates.sort(key=lambda one: one.is_average)
-    return Checkpoint(path, tuple(candidates), _plain_values(loaded), getattr(loaded, METADATA_ATTRIBUTE, None))
+    return Checkpoint(path, tuple(candidates), plain_values(loaded), getattr(loaded, METADATA_ATTRIBUTE, None))
 
 
 def _of_weight_averaging(candidates: list[Candidate]) -> list[Candidate]:
@@ -168,7 +168,7 @@ def _candidates(value: Any, place: tuple[str, ...] = ()) -> Iterator[Candidate]:
         yield from _candidates(value[key], (*place, str(key)))
 
 
-def _plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
+def plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
     """Numbers and short strings of a checkpoint's outer layers (epoch, args.lr, ...), for the table."""
     items = vars(value) if isinstance(value, argparse.Namespace) else value
     if not isinstance(items, Mapping) or depth == 0:
@@ -179,5 +179,5 @@ def _plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
         if isinstance(plain, (bool, int, float)) or (isinstance(plain, str) and len(plain) <= 100):
             found[str(key)] = plain
         elif key not in WRAPPERS and isinstance(item, (Mapping, argparse.Namespace)):
-            found |= _plain_values(item, depth - 1)
+            found |= plain_values(item, depth - 1)
     return found

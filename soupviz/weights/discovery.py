@@ -28,7 +28,7 @@ GO_ON = "go on without it (--skip-incompatible)"
 class Gathered:
     """What came of reading a kitchen's files.
 
-    base: None where there is none; one with another head lacks the keys in which it differs from the model.
+    base: None where there is none; it may have another head than the model.
     passed: files that globs matched and that are no checkpoints.
     """
 
@@ -71,7 +71,8 @@ def read_ingredient(
         raise CompatibilityError(problem)
     metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path)
     metadata.pop("format", None)
-    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp)
+    lacking = tuple(key for key in architecture.state if key not in body)
+    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking)
 
 
 def _is_shared(key: str, tensor: Tensor, architecture: Architecture) -> bool:

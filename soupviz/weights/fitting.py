@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,9 @@ from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
 Weights = Literal["raw", "ema"]
 WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module")
 """What torch.compile, FSDP and activation checkpointing put into the middle of keys."""
+
+SPELLINGS: tuple[Sequence[str], ...] = ((), WRAPPED, (*WRAPPED, "module"))
+"""What is left out of keys: nothing, wrappers, and what DataParallel adds wherever it stands."""
 
 AVERAGED = "n_averaged"
 """Where torch's AveragedModel counts the models that it is the mean of."""
@@ -72,7 +75,7 @@ class Reading:
 
 def _module(name: str, prefix: str) -> str | None:
     """A module's name under a prefix, wrappers left out; None where it lies outside."""
-    plain = ".".join(part for part in name.split(".") if part not in WRAPPED)
+    plain = _without(name, WRAPPED, leading=False)
     if not prefix:
         return plain
     return f"{plain}.".removeprefix(prefix).rstrip(".") if f"{plain}.".startswith(prefix) else None
@@ -108,10 +111,10 @@ def _of_candidate(
     candidate: Candidate, architecture: Architecture, refused: list[tuple[Reading, Loading]]
 ) -> Iterator[Fitted]:
     """What fits of one state dict: at most one copy of raw weights, and averages beside it."""
-    for renamed in SPELLINGS:
+    for wrappers in SPELLINGS:
         accepted: list[tuple[Reading, Fitted]] = []
         known_elsewhere: set[str] = set()
-        readings = list(_readings(candidate, architecture, renamed))
+        readings = list(_readings(candidate, architecture, wrappers))
         # Averages first: beside the raw weights, their keys are no part of the model.
         for reading in sorted(readings, key=lambda one: not EMA.search(one.prefix)):
             prefix = reading.prefix
@@ -135,10 +138,10 @@ def _of_candidate(
             return
 
 
-def _readings(candidate: Candidate, architecture: Architecture, renamed: Callable[[str], str]) -> Iterator[Reading]:
+def _readings(candidate: Candidate, architecture: Architecture, wrappers: Sequence[str]) -> Iterator[Reading]:
     """A state dict under every prefix under which some of the model's keys occur, most of them first."""
-    model_keys = {renamed(key): key for key in architecture.state}
-    keys = {renamed(key): key for key in candidate.tensors}
+    model_keys = {_without(key, wrappers, leading=True): key for key in architecture.state}
+    keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
     if len(model_keys) < len(architecture.state) or len(keys) < len(candidate.tensors):
         return  # two keys would become one
     prefixes: Counter[str] = Counter()
@@ -152,20 +155,11 @@ def _readings(candidate: Candidate, architecture: Architecture, renamed: Callabl
         )
 
 
-def _as_it_is(key: str) -> str:
-    return key
-
-
-def _unwrapped(key: str) -> str:
-    return ".".join(part for part in key.split(".") if part not in WRAPPED)
-
-
-def _unwrapped_twice(key: str) -> str:
-    return ".".join(part for part in key.split(".") if part not in (*WRAPPED, "module"))
-
-
-SPELLINGS: tuple[Callable[[str], str], ...] = (_as_it_is, _unwrapped, _unwrapped_twice)
-"""How keys are read: as they are, without wrappers, and without what DataParallel adds wherever it stands."""
+def _without(key: str, wrappers: Sequence[str], *, leading: bool) -> str:
+    """A key without wrappers; those that it begins with are its prefix, and stay unless told otherwise."""
+    parts = key.split(".")
+    start = 0 if leading else next((at for at, part in enumerate(parts) if part not in wrappers), len(parts))
+    return ".".join([*parts[:start], *(part for part in parts[start:] if part not in wrappers)])
 
 
 def _accepted(reading: Reading, loading: Loading, architecture: Architecture) -> Fitted | None:
@@ -261,8 +255,8 @@ def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights
         readings = [
             reading
             for candidate in checkpoint.candidates
-            for renamed in SPELLINGS
-            for reading in _readings(candidate, architecture, renamed)
+            for wrappers in SPELLINGS
+            for reading in _readings(candidate, architecture, wrappers)
         ]
         nearest = max(readings, key=num_shared, default=None)
         if nearest is None or 2 * num_shared(nearest) < len(state):
@@ -279,8 +273,8 @@ def plain_readings(checkpoint: Checkpoint, ignored: Sequence[str] = ()) -> Itera
         ignored: keys that are no part of the model.
     """
     for candidate in checkpoint.candidates:
-        for renamed in SPELLINGS:
-            keys = {renamed(key): key for key in candidate.tensors}
+        for wrappers in SPELLINGS:
+            keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
             parents = Counter(prefix for key in keys for prefix in _prefixes(key))
             for prefix, _ in parents.most_common():
                 inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}

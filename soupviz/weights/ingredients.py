@@ -26,7 +26,7 @@ class Ingredient:
     """One checkpoint as the model holds it: unwrapped, ties filled, memory-mapped.
 
     fitted: how its file was read. stamp: of its files when they were opened; empty for weights that have none.
-    A base with another head lacks the keys in which it differs from the model.
+    lacking: keys in which a base with another head differs from the model, and which are not among its tensors.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Ingredient:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     fitted: Fitted | None = None
     stamp: Stamp = ()
+    lacking: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -151,7 +152,8 @@ def unsteady(ingredients: Iterable[Ingredient]) -> Mapping[str, str]:
 def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
     """The base without what it has otherwise than an ingredient: another head."""
     shapes = {key: tensor.shape for key, tensor in ingredient.tensors.items()}
-    return replace(base, tensors={key: t for key, t in base.tensors.items() if shapes.get(key) == t.shape})
+    body = {key: tensor for key, tensor in base.tensors.items() if shapes.get(key) == tensor.shape}
+    return replace(base, tensors=body, lacking=tuple(key for key in shapes if key not in body))
 
 
 def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:

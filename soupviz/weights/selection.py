@@ -93,7 +93,7 @@ def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]
     if not kept:
         hint = f" ({left_out} matches are the base or shards; name an index: *{INDEX_SUFFIX})" if left_out else ""
         others = "; ".join(f"{one.path.name} is {one.reason}" for one in passed[:3])
-        hint += f" (it matches what is none: {others})" if others else ""
+        hint += f": {others}; name the checkpoints themselves" if others else ""
         raise KitchenError(f"ingredients: {folder / pattern} matches no checkpoint{hint}.")
     return kept
 

@@ -1,7 +1,7 @@
 """What is told of how files were read: nothing is chosen, left over or passed over in silence."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
@@ -26,7 +26,6 @@ def sentences(
     ingredients: Sequence[Ingredient],
     base: Ingredient | None,
     passed: Sequence[Passed],
-    model_keys: Iterable[str],
     weights: Weights,
 ) -> tuple[str, ...]:
     """What was understood of a kitchen's files, one sentence for each thing, whatever the number of files.
@@ -40,7 +39,7 @@ def sentences(
         *_of_left_over([*ingredients, *([base] if base else [])]),
         *_of_copies(ingredients),
         _of_files_that_are_averages(ingredients),
-        _of_head(base, list(model_keys)),
+        _of_head(base),
         _of_lora(ingredients),
     ]
     return tuple(filter(None, told))
@@ -104,12 +103,12 @@ def _of_files_that_are_averages(ingredients: Sequence[Ingredient]) -> str:
     return f"Averages themselves: {_listed(parts)}." if parts else ""
 
 
-def _of_head(base: Ingredient | None, model_keys: Sequence[str]) -> str:
-    if base is None or len(lacking := [key for key in model_keys if key not in base.tensors]) == 0:
+def _of_head(base: Ingredient | None) -> str:
+    if base is None or not base.lacking:
         return ""
     return (
-        f"The base ({base.path.name}) has another head: {_listed(lacking)} are not its own. Recipes with a base work "
-        "over the keys that are shared, and average the others; it cannot be scored itself."
+        f"The base ({base.path.name}) has another head: {_listed(base.lacking)} are not its own. Recipes with a base "
+        "work over the keys that are shared, and average the others; it cannot be scored itself."
     )
 
 

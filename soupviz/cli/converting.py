@@ -1,0 +1,31 @@
+"""The command that converts pickles which need code."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soupviz.cli.arguments import AsJson, app
+from soupviz.errors import CheckpointError
+from soupviz.weights.converting import convert as converted
+
+
+@app.command()
+def convert(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="checkpoints that need code to be read")],
+    trust: Annotated[bool, typer.Option("--trust", help="yes, run the code that is in them")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load pickles that need code, on your word, and write their weights as safetensors beside them."""
+    if not trust:
+        names = ", ".join(file.name for file in files)
+        raise CheckpointError(
+            f"reading {names} runs the code in it, whoever wrote it. If you trust its author, say so with --trust."
+        )
+    written = {str(file): [str(path) for path in converted(file)] for file in files}
+    if as_json:
+        typer.echo(json.dumps({"files": written}))
+        return
+    for file, paths in written.items():
+        typer.echo(f"{file}: wrote {', '.join(paths)}")
