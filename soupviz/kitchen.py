@@ -70,6 +70,7 @@ class Kitchen:
             more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
             raise CompatibilityError(self.refused[0].reason + more)
         self.notes = telling.sentences(found.ingredients, found.base, found.passed, spec.weights)
+        self._copies = telling.copies(found.ingredients)
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
         self.guests = Guests(
             self._open_guests(progress, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt)
@@ -141,6 +142,11 @@ class Kitchen:
     def names(self) -> list[str]:
         """The ingredients' names, in kitchen order."""
         return [ingredient.name for ingredient in self.ingredients]
+
+    @property
+    def pool(self) -> list[str]:
+        """The ingredients that recipes choose among unless told otherwise: of copies of one checkpoint one."""
+        return [name for name in self.names if name not in self._copies]
 
     @property
     def split_names(self) -> list[str]:

@@ -16,7 +16,6 @@ from soupviz.runs import Run
 from soupviz.treatments import OUTPUTS
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE
-from soupviz.weights.telling import copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,8 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     if isinstance(recipe, Pooled):
         joins = (*kitchen.ingredients, *kitchen.guests.items.values())
         chosen = pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)
-        again = copies(kitchen.ingredients) if recipe.members is None else {}
-        return [item.name for item in chosen if item.name not in again]
+        copies = set(kitchen.names) - set(kitchen.pool) if recipe.members is None else set()
+        return [item.name for item in chosen if item.name not in copies]
     assert isinstance(recipe, (Blocks, Interpolation, Point))
     ends = [recipe.mix_a, recipe.mix_b] + ([recipe.mix_c] if isinstance(recipe, Point) else [])
     return list(dict.fromkeys(name for end in ends for name, _ in end))

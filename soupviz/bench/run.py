@@ -88,7 +88,7 @@ class Bench:
     def _uniform(self) -> None:
         theirs, count = timed(self.book.uniform)
         with fresh(self.kitchen) as kitchen:
-            ours, score = timed(lambda: kitchen.score_mix(mean_of(kitchen.names)))
+            ours, score = timed(lambda: kitchen.score_mix(mean_of(kitchen.pool)))
         self.measures.take(uniform_textbook_seconds=theirs, uniform_soupviz_seconds=ours)
         self.agreement.score("uniform", score, count)
 

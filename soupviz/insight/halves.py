@@ -84,7 +84,7 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
             own.store.keep_formula(name, formula.model_dump_json())
     here = {*kitchen.names, "base"} | {name for mix in mixes for name, _ in mix if own.store.formula(name)}
     asked = [(mix, HELD_OUT, recipe.treatment) for mix in mixes if mix and here.issuperset(dict(mix))]
-    asked += [(mean_of(kitchen.names), HELD_OUT, recipe.treatment)]
+    asked += [(mean_of(kitchen.pool), HELD_OUT, recipe.treatment)]
     cut: dict[str, Score] = {}
     for mix, _, treatment in dict.fromkeys([*singles(kitchen, recipe), *asked]):
         if (score := kitchen.known_score(mix, HELD_OUT, treatment)) is not None:

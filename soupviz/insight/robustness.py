@@ -149,9 +149,9 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         selected_on = tuple(run.result.get("selected_on", ["held_out"]))
         mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, treatment))
-    if len(kitchen.names) > 1:
-        name = f"ensemble of all {len(kitchen.names)}"
-        found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.names), "probabilities"))
+    if len(kitchen.pool) > 1:
+        name = f"ensemble of all {len(kitchen.pool)}"
+        found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.pool), "probabilities"))
     return found
 
 

@@ -174,9 +174,9 @@ def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tupl
     if best is None:
         return []
     rows: list[tuple[str, Coefficients, str]] = [(best, ((best, 1.0),), "average")]
-    if len(kitchen.names) < 2:
+    if len(kitchen.pool) < 2:
         return rows
-    everyone = mean_of(kitchen.names)
+    everyone = mean_of(kitchen.pool)
     how = "average" if treatment in OUTPUTS else treatment
     rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
     rows.append((f"uniform soup of all {len(everyone)}", everyone, how))

@@ -90,8 +90,8 @@ def _others(soup: Soup) -> list[Model]:
     """What is in the store beside ingredients and the soup; of equal mixes the first."""
     kitchen = soup.kitchen
     found = [_model(kitchen, BASE, "base", "base", ((BASE, 1.0),))] if kitchen.base else []
-    if (count := len(kitchen.names)) > 1:
-        everyone = mean_of(kitchen.names)
+    if (count := len(kitchen.pool)) > 1:
+        everyone = mean_of(kitchen.pool)
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
         found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
     for run in kitchen.store.runs():

@@ -52,9 +52,9 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
-    if len(opened.names) > 1:
+    if len(opened.pool) > 1:
         found.append(
-            (ENSEMBLE, f"ensemble of all {len(opened.names)}", "ensemble", mean_of(opened.names), "probabilities")
+            (ENSEMBLE, f"ensemble of all {len(opened.pool)}", "ensemble", mean_of(opened.pool), "probabilities")
         )
     for run in runs:
         mixture = mix_in(run)

@@ -74,9 +74,9 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
         name = run.name if run.name not in found else f"{run.name} #{run.key[:6]}"
         kind = "ensemble" if treatment_in(run) in OUTPUTS else "soup"
         found[name] = Model(name, kind, mixture, treatment_in(run), run)
-    number = len(opened.names)
+    number = len(opened.pool)
     if number > 1:
-        everything = mean_of(opened.names)
+        everything = mean_of(opened.pool)
         found.setdefault(f"average of all {number}", Model(f"average of all {number}", "soup", everything))
         found[f"ensemble of all {number}"] = Model(f"ensemble of all {number}", "ensemble", everything, "probabilities")
     found |= {name: Model(name, "ingredient", ((name, 1.0),)) for name in opened.names}

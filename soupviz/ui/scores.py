@@ -43,8 +43,8 @@ def of_kitchen() -> Scores:
         session.watch(reading)
         st.stop()
     mixes = mixes_of(opened, session.finished_runs(opened))
-    if len(opened.names) > 1 and not st.toggle(
-        f"With the ensemble of all {len(opened.names)}", key="ensemble", bind="query-params",
+    if len(opened.pool) > 1 and not st.toggle(
+        f"With the ensemble of all {len(opened.pool)}", key="ensemble", bind="query-params",
         help="The yardstick: it takes every ingredient's answer, and so as many forward passes.",
     ):  # fmt: skip
         mixes = [one for one in mixes if one.model.id != ENSEMBLE]

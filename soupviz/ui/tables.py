@@ -14,12 +14,14 @@ from soupviz.scaling import Scaled
 from soupviz.slicing import SliceRow
 from soupviz.weights.metadata import as_number
 
-FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "MB", "fingerprint")
+FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "weights", "MB", "fingerprint")
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:
     """One row per ingredient in kitchen order; accuracies are fractions, missing where not measured yet."""
     rows = []
+    fits = [item.fitted for item in opened.ingredients if item.fitted]
+    shows_weights = any(fitted.has_twin or fitted.weights == "ema" for fitted in fits)
     for item in opened.ingredients:
         held_out, test = (known(opened, ((item.name, 1.0),), split) for split in ("held_out", "test"))
         row: dict[str, object] = {"ingredient": item.name, "held_out": held_out and held_out.accuracy}
@@ -28,8 +30,8 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
         if held_out is None or held_out.top5_correct is not None:
             row["top-5"] = held_out and held_out.top5_correct and held_out.top5_correct / held_out.num_examples
         row["macro-F1"] = held_out and held_out.macro_f1
-        if any(one.fitted and one.fitted.weights == "ema" or one.fitted and one.fitted.has_twin for one in opened.ingredients):
-            row["weights"] = item.fitted.weights if item.fitted else "raw"
+        if shows_weights and item.fitted:
+            row["weights"] = "EMA" if item.fitted.weights == "ema" else "raw"
         row["MB"] = item.num_bytes / 1e6
         row |= {key: as_number(value) for key, value in item.metadata.items() if key not in row}
         rows.append(row | {"fingerprint": item.fingerprint[:12]})
@@ -59,7 +61,7 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
     if measured:
         best = max(measured, key=lambda name: measured[name].correct)
         mixes["Best on held_out"] = (best, ((best, 1.0),))
-    mixes["Uniform soup"] = (f"average of {len(opened.names)}", mean_of(opened.names))
+    mixes["Uniform soup"] = (f"average of {len(opened.pool)}", mean_of(opened.pool))
     if opened.base:
         mixes["Base"] = (opened.base.path.name, (("base", 1.0),))
     return {

@@ -116,7 +116,7 @@ def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, s
     """Score the ingredients, their average, the base, and further mixes each with its own treatment."""
     names = [*opened.names, BASE] if opened.base else opened.names
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in names]
-    mixes += [(mean_of(opened.names), "average"), *extra]
+    mixes += [(mean_of(opened.pool), "average"), *extra]
 
     def work(job: Job) -> None:
         for index, (mixture, treatment) in enumerate(mixes):

@@ -40,7 +40,7 @@ class Ingredient:
 
     @property
     def num_bytes(self) -> int:
-        return sum(file.stat().st_size for file in files_of(self.path))
+        return sum(size for _, size, _ in self.stamp)
 
     def check_unchanged(self) -> None:
         """Refuse weights whose file was written to since it was mapped into memory: they are other weights by now.
