@@ -7,7 +7,6 @@ import pathlib
 import re
 import shlex
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,10 @@ import torch
 
 from soupviz.errors import CheckpointError
 from soupviz.files import cache_folder, digest, replacing
+
+
+ZIP = b"PK\x03\x04"
+"""How files of today's torch.save begin; older ones cannot be mapped into memory."""
 
 
 class Arguments(dict[str, Any]):
@@ -53,7 +56,9 @@ def load(path: Path) -> Any:
     Raises:
         CheckpointError: it needs code to be read, or is damaged.
     """
-    return _load(path if zipfile.is_zipfile(path) else _mappable_copy(path), path, mmap=True)
+    with path.open("rb") as file:
+        is_zip = file.read(len(ZIP)) == ZIP
+    return _load(path if is_zip else _mappable_copy(path), path, mmap=True)
 
 
 def _mappable_copy(path: Path) -> Path:
