@@ -1,6 +1,7 @@
 import argparse
 import functools
 import json
+import types
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,7 @@ def test_weights_that_lightnings_weight_averaging_keeps_aside_are_the_raw_ones(t
 @pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
 def test_harmless_globals_are_allowed_and_their_values_become_metadata(tmp_path, options):
     beside = {
+        "more": types.SimpleNamespace(seed=7),
         "args": argparse.Namespace(lr=0.001, name="run 7", output=Path("out"), layers=[1, 2]),
         "best": np.float64(0.75),
         "step": np.int64(12),
@@ -156,7 +158,7 @@ def test_harmless_globals_are_allowed_and_their_values_become_metadata(tmp_path,
     checkpoint = read(tmp_path / "m.ckpt")
     assert holds_weights(checkpoint.candidates[0].tensors)
     assert checkpoint.metadata == {
-        "lr": 0.001, "name": "run 7", "best": 0.75, "step": 12, "flag": True, "small": 0.5, "epoch": 4,
+        "seed": 7, "lr": 0.001, "name": "run 7", "best": 0.75, "step": 12, "flag": True, "small": 0.5, "epoch": 4,
     }  # fmt: skip
 
 

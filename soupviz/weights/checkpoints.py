@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ TRAINING_STATE = re.compile(r"optim|sched|scaler|callback|loops|rng|\bamp\b|hype
 
 EMA = re.compile(r"(^|[_.\-/ ])(ema|shadow|averaged?|avg|swa)([_.\-/ \d]|$)", re.IGNORECASE)
 """In the name of what holds an average over training."""
+
+NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
 DEPTH = 4
 """How deep state dicts are nested at most."""
@@ -170,7 +173,7 @@ def _candidates(value: Any, place: tuple[str, ...] = ()) -> Iterator[Candidate]:
 
 def plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
     """Numbers and short strings of a checkpoint's outer layers (epoch, args.lr, ...), for the table."""
-    items = vars(value) if isinstance(value, argparse.Namespace) else value
+    items = vars(value) if isinstance(value, NAMESPACES) else value
     if not isinstance(items, Mapping) or depth == 0:
         return {}
     found: dict[str, Any] = {}
@@ -178,6 +181,6 @@ def plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
         plain = item.item() if isinstance(item, np.generic) else item
         if isinstance(plain, (bool, int, float)) or (isinstance(plain, str) and len(plain) <= 100):
             found[str(key)] = plain
-        elif key not in WRAPPERS and isinstance(item, (Mapping, argparse.Namespace)):
+        elif key not in WRAPPERS and isinstance(item, (Mapping, *NAMESPACES)):
             found |= plain_values(item, depth - 1)
     return found

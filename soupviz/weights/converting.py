@@ -1,6 +1,5 @@
 """Pickles that need code, written as safetensors on the user's word."""
 
-import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from soupviz.errors import CheckpointError
 from soupviz.files import replacing
-from soupviz.weights.checkpoints import EMA, TRAINING_STATE, WRAPPERS, plain_values, read
+from soupviz.weights.checkpoints import EMA, NAMESPACES, TRAINING_STATE, WRAPPERS, plain_values, read
 from soupviz.weights.containers import Kind, kind_of, refuse, without_suffix
 
 DEPTH = 3
@@ -80,7 +79,7 @@ def _state_dicts(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str,
 
 
 def _metadata(loaded: Any) -> dict[str, str]:
-    beside = loaded if isinstance(loaded, (Mapping, argparse.Namespace)) else {}
+    beside = loaded if isinstance(loaded, (Mapping, *NAMESPACES)) else {}
     return {key: str(value) for key, value in plain_values(beside).items()}
 
 

@@ -6,6 +6,7 @@ import datetime
 import pathlib
 import re
 import shlex
+import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ import torch
 
 from soupviz.errors import CheckpointError
 from soupviz.files import cache_folder, digest, replacing
-
 
 ZIP = b"PK\x03\x04"
 """How files of today's torch.save begin; older ones cannot be mapped into memory."""
@@ -46,7 +46,14 @@ def _allowed_globals() -> list[Any]:
         for module in ("pathlib", "pathlib._local")
         for kind in ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
     ]
-    plain = [argparse.Namespace, collections.defaultdict, collections.Counter, datetime.datetime, datetime.timedelta]
+    plain = [
+        argparse.Namespace,
+        types.SimpleNamespace,
+        collections.defaultdict,
+        collections.Counter,
+        datetime.datetime,
+        datetime.timedelta,
+    ]
     return [*plain, *paths, *numpy_types, *old_names, *((Arguments, name) for name in ARGUMENT_DICTS)]
 
 
