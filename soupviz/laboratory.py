@@ -23,6 +23,7 @@ from soupviz.metrics import summarize
 from soupviz.mixing import BatchNorm, mean_of, mix
 from soupviz.recipes.judge import Sample
 from soupviz.records import Bound, Coefficients, PerExample, Progress, Score, Step
+from soupviz.spectral import settled
 from soupviz.weighing import fisher_average, regmean
 from soupviz.weights.ingredients import Ingredient
 
@@ -206,7 +207,11 @@ class Laboratory:
         return tuple((name, weight) for name, weight in mixture.items() if name not in self.kitchen.guests.items)
 
     def _with_statistics(self, tensors: dict[str, Tensor], items: Sequence[Ingredient]) -> dict[str, Tensor]:
-        """An average's weights, their running statistics those of the first where the recipe takes these."""
+        """An average's weights, their running statistics those of the first where the recipe takes these.
+
+        What follows from its weights, as the vectors of a spectral norm do, is computed from them.
+        """
+        tensors = tensors | settled(tensors, [item.tensors for item in items])
         if self.statistics == "average":
             return tensors
         first = items[0].tensors

@@ -81,6 +81,14 @@ def _dim(one: Normalised, parts: Sequence[Mapping[str, Tensor]]) -> int:
     return max(fitting, key=value) if len(fitting) > 1 else fitting[0]
 
 
+def settled(soup: Mapping[str, Tensor], parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The vectors of every weight of a soup that was made otherwise than by a weighted sum, by key."""
+    found: dict[str, Tensor] = {}
+    for one in set(normalised(soup).values()):
+        found[one.left], found[one.right] = vectors_of(one, parts, lambda one=one: soup[one.weight])  # type: ignore[misc]
+    return found
+
+
 def vectors_of(
     one: Normalised, parts: Sequence[Mapping[str, Tensor]], weight: Callable[[], Tensor]
 ) -> tuple[Tensor, Tensor]:

@@ -492,3 +492,23 @@ def test_train_is_needed_and_part_of_the_key_where_it_is_looked_at(tmp_path):
     again = Kitchen.load(kitchen.file)
     found = {sv.cook(again, {"method": "fisher", "examples": 10, "data": data}).key for data in ("train", "held_out")}
     assert len(keys | found) == 3
+
+
+SPECTRAL = """
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+def build():
+    return nn.Sequential(spectral_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3))
+"""
+
+
+@pytest.mark.parametrize(
+    "recipe", [MADE[0], {**MADE[1], "data": "held_out"}, LAYERED], ids=lambda recipe: recipe["method"]
+)
+def test_what_is_learned_is_normalised_by_its_own_singular_vectors(tmp_path, recipe):
+    soup = sv.cook(Kitchen.load(small_kitchen(tmp_path, source=SPECTRAL)), recipe)
+    state = soup.state_dict()
+    weight = state["0.parametrizations.weight.original"]
+    u, v = state["0.parametrizations.weight.0._u"], state["0.parametrizations.weight.0._v"]
+    assert (u @ weight @ v).item() == pytest.approx(torch.linalg.matrix_norm(weight, ord=2).item(), rel=1e-4)
