@@ -108,8 +108,8 @@ def test_raw_or_averaged_weights_are_chosen_aloud(tmp_path, capsys):
     }
     file = kitchen_of(tmp_path, both)
     raw, ema = Kitchen.load(file), Kitchen.load(file, weights="ema")
-    assert "raw and EMA weights in the file; read are the raw weights (weights: ema" in only_note(raw)
-    assert "read are the EMA weights" in only_note(ema)
+    assert "the file holds raw and EMA weights. The raw ones are read; weights: ema" in only_note(raw)
+    assert "The EMA ones are read" in only_note(ema)
     for kitchen, seeds in ((raw, (1, 3)), (ema, (2, 4))):
         for name, seed in zip(kitchen.names, seeds, strict=True):
             assert torch.equal(kitchen.resolve(name).tensors["0.bias"], state(seed)["0.bias"])
@@ -125,10 +125,10 @@ def test_raw_or_averaged_weights_are_chosen_aloud(tmp_path, capsys):
 def test_a_kitchen_in_which_only_some_files_have_averages_says_so(tmp_path):
     files = {"x1.pt": {"state_dict": state(1), "ema": state(2)}, "x2.pt": {"ema": state(3)}, "x3.pt": state(4)}
     told = " ".join(Kitchen.load(kitchen_of(tmp_path, files)).notes)
-    assert "x2: only EMA weights in the file; these are read." in told
+    assert "x2: the file holds EMA weights only" in told
     assert "side by side: 1 and 2 ingredients" in told
     told = " ".join(Kitchen.load(tmp_path, weights="ema").notes)
-    assert "x3: no EMA weights in the file; read are its raw weights." in told
+    assert "x3: the file holds no EMA weights" in told
 
 
 def test_averages_where_there_are_none_are_refused(tmp_path):
@@ -161,14 +161,14 @@ def test_files_that_are_averages_themselves_are_told(tmp_path):
     files = {"x1.pt": averaged.state_dict(), "x_swa.pt": state(2), "x_ave_5best.pt": state(3), "x_wave.pt": state(4)}
     told = " ".join(Kitchen.load(kitchen_of(tmp_path, files)).notes)
     assert "Averages themselves: x1 (of 3 models), x_ave_5best (by its name), x_swa (by its name)." in told
-    assert "x1: no part of the model, and left over: n_averaged." in told
+    assert "x1: left over, as no part of the model: n_averaged." in told
 
 
 def test_left_over_keys_are_named_once_for_all_files_that_have_them(tmp_path):
     wrapped = {f"net.{key}": tensor for key, tensor in state().items()} | {"criterion.weight": torch.ones(3)}
     files = {f"x{index}.pt": {"state_dict": wrapped | {"val.tp": torch.tensor(index)}} for index in range(2)}
     told = " ".join(Kitchen.load(kitchen_of(tmp_path, files)).notes)
-    assert "x0, x1: no part of the model, and left over: criterion.weight, val.tp." in told
+    assert "x0, x1: left over, as no part of the model: criterion.weight, val.tp." in told
 
 
 def test_constants_that_differ_from_file_to_file_are_refused_by_key(tmp_path):

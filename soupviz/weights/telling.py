@@ -63,24 +63,24 @@ def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str
     raw = [name for name, one in fitted.items() if one.weights == "raw"]
     told = []
     if both:
-        read, other, what = ("raw weights", "ema", "EMA") if wanted == "raw" else ("EMA weights", "raw", "raw weights")
-        told.append(f"{_listed(both)}: raw and EMA weights in the file; read are the {read} (weights: {other}, or "
-                    f"--weights {other}, reads the {what}).")  # fmt: skip
+        read, other = ("raw", "ema") if wanted == "raw" else ("EMA", "raw")
+        told.append(f"{_listed(both)}: the file holds raw and EMA weights. The {read} ones are read; weights: {other} "
+                    f"(--weights {other}) reads the others.")  # fmt: skip
     if wanted == "raw" and averages:
-        told.append(f"{_listed(averages)}: only EMA weights in the file; these are read.")
+        told.append(f"{_listed(averages)}: the file holds EMA weights only, and these are read.")
     if wanted == "ema" and raw:
-        told.append(f"{_listed(raw)}: no EMA weights in the file; read are its raw weights.")
+        told.append(f"{_listed(raw)}: the file holds no EMA weights, and its raw ones are read.")
     if averages and raw:
         told.append(f"Averages and raw weights stand side by side: {len(averages)} and {len(raw)} ingredients.")
     for place, names in _grouped({name: ", ".join(one.others) for name, one in fitted.items()}).items():
-        told.append(f"{_listed(names)}: weights that fit stand in further places of the file ({place}); the first "
-                    "are read.")  # fmt: skip
+        told.append(f"{_listed(names)}: further weights in the file would fit, too ({place}); the first are "
+                    "read.")  # fmt: skip
     return told
 
 
 def _of_left_over(items: Sequence[Ingredient]) -> list[str]:
     left = {item.name: ", ".join(_shortened(item.fitted.left_over)) for item in items if item.fitted}
-    return [f"{_listed(names)}: no part of the model, and left over: {keys}." for keys, names in _grouped(left).items()]
+    return [f"{_listed(names)}: left over, as no part of the model: {keys}." for keys, names in _grouped(left).items()]
 
 
 def _shortened(keys: Sequence[str]) -> list[str]:
