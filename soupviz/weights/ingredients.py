@@ -48,7 +48,7 @@ class Ingredient:
         Raises:
             CheckpointError: naming the file.
         """
-        if self.stamp and stamp_of(self.path) != self.stamp:
+        if _stamp([Path(file) for file, _, _ in self.stamp]) != self.stamp:
             raise CheckpointError(
                 f"{self.path} has changed since the kitchen was opened; its scores are of other weights. Open the "
                 "kitchen again (Look for new files)."
@@ -58,10 +58,17 @@ class Ingredient:
 def stamp_of(path: Path) -> Stamp:
     """What tells that a checkpoint's files are those that were opened; nothing where one is gone."""
     try:
-        stats = [(file, file.stat()) for file in files_of(path)]
-    except (OSError, CheckpointError):
+        return _stamp(files_of(path))
+    except CheckpointError:
         return ()
-    return tuple((str(file.resolve()), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+
+
+def _stamp(files: Sequence[Path]) -> Stamp:
+    try:
+        stats = [(str(file.absolute()), file.stat()) for file in files]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def check_against_model(
