@@ -15,6 +15,7 @@ scoring = work.score_job_if_needed(opened, "held_out")
 widgets.headline(opened)
 widgets.refused(opened)
 widgets.notes(opened)
+widgets.data_notes(opened)
 widgets.offer_test_split(opened)
 
 

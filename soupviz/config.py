@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from soupviz.errors import KitchenError
 
 Precision = Literal["float32", "bfloat16", "float16"]
+TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
 
@@ -23,7 +24,8 @@ class ModelSpec(Spec):
 
 
 class TransformSpec(Spec):
-    preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes the other keys")
+    preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes most other keys")
+    args: dict[str, Any] = Field({}, description="timm only: what its resolve_data_config takes, such as input_size")
     channels: Literal[1, 3] = Field(3, description="3 is RGB, 1 is greyscale")
     resize: int | None = Field(None, gt=0, description="pixels of the short side")
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of resize")
@@ -35,8 +37,10 @@ class TransformSpec(Spec):
 
     @model_validator(mode="after")
     def _agree(self) -> "TransformSpec":
-        if self.preset and self.model_fields_set - {"preset", "corrupt", "severity"}:
-            raise ValueError("a preset takes no other key than corrupt and severity")
+        if self.preset and self.model_fields_set - {"preset", "args", "corrupt", "severity"}:
+            raise ValueError("a preset takes no other key than corrupt and severity, and timm args")
+        if self.args and self.preset != "timm":
+            raise ValueError("args go with the preset timm only")
         for name in ("mean", "std"):
             values = getattr(self, name)
             if values is not None and len(values) != self.channels:
@@ -64,25 +68,39 @@ class SliceSpec(Spec):
 
 
 class SplitSpec(Spec):
-    format: str = Field(description="imagefolder, arrays, python, or torchvision:NAME")
+    format: str = Field(description="imagefolder, arrays, python, text, or torchvision:NAME")
     path: str | None = Field(None, description="folder, file, or file.py:function, relative to kitchen.yaml")
     transform: TransformSpec | None = Field(None, description="for image formats")
     args: dict[str, Any] = Field(default={}, description="keyword arguments of a torchvision or python dataset")
     download: bool = Field(False, description="let a torchvision dataset download itself")
     version: str | None = Field(None, description="python only: keep what it yields on disk under this name")
     skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
+    restrict_classes: bool = Field(False, description="predict only classes that have examples here; default: all")
+    text: str = Field("text", description="text only: the column of sentences")
+    pair: str | None = Field(None, description="text only: the column of second sentences")
+    label: str = Field("label", description="text only: the column of class names, or of their positions from 0")
+    tokenizer: str | None = Field(None, description="text only: a folder that holds a tokenizer")
+    max_length: int | None = Field(None, gt=0, description="text only: tokens at most; default: the tokenizer's")
+    group: str | None = Field(None, description="text only: the column of what belongs together, such as a document")
     part: PartSpec | None = Field(None, description="a stratified part of the data")
     slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: classes")
 
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":
         kind = self.format.partition(":")[0]
-        if self.format not in ("imagefolder", "arrays", "python") and kind != "torchvision":
-            raise ValueError(f"format is {self.format!r}; known are imagefolder, arrays, python, torchvision:NAME")
+        if self.format not in ("imagefolder", "arrays", "python", "text") and kind != "torchvision":
+            raise ValueError(
+                f"format is {self.format!r}; known are imagefolder, arrays, python, text, torchvision:NAME"
+            )
         if self.path is None and kind != "torchvision":
             raise ValueError(f"format {self.format} needs a path")
-        if self.transform and self.format in ("arrays", "python"):
+        if self.transform and self.format in ("arrays", "python", "text"):
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
+        if self.format == "text" and self.tokenizer is None:
+            raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
+        given = self.model_fields_set & TEXT_KEYS
+        if given and self.format != "text":
+            raise ValueError(f"format {self.format} takes no {', '.join(sorted(given))}: these name columns of text")
         return self
 
 

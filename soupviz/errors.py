@@ -1,5 +1,21 @@
 """The errors a user can cause. Each message says where, what was expected, what came, and the remedy."""
 
+import traceback
+
+
+def told(error: BaseException) -> str:
+    """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
+    message = " ".join(str(error).split())[:LONGEST]
+    if message:
+        return f"{type(error).__name__}: {message}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {frames[-1].filename}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
+    return f"{type(error).__name__}{where}"
+
+
+LONGEST = 300
+"""Letters of another library's message that are handed on."""
+
 
 class SoupError(ValueError):
     """A mistake the user can mend; its message is shown verbatim on a page and on the command line."""

@@ -1,5 +1,6 @@
 """Scoring weights on a split: the model is built once, weights are swapped in place, examples stay in memory."""
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from soupviz.data.classes import restricted
 from soupviz.data.feed import Feed, budget, feed_of, ready
 from soupviz.data.splits import Split
-from soupviz.errors import DataError, KitchenError, ModelError
-from soupviz.models import logits_of
+from soupviz.errors import DataError, KitchenError, ModelError, told
+from soupviz.models import image_size, logits_of
 from soupviz.paths import Paths, call
 from soupviz.records import PerExample
 
@@ -157,10 +159,14 @@ class Evaluator:
 
     def ready_bytes(self, split: Split) -> int:
         """What a split takes as the model takes it, at most."""
-        num_values = sum(tensor.numel() for tensor in split.inputs.values())
+        num_values = len(split) * sum(math.prod(shape) for shape in split.shapes.values())
         return min(4 * num_values, budget(self.device))
 
     def _feed_at_cut(self, split: Split) -> Feed | None:
+        if split.padding:
+            self.paths.forget_cut("each batch is cut to its longest sentence")
+            return None
+
         def activations(rows: Tensor) -> dict[str, Tensor]:
             with torch.inference_mode(), self._autocast():
                 values = self.paths.before(split.take(rows, self.device))
@@ -181,19 +187,30 @@ class Evaluator:
         with torch.inference_mode(), self._autocast():
             try:
                 output = call(module, batch)
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            except Exception as error:  # whatever the user's model raises
                 if isinstance(error, RuntimeError) and _is_out_of_memory(error):
                     raise
-                shapes = {name: tuple(tensor.shape[1:]) for name, tensor in split.inputs.items()}
                 raise DataError(
-                    f"data.{split.name}: the model does not take its examples (shapes {list(shapes.values())}): "
-                    f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                    f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
+                    f"{told(error)}{_sizes(split, self.model)}"
                 ) from error
-        return logits_of(output)
+        return restricted(logits_of(output), split.allowed)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         reduced = self.precision != "float32"
         return torch.autocast(self.device.type, DTYPES[self.precision]) if reduced else nullcontext()
+
+
+def _sizes(split: Split, model: nn.Module) -> str:
+    """Where images are of another size than the model was built for: both, and the remedy."""
+    side = split.shapes.get("", ())[-1:]
+    built = image_size(model)
+    if not split.normalization or not side or built in (None, side[0]):
+        return ""
+    return (
+        f" The transform makes images of {side[0]} pixels, the model is built for {built}: give the transform `resize` "
+        f"and `crop` of {built}, with the preset's mean and std, or build the model for {side[0]}."
+    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -138,9 +138,22 @@ def tied_keys(model: nn.Module) -> dict[str, str]:
     return ties
 
 
+def image_size(model: nn.Module) -> int | None:
+    """Pixels on a side of the images that a model says it was built for; None where it says nothing."""
+    config = getattr(model, "config", None)
+    for place in (model, getattr(model, "patch_embed", None), config):
+        for name in ("image_size", "img_size"):
+            size = getattr(place, name, None)
+            size = size[-1] if isinstance(size, (tuple, list)) and size else size
+            if isinstance(size, int):
+                return size
+    return None
+
+
 def logits_of(output: Any) -> Tensor:
     """The logits in what a model returns: a tensor, `.logits` or `["logits"]`, shape (batch, classes).
 
+    One output x is that of class 1 against class 0: it stands for the two logits 0 and x, whose softmax is its sigmoid.
     Raises:
         ModelError: no logits in it, or of another number of dimensions.
     """
@@ -153,4 +166,4 @@ def logits_of(output: Any) -> Tensor:
         raise ModelError(f"the model returned {type(output).__name__}; expected logits, .logits or ['logits'].")
     if logits.ndim != 2:
         raise ModelError(f"the model returned logits of shape {tuple(logits.shape)}; expected (batch, classes).")
-    return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits

@@ -12,18 +12,26 @@ from PIL import Image
 from torch import Tensor, nn
 
 from soupviz.config import SplitSpec
-from soupviz.data import readers, splits
+from soupviz.data import datasets, images, splits
 from soupviz.data.splits import Split, stratified_part
 from soupviz.errors import DataError
 
 CPU = torch.device("cpu")
 
 
-def load(folder: Path, name: str = "held_out", *, classes=None, skip_corrupt=False, progress=None, **keys) -> Split:
+class Taking(nn.Module):
+    """Takes tokens by name, or x."""
+
+    def forward(self, x=None, input_ids=None, attention_mask=None):
+        return x if input_ids is None else input_ids
+
+
+def load(
+    folder: Path, name: str = "held_out", *, model=None, classes=None, skip_corrupt=False, progress=None, **keys
+) -> Split:
     options = {"progress": progress} if progress else {}
-    return splits.load(
-        name, SplitSpec(**keys), folder, nn.Identity(), classes=classes, skip_corrupt=skip_corrupt, **options
-    )
+    spec, model = SplitSpec(**keys), model or Taking()
+    return splits.load(name, spec, folder, model, classes=classes, skip_corrupt=skip_corrupt, **options)
 
 
 def image_folder(root: Path, per_class: int = 3, classes=("bee", "ant", "cow"), side: int = 8) -> Path:
@@ -223,7 +231,7 @@ def test_decoded_images_are_kept_and_not_decoded_again(tmp_path, empty_cache, mo
     image_folder(tmp_path / "val")
     first = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
     monkeypatch.setattr(Image, "open", no_decoding)
-    monkeypatch.setattr(readers, "_decode", no_decoding)
+    monkeypatch.setattr(images, "decode", no_decoding)
     again = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
     assert torch.equal(again.inputs[""], first.inputs[""])
     assert torch.equal(again.labels, first.labels)
@@ -236,7 +244,7 @@ def test_a_torchvision_dataset_is_not_decoded_again(tmp_path, empty_cache, monke
     write_mnist(tmp_path, np.zeros((4, 28, 28), dtype=np.uint8), np.arange(4, dtype=np.uint8))
     spec = {"format": "torchvision:MNIST", "path": ".", "args": {"train": True}}
     first = load(tmp_path, **spec)
-    monkeypatch.setattr(readers, "_decode", no_decoding)
+    monkeypatch.setattr(datasets, "decode", no_decoding)
     assert load(tmp_path, **spec).fingerprint == first.fingerprint
 
 

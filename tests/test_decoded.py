@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from soupviz.config import SplitSpec
-from soupviz.data import decoded, readers, splits
+from soupviz.data import decoded, images, splits
 from soupviz.errors import Cancelled, DataError
 from soupviz.files import cache_folder, folder_bytes
 
@@ -45,8 +45,8 @@ def opened_images(monkeypatch) -> list[str]:
         names.append(str(path))
         return whole(path, *arguments)
 
-    monkeypatch.setattr(readers.Image, "open", spied)
-    monkeypatch.setattr(readers, "CHUNK", 4)
+    monkeypatch.setattr(images.Image, "open", spied)
+    monkeypatch.setattr(images, "CHUNK", 4)
     return names
 
 
@@ -90,10 +90,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from torch import nn
-from soupviz.data import readers, splits
+from soupviz.data import images, splits
 from soupviz.config import SplitSpec
 
-readers.CHUNK = 4
+images.CHUNK = 4
 
 def progress(done, total, what):
     if done >= 8:
@@ -110,7 +110,7 @@ def test_a_killed_decoding_is_taken_up_by_the_next_process(tmp_path, empty_cache
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root)]
     died = subprocess.run(command, env=os.environ | {"SOUPVIZ_CACHE": str(empty_cache)}, check=False)
     assert died.returncode == -signal.SIGKILL
-    with (folders()[0] / readers.LOG).open("a") as log:
+    with (folders()[0] / images.LOG).open("a") as log:
         log.write('{"done": 12, "corr')  # a line that the kill cut off counts for nothing
     split = load(root)
     assert len(opened_images) == NUM_IMAGES - 8
@@ -121,10 +121,10 @@ PATIENT = """
 import sys, time
 from pathlib import Path
 from torch import nn
-from soupviz.data import readers, splits
+from soupviz.data import images, splits
 from soupviz.config import SplitSpec
 
-readers.CHUNK = 2
+images.CHUNK = 2
 root = Path(sys.argv[1])
 spec = SplitSpec(format="imagefolder", path=root.name)
 told = []
@@ -164,7 +164,7 @@ def test_the_least_used_splits_go_first_and_the_newest_stays(tmp_path, empty_cac
     load(roots[0])
     gone = before - set(folders())
     assert len(gone) == 1
-    monkeypatch.setattr(readers.Image, "open", None)
+    monkeypatch.setattr(images.Image, "open", None)
     load(roots[0])
     load(roots[1])  # both are still there: nothing is decoded
     monkeypatch.setenv("SOUPVIZ_DECODED_GB", "0")

@@ -210,7 +210,7 @@ def test_small_pictures_grow_by_whole_multiples_and_large_ones_shrink():
 def test_what_is_no_picture_is_told_by_its_numbers_or_its_tensors():
     numbers = split_of(torch.tensor([[1.0, 0.25]]))
     assert examples.described(numbers, 0) == "float32: 1, 0.25"
-    tokens = replace(numbers, inputs={"ids": torch.zeros(2, 12, dtype=torch.int64), "mask": torch.zeros(2, 12)})
+    tokens = replace(numbers, arrays={"ids": torch.zeros(2, 12, dtype=torch.int64), "mask": torch.zeros(2, 12)})
     assert examples.described(tokens, 0) == "ids: int64, shape (12,); mask: float32, shape (12,)"
     assert examples.pixels(tokens, 0) is None
     assert examples.described(replace(tokens, texts=("good", "bad")), 1) == "bad"

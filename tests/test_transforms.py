@@ -112,7 +112,7 @@ def test_a_preset_can_be_corrupted():
 
 @pytest.mark.parametrize(
     ("preset", "message"),
-    [("NoSuch_Weights.X", "transform.preset is 'NoSuch_Weights.X'; expected timm or a torchvision name such as"),
+    [("NoSuch_Weights.X", "transform.preset is 'NoSuch_Weights.X'; expected timm or a torchvision name of a"),
      ("timm", "transform.preset is 'timm', but the model is not timm's; name a torchvision preset")],
 )  # fmt: skip
 def test_an_unknown_preset_is_refused(preset, message):

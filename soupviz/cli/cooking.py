@@ -82,6 +82,7 @@ def soup(
         else []
     )  # fmt: skip
     printing.show_soup(as_json, cooked, written, scaled)
+    printing.show_notes(opened)
 
 
 @app.command()
@@ -102,6 +103,7 @@ def menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
     printing.show_menu(as_json, opened.name, cooked)
+    printing.show_notes(opened)
 
 
 @app.command()
@@ -133,6 +135,7 @@ def sweep(
             progress=progress,
         )
     printing.show_sweep(as_json, values, cooked)
+    printing.show_notes(opened)
 
 
 @app.command()

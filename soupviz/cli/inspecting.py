@@ -24,6 +24,7 @@ def inspect(
     with progress_bar(as_json) as progress:
         report = inspected(opened, batchnorm, progress=progress)
     _show(as_json, opened.name, report)
+    printing.show_notes(opened)
 
 
 def _show(as_json: bool, title: str, report: Report) -> None:

@@ -55,6 +55,7 @@ def score(
     with progress_bar(as_json) as progress:
         scores = opened.score_ingredients(split, chosen(members, opened), progress)
     printing.show_scores(as_json, f"{opened.name}: {split}", scores)
+    printing.show_notes(opened)
 
 
 @app.command()
@@ -81,6 +82,7 @@ def interpolate(
             batchnorm=batchnorm, progress=progress,
         )  # fmt: skip
     printing.show_curve(as_json, a, b, split, curve)
+    printing.show_notes(opened)
 
 
 @app.command()

@@ -15,6 +15,8 @@ from soupviz.bench.measuring import machine
 from soupviz.bench.picture import picture
 from soupviz.bench.run import Bench
 from soupviz.files import replacing
+from soupviz.insight.readings import notes_of
+from soupviz.kitchen import Kitchen
 from soupviz.menu import Menu
 from soupviz.metrics import wilson
 from soupviz.planning import Plan
@@ -45,6 +47,12 @@ def show(
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+
+
+def show_notes(kitchen: Kitchen) -> None:
+    """What there is to tell of how the data was read."""
+    for note in notes_of(kitchen):
+        typer.echo(note, err=True)
 
 
 def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:

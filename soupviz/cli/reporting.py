@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from soupviz.cli import printing
 from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 
@@ -35,3 +36,4 @@ def report(
         written = page.report(about, out, progress=progress)
     values = {"file": str(written), "soup": title_of(about), "bytes": written.stat().st_size}
     typer.echo(json.dumps(values) if as_json else f"wrote {written}: {values['soup']}, {values['bytes']:,} bytes")
+    printing.show_notes(opened)

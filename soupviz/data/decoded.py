@@ -13,12 +13,12 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock, Timeout
 
-from soupviz.data import readers
+from soupviz.data.sources import Source
 from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
 from soupviz.records import Progress
 
-LAYOUT = 3
+LAYOUT = 4
 PATIENCE = 0.5
 """Seconds between two looks at whether another process has finished the split."""
 
@@ -29,7 +29,7 @@ def budget() -> int:
 
 
 @contextmanager
-def opened(source: readers.Source, steps: Pipeline, name: str, progress: Progress) -> Iterator[tuple[Path, Any]]:
+def opened(source: Source, steps: Pipeline, name: str, progress: Progress) -> Iterator[tuple[Path, Any]]:
     """The folder of a split's arrays and what is known of them; while it is open no process removes it.
 
     Another process that decodes the same split is waited for; what a killed one had decoded is taken up.
@@ -66,20 +66,22 @@ def _lock_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
-def _write(source: readers.Source, steps: Pipeline, folder: Path, progress: Progress) -> None:
+def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) -> None:
     """Decode into the folder; it is whole once it has its meta.json."""
     folder.mkdir(exist_ok=True)
-    arrays, labels, files, corrupt = source.read(steps.to_uint8, folder, progress)
+    found = source.read(steps.to_uint8, folder, progress)
+    arrays = found.arrays
     sha = hashlib.sha256()
     for argument in sorted(arrays):
         array = np.load(folder / f"{arrays[argument]}.npy", mmap_mode="r")
         sha.update(f"{argument}\0{array.dtype}\0{array.shape}\0".encode())
         sha.update(np.ascontiguousarray(array).data)
-    np.save(folder / "labels.npy", labels)
-    sha.update(labels.astype("<i8").tobytes())
+    np.save(folder / "labels.npy", found.labels)
+    sha.update(found.labels.astype("<i8").tobytes())
     normalization = [steps.mean, steps.std] if source.is_images else None
     sha.update(json.dumps(normalization).encode())
-    meta = {"arrays": arrays, "files": files, "corrupt": corrupt, "normalization": normalization}
+    meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
+    meta |= {"notes": list(found.notes), "padding": found.padding, "normalization": normalization}
     text = json.dumps(meta | {"fingerprint": sha.hexdigest()})
     unfinished = folder / "meta.writing"
     unfinished.write_text(text, encoding="utf-8")

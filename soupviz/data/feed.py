@@ -57,6 +57,8 @@ def budget(device: torch.device) -> int:
 def feed_of(split: Split, device: torch.device, *, is_channels_last: bool) -> Feed:
     """The split itself, made ready if it fits the budget as the model takes it."""
     bare = Feed(split, device, is_channels_last, None)
+    if split.padding:  # each batch is cut to its longest sentence
+        return bare
     return ready(split, device, is_channels_last, bare.take) or bare
 
 

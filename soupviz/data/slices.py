@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from soupviz.config import SplitSpec
-from soupviz.data.readers import nth
+from soupviz.data.datasets import nth
 from soupviz.errors import DataError
 from soupviz.files import digest
 from soupviz.records import Slices

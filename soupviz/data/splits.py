@@ -1,7 +1,7 @@
 """Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from soupviz.config import SplitSpec
-from soupviz.data import decoded, readers, slices
+from soupviz.data import arguments, decoded, readers, slices
+from soupviz.data.classes import absence, other_orders, present
+from soupviz.data.datasets import texts_in
+from soupviz.data.sources import LENGTHS, Source
 from soupviz.data.transforms import normalize, pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
@@ -21,15 +24,20 @@ from soupviz.records import Progress, Slices, quiet
 class Split:
     """A split's examples.
 
-    inputs: by argument name ("" where the model takes one tensor), each of shape (num_examples, ...).
+    arrays: by argument name ("" where the model takes one tensor), each of shape (num_rows, ...); mapped into memory,
+    and shared by the parts of a split. rows: which row each example is, int64; None: they are all, in order.
     labels: int64, shape (num_examples,). normalization: (mean, std) for uint8 images, else None.
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
+    padding: the side, left or right, on which sentences are padded; lengths: of each example without it.
+    allowed: the classes that may be predicted; None: all of them. groups: what each example belongs to.
+    notes: what there is to tell of how the split was read, in sentences. other_orders: of the classes, where it was
+    taken from sorted names that could be sorted otherwise.
     """
 
     name: str
-    inputs: Mapping[str, Tensor]
+    arrays: Mapping[str, Tensor]
     labels: Tensor
     classes: tuple[str, ...] | None
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
@@ -38,24 +46,76 @@ class Split:
     skipped: tuple[str, ...] = ()
     slices: Slices | None = None
     texts: tuple[str, ...] = ()
+    rows: Tensor | None = None
+    padding: str = ""
+    lengths: Tensor | None = None
+    allowed: tuple[int, ...] | None = None
+    groups: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    other_orders: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: Tensor, device: torch.device) -> dict[str, Tensor]:
+    def take(self, rows: Tensor, device: torch.device, *, is_cut: bool = True) -> dict[str, Tensor]:
         """Some examples as the model takes them: on the device, floating-point where they are images.
 
         Args:
-            rows: positions, int64.
+            rows: positions, int64. is_cut: sentences are cut to the longest of them, what a mask hides beyond.
         """
-        moved = {name: _moved(tensor.index_select(0, rows), device) for name, tensor in self.inputs.items()}
-        if "" in moved:
-            batch = moved[""]
-            if self.normalization:
-                moved[""] = normalize(batch, *self.normalization)
-            elif batch.is_floating_point() or batch.dtype == torch.uint8:
-                moved[""] = batch.to(torch.float32)
+        moved = {name: _moved(tensor, device) for name, tensor in self.raw(rows, is_cut=is_cut).items()}
+        for name, batch in moved.items():
+            if not name and self.normalization:
+                moved[name] = normalize(batch, *self.normalization)
+            elif batch.is_floating_point() or (not name and batch.dtype == torch.uint8):
+                moved[name] = batch.to(torch.float32)
         return moved
+
+    def raw(self, rows: Tensor, *, is_cut: bool = True) -> dict[str, Tensor]:
+        """Some examples as they are kept."""
+        places = rows if self.rows is None else self.rows.index_select(0, rows)
+        found = {name: tensor.index_select(0, places) for name, tensor in self.arrays.items()}
+        if self.lengths is None or not is_cut:
+            return found
+        longest = int(self.lengths.index_select(0, rows).max())
+        kept = slice(-longest, None) if self.padding == "left" else slice(longest)
+        return {name: tensor[:, kept] for name, tensor in found.items()}
+
+    @property
+    def inputs(self) -> dict[str, Tensor]:
+        """All examples as they are kept; of a part that is a copy, so what may be large is taken by `raw`."""
+        if self.rows is None:
+            return dict(self.arrays)
+        return {name: tensor.index_select(0, self.rows) for name, tensor in self.arrays.items()}
+
+    def example(self, row: int) -> dict[str, Tensor]:
+        """One example as it is kept, without the dimension of a batch."""
+        return {name: tensor[0] for name, tensor in self.raw(torch.tensor([row])).items()}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one example, by argument."""
+        return {name: tuple(tensor.shape[1:]) for name, tensor in self.arrays.items()}
+
+    def part(self, chosen: Tensor, fingerprint: str) -> "Split":
+        """Some of the examples, as a view: no example is copied.
+
+        Args:
+            chosen: positions, int64. fingerprint: of the part.
+        """
+        index = chosen.tolist()
+        names = self.slices and [self.slices.names[place] for place in self.slices.index[chosen.numpy()].tolist()]
+        return replace(
+            self,
+            rows=chosen if self.rows is None else self.rows[chosen],
+            labels=self.labels[chosen],
+            fingerprint=fingerprint,
+            lengths=None if self.lengths is None else self.lengths[chosen],
+            files=tuple(self.files[row] for row in index) if self.files else (),
+            texts=tuple(self.texts[row] for row in index) if self.texts else (),
+            groups=tuple(self.groups[row] for row in index) if self.groups else (),
+            slices=slices.divided(self.slices.column, names) if self.slices and names else None,
+        )
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
@@ -84,10 +144,10 @@ def load(
         DataError: missing, empty, of one example, or with other classes; or its slices do not fit its examples.
         CorruptImagesError: images that cannot be decoded and are not skipped.
     """
-    source = readers.find(name, spec, folder, classes)
+    source = readers.find(name, spec, folder, classes, model)
     with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
         _refuse_corrupt(name, meta, skip_corrupt=spec.skip_corrupt or skip_corrupt)
-        return _split(name, spec, folder, source, kept, meta)
+        return _split(name, spec, folder, model, source, kept, meta)
 
 
 def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -> None:
@@ -102,42 +162,46 @@ def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -
 
 
 def _split(
-    name: str, spec: SplitSpec, folder: Path, source: readers.Source, kept: Path, meta: Mapping[str, Any]
+    name: str, spec: SplitSpec, folder: Path, model: nn.Module, source: Source, kept: Path, meta: Mapping[str, Any]
 ) -> Split:
     # "c" maps copy-on-write: torch wants writable memory, the file stays as it is.
-    inputs = {
+    mapped = {
         argument: torch.from_numpy(np.load(kept / f"{file}.npy", mmap_mode="c"))
         for argument, file in meta["arrays"].items()
     }
+    arrays, left_out = arguments.fitted(name, mapped, model)
     labels = torch.from_numpy(np.load(kept / "labels.npy").astype(np.int64))
-    files, fingerprint = meta["files"], meta["fingerprint"]
-    texts = readers.texts_in(kept)
+    files, normalization = meta["files"], meta["normalization"]
     values = slices.read(name, spec, folder, files, len(labels) + len(meta["corrupt"])) if spec.slices else []
-    if spec.part:
-        chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
-        inputs = {argument: tensor[chosen] for argument, tensor in inputs.items()}
-        labels = labels[chosen]
-        files = [files[index] for index in chosen.tolist()] if files else files
-        texts = [texts[index] for index in chosen.tolist()] if texts else texts
-        values = [values[index] for index in chosen.tolist()] if values else values
-        fingerprint = digest([fingerprint, spec.part.model_dump()])
-    if len(labels) < 2:
-        raise DataError(
-            f"data.{name}: {spec.path or spec.format} has {len(labels)} examples; expected at least 2, to compare by."
-        )
-    normalization = meta["normalization"]
-    return Split(
+    allowed = present(labels) if spec.restrict_classes else None
+    absent = absence(name, source.classes, labels, is_restricted=spec.restrict_classes)
+    grouped = [f"data.{name}: {len(set(source.groups))} groups by {spec.group}; intervals resample single examples."]
+    whole = Split(
         name=name,
-        inputs=inputs,
+        arrays=arrays,
         labels=labels,
         classes=tuple(source.classes) if source.classes else None,
         normalization=(tuple(normalization[0]), tuple(normalization[1])) if normalization else None,
-        fingerprint=fingerprint,
+        fingerprint=digest([meta["fingerprint"], allowed]) if allowed else meta["fingerprint"],
         files=tuple(files),
         skipped=tuple(meta["corrupt"]),
         slices=slices.divided(spec.slices.column, values) if spec.slices else None,
-        texts=tuple(texts),
+        texts=tuple(texts_in(kept)),
+        padding=meta["padding"],
+        lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if meta["padding"] else None,
+        allowed=allowed,
+        groups=tuple(source.groups),
+        notes=(*source.notes, *meta["notes"], *left_out, *absent, *(grouped if source.groups else ())),
+        other_orders=other_orders(source.classes) if source.is_sorted and source.classes else (),
     )
+    if spec.part:
+        chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
+        whole = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
+    if len(whole) < 2:
+        raise DataError(
+            f"data.{name}: {spec.path or spec.format} has {len(whole)} examples; expected at least 2, to compare by."
+        )
+    return whole
 
 
 def check_head(split: Split, place: str, outputs: int) -> None:

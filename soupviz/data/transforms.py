@@ -1,8 +1,10 @@
 """From an image file to the uint8 tensor that is kept, and from there to what the model is fed."""
 
+import importlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from soupviz.config import TransformSpec
-from soupviz.errors import DataError
+from soupviz.errors import DataError, told
 
 NOISE = (0.04, 0.06, 0.08, 0.09, 0.10)
 BLUR = (0.4, 0.6, 0.7, 0.8, 1.0)
@@ -38,61 +40,96 @@ def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
     """The steps of a transform, in the order that DESIGN gives.
 
     Raises:
-        DataError: a preset that does not exist.
+        DataError: a preset that does not exist, or that is none for classification.
     """
     spec = spec or TransformSpec()  # type: ignore[call-arg]
-    size: Size = (spec.resize, spec.crop or spec.resize, spec.interpolation)
-    values = (spec.mean or (0.0,) * spec.channels, spec.std or (1.0,) * spec.channels)
-    if spec.preset:
-        size, values = _preset(spec.preset, model)
-    (resize, crop, interpolation), (mean, std) = size, values
-    mode = "L" if spec.channels == 1 else "RGB"
+    steps = _steps(spec, model)
 
     def to_uint8(image: Image.Image, index: int) -> np.ndarray:
         from torchvision.transforms import functional as F
-        from torchvision.transforms.functional import InterpolationMode
 
-        # A preset means what its library does, on PIL images, which are rounded after the rows and again after the
-        # columns; a resize of the kitchen's own is done on tensors, in float32, and rounded to uint8 once.
-        picture = image.convert(mode)
-        pixels = picture if spec.preset else F.pil_to_tensor(picture)
-        if resize:
-            pixels = F.resize(pixels, [resize], interpolation=InterpolationMode(interpolation), antialias=True)
-        if crop:
-            pixels = F.center_crop(pixels, [crop])
+        pixels = steps.cut(image.convert(steps.mode))
         if spec.corrupt:
-            whole = pixels if spec.preset else F.to_pil_image(pixels)
+            whole = F.to_pil_image(pixels) if isinstance(pixels, Tensor) else pixels
             pixels = corrupt(whole, spec.corrupt, spec.severity, index)
         array: np.ndarray = (pixels if isinstance(pixels, Tensor) else F.pil_to_tensor(pixels)).numpy()
         return array
 
-    description = (mode, resize, crop, interpolation, spec.corrupt, spec.corrupt and spec.severity, mean, std)
-    return Pipeline(description, to_uint8, tuple(mean), tuple(std))
+    described = (steps.mode, *steps.described, spec.corrupt, spec.corrupt and spec.severity, steps.mean, steps.std)
+    return Pipeline(described, to_uint8, steps.mean, steps.std)
 
 
-Size = tuple[int | None, int | None, str]
-Values = tuple[tuple[float, ...], tuple[float, ...]]
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What comes before a corruption, and the values after it.
+
+    mode: Pillow's name of the colours. described: whose resizing and cropping it is, and all its numbers. cut: makes a
+    picture of a picture, or a tensor.
+    """
+
+    mode: str
+    described: tuple[object, ...]
+    cut: Callable[[Image.Image], Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def _preset(name: str, model: nn.Module) -> tuple[Size, Values]:
-    """((resize, crop, interpolation), (mean, std)) of a torchvision preset, or of a timm model's own."""
-    if name == "timm":
-        config = getattr(model, "pretrained_cfg", None)
-        if not config:
-            raise DataError("transform.preset is 'timm', but the model is not timm's; name a torchvision preset.")
-        crop = config["input_size"][-1]
-        size = (int(crop / config["crop_pct"]), crop, config["interpolation"])
-        return size, (tuple(config["mean"]), tuple(config["std"]))
+def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
+    """A preset means what its library does, on PIL images; a resize of the kitchen's own is done on tensors.
+
+    PIL images are rounded after the rows and again after the columns, tensors to uint8 once.
+    """
+    if spec.preset == "timm":
+        return _timm(spec.args, model)
+    if spec.preset:
+        return _torchvision(spec.preset)
+    crop = spec.crop or spec.resize
+
+    def cut(image: Image.Image) -> Any:
+        from torchvision.transforms import functional as F
+
+        return _resized(F.pil_to_tensor(image), spec.resize, crop, spec.interpolation)
+
+    mean, std = spec.mean or (0.0,) * spec.channels, spec.std or (1.0,) * spec.channels
+    described = ("tensors", spec.resize, crop, spec.interpolation)
+    return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std)
+
+
+def _resized(pixels: Any, resize: int | None, crop: int | None, interpolation: str) -> Any:
+    from torchvision.transforms import functional as F
+    from torchvision.transforms.functional import InterpolationMode
+
+    if resize:
+        pixels = F.resize(pixels, [resize], interpolation=InterpolationMode(interpolation), antialias=True)
+    return F.center_crop(pixels, [crop]) if crop else pixels
+
+
+def _torchvision(name: str) -> Steps:
     import torchvision
 
     try:
         preset = torchvision.models.get_weight(name).transforms()
+        size = (preset.resize_size[0], preset.crop_size[0], preset.interpolation.value)
     except (ValueError, AttributeError, KeyError):
         raise DataError(
-            f"transform.preset is {name!r}; expected timm or a torchvision name such as ResNet50_Weights.IMAGENET1K_V2."
+            f"transform.preset is {name!r}; expected timm or a torchvision name of a classifier such as "
+            "ResNet50_Weights.IMAGENET1K_V2."
         ) from None
-    size = (preset.resize_size[0], preset.crop_size[0], preset.interpolation.value)
-    return size, (tuple(preset.mean), tuple(preset.std))
+    return Steps("RGB", ("PIL", *size), lambda image: _resized(image, *size), tuple(preset.mean), tuple(preset.std))
+
+
+def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
+    """What timm itself does with the model's configuration and the arguments, but for the division and what follows."""
+    if not getattr(model, "pretrained_cfg", None):
+        raise DataError("transform.preset is 'timm', but the model is not timm's; name a torchvision preset.")
+    timm_data: Any = importlib.import_module("timm.data")
+    try:
+        config = timm_data.resolve_data_config(dict(arguments), model=model)
+        cut = timm_data.create_transform(**config, normalize=False)
+    except Exception as error:  # whatever timm raises on arguments that are the user's
+        raise DataError(f"transform.args {dict(arguments)} are not taken by timm: {told(error)}") from error
+    mode = "L" if config["input_size"][0] == 1 else "RGB"
+    return Steps(mode, ("timm", sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
 
 
 def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:

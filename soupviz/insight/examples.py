@@ -141,9 +141,10 @@ def pixels(split: Split, row: int) -> NDArray[np.uint8] | None:
     uint8 inputs are pictures before any normalisation, shown as they are; those of another type are scaled from their
     own smallest to their own largest value.
     """
-    if "" not in split.inputs:
+    example = split.example(row)
+    if "" not in example:
         return None
-    array = split.inputs[""][row].numpy()
+    array = example[""].numpy()
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array.transpose(1, 2, 0)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -181,8 +182,7 @@ def described(split: Split, row: int) -> str:
     if split.texts:
         return split.texts[row]
     parts = []
-    for name, tensor in split.inputs.items():
-        item = tensor[row]
+    for name, item in split.example(row).items():
         kind = str(item.dtype).removeprefix("torch.")
         if not name and item.numel() <= NUMBERS_SHOWN:
             return f"{kind}: {', '.join(f'{value:.4g}' for value in item.flatten().tolist())}"

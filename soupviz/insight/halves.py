@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data import slices
 from soupviz.data.splits import Split
 from soupviz.files import digest
 from soupviz.formulas import KEPT
@@ -60,17 +59,9 @@ def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: i
 
 
 def _part(whole: Split, rows: Tensor, seed: int) -> Split:
-    """A half of held_out, copied out of it."""
-    names = whole.slices and [whole.slices.names[index] for index in whole.slices.index[rows.numpy()].tolist()]
-    return replace(
-        whole,
-        name=f"a half of {whole.name}",
-        inputs={name: tensor[rows] for name, tensor in whole.inputs.items()},
-        labels=whole.labels[rows],
-        files=tuple(whole.files[row] for row in rows.tolist()) if whole.files else (),
-        fingerprint=digest([whole.fingerprint, seed, rows.tolist()]),
-        slices=slices.divided(whole.slices.column, names) if whole.slices and names else None,
-    )
+    """A half of held_out, a view of it."""
+    half = whole.part(rows, digest([whole.fingerprint, seed, rows.tolist()]))
+    return replace(half, name=f"a half of {whole.name}")
 
 
 def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor]) -> None:

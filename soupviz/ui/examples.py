@@ -249,6 +249,6 @@ def _how_shown(split: Split, row: int) -> str:
     picture = examples.pixels(split, row)
     if picture is None:
         return "" if split.texts else "They are no pictures, and their data set tells no text (see the README)."
-    if str(split.inputs[""].dtype) == "torch.uint8":
+    if str(split.arrays[""].dtype) == "torch.uint8":
         return "As the images are before normalisation, after resizing and cropping."
     return "Each is scaled from its own smallest to its own largest value."

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.insight import readings
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import models
 from soupviz.treatments import RECALIBRATE, WEIGHTS
@@ -65,6 +66,12 @@ def notes(opened: Kitchen) -> None:
     if opened.notes:
         with st.expander(f"How the files were read ({len(opened.notes)})", icon=":material/info:"):
             st.markdown("\n".join(f"- {verbatim(note)}" for note in opened.notes))
+
+
+def data_notes(opened: Kitchen) -> None:
+    """What there is to tell of how the splits were read."""
+    for note in readings.notes_of(opened):
+        st.caption(verbatim(note))
 
 
 def offer_test_split(opened: Kitchen) -> None:

@@ -1,0 +1,63 @@
+"""The classes of a split: their order, and what there is to tell where it could be another or where some are absent."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from soupviz.weights.ingredients import natural_key
+
+FURTHEST = 1e4
+"""How far below the lowest logit of the classes that may be predicted the others are put."""
+
+NAMED = 4
+
+
+def other_orders(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """How sorted class names could be ordered otherwise: numbers as numbers, capitals as small letters, or both."""
+    found = [
+        tuple(sorted(classes, key=natural_key)),
+        tuple(sorted(classes, key=str.lower)),
+        tuple(sorted(classes, key=lambda name: natural_key(name.lower()))),
+    ]
+    return tuple(order for order in dict.fromkeys(found) if order != tuple(classes))
+
+
+def present(labels: Tensor) -> tuple[int, ...]:
+    """The classes that have examples."""
+    return tuple(torch.unique(labels).tolist())
+
+
+def restricted(logits: Tensor, allowed: Sequence[int] | None) -> Tensor:
+    """Logits by which only some classes can be predicted: the others lie below them by more than any score tells.
+
+    Args:
+        logits: shape (batch, classes). allowed: classes; None: all of them, and the logits are left alone.
+    """
+    if allowed is None:
+        return logits
+    logits = logits.float()
+    index = torch.tensor(allowed, device=logits.device)
+    kept = logits.index_select(1, index)
+    low = kept.amin(dim=1, keepdim=True) - FURTHEST
+    return low.expand_as(logits).index_copy(1, index, kept)
+
+
+def absence(name: str, classes: Sequence[str] | None, labels: Tensor, *, is_restricted: bool) -> list[str]:
+    """What to tell of a split that has no examples of some classes: by which of them its examples are judged."""
+    there = present(labels)
+    if classes is None or len(there) >= len(classes):
+        return []
+    absent = named([classes[index] for index in range(len(classes)) if index not in there])
+    told = f"data.{name}: {len(there)} of {len(classes)} classes have examples, none of {absent}; "
+    if is_restricted:
+        return [told + f"the prediction is the best of those {len(there)} (restrict_classes)."]
+    return [
+        told + f"the prediction is the best of all {len(classes)} (restrict_classes: true takes those {len(there)})."
+    ]
+
+
+def named(names: Sequence[str], most: int = NAMED) -> str:
+    """A few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

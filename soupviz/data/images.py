@@ -1,0 +1,202 @@
+"""The format `imagefolder`, and decoding pictures into one array on disk."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from PIL import Image
+
+from soupviz.config import SplitSpec
+from soupviz.data import pixels
+from soupviz.data.classes import named
+from soupviz.data.sources import Contents, Source, ToUint8, identity_of
+from soupviz.errors import DataError, SoupError, told
+from soupviz.records import Progress
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif")
+JUNK = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"))
+"""What computers leave behind in folders, in small letters; what begins with a dot is passed over anyway."""
+
+CHUNK = 256
+LOG = "decoded.jsonl"
+"""Beside the pixels while they are decoded: a line for each chunk that is."""
+
+
+def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
+    """A folder with a sub-folder of images for each class; a test or a shift may lack some of them."""
+    root = folder / str(spec.path)
+    if not root.is_dir():
+        raise DataError(f"data.{name}: {root} is not a folder; expected one with a sub-folder per class.")
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not _is_junk(path.name))
+    order = list(classes or found)
+    _check_folders(name, root, found, order)
+    paths, labels, others = [], [], []
+    for label, class_name in enumerate(order):
+        files = sorted(path for path in (root / class_name).rglob("*") if path.is_file())
+        pictures = [path for path in files if _is_picture(path, root)]
+        others += [path for path in files if path.suffix and path not in set(pictures) and not _is_harmless(path)]
+        paths += pictures
+        labels += [label] * len(pictures)
+    others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not paths:
+        raise DataError(f"data.{name}: {root} holds no images; expected files such as {root}/CLASS/x.jpg.")
+    names = [path.relative_to(root).as_posix() for path in paths]
+
+    def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+        def image(index: int) -> Image.Image:
+            return Image.open(paths[index])
+
+        done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
+        kept = [names[index] for index in done.kept]
+        return Contents({"": "inputs"}, np.array(labels)[done.kept], kept, done.corrupt, done.notes)
+
+    identity = [*identity_of(root, paths), order]
+    return Source(identity, order, True, read, is_sorted=classes is None, notes=_passed_over(name, root, others))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
+
+
+def _is_picture(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    return path.suffix.lower() in SUFFIXES and not any(_is_junk(part) for part in parts)
+
+
+def _is_harmless(path: Path) -> bool:
+    """Whether passing a file over needs no word: nobody took it for an example."""
+    return _is_junk(path.name) and not path.name.startswith("._") and path.suffix.lower() not in SUFFIXES
+
+
+def _passed_over(name: str, root: Path, others: Sequence[Path]) -> list[str]:
+    if not others:
+        return []
+    shown = named([path.relative_to(root).as_posix() for path in others], 2)
+    return [f"data.{name}: passed over in {root}, as no images of a class: {shown}."]
+
+
+def _check_folders(name: str, root: Path, found: Sequence[str], order: Sequence[str]) -> None:
+    extra = sorted(set(found) - set(order))
+    missing = [] if name == "test" or name.startswith("shifts.") else sorted(set(order) - set(found))
+    if extra or missing:
+        differences = [f"has {extra} besides"] * bool(extra) + [f"lacks {missing}"] * bool(missing)
+        raise DataError(
+            f"data.{name}: the class folders of {root} differ from the kitchen's classes: it "
+            f"{' and '.join(differences)}. Every split has the classes of held_out or `classes:`, in their order; only "
+            "test and shifts may have fewer."
+        )
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What is known while a split is decoded: how many are done, which are corrupt and why, how many were deeper."""
+
+    done: int = 0
+    corrupt: dict[str, str] = field(default_factory=dict)
+    deep: int = 0
+    kept: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def decode(
+    name: str,
+    image: Callable[[int], Image.Image],
+    names: Sequence[str],
+    to_uint8: ToUint8,
+    target: Path,
+    progress: Progress,
+) -> Decoded:
+    """Decode in parallel into inputs.npy; tells the positions kept, and the corrupt ones with the reason."""
+
+    def one(index: int) -> tuple[np.ndarray | str, bool]:
+        try:
+            opened = image(index)
+        except SoupError:
+            raise
+        except Exception as error:  # whatever Pillow, or a data set, raises on a file that is damaged or missing
+            return told(error), False
+        try:
+            with opened:
+                picture = pixels.eight_bits(opened)
+                return to_uint8(picture, index), picture is not opened
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return told(error), False
+
+    known = _taken_up(target)
+    known.kept = [index for index in range(known.done) if names[index] not in known.corrupt]
+    array = open_memmap(target / "all.npy", mode="r+") if known.kept else None
+    with ThreadPoolExecutor(os.cpu_count()) as pool, (target / LOG).open("a", encoding="utf-8") as log:
+        for start in range(known.done, len(names), CHUNK):
+            progress(start, len(names), f"decoding {name}")
+            span = range(start, min(start + CHUNK, len(names)))
+            broken: dict[str, str] = {}
+            for index, (result, is_deep) in zip(span, pool.map(one, span), strict=True):
+                if isinstance(result, str):
+                    broken[names[index]] = result
+                    continue
+                if array is None:
+                    shape = (len(names), *result.shape)
+                    _check_room(name, target, len(names) * result.nbytes)
+                    array = open_memmap(target / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
+                if result.shape != array.shape[1:]:
+                    raise DataError(
+                        f"data.{name}: {names[index]} has shape {result.shape} (channels, height, width), "
+                        f"{names[known.kept[0]]} has {array.shape[1:]}; give the transform a resize and a crop."
+                    )
+                array[len(known.kept)] = result
+                known.kept.append(index)
+                known.deep += is_deep
+            known.corrupt |= broken
+            log.write(json.dumps({"done": span.stop, "corrupt": broken, "deep": known.deep}) + "\n")
+            log.flush()
+    progress(len(names), len(names), f"decoding {name}")
+    _finish(name, known, array, len(names), target)
+    return known
+
+
+def _finish(name: str, known: Decoded, array: np.ndarray | None, number: int, target: Path) -> None:
+    """Give the pixels the name by which they are found."""
+    if array is None:
+        first, reason = next(iter(known.corrupt.items()))
+        raise DataError(f"data.{name}: none of {number} images can be decoded; {first}: {reason}.")
+    if known.corrupt:
+        np.save(target / "inputs.npy", array[: len(known.kept)])
+        (target / "all.npy").unlink()
+    else:
+        (target / "all.npy").replace(target / "inputs.npy")
+    (target / LOG).unlink()
+    if known.deep:
+        known.notes.append(
+            f"data.{name}: {known.deep} images of 16 bits or of floats are scaled to 8 bits by their type."
+        )
+
+
+def _check_room(name: str, target: Path, num_bytes: int) -> None:
+    # The file is mapped into memory: a disk that is full would kill the process instead of raising an error.
+    free = shutil.disk_usage(target).free
+    if free < num_bytes:
+        raise DataError(
+            f"data.{name}: the disk is full: the decoded split needs {num_bytes / 1e6:.1f} MB in {target.parent}, "
+            f"{free / 1e6:.1f} MB are free. Free some space, or name another folder in SOUPVIZ_CACHE."
+        )
+
+
+def _taken_up(target: Path) -> Decoded:
+    """How far a decoding that was killed had come, and which files it found corrupt."""
+    known = Decoded()
+    whole = ""
+    if (target / LOG).is_file():
+        for line in (target / LOG).read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):  # it was being written
+                break
+            entry = json.loads(line)
+            known.done, known.deep = entry["done"], entry["deep"]
+            known.corrupt, whole = known.corrupt | entry["corrupt"], whole + line
+        (target / LOG).write_text(whole, encoding="utf-8")
+    return known

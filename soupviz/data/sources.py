@@ -1,0 +1,73 @@
+"""What a format says of a split: where its examples are, what they depend on, and how they are read into arrays."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from soupviz.records import Progress
+
+SAMPLE = 64 * 1024
+"""Bytes at the head, in the middle and at the tail of a large file that stand for its content."""
+
+LENGTHS = "lengths"
+"""The array beside sentences that says how many tokens of each are no padding."""
+
+ToUint8 = Callable[[Image.Image, int], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What was read of a split.
+
+    arrays: array files by argument name. files: where each example came from, for formats that have files. corrupt:
+    files that cannot be decoded, with the reason. notes: what reading them told, in sentences. padding: on which side
+    sentences are padded to the longest, where a mask tells the model so: "left" or "right".
+    """
+
+    arrays: Mapping[str, str]
+    labels: np.ndarray
+    files: Sequence[str] = ()
+    corrupt: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    padding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A split that was found but not read.
+
+    identity: what its content depends on, None when that is unknown. is_sorted: the order of the classes is that of
+    their sorted names, as nobody said it. notes: what looking for it told, in sentences. groups: the group of each
+    example, where the format has them.
+    """
+
+    identity: Any
+    classes: Sequence[str] | None
+    is_images: bool
+    read: Callable[[ToUint8, Path, Progress], Contents]
+    is_sorted: bool = False
+    notes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+
+
+def content(path: Path) -> list[Any]:
+    """What tells a file's content from another's: all of a small file; of a large one samples, size and time."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= 3 * SAMPLE:
+            return [size, hashlib.file_digest(file, "sha256").hexdigest()]
+        sha = hashlib.sha256()
+        for place in (0, (size - SAMPLE) // 2, size - SAMPLE):
+            file.seek(place)
+            sha.update(file.read(SAMPLE))
+    return [size, path.stat().st_mtime_ns, sha.hexdigest()]
+
+
+def identity_of(root: Path, paths: Iterable[Path]) -> list[Any]:
+    """Of files below a root: where that is, their names and their contents."""
+    return [str(root.resolve()), [[path.relative_to(root).as_posix(), *content(path)] for path in paths]]

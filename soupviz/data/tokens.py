@@ -1,0 +1,139 @@
+"""Sentences as tokens, by a tokenizer that lies in a folder; nothing is ever downloaded."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from soupviz.data.sources import content
+from soupviz.errors import DataError, told
+
+UNBOUNDED = 10**9
+"""A tokenizer without a longest input says a number above this one."""
+
+Encoded = dict[str, list[list[int]]]
+"""Rows of numbers of varying length, by argument of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument, 0 if none.
+
+    longest: tokens that it cuts to by itself; None where it says none.
+    """
+
+    encode: Callable[[Sequence[str], Sequence[str] | None, int | None], Encoded]
+    padding: Mapping[str, int]
+    pads_left: bool
+    longest: int | None
+
+
+def identity(folder: Path) -> list[Any]:
+    """Of all that a tokenizer is made of: the text files of its folder."""
+    kinds = (".json", ".txt", ".model", ".jinja", ".vocab", ".spm", ".tiktoken", ".merges")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in kinds)
+    return [[path.name, *content(path)] for path in files if path.name != "trainer_state.json"]
+
+
+def load(where: str, folder: Path) -> Tokenizer:
+    """The tokenizer of a folder, by transformers where that is installed, else by tokenizers.
+
+    Raises:
+        DataError: no such folder, nothing in it that is a tokenizer, or neither library is installed.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
+        )
+    for by in (_by_transformers, _by_tokenizers):
+        try:
+            return by(folder)
+        except ImportError:
+            continue
+        except Exception as error:  # whatever either library raises on files that are missing or damaged
+            raise DataError(
+                f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told(error)}"
+            ) from error
+    raise DataError(
+        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers."
+    )
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _longest(folder: Path) -> int | None:
+    """Where the tokenizer cuts: its own truncation, else its longest input."""
+    cut = _settings(folder, "tokenizer.json").get("truncation")
+    most = cut["max_length"] if cut else _settings(folder, "tokenizer_config.json").get("model_max_length")
+    return int(most) if most and most < UNBOUNDED else None
+
+
+def _by_transformers(folder: Path) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+
+    def encode(texts: Sequence[str], pairs: Sequence[str] | None, longest: int | None) -> Encoded:
+        cut = {"truncation": True, "max_length": longest} if longest else {"truncation": False}
+        return dict(tokenizer(list(texts), pairs and list(pairs), padding=False, verbose=False, **cut))
+
+    padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
+    return Tokenizer(encode, padding, tokenizer.padding_side == "left", _longest(folder))
+
+
+def _by_tokenizers(folder: Path) -> Tokenizer:
+    from tokenizers import Tokenizer as Tokens
+
+    tokens = Tokens.from_file(str(folder / "tokenizer.json"))
+    padding = tokens.padding or {}
+    settings = _settings(folder, "tokenizer_config.json")
+    pad = padding.get("pad_token") or settings.get("pad_token") or "[PAD]"
+    pad = pad["content"] if isinstance(pad, dict) else pad
+    side = settings.get("padding_side") or padding.get("direction", "right")
+    tokens.no_padding()
+
+    def encode(texts: Sequence[str], pairs: Sequence[str] | None, longest: int | None) -> Encoded:
+        if longest:
+            tokens.enable_truncation(longest)
+        else:
+            tokens.no_truncation()
+        found = tokens.encode_batch(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)))
+        return {
+            "input_ids": [one.ids for one in found],
+            "token_type_ids": [one.type_ids for one in found],
+            "attention_mask": [one.attention_mask for one in found],
+        }
+
+    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left", _longest(folder))
+
+
+def positions(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for; None where it does not say."""
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if not isinstance(most, int) or most <= 0:
+        return None
+    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and hasattr(m, "weight")]
+    # RoBERTa's positions begin behind that of the padding.
+    first = next((t.padding_idx + 1 for t in tables if getattr(t, "padding_idx", None) is not None), 0)
+    return most - first
+
+
+def padded(rows: Encoded, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
+    """One array for each argument, shape (examples, the longest); what is missing is padding."""
+    width = max(len(row) for row in next(iter(rows.values())))
+    arrays = {}
+    for name, values in rows.items():
+        array = np.full((len(values), width), tokenizer.padding.get(name, 0), dtype=np.int64)
+        for place, row in enumerate(values):
+            where = slice(width - len(row), None) if tokenizer.pads_left else slice(len(row))
+            array[place, where] = row
+        arrays[name] = array
+    return arrays
