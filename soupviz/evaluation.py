@@ -187,12 +187,12 @@ class Evaluator:
         with torch.inference_mode(), self._autocast():
             try:
                 output = call(module, batch)
-            except Exception as error:  # whatever the user's model raises
+            except (RuntimeError, ModelError) as error:
                 if isinstance(error, RuntimeError) and _is_out_of_memory(error):
                     raise
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
-                    f"{told(error)}{_sizes(split, self.model)}"
+                    f"{told(error.__cause__ or error)}{_sizes(split, self.model)}"
                 ) from error
         return restricted(logits_of(output), split.allowed)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from soupviz import graph
+from soupviz.errors import ModelError, SoupError, told
 from soupviz.models import logits_of
 
 AGREES = 1e-3
@@ -14,8 +15,18 @@ AGREES = 1e-3
 
 
 def call(module: Callable[..., Any], batch: Mapping[str, Tensor]) -> Any:
-    """Call a model with one tensor (under the name ""), or with named ones."""
-    return module(batch[""]) if "" in batch else module(**batch)
+    """Call a model with one tensor (under the name ""), or with named ones.
+
+    Raises:
+        RuntimeError: of torch, which callers tell apart.
+        ModelError: whatever else the model's own code raises.
+    """
+    try:
+        return module(batch[""]) if "" in batch else module(**batch)
+    except (RuntimeError, SoupError):
+        raise
+    except Exception as error:
+        raise ModelError(f"the model fails on its examples with {told(error)}") from error
 
 
 class Paths:

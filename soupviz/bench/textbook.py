@@ -61,7 +61,7 @@ class _Rows(Dataset[tuple[dict[str, Tensor], int]]):
         return len(self.split)
 
     def __getitem__(self, index: int) -> tuple[dict[str, Tensor], int]:
-        rows = self.split.take(torch.tensor([index]), torch.device("cpu"))
+        rows = self.split.take(torch.tensor([index]), torch.device("cpu"), is_cut=False)
         return {name: tensor[0] for name, tensor in rows.items()}, int(self.split.labels[index])
 
 

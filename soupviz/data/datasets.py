@@ -1,19 +1,20 @@
 """The formats whose examples come out of a data set in Python: torchvision's by name, or the user's own function."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.config import SplitSpec
 from soupviz.data.classes import named
 from soupviz.data.images import decode
-from soupviz.data.sources import Contents, Source, ToUint8, identity_of
+from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, told
 from soupviz.files import file_digest
 from soupviz.models import load_function
@@ -72,7 +73,9 @@ def torchvision_source(
     return Source([dataset, arguments, *identity_of(root, files)], order, True, read)
 
 
-def python_source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
+def python_source(
+    name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module
+) -> Source:
     """What a function of the user's returns."""
     function = load_function(str(spec.path), folder)
     place = str(spec.path).rpartition(":")[0]
@@ -85,12 +88,16 @@ def python_source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, 
         except Exception as error:
             raise DataError(f"data.{name}: {spec.path} failed with {told(error)}") from error
         columns, labels, texts = _collect(name, examples, number, progress)
+        stacked, lengths = _stacked(name, columns, getattr(getattr(model, "config", None), "pad_token_id", None) or 0)
         arrays = {argument: f"inputs{index}" for index, argument in enumerate(columns)}
         for argument, file in arrays.items():
-            np.save(target / f"{file}.npy", columns[argument])
+            np.save(target / f"{file}.npy", stacked[argument])
+        if lengths is not None:
+            np.save(target / f"{LENGTHS}.npy", lengths)
         keep_texts(target, _told_texts(name, examples, number) or next(iter(texts.values()), []))
-        shown = f"data.{name}: {named(list(texts))} of its examples are shown, not fed: they are texts."
-        return Contents(arrays, np.array(labels, dtype=np.int64), notes=[shown] if texts else [])
+        shown = f"data.{name}: {named(list(texts))} of its examples: texts, which are shown and not fed to the model."
+        padding = "" if lengths is None else "right"
+        return Contents(arrays, np.array(labels, dtype=np.int64), notes=[shown] if texts else [], padding=padding)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
     identity = [str(folder.resolve()), source, spec.path, spec.args, spec.version] if spec.version else None
@@ -129,7 +136,7 @@ def _whole(label: Any) -> int:
 
 def _collect(
     name: str, examples: Any, number: int, progress: Progress
-) -> tuple[dict[str, np.ndarray], list[int], dict[str, list[str]]]:
+) -> tuple[dict[str, list[Tensor]], list[int], dict[str, list[str]]]:
     """Inputs by argument, labels, and what is text beside the inputs."""
     columns: dict[str, list[Tensor]] = {}
     texts: dict[str, list[str]] = {}
@@ -145,15 +152,43 @@ def _collect(
                 continue
             tensor = _tensor(name, index, argument, item)
             column = columns.setdefault(argument, [])
-            if len(column) != index or (column and tensor.shape != column[0].shape):
-                raise DataError(
-                    f"data.{name}: example {index} has {argument or 'an input'} of shape {tuple(tensor.shape)}, "
-                    f"unlike those before it; pad the examples to one shape and give each the same keys."
-                )
+            if len(column) != index:
+                raise _unlike(name, index, argument, tensor)
             column.append(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
     if not labels:
         raise DataError(f"data.{name}: the dataset is empty; expected at least 2 examples.")
-    return {argument: torch.stack(column).numpy() for argument, column in columns.items()}, labels, texts
+    return columns, labels, texts
+
+
+def _stacked(
+    name: str, columns: Mapping[str, Sequence[Tensor]], pad: int
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """One array for each argument; sentences of varying length, whose mask says so, are padded to the longest.
+
+    Args:
+        pad: the token that is the padding's.
+    """
+    masks = columns.get("attention_mask", [])
+    lengths = [mask.shape for mask in masks]
+    is_ragged = len(set(lengths)) > 1 and all(mask.ndim == 1 for mask in masks)
+    found = {}
+    for argument, column in columns.items():
+        if is_ragged and [tensor.shape for tensor in column] == lengths:
+            value = pad if argument == "input_ids" else 0
+            found[argument] = pad_sequence(list(column), batch_first=True, padding_value=value).numpy()
+            continue
+        for index, tensor in enumerate(column):
+            if tensor.shape != column[0].shape:
+                raise _unlike(name, index, argument, tensor)
+        found[argument] = torch.stack(list(column)).numpy()
+    return found, np.array(lengths)[:, 0] if is_ragged else None
+
+
+def _unlike(name: str, index: int, argument: str, tensor: Tensor) -> DataError:
+    return DataError(
+        f"data.{name}: example {index} has {argument or 'an input'} of shape {tuple(tensor.shape)}, unlike those "
+        "before it; pad the examples to one shape and give each the same keys."
+    )
 
 
 def _tensor(name: str, index: int, argument: str, item: Any) -> Tensor:

@@ -26,7 +26,9 @@ def find(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | No
         return datasets.torchvision_source(name, dataset, spec, folder, classes)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model)
-    formats = {"imagefolder": images.source, "arrays": _arrays, "python": datasets.python_source}
+    if spec.format == "python":
+        return datasets.python_source(name, spec, folder, classes, model)
+    formats = {"imagefolder": images.source, "arrays": _arrays}
     return formats[spec.format](name, spec, folder, classes)
 
 

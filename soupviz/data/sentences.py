@@ -33,11 +33,12 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     labels, order, is_sorted, notes = _labels(where, path, _column(where, path, table, spec.label), classes, model)
     groups = _column(where, path, table, spec.group) if spec.group else []
     tokenizer_folder = folder / str(spec.tokenizer)
-    tokenizer = tokens.load(where, tokenizer_folder)
-    longest = spec.max_length or tokenizer.longest or tokens.positions(model)
+    longest = tokens.longest(where, tokenizer_folder)
+    longest = spec.max_length or longest or tokens.positions(model)
     known, _ = arguments.arguments_of(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+        tokenizer = tokens.load(where, tokenizer_folder)
         rows: tokens.Encoded = {}
         for start in range(0, len(labels), CHUNK):
             progress(start, len(labels), f"reading {name}")
@@ -52,11 +53,9 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
             np.save(target / f"{arrays[argument]}.npy", array)
         np.save(target / f"{LENGTHS}.npy", lengths)
         keep_texts(target, [" / ".join(parts) for parts in zip(*texts, strict=True)])
-        if "attention_mask" in taken:
-            return Contents(arrays, labels, padding="left" if tokenizer.pads_left else "right")
-        # Without a mask the padding counts: that of one batch would decide what comes of its sentences.
-        told_more = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
-        return Contents(arrays, labels, notes=[told_more])
+        unmasked = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
+        notes = [] if "attention_mask" in taken else [unmasked]
+        return Contents(arrays, labels, notes=notes, padding="left" if tokenizer.pads_left else "right")
 
     columns = [spec.text, spec.pair, spec.label]
     said = [*identity_of(path.parent, [path]), columns, order, longest, sorted(known)]
@@ -84,7 +83,7 @@ def _table(where: str, path: Path) -> "pd.DataFrame":
         if kind in SEPARATORS:
             return pd.read_csv(path, sep=SEPARATORS[kind], dtype=str, keep_default_na=False, encoding="utf-8-sig")
         if kind in LINES:
-            return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+            return pd.read_json(path, lines=True, dtype=False)
         if kind in PARQUET:
             return pd.read_parquet(path)
     except ImportError:

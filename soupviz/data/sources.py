@@ -1,7 +1,9 @@
 """What a format says of a split: where its examples are, what they depend on, and how they are read into arrays."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from soupviz.files import cache_folder, digest, replacing
 from soupviz.records import Progress
 
 SAMPLE = 64 * 1024
 """Bytes at the head, in the middle and at the tail of a large file that stand for its content."""
+
+SETTLED = 2 * 10**9
+"""Nanoseconds after which a further change of a file surely has another time."""
 
 LENGTHS = "lengths"
 """The array beside sentences that says how many tokens of each are no padding."""
@@ -68,6 +74,22 @@ def content(path: Path) -> list[Any]:
     return [size, path.stat().st_mtime_ns, sha.hexdigest()]
 
 
-def identity_of(root: Path, paths: Iterable[Path]) -> list[Any]:
-    """Of files below a root: where that is, their names and their contents."""
-    return [str(root.resolve()), [[path.relative_to(root).as_posix(), *content(path)] for path in paths]]
+def identity_of(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Of files below a root: where that is, and a digest of their names and contents.
+
+    Contents are read again only where a file was changed since: whatever writes to it also sets its time of change,
+    which no program can set back.
+    """
+    place = str(root.resolve())
+    stats = [path.stat() for path in paths]
+    names = [path.relative_to(root).as_posix() for path in paths]
+    times = [[s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for s in stats]
+    known = cache_folder("decoded") / f"{digest([place, names, times])}.content"
+    if known.is_file():
+        return [place, known.read_text(encoding="utf-8")]
+    found = digest([[name, *content(path)] for name, path in zip(names, paths, strict=True)])
+    changed = max((s.st_ctime_ns for s in stats), default=0)
+    if os.name == "posix" and time.time_ns() - changed > SETTLED:
+        with replacing(known) as temporary:
+            temporary.write_text(found, encoding="utf-8")
+    return [place, found]

@@ -175,6 +175,8 @@ def _split(
     values = slices.read(name, spec, folder, files, len(labels) + len(meta["corrupt"])) if spec.slices else []
     allowed = present(labels) if spec.restrict_classes else None
     absent = absence(name, source.classes, labels, is_restricted=spec.restrict_classes)
+    # Without a mask the padding counts: that of one batch would decide what comes of its sentences.
+    padding = meta["padding"] if "attention_mask" in arrays else ""
     grouped = [f"data.{name}: {len(set(source.groups))} groups by {spec.group}; intervals resample single examples."]
     whole = Split(
         name=name,
@@ -187,8 +189,8 @@ def _split(
         skipped=tuple(meta["corrupt"]),
         slices=slices.divided(spec.slices.column, values) if spec.slices else None,
         texts=tuple(texts_in(kept)),
-        padding=meta["padding"],
-        lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if meta["padding"] else None,
+        padding=padding,
+        lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         groups=tuple(source.groups),
         notes=(*source.notes, *meta["notes"], *left_out, *absent, *(grouped if source.groups else ())),

@@ -21,15 +21,11 @@ Encoded = dict[str, list[list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument, 0 if none.
-
-    longest: tokens that it cuts to by itself; None where it says none.
-    """
+    """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument; else 0."""
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int | None], Encoded]
     padding: Mapping[str, int]
     pads_left: bool
-    longest: int | None
 
 
 def identity(folder: Path) -> list[Any]:
@@ -39,11 +35,35 @@ def identity(folder: Path) -> list[Any]:
     return [[path.name, *content(path)] for path in files if path.name != "trainer_state.json"]
 
 
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def longest(where: str, folder: Path) -> int | None:
+    """Where the tokenizer of a folder cuts: by its own truncation, else at its longest input; None: nowhere.
+
+    Raises:
+        DataError: no such folder, or its files are no JSON.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
+        )
+    try:
+        cut = _settings(folder, "tokenizer.json").get("truncation")
+        most = cut["max_length"] if cut else _settings(folder, "tokenizer_config.json").get("model_max_length")
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DataError(f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told(error)}") from error
+    return int(most) if most and most < UNBOUNDED else None
+
+
 def load(where: str, folder: Path) -> Tokenizer:
     """The tokenizer of a folder, by transformers where that is installed, else by tokenizers.
 
     Raises:
-        DataError: no such folder, nothing in it that is a tokenizer, or neither library is installed.
+        DataError: nothing in it is a tokenizer, or neither library is installed.
     """
     if not folder.is_dir():
         raise DataError(
@@ -63,19 +83,6 @@ def load(where: str, folder: Path) -> Tokenizer:
     )
 
 
-def _settings(folder: Path, name: str) -> dict[str, Any]:
-    path = folder / name
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found
-
-
-def _longest(folder: Path) -> int | None:
-    """Where the tokenizer cuts: its own truncation, else its longest input."""
-    cut = _settings(folder, "tokenizer.json").get("truncation")
-    most = cut["max_length"] if cut else _settings(folder, "tokenizer_config.json").get("model_max_length")
-    return int(most) if most and most < UNBOUNDED else None
-
-
 def _by_transformers(folder: Path) -> Tokenizer:
     from transformers import AutoTokenizer
 
@@ -86,7 +93,7 @@ def _by_transformers(folder: Path) -> Tokenizer:
         return dict(tokenizer(list(texts), pairs and list(pairs), padding=False, verbose=False, **cut))
 
     padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return Tokenizer(encode, padding, tokenizer.padding_side == "left", _longest(folder))
+    return Tokenizer(encode, padding, tokenizer.padding_side == "left")
 
 
 def _by_tokenizers(folder: Path) -> Tokenizer:
@@ -112,7 +119,7 @@ def _by_tokenizers(folder: Path) -> Tokenizer:
             "attention_mask": [one.attention_mask for one in found],
         }
 
-    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left", _longest(folder))
+    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left")
 
 
 def positions(model: nn.Module) -> int | None:
