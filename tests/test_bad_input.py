@@ -435,7 +435,7 @@ CASES = {
     "class folders that differ between splits": Case(
         class_folders_differ_between_splits,
         DataError,
-        ("data.test", "data/test", "has ['wasp'] besides and lacks ['bee']", "Every split has the same classes"),
+        ("data.test", "data/test", "has ['wasp'] besides", "Every split has the classes of held_out"),
         scores("test"),
     ),
     "class folders that differ from `classes`": Case(

@@ -1,6 +1,8 @@
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,6 +173,58 @@ def dicts():
 def halves():
     return [(torch.full((2,), float(i)).bfloat16(), torch.tensor(i)) for i in range(3)]
 
+class Faces:
+    """As Hugging Face has them: a dict for each example."""
+
+    def __init__(self, label="label", **columns):
+        self.label, self.columns = label, columns
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return {self.label: index % 2} | {name: make(index) for name, make in self.columns.items()}
+
+def one_column(label):
+    return Faces(label, anything=lambda i: [float(i), 1.0])
+
+def named():
+    return Faces(x=lambda i: [float(i)], idx=lambda i: i, sentence=lambda i: f"number {i}")
+
+def sentences():
+    return Faces("labels", input_ids=lambda i: [7] * (i + 1), attention_mask=lambda i: [1] * (i + 1))
+
+def doubles():
+    import numpy as np
+    return Faces(x=lambda i: np.ones(2))
+
+def strange():
+    return Faces(pixels=lambda i: [1.0], other=lambda i: [2.0])
+
+def unlabelled():
+    return Faces("target", x=lambda i: [1.0])
+
+def half_labels():
+    return [(torch.zeros(1), 0.5), (torch.zeros(1), 1.0)]
+
+def triples():
+    return [(torch.zeros(1), 0, 5)] * 3
+
+def objects():
+    return [(object(), 0)] * 3
+
+def endless():
+    return iter([])
+
+class Raising:
+    def __len__(self):
+        return 3
+    def __getitem__(self, index):
+        raise OSError("gone")
+
+def raising():
+    return Raising()
+
 def ragged():
     return [(torch.zeros(i + 1), 0) for i in range(3)]
 
@@ -217,11 +271,62 @@ def test_a_python_function_may_give_bfloat16_and_tensor_labels(dataset_file):
         ("changing", r"example 1 has b of shape \(1,\), unlike those before it"),
         ("empty", "the dataset is empty; expected at least 2 examples"),
         ("missing", "has no function 'missing'; check the spelling"),
+        ("strange", "its examples have pixels, other, but the model's forward takes x, input_ids, attention_mask"),
+        ("unlabelled", r"example 0 is a dict of target, x; expected .* `labels` or `label`"),
+        ("half_labels", r"example 0 is tuple; expected .*the label is 0\.5"),
+        ("triples", "example 0 is tuple; expected an input and the number of a class"),
+        ("objects", "example 0 has an input of type object, which is no tensor"),
+        ("endless", "sets.py:endless failed with TypeError: object of type .* has no len"),
+        ("raising", "reading example 0 failed with OSError: gone"),
     ],
 )
 def test_a_python_dataset_that_makes_no_table_is_refused(dataset_file, function, message):
     with pytest.raises(ValueError, match=message):
         load(dataset_file, format="python", path=f"sets.py:{function}")
+
+
+@pytest.mark.parametrize("label", ["label", "labels", "label_ids"])
+def test_a_dict_with_its_label_and_one_input_reaches_the_model_under_the_models_name(dataset_file, label):
+    split = load(dataset_file, format="python", path="sets.py:one_column", args={"label": label})
+    assert split.labels.tolist() == [0, 1, 0, 1]
+    assert split.take(torch.arange(2), CPU)[""].tolist() == [[0.0, 1.0], [1.0, 1.0]]
+
+
+def test_what_the_model_does_not_take_is_left_out_and_told_and_texts_are_shown(dataset_file):
+    split = load(dataset_file, format="python", path="sets.py:named")
+    assert list(split.inputs) == ["x"]
+    assert split.texts == ("number 0", "number 1", "number 2", "number 3")
+    assert any("forward does not take idx: left out" in note for note in split.notes)
+    assert any("sentence of its examples: texts" in note for note in split.notes)
+
+
+def test_sentences_of_a_data_set_are_padded_by_batch_where_a_mask_says_so(dataset_file):
+    split = load(dataset_file, format="python", path="sets.py:sentences")
+    batch = split.take(torch.tensor([1, 0]), CPU)
+    assert batch["input_ids"].tolist() == [[7, 7], [7, 0]]
+    assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
+    model = Taking()
+    model.config = SimpleNamespace(pad_token_id=5)
+    padded = load(dataset_file, model=model, format="python", path="sets.py:sentences").take(torch.arange(4), CPU)
+    assert padded["input_ids"][0].tolist() == [7, 5, 5, 5]
+
+
+def test_numbers_of_64_bits_reach_the_model_as_its_own_under_a_name_too(dataset_file):
+    batch = load(dataset_file, format="python", path="sets.py:doubles").take(torch.arange(2), CPU)
+    assert batch["x"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("dataset", "args", "message"),
+    [
+        ("SVHN", {"split": "tset"}, "tset"),
+        ("MNIST", {"nonsense": 1}, "nonsense"),
+        ("STL10", {"split": "x"}, "x"),
+    ],
+)
+def test_whatever_a_torchvision_dataset_raises_is_one_clear_error(tmp_path, dataset, args, message):
+    with pytest.raises(DataError, match=rf"data\.held_out: torchvision's {dataset} in .* failed: .*{message}"):
+        load(tmp_path, format=f"torchvision:{dataset}", args=args)
 
 
 # Nothing is decoded twice
@@ -377,6 +482,52 @@ def test_a_part_of_a_split_keeps_inputs_labels_and_files_together(tmp_path):
         numbers = [int(Path(name).stem) for name in part.files]
         assert pixels == [50 * label + number for label, number in zip(part.labels.tolist(), numbers, strict=True)]
     assert set(parts[0].files).isdisjoint(parts[1].files)
+
+
+def test_parts_are_views_of_one_array(tmp_path):
+    image_folder(tmp_path / "val", per_class=4)
+    split = load(tmp_path, format="imagefolder", path="val")
+    half = split.part(torch.tensor([1, 5, 6]), "half")
+    quarter = half.part(torch.tensor([2, 0]), "quarter")
+    for part, rows in ((half, [1, 5, 6]), (quarter, [6, 1])):
+        assert part.arrays[""].data_ptr() == split.arrays[""].data_ptr()
+        assert torch.equal(part.inputs[""], split.inputs[""][rows])
+        assert torch.equal(part.take(torch.arange(len(rows)), CPU)[""], split.take(torch.tensor(rows), CPU)[""])
+        assert torch.equal(part.example(0)[""], split.inputs[""][rows[0]])
+        assert part.labels.tolist() == split.labels[rows].tolist()
+        assert part.files == tuple(split.files[row] for row in rows)
+    read = load(tmp_path, format="imagefolder", path="val", part={"index": 1})
+    assert (len(read), len(read.arrays[""])) == (6, 12)
+
+
+def test_a_part_keeps_texts_groups_and_lengths_together():
+    inputs = {"ids": torch.arange(12).reshape(4, 3), "attention_mask": torch.ones(4, 3)}
+    texts = ("a", "b", "c", "d")
+    split = Split("test", inputs, torch.tensor([0, 1, 0, 1]), None, None, "f", texts=texts, groups=texts)
+    part = replace(split, padding="right", lengths=torch.tensor([1, 2, 3, 1])).part(torch.tensor([3, 1]), "g")
+    assert part.texts == part.groups == ("d", "b")
+    assert part.take(torch.tensor([0]), CPU)["ids"].tolist() == [[9]]
+    assert part.take(torch.arange(2), CPU)["ids"].tolist() == [[9, 10], [3, 4]]
+    assert part.take(torch.tensor([0]), CPU, is_cut=False)["ids"].tolist() == [[9, 10, 11]]
+
+
+def test_python_data_in_a_copied_kitchen_is_its_own(tmp_path, empty_cache):
+    source = """
+import torch
+from pathlib import Path
+
+def build():
+    number = float(Path(__file__).with_name("number").read_text())
+    return [(torch.full((1,), number), i % 2) for i in range(2)]
+"""
+    found = []
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sets.py").write_text(source)
+        (tmp_path / name / "number").write_text(str(number))
+        split = load(tmp_path / name, format="python", path="sets.py:build", version="1")
+        found.append(split.inputs[""].unique().tolist())
+    assert found == [[0.0], [1.0]]
 
 
 # Slices

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -305,6 +305,71 @@ def test_inputs_that_the_model_does_not_take_are_named_by_shape(mlp):
     split = split_of(torch.zeros(4, 7), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(DataError, match=r"data\.held_out: the model does not take its examples \(shapes \[\(7,\)\]\)"):
         evaluate(evaluator(mlp), split)
+
+
+class Picky(nn.Module):
+    """Raises what it is told to."""
+
+    def __init__(self, error: BaseException):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AssertionError("wants 9"), "AssertionError: wants 9"),
+        (KeyError("logits"), "KeyError: 'logits'"),
+        (AttributeError("no attribute"), "AttributeError: no attribute"),
+        (NotImplementedError(), r"NotImplementedError in .*test_evaluation\.py, line \d+: raise self\.error"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+    ],
+)
+def test_whatever_a_model_raises_is_one_clear_error(mlp_split, error, said):
+    with pytest.raises(DataError, match=rf"data\.held_out: the model does not take its examples .*: {said}"):
+        evaluate(evaluator(Picky(error)), mlp_split)
+
+
+def test_our_own_bugs_are_not_taken_for_the_models(mlp, mlp_split, monkeypatch):
+    monkeypatch.setattr("soupviz.evaluation.judge", None)
+    with pytest.raises(TypeError):
+        evaluate(evaluator(mlp), mlp_split)
+
+
+def test_images_of_another_size_than_the_models_name_both_and_the_remedy():
+    model = Picky(AssertionError("wrong height"))
+    model.image_size = 32
+    pixels = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
+    split = split_of(pixels, torch.tensor([0, 1]), normalization=((0.0,) * 3, (1.0,) * 3))
+    with pytest.raises(
+        DataError, match=r"wrong height.*images of 224 pixels, the model is built for 32: give .*`resize`"
+    ):
+        evaluate(evaluator(model), split)
+
+
+def test_a_head_of_one_output_answers_with_class_0_or_1():
+    result, logits = evaluate(
+        evaluator(Table(torch.tensor([[-1.0], [2.0], [-1.0]]))), table_split([0, 1, 1]), keep_logits=True
+    )
+    assert result.predictions.tolist() == [0, 1, 0]
+    assert result.correct.tolist() == [True, True, False]
+    assert logits.tolist() == [[0, -1], [0, 2], [0, -1]]
+    with pytest.raises(DataError, match=r"labels run from 0 to 2, but the model's head has 2 outputs"):
+        evaluate(evaluator(Table(torch.zeros(3, 1))), table_split([0, 1, 2]))
+
+
+def test_only_allowed_classes_are_predicted_and_kept_as_logits():
+    table = torch.tensor([[5.0, 1.0, 2.0], [5.0, 4.0, 3.0]])
+    split = replace(table_split([2, 1]), allowed=(1, 2))
+    result, logits = evaluate(evaluator(Table(table)), split, keep_logits=True)
+    assert result.predictions.tolist() == [2, 1]
+    expected = nn.functional.cross_entropy(table[:, 1:], torch.tensor([1, 0]), reduction="none")
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-6)
+    assert logits.argmax(1).tolist() == [2, 1]
+    assert torch.isfinite(logits).all()
 
 
 def test_labels_outside_the_head_are_refused(mlp):

@@ -9,7 +9,7 @@ from torch import nn
 
 from soupviz.config import ModelSpec
 from soupviz.errors import ModelError
-from soupviz.models import build, fingerprint, load_function, logits_of, runs_code, tied_keys
+from soupviz.models import build, fingerprint, image_size, load_function, logits_of, runs_code, tied_keys
 
 
 def spec(factory: str, **args) -> ModelSpec:
@@ -188,6 +188,29 @@ def test_logits_are_found(wrap):
 def test_what_is_no_logits_is_refused(output, message):
     with pytest.raises(ModelError, match=message):
         logits_of(output)
+
+
+def test_one_output_stands_for_two_logits_whose_softmax_is_its_sigmoid():
+    output = torch.tensor([[-2.0], [0.0], [3.0]], requires_grad=True)
+    logits = logits_of(output)
+    assert logits.tolist() == [[0, -2], [0, 0], [0, 3]]
+    assert logits.argmax(1).tolist() == [0, 0, 1]
+    torch.testing.assert_close(logits.softmax(1)[:, 1:], output.sigmoid())
+    loss = nn.functional.cross_entropy(logits, torch.tensor([1, 0, 1]))
+    expected = nn.functional.binary_cross_entropy_with_logits(output[:, 0], torch.tensor([1.0, 0.0, 1.0]))
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_size_that_a_model_was_built_for_is_found_where_it_says_so():
+    assert image_size(nn.Linear(2, 2)) is None
+    for place in ("", "patch_embed", "config"):
+        for size in (32, (48, 32)):
+            model = nn.Module()
+            part = nn.Module() if place == "patch_embed" else SimpleNamespace() if place else model
+            part.image_size = size
+            if place:
+                setattr(model, place, part)
+            assert image_size(model) == 32
 
 
 def test_load_function_finds_any_callable(folder):

@@ -93,14 +93,44 @@ def test_a_torchvision_preset_does_what_torchvision_does():
     torch.testing.assert_close(found, reference, rtol=0, atol=1e-5)
 
 
-def test_a_timm_preset_does_what_timm_does():
+@pytest.mark.extras
+@pytest.mark.parametrize("size", [(300, 260), (150, 400), (32, 32)])
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"input_size": [3, 32, 32]}, {"input_size": [1, 40, 48], "mean": [0.4], "std": [0.3]}, {"crop_pct": 1.0}],
+)
+def test_a_timm_preset_does_what_timm_does_pixel_for_pixel(size, crop_mode, arguments):
     timm = pytest.importorskip("timm")
     model = timm.create_model("test_resnet.r160_in1k", pretrained=False)
-    steps = pipeline(TransformSpec(preset="timm"), model)
-    image = picture(300, 260)
-    found = normalize(torch.tensor(steps.to_uint8(image, 0))[None], steps.mean, steps.std)[0]
-    reference = timm.data.create_transform(**timm.data.resolve_data_config({}, model=model))(image)
-    torch.testing.assert_close(found, reference, rtol=0, atol=1e-5)
+    model.pretrained_cfg = model.pretrained_cfg | {"crop_mode": crop_mode, "interpolation": "bicubic"}
+    spec = TransformSpec(preset="timm", args=arguments)
+    steps = pipeline(spec, model)
+    image = picture(*size)
+    found = torch.tensor(steps.to_uint8(image, 0))
+    config = timm.data.resolve_data_config(dict(arguments), model=model)
+    reference = timm.data.create_transform(**config)
+    image = image.convert("L") if len(steps.mean) == 1 else image
+    assert np.array_equal(found, timm.data.create_transform(**config, normalize=False)(image))
+    torch.testing.assert_close(normalize(found[None], steps.mean, steps.std)[0], reference(image), rtol=0, atol=1e-6)
+
+
+@pytest.mark.extras
+def test_timms_numbers_and_its_crop_mode_are_part_of_the_description():
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_resnet.r160_in1k", pretrained=False)
+    described = {str(pipeline(TransformSpec(preset="timm"), model).description)}
+    for change in ({"crop_mode": "squash"}, {"crop_pct": 0.5}, {"interpolation": "bicubic"}):
+        model.pretrained_cfg = model.pretrained_cfg | change
+        described.add(str(pipeline(TransformSpec(preset="timm"), model).description))
+    assert len(described) == 4
+    with pytest.raises(DataError, match=r"transform\.args .* are not taken by timm"):
+        pipeline(TransformSpec(preset="timm", args={"input_size": 3}), model)
+
+
+def test_timms_arguments_go_with_its_preset_only():
+    with pytest.raises(ValueError, match="args go with the preset timm only"):
+        TransformSpec(resize=3, args={"crop_pct": 1.0})
 
 
 def test_a_preset_can_be_corrupted():
@@ -112,7 +142,8 @@ def test_a_preset_can_be_corrupted():
 
 @pytest.mark.parametrize(
     ("preset", "message"),
-    [("NoSuch_Weights.X", "transform.preset is 'NoSuch_Weights.X'; expected timm or a torchvision name of a"),
+    [("FasterRCNN_ResNet50_FPN_Weights.COCO_V1", "expected timm or a torchvision name of a classifier"),
+     ("NoSuch_Weights.X", "transform.preset is 'NoSuch_Weights.X'; expected timm or a torchvision name of a"),
      ("timm", "transform.preset is 'timm', but the model is not timm's; name a torchvision preset")],
 )  # fmt: skip
 def test_an_unknown_preset_is_refused(preset, message):

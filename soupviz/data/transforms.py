@@ -129,7 +129,7 @@ def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
     except Exception as error:  # whatever timm raises on arguments that are the user's
         raise DataError(f"transform.args {dict(arguments)} are not taken by timm: {told(error)}") from error
     mode = "L" if config["input_size"][0] == 1 else "RGB"
-    return Steps(mode, ("timm", sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
+    return Steps(mode, ("timm", *sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
 
 
 def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:
