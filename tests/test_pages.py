@@ -349,3 +349,11 @@ def test_a_job_that_meets_a_corrupt_test_image_can_go_on_without_it(name: str, l
     press(at, label)
     assert errors(at) == []
     assert any(caption.value.startswith("test leaves out 1 image") for caption in page("ingredients.py", file).caption)
+
+
+def test_what_reading_the_data_told_is_shown_on_the_page_of_ingredients(tmp_path):
+    file = image_kitchen(tmp_path / "kitchen", classes=("Bee", "ant"))
+    (tmp_path / "kitchen" / "data" / "held_out" / "ant" / "notes.doc").write_text("x")
+    captions = [caption.value for caption in page("ingredients.py", trusted(file)).caption]
+    assert any("passed over" in told and "notes" in told for told in captions)
+    assert any("order of the classes" in told and "best ingredient" in told for told in captions)
