@@ -74,6 +74,7 @@ RAMP = np.linspace(0, 65535, 64).reshape(8, 8)
     [
         (RAMP.astype(np.uint16), ".png"),
         (RAMP.astype(np.uint16), ".tif"),
+        (RAMP.astype(">u2"), ".tif"),
         (RAMP.astype(np.uint16), ".pgm"),
         ((RAMP / 65535).astype(np.float32), ".tif"),
     ],
@@ -91,7 +92,7 @@ def test_deeper_pixels_are_scaled_by_their_type_and_it_is_told(tmp_path, pixels,
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (RAMP.astype(np.int32), "integers of 32 bits"),
+        (RAMP.astype(np.int32), "integers of 32 bits or signed"),
         (RAMP.astype(np.float32), "run from 0 to 65535; expected 0 to 1"),
         (np.full((8, 8), np.nan, np.float32), "run from nan to nan"),
         (np.full((8, 8), -1, np.float32), "run from -1 to -1"),
@@ -108,6 +109,12 @@ def test_pixels_whose_white_nobody_knows_are_refused_by_name(tmp_path, pixels, m
 def test_pictures_of_8_bits_are_left_alone(mode):
     picture = Image.new(mode, (4, 4))
     assert eight_bits(picture) is picture
+
+
+def test_12_bits_run_to_4095():
+    picture = Image.fromarray(np.array([[0, 2048, 4095]], np.uint16))
+    picture.tag_v2 = {258: (12,)}
+    assert np.asarray(eight_bits(picture)).tolist() == [[0, 128, 255]]
 
 
 # Fewer classes

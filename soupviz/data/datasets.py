@@ -85,7 +85,7 @@ def python_source(
         try:
             examples = function(**spec.args)
             number = len(examples)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that reads a command line of its own leaves
             raise DataError(f"data.{name}: {spec.path} failed with {told(error)}") from error
         columns, labels, texts = _collect(name, examples, number, progress)
         stacked, lengths = _stacked(name, columns, getattr(getattr(model, "config", None), "pad_token_id", None) or 0)

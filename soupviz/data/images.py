@@ -38,10 +38,9 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     _check_folders(name, root, found, order)
     paths, labels, others = [], [], []
     for label, class_name in enumerate(order):
-        files = sorted(path for path in (root / class_name).rglob("*") if path.is_file())
-        pictures = [path for path in files if _is_picture(path, root)]
-        others += [path for path in files if path.suffix and path not in set(pictures) and not _is_harmless(path)]
+        pictures, rest = _files(root / class_name)
         paths += pictures
+        others += rest
         labels += [label] * len(pictures)
     others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not paths:
@@ -64,14 +63,18 @@ def _is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def _is_picture(path: Path, root: Path) -> bool:
-    parts = path.relative_to(root).parts
-    return path.suffix.lower() in SUFFIXES and not any(_is_junk(part) for part in parts)
-
-
-def _is_harmless(path: Path) -> bool:
-    """Whether passing a file over needs no word: nobody took it for an example."""
-    return _is_junk(path.name) and not path.name.startswith("._") and path.suffix.lower() not in SUFFIXES
+def _files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images below a class folder, and what somebody may have taken for an example though it is passed over."""
+    pictures, others = [], []
+    for place, _, files in os.walk(folder):
+        is_junk = any(_is_junk(part) for part in Path(place).relative_to(folder).parts)
+        for path in (Path(place, file) for file in files):
+            has_suffix = path.suffix.lower() in SUFFIXES
+            if has_suffix and not is_junk and not _is_junk(path.name):
+                pictures.append(path)
+            elif has_suffix or (path.suffix and not is_junk and not _is_junk(path.name)):
+                others.append(path)
+    return sorted(pictures), sorted(others)
 
 
 def _passed_over(name: str, root: Path, others: Sequence[Path]) -> list[str]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,6 @@ def identity_of(root: Path, paths: Sequence[Path]) -> list[str]:
     found = digest([[name, *content(path)] for name, path in zip(names, paths, strict=True)])
     changed = max((s.st_ctime_ns for s in stats), default=0)
     if os.name == "posix" and time.time_ns() - changed > SETTLED:
-        with replacing(known) as temporary:
+        with suppress(OSError), replacing(known) as temporary:  # a full disk costs time, not the answer
             temporary.write_text(found, encoding="utf-8")
     return [place, found]

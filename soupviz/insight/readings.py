@@ -6,8 +6,7 @@ import numpy as np
 
 from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
-
-HELD_OUT = "held_out"
+from soupviz.recipes.judge import HELD_OUT
 
 
 def notes_of(kitchen: Kitchen) -> list[str]:
