@@ -52,7 +52,7 @@ def show(
 def show_notes(kitchen: Kitchen) -> None:
     """What there is to tell of how the data was read."""
     for note in notes_of(kitchen):
-        typer.echo(note, err=True)
+        typer.echo(f"note: {note}", err=True)
 
 
 def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from soupviz.weights.ingredients import natural_key
+from soupviz.weights.names import natural_key
 
 FURTHEST = 1e4
 """How far below the lowest logit of the classes that may be predicted the others are put."""
