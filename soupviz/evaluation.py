@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from soupviz.data.classes import restricted
 from soupviz.data.feed import Feed, budget, feed_of, ready
-from soupviz.data.splits import Split
+from soupviz.data.splits import Split, other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
-from soupviz.models import image_size, logits_of
+from soupviz.models import logits_of
 from soupviz.paths import Paths, call
 from soupviz.records import PerExample
 
@@ -192,25 +192,13 @@ class Evaluator:
                     raise
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
-                    f"{told(error.__cause__ or error)}{_sizes(split, self.model)}"
+                    f"{told(error.__cause__ or error)} {other_size(split, self.model)}".rstrip()
                 ) from error
         return restricted(logits_of(output), split.allowed)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         reduced = self.precision != "float32"
         return torch.autocast(self.device.type, DTYPES[self.precision]) if reduced else nullcontext()
-
-
-def _sizes(split: Split, model: nn.Module) -> str:
-    """Where images are of another size than the model was built for: both, and the remedy."""
-    side = split.shapes.get("", ())[-1:]
-    built = image_size(model)
-    if not split.normalization or not side or built in (None, side[0]):
-        return ""
-    return (
-        f" The transform makes images of {side[0]} pixels, the model is built for {built}: give the transform `resize` "
-        f"and `crop` of {built}, with the preset's mean and std, or build the model for {side[0]}."
-    )
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -329,6 +329,17 @@ def test_whatever_a_torchvision_dataset_raises_is_one_clear_error(tmp_path, data
         load(tmp_path, format=f"torchvision:{dataset}", args=args)
 
 
+def test_images_of_another_size_than_the_models_are_told_where_it_takes_them_all_the_same(tmp_path):
+    image_folder(tmp_path / "val")
+    model = Taking()
+    model.image_size = 8
+    assert load(tmp_path, model=model, format="imagefolder", path="val").notes == ()
+    [note] = load(tmp_path, model=model, format="imagefolder", path="val", transform={"resize": 4}).notes
+    assert note.startswith(
+        "data.held_out: The transform makes images of 4 pixels, the model says it is built for 8: give it"
+    )
+
+
 # Nothing is decoded twice
 
 

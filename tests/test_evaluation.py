@@ -345,7 +345,7 @@ def test_images_of_another_size_than_the_models_name_both_and_the_remedy():
     pixels = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
     split = split_of(pixels, torch.tensor([0, 1]), normalization=((0.0,) * 3, (1.0,) * 3))
     with pytest.raises(
-        DataError, match=r"wrong height.*images of 224 pixels, the model is built for 32: give .*`resize`"
+        DataError, match=r"wrong height.*images of 224 pixels, the model says it is built for 32: give it `resize`"
     ):
         evaluate(evaluator(model), split)
 

@@ -17,6 +17,7 @@ from soupviz.data.sources import LENGTHS, Source
 from soupviz.data.transforms import normalize, pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
+from soupviz.models import image_size
 from soupviz.records import Progress, Slices, quiet
 
 
@@ -196,6 +197,8 @@ def _split(
         notes=(*source.notes, *meta["notes"], *left_out, *absent, *(grouped if source.groups else ())),
         other_orders=other_orders(source.classes) if source.is_sorted and source.classes else (),
     )
+    if size_told := other_size(whole, model):  # a model may take them and interpolate its positions
+        whole = replace(whole, notes=(*whole.notes, f"data.{name}: {size_told}"))
     if spec.part:
         chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
         whole = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
@@ -204,6 +207,18 @@ def _split(
             f"data.{name}: {spec.path or spec.format} has {len(whole)} examples; expected at least 2, to compare by."
         )
     return whole
+
+
+def other_size(split: Split, model: nn.Module) -> str:
+    """Where images are of another size than the model says it was built for: both, and the remedy."""
+    side, built = split.shapes.get("", ())[-1:], image_size(model)
+    if not split.normalization or built is None or side == (built,):
+        return ""
+    return (
+        f"The transform makes images of {side[0]} pixels, the model says it is built for {built}: give it `resize` and "
+        f"`crop` of {built} with the preset's mean and std (with timm `args: {{input_size: [3, {built}, {built}]}}`), or "
+        f"build the model for {side[0]}."
+    )
 
 
 def check_head(split: Split, place: str, outputs: int) -> None:
