@@ -216,8 +216,8 @@ def other_size(split: Split, model: nn.Module) -> str:
         return ""
     return (
         f"The transform makes images of {side[0]} pixels, the model says it is built for {built}: give it `resize` and "
-        f"`crop` of {built} with the preset's mean and std (with timm `args: {{input_size: [3, {built}, {built}]}}`), or "
-        f"build the model for {side[0]}."
+        f"`crop` of {built} with the preset's mean and std (with timm `args: {{input_size: [3, {built}, {built}]}}`), "
+        f"or build the model for {side[0]}."
     )
 
 
