@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from soupviz.config import ModelSpec
-from soupviz.errors import ModelError
+from soupviz.errors import ModelError, told
 from soupviz.files import digest, file_digest
 
 LIBRARIES = ("torchvision", "timm")
@@ -63,6 +63,8 @@ def _module_by_name(name: str, reference: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise ModelError(f"{reference!r}: {error}. Install it, or check the spelling.") from None
+    except (Exception, SystemExit) as error:  # whatever the user's package raises; a script may want to leave
+        raise ModelError(f"{reference!r}: importing {name} failed with {told(error)}.") from error
 
 
 def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
@@ -95,7 +97,7 @@ def build(spec: ModelSpec, folder: Path) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = factory(**spec.args)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(
             f"model.factory {spec.factory!r} with args {spec.args} failed with {type(error).__name__}: {error}"
         ) from error

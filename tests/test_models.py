@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,3 +217,20 @@ def test_the_size_that_a_model_was_built_for_is_found_where_it_says_so():
 def test_load_function_finds_any_callable(folder):
     assert load_function("model.py:build", folder)(classes=2)[-1].out_features == 2
     assert load_function("math:sqrt", folder)(9) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise KeyError('HOME2')", "importing soupviz_test_package failed with KeyError: 'HOME2'"),
+        ("raise SystemExit(2)", "importing soupviz_test_package failed with SystemExit: 2"),
+        ("import nothing_like_this", "No module named 'nothing_like_this'. Install it"),
+        ("def build():\n    raise SystemExit('usage')", "failed with SystemExit: usage"),
+    ],
+)
+def test_whatever_a_package_raises_is_one_clear_error(tmp_path, monkeypatch, source, said):
+    (tmp_path / "soupviz_test_package.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "soupviz_test_package", raising=False)
+    with pytest.raises(ModelError, match=re.escape(said)):
+        build(ModelSpec(factory="soupviz_test_package:build"), tmp_path)
