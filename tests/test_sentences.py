@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -262,6 +263,22 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path):
     path = write_table(tmp_path / "x.csv")
     with pytest.raises(DataError, match=r"nowhere is no folder; expected one with tokenizer\.json"):
         load(path, tokenizer="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("missing", "name", "message"),
+    [
+        (("transformers", "tokenizers"), "x.csv", "needs the package transformers, or tokenizers: pip install"),
+        (("pyarrow", "fastparquet"), "x.parquet", "needs the package pyarrow: pip install pyarrow"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_the_command(tmp_path, monkeypatch, missing, name, message):
+    for package in missing:
+        monkeypatch.setitem(sys.modules, package, None)
+    write_table(tmp_path / "x.csv")
+    (tmp_path / "x.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / name)
 
 
 # Real tokenizers
