@@ -213,7 +213,7 @@ def test_a_run_is_cross_fitted_over_what_it_chose_among(kitchen):
     recorded = kitchen.store.run(older.key)
     more = copy.copy(kitchen)
     more.ingredients = (*kitchen.ingredients, replace(kitchen.ingredients[0], name="newcomer"))
-    more.pantry = Pantry(kitchen.file, more.ingredients, kitchen.base, {}, {}, kitchen.store)
+    more.pantry = Pantry(kitchen.file, more.ingredients, kitchen.base, kitchen.architecture, kitchen.store)
     assert crossfit.recipe_in(more, recorded).members == tuple(kitchen.names)
 
 
