@@ -69,7 +69,7 @@ def read_ingredient(
     fingerprint, problem = known
     if problem:
         raise CompatibilityError(problem)
-    metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path)
+    metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path, checkpoint.metadata)
     metadata.pop("format", None)
     lacking = tuple(key for key in architecture.state if key not in body)
     return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking)

@@ -1,49 +1,62 @@
-"""What is known of a checkpoint besides its weights: values in JSON or CSV files beside it."""
+"""What is known of a checkpoint besides its weights: values in files beside it, and what its framework logged."""
 
-import csv
 import json
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from soupviz.errors import CheckpointError
+from soupviz.weights import logs
+from soupviz.weights.inert import plain, read_yaml
 
 NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 
 
-def beside(path: Path) -> dict[str, Any]:
-    """Plain values from NAME.json beside a checkpoint, and from the row that names it in a CSV of its folder.
+def beside(path: Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Plain values of a checkpoint, a file or a folder, from what lies beside it; the nearest to it win.
 
+    They come from its framework's logs (timm, Trainer, Lightning, Ultralytics), from the row that names it in a CSV of
+    its folder, and from NAME.yaml, CKPT.yaml or NAME.json.
+
+    Args:
+        known: plain values inside the checkpoint, such as its epoch, for files whose name does not tell.
     Raises:
-        CheckpointError: NAME.json is not a JSON object.
+        CheckpointError: a file beside it that is damaged.
     """
+    folder = path if path.is_dir() else path.parent
     found: dict[str, Any] = {}
+    for reader in logs.READERS:
+        found |= {key: as_number(value) for key, value in reader(folder, path.name, known or {}).items()}
     for table in sorted(path.parent.glob("*.csv")):
         found |= _row(table, path)
-    sidecar = path.with_suffix(".json")
-    if sidecar.is_file():
-        try:
-            values = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
-        if isinstance(values, dict):
-            found |= {key: value for key, value in values.items() if isinstance(value, (bool, int, float, str))}
+    for sidecar in _sidecars(path, folder):
+        found |= plain(_json(sidecar) if sidecar.suffix == ".json" else read_yaml(sidecar))
     return found
+
+
+def _sidecars(path: Path, folder: Path) -> list[Path]:
+    stems = [path.name]
+    if path.is_file():
+        while stems[-1] != Path(stems[-1]).stem and len(Path(stems[-1]).suffix) <= len(".safetensors"):
+            stems.append(Path(stems[-1]).stem)
+    places = [path.parent / f"{stem}{suffix}" for suffix in (".yaml", ".yml", ".json") for stem in stems]
+    return [place for place in [folder / "CKPT.yaml", *places] if place.is_file() and place != path]
+
+
+def _json(sidecar: Path) -> Any:
+    try:
+        return json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
 
 
 def _row(table: Path, path: Path) -> dict[str, Any]:
     names = {path.name, path.stem}
-    for row in _rows(table, table.stat().st_mtime_ns):
-        named = next((column for column in row if column and column.lower() in NAME_COLUMNS), None)
-        if named and row[named] and (row[named] in names or Path(row[named]).name in names):
-            return {key: value for key, value in row.items() if key and key != named and value}
+    for row in logs.read_rows(table, table.stat().st_mtime_ns):
+        named = next((column for column in row if column.lower() in NAME_COLUMNS), None)
+        if named and (row[named] in names or Path(row[named]).name in names):
+            return {key: value for key, value in row.items() if key != named}
     return {}
-
-
-@lru_cache(maxsize=64)
-def _rows(table: Path, _mtime: int) -> list[dict[str, Any]]:
-    with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        return list(csv.DictReader(file))
 
 
 def as_number(value: Any) -> Any:

@@ -1,0 +1,132 @@
+"""What pickles and YAML files say, read without importing or calling anything that they name."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from soupviz.errors import CheckpointError
+
+LARGEST = 4_000_000
+"""Bytes of a file that is read for the plain values in it; what is larger holds something else."""
+
+
+class Stub:
+    """Stands for an instance of a class that a file names; it keeps what the file says of it."""
+
+    arguments: tuple[Any, ...]
+    state: dict[str, Any]
+
+    def __new__(cls, *arguments: Any, **_named: Any) -> "Stub":
+        made = super().__new__(cls)  # pickles make instances without calling __init__
+        made.arguments, made.state = arguments, {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) else (state,):
+            if isinstance(part, dict):
+                self.state |= part
+
+    def __call__(self, *arguments: Any, **named: Any) -> "Stub":
+        return Stub(*arguments, **named)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.state[str(key)] = value
+
+    def append(self, value: Any) -> None:
+        self.arguments += (value,)
+
+    def extend(self, values: Any) -> None:
+        self.arguments += tuple(values)
+
+    add = append
+
+
+class _Reader(pickle.Unpickler):
+    """Every class and function that the stream names is a stub: none is looked up."""
+
+    def find_class(self, _module: str, _name: str) -> Any:
+        return Stub
+
+    def persistent_load(self, _identity: Any) -> Any:
+        return Stub()
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The attributes of the object, or the items of the mapping, that torch.save wrote, as far as they are plain.
+
+    An enumeration's member is its value.
+
+    Raises:
+        CheckpointError: the file is too large for a few values, or no pickle.
+    """
+    try:
+        content = _stream_of(path)
+        loaded = _Reader(io.BytesIO(content)).load()
+    except Exception as error:  # a damaged pickle raises whatever its opcodes run into
+        raise CheckpointError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); mend it or move it away."
+        ) from None
+    return plain(loaded.state if isinstance(loaded, Stub) else loaded)
+
+
+def _stream_of(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.stat().st_size} bytes, expected at most {LARGEST}")
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        [entry] = [item for item in archive.infolist() if item.filename.endswith("data.pkl")]
+        if entry.file_size > LARGEST:
+            raise ValueError(f"{entry.file_size} bytes of pickle, expected at most {LARGEST}")
+        return archive.read(entry)
+
+
+def plain(values: Any) -> dict[str, Any]:
+    """The items of a mapping that are numbers, truth values or short texts; of nested mappings too, one level deep."""
+    found: dict[str, Any] = {}
+    for key, value in values.items() if isinstance(values, dict) else ():
+        only = value.arguments[0] if isinstance(value, Stub) and len(value.arguments) == 1 else value
+        if isinstance(only, dict):
+            found |= {str(k): v for k, v in only.items() if _is_plain(v) and str(k) not in values}
+        elif _is_plain(only):
+            found[str(key)] = only
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float)) or (isinstance(value, str) and 0 < len(value) <= 100)
+
+
+class _Loader(yaml.SafeLoader):
+    """Tags of Python objects are passed over: what stands under them is read as the plain data it is written as."""
+
+
+def _untagged(loader: _Loader, _tag: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)  # type: ignore[arg-type]
+
+
+_Loader.add_multi_constructor("tag:yaml.org,2002:python/", _untagged)
+_Loader.add_multi_constructor("!", _untagged)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping; empty where it holds something else.
+
+    Raises:
+        CheckpointError: it is not YAML.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{path}: not YAML ({' '.join(str(error).split())[:200]}); mend it or move it away."
+        ) from None
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
