@@ -19,7 +19,9 @@ class Spec(BaseModel):
 
 
 class ModelSpec(Spec):
-    factory: str = Field(description="torchvision:NAME, timm:NAME, path/to/file.py:function, package.module:function")
+    factory: str = Field(
+        description="torchvision:NAME, timm:NAME, transformers:FOLDER, file.py:function, package.module:function"
+    )
     args: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
 
 

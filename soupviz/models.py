@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from soupviz.config import ModelSpec
 from soupviz.errors import ModelError, told
 from soupviz.files import digest, file_digest
+from soupviz.pretrained import CONFIG, builder
 
-LIBRARIES = ("torchvision", "timm")
+LIBRARIES = ("torchvision", "timm", "transformers")
 
 
 def runs_code(factory: str) -> bool:
@@ -83,6 +84,8 @@ def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
         if not timm.is_model(name):
             raise ModelError(f"model.factory is {spec.factory!r}; timm has no model {name!r}.")
         return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)
+    if library == "transformers":
+        return builder(folder / name)
     return load_function(spec.factory, folder)
 
 
@@ -111,9 +114,11 @@ def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
 
     The source is the factory's own file and those of the classes that the model is made of, torch's left out.
     """
-    place = spec.factory.rpartition(":")[0]
+    place, _, name = spec.factory.rpartition(":")
     if place.endswith(".py"):
         sources = [file_digest(folder / place)]
+    elif place == "transformers":
+        sources = [file_digest(folder / name / CONFIG)]
     else:
         sources = [] if place in LIBRARIES else [_source_digest(sys.modules[place])]
     kinds = {type(part) for part in model.modules()}

@@ -1,0 +1,73 @@
+"""Models of a local transformers folder: built from its config.json, never downloaded, no code of the folder run."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from soupviz.errors import ModelError
+
+CONFIG = "config.json"
+
+
+def builder(folder: Path) -> Callable[..., Any]:
+    """What builds the folder's model; keyword arguments update its configuration.
+
+    Raises:
+        ModelError: transformers is missing, or the folder names no class that transformers has.
+    """
+    name = architecture(folder)
+    try:
+        import transformers
+    except ImportError:
+        raise ModelError(
+            f"model.factory is 'transformers:{folder}'; transformers is not installed: pip install transformers."
+        ) from None
+    kind = getattr(transformers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+        raise ModelError(
+            f"{folder / CONFIG}: transformers {transformers.__version__} has no model {name!r}; "
+            "its own code is not run. Install a version that has it, or name a factory in a file of your own."
+        )
+
+    def build(**arguments: Any) -> Any:
+        with _offline():
+            config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            if unknown := [key for key in arguments if not hasattr(config, key)]:
+                raise ModelError(f"model.args: {folder / CONFIG} has no {', '.join(unknown)}; args update its values.")
+            config.update(arguments)
+            return kind(config)
+
+    return build
+
+
+def architecture(folder: Path) -> str:
+    """The class that a folder's config.json names.
+
+    Raises:
+        ModelError: no config.json, or none of a model.
+    """
+    file = folder / CONFIG
+    try:
+        named = json.loads(file.read_text(encoding="utf-8"))["architectures"]
+    except OSError:
+        raise ModelError(f"{file}: no such file; transformers:FOLDER expects a folder with a config.json.") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        named = None
+    if not isinstance(named, list) or not named or not isinstance(named[0], str):
+        raise ModelError(f"{file}: names no class under 'architectures'; expected the config.json of a whole model.")
+    return named[0]
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """As under HF_HUB_OFFLINE=1, which is read once, when the library is loaded: some models fetch their backbone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
