@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from soupviz.exports import bake, export
     from soupviz.kitchen import Kitchen
     from soupviz.menu import cook_menu
+    from soupviz.recognition.proposal import recognise
     from soupviz.reports.page import report
     from soupviz.soups import Soup
 
@@ -26,6 +27,7 @@ __all__ = [
     "export",
     "greedy",
     "interpolate",
+    "recognise",
     "report",
     "sweep",
     "uniform",
@@ -41,6 +43,7 @@ HOMES = {
     "export": "exports",
     "greedy": "cooking",
     "interpolate": "curves",
+    "recognise": "recognition.proposal",
     "report": "reports.page",
     "sweep": "cooking",
     "uniform": "cooking",

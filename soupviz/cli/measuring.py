@@ -54,6 +54,8 @@ def score(
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         scores = opened.score_ingredients(split, chosen(members, opened), progress)
+    if split == "held_out":
+        printing.tell_disagreements(opened, scores)
     printing.show_scores(as_json, f"{opened.name}: {split}", scores)
     printing.show_notes(opened)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from soupviz.bench.figures import ESTIMATED, Comparison, Measures
@@ -24,9 +25,12 @@ from soupviz.recipes import Recipe
 from soupviz.records import Alpha, Score
 from soupviz.scaling import Scaled
 from soupviz.soups import Soup
+from soupviz.weights.logged import disagreements
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from soupviz.kitchen import Kitchen
 
 
 FILE_WIDTH = 160
@@ -34,18 +38,24 @@ FILE_WIDTH = 160
 
 
 def show(
-    as_json: bool, values: Mapping[str, Any], title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
+    as_json: bool,
+    values: Mapping[str, Any],
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    are_words: bool = False,
 ) -> None:
-    """Print the values as JSON, or the rows as a table whose first column holds names."""
+    """Print the values as JSON, or the rows as a table whose first column holds names, the others figures or words."""
     if as_json:
         typer.echo(json.dumps(values))
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for index, column in enumerate(columns):
         # Where a terminal is narrow a figure goes on in the next line: none is cut off.
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if index == 0 or are_words else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))  # a name may hold what rich takes for markup
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
 
 
@@ -59,6 +69,13 @@ def show_scores(as_json: bool, title: str, scores: Mapping[str, Score]) -> None:
     values = {name: found.summary() for name, found in scores.items()}
     rows = [[name, *_figures(figures)] for name, figures in values.items()]
     show(as_json, {"ingredients": values}, title, ("ingredient", "accuracy", "correct", "loss"), rows)
+
+
+def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
+    """On stderr, whose logged accuracy differs from ours by more than chance."""
+    found = ((opened.resolve(name), one.correct, one.num_examples) for name, one in scores.items())
+    for sentence in disagreements(found):
+        typer.echo(sentence, err=True)
 
 
 def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scaled | None = None) -> None:

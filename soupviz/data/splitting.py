@@ -41,11 +41,20 @@ def write_document(document: dict[str, Any], file: Path) -> None:
     Raises:
         KitchenError: the folder is read-only, or the disk is full.
     """
+    write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), file)
+
+
+def write_text(text: str, file: Path) -> None:
+    """Write kitchen.yaml as it stands; one that is there is kept beside it.
+
+    Raises:
+        KitchenError: the folder is read-only, or the disk is full.
+    """
     try:
         if file.is_file():
             shutil.copyfile(file, kept_as(file))
         with replacing(file) as temporary:
-            temporary.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise KitchenError(
             f"{file}: cannot be written ({error.strerror}). Make its folder writable, or free some space."

@@ -1,0 +1,81 @@
+"""The command that makes a kitchen.yaml of a run's folder."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from soupviz.cli import printing
+from soupviz.cli.arguments import AsJson, Weights, app
+from soupviz.cli.progress import progress_bar
+from soupviz.errors import KitchenError
+
+if TYPE_CHECKING:
+    from soupviz.recognition import Proposal
+
+
+@app.command()
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="of a run, or of checkpoints")],
+    data: Annotated[Path | None, typer.Option(help="a file, or the folder of val, test, train")] = None,
+    out: Annotated[Path | None, typer.Option(help="the kitchen.yaml to write; default: in the run's folder")] = None,
+    factory: Annotated[str, typer.Option(help="what builds the model, where the run does not say")] = "",
+    arguments: Annotated[str, typer.Option("--args", help="the factory's keyword arguments, as JSON")] = "",
+    text: Annotated[str, typer.Option(help="of a table: the column of the sentences")] = "",
+    label: Annotated[str, typer.Option(help="of a table: the column of the labels")] = "",
+    weights: Weights = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a run, check its first checkpoint against what was logged, and write its kitchen.yaml."""
+    from soupviz.recognition import check, recognise
+    from soupviz.recognition.runs import parse_arguments
+    from soupviz.recognition.writing import flow, write
+
+    given: dict[str, Any] = {"data": data, "factory": factory, "text": text, "label": label}
+    given["weights"] = weights or ""
+    given["arguments"] = parse_arguments(arguments) if arguments else None
+    place = out / "kitchen.yaml" if out and out.is_dir() else out
+    proposal = recognise(folder, out=place, **given)
+    if proposal.run.convert:
+        files = " ".join(shlex.quote(str(path)) for path in proposal.run.convert)
+        raise KitchenError(
+            f"{proposal.run.folder}: the {len(proposal.run.convert)} checkpoints of this {proposal.framework} run are "
+            f"pickles of whole modules. If you trust them, run: soupviz convert {files} --trust (then this again)."
+        )
+    while proposal.questions:
+        question = proposal.questions[0]
+        if not sys.stdin.isatty():
+            raise KitchenError(_unanswered(proposal))
+        hint = f" [{', '.join(question.choices)}]" if question.choices else ""
+        given[question.key] = typer.prompt(f"{question.text}{hint}", err=True)
+        proposal = recognise(folder, out=place, **given)
+    with progress_bar(as_json) as progress:
+        checked = check(proposal, progress)
+    kept = write(proposal)
+    values = {
+        "kitchen": str(proposal.file), "framework": proposal.framework, "kept": str(kept) if kept else None,
+        "facts": [{"key": fact.key, "value": fact.value, "source": fact.source} for fact in proposal.facts],
+        "notes": list(proposal.notes),
+        "check": {
+            "ingredient": checked.ingredient, "correct": checked.correct, "num_examples": checked.num_examples,
+            "logged": checked.logged.accuracy if checked.logged else None, "is_doubtful": checked.is_doubtful,
+        },
+    }  # fmt: skip
+    rows = [[fact.key, flow(fact.value), fact.source] for fact in proposal.facts]
+    printing.show(
+        as_json, values, f"{proposal.run.folder}: {proposal.framework}", ("key", "value", "from"), rows, are_words=True
+    )
+    for note in [*proposal.notes, checked.sentence]:
+        typer.echo(note, err=True)
+    if not as_json:
+        typer.echo(f"wrote {proposal.file}" + (f" (the one that was there is kept as {kept.name})" if kept else ""))
+
+
+def _unanswered(proposal: "Proposal") -> str:
+    asked = [
+        f"{question.text}: give --{question.key}" + (f" (such as {question.choices[0]})" if question.choices else "")
+        for question in proposal.questions
+    ]
+    return f"{proposal.run.folder}: a run of {proposal.framework}, of which is not known {'; and '.join(asked)}."

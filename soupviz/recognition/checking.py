@@ -1,0 +1,59 @@
+"""Does a proposal hold? The first checkpoint is opened, fed an example, scored, and held against what was logged."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from soupviz.kitchen import Kitchen
+from soupviz.recognition.proposal import Proposal
+from soupviz.records import Progress, quiet
+from soupviz.weights.logged import Logged, compared, differs, logged_accuracy
+from soupviz.weights.selection import candidate_files
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The first checkpoint's score on held_out, and what its run logged of it, if it did."""
+
+    ingredient: str
+    correct: int
+    num_examples: int
+    logged: Logged | None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the logged accuracy differs by more than chance."""
+        return self.logged is not None and differs(self.correct, self.num_examples, self.logged.accuracy)
+
+    @property
+    def sentence(self) -> str:
+        """What was seen, for people."""
+        if self.logged is None:
+            share = self.correct / self.num_examples
+            right = f"{self.correct} of {self.num_examples} right ({share:.3f})"
+            return f"{self.ingredient}: {right}; no accuracy was logged of it."
+        of = " (the moving average's weights)" if self.logged.is_ema else ""
+        told = f"{self.ingredient}{of}: {compared(self.logged, self.correct, self.num_examples)}"
+        return f"{told}: other preprocessing, or other data?" if self.is_doubtful else f"{told}: they agree."
+
+
+def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
+    """Open the proposal's first checkpoint as the kitchen would and score it.
+
+    Raises:
+        SoupError: the model cannot be built, the checkpoint does not fit, or the model does not take an example.
+    """
+    spec = proposal.spec()
+    folder = proposal.file.parent
+    files, _ = candidate_files(spec, folder)
+    name, path = next(iter(files.items()))
+    changes: dict[str, object] = {"ingredients": {name: str(Path(path))}, "base": None}
+    if proposal.run.ema_scores:  # what was logged is of these
+        changes["weights"] = "ema"
+    kitchen = Kitchen(spec.model_copy(update=changes), proposal.file, progress=progress)
+    split = kitchen.split("held_out", progress)
+    kitchen.num_classes(split)
+    score = kitchen.score_mix(((name, 1.0),), progress=progress)
+    logged = logged_accuracy(kitchen.resolve(name).metadata)
+    if logged and logged.is_ema != proposal.run.ema_scores:
+        logged = None
+    return Checked(name, score.correct, score.num_examples, logged)

@@ -1,0 +1,79 @@
+"""Looking into checkpoints and Python files without running anything."""
+
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+
+from soupviz.errors import CheckpointError
+from soupviz.weights.checkpoints import Checkpoint, read
+
+BUILDERS = ("build", "make", "create", "get_model", "model", "net", "classifier")
+SCANNED = 40
+"""Python files that are looked at for factories."""
+
+
+def first_readable(files: Iterable[Path]) -> Checkpoint | None:
+    """The first checkpoint that can be read; what cannot is refused with its reason when the kitchen is opened."""
+    for path in files:
+        try:
+            return read(path)
+        except CheckpointError:
+            continue
+    return None
+
+
+def places(folder: Path, named: object) -> tuple[Path, ...]:
+    """Where a path that was relative to an unknown folder may be: in the run's folder, or in one above it."""
+    path = Path(str(named)).expanduser()
+    return (path,) if path.is_absolute() else tuple(place / path for place in (folder, *folder.parents[:5]))
+
+
+def head_size(checkpoint: Checkpoint) -> int | None:
+    """Outputs of the last linear layer, by the order in which a state dict lists its tensors."""
+    matrices = [tensor for tensor in checkpoint.candidates[0].tensors.values() if tensor.ndim == 2]
+    return int(matrices[-1].shape[0]) if matrices else None
+
+
+def factories(folders: Iterable[Path]) -> dict[str, tuple[Path, tuple[str, ...]]]:
+    """Functions and classes of Python files that may build a model: `model.py:build` to the file and the parameters.
+
+    The files are parsed, not run.
+    """
+    found: dict[str, tuple[Path, tuple[str, ...]]] = {}
+    for path in [path for folder in folders for path in sorted(folder.glob("*.py"))][:SCANNED]:
+        for name, parameters in definitions(path).items():
+            found.setdefault(f"{path.name}:{name}", (path, parameters))
+    return found
+
+
+def definitions(path: Path, *, every: bool = False) -> dict[str, tuple[str, ...]]:
+    """What a Python file defines that may build a model, each with the names of its parameters.
+
+    Args:
+        every: all functions and classes, not only those whose name, base or annotation says so.
+    """
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, RecursionError):  # it may be no factory's file; one that is named is run
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and (every or _builds(node)):
+            found[node.name] = _parameters(node)
+        elif isinstance(node, ast.ClassDef) and (every or any(_is_module(base) for base in node.bases)):
+            init = (part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == "__init__")
+            found[node.name] = next((_parameters(part)[1:] for part in init), ())
+    return found
+
+
+def _builds(node: ast.FunctionDef) -> bool:
+    returns = ast.unparse(node.returns) if node.returns else ""
+    return node.name.startswith(BUILDERS) or returns.endswith("Module")
+
+
+def _is_module(base: ast.expr) -> bool:
+    return ast.unparse(base).endswith(("Module", "Model"))
+
+
+def _parameters(node: ast.FunctionDef) -> tuple[str, ...]:
+    return tuple(one.arg for one in [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs])

@@ -1,0 +1,85 @@
+"""The records of recognition: what was found and where, what has to be asked, and what the user answered."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from soupviz.errors import KitchenError
+
+MayRead = Callable[[Path], bool]
+"""Whether a path may be looked at that nobody named: what lies above or beside a folder that somebody did."""
+
+FACTORY, DATA, TEXT, LABEL = "factory", "data", "text", "label"
+"""What may have to be asked; also the names of the command line's options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value for kitchen.yaml, and the file (and key) that it is from, or why it is proposed."""
+
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What nobody can know but the user. choices: what may be meant, the likeliest first."""
+
+    key: str
+    text: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the user said; an empty one is to be found out, or asked."""
+
+    data: Path | None = None
+    factory: str = ""
+    arguments: Mapping[str, Any] | None = None
+    text: str = ""
+    label: str = ""
+    weights: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a framework's folder says of a kitchen; paths are absolute, patterns relative to the folder.
+
+    found: by key of kitchen.yaml: factory, args, ingredients, base, classes, weights; and `transform` of image
+    folders, `tokenizer` of texts. data: where the run's own files say that its data is.
+    held_out: names of the split that its evaluation took. hyperparameters: what a factory's parameters may be.
+    ema_scores: whether its logged scores are of the moving averages that the files hold beside the raw weights.
+    convert: files that have to be converted on the user's word before they can be read. best: the one checkpoint that
+    stands for the run among others of a sweep: the best where the framework keeps that, else the last.
+    """
+
+    framework: str
+    folder: Path
+    found: Mapping[str, Found]
+    data: tuple[Path, ...] = ()
+    held_out: tuple[str, ...] = ()
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    ema_scores: bool = False
+    convert: tuple[Path, ...] = ()
+    best: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """A factory's keyword arguments, written as a JSON object; none where nothing is written.
+
+    Raises:
+        KitchenError: they are none.
+    """
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise KitchenError(
+            f'the model\'s arguments are not JSON ({error}); expected such as {{"num_classes": 10}}.'
+        ) from None
+    if not isinstance(values, dict):
+        raise KitchenError(f'the model\'s arguments are {text!r}; expected an object such as {{"num_classes": 10}}.')
+    return values

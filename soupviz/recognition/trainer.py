@@ -1,0 +1,119 @@
+"""Runs of transformers' Trainer: checkpoint-N folders with trainer_state.json, config.json, a tokenizer."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soupviz.recognition.runs import Found, MayRead, Run
+from soupviz.weights.inert import LARGEST
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+BASES = ("base", "pretrained", "init", "initial")
+"""Names of folders beside a run that hold what it started from."""
+PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+
+def recognise(folder: Path, may_read: MayRead) -> Run | None:
+    """The run that a folder, or one of its checkpoints, holds; None where it is none of Trainer's."""
+    if _is_checkpoint(folder) and may_read(folder.parent):
+        folder = folder.parent
+    checkpoints = sorted((path for path in folder.glob("*checkpoint*") if _is_checkpoint(path)), key=_step)
+    if not checkpoints:
+        return None
+    last = checkpoints[-1]
+    config = _json(last / "config.json")
+    where = f"{last.name}/config.json"
+    found = {
+        "factory": Found(
+            ("transformers", last), f"{where}: architectures ({(config.get('architectures') or ['?'])[0]})"
+        ),
+        "ingredients": Found(["checkpoint-*"], f"{len(checkpoints)} folders with trainer_state.json"),
+    }
+    if base := _base(folder, config, may_read):
+        found["base"] = Found(base, "a folder of the same architecture beside the run")
+    if classes := _classes(config):
+        found["classes"] = Found(classes, f"{where}: id2label")
+    notes: list[str] = []
+    if (last / "preprocessor_config.json").is_file():
+        values, told = transform(_json(last / "preprocessor_config.json"))
+        found["transform"] = Found(values, f"{last.name}/preprocessor_config.json")
+        notes += told
+    if (last / "tokenizer.json").is_file() or (last / "tokenizer_config.json").is_file():
+        found["tokenizer"] = Found(last, f"{last.name}/tokenizer_config.json")
+    return Run("Trainer", folder, found, notes=tuple(notes), best=last)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "trainer_state.json").is_file() and any((path / name).is_file() for name in WEIGHTS)
+
+
+def _step(path: Path) -> tuple[int, str]:
+    number = path.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0, path.name
+
+
+def _base(folder: Path, config: Mapping[str, Any], may_read: MayRead) -> Path | None:
+    """What the configuration says it was loaded from, or a folder beside the run, of the same architecture."""
+    places = [folder / name for name in BASES] + [folder.parent / name for name in BASES]
+    if named := config.get("_name_or_path"):
+        places = [Path(named), *places] if Path(named).is_absolute() else [*places, folder / named]
+    for place in places:
+        if may_read(place) and any((place / name).is_file() for name in WEIGHTS):
+            other = _json(place / "config.json") if (place / "config.json").is_file() else {}
+            if other.get("architectures") == config.get("architectures") and not _is_checkpoint(place):
+                return place
+    return None
+
+
+def _classes(config: Mapping[str, Any]) -> list[str] | None:
+    """Labels in the order of the head, unless they are the placeholders LABEL_0, LABEL_1."""
+    labels = config.get("id2label")
+    if not isinstance(labels, Mapping) or all(str(name).startswith("LABEL_") for name in labels.values()):
+        return None
+    return [str(labels[key]) for key in sorted(labels, key=int)]
+
+
+def transform(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A preprocessor_config.json as kitchen.yaml's transform, and what it cannot say."""
+    values: dict[str, Any] = {}
+    notes = []
+    size = config.get("size") or {}
+    size = {"height": size, "width": size} if isinstance(size, int) else size
+    crop = config.get("crop_size") or {}
+    crop = crop if isinstance(crop, int) else crop.get("height")
+    if config.get("do_resize", True) and size:
+        edge = size.get("shortest_edge")
+        if edge and config.get("crop_pct") and edge < 384:  # ConvNeXt: enlarged by it, then cut
+            values |= {"resize": int(edge / config["crop_pct"]), "crop": edge}
+        else:
+            values["resize"] = edge or size.get("height")
+        if not edge and config.get("do_resize", True):
+            notes.append(
+                f"the preprocessor squashes images to {size.get('height')} x {size.get('width')}; images that are not "
+                "square are cut from the centre here instead."
+            )
+        filter_name = PILLOW_FILTERS.get(config.get("resample", 2))
+        if filter_name:
+            values["interpolation"] = filter_name
+        else:
+            notes.append(f"the preprocessor resamples by Pillow's filter {config['resample']}; bilinear is taken.")
+    if config.get("do_center_crop") and crop:
+        values["crop"] = crop
+    if config.get("do_normalize", True):
+        values |= {
+            name: [float(value) for value in config[key]]
+            for name, key in (("mean", "image_mean"), ("std", "image_std"))
+            if isinstance(config.get(key), list)
+        }
+    return values, notes
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,37 @@
+"""Runs of Ultralytics' classification training: weights/*.pt, args.yaml, results.csv."""
+
+from pathlib import Path
+
+from soupviz.recognition.files import places
+from soupviz.recognition.runs import Found, MayRead, Run
+from soupviz.weights.inert import read_yaml
+
+ARGS = "args.yaml"
+FACTORY = "soupviz.yolo:classifier"
+
+
+def recognise(folder: Path, may_read: MayRead) -> Run | None:
+    """The run that a folder, or its `weights`, holds; None where it is none of Ultralytics' classification."""
+    if folder.name == "weights" and may_read(folder.parent) and (folder.parent / ARGS).is_file():
+        folder = folder.parent
+    if not (folder / ARGS).is_file() or not (folder / "weights").is_dir():
+        return None
+    args = read_yaml(folder / ARGS)
+    if args.get("task") != "classify":
+        return None
+    size = args.get("imgsz") or 224
+    model = str(args.get("model") or "")
+    found = {
+        "ingredients": Found(["weights/*.safetensors"], "what soupviz convert wrote beside the .pt files"),
+        "factory": Found(FACTORY, f"{ARGS}: task"),
+        "args": Found({"model": f"{Path(model).stem}.yaml"}, f"{ARGS}: model"),
+        "transform": Found({"resize": size, "crop": size}, f"{ARGS}: imgsz; bilinear, no mean and std"),
+    }
+    pickles = sorted((folder / "weights").glob("*.pt"))
+    convert = tuple(path for path in pickles if not path.with_suffix(".safetensors").is_file())
+    named = args.get("data")
+    return Run(
+        "Ultralytics", folder, found, data=places(folder, named) if named else (),
+        held_out=(str(args.get("split") or "val"),), convert=convert,
+        best=folder / "weights" / "best.safetensors",
+    )  # fmt: skip

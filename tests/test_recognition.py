@@ -1,0 +1,391 @@
+"""A run's folder is recognised by its files; every value has its source, and what nobody can know is asked."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from kitchens import save
+from runs import images, lightning_run, timm_run, trainer_run, ultralytics_run
+from typer.testing import CliRunner
+
+import soupviz as sv
+from soupviz.cli.run import app, main
+from soupviz.config import validate
+from soupviz.errors import DataError, KitchenError, SoupError
+from soupviz.recognition import check, recognise
+from soupviz.recognition.files import definitions
+from soupviz.recognition.timm import class_order
+from soupviz.recognition.trainer import transform
+from soupviz.recognition.writing import text_of, write
+
+
+def source_of(proposal, key):
+    return next(fact.source for fact in proposal.facts if fact.key == key)
+
+
+def test_a_run_of_timm_gives_the_whole_kitchen(tmp_path):
+    proposal = sv.recognise(timm_run(tmp_path))
+    document = proposal.document
+    assert (proposal.framework, proposal.questions) == ("timm", ())
+    assert document["model"]["factory"] == "timm:test_vit"
+    assert document["model"]["args"] == {
+        "num_classes": 3, "img_size": 32, "patch_size": 4, "pretrained_cfg_overlay": {"input_size": [3, 32, 32]},
+    }  # fmt: skip
+    assert document["ingredients"] == ["checkpoint-*.pth.tar"]
+    assert document["data"]["held_out"] == {
+        "format": "imagefolder", "path": "../../data/validation", "transform": {"preset": "timm"},
+    }  # fmt: skip
+    assert "args.yaml" in source_of(proposal, "model.factory")
+
+
+def test_raw_or_moving_average_is_said_where_the_files_hold_both(tmp_path):
+    assert recognise(timm_run(tmp_path / "a")).document["weights"] == "raw"
+    assert recognise(timm_run(tmp_path / "b"), weights="ema").document["weights"] == "ema"
+    assert "weights" not in recognise(timm_run(tmp_path / "c", model_ema=False)).document
+
+
+def test_what_timm_was_told_of_preprocessing_overrides_the_models_own(tmp_path):
+    folder = timm_run(tmp_path, mean=[0.5], std=[0.25], crop_pct=1.0, input_size=None, img_size=48)
+    assert recognise(folder).document["model"]["args"]["pretrained_cfg_overlay"] == {
+        "mean": [0.5] * 3, "std": [0.25] * 3, "crop_pct": 1.0, "input_size": [3, 48, 48],
+    }  # fmt: skip
+
+
+def test_timm_orders_class_folders_by_number_and_without_capitals(tmp_path):
+    assert class_order(["10", "2", "B", "a"]) == ["2", "10", "a", "B"]
+    folder = timm_run(tmp_path)
+    images(tmp_path / "other" / "val", ("1", "10", "2"))
+    assert recognise(folder, data=tmp_path / "other").document["classes"] == ["1", "2", "10"]
+    assert "classes" not in recognise(folder).document
+
+
+@pytest.mark.extras
+def test_timms_class_order_is_that_of_its_own_reader(tmp_path):
+    reader = pytest.importorskip("timm.data.readers.reader_image_folder")
+    names = ("n10", "n9", "N1", "a", "B", "10", "9")
+    images(tmp_path / "val", names, each=1)
+    _, classes = reader.find_images_and_targets(str(tmp_path / "val"))
+    assert class_order(sorted(names)) == sorted(classes, key=classes.get)
+
+
+def test_a_run_of_trainer_gives_the_whole_kitchen(tmp_path):
+    proposal = recognise(trainer_run(tmp_path, id2label={"1": "good", "0": "bad"}))
+    document = proposal.document
+    assert (proposal.framework, proposal.questions) == ("Trainer", ())
+    assert document["model"] == {"factory": "transformers:checkpoint-20"}
+    assert document["ingredients"] == ["checkpoint-*"]
+    assert document["classes"] == ["bad", "good"]
+    assert document["data"]["held_out"] == {
+        "format": "text", "path": "../held_out.csv", "text": "sentence", "label": "label", "tokenizer": "checkpoint-20",
+    }  # fmt: skip
+
+
+def test_placeholders_of_trainer_are_no_class_names(tmp_path):
+    proposal = recognise(trainer_run(tmp_path, id2label={"0": "LABEL_0", "1": "LABEL_1"}))
+    assert "classes" not in proposal.document
+
+
+def test_a_folder_of_the_same_architecture_beside_trainers_run_is_the_base(tmp_path):
+    folder = trainer_run(tmp_path)
+    save({"w": torch.ones(2)}, tmp_path / "base" / "model.safetensors")
+    (tmp_path / "base" / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
+    assert recognise(folder).document["base"] == "../base"
+    (tmp_path / "base" / "config.json").write_text('{"architectures": ["BertModel"]}')
+    assert "base" not in recognise(folder).document
+
+
+def test_one_checkpoint_of_trainer_stands_for_its_run(tmp_path):
+    assert recognise(trainer_run(tmp_path) / "checkpoint-10").document["ingredients"] == ["checkpoint-*"]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected", "told"),
+    [
+        (
+            {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "do_center_crop": True,
+             "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.1, 0.2, 0.3]},
+            {"resize": 256, "interpolation": "bicubic", "crop": 224, "mean": [0.5] * 3, "std": [0.1, 0.2, 0.3]},
+            0,
+        ),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875, "do_normalize": False},
+         {"resize": 256, "crop": 224, "interpolation": "bilinear"}, 0),
+        ({"size": {"height": 32, "width": 32}, "do_normalize": False}, {"resize": 32, "interpolation": "bilinear"}, 1),
+        ({"size": {"shortest_edge": 32}, "resample": 1, "do_normalize": False}, {"resize": 32}, 1),
+        ({"do_resize": False, "do_normalize": False}, {}, 0),
+    ],
+)  # fmt: skip
+def test_a_preprocessor_config_becomes_a_transform_and_what_it_cannot_say_is_told(config, expected, told):
+    values, notes = transform(config)
+    assert values == expected
+    assert len(notes) == told
+
+
+def test_lightning_asks_for_the_factory_and_offers_what_lies_beside_the_run(tmp_path):
+    proposal = recognise(lightning_run(tmp_path))
+    [question] = proposal.questions
+    assert (proposal.framework, question.key) == ("Lightning", "factory")
+    assert question.choices == ("../model.py:build",)
+    with pytest.raises(KitchenError, match="what builds the model"):
+        proposal.spec()
+
+
+def test_a_factory_gets_those_hyperparameters_that_it_takes(tmp_path):
+    document = recognise(lightning_run(tmp_path), factory="../model.py:build").document
+    assert document["model"] == {"factory": "../model.py:build", "args": {"features": 6}}
+    given = recognise(tmp_path / "version_0", factory="../model.py:build", arguments={"classes": 3})
+    assert given.document["model"]["args"] == {"classes": 3}
+
+
+def test_a_factory_that_hyperparameters_name_is_taken(tmp_path):
+    folder = lightning_run(tmp_path)
+    (folder / "hparams.yaml").write_text("factory: timm:resnet18\n")
+    assert recognise(folder).document["model"] == {"factory": "timm:resnet18"}
+
+
+def test_last_of_lightning_is_no_ingredient_beside_the_epochs(tmp_path):
+    folder = lightning_run(tmp_path)
+    (folder / "checkpoints" / "last.ckpt").touch()
+    [pattern] = recognise(folder).document["ingredients"]
+    assert sorted(path.name for path in folder.glob(pattern)) == ["epoch=0-step=5.ckpt", "epoch=1-step=10.ckpt"]
+
+
+def test_looking_for_factories_runs_nothing(tmp_path):
+    (tmp_path / "train.py").write_text(
+        "raise SystemExit\nclass Net(nn.Module):\n    def __init__(self, width, *, depth=2): ...\n"
+        "def make_net(a): ...\ndef other() -> nn.Module: ...\ndef load_data(): ...\n"
+    )
+    assert definitions(tmp_path / "train.py") == {"Net": ("width", "depth"), "make_net": ("a",), "other": ()}
+    (tmp_path / "broken.py").write_text("def (")
+    assert definitions(tmp_path / "broken.py") == {}
+
+
+def test_a_run_of_ultralytics_has_to_be_converted_first(tmp_path):
+    proposal = recognise(ultralytics_run(tmp_path))
+    assert proposal.framework == "Ultralytics"
+    assert [path.name for path in proposal.run.convert] == ["best.pt", "epoch1.pt", "last.pt"]
+    assert proposal.document["model"] == {
+        "factory": "soupviz.yolo:classifier", "args": {"model": "yolo11n-cls.yaml", "num_classes": 3},
+    }  # fmt: skip
+    assert proposal.document["data"]["held_out"]["transform"] == {"resize": 64, "crop": 64}
+
+
+def test_a_run_of_torchvisions_references_is_known_by_the_arguments_in_its_files(tmp_path):
+    args = argparse.Namespace(model="resnet18", val_resize_size=40, val_crop_size=32, data_path="data", lr=0.1)
+    for epoch in range(2):
+        torch.save(
+            {"model": {"fc.weight": torch.ones(3, 4)}, "epoch": epoch, "args": args}, tmp_path / f"model_{epoch}.pth"
+        )
+    images(tmp_path / "data" / "val")
+    proposal = recognise(tmp_path)
+    assert proposal.framework == "torchvision"
+    assert proposal.document["model"] == {"factory": "torchvision:resnet18", "args": {"num_classes": 3}}
+    assert proposal.document["ingredients"] == ["model_*.pth"]
+    held_out = proposal.document["data"]["held_out"]
+    assert (held_out["transform"]["resize"], held_out["transform"]["crop"]) == (40, 32)
+
+
+def test_a_plain_folder_asks_for_the_factory_and_the_data(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "a.safetensors")
+    save({"w": torch.ones(2)}, tmp_path / "base.safetensors")
+    save({"w": torch.ones(2)}, tmp_path / "optimizer.pt")
+    proposal = recognise(tmp_path)
+    assert (proposal.framework, [q.key for q in proposal.questions]) == ("plain", ["factory", "data"])
+    assert proposal.document["ingredients"] == ["*.safetensors"]
+    assert proposal.document["base"] == "base.safetensors"
+
+
+def test_a_plain_folder_of_folders_with_one_checkpoint_each(tmp_path):
+    for name in ("x", "y"):
+        save({"w": torch.ones(2)}, tmp_path / name / "model.safetensors")
+    assert recognise(tmp_path).document["ingredients"] == ["*/model.safetensors"]
+
+
+def test_a_run_is_found_some_folders_below_and_several_of_different_models_are_refused_by_name(tmp_path):
+    timm_run(tmp_path / "one")
+    assert recognise(tmp_path).run.folder == tmp_path / "one" / "output" / "vit"
+    timm_run(tmp_path / "two", num_classes=4)
+    with pytest.raises(KitchenError, match=r"2 runs .*\(one/output/vit, two/output/vit\)"):
+        recognise(tmp_path)
+
+
+def test_runs_of_one_model_are_a_sweep_of_the_best_of_each(tmp_path):
+    for name in ("one", "two"):
+        (timm_run(tmp_path / name, lr=0.1) / "model_best.pth.tar").touch()
+    proposal = recognise(tmp_path, data=tmp_path / "one" / "data")
+    assert proposal.document["ingredients"] == {
+        "one/output/vit": "one/output/vit/model_best.pth.tar", "two/output/vit": "two/output/vit/model_best.pth.tar",
+    }  # fmt: skip
+    assert proposal.file == tmp_path / "kitchen.yaml"
+
+
+def test_a_sweep_of_lightning_takes_the_last_epoch_of_each(tmp_path):
+    for name in ("one", "two"):
+        lightning_run(tmp_path / name)
+    proposal = recognise(tmp_path, data=tmp_path / "one" / "val.npz", factory=str(tmp_path / "one" / "model.py:build"))
+    assert check(proposal).ingredient == "one/version_0"
+    assert all(path.endswith("step=10.ckpt") for path in proposal.document["ingredients"].values())
+    assert yaml.safe_load(text_of(proposal)) == proposal.document
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_folder_without_checkpoints_is_refused_by_name(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(KitchenError, match=name):
+        recognise(tmp_path / name)
+
+
+def test_splits_are_found_by_their_names_and_what_the_run_evaluated_on_comes_first(tmp_path):
+    folder = timm_run(tmp_path, val_split="dev")
+    for name in ("train", "test", "val", "dev"):
+        images(tmp_path / "other" / name)
+    data = recognise(folder, data=tmp_path / "other").document["data"]
+    assert {name: Path(split["path"]).name for name, split in data.items()} == {
+        "held_out": "dev", "test": "test", "train": "train",
+    }  # fmt: skip
+
+
+def test_a_folder_of_classes_selects_and_so_does_a_lone_test_split(tmp_path):
+    folder = timm_run(tmp_path)
+    alone = recognise(folder, data=images(tmp_path / "pictures"))
+    assert Path(alone.document["data"]["held_out"]["path"]).name == "pictures"
+    images(tmp_path / "only" / "test")
+    proposal = recognise(folder, data=tmp_path / "only")
+    assert list(proposal.document["data"]) == ["held_out"]
+    assert any("only a test split" in note for note in proposal.notes)
+
+
+@pytest.mark.parametrize("make", ["nothing", "text"])
+def test_data_that_holds_no_split_is_refused_by_name(tmp_path, make):
+    folder = timm_run(tmp_path)
+    (tmp_path / "text").write_text("no table")
+    with pytest.raises(DataError, match=make):
+        recognise(folder, data=tmp_path / make)
+
+
+def test_columns_that_say_nothing_are_asked_for(tmp_path):
+    folder = trainer_run(tmp_path)
+    (tmp_path / "val.csv").write_text("a,b,c\nx,0,1\n")
+    proposal = recognise(folder, data=tmp_path / "val.csv")
+    assert [(q.key, q.choices) for q in proposal.questions] == [("text", ("a", "b", "c")), ("label", ("a", "b", "c"))]
+    whole = recognise(folder, data=tmp_path / "val.csv", text="a", label="c")
+    assert (whole.questions, whole.document["data"]["held_out"]["label"]) == ((), "c")
+    with pytest.raises(DataError, match="'d'"):
+        recognise(folder, data=tmp_path / "val.csv", text="d")
+
+
+def test_nothing_is_looked_at_that_may_not_be_read(tmp_path):
+    folder = timm_run(tmp_path)
+    proposal = recognise(folder, may_read=lambda path: path.is_relative_to(folder))
+    assert [question.key for question in proposal.questions] == ["data"]
+
+
+@pytest.mark.parametrize("inner", ["checkpoints", "version_0"])
+def test_a_run_is_not_left_upwards_where_that_may_not_be_read(tmp_path, inner):
+    folder = lightning_run(tmp_path)
+    folder = folder / "checkpoints" if inner == "checkpoints" else folder
+    assert recognise(folder).run.folder == tmp_path / "version_0"
+    alone = recognise(folder, may_read=lambda path: path.is_relative_to(folder))
+    assert alone.file.parent == folder
+    assert {question.key for question in alone.questions} == {"factory", "data"}
+
+
+def test_a_base_that_may_not_be_read_is_not_looked_at(tmp_path):
+    folder = trainer_run(tmp_path)
+    save({"w": torch.ones(2)}, tmp_path / "base" / "model.safetensors")
+    (tmp_path / "base" / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
+    assert "base" not in recognise(folder, may_read=lambda path: path.is_relative_to(folder)).document
+
+
+def test_names_of_classes_that_are_no_folders_are_told_and_left_out(tmp_path):
+    folder = trainer_run(tmp_path, id2label={"0": "cat", "1": "bee", "2": "ant"})
+    assert recognise(folder, data=images(tmp_path / "same")).document["classes"] == ["cat", "bee", "ant"]
+    other = recognise(folder, data=images(tmp_path / "other", ("x", "y")))
+    assert "classes" not in other.document
+    assert any("other names" in note for note in other.notes)
+
+
+def test_paths_are_relative_to_where_the_kitchen_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    proposal = recognise(timm_run(tmp_path), out=tmp_path / "elsewhere" / "k.yaml")
+    assert proposal.document["ingredients"] == ["../output/vit/checkpoint-*.pth.tar"]
+    assert proposal.document["data"]["held_out"]["path"] == "../data/validation"
+
+
+def test_a_folder_for_the_kitchen_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(KitchenError, match="missing"):
+        recognise(timm_run(tmp_path), out=tmp_path / "missing" / "k.yaml")
+
+
+def test_what_is_written_is_the_proposal_with_its_sources_as_comments(tmp_path):
+    proposal = recognise(lightning_run(tmp_path), factory="../model.py:build")
+    text = text_of(proposal)
+    assert yaml.safe_load(text) == proposal.document
+    assert "  # you said so" in text
+    assert validate(yaml.safe_load(text), "k") == proposal.spec()
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_kitchen_that_is_there_is_kept(tmp_path):
+    proposal = recognise(lightning_run(tmp_path), factory="../model.py:build")
+    assert write(proposal) is None
+    assert write(proposal) == proposal.file.with_name("kitchen.yaml.bak")
+    assert sv.Kitchen.load(proposal.file).names == ["epoch=0-step=5", "epoch=1-step=10"]
+
+
+@pytest.mark.parametrize(("accuracy", "doubtful"), [(0.9, False), (0.3, True)])
+def test_the_first_checkpoint_is_scored_and_held_against_what_was_logged(tmp_path, accuracy, doubtful):
+    checked = check(recognise(lightning_run(tmp_path, accuracy), factory="../model.py:build"))
+    assert (checked.ingredient, checked.num_examples) == ("epoch=0-step=5", 200)
+    assert checked.logged is not None
+    assert checked.logged.accuracy == accuracy
+    assert checked.is_doubtful is doubtful
+    assert f"{accuracy:.3f}" in checked.sentence
+
+
+def test_a_model_that_does_not_take_an_example_is_told(tmp_path):
+    with pytest.raises(SoupError, match=r"data\.held_out|architecture|shape"):
+        check(recognise(lightning_run(tmp_path), factory="../model.py:build", arguments={"features": 5}))
+
+
+def run(*arguments, expect=0):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+    if isinstance(done.exception, SoupError):
+        return str(done.exception)
+    assert done.exit_code == expect, done.output
+    return done.stdout
+
+
+def test_new_writes_a_kitchen_that_opens_and_tells_what_it_took_from_where(tmp_path):
+    folder = lightning_run(tmp_path)
+    told = json.loads(run("new", folder, "--factory", "../model.py:build", "--json"))
+    assert told["framework"] == "Lightning"
+    assert told["check"]["logged"] == 0.9
+    assert {"key": "model.factory", "value": "../model.py:build", "source": "you said so"} in told["facts"]
+    scores = json.loads(run("score", told["kitchen"], "--json"))["ingredients"]
+    assert scores["epoch=0-step=5"]["correct"] == told["check"]["correct"]
+
+
+def test_new_without_a_terminal_names_the_option_and_writes_nothing(tmp_path):
+    folder = lightning_run(tmp_path)
+    told = run("new", folder)
+    assert "--factory" in told
+    assert "../model.py:build" in told
+    assert not (folder / "kitchen.yaml").exists()
+
+
+def test_new_names_the_command_that_converts(tmp_path):
+    told = run("new", ultralytics_run(tmp_path))
+    assert "soupviz convert " in told
+    assert "--trust" in told
+
+
+def test_score_tells_a_logged_accuracy_that_cannot_be_ours(tmp_path, capsys):
+    proposal = recognise(lightning_run(tmp_path, accuracy=0.3), factory="../model.py:build")
+    write(proposal)
+    with pytest.raises(SystemExit):
+        main(["score", str(proposal.file)])
+    told = [line for line in capsys.readouterr().err.splitlines() if "logged 0.300" in line]
+    assert len(told) == 2
