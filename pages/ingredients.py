@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import guide, session, tables, widgets, work
+from soupviz.ui import guide, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -10,6 +10,7 @@ st.write("Which checkpoints are there, how good is each, and which do I take int
 opened = session.kitchen()
 session.keep_url()
 
+recognising.told(opened)
 guide.first_visit(opened)
 scoring = work.score_job_if_needed(opened, "held_out")
 widgets.headline(opened)
@@ -21,8 +22,9 @@ widgets.offer_test_split(opened)
 
 def draw(_job: Job | None = None) -> None:
     """The table, which fills while scores come; its selection is the subset for the next page."""
-    table = widgets.filtered(tables.ingredients(opened))
-    chosen = widgets.ingredient_table(table)
+    table, same = tables.without_shared(tables.ingredients(opened))
+    chosen = widgets.ingredient_table(widgets.filtered(table))
+    widgets.shared(same)
     st.session_state["members"] = chosen
 
 
@@ -31,18 +33,19 @@ if not session.watch(scoring, draw):
 chosen = st.session_state.get("members") or []
 session.keep_url()
 
-left, middle, right = st.columns(3)
+widgets.disagreements(opened)
+row = st.container(horizontal=True)
 label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
-if left.button(label, type="primary", width="stretch", shortcut="Ctrl+Enter"):
+if row.button(label, type="primary", shortcut="Ctrl+Enter"):
     st.switch_page("pages/soup.py")
-if middle.button("Look for new files", width="stretch", help="Reads the folder again, for a sweep still running."):
+if row.button("Look for new files", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)
     st.rerun()
 has_test = "test" in opened.split_names
-if right.button("Score the test split", width="stretch", disabled=not has_test):
+if row.button("Score the test split", disabled=not has_test):
     work.score_job(opened, "test")
     st.rerun()
 if test_job := work.find_score_job(opened, "test"):
     session.watch(test_job)
 
-widgets.scatter(tables.ingredients(opened), chosen)
+widgets.scatter(tables.without_shared(tables.ingredients(opened))[0], chosen)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import opening, session, work, workspace
+from soupviz.ui import opening, recognising, session, work, workspace
 
 st.title("Kitchens")
 st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
@@ -17,6 +17,10 @@ if split == str(current):
         f"{kept}. Soups cooked before were selected on examples that are now test: they are no longer listed."
     )
 
+st.header("Open a folder")
+recognising.a_folder()
+
+st.header("Kitchens opened before, or found")
 known = dict.fromkeys([workspace.demo_file(), *workspace.opened_before(), *workspace.found_kitchens()])
 for file in known:
     row = st.container(horizontal=True, vertical_alignment="center")

@@ -1,6 +1,5 @@
 """The Kitchens page's parts: opening by path, opening without a file, what is kept on disk."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from soupviz.config import KitchenSpec, validate
 from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
+from soupviz.recognition.runs import parse_arguments
 from soupviz.ui import session, work, workspace
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
@@ -50,7 +50,7 @@ def without_file() -> None:
             raise KitchenError(f"{root}: no such folder; expected the one that holds the checkpoints.")
         document: dict[str, Any] = {
             "name": root.name,
-            "model": {"factory": factory, "args": _json(arguments)},
+            "model": {"factory": factory, "args": parse_arguments(arguments)},
             "ingredients": [pattern],
             "data": {"held_out": _split(root, data, int(resize), means)},
         }
@@ -87,18 +87,6 @@ def _go(file: Path) -> None:
     st.session_state.pop("typed kitchen")
     session.choose_file(file)
     st.switch_page("pages/ingredients.py")
-
-
-def _json(text: str) -> dict[str, object]:
-    try:
-        values = json.loads(text or "{}")
-    except ValueError as error:
-        raise KitchenError(
-            f'the model\'s arguments are not JSON ({error}); expected such as {{"num_classes": 10}}.'
-        ) from None
-    if not isinstance(values, dict):
-        raise KitchenError(f'the model\'s arguments are {text!r}; expected an object such as {{"num_classes": 10}}.')
-    return values
 
 
 def _split(root: Path, place: str, resize: int, means: str) -> dict[str, object]:

@@ -232,7 +232,7 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> bool:
             draw(job)
         if not job.is_active:
             st.rerun()
-        bar, button = st.columns([6, 1], vertical_alignment="center")
+        bar, button = st.columns([4, 1], vertical_alignment="center")
         with bar:
             progress_line(job)
         if button.button("Cancel", key=f"cancel {job.number}", width="stretch"):

@@ -12,8 +12,11 @@ from soupviz.planning import known
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
 from soupviz.slicing import SliceRow
+from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
 
+FIRST = ("step", "global_step", "epoch", "lr", "learning_rate")
+"""The facts that are looked for first."""
 FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "weights", "MB", "fingerprint")
 
 
@@ -36,7 +39,29 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
         row |= {key: as_number(value) for key, value in item.metadata.items() if key not in row}
         rows.append(row | {"fingerprint": item.fingerprint[:12]})
     table = pd.DataFrame(rows)
+    known_first = [name for name in ("ingredient", *FIGURES[:-1]) if name in table]
+    table = table[[*known_first, *_by_interest(metadata_columns(table)), "fingerprint"]]
     return table.drop(columns=[name for name in ("test", "top-5") if name in table and table[name].isna().all()])
+
+
+def without_shared(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+    """A table without the columns that came with the checkpoints and are the same in all rows, and what these say."""
+    same = [name for name in metadata_columns(table) if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+    return table.drop(columns=same), {name: table[name].iloc[0] for name in same}
+
+
+def _by_interest(columns: Iterable[str]) -> list[str]:
+    """When a checkpoint was taken, at which learning rate, what was logged of it; then the rest as it came."""
+    names = list(columns)
+    first = [name for name in FIRST if name in names]
+    first += [name for name in names if logged.logged_accuracy({name: 0.5}) and name not in first]
+    return [*first, *(name for name in names if name not in first)]
+
+
+def disagreements(opened: Kitchen) -> list[str]:
+    """Ingredients whose logged accuracy differs from ours by more than chance, of those that are scored."""
+    scored = ((item, known(opened, ((item.name, 1.0),), "held_out")) for item in opened.ingredients)
+    return logged.disagreements((item, score.correct, score.num_examples) for item, score in scored if score)
 
 
 def metadata_columns(table: pd.DataFrame) -> list[str]:

@@ -119,6 +119,21 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
     return [names[row] for row in state["selection"]["rows"] if row < len(names)]
 
 
+def disagreements(opened: Kitchen) -> None:
+    """Where a run logged another accuracy than ours, by more than chance."""
+    if told := tables.disagreements(opened):
+        with st.expander(f"{len(told)} logged scores are others than ours", icon="⚠️", expanded=True):
+            for sentence in told:
+                st.write(verbatim(sentence))
+
+
+def shared(same: Mapping[str, object]) -> None:
+    """What is known of the checkpoints and the same in all, out of the way."""
+    if same:
+        with st.expander(f"{len(same)} more facts, the same in all of them"):
+            st.write(verbatim(", ".join(f"{name}: {value}" for name, value in same.items() if value != "")))
+
+
 def columns_of(table: pd.DataFrame) -> dict[str, Any]:
     """Accuracies as bars from 0 to 100 %, losses and sizes to a sensible precision."""
     config: dict[str, Any] = {

@@ -15,6 +15,8 @@ from soupviz.weights.selection import files_behind, matched_paths
 
 DEPTH = 3
 """How many folders deep kitchen.yaml files are looked for."""
+NOTHING: dict[str, Any] = {"opened": [], "trusted": {}, "folders": []}
+"""What is remembered at first."""
 
 
 def roots() -> list[Path]:
@@ -31,11 +33,41 @@ def allowed(path: Path | str) -> Path:
     """
     place = Path(path).expanduser()
     place = (place if place.is_absolute() else roots()[0] / place).resolve()
-    if not any(place.is_relative_to(root) for root in [*roots(), cache_folder().resolve()]):
+    if not is_allowed(place):
         raise KitchenError(
             f"{place} lies outside the folders this dashboard was started with ({', '.join(map(str, roots()))}). "
-            f"Start it with: streamlit run app.py -- {place if place.is_dir() else place.parent}"
+            f"Start it with: streamlit run app.py -- {place if place.is_dir() else place.parent} - or name that folder "
+            "under Open a folder on the page Kitchens."
         )
+    return place
+
+
+def is_allowed(path: Path) -> bool:
+    """Whether a path, links followed, lies below the folders of the start, those opened since, or the cache."""
+    place = path.resolve()
+    return any(place.is_relative_to(root) for root in [*roots(), *opened_folders(), cache_folder().resolve()])
+
+
+def opened_folders() -> list[Path]:
+    """What the user opened by name since, in this or an earlier session."""
+    return [Path(name) for name in _remembered()["folders"]]
+
+
+def open_folder(typed: str) -> Path:
+    """Let the dashboard read and write below a folder, or a file, that the user named.
+
+    Raises:
+        KitchenError: there is none, or it holds everything.
+    """
+    place = Path(typed).expanduser()
+    place = (place if place.is_absolute() else roots()[0] / place).resolve()
+    if not place.exists():
+        raise KitchenError(f"{place}: no such folder or file. Check its name.")
+    if place == Path(place.anchor):
+        raise KitchenError(f"{place} holds everything; name the folder of the run, or of the data.")
+    if not is_allowed(place):
+        values = _remembered()
+        _remember(values | {"folders": [*values["folders"], str(place)]})
     return place
 
 
@@ -69,9 +101,9 @@ def _memory() -> Path:
 def _remembered() -> dict[str, Any]:
     try:
         kept: dict[str, Any] = json.loads(_memory().read_text(encoding="utf-8"))
-        return {"opened": [], "trusted": {}} | kept
+        return NOTHING | kept
     except (OSError, ValueError):
-        return {"opened": [], "trusted": {}}
+        return dict(NOTHING)
 
 
 def _remember(values: dict[str, Any]) -> None:
