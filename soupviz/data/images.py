@@ -33,7 +33,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     root = folder / str(spec.path)
     if not root.is_dir():
         raise DataError(f"data.{name}: {root} is not a folder; expected one with a sub-folder per class.")
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not _is_junk(path.name))
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_junk(path.name))
     order = list(classes or found)
     _check_folders(name, root, found, order)
     paths, labels, others = [], [], []
@@ -59,7 +59,8 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     return Source(identity, order, True, read, is_sorted=classes is None, notes=_passed_over(name, root, others))
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is a file system's or an archiver's own, by its name."""
     return name.startswith(".") or name.lower() in JUNK
 
 
@@ -67,12 +68,12 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
     """The images below a class folder, and what somebody may have taken for an example though it is passed over."""
     pictures, others = [], []
     for place, _, files in os.walk(folder):
-        is_junk = any(_is_junk(part) for part in Path(place).relative_to(folder).parts)
+        below_junk = any(is_junk(part) for part in Path(place).relative_to(folder).parts)
         for path in (Path(place, file) for file in files):
             has_suffix = path.suffix.lower() in SUFFIXES
-            if has_suffix and not is_junk and not _is_junk(path.name):
+            if has_suffix and not below_junk and not is_junk(path.name):
                 pictures.append(path)
-            elif has_suffix or (path.suffix and not is_junk and not _is_junk(path.name)):
+            elif has_suffix or (path.suffix and not below_junk and not is_junk(path.name)):
                 others.append(path)
     return sorted(pictures), sorted(others)
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from soupviz.data.readers import IMAGE_SUFFIXES
+from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
+from soupviz.data.images import is_junk
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
 
@@ -128,7 +129,7 @@ def _entries(folder: Path) -> Iterator[Path]:
         children = sorted(folder.iterdir())[:MOST]
     except OSError:
         return
-    yield from (path for path in children if not path.name.startswith((".", "__")))
+    yield from (path for path in children if not is_junk(path.name))
 
 
 def _folders(folder: Path) -> Iterator[Path]:

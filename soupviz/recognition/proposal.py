@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.config import KitchenSpec, validate
+from soupviz.data.images import is_junk
 from soupviz.errors import KitchenError
 from soupviz.recognition import data, timm
 from soupviz.recognition.data import Place
@@ -237,4 +238,4 @@ class _Composer:
 
 
 def _class_folders(path: Path) -> list[str]:
-    return sorted(child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith((".", "__")))
+    return sorted(child.name for child in path.iterdir() if child.is_dir() and not is_junk(child.name))
