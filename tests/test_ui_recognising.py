@@ -94,6 +94,20 @@ def test_code_that_the_runs_own_files_name_is_shown_before_it_runs(kitchens: App
     assert not (tmp_path / "ran").exists()
 
 
+def test_code_that_was_exchanged_after_it_was_shown_is_shown_anew(kitchens: AppTest, tmp_path: Path) -> None:
+    run = lightning_run(tmp_path)
+    (run / "hparams.yaml").write_text("factory: good.py:build\n")
+    at = look_into(kitchens, run, tmp_path / "val.npz")
+    for name in ("good", "evil"):
+        (run / f"{name}.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    (run / "hparams.yaml").write_text("factory: evil.py:build\n# longer, so that it is read anew\n")
+    at = press(at, "Check it")
+    assert "evil.py:build" in " ".join(one.value for one in at.warning)
+    assert not (tmp_path / "ran").exists()
+    press(at, "Check it")
+    assert (tmp_path / "ran").exists()
+
+
 def test_a_run_that_has_to_be_converted_shows_the_command(kitchens: AppTest, tmp_path: Path) -> None:
     at = look_into(kitchens, ultralytics_run(tmp_path))
     assert at.code[0].value.startswith("soupviz convert ")

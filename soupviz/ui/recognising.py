@@ -26,6 +26,7 @@ TITLES = {
 }  # fmt: skip
 WEIGHTS = {"raw": "raw", "ema": "their moving average (EMA)"}
 OPENED = "opened run"
+SHOWN = "code that was shown"
 OPEN = "Check it, write kitchen.yaml and open it"
 
 
@@ -104,10 +105,12 @@ def _answer(proposal: Proposal, given: dict[str, Any]) -> None:
             answers["weights"] = st.radio(
                 "Weights", ["raw", "ema"], horizontal=True, format_func=WEIGHTS.get, help="The files hold both."
             )
-        if code := _unasked_code(proposal):
+        code, seen = _unasked_code(proposal), st.session_state.get(SHOWN)
+        st.session_state[SHOWN] = code
+        if code:
             st.warning(f"Opening it runs Python code that the run names: `{code}`. Go on only if you trust it.")
         pressed = st.form_submit_button(OPEN, type="primary")
-    if not pressed:
+    if not pressed or (code and code != seen):  # what was pressed under named other code, or none
         return
     if typed := answers.get("arguments"):
         answers["arguments"] = parse_arguments(typed)
