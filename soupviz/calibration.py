@@ -16,8 +16,10 @@ BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How well probabilities fit what happens, on the examples whose logits are finite.
+    """How well probabilities fit what happens.
 
+    accuracy: over all examples; one whose logits are not finite is wrong. The others say nothing of those, of which
+    there are num_nonfinite among num_examples.
     nll: mean negative log-likelihood of the label, nats. brier: mean squared distance from the label's one-hot vector,
     from 0 to 2. ece, adaptive_ece: expected calibration error in 15 bins of equal width, and of equally many examples.
     """
@@ -29,6 +31,7 @@ class Calibration:
     brier: float
     ece: float
     adaptive_ece: float
+    num_nonfinite: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,12 +104,13 @@ def measure(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature:
     shown, correct = confidences.float().numpy(), (predictions == answers).numpy()
     return Calibration(
         temperature=temperature,
-        num_examples=len(answers),
-        accuracy=float(correct.mean()),
+        num_examples=len(labels),
+        accuracy=float(correct.sum()) / len(labels),
         nll=float(F.cross_entropy(scaled, answers)),
         brier=float((probabilities - F.one_hot(answers, probabilities.shape[1])).square().sum(dim=1).mean()),
         ece=calibration_error(shown, correct, BINS),
         adaptive_ece=calibration_error(shown, correct, BINS, adaptive=True),
+        num_nonfinite=len(labels) - len(answers),
     )
 
 

@@ -26,12 +26,10 @@ class Options:
     """How a recipe is cooked; nothing here changes its decisions.
 
     complete: score rejected candidates whole too, instead of giving them up once they cannot win.
-    lookahead: how many candidates a search scores at once.
     """
 
     progress: Progress = quiet
     complete: bool = False
-    lookahead: int = 1
 
 
 def cook(
@@ -41,7 +39,6 @@ def cook(
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
     complete: bool = False,
-    lookahead: int = 1,
 ) -> Soup:
     """Cook a recipe: find its coefficients, score the soup on held_out, test and the shifts, and keep the run.
 
@@ -50,7 +47,7 @@ def cook(
 
     Args:
         recipe: a record, or its parameters as plain data: {"method": "beam", "width": 5}.
-        on_step: told of each decision. complete, lookahead: as of `greedy`.
+        on_step: told of each decision. complete: as of `greedy`.
     Raises:
         SoupError: the recipe names what the kitchen lacks, or the data does not fit.
         Cancelled: from the progress callback.
@@ -77,7 +74,7 @@ def cook(
 
     started = time.monotonic()
     with _recorded(kitchen.store, key, recipe):
-        judge = _judge(kitchen, recipe, Options(progress, complete, lookahead), stepped, earlier)
+        judge = _judge(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(judge)
         scores = {
             split: kitchen.score_mix(coefficients, split, recipe.treatment, progress)
@@ -187,7 +184,6 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         adopt=kitchen.pantry.adopt,
         lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
         complete=options.complete,
-        lookahead=options.lookahead,
         slices=slices.index if slices else None,
         shifts=selecting[1:],
         also=also,
@@ -226,7 +222,6 @@ def greedy(
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
     complete: bool = False,
-    lookahead: int = 1,
 ) -> Soup:
     """Greedy soup: start from the best on held_out, keep each candidate that makes more examples correct.
 
@@ -239,7 +234,6 @@ def greedy(
         members: the pool; default: all ingredients.
         complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
             its step has a bound instead of an accuracy. The decisions are the same.
-        lookahead: how many candidates are scored at once; the decisions are the same.
     Raises:
         SoupError: an unknown member, an alpha out of range, or data that does not fit.
     Source:
@@ -247,7 +241,7 @@ def greedy(
     """
     values = {"method": "greedy", "alpha": alpha, "objective": objective, "order": order, "seed": seed}
     recipe = parse(values | {"shift_weight": shift_weight, "members": members, "batchnorm": batchnorm})
-    return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete, lookahead=lookahead)
+    return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete)
 
 
 def sweep(

@@ -8,6 +8,7 @@ import numpy as np
 
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import whole_loss
 from soupviz.mixing import combine
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup
@@ -122,7 +123,8 @@ def interpolate(
         start, stop: the first and last alpha; outside [0, 1] extrapolates.
         batchnorm: what becomes of running statistics; default: what the soups at the ends were cooked with.
     Returns:
-        One row per point, by alpha: alpha, accuracy (a fraction), loss (nats), correct, num_examples.
+        One row per point, by alpha: alpha, accuracy (a fraction), loss (nats; None where an answer is not finite),
+        correct, num_examples.
     Raises:
         SoupError: an unknown end or split, or fewer than two points.
     """
@@ -139,7 +141,7 @@ def interpolate(
         {
             "alpha": alphas,
             "accuracy": [score.accuracy for _, score in rows],
-            "loss": [score.loss for _, score in rows],
+            "loss": [whole_loss(score) for _, score in rows],
             "correct": [score.correct for _, score in rows],
             "num_examples": [score.num_examples for _, score in rows],
         }

@@ -1,9 +1,15 @@
 """What per-example results add up to, and how sure one can be of a difference."""
 
+import math
+import sys
+
 import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.records import CLOSE_LOGITS, PerExample, Score
+
+LEAST_MERIT = -1e290
+"""Of a model whose answers are all finite, and still far above that of any with one that is not."""
 
 SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
 
@@ -36,6 +42,24 @@ def macro_f1(predictions: NDArray[np.int32], labels: NDArray[np.int64], num_clas
     predicted = np.bincount(predictions[predictions >= 0], minlength=num_classes)
     total = np.bincount(labels, minlength=num_classes) + predicted
     return float((2 * hits[total > 0] / total[total > 0]).mean())
+
+
+def merit_by_loss(score: Score) -> float:
+    """What is raised where the loss is to fall, in nats: minus the loss where every answer is finite.
+
+    Every comparison of losses goes through it. With answers that are not finite, it is below that of every model that
+    has none of them, whatever the loss of the others is, and the lower the more there are: the mean of the finite ones
+    would prefer a model that overflows where it errs.
+    """
+    if score.num_nonfinite:
+        return -sys.float_info.max * (score.num_nonfinite / score.num_examples)
+    return max(-score.loss, LEAST_MERIT) if score.loss is not None else LEAST_MERIT
+
+
+def whole_loss(score: Score) -> float | None:
+    """The loss over all examples, in nats; None where it is not finite on each of them."""
+    is_whole = score.loss is not None and math.isfinite(score.loss) and not score.num_nonfinite
+    return score.loss if is_whole else None
 
 
 def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:

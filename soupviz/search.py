@@ -51,11 +51,10 @@ def greedy(
     names: Sequence[str],
     scores: Mapping[str, Score],
     *,
-    score: Callable[[Sequence[Candidate], Score], Sequence[Score | Bound]],
+    score: Callable[[Candidate, Score], Score | Bound],
     alpha: Alpha = "mean",
     order: Order = "accuracy",
     seed: int = 0,
-    lookahead: int = 1,
     value: Value = num_correct,
     on_step: Callable[[Step], None] = lambda _step: None,
 ) -> tuple[Coefficients, tuple[Step, ...]]:
@@ -63,10 +62,7 @@ def greedy(
 
     Args:
         names: the pool in kitchen order. scores: of the single ingredients, on the split that selects.
-        score: scores candidates against the current soup's score, in order, at least as far as the first whose value
-            is higher; a Bound says that a candidate's cannot be.
-        lookahead: how many candidates are scored at once. The first that wins is kept and those after it are tried
-            anew with the new soup, so that the decisions are those of one at a time.
+        score: scores a candidate against the current soup's score; a Bound says that its value cannot be higher.
         value: of a score, to be raised; default: how many examples are correct.
         on_step: told of every decision.
     Returns:
@@ -79,16 +75,13 @@ def greedy(
     best = scores[first]
     steps = [Step.of(0, first, best, best, accepted=True, mix=soup)]
     on_step(steps[0])
-    while len(steps) <= len(others):
-        ahead = others[len(steps) - 1 : len(steps) - 1 + lookahead]
-        candidates = [Candidate(name, with_newcomer(soup, name, alpha)) for name in ahead]
-        for candidate, result in zip(candidates, score(candidates, best), strict=False):
-            accepted = isinstance(result, Score) and value(result) > value(best)
-            if accepted:
-                assert isinstance(result, Score)
-                soup, best = candidate.mix, result
-            steps.append(Step.of(len(steps), candidate.newcomer, result, best, accepted=accepted, mix=candidate.mix))
-            on_step(steps[-1])
-            if accepted:
-                break
+    for name in others:
+        candidate = Candidate(name, with_newcomer(soup, name, alpha))
+        result = score(candidate, best)
+        accepted = isinstance(result, Score) and value(result) > value(best)
+        if accepted:
+            assert isinstance(result, Score)
+            soup, best = candidate.mix, result
+        steps.append(Step.of(len(steps), name, result, best, accepted=accepted, mix=candidate.mix))
+        on_step(steps[-1])
     return soup, tuple(steps)

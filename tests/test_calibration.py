@@ -77,12 +77,15 @@ def test_what_is_added_to_all_logits_of_an_example_changes_nothing():
     assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits, labels), rel=1e-4)
 
 
-def test_examples_that_are_not_finite_are_left_out():
+def test_examples_that_are_not_finite_are_wrong_and_otherwise_left_out():
     logits, labels = answers()
     spoiled = np.concatenate([logits, [[np.nan, 0, 0, 0], [np.inf, 0, 0, 0], [0, -np.inf, 0, 0]]]).astype(np.float32)
     more = np.concatenate([labels, [0, 1, 2]])
     assert fit_temperature(spoiled, more) == fit_temperature(logits, labels)
-    assert measure(spoiled, more) == measure(logits, labels)
+    found, whole = measure(spoiled, more), measure(logits, labels)
+    assert (found.num_examples, found.num_nonfinite) == (len(labels) + 3, 3)
+    assert found.accuracy == pytest.approx(whole.accuracy * len(labels) / (len(labels) + 3))
+    assert (found.nll, found.brier, found.ece) == (whole.nll, whole.brier, whole.ece)
     assert sum(bar.count for bar in reliability(spoiled, more)) == len(labels)
 
 
@@ -185,7 +188,7 @@ def test_no_other_temperature_has_a_smaller_loss_on_what_it_was_fitted_on():
 def test_it_is_told_as_plain_data():
     logits, labels = answers()
     assert list(measure(logits, labels).as_dict()) == [
-        "temperature", "num_examples", "accuracy", "nll", "brier", "ece", "adaptive_ece",
+        "temperature", "num_examples", "accuracy", "nll", "brier", "ece", "adaptive_ece", "num_nonfinite",
     ]  # fmt: skip
 
 

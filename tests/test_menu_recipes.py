@@ -31,6 +31,7 @@ from soupviz.recipes import (
     parse,
     recipe_digest,
 )  # fmt: skip
+from soupviz.recipes.greedy import _is_better
 from soupviz.recipes.judge import value_of
 from soupviz.records import Bound, PerExample, Score
 
@@ -230,6 +231,23 @@ def test_a_beam_wide_enough_for_all_finds_the_best_that_can_be_reached_by_improv
     assert value[found] == max(value[subset] for subset in reached)
 
 
+def test_a_beam_holds_a_subset_against_each_of_those_it_can_be_reached_from():
+    """ab beats a but not b; from ab alone abc is reached, the best of all."""
+    right = {"a": 50, "b": 60, "c": 40, "ab": 55, "ac": 45, "bc": 45, "abc": 70}
+    asked = []
+
+    def attempt(mixture, limit):
+        asked.append("".join(name for name, _ in mixture))
+        flags = np.arange(100) < right[asked[-1]]
+        found = PerExample(*[flags.astype(np.float32)] * 7)
+        score = Score("held_out", right[asked[-1]], 100, None, 0.0, (), (), per_example=replace(found, correct=flags))
+        wrong = 100 - score.correct
+        return Bound("held_out", 100, 50, limit.max_errors) if limit and wrong >= limit.max_errors else score
+
+    assert Beam(width=2).plan(Judge(list("abc"), attempt)) == mean_of("abc")
+    assert len(asked) == len(set(asked))  # and each is scored once
+
+
 @pytest.mark.parametrize(
     "recipe", [Beam(), Restarts(), Pruned(), Exhaustive(), LineSearch(), AlphaSearch(), Greedy(), Bayesian(budget=5)]
 )
@@ -300,6 +318,41 @@ def test_greedy_raises_what_it_is_asked_to(objective, number, seed):
         if value([*kept, name]) > value(kept):
             kept.append(name)
     assert Greedy(objective=objective).plan(replace(taste.judge, slices=slices)) == mean_of(kept)
+
+
+class Overflowing(Taste):
+    """m_0 overflows on every fourth example where it has a large share, and is certain of the others."""
+
+    def score(self, mixture) -> Score:
+        score = super().score(mixture)
+        if dict(mixture).get("m_0", 0.0) < 0.3:
+            return score
+        bad = np.arange(NUM_EXAMPLES) % 4 == 0
+        found = score.per_example
+        found = replace(found, correct=found.correct & ~bad, losses=np.where(bad, np.nan, 0).astype(np.float32))
+        return replace(
+            score, correct=int(found.correct.sum()), loss=0.0, num_nonfinite=int(bad.sum()), per_example=found
+        )
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Greedy(objective="loss"), Greedy(objective="loss", alpha=0.5), Bayesian(objective="loss", budget=12),
+        Bayesian(objective="loss", budget=12, sampler="cmaes"), Weighted(metric="loss", temperature=1.0),
+    ],
+)  # fmt: skip
+def test_no_objective_prefers_a_model_that_overflows(recipe):
+    for seed in range(4):
+        taste = Overflowing(4, seed)
+        assert taste.score(recipe.plan(taste.judge)).num_nonfinite == 0
+
+
+def test_of_equally_many_right_line_search_takes_no_lower_loss_over_fewer_answers():
+    whole = Score("held_out", 60, 100, 0.9, 0.0, (), ())
+    assert not _is_better(replace(whole, loss=0.1, num_nonfinite=5), whole)
+    assert _is_better(replace(whole, loss=0.8), whole)
+    assert _is_better(replace(whole, loss=2.0, num_nonfinite=4), replace(whole, loss=0.1, num_nonfinite=5))
 
 
 def with_shifts(taste: Taste, seed: int) -> tuple[Judge, list[Taste]]:

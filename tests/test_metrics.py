@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from soupviz.metrics import calibration_error, macro_f1, mcnemar, paired_counts, summarize, verdict, wilson
+from soupviz.metrics import (
+    calibration_error,
+    macro_f1,
+    mcnemar,
+    merit_by_loss,
+    paired_counts,
+    summarize,
+    verdict,
+    whole_loss,
+    wilson,
+)
 from soupviz.records import PerExample, Score
 
 
@@ -131,3 +141,21 @@ def test_certainty_that_is_right_is_calibrated_and_certainty_that_is_wrong_is_no
     sure = np.ones(5, dtype=np.float32)
     assert calibration_error(sure, np.ones(5, dtype=bool)) == 0.0
     assert calibration_error(sure, np.zeros(5, dtype=bool)) == 1.0
+
+
+def of_loss(loss: float | None, num_nonfinite: int = 0, num_examples: int = 100) -> Score:
+    return Score("held_out", 0, num_examples, loss, 0.0, (), (), num_nonfinite=num_nonfinite)
+
+
+def test_merit_by_loss_is_minus_the_loss_where_every_answer_is_finite():
+    assert merit_by_loss(of_loss(0.5)) == -0.5
+    assert whole_loss(of_loss(0.5)) == 0.5
+
+
+@given(st.floats(0, 3e38) | st.just(math.inf), st.integers(1, 99), st.floats(0, 10), st.integers(1, 10**9))
+def test_who_has_an_answer_that_is_not_finite_is_below_all_who_have_none_and_fewer_are_better(loss, bad, other, size):
+    worst_whole = merit_by_loss(of_loss(loss))
+    assert worst_whole > merit_by_loss(of_loss(0.0, 1, size))
+    assert merit_by_loss(of_loss(other, bad)) > merit_by_loss(of_loss(0.0, bad + 1))
+    assert merit_by_loss(of_loss(None, 100)) < merit_by_loss(of_loss(other, bad))
+    assert whole_loss(of_loss(other, bad)) is None

@@ -51,12 +51,12 @@ END = score([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 0])
         (score([1.4, 1.4, 1.4, 1.4], [1, 1, 1, 0]), 0.4, 0.0, False),  # as many are right: only less sure
         (score([1.05, 1.05, 1.05, 1.05], [1, 0, 0, 0]), 0.05, 0.5, False),  # too low to matter
         (score([3.6, 0.8, 0.8, 0.8], [1, 0, 0, 0]), 0.5, 0.5, False),  # one example alone
-        (score([1.0, 1.0, 1.0, np.nan], [1, 1, 1, 0], nonfinite=1), 0.0, 0.0, True),
+        (score([1.0, 1.0, 1.0, np.nan], [1, 1, 1, 0], nonfinite=1), np.nan, 0.0, True),
     ],
 )
 def test_pairs_by_hand(middle: Score, rise: float, drop: float, separated: bool):
     found = compare(0, 1, (END, END), middle)
-    assert found.rise == pytest.approx(rise, abs=1e-6)
+    assert found.rise == pytest.approx(rise, abs=1e-6, nan_ok=True)
     assert found.drop == pytest.approx(drop)
     assert found.separated is separated
 

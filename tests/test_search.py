@@ -1,5 +1,4 @@
 import random
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -28,14 +27,9 @@ class Judge:
         self.correct = correct
         self.asked: list[Coefficients] = []
 
-    def __call__(self, candidates: Sequence[Candidate], best: Score) -> list[Score]:
-        results = []
-        for candidate in candidates:
-            self.asked.append(candidate.mix)
-            results.append(counted(self.correct[members(candidate.mix)]))
-            if results[-1].correct > best.correct:
-                break
-        return results
+    def __call__(self, candidate: Candidate, _best: Score) -> Score:
+        self.asked.append(candidate.mix)
+        return counted(self.correct[members(candidate.mix)])
 
 
 SCORES = singles(a=50, b=70, c=60, d=60)
@@ -108,10 +102,10 @@ def test_a_trajectory_tells_every_decision():
 def test_each_decision_is_told_when_it_is_made():
     told: list[str] = []
 
-    def score(candidates: Sequence[Candidate], _best: Score) -> list[Score]:
+    def score(candidate: Candidate, _best: Score) -> Score:
         assert len(told) == len(asked) + 1
-        asked.append(candidates[0].mix)
-        return [counted(0)]
+        asked.append(candidate.mix)
+        return counted(0)
 
     asked: list[Coefficients] = []
     steps = greedy("abcd", SCORES, score=score, on_step=lambda step: told.append(step.ingredient))[1]
@@ -166,9 +160,7 @@ def test_coefficients_of_a_soup_sum_to_one_whatever_the_alpha(alphas):
 def test_the_best_never_falls_and_rises_exactly_when_a_candidate_is_accepted(correct, alpha, chance):
     names = [str(index) for index in range(len(correct))]
     scores = {name: counted(value) for name, value in zip(names, correct, strict=True)}
-    mixture, steps = greedy(
-        names, scores, score=lambda ahead, _best: [counted(chance.randint(0, 100)) for _ in ahead], alpha=alpha
-    )
+    mixture, steps = greedy(names, scores, score=lambda _candidate, _best: counted(chance.randint(0, 100)), alpha=alpha)
     best = [step.best_accuracy for step in steps]
     assert best[0] == max(correct) / 100
     for before, step in zip(best, steps[1:], strict=False):
@@ -177,21 +169,9 @@ def test_the_best_never_falls_and_rises_exactly_when_a_candidate_is_accepted(cor
     assert sorted(step.ingredient for step in steps) == sorted(names)
 
 
-@given(st.integers(1, 8), st.integers(1, 10), st.sampled_from(["mean", 0.3]), st.integers(0, 10_000))
-def test_any_lookahead_makes_the_decisions_of_one_at_a_time(number, lookahead, alpha, seed):
-    names = [f"n{index}" for index in range(number)]
-    scores = {name: counted(random.Random(f"{seed} {name}").randint(0, 20)) for name in names}
-
-    def score(candidates: Sequence[Candidate], _best: Score) -> list[Score]:
-        return [counted(random.Random(f"{seed} {candidate.mix}").randint(0, 40)) for candidate in candidates]
-
-    one = greedy(names, scores, score=score, alpha=alpha)
-    assert greedy(names, scores, score=score, alpha=alpha, lookahead=lookahead) == one
-
-
 def test_a_bound_is_a_rejection_that_tells_no_accuracy():
     bound = Bound("held_out", num_examples=100, num_scored=40, num_errors=30)
-    _, steps = greedy("ab", singles(a=70, b=60), score=lambda _ahead, _best: [bound])
+    _, steps = greedy("ab", singles(a=70, b=60), score=lambda _candidate, _best: bound)
     last = steps[-1]
     assert (last.accepted, last.accuracy, last.correct) == (False, None, None)
     assert (last.accuracy_at_most, last.num_examples_scored, last.best_accuracy) == (0.7, 40, 0.7)

@@ -44,7 +44,6 @@ def soup(
     out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
     complete: Annotated[bool, typer.Option("--complete", help="greedy: score rejected candidates whole too")] = False,
-    lookahead: Annotated[int, typer.Option(help="greedy: candidates scored at once", min=1)] = 1,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="fit a temperature on held_out, for the card")] = False,
     bake_temperature: Annotated[
         bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
@@ -71,7 +70,7 @@ def soup(
         printing.show_plan(as_json, checked, planning.plan(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
-        cooked = cook(opened, checked, progress=progress, complete=complete, lookahead=lookahead)
+        cooked = cook(opened, checked, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
     written = (
         sv.export(

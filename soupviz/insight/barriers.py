@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import merit_by_loss, whole_loss
 from soupviz.mixing import mean_of
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 
@@ -116,10 +117,11 @@ def compare(first: int, second: int, ends: tuple[Score, Score], middle: Score) -
     """
     drop = (ends[0].correct + ends[1].correct) / 2 / middle.num_examples - middle.accuracy
     broken = middle.num_nonfinite > max(end.num_nonfinite for end in ends)
-    if middle.loss is None or ends[0].loss is None or ends[1].loss is None:
+    losses = [whole_loss(score) for score in (*ends, middle)]
+    if losses[0] is None or losses[1] is None or losses[2] is None:
         return Pair(first, second, float("nan"), drop, separated=broken or middle.loss is None)
-    mean = (ends[0].loss + ends[1].loss) / 2
-    rise = middle.loss - mean
+    mean = (losses[0] + losses[1]) / 2
+    rise = losses[2] - mean
     stands_out = rise > max(ERRORS * _standard_error(ends, middle), SHARE * mean)
     return Pair(first, second, rise, drop, separated=broken or (stands_out and drop > 0))
 
@@ -161,8 +163,8 @@ def basin(barriers: Barriers, scores: Mapping[str, Score], distinct: Sequence[in
     """
 
     def rank(index: int) -> tuple[float, float]:
-        loss = scores[barriers.names[index]].loss
-        return float(barriers.separated[index, list(distinct)].sum()), float("inf") if loss is None else loss
+        merit = merit_by_loss(scores[barriers.names[index]])
+        return float(barriers.separated[index, list(distinct)].sum()), -merit
 
     core = min(distinct, key=rank)
     first = [index for index in distinct if not barriers.separated[core, index]]

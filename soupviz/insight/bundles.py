@@ -1,13 +1,12 @@
 """Several curves at once: each pair's path on each split and with each treatment of running statistics."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from soupviz.curves import Peak, coarse_to_fine, loss_interval, peak
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
+from soupviz.metrics import whole_loss, wilson
 from soupviz.mixing import combine
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 
@@ -36,9 +35,9 @@ class Reading:
     @classmethod
     def of(cls, place: Place, score: Score) -> "Reading":
         """A score without its examples."""
-        loss = score.loss if score.loss is not None and math.isfinite(score.loss) else None
-        interval = _wilson(score.correct, score.num_examples)
-        return cls(place, score.correct, score.num_examples, interval, loss, loss_interval(score))
+        interval, loss = _wilson(score.correct, score.num_examples), whole_loss(score)
+        around = None if loss is None else loss_interval(score)
+        return cls(place, score.correct, score.num_examples, interval, loss, around)
 
     @property
     def accuracy(self) -> float:

@@ -217,7 +217,11 @@ def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> 
     if goal == "with_shifts" or tried.score is None or before.score is None:
         return plain
     divided = kitchen.split(HELD_OUT).slices
-    values = [value_of(score, goal, divided.index if divided else None) for score in (tried.score, before.score)]
+    scores = (tried.score, before.score)
+    if goal == "loss" and any(score.num_nonfinite for score in scores):
+        new, old = (f"{score.num_nonfinite:,}" for score in scores)
+        return f"{plain.removesuffix('; ')} ({new} answers that are not finite against {old}); "
+    values = [value_of(score, goal, divided.index if divided else None) for score in scores]
     new, old = (f"{-value:.4f}" if goal == "loss" else f"{100 * value:.2f}" for value in values)
     unit = "nats" if goal == "loss" else "%"
     return f"{plain.removesuffix('; ')} ({new} against {old} {unit}); "

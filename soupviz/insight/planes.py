@@ -13,6 +13,7 @@ from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.insight import geometry
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import whole_loss
 from soupviz.mixing import is_affine
 from soupviz.recipes.paths import in_plane
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
@@ -182,7 +183,7 @@ class Value:
     @classmethod
     def of(cls, spot: Spot, score: Score) -> "Value":
         """A score without its examples."""
-        return cls(spot, score.accuracy, score.loss, score.correct, score.num_examples)
+        return cls(spot, score.accuracy, whole_loss(score), score.correct, score.num_examples)
 
 
 def scan(

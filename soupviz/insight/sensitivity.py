@@ -15,7 +15,7 @@ from soupviz.files import digest
 from soupviz.insight.geometry import weight_keys
 from soupviz.kitchen import Kitchen
 from soupviz.layers import Grouping, keys_of
-from soupviz.metrics import mcnemar, paired_counts
+from soupviz.metrics import mcnemar, paired_counts, whole_loss
 from soupviz.mixing import BatchNorm, combine, is_affine
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.weights.ingredients import COUNTER, same_bits
@@ -73,7 +73,7 @@ class Group:
 class Paired:
     """One model against another on the same examples.
 
-    points: of accuracy, in percent of the examples. loss: the change in nats; None where a loss is not finite.
+    points: of accuracy, in percent of the examples. loss: the change in nats; None where an answer is not finite.
     fixed, broken: examples that only the new one, only the old one has right. p_value: exact McNemar.
     """
 
@@ -99,7 +99,8 @@ class Effect:
 def compared(new: Score, old: Score) -> Paired:
     """The paired difference of two scores on one split."""
     fixed, broken = paired_counts(new, old)
-    loss = None if new.loss is None or old.loss is None else new.loss - old.loss
+    now, before = whole_loss(new), whole_loss(old)
+    loss = None if now is None or before is None else now - before
     return Paired(100 * (fixed - broken) / new.num_examples, loss, fixed, broken, mcnemar(fixed, broken))
 
 

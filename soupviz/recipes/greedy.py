@@ -2,13 +2,13 @@
 
 import math
 import random
-from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from soupviz import search
 from soupviz.errors import RecipeError
+from soupviz.metrics import merit_by_loss
 from soupviz.mixing import combine
 from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled, added_later
@@ -81,26 +81,17 @@ def search_with(
     def value(score: Score) -> float:
         return value_of(score, objective, judge.slices, shift_weight)
 
-    def score(candidates: Sequence[search.Candidate], best: Score) -> list[Score | Bound]:
-        """The one place where candidates are scored: in turn here, where more machines are, at once."""
-        results: list[Score | Bound] = []
-        for candidate in candidates:
-            share = dict(candidate.mix)[candidate.newcomer]
-            parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
-            # Only a count of errors shows before the end that a candidate cannot win.
-            if objective == "accuracy":
-                result = judge.challenge(candidate.mix, best, parts)
-            else:
-                result = judge.look_further(candidate.mix, judge.score(candidate.mix), objective)
-            results.append(result)
-            if isinstance(result, Score) and value(result) > value(best):
-                break
-        return results
+    def score(candidate: search.Candidate, best: Score) -> Score | Bound:
+        share = dict(candidate.mix)[candidate.newcomer]
+        parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
+        # Only a count of errors shows before the end that a candidate cannot win.
+        if objective == "accuracy":
+            return judge.challenge(candidate.mix, best, parts)
+        return judge.look_further(candidate.mix, judge.score(candidate.mix), objective)
 
     return search.greedy(
-        judge.names, scores, score=score, alpha=alpha, order=order, seed=seed,
-        lookahead=judge.lookahead, value=value, on_step=judge.tell,
-    )  # fmt: skip
+        judge.names, scores, score=score, alpha=alpha, order=order, seed=seed, value=value, on_step=judge.tell
+    )
 
 
 class AlphaSearch(Pooled):
@@ -184,11 +175,7 @@ class LineSearch(Pooled):
 
 def _is_better(new: Score, old: Score) -> bool:
     """More right; of equally many, the lower loss."""
-    return (new.correct, -_loss(new)) > (old.correct, -_loss(old))
-
-
-def _loss(score: Score) -> float:
-    return math.inf if score.loss is None else score.loss
+    return (new.correct, merit_by_loss(new)) > (old.correct, merit_by_loss(old))
 
 
 def parse_alpha(value: Any) -> Alpha:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from soupviz.errors import RecipeError
 from soupviz.formulas import Formula
 from soupviz.limits import Limit, hardest_first
-from soupviz.metrics import slice_counts
+from soupviz.metrics import merit_by_loss, slice_counts
 from soupviz.records import Bound, Coefficients, PerExample, Score, Step
 
 Objective = Literal["accuracy", "loss", "mean_class", "worst_class", "mean_slice", "worst_slice"]
@@ -37,12 +37,11 @@ class Judge:
     """The pool in kitchen order, and its scores.
 
     attempt: scores a mix, or with a limit gives it up. tell: is told of every decision. facts: metadata of an
-    ingredient. adopt: makes a formula a mix that can be scored. complete: score whole what cannot win too. lookahead:
-    how many candidates a search tries at once. lab: for recipes that learn. notes: what a planner has to say of its
-    soup beside coefficients, as plain data. slices: of each held_out example its slice, where the kitchen names
-    slices. shifts: the names of the splits that are shifts. also: scores a mix on one of them, every example.
-    asked: every mix that was scored, or given up, and the split. base_is_whole: whether the base is a model itself; one
-    with another head is not.
+    ingredient. adopt: makes a formula a mix that can be scored. complete: score whole what cannot win too. lab:
+    for recipes that learn. notes: what a planner has to say of its soup beside coefficients, as plain data. slices: of
+    each held_out example its slice, where the kitchen names slices. shifts: the names of the splits that are shifts.
+    also: scores a mix on one of them, every example. asked: every mix that was scored, or given up, and the split.
+    base_is_whole: whether the base is a model itself; one with another head is not.
     """
 
     names: Sequence[str]
@@ -51,7 +50,6 @@ class Judge:
     facts: Callable[[str], Mapping[str, Any]] = lambda _name: {}
     adopt: Callable[[Formula], Coefficients] = lambda _formula: ()
     complete: bool = False
-    lookahead: int = 1
     _singles: dict[str, Score] = field(default_factory=dict)
     asked: set[tuple[Coefficients, str]] = field(default_factory=set)
     lab: Any = None
@@ -121,8 +119,8 @@ def examples_of(score: Score) -> PerExample:
 
 
 def value_of(score: Score, goal: Goal, slices: NDArray[np.int64] | None = None, shift_weight: float = 0.5) -> float:
-    """What is to be raised: examples right, minus the loss in nats (minus infinity where no logit is finite), the mean
-    or the least of the accuracies of the classes or slices that have examples, or
+    """What is to be raised: examples right, minus the loss in nats (far below every loss where an answer is not
+    finite), the mean or the least of the accuracies of the classes or slices that have examples, or
     `(1 - shift_weight) * accuracy + shift_weight * mean of the accuracies on the shifts`.
 
     Means are rounded once, so that equally good ones are equal.
@@ -135,7 +133,7 @@ def value_of(score: Score, goal: Goal, slices: NDArray[np.int64] | None = None, 
     if goal == "accuracy":
         return score.correct
     if goal == "loss":
-        return -score.loss if score.loss is not None else float("-inf")
+        return merit_by_loss(score)
     if goal == "with_shifts":
         own, *shifts = [Fraction(one.correct, one.num_examples) for one in (score, *score.further)]
         weight = Fraction(shift_weight)

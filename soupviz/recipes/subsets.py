@@ -1,7 +1,7 @@
 """Searches for the best subset to average: all of them, by leaving out, by a beam, from random starts."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -13,6 +13,7 @@ from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
 from soupviz.records import Coefficients, Score, Step
+from soupviz.search import num_correct
 
 MOST = 12
 """Ingredients of which every subset is tried: 4,095 of them."""
@@ -98,6 +99,7 @@ class Pruned(Pooled):
 class Beam(Pooled):
     """Grow several subsets at once: of all that add one ingredient and improve, the best `width` go on.
 
+    A subset that can be reached from several has to be better than one of them: it is held against the least of them.
     The trajectory has each subset that was the best so far.
     """
 
@@ -122,21 +124,26 @@ class Beam(Pooled):
         beam: dict[tuple[str, ...], Score] = {(name,): scores[name] for name in ranked[: self.width]}
         while beam:
             grown: dict[tuple[str, ...], Score] = {}
-            tried: set[tuple[str, ...]] = set()
-            for subset, score in beam.items():
-                for name in judge.names:
-                    # In kitchen order, so that the same subset is the same soup whichever way it was reached.
-                    bigger = tuple(other for other in judge.names if other in (*subset, name))
-                    if name in subset or bigger in tried:
-                        continue
-                    tried.add(bigger)
-                    result = judge.challenge(mean_of(bigger), score)
-                    if isinstance(result, Score) and result.correct > score.correct:
-                        grown[bigger] = result
+            for bigger, least in _supersets(judge.names, beam).items():
+                result = judge.challenge(mean_of(bigger), least)
+                if isinstance(result, Score) and result.correct > least.correct:
+                    grown[bigger] = result
             beam = dict(sorted(grown.items(), key=lambda item: -item[1].correct)[: self.width])
             for subset, score in beam.items():
                 leader.take(subset, score)
         return leader.mix
+
+
+def _supersets(names: Sequence[str], beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
+    """Every subset that adds one ingredient to one of the beam's, with the least score of those it can come from."""
+    found: dict[tuple[str, ...], Score] = {}
+    for subset, score in beam.items():
+        for name in names:
+            if name not in subset:
+                # In kitchen order, so that the same subset is the same soup whichever way it was reached.
+                bigger = tuple(other for other in names if other in (*subset, name))
+                found[bigger] = min(found.get(bigger, score), score, key=num_correct)
+    return found
 
 
 class Restarts(Pooled):

@@ -10,6 +10,7 @@ from soupviz.insight.barriers import SPLIT
 from soupviz.insight.differences import Difference, by_layer, difference
 from soupviz.insight.preflight import Report
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import whole_loss
 from soupviz.mixing import combine
 from soupviz.pictures import preflight as pictures
 from soupviz.planning import FREE, Cost
@@ -78,7 +79,7 @@ def _draw(alphas: Sequence[float], scores: Sequence[Score], ends: tuple[str, str
     """Loss and accuracy, each with its chord and its barrier; losses that are not finite leave a gap."""
     row = st.container(horizontal=True, gap="small")
     left, right = row.container(width=SIDE), row.container(width=SIDE)
-    losses = [float("nan") if score.loss is None else score.loss for score in scores]
+    losses = [float("nan") if (loss := whole_loss(score)) is None else loss for score in scores]
     charts.show(
         pictures.curve(alphas, losses, ends, title=f"loss on {SPLIT} (nats)"),
         key="pair loss", alt=f"Loss between {ends[0]} and {ends[1]}", place=left,

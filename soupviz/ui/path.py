@@ -1,6 +1,5 @@
 """The path between two mixes: which ends there are, its scores as a background job, and its figures."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ import streamlit as st
 from soupviz import curves
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import whole_loss
 from soupviz.mixing import combine
 from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
@@ -119,8 +119,7 @@ class Path:
 
         def values(split: str, alpha: float) -> list[float | None] | None:
             score = scores.get((split, alpha))
-            loss = score.loss if score and score.loss is not None and math.isfinite(score.loss) else None
-            return [score.accuracy, loss] if score else None
+            return [score.accuracy, whole_loss(score)] if score else None
 
         return {
             "id": self.id,
@@ -162,7 +161,9 @@ def figures(scores: Scores) -> None:
     for split in ("held_out", "test"):
         if (score := scores.get((split, best))) is not None:
             row.metric(f"{split} there", f"{100 * score.accuracy:.1f} %", f"95 %: {tables.interval(score)}", **shape)
-    held = {alpha: score.loss for (split, alpha), score in scores.items() if split == "held_out" and 0 <= alpha <= 1}
+    held = {
+        alpha: whole_loss(score) for (split, alpha), score in scores.items() if split == "held_out" and 0 <= alpha <= 1
+    }
     alphas = sorted(held)
     losses = [loss for alpha in alphas if (loss := held[alpha]) is not None]
     if len(losses) == len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0):
