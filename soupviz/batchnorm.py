@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
+from soupviz.arithmetic import arithmetic_of
 from soupviz.data.splits import Split
 from soupviz.evaluation import Evaluator
 from soupviz.paths import call
@@ -43,7 +44,7 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
             norm.reset_running_stats()
             norm.momentum = None  # the cumulative average
             norm.train()
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic_of(evaluator.precision):
             # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
             # None is of one example, which has no variance.
             num_batches = min(-(-len(order) // evaluator.batch_size), max(1, len(order) // 2))

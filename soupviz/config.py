@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from soupviz.errors import KitchenError
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
@@ -125,7 +125,7 @@ class KitchenSpec(Spec):
         {}, description="other kitchens, whose models may join ensembles: name: kitchen.yaml"
     )
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Precision = Field("float32", description="of evaluation")
+    precision: Precision = Field("float32", description="of evaluation; tf32 is float32 where a device lacks it")
     batch_size: int = Field(256, gt=0, description="examples a forward pass; halved when memory runs out")
 
     def split_specs(self) -> dict[str, SplitSpec]:

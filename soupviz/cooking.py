@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from soupviz.arithmetic import arithmetic_of
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.laboratory import Laboratory
@@ -73,7 +74,8 @@ def cook(
         on_step(step)
 
     started = time.monotonic()
-    with _recorded(kitchen.store, key, recipe):
+    # What learns computes as what is scored does.
+    with arithmetic_of(kitchen.spec.precision), _recorded(kitchen.store, key, recipe):
         judge = _judge(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(judge)
         scores = {

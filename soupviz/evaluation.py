@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from soupviz.arithmetic import AUTOCAST, arithmetic_of
+from soupviz.config import Precision
 from soupviz.data.classes import restricted
 from soupviz.data.feed import Feed, budget, feed_of, ready
 from soupviz.data.splits import Split, other_size
@@ -20,8 +22,6 @@ from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models import logits_of
 from soupviz.paths import Paths, call
 from soupviz.records import PerExample
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,7 +63,7 @@ class Task:
 class Evaluator:
     """Holds the kitchen's one model on its device; not for two threads at once."""
 
-    def __init__(self, model: nn.Module, device: torch.device, precision: str = "float32", batch_size: int = 256):
+    def __init__(self, model: nn.Module, device: torch.device, precision: Precision = "float32", batch_size: int = 256):
         self.is_channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         memory_format = torch.channels_last if self.is_channels_last else torch.contiguous_format
         self.model = model.eval().requires_grad_(False).to(device).to(memory_format=memory_format)
@@ -74,6 +74,11 @@ class Evaluator:
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], Feed] = {}
+
+    @property
+    def numerics(self) -> tuple[str, str]:
+        """What scores depend on beside weights and data: the precision and the type of the device."""
+        return self.precision, self.device.type
 
     def load(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         """Copy weights into the model, one tensor at a time, in place."""
@@ -142,7 +147,8 @@ class Evaluator:
     def _inspect(self, split: Split) -> None:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
         if not self.paths.is_inspected:
-            self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
+            with arithmetic_of(self.precision):
+                self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
 
     def feed(self, split: Split, *, is_cut: bool = False) -> Feed:
         """The split made ready, kept for the next soup; a few splits at a time."""
@@ -168,7 +174,7 @@ class Evaluator:
             return None
 
         def activations(rows: Tensor) -> dict[str, Tensor]:
-            with torch.inference_mode(), self._autocast():
+            with self.running():
                 values = self.paths.before(split.take(rows, self.device))
             return {f"boundary_{index}": value for index, value in enumerate(values)}
 
@@ -184,7 +190,7 @@ class Evaluator:
         return self._call(split, self.paths.after if is_cut else self.paths.whole, feed.take(rows))
 
     def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
-        with torch.inference_mode(), self._autocast():
+        with self.running():
             try:
                 output = call(module, batch)
             except (RuntimeError, ModelError) as error:
@@ -196,9 +202,15 @@ class Evaluator:
                 ) from error
         return restricted(logits_of(output), split.allowed)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        reduced = self.precision != "float32"
-        return torch.autocast(self.device.type, DTYPES[self.precision]) if reduced else nullcontext()
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Where the model runs: without gradients, in the precision, whatever PyTorch's flags say elsewhere."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            stack.enter_context(arithmetic_of(self.precision))
+            if self.precision in AUTOCAST:
+                stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
+            yield
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -52,10 +52,10 @@ class Guest:
         return self.kitchen.known_score(self.mix, split.name) if self.kitchen.has_split(split.name) else None
 
     def context(self, split_name: str) -> list[str]:
-        """What else its answers depend on, without reading its data: its model, the precision, what the data is."""
+        """What else its answers depend on, without reading its data: its model, the numerics, what the data is."""
         spec = self.kitchen.spec.split_specs().get(split_name)
         told = spec.model_dump_json() if spec else ""
-        return [self.kitchen.model_fingerprint, self.kitchen.spec.precision, told]
+        return [self.kitchen.model_fingerprint, *self.kitchen.evaluator.numerics, told]
 
     def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
         self._check(split, progress)

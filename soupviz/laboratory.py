@@ -222,8 +222,8 @@ class Laboratory:
         split = self.kitchen.split("held_out")
         found = PerExample.blank(len(split))
         self.kitchen.evaluator.evaluate(split, Task(lambda: tensors.items(), found))
-        num_classes, precision = self.kitchen.num_classes(split), self.kitchen.evaluator.precision
-        return summarize(split.name, found, split.labels.numpy(), num_classes, precision)
+        num_classes, numerics = self.kitchen.num_classes(split), self.kitchen.evaluator.numerics
+        return summarize(split.name, found, split.labels.numpy(), num_classes, *numerics)
 
     def _items(self, names: Sequence[str]) -> list[Ingredient]:
         return [self.kitchen.resolve(name) for name in names]

@@ -14,7 +14,14 @@ LEAST_MERIT = -1e290
 SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
 
 
-def summarize(split: str, result: PerExample, labels: NDArray[np.int64], num_classes: int, precision: str) -> Score:
+def summarize(
+    split: str,
+    result: PerExample,
+    labels: NDArray[np.int64],
+    num_classes: int,
+    precision: str,
+    device: str = "cpu",
+) -> Score:
     """Counts, loss, macro-F1 and per-class counts of one evaluation."""
     finite = result.predictions >= 0
     counts = np.bincount(labels, minlength=num_classes)
@@ -31,6 +38,7 @@ def summarize(split: str, result: PerExample, labels: NDArray[np.int64], num_cla
         num_nonfinite=int((~finite).sum()),
         num_close=int((result.margins < CLOSE_LOGITS).sum()),
         precision=precision,
+        device=device,
         ece=calibration_error(result.confidences[finite], result.correct[finite]) if finite.any() else None,
         per_example=result,
     )

@@ -104,7 +104,8 @@ class Score:
 
     correct and top5_correct are counts of examples; loss is the mean cross-entropy in nats over the examples
     whose logits are finite (None when none are); class_correct and class_count have one entry a class. ece is the
-    expected calibration error in 15 equal bins of confidence, over the same examples as the loss. further: scores of
+    expected calibration error in 15 equal bins of confidence, over the same examples as the loss. device: the type of
+    what computed it. further: scores of
     the same weights on further splits, where a search looks at them; they are not kept with this one.
     """
 
@@ -119,6 +120,7 @@ class Score:
     num_nonfinite: int = 0
     num_close: int = 0
     precision: str = "float32"
+    device: str = "cpu"
     ece: float | None = None
     per_example: PerExample | None = field(default=None, compare=False, repr=False)
     further: tuple["Score", ...] = field(default=(), compare=False, repr=False)

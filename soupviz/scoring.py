@@ -30,7 +30,7 @@ LOGITS_BYTES = 2**26
 
 AVERAGE = Treatment("average")
 
-LAYOUT = 3
+LAYOUT = 4
 """Of what is kept of each example; another layout makes old scores unfindable."""
 
 
@@ -89,11 +89,11 @@ class Scorer:
         return self._estimated[1]
 
     def key(self, items: Mix, split: Split, treatment: Treatment) -> str:
-        """What a score is kept under: the mix, the fingerprints, the data, the model and the precision."""
+        """What a score is kept under: the mix, the fingerprints, the data, the model, precision and device type."""
         items = effective(items)
         # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
         is_whole = len(items) == 1 and items[0][1] == 1.0 and treatment.train is None
-        context: list[Any] = [split.fingerprint, self.model_fingerprint, self.evaluator.precision]
+        context: list[Any] = [split.fingerprint, self.model_fingerprint, *self.evaluator.numerics]
         if treatment.train is not None:  # statistics within batches depend on how large these are
             context.append(self._batch_size)
         found = [self.guests.find(item.name) for item, _ in items]
@@ -150,7 +150,7 @@ class Scorer:
         ]
 
     def _keep(self, key: str, split: Split, found: PerExample, num_classes: int) -> Score:
-        score = summarize(split.name, found, split.labels.numpy(), num_classes, self.evaluator.precision)
+        score = summarize(split.name, found, split.labels.numpy(), num_classes, *self.evaluator.numerics)
         self.store.keep_score(key, score)
         return score
 

@@ -108,7 +108,7 @@ def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
 
 
 def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None) -> str:
-    """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, model and precision.
+    """What a run is kept under: the recipe, its pool's fingerprints, the data that selects, the model, the numerics.
 
     Slices are part of it where the recipe looks at them: no score depends on them, but what is chosen does.
 
@@ -120,7 +120,7 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
 
 def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
     fingerprints = {name: kitchen.resolve(name).fingerprint for name in pool}
-    context: list[Any] = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, kitchen.spec.precision]
+    context: list[Any] = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
     if BASE in recipe.needs:
         context.append(kitchen.resolve(BASE).fingerprint)
     if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:

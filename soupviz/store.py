@@ -79,7 +79,7 @@ class Store:
         with self._connection() as connection:
             return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
 
-    def count_scores(self, split: str, class_count: Sequence[int], precision: str) -> int:
+    def count_scores(self, split: str, class_count: Sequence[int], precision: str, device: str) -> int:
         """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
 
         Each treatment of running statistics counts as a model. Scores of other examples that were called the same
@@ -87,10 +87,11 @@ class Store:
         """
         query = (
             "SELECT COUNT(*) FROM scores WHERE summary IS NOT NULL AND json_extract(summary, '$.split') = ? "
-            "AND json_extract(summary, '$.class_count') = json(?) AND json_extract(summary, '$.precision') = ?"
+            "AND json_extract(summary, '$.class_count') = json(?) AND json_extract(summary, '$.precision') = ? "
+            "AND json_extract(summary, '$.device') = ?"
         )
         with self._connection() as connection:
-            values = (split, json.dumps(list(class_count)), precision)
+            values = (split, json.dumps(list(class_count)), precision, device)
             return int(connection.execute(query, values).fetchone()[0])
 
     def keep_partial(self, key: str, examples: PerExample) -> None:

@@ -91,7 +91,7 @@ def _cut(own: Kitchen, score: Score, split: str, rows: NDArray[np.int64]) -> Sco
     part = own.split(split)
     examples = examples_of(score)
     cut = PerExample(**{name: getattr(examples, name)[rows] for name in PerExample.__dataclass_fields__})
-    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), own.evaluator.precision)
+    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), *own.evaluator.numerics)
 
 
 def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: Mapping[str, Tensor]) -> None:

@@ -79,6 +79,9 @@ def why_outdated(kitchen: Kitchen, run: Run) -> str:
 def _other_context(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if then.get("precision", now["precision"]) != now["precision"]:
         return f"It was evaluated in {then['precision']}; this kitchen now says {now['precision']}."
+    kinds = [str(where["device"]).partition(":")[0] for where in (then, now) if "device" in where]
+    if len(set(kinds)) > 1:
+        return f"It was evaluated on {kinds[0]}; this kitchen now computes on {kinds[1]}."
     if then.get("held_out", now["held_out"]) != now["held_out"]:
         return "It was selected on another held_out: some of those examples may be in test now."
     if then.get("model", now["model"]) != now["model"]:

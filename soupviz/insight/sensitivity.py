@@ -54,7 +54,7 @@ class Probe:
     def key(self, kitchen: Kitchen) -> str:
         """The same for the same question about the same weights and data."""
         ends = [_content(kitchen, end) for end in (self.a, self.b)]
-        data = [kitchen.split(HELD_OUT).fingerprint, kitchen.model_fingerprint, kitchen.evaluator.precision]
+        data = [kitchen.split(HELD_OUT).fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
         train = kitchen.spec.data.train  # what kitchen.yaml says of it: a key must not have to read it
         return digest([ends, data, self.alpha, self.by, self.treatment, train.model_dump_json() if train else ""])
 

@@ -200,7 +200,7 @@ def _seen(kitchen: Kitchen, split: str) -> tuple[int, int]:
         return 0, 0
     labels = kitchen.split(split)
     counts = labels.labels.bincount(minlength=kitchen.num_classes(labels)).tolist()
-    seen = kitchen.store.count_scores(split, counts, kitchen.spec.precision)
+    seen = kitchen.store.count_scores(split, counts, *kitchen.evaluator.numerics)
     names = [*kitchen.names, *(["base"] if kitchen.base else [])]
     singles = {kitchen.resolve(name).fingerprint: name for name in names}
     scored = sum(kitchen.store.is_scored(kitchen.score_key(((n, 1.0),), split, "average")) for n in singles.values())

@@ -54,7 +54,7 @@ class Asked:
         spec = [opened.spec.split_specs()[self.split].model_dump_json(exclude={"slices"})]
         train = opened.spec.data.train
         spec += [train.model_dump_json()] if train and self.batchnorm != "average" else []
-        context = [opened.model_fingerprint, opened.spec.precision, self.split, self.batchnorm, spec]
+        context = [opened.model_fingerprint, *opened.evaluator.numerics, self.split, self.batchnorm, spec]
         return f"{what} {digest([list(self.names), fingerprints, context])}"
 
 

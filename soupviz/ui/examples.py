@@ -120,7 +120,7 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     specs = [opened.spec.split_specs()[split].model_dump_json(exclude={"slices"})]
     train = opened.spec.data.train
     specs += [train.model_dump_json()] if train and any(num_examples(m.treatment) for m in (soup, rival)) else []
-    key = f"match {digest([contents, opened.model_fingerprint, opened.spec.precision, split, specs])}"
+    key = f"match {digest([contents, opened.model_fingerprint, *opened.evaluator.numerics, split, specs])}"
     job = asking.result(opened, key, f"Score both on {split}", lambda: cost(opened, wanted), do, ahead=True)
     if job is None:
         return None

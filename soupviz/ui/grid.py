@@ -141,7 +141,7 @@ def _key(opened: Kitchen, grid: Grid) -> str:
     names = [*grid.pool, *(["base"] if opened.base else [])]
     pinned = [opened.resolve(name).fingerprint for name in names]
     plain = [grid.method, grid.x, grid.y, grid.xs, grid.ys, dict(grid.fixed), grid.pool]
-    return f"grid {digest([plain, pinned, opened.split('held_out').fingerprint, opened.spec.precision])}"
+    return f"grid {digest([plain, pinned, opened.split('held_out').fingerprint, *opened.evaluator.numerics])}"
 
 
 def choose_shown(opened: Kitchen) -> str:

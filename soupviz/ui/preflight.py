@@ -35,7 +35,7 @@ def content(opened: Kitchen) -> str:
     """Of all that the report depends on, beside the treatment."""
     prints = [item.fingerprint for item in opened.ingredients] + ([opened.base.fingerprint] if opened.base else [])
     refused = [one.reason for one in opened.refused]
-    return digest([prints, opened.names, refused, opened.split(SPLIT).fingerprint, opened.spec.precision])[:16]
+    return digest([prints, opened.names, refused, opened.split(SPLIT).fingerprint, *opened.evaluator.numerics])[:16]
 
 
 def weights(opened: Kitchen) -> Weights | None:

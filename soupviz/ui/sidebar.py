@@ -38,7 +38,10 @@ def _kitchens() -> None:
         session.choose_file(chosen)
         st.rerun()
     if opened := work.opened_kitchen(current):
-        st.caption(f"Device: {opened.device}, evaluated in {opened.spec.precision}")
+        is_plain = opened.spec.precision == "tf32" and opened.device.type != "cuda"
+        st.caption(
+            f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
+        )
         st.caption(f"Model: {opened.evaluator.paths.note}")
 
 
