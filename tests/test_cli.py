@@ -217,6 +217,9 @@ def test_a_sweep_takes_the_parameters_of_greedy(kitchen, capsys):
     options = ["--order", "random", "--seed", "3", "--members", "m_0,m_1,m_2"]
     [soup] = json_of(capsys, "sweep", kitchen, "--alphas", "0.2", *options)["soups"]
     assert soup["recipe"]["order"] == "random"
+    [soup] = json_of(capsys, "sweep", kitchen, "--alphas", "0.2", "--objective", "loss")["soups"]
+    assert soup["recipe"]["objective"] == "loss"
+    [soup] = json_of(capsys, "sweep", kitchen, "--alphas", "0.2", *options)["soups"]
     assert soup["recipe"]["members"] == ["m_0", "m_1", "m_2"]
     assert list(soup["coefficients"]) == ["m_0", "m_1", "m_2"]
 

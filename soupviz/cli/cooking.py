@@ -111,6 +111,8 @@ def sweep(
     alphas: Annotated[str, typer.Option(help="separated by commas; numbers or mean")] = ",".join(
         map(str, SWEEP_ALPHAS)
     ),
+    objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "accuracy",
+    shift_weight: Annotated[float, typer.Option(help="of with_shifts, as of `soup`")] = 0.5,
     order: Order = "accuracy",
     seed: Seed = 0,
     members: Members = None,
@@ -125,14 +127,9 @@ def sweep(
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         cooked = sv.sweep(
-            opened,
-            values,
-            order=order,
-            seed=seed,
-            members=chosen(members, opened),
-            batchnorm=batchnorm,
-            progress=progress,
-        )
+            opened, values, objective=objective, shift_weight=shift_weight, order=order, seed=seed,
+            members=chosen(members, opened), batchnorm=batchnorm, progress=progress,
+        )  # fmt: skip
     printing.show_sweep(as_json, values, cooked)
     printing.show_notes(opened)
 

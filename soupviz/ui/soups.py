@@ -1,17 +1,21 @@
 """The Soup page's parts: choosing a recipe, the finished soup, the alpha sweep."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
+from soupviz import planning
 from soupviz.errors import SoupError
+from soupviz.insight.decisions import GOALS
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
-from soupviz.planning import plan
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
+from soupviz.recipes.judge import HELD_OUT, value_of
 from soupviz.records import Alpha
 from soupviz.runs import Run
-from soupviz.soups import run_key
+from soupviz.soups import mix_in, run_key, treatment_in
 from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -61,7 +65,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
 
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     """What cooking will cost at most, unless it is done already."""
-    cost = plan(opened, recipe)
+    cost = planning.plan(opened, recipe)
     if not cost.evaluations:
         return
     time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
@@ -128,7 +132,7 @@ def draw_result(opened: Kitchen, run: Run) -> None:
 
 
 def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
-    """Accuracy against alpha, computed ahead in the background, behind everything the user asks for."""
+    """Accuracy against alpha, all else as the recipe has it: in the background, behind what the user asks for."""
     st.header("The same search for other alphas")
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
@@ -144,14 +148,37 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
             charts.show(search.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
-            best = max(known, key=lambda row: row["held_out"] or 0.0)
-            st.caption(
-                f"{len(known)} of {len(SWEPT)} alphas computed. Best on held_out: alpha = {best['alpha']:g}, "
-                f"{100 * (best['held_out'] or 0):.2f} %; choosing it is one more choice made on held_out."
-            )
+            st.caption(f"{len(known)} of {len(SWEPT)} alphas computed.{_best_alpha(opened, recipe, keys, runs)}")
 
     if job is None or not session.watch(job, draw):
         draw()
+
+
+def _best_alpha(opened: Kitchen, recipe: Greedy, keys: Mapping[Alpha, str], runs: Mapping[str, Run]) -> str:
+    """Which alpha is best by what the search raises, in a sentence; empty where that is not known of any."""
+    values = {alpha: raised(opened, recipe, runs[key]) for alpha, key in keys.items() if key in runs}
+    found = {alpha: value for alpha, value in values.items() if value is not None}
+    if not found:
+        return ""
+    best = max(found, key=lambda alpha: found[alpha])
+    what = GOALS.get(recipe.objective, "accuracy")
+    told = sweep_row(best, runs[keys[best]])["held_out"]
+    return (
+        f" Best by {what}: alpha = {best:g}, with {100 * (told or 0.0):.2f} % of held_out right; choosing it is one "
+        "more choice made on held_out."
+    )
+
+
+def raised(opened: Kitchen, recipe: Greedy, run: Run) -> float | None:
+    """What a search raises, of the soup that it ended with; None where that was not measured here."""
+    mix, treatment = mix_in(run), treatment_in(run)
+    selecting = recipe.selects_on(opened.split_names)
+    held_out, *further = [planning.known(opened, mix, split, treatment) for split in selecting]
+    if held_out is None or None in further:
+        return None
+    divided = opened.split(HELD_OUT).slices
+    score = replace(held_out, further=tuple(one for one in further if one is not None))
+    return value_of(score, recipe.objective, divided.index if divided else None, recipe.shift_weight)
 
 
 def sweep_row(alpha: Alpha, run: Run) -> dict[str, float | None]:

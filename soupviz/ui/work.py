@@ -190,7 +190,7 @@ def cook_key(opened: Kitchen, recipe: Recipe) -> str:
 
 def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
     """Cook greedy soups for a grid of alphas, behind everything the user asks for."""
-    parameters = recipe.model_dump(include={"order", "seed", "members", "batchnorm"})
+    parameters = recipe.model_dump(exclude={"method", "alpha"})
 
     def work(job: Job) -> None:
         sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)

@@ -1,0 +1,57 @@
+"""The Soup page's alpha sweep: the same search for other alphas, whatever else the recipe says."""
+
+import pytest
+from kitchens import small_kitchen
+from panels import settled
+from streamlit.testing.v1 import AppTest
+
+import soupviz as sv
+from soupviz.recipes import parse
+from soupviz.soups import run_key
+from soupviz.ui import soups, work
+
+
+def a_sweep() -> None:
+    import streamlit as st
+
+    from soupviz.kitchen import Kitchen
+    from soupviz.ui import soups
+
+    if "opened" not in st.session_state:
+        st.session_state["opened"] = Kitchen.load(st.session_state["file"])
+    soups.alpha_sweep(st.session_state["opened"], st.session_state["recipe"])
+
+
+RECIPES = {
+    "loss": {"objective": "loss"},
+    "with shifts": {"objective": "with_shifts", "shift_weight": 0.25},
+    "all else": {
+        "objective": "worst_class", "order": "random", "seed": 3, "members": ("m_0", "m_2"), "batchnorm": "first"
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_sweep_is_of_the_recipe_with_another_alpha_and_it_ends(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(soups, "SWEPT", (0.5, 0.2))
+    recipe = parse({"method": "greedy", "alpha": 0.1} | RECIPES[name])
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=40, shifts=("far",))
+    app = AppTest.from_function(a_sweep, default_timeout=60)
+    app.session_state["file"], app.session_state["recipe"] = str(file), recipe
+    app.run()
+    settled(app)
+    kitchen = sv.Kitchen.load(file)
+    wanted = {run_key(kitchen, recipe.model_copy(update={"alpha": alpha})) for alpha in (0.2, 0.5)}
+    assert {run.key for run in kitchen.store.runs() if run.status == "finished"} == wanted
+    assert app.caption[-1].value.startswith("2 of 2 alphas computed.")
+    first = work.find_sweep_job(app.session_state["opened"], recipe)
+    settled(app)
+    assert work.find_sweep_job(app.session_state["opened"], recipe) is first  # nothing was missing, none was started
+
+
+def test_the_best_alpha_is_best_by_what_the_search_raises(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=60))
+    recipe = parse({"method": "greedy", "alpha": 0.1, "objective": "loss"})
+    made = sv.sweep(kitchen, [0.1, 0.9], objective="loss")
+    values = [soups.raised(kitchen, recipe, kitchen.store.run(soup.key)) for soup in made]
+    assert values == [-soup.scores["held_out"].loss for soup in made]
