@@ -45,6 +45,7 @@ state = st.dataframe(
     placeholder="–",
     alt="Every ingredient and soup with its accuracy and the verdict",
 )
+st.caption(compare.correction(rows, split))
 points = []
 if any(entry.judged for entry in rows):
     selected = charts.show(

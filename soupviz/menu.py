@@ -8,6 +8,7 @@ from soupviz.batchnorm import norms_of
 from soupviz.cooking import cook
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import Compared, compared_with
 from soupviz.planning import plan
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.records import Progress, quiet
@@ -45,10 +46,17 @@ REESTIMATED: Sequence[Mapping[str, object]] = (
 
 @dataclass(frozen=True, slots=True)
 class Menu:
-    """soups: best on held_out first. left_out: by title, why a recipe was not cooked."""
+    """soups: best on held_out first. left_out: by title, why a recipe was not cooked.
+
+    best: the ingredient that is best on held_out. compared: by key, each soup against it on the split that reports,
+    `reports_on`; p-values are Holm-corrected over the menu.
+    """
 
     soups: Sequence[Soup]
     left_out: Mapping[str, str]
+    best: str
+    reports_on: str
+    compared: Mapping[str, Compared]
 
 
 def cook_menu(
@@ -91,7 +99,13 @@ def cook_menu(
             left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])
-    return Menu(sorted(soups, key=lambda soup: -soup.scores["held_out"].correct), left_out)
+    singles = kitchen.score_ingredients("held_out", members, progress)
+    best = max(singles, key=lambda name: singles[name].correct)
+    reports_on = "test" if "test" in kitchen.split_names else "held_out"
+    rival = kitchen.score_mix(((best, 1.0),), reports_on, progress=progress)
+    compared = compared_with(rival, {soup.key: soup.scores[reports_on] for soup in soups})
+    ranked = sorted(soups, key=lambda soup: -soup.scores["held_out"].correct)
+    return Menu(ranked, left_out, best, reports_on, compared)
 
 
 def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:

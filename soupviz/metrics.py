@@ -2,6 +2,8 @@
 
 import math
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,13 +144,65 @@ def calibration_error(
     return sum(gaps) / len(confidences)
 
 
-def judgement(fixed: int, broken: int, significance: float = 0.05) -> str:
-    """What McNemar's exact test says of the paired counts, in words without figures."""
+def judgement(fixed: int, broken: int, p_value: float | None = None, significance: float = 0.05) -> str:
+    """What McNemar's exact test says of the paired counts, in words without figures.
+
+    Args:
+        p_value: where it is one of several, and corrected for that; default: that of these counts alone.
+    """
     if fixed + broken == 0:
         return SAME
-    if mcnemar(fixed, broken) >= significance:
+    if (mcnemar(fixed, broken) if p_value is None else p_value) >= significance:
         return UNPROVEN
     return "better" if fixed > broken else "worse"
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values of several tests, so corrected that the chance of any false finding among them stays below the level.
+
+    Source:
+        Holm 1979: the k-th smallest of m is multiplied by m - k + 1, and none is below the one before it.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One of several models against the same rival on one split.
+
+    fixed: examples that only the model has right. broken: that only the rival has. difference: of the accuracies, a
+    fraction. p_value: of McNemar's exact test, Holm-corrected over all that were compared, of which there are number.
+    judgement: what that says, in words.
+    """
+
+    fixed: int
+    broken: int
+    difference: float
+    p_value: float
+    number: int
+    judgement: str
+
+
+def compared_with(rival: Score, models: Mapping[str, Score]) -> dict[str, Compared]:
+    """Several models against one, by their ids, on the same examples."""
+    counts = {key: paired_counts(score, rival) for key, score in models.items()}
+    p_values = holm([mcnemar(*pair) for pair in counts.values()])
+    return {
+        key: Compared(
+            fixed,
+            broken,
+            (fixed - broken) / rival.num_examples,
+            p_value,
+            len(counts),
+            judgement(fixed, broken, p_value),
+        )
+        for (key, (fixed, broken)), p_value in zip(counts.items(), p_values, strict=True)
+    }
 
 
 def verdict(new: Score, old: Score) -> str:

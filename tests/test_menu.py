@@ -8,6 +8,7 @@ from kitchens import BATCHNORM, TIED, change_yaml, json_of, run_command, small_k
 import soupviz as sv
 from soupviz.kitchen import Kitchen
 from soupviz.menu import DEFAULTS, Menu, cook_menu
+from soupviz.metrics import holm, mcnemar, paired_counts
 from soupviz.recipes import MENU, parse
 
 OVER_TIME = {"swa", "ema", "lawa"}
@@ -64,6 +65,19 @@ def test_everything_is_cooked_once_or_left_out_with_a_reason(cooked):
 def test_it_is_ordered_by_held_out(cooked):
     counts = [soup.scores["held_out"].correct for soup in cooked[0].soups]
     assert counts == sorted(counts, reverse=True)
+
+
+def test_each_soup_is_held_against_the_best_ingredient_and_p_is_corrected_over_the_menu(cooked, file):
+    menu, _ = cooked
+    kitchen = Kitchen.load(file)
+    singles = kitchen.score_ingredients()
+    assert singles[menu.best].correct == max(score.correct for score in singles.values())
+    rival = kitchen.score_mix(((menu.best, 1.0),), "test")
+    pairs = {soup.key: paired_counts(soup.scores["test"], rival) for soup in menu.soups}
+    corrected = dict(zip(pairs, holm([mcnemar(*pair) for pair in pairs.values()]), strict=True))
+    assert {key: (one.fixed, one.broken) for key, one in menu.compared.items()} == pairs
+    assert {key: one.p_value for key, one in menu.compared.items()} == pytest.approx(corrected)
+    assert {one.number for one in menu.compared.values()} == {len(menu.soups)}
 
 
 def test_coefficients_are_told_where_a_soup_is_one_weighted_sum(cooked, file):
@@ -138,7 +152,7 @@ def test_members_are_those_of_every_recipe(file):
 
 def test_the_json_has_the_contracts_keys(file, cooked, capsys):
     found = json_of(capsys, "menu", file, "--budget", 8)
-    keys = {"name", "recipe", "coefficients", "scores", "ece", "evaluations", "seconds"}
+    keys = {"name", "recipe", "coefficients", "scores", "ece", "evaluations", "seconds", "compared"}
     by_title = {soup.title: soup for soup in cooked[0].soups}
     assert len(found["soups"]) + len(found["left_out"]) == len(DEFAULTS)
     assert any(soup["coefficients"] is None for soup in found["soups"])
@@ -147,6 +161,7 @@ def test_the_json_has_the_contracts_keys(file, cooked, capsys):
         assert 0 <= soup["ece"] <= 1
         assert soup["scores"]["test"]["ece"] == soup["ece"]
         assert soup["evaluations"] <= 8
+        assert soup["compared"]["number"] == len(found["soups"])
         expected = by_title[soup["name"]]
         assert soup["coefficients"] == expected.coefficients
         assert soup["scores"]["test"]["correct"] == expected.scores["test"].correct
@@ -160,6 +175,8 @@ def test_what_does_not_fit_is_named_with_the_reason(file, cooked, capsys):
     assert "left out: Bayesian (TPE, 50 trials): takes up to 56 scores, the budget is 8" in err
     assert "left out: SWA (from 0): " in err
     assert "average" in out
+    number = len(json_of(capsys, "menu", file, "--budget", 8)["soups"])
+    assert f"corrected by Holm over {number} soups and ensembles" in " ".join(out.split())
     assert "linear" in out  # "not linear", which may be broken in two
 
 

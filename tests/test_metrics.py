@@ -9,6 +9,8 @@ from scipy.stats import norm
 
 from soupviz.metrics import (
     calibration_error,
+    compared_with,
+    holm,
     macro_f1,
     mcnemar,
     merit_by_loss,
@@ -159,3 +161,31 @@ def test_who_has_an_answer_that_is_not_finite_is_below_all_who_have_none_and_few
     assert merit_by_loss(of_loss(other, bad)) > merit_by_loss(of_loss(0.0, bad + 1))
     assert merit_by_loss(of_loss(None, 100)) < merit_by_loss(of_loss(other, bad))
     assert whole_loss(of_loss(other, bad)) is None
+
+
+def test_holm_by_hand():
+    """Sorted: 0.01 (times 4), 0.02 (times 3), 0.03 (times 2), 0.9."""
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert holm([0.4]) == [0.4]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_lowers_no_p_value_keeps_their_order_and_stays_a_probability(p_values):
+    corrected = holm(p_values)
+    assert all(old <= new <= 1 for old, new in zip(p_values, corrected, strict=True))
+    ranked = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    assert [corrected[index] for index in ranked] == sorted(corrected)
+    assert min(corrected) == pytest.approx(min(1, len(p_values) * min(p_values)))
+
+
+def test_of_many_models_one_that_is_better_by_chance_is_no_finding():
+    """Six fixed and none broken is p = 0.031 alone, and nothing among twenty."""
+    rival = score_of([False] * 6 + [True] * 14)
+    lucky, same = score_of([True] * 20), rival
+    assert compared_with(rival, {"lucky": lucky})["lucky"].judgement == "better"
+    among = compared_with(rival, {"lucky": lucky} | {f"same {index}": same for index in range(19)})
+    assert among["lucky"].p_value == pytest.approx(20 * 0.03125)
+    assert among["lucky"].judgement == "no evidence of a difference"
+    assert {one.number for one in among.values()} == {20}
+    assert (among["lucky"].fixed, among["lucky"].broken, among["lucky"].difference) == (6, 0, 0.3)

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from soupviz.files import replacing
 from soupviz.insight.readings import notes_of
 from soupviz.kitchen import Kitchen
 from soupviz.menu import Menu
-from soupviz.metrics import wilson
+from soupviz.metrics import Compared, wilson
 from soupviz.planning import Plan
 from soupviz.recipes import Recipe
 from soupviz.records import Alpha, Score
@@ -123,19 +124,31 @@ def show_sweep(as_json: bool, alphas: Sequence[Alpha], soups: Sequence[Soup]) ->
 
 def show_menu(as_json: bool, title: str, menu: Menu) -> None:
     splits = list(menu.soups[0].scores) if menu.soups else []
-    reports = "test" if "test" in splits else "held_out"
-    values = [{"name": soup.title, "ece": soup.scores[reports].ece} | soup.as_dict() for soup in menu.soups]
-    rows = [_menu_row(soup, reports) for soup in menu.soups]
+    reports = menu.reports_on
+    values = [
+        {"name": soup.title, "ece": soup.scores[reports].ece, "compared": asdict(menu.compared[soup.key])}
+        | soup.as_dict()
+        for soup in menu.soups
+    ]
+    rows = [_menu_row(soup, reports, menu.compared[soup.key]) for soup in menu.soups]
     columns = (
         "soup",
         "of",
         "passes",
         *(_percent_column(split, reports) for split in splits),
+        f"to {menu.best}",
+        "p",
         f"ECE ({reports})",
         "scores",
         "s",
     )
-    show(as_json, {"soups": values, "left_out": dict(menu.left_out)}, f"{title}: by held_out", columns, rows)
+    everything = {"soups": values, "left_out": dict(menu.left_out), "best": menu.best}
+    show(as_json, everything, f"{title}: by held_out", columns, rows)
+    if menu.soups and not as_json:
+        typer.echo(
+            f"p: McNemar's exact test on {reports} against {menu.best}, the best ingredient on held_out, corrected by "
+            f"Holm over {len(menu.compared)} soups and ensembles"
+        )
     for name, reason in menu.left_out.items():
         typer.echo(f"left out: {name}: {reason}", err=True)
 
@@ -144,14 +157,15 @@ def _percent_column(split: str, reports: str) -> str:
     return f"{split} (95 %)" if split == reports else split.removeprefix("shifts.")
 
 
-def _menu_row(soup: Soup, reports: str) -> list[str]:
+def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
     shown = []
     for split, score in soup.scores.items():
         low, high = wilson(score.correct, score.num_examples)
         shown.append(f"{score.accuracy:.2%}" + (f" ({low:.1%} to {high:.1%})" if split == reports else ""))
     ece = soup.scores[reports].ece
     cost = ["–" if value is None else f"{value:,.4g}" for value in (soup.evaluations, soup.seconds)]
-    return [soup.title, _made_of(soup), str(soup.passes), *shown, "–" if ece is None else f"{ece:.4f}", *cost]
+    told = [f"{100 * compared.difference:+.2f}", f"{compared.p_value:.3f}", "–" if ece is None else f"{ece:.4f}"]
+    return [soup.title, _made_of(soup), str(soup.passes), *shown, *told, *cost]
 
 
 def _made_of(soup: Soup) -> str:

@@ -13,10 +13,10 @@ MODEL = "model"
 
 
 def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[str] = ()) -> Chart:
-    """Accuracy with its interval, the best on top; shape and colour say what kind of thing it is.
+    """Accuracy with its interval, in the order of the rows; shape and colour say what kind of thing it is.
 
     Args:
-        rows: id, name, kind, accuracy, low, high, these three in percent; the best first.
+        rows: id, name, kind, accuracy, low, high, these three in percent.
         chosen: ids that stand out.
     """
     data = pd.DataFrame([*rows]).assign(chosen=[row["id"] in chosen for row in rows])

@@ -9,7 +9,7 @@ import streamlit as st
 
 from soupviz.insight import verdicts
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import judgement, mcnemar, paired_counts, wilson
+from soupviz.metrics import Compared, compared_with, wilson
 from soupviz.mixing import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
@@ -25,6 +25,9 @@ from soupviz.ui.verbatim import verbatim
 NOT_SCORED = "not scored yet"
 LONGEST = 36
 """Letters of a name on the axis; the table has it whole."""
+
+MADE = ("soup", "ensemble")
+"""Kinds of rows that are no checkpoint."""
 
 ENSEMBLE = "ensemble of all"
 """The id of the yardstick that is always there: what the ingredients say together, at the cost of all their passes."""
@@ -86,12 +89,11 @@ def saw(run: Run) -> str:
 
 
 def ranked(rows: Sequence[Entry]) -> list[Entry]:
-    """The best on the split that reports first; what is not scored there last, by held_out."""
+    """The best on held_out first, what is not scored there last.
 
-    def rank(row: Entry) -> tuple[int, int]:
-        return (row.judged.correct if row.judged else -1, row.held_out.correct if row.held_out else -1)
-
-    return sorted(rows, key=rank, reverse=True)
+    Never by the split that reports: whoever takes the first row would choose by it.
+    """
+    return sorted(rows, key=lambda row: -row.held_out.correct if row.held_out else 1)
 
 
 def best_ingredient(rows: Sequence[Entry]) -> Entry | None:
@@ -103,13 +105,14 @@ def best_ingredient(rows: Sequence[Entry]) -> Entry | None:
 def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
     """One row per entry; accuracies in percent, differences in points."""
     best = best_ingredient(rows)
+    found = compared(rows)
     shown = []
     for row in rows:
         line: dict[str, object] = {"model": row.name}
         line["held_out"] = row.held_out and 100 * row.held_out.accuracy
         if split != "held_out":
             line[split] = row.judged and 100 * row.judged.accuracy
-        line |= _against(row, best)
+        line |= _against(row, best, found.get(row.id))
         line["95 % interval"] = tables.interval(row.judged) if row.judged else None
         line["ECE"] = row.judged and row.judged.ece
         line |= {"passes": len(row.mix) if row.kind == "ensemble" else 1}
@@ -118,19 +121,54 @@ def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
     return pd.DataFrame(shown)
 
 
-def _against(row: Entry, best: Entry | None) -> dict[str, object]:
-    if best is None or row.judged is None or best.judged is None:
-        return {"difference": None, "p": None, "verdict": NOT_SCORED}
-    if row is best:
+def compared(rows: Sequence[Entry]) -> dict[str, Compared]:
+    """By id, what each model is against the best ingredient on the split that reports.
+
+    p-values are corrected over the soups and ensembles that are shown, and apart from them over the checkpoints: that
+    there are many checkpoints makes no soup less certain.
+    """
+    best = best_ingredient(rows)
+    if best is None or best.judged is None:
+        return {}
+    found: dict[str, Compared] = {}
+    for is_made in (True, False):
+        family = {
+            row.id: row.judged for row in rows if row.judged and row is not best and (row.kind in MADE) is is_made
+        }
+        found |= compared_with(best.judged, family)
+    return found
+
+
+def correction(rows: Sequence[Entry], split: str) -> str:
+    """Over how many tests p-values are corrected, in a sentence; empty where there are none."""
+    found = compared(rows)
+    numbers = {row.kind in MADE: found[row.id].number for row in rows if row.id in found}
+    names = {True: "soup or ensemble", False: "other checkpoint"}
+    plural = {True: "soups and ensembles", False: "other checkpoints"}
+    told = [
+        f"{numbers[made]} {(names if numbers[made] == 1 else plural)[made]}"
+        for made in (True, False)
+        if made in numbers
+    ]
+    if not told:
+        return ""
+    return (
+        f"Ordered by held_out. p: McNemar's exact test on {split} against the best ingredient, corrected by Holm over "
+        f"{', and apart over '.join(told)} shown."
+    )
+
+
+def _against(row: Entry, best: Entry | None, found: Compared | None) -> dict[str, object]:
+    if row is best and row.judged is not None:
         return {"difference": 0.0, "p": None, "verdict": "best on held_out, the yardstick"}
-    fixed, broken = paired_counts(row.judged, best.judged)
-    difference = 100 * (fixed - broken) / row.judged.num_examples
-    return {"difference": difference, "p": mcnemar(fixed, broken), "verdict": judgement(fixed, broken)}
+    if found is None:
+        return {"difference": None, "p": None, "verdict": NOT_SCORED}
+    return {"difference": 100 * found.difference, "p": found.p_value, "verdict": found.judgement}
 
 
 def picture(rows: Sequence[Entry], split: str, chosen: str) -> Chart:
-    """Accuracy with its Wilson interval, the best on top."""
-    scored = sorted(((row, row.judged) for row in rows if row.judged), key=lambda pair: -pair[1].correct)
+    """Accuracy with its Wilson interval, in the order of the table."""
+    scored = [(row, row.judged) for row in rows if row.judged]
     labels = _labels([row for row, _ in scored])
     shown = []
     for row, score in scored:

@@ -155,7 +155,9 @@ def comparison_columns() -> dict[str, Any]:
         "held_out": percent("held_out (selects)", format="%.2f %%"),
         "test": percent("test", format="%.2f %%", width=90),
         "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
-        "p": percent("p", format="%.3f", help="exact McNemar test on the same examples"),
+        "p": percent(
+            "p", format="%.3f", help="exact McNemar test on the same examples, Holm-corrected over what is shown"
+        ),
         "verdict": st.column_config.TextColumn("verdict", width=215),
         "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
         "passes": percent("passes", help="forward passes for one answer: an ensemble needs one for each member"),
