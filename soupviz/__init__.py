@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from soupviz.version import __version__
 
 if TYPE_CHECKING:
+    from soupviz.baking import bake
     from soupviz.cooking import cook, greedy, sweep, uniform
     from soupviz.curves import interpolate
     from soupviz.errors import SoupError
-    from soupviz.exports import bake, export
+    from soupviz.exports import export
     from soupviz.kitchen import Kitchen
     from soupviz.menu import cook_menu
     from soupviz.recognition.proposal import recognise
@@ -37,7 +38,7 @@ HOMES = {
     "Kitchen": "kitchen",
     "Soup": "soups",
     "SoupError": "errors",
-    "bake": "exports",
+    "bake": "baking",
     "cook": "cooking",
     "cook_menu": "menu",
     "export": "exports",

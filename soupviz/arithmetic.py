@@ -37,7 +37,8 @@ def arithmetic_of(precision: Precision) -> Iterator[None]:
 
 def _operations() -> list[Any]:
     """What PyTorch has a flag of its own for: on the GPU, and with oneDNN on the CPU."""
-    cudnn, onednn = torch.backends.cudnn, torch.backends.mkldnn
+    cudnn: Any = torch.backends.cudnn
+    onednn: Any = torch.backends.mkldnn
     return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn, onednn.matmul, onednn.conv, onednn.rnn]
 
 

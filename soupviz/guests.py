@@ -21,6 +21,7 @@ class Host(Protocol):
     ingredients: tuple[Ingredient, ...]
     model_fingerprint: str
     spec: KitchenSpec
+    device: torch.device
 
     def has_split(self, name: str) -> bool: ...
 
@@ -55,7 +56,7 @@ class Guest:
         """What else its answers depend on, without reading its data: its model, the numerics, what the data is."""
         spec = self.kitchen.spec.split_specs().get(split_name)
         told = spec.model_dump_json() if spec else ""
-        return [self.kitchen.model_fingerprint, *self.kitchen.evaluator.numerics, told]
+        return [self.kitchen.model_fingerprint, self.kitchen.spec.precision, self.kitchen.device.type, told]
 
     def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
         self._check(split, progress)

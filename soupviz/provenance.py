@@ -33,11 +33,16 @@ class Origin(BaseModel):
 
 
 class Record(BaseModel):
-    """What travels inside an exported soup, and stands in recipe.yaml beside it."""
+    """What travels inside an exported soup, and stands in recipe.yaml beside it.
+
+    fingerprint, tensors: of the file's own weights, and the first digits of each tensor's; earlier versions kept none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     soupviz: str
     title: str
+    fingerprint: str | None = None
+    tensors: str = ""
     kitchen: str
     model: dict[str, Any]
     recipe: dict[str, Any]

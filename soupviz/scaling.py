@@ -1,19 +1,26 @@
 """A soup's temperature: fitted on held_out, judged on every split, and divided into its last layer on request."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soupviz.calibration import Bin, Calibration, fit_temperature, measure, reliability
+from soupviz.content import Content, scaled_keys
 from soupviz.errors import ExportError
+from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
 from soupviz.models import logits_of
 from soupviz.paths import call
-from soupviz.records import Coefficients, Progress, quiet
+from soupviz.records import Coefficients, PerExample, Progress, quiet
 from soupviz.soups import Soup
+
+SAME = 1e-3
+"""Of the largest logit: by how much rounding may move one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def last_linear(kitchen: Kitchen) -> str:
         if isinstance(module, nn.Linear)
     ]
     try:
-        with torch.inference_mode():
+        with kitchen.evaluator.running():
             logits = logits_of(call(model, split.take(torch.arange(1), kitchen.device)))
     finally:
         for hook in hooks:
@@ -91,7 +98,7 @@ def last_linear(kitchen: Kitchen) -> str:
             "layer. Write the soup without it; the card names the temperature."
         )
     tied = {key for pair in kitchen.ties.items() for key in pair}
-    if f"{found[-1]}.weight".lstrip(".") in tied:
+    if scaled_keys(tied, found[-1]):
         raise ExportError(
             f"the temperature cannot be divided into {found[-1]}: it shares its weights with another layer. Write the "
             "soup without it; the card names the temperature."
@@ -99,8 +106,53 @@ def last_linear(kitchen: Kitchen) -> str:
     return found[-1]
 
 
-def divided(weights: Iterable[tuple[str, Tensor]], layer: str, temperature: float) -> Iterator[tuple[str, Tensor]]:
-    """The weights with a linear layer divided by the temperature, so that its logits are."""
-    for key, tensor in weights:
-        is_scaled = key in (f"{layer}.weight".lstrip("."), f"{layer}.bias".lstrip("."))
-        yield key, (tensor.float() / temperature).to(tensor.dtype) if is_scaled else tensor
+def check_division(soup: Soup, layer: str, content: Content) -> None:
+    """Whether the file's answers are the soup's: every one of held_out is asked of both, in float32.
+
+    Raises:
+        ExportError: the layer's weight is computed from others, is of fewer bits than float32, or an answer changes.
+    """
+    told = "Write the soup without it; the card names the temperature."
+    keys = scaled_keys(content.like, layer)
+    if all(key.endswith("bias") for key in keys):
+        raise ExportError(
+            f"the temperature cannot be divided into {layer}: its weight is computed from others, of which none can be "
+            f"divided alone. {told}"
+        )
+    narrow = [key for key in keys if content.like[key].dtype.itemsize < 4]
+    if narrow:
+        kind = str(content.like[narrow[0]].dtype).removeprefix("torch.")
+        raise ExportError(
+            f"the temperature cannot be divided into {layer}: its weights are {kind}, and rounding them again changes "
+            "answers. Write the soup as float32 (--dtype float32), or without it; the card names the temperature."
+        )
+    (before, logits), (after, divided) = (_answers(soup.kitchen, make) for make in (_whole(soup), content.tensors))
+    finite = np.isfinite(logits)
+    if not np.allclose(
+        divided[finite] * content.temperature, logits[finite], rtol=0.0, atol=SAME * abs(logits[finite]).max()
+    ):
+        raise ExportError(
+            f"the temperature cannot be divided into {layer}: the logits would not be divided by it, as the layer is "
+            f"used elsewhere, or its weight is computed from others. {told}"
+        )
+    if changed := int((before != after).sum()):
+        raise ExportError(
+            f"the temperature cannot be divided into {layer}: {changed:,} of {len(before):,} examples of held_out "
+            f"would get another answer. {told}"
+        )
+
+
+def _whole(soup: Soup) -> Callable[[], Iterable[tuple[str, Tensor]]]:
+    return lambda: soup.kitchen.weights(soup.mix, soup.recipe.treatment)
+
+
+def _answers(
+    kitchen: Kitchen, weights: Callable[[], Iterable[tuple[str, Tensor]]]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Predicted class and logits of every example of held_out, computed in float32 whatever the kitchen does."""
+    exact = kitchen if kitchen.spec.precision == "float32" else kitchen.at_precision("float32")
+    split = kitchen.split("held_out")
+    task = Task(weights, PerExample.blank(len(split)))
+    logits = exact.evaluator.evaluate(split, task, keep_logits=True)
+    assert logits is not None  # there is no split without examples
+    return task.found.predictions, logits.numpy()

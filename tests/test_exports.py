@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
+from soupviz.mixing import mix_tensors
 from soupviz.provenance import read_record
 from soupviz.version import __version__
+from soupviz.weights.ingredients import fingerprint
 
 SUFFIXES = [".safetensors", ".pt"]
 
@@ -548,3 +551,78 @@ def test_an_exported_soup_that_is_named_outright_is_an_ingredient(tmp_path):
 def test_an_unknown_dtype_is_refused(kitchen, out):
     with pytest.raises(ExportError, match=r"dtype is 'float64'; expected ingredients or float32\."):
         sv.export(sv.uniform(kitchen), out / "soup.pt", dtype="float64")
+
+
+# The soup's own fingerprint
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", ["ingredients", "float32"])
+def test_a_soup_keeps_the_fingerprint_of_what_its_file_holds(tmp_path, out, suffix, dtype):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "kitchen", change=halves))
+    [path, recipe, _] = sv.export(sv.uniform(kitchen), out / f"soup{suffix}", dtype=dtype)
+    assert read_record(path).fingerprint == fingerprint(dict(load(path)))
+    assert read_record(recipe).fingerprint == read_record(path).fingerprint
+    assert len(read_record(path).tensors.split()) == len(load(path))
+
+
+def changed_recipe(recipe: Path, change) -> Path:
+    values = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    change(values)
+    recipe.write_text(yaml.safe_dump(values), encoding="utf-8")
+    return recipe
+
+
+def test_bake_refuses_a_recipe_that_makes_other_weights_and_says_where(kitchen, out, capsys):
+    """The coefficients are others, by a hair, than those that were exported."""
+    [path, recipe, _] = sv.export(sv.uniform(kitchen), out / "soup.safetensors")
+    changed_recipe(recipe, lambda values: values["mix"][0].__setitem__(1, 0.2501))
+    old = read_record(path).fingerprint[:12]
+    words = (
+        rf"recipe\.yaml: .* other weights than were exported, expected fingerprint {old}…, got .*: 4 of 4 .* 0\.bias"
+    )
+    with pytest.raises(ExportError, match=words):
+        sv.bake(recipe, out / "again.safetensors")
+    status, _, err = run_command(capsys, "bake", recipe, "--out", out / "again.safetensors")
+    assert (status, err.count("\n")) == (2, 1)
+    assert not (out / "again.safetensors").exists()
+
+
+def test_bake_says_which_tensor_differs(tmp_path, out, monkeypatch):
+    [path, *_] = sv.export(sv.uniform(sv.Kitchen.load(small_kitchen(tmp_path / "kitchen"))), out / "soup.safetensors")
+    one_bit = lambda key, t: torch.nextafter(t, t + 1) if key == "2.weight" else t  # noqa: E731
+    honest = mix_tensors
+    other = lambda *given: ((key, one_bit(key, t)) for key, t in honest(*given))  # noqa: E731
+    monkeypatch.setattr(sys.modules["soupviz.baking"], "mix_tensors", other)
+    with pytest.raises(ExportError, match=r"1 of 4 tensors differ, the first of them 2\.weight"):
+        sv.bake(path, out / "again.safetensors")
+
+
+def test_a_file_of_an_earlier_version_is_baked_and_what_cannot_be_checked_is_said(kitchen, out, capsys):
+    [path, recipe, _] = sv.export(sv.uniform(kitchen), out / "soup.safetensors")
+    changed_recipe(recipe, lambda values: [values.pop(name) for name in ("fingerprint", "tensors")])
+    with pytest.warns(UserWarning, match=r"recipe\.yaml: keeps no fingerprint .*: it cannot be checked that these are"):
+        [again, *_] = sv.bake(recipe, out / "again.safetensors")
+    assert same_bits(load(again), load(path))
+    assert read_record(again).fingerprint == read_record(path).fingerprint
+    status, stdout, err = run_command(capsys, "bake", recipe, "--out", out / "third.safetensors", "--json")
+    assert (status, json.loads(stdout)["is_checked"]) == (0, False)
+    assert "cannot be checked" in err
+    assert json_of(capsys, "bake", path, "--out", out / "third.safetensors")["is_checked"] is True
+
+
+def test_statistics_that_were_re_estimated_may_differ_and_that_is_said(tmp_path, out):
+    file = small_kitchen(tmp_path / "kitchen", source=BATCHNORM, shape=(3, 8, 8), train=60)
+    kitchen = sv.Kitchen.load(file)
+    [path, recipe, _] = sv.export(sv.uniform(kitchen, batchnorm="recalibrate"), out / "soup.safetensors")
+    told: list[str] = []
+    sv.bake(path, out / "again.safetensors", kitchen=kitchen, tell=told.append)
+    assert told == []
+    # As if train had been read in other batches: the statistics that were exported were others in a last bit.
+    keys = sorted(load(path))
+    digests = read_record(path).tensors.split()
+    digests[keys.index("1.running_var")] = "0" * 8
+    changed_recipe(recipe, lambda values: values.update(fingerprint="0" * 64, tensors=" ".join(digests)))
+    sv.bake(recipe, out / "again.safetensors", kitchen=kitchen, tell=told.append)
+    assert len(told) == 1
+    assert "1 of 9 tensors differ, the first of them 1.running_var. They are statistics" in told[0]

@@ -7,10 +7,12 @@ from kitchens import BATCHNORM, TIED, json_of, small_kitchen
 from safetensors.torch import load_file
 
 import soupviz as sv
+from soupviz import scaling
 from soupviz.calibration import fit_temperature, measure
+from soupviz.content import Content, scaled_keys
 from soupviz.errors import ExportError
 from soupviz.provenance import read_record
-from soupviz.scaling import calibrate, divided, last_linear
+from soupviz.scaling import calibrate, last_linear
 
 CONVOLUTIONAL = """
 from torch import nn
@@ -119,9 +121,103 @@ def test_a_head_that_shares_its_weights_is_not_divided(tmp_path):
 
 def test_dividing_keeps_the_dtype_and_every_other_tensor():
     weights = {"head.weight": torch.ones(2, dtype=torch.bfloat16), "headless.weight": torch.ones(2)}
-    found = dict(divided(weights.items(), "head", 2.0))
+    content = Content(weights, lambda keys: [(key, weights[key]) for key in keys], "head", 2.0)
+    found = dict(content.tensors())
     assert torch.equal(found["head.weight"], torch.full((2,), 0.5, dtype=torch.bfloat16))
     assert found["headless.weight"] is weights["headless.weight"]
+
+
+def test_of_a_normalised_weight_its_length_alone_is_divided():
+    assert scaled_keys(["0.weight", "0.bias"], "") == frozenset()
+    assert scaled_keys(["weight", "bias"], "") == {"weight", "bias"}
+    assert scaled_keys(["fc.weight_g", "fc.weight_v", "fc.bias", "of.fc.bias"], "fc") == {"fc.weight_g", "fc.bias"}
+    new = [f"fc.parametrizations.weight.original{number}" for number in (0, 1)]
+    assert scaled_keys(new, "fc") == {new[0]}
+
+
+HEADS = """
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.head(self.first(x)).relu())
+
+def build(features=6, classes=3, head="parametrised"):
+    if head == "used twice":
+        return Shared()
+    last = nn.Linear(16, classes)
+    if head == "weight_g":
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            last = nn.utils.weight_norm(last)
+    elif head == "parametrised":
+        last = parametrizations.weight_norm(last)
+    elif head == "orthogonal":
+        last = parametrizations.orthogonal(last)
+    return nn.Sequential(nn.Linear(features, 16), nn.ReLU(), last)
+"""
+
+
+@pytest.mark.parametrize("head", ["weight_g", "parametrised"])
+def test_a_temperature_behind_a_weight_norm_divides_the_logits(tmp_path, head):
+    file = small_kitchen(tmp_path, source=HEADS, args={"head": head}, scale=0.3)
+    soup = sv.uniform(sv.Kitchen.load(file))
+    sv.export(soup, tmp_path / "plain.safetensors")
+    sv.export(soup, tmp_path / "scaled.safetensors", temperature=1.7, bake_temperature=True)
+    plain, scaled = (logits_of(soup, load_file(tmp_path / f"{name}.safetensors")) for name in ("plain", "scaled"))
+    np.testing.assert_allclose(scaled * 1.7, plain, rtol=1e-5, atol=1e-6)
+    sv.bake(tmp_path / "scaled.safetensors", tmp_path / "again.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("orthogonal", "its weight is computed from others, of which none can be divided alone"),
+        ("used twice", "the logits would not be divided by it, as the layer is used elsewhere"),
+    ],
+)
+def test_a_layer_that_cannot_be_divided_is_refused_with_the_remedy(tmp_path, head, message):
+    soup = sv.uniform(sv.Kitchen.load(small_kitchen(tmp_path, source=HEADS, args={"head": head}, num_examples=40)))
+    with pytest.raises(ExportError, match=rf"{message}.*Write the soup without it"):
+        sv.export(soup, tmp_path / "out.safetensors", temperature=1.7, bake_temperature=True)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def halves(tensors):
+    return {key: tensor.bfloat16() for key, tensor in tensors.items()}
+
+
+def test_a_temperature_is_not_rounded_into_bfloat16_and_float32_has_it_exactly(tmp_path):
+    soup = sv.uniform(sv.Kitchen.load(small_kitchen(tmp_path, scale=0.3, change=halves)))
+    with pytest.raises(ExportError, match=r"divided into 2: its weights are bfloat16.*\(--dtype float32\)"):
+        sv.export(soup, tmp_path / "out.safetensors", temperature=1.7, bake_temperature=True)
+    wide = tmp_path / "wide.safetensors"
+    sv.export(soup, wide, dtype="float32", temperature=1.7, bake_temperature=True)
+    head = soup.state_dict()["2.weight"].float()
+    assert torch.equal(load_file(wide)["2.weight"], head / 1.7)
+    sv.bake(wide, tmp_path / "again.safetensors")
+
+
+def test_a_temperature_that_would_change_an_answer_is_refused(soup, tmp_path, monkeypatch):
+    """As rounding might: one example of held_out gets another class."""
+    answers = scaling._answers
+    asked = []
+
+    def rounded(*given):
+        asked.append(given)
+        predictions, logits = answers(*given)
+        return (np.append(predictions[:-1], 1 - predictions[-1]) if len(asked) == 2 else predictions), logits
+
+    monkeypatch.setattr(scaling, "_answers", rounded)
+    with pytest.raises(ExportError, match="1 of 200 examples of held_out would get another answer"):
+        sv.export(soup, tmp_path / "out.safetensors", temperature=1.7, bake_temperature=True)
 
 
 def test_the_command_line_tells_before_and_after(tmp_path, capsys):

@@ -144,5 +144,13 @@ def bake(
     """Rebuild a soup from its recipe, bit for bit."""
     read_record(source)
     opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
-    written = sv.bake(source, out, kitchen=opened)
-    typer.echo(json.dumps({"files": [str(path) for path in written]}) if as_json else f"wrote {written[0]}")
+    told: list[str] = []
+    written = sv.bake(source, out, kitchen=opened, tell=told.append)
+    for sentence in told:
+        typer.echo(sentence, err=True)
+    found = {
+        "files": [str(path) for path in written], "fingerprint": read_record(written[0]).fingerprint,
+        "is_checked": not told,
+    }  # fmt: skip
+    is_same = "" if told else ", the same weights as were exported"
+    typer.echo(json.dumps(found) if as_json else f"wrote {written[0]}{is_same}")

@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from soupviz.exports import RECIPE_TITLE
-from soupviz.provenance import record_of
+from soupviz.exports import RECIPE_TITLE, pinned_record
 from soupviz.soups import Soup
 from soupviz.treatments import OUTPUTS, RECALIBRATE
 
@@ -25,7 +24,7 @@ def instructions(soup: Soup, folder: Path) -> dict[str, str]:
             "how": how, "command": f"python -m soupviz soup {soup.kitchen.file.name} --recipe {method}",
             "text": _yaml(values), "link": "", "file": "",
         }  # fmt: skip
-    record = record_of(soup, folder)
+    record = pinned_record(soup, folder)
     needs_kitchen = record.kept is not None or record.batchnorm.startswith(RECALIBRATE)
     kitchen = f" --kitchen {soup.kitchen.file.name}" if needs_kitchen else ""
     text = RECIPE_TITLE.format("a soup") + "\n" + _yaml(record.model_dump(mode="json"))

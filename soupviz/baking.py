@@ -1,0 +1,158 @@
+"""Rebuilding a soup from its recipe, bit for bit, and checking that it is the one that was exported."""
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import Tensor
+
+from soupviz.content import Content, Identity, content_of, differing
+from soupviz.errors import ExportError, SoupError
+from soupviz.exports import check_target, write_soup
+from soupviz.formulas import KEPT, made
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import BatchNorm, mix_tensors
+from soupviz.provenance import Origin, Record, read_record, relative
+from soupviz.treatments import num_examples
+from soupviz.weights import checkpoints
+from soupviz.weights.fitting import fill_ties, plain_readings
+from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
+from soupviz.weights.selection import BASE
+
+Tell = Callable[[str], None]
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, stacklevel=3)
+
+
+def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
+    """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
+
+    What comes is held against the fingerprint that was kept when the soup was exported.
+
+    Args:
+        kitchen: where to look its ingredients up by name; default: their files, relative to the source.
+        tell: is told what cannot be checked, and what differs where rounding may; default: a warning.
+    Returns:
+        The files written, the weights first.
+    Raises:
+        ExportError: an ingredient is missing, or is not the one that was pinned; or the weights that come are not those
+            that were exported. Nothing is written then.
+    """
+    file, target = Path(source), Path(out)
+    record = read_record(file)
+    check_target(target)
+    if record.kept and kitchen is None:
+        raise ExportError(
+            f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
+            "Name the kitchen that it was cooked in with --kitchen; the exported file itself holds the weights."
+        )
+    if num_examples(record.batchnorm) and kitchen is None:
+        raise ExportError(
+            f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
+            "--kitchen. They repeat up to rounding."
+        )
+    found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in _pins(record).items()}
+    whole = next(item for name, item in found.items() if name != BASE or len(found) == 1)
+    if BASE in found:  # it may have another head, of which nothing is mixed
+        found[BASE] = body_of(found[BASE], whole)
+    content = content_of(record, whole.tensors, _mixed(record, found, kitchen))
+    again = content.identity()
+    _check(file, record, content, again, tell)
+    places = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
+    places |= {name: relative(item.path, target.parent) for name, item in found.items()}
+    origins = {name: o.model_copy(update={"file": places[name]}) for name, o in record.ingredients.items()}
+    return write_soup(target, content, record.model_copy(update={"ingredients": origins} | asdict(again)))
+
+
+def _pins(record: Record) -> Mapping[str, Origin]:
+    """The ingredients that the weights are made of."""
+    needed = record.needed
+    return {name: origin for name, origin in record.ingredients.items() if name in needed}
+
+
+def _mixed(
+    record: Record, found: Mapping[str, Ingredient], kitchen: Kitchen | None
+) -> Callable[[Iterable[str]], Iterable[tuple[str, Tensor]]]:
+    """The record's mix of these ingredients, for any keys."""
+
+    def look_up(name: str) -> Ingredient:
+        if name in found:
+            return found[name]
+        formula = record.formulas[name]
+        return _kept(name, kitchen) if formula.kind == KEPT else made(name, formula, look_up, record.ties)
+
+    items = [(look_up(name), weight) for name, weight in record.mix]
+    if kitchen is not None:
+        scorer, treatment = kitchen.scorer, kitchen.treatment(record.batchnorm)
+        return lambda keys: scorer.weights(items, treatment, keys)
+    statistics: BatchNorm = "first" if record.batchnorm == "first" else "average"
+    return lambda keys: mix_tensors(items, statistics, keys)
+
+
+def _check(file: Path, record: Record, content: Content, again: Identity, tell: Tell) -> None:
+    """Whether the weights are those that were exported; statistics that were re-estimated may differ by rounding."""
+    if record.fingerprint is None:
+        tell(
+            f"{file}: keeps no fingerprint of the soup's own weights (soupviz {record.soupviz} wrote it): it cannot be "
+            "checked that these are the same."
+        )
+        return
+    if again.fingerprint == record.fingerprint:
+        return
+    keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
+    where = f"{len(keys)} of {len(content.like)} tensors differ, the first of them {keys[0]}" if keys else "all differ"
+    told = f"expected fingerprint {record.fingerprint[:12]}…, got {again.fingerprint[:12]}…: {where}"
+    if num_examples(record.batchnorm) and keys and all(key.endswith(STATISTICS) for key in keys):
+        tell(f"{file}: {told}. They are statistics, re-estimated on train, which repeat up to rounding.")
+        return
+    raise ExportError(
+        f"{file}: its recipe makes other weights than were exported, {told}. The recipe was changed, or another type "
+        "of machine or version rounds otherwise; take the exported file, or cook the soup again."
+    )
+
+
+def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
+    """Weights that were trained, from the store of the kitchen that they were trained in."""
+    if kitchen is None or not kitchen.pantry.has_kept(name):
+        where = f" of {kitchen.file}" if kitchen else ""
+        raise ExportError(
+            f"{name} was trained, or made from data, and is not in the store{where}: cook it there again, or load "
+            "the exported soup that holds its weights back into that kitchen."
+        )
+    return kitchen.resolve(name)
+
+
+def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
+    """The ingredient of that name, if it has the fingerprint that the recipe pins."""
+    if kitchen is not None:
+        ingredient = kitchen.resolve(name)
+        if ingredient.fingerprint != origin.fingerprint:
+            raise _differs(name, ingredient.path, origin.fingerprint, ingredient.fingerprint)
+        return ingredient
+    path = source.parent / origin.file
+    try:
+        checkpoint = checkpoints.read(path)
+    except SoupError as error:
+        raise ExportError(
+            f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
+        ) from None
+    seen = ""
+    for tensors in plain_readings(checkpoint, origin.ignored):
+        whole = fill_ties(tensors, record.ties)
+        found = fingerprint(whole)
+        if found == origin.fingerprint:
+            return Ingredient(name, path, whole, found)
+        seen = seen or found
+    raise _differs(name, path, origin.fingerprint, seen)
+
+
+def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:
+    return ExportError(
+        f"Ingredient {name!r} ({path}) is not the one in the recipe: expected fingerprint {expected[:12]}…, got "
+        f"{got[:12]}…. The file has changed; restore it, or cook again. "
+        "(Where only the model's own code can read its keys, name the kitchen with --kitchen.)"
+    )
