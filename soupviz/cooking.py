@@ -15,6 +15,7 @@ from soupviz.limits import Limit
 from soupviz.recipes import Goal, Judge, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.runs import HEARTBEAT, Run
+from soupviz.selection import examples_in, met_by
 from soupviz.soups import Soup, is_current, pool_of, recall, run_key
 from soupviz.store import Store
 
@@ -85,6 +86,8 @@ def cook(
         pool = pool_of(kitchen, recipe)
         weights = dict(coefficients)
         is_linear = not kitchen.pantry.formulas(list(weights))
+        selecting = recipe.selects_on(kitchen.split_names)
+        selecting_data = {split: examples_in(kitchen, split) for split in selecting}
         soup = Soup(
             key=key,
             recipe=recipe,
@@ -98,6 +101,9 @@ def cook(
             notes=judge.notes | _learned_from(kitchen, recipe, progress),
             evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
+            selecting_data=selecting_data,
+            # A test that shares examples with held_out, in this very kitchen, reports on nothing.
+            selected_on=tuple(dict.fromkeys([*selecting, *met_by(kitchen, selecting_data, scores)])),
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup

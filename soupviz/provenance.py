@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT, Formula
 from soupviz.records import Coefficients
+from soupviz.selection import Examples
 from soupviz.soups import Soup
 from soupviz.treatments import check_batchnorm
 from soupviz.version import __version__
@@ -36,6 +37,7 @@ class Record(BaseModel):
     """What travels inside an exported soup, and stands in recipe.yaml beside it.
 
     fingerprint, tensors: of the file's own weights, and the first digits of each tensor's; earlier versions kept none.
+    selecting_data: what selected it, by the split's name at that time; of earlier versions empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +59,7 @@ class Record(BaseModel):
     ingredients: dict[str, Origin]
     ties: dict[str, str]
     selected_on: tuple[str, ...] = ("held_out",)
+    selecting_data: dict[str, Examples] = {}
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
 
@@ -136,6 +139,7 @@ def record_of(
         },
         ties=dict(kitchen.ties),
         selected_on=tuple(soup.selected_on),
+        selecting_data=dict(soup.selecting_data),
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],
     )

@@ -4,19 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from soupviz.content import Identity, content_of, differing
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
 from soupviz.provenance import Record
 from soupviz.recipes import Recipe, parse
-from soupviz.records import Progress, Step, quiet
-from soupviz.soups import Soup, recall, run_key
+from soupviz.records import Coefficients, Progress, Step, quiet
+from soupviz.runs import Run
+from soupviz.selection import Examples, examples_in, met_by
+from soupviz.soups import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
+from soupviz.treatments import num_examples
 
 
 def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress: Progress = quiet) -> Soup:
     """Match a record's ingredients to the kitchen's by fingerprint, score its mix, and keep it as a finished run.
 
-    Names may have changed since; the mix is the record's own, so that the weights are those that were exported.
+    Names may have changed since; the mix is the record's own, so that the weights are those that were exported. What
+    selected it is held against the kitchen's splits: one that has a part of it does not report on it.
 
     Args:
         file: the exported soup; where its weights were trained they are taken from it.
@@ -27,11 +32,15 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
     made = _made(kitchen, record, names, file)
     pool = [made[name] for name in (record.pool or record.coefficients or ())]
     recipe = _renamed(record, made)
+    mixture = tuple((made[name], weight) for name, weight in record.mix)
     key = run_key(kitchen, recipe, pool)
     known = kitchen.store.run(key)
+    told = _elsewhere(kitchen, record, mixture, known)
+    if told:
+        key = elsewhere_key(kitchen, key, mixture, record.selecting_data)
+        known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
-    mixture = tuple((made[name], weight) for name, weight in record.mix)
     scores = {split: kitchen.score_mix(mixture, split, record.batchnorm, progress) for split in kitchen.report_splits()}
     soup = Soup(
         key=key,
@@ -44,10 +53,53 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         scores=scores,
         clamped=kitchen.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
+        notes={ELSEWHERE: told} if told else {},
+        selecting_data=record.selecting_data,
+        selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, record.selecting_data, scores)])),
     )
     kitchen.store.begin_run(key, recipe.title, recipe.model_dump(mode="json"))
     kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup
+
+
+def _elsewhere(kitchen: Kitchen, record: Record, mixture: Coefficients, known: Run | None) -> str:
+    """Why a soup is none that its recipe makes in this kitchen, in sentences; empty where it is one.
+
+    Args:
+        known: the run of its recipe here.
+    """
+    told: list[str] = []
+    if not record.selecting_data:
+        told.append(
+            f"It was written by soupviz {record.soupviz}, which kept no fingerprint of the data that selected a soup: "
+            "it cannot be checked which splits here had a part in the choice."
+        )
+    elif any(_is_other(kitchen, split, data) for split, data in record.selecting_data.items()):
+        met = met_by(kitchen, record.selecting_data, kitchen.report_splits())
+        names, has = " and ".join(met), "have" if len(met) > 1 else "has"
+        where = f"{names} here {has} examples of it, and cannot report on it" if met else "no split here has any of it"
+        told.append(f"It was selected on other data than this kitchen's held_out: {where}.")
+    if known is not None and known.status == "finished" and mix_in(known) != mixture:
+        told.append("The same recipe made other coefficients in this kitchen.")
+    return " ".join(told) + _other_weights(kitchen, record, mixture)
+
+
+def _is_other(kitchen: Kitchen, split: str, data: Examples) -> bool:
+    return split not in kitchen.split_names or examples_in(kitchen, split).fingerprint != data.fingerprint
+
+
+def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> str:
+    """Whether what is mixed here is what was exported; statistics that are re-estimated repeat up to rounding only."""
+    if record.fingerprint is None or num_examples(record.batchnorm):
+        return ""
+    like = kitchen.ingredients[0].tensors
+    content = content_of(record, like, lambda keys: kitchen.weights(mixture, record.batchnorm, keys))
+    again = content.identity()
+    if again.fingerprint == record.fingerprint:
+        return ""
+    keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
+    first = f", the first of them {keys[0]}" if keys else ""
+    return f" Its weights, as they are mixed here, are not those that were exported: {len(keys)} tensors differ{first}."
 
 
 def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> Step:

@@ -13,9 +13,13 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step, mix_from
 from soupviz.runs import Run
+from soupviz.selection import Examples, from_plain, plain
 from soupviz.treatments import OUTPUTS
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE
+
+ELSEWHERE = "selected elsewhere"
+"""The note of a soup that was loaded back and that this kitchen's held_out did not select."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,10 @@ class Soup:
     the mix names a formula instead. pool: what the recipe chose among. trajectory: the decisions of a search.
     scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
     those that were in the store among them. seconds: that it took when it was cooked first.
-    Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data.
+    Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data; under
+    ELSEWHERE, in a sentence, that other data than this held_out selected it, or may have. selecting_data: what selected
+    it, by the split's name then; empty where that is not known. selected_on: the splits of this kitchen that had a part
+    in it: what they say of it is no report.
     """
 
     key: str
@@ -42,6 +49,8 @@ class Soup:
     evaluations: int | None = None
     seconds: float | None = field(default=None, compare=False)
     notes: Mapping[str, Any] = field(default_factory=dict)
+    selecting_data: Mapping[str, Examples] = field(default_factory=dict)
+    selected_on: tuple[str, ...] = ("held_out",)
 
     @property
     def title(self) -> str:
@@ -51,11 +60,6 @@ class Soup:
     def passes(self) -> int:
         """What an answer costs: one forward pass, or one for each member of an ensemble."""
         return len(self.mix) if self.recipe.treatment in OUTPUTS else 1
-
-    @property
-    def selected_on(self) -> list[str]:
-        """The splits that chose it: what they say of it is no report."""
-        return self.recipe.selects_on(self.scores)
 
     @property
     def made_of(self) -> str:
@@ -82,7 +86,8 @@ class Soup:
             "pool": list(self.pool),
             "treatment": self.recipe.treatment,
             "scores": {split: score.summary() for split, score in self.scores.items()},
-            "selected_on": self.selected_on,
+            "selected_on": list(self.selected_on),
+            "selecting_data": plain(self.selecting_data),
             "trajectory": [step.as_dict() for step in self.trajectory],
             "clamped_variances": self.clamped,
             "notes": dict(self.notes),
@@ -149,9 +154,27 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     assert run.result is not None
     try:
         kitchen.resolved(mix_in(run))
-        return _key(kitchen, parse(run.recipe), run.recipe, pool_in(run)) == run.key
+        key = _key(kitchen, parse(run.recipe), run.recipe, pool_in(run))
+        if ELSEWHERE in run.result.get("notes", {}):
+            key = elsewhere_key(kitchen, key, mix_in(run), from_plain(run.result["selecting_data"]))
+        return key == run.key
     except SoupError:
         return False
+
+
+def elsewhere_key(kitchen: Kitchen, key: str, mix: Coefficients, selecting: Mapping[str, Examples]) -> str:
+    """What a soup is kept under that was not selected by this kitchen's held_out: never under its recipe's own key,
+    where it would pass for what the recipe makes here. With other splits in kitchen.yaml it is another's: which of them
+    had a part in the choice was found out for these.
+
+    Args:
+        key: of its recipe here.
+    """
+    weights = [[kitchen.resolve(name).fingerprint, weight.hex()] for name, weight in mix]
+    splits = {
+        name: spec.model_dump(mode="json", exclude={"slices"}) for name, spec in kitchen.spec.split_specs().items()
+    }
+    return digest([key, weights, plain(selecting), splits])
 
 
 def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
@@ -203,6 +226,8 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
         notes=run.result.get("notes", {}),
+        selecting_data=from_plain(run.result.get("selecting_data", {})),
+        selected_on=tuple(run.result.get("selected_on") or recipe.selects_on(run.result["scores"])),
         evaluations=run.result.get("evaluations"),
         seconds=run.result.get("seconds"),
     )

@@ -10,12 +10,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import soupviz as sv
+from soupviz.config import PartSpec
+from soupviz.data.splitting import split_held_out
 from soupviz.errors import ExportError
 from soupviz.formulas import Formula
+from soupviz.insight.verdicts import verdict_of
 from soupviz.provenance import Record, read_record, record_of
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
-from soupviz.soups import Soup, is_current
+from soupviz.selection import Examples, examples_in
+from soupviz.soups import ELSEWHERE, Soup, is_current
 
 
 @pytest.fixture
@@ -201,3 +205,112 @@ def test_two_files_of_one_name_are_two_soups(tmp_path):
         kitchen = sv.Kitchen.load(kitchen.file)
         found.append((soup.scores, restore(kitchen, read_record(file), file).scores))
     assert all(before == after for before, after in found)
+
+
+# The data that selected it
+
+
+def part(index: int, of: int = 2, seed: int = 0) -> Examples:
+    return Examples(fingerprint=f"{index} {of} {seed}", whole="all", part=PartSpec(index=index, of=of, seed=seed))
+
+
+def test_parts_meet_what_they_are_dealt_from_and_parts_that_are_dealt_otherwise():
+    whole, other = Examples(fingerprint="all", whole="all"), Examples(fingerprint="other", whole="other")
+    assert part(0).meets(whole) and whole.meets(part(1)) and whole.meets(whole) and part(0).meets(part(0))
+    assert not part(0).meets(part(1)) and not part(0).meets(other) and not whole.meets(other)
+    assert part(0).meets(part(1, seed=1)) and part(0).meets(part(2, of=3))
+
+
+def without_test(folder: Path) -> sv.Kitchen:
+    file = small_kitchen(folder)
+    change_yaml(file, lambda document: document["data"].pop("test"))
+    return sv.Kitchen.load(file)
+
+
+def test_after_held_out_was_split_in_two_a_soup_that_it_selected_does_not_report_on_either_half(tmp_path: Path) -> None:
+    kitchen = without_test(tmp_path / "small")
+    exported = sv.export(sv.greedy(kitchen), tmp_path / "soup.safetensors")[0]
+    split_held_out(kitchen.file)
+    halved = sv.Kitchen.load(kitchen.file)
+    soup = restore(halved, read_record(exported), exported)
+    assert soup.selected_on == ("held_out", "test")
+    assert "held_out and test here have examples of it, and cannot report on it" in soup.notes[ELSEWHERE]
+    run = halved.store.run(soup.key)
+    assert run is not None and is_current(halved, run)
+    for found in (verdict_of(halved, run), verdict_of(halved, soup)):
+        assert found.selected_on == ("held_out", "test")
+        assert found.accuracies["test"].selects
+        assert found.elsewhere == soup.notes[ELSEWHERE]
+    # What is written again names the data that selected it, not this kitchen's held_out.
+    again = read_record(sv.export(soup, tmp_path / "again.safetensors")[0])
+    assert again.selecting_data == read_record(exported).selecting_data
+    assert again.selected_on == ("held_out", "test")
+
+
+def test_a_soup_that_one_half_selected_reports_on_the_other_and_not_on_the_whole(tmp_path: Path) -> None:
+    kitchen = without_test(tmp_path / "small")
+    split_held_out(kitchen.file)
+    halved = sv.Kitchen.load(kitchen.file)
+    made = sv.greedy(halved)
+    assert made.selected_on == ("held_out",)
+    exported = sv.export(made, tmp_path / "soup.safetensors")[0]
+    whole = {"format": "arrays", "path": "held_out.safetensors"}
+    change_yaml(kitchen.file, lambda document: document["data"].update(shifts={"all": whole}))
+    soup = restore(sv.Kitchen.load(kitchen.file), read_record(exported))
+    assert soup.key == made.key  # selected by this very held_out
+    found = verdict_of(sv.Kitchen.load(kitchen.file), soup)
+    assert found.selected_on == ("held_out",)
+    changed = sv.Kitchen.load(kitchen.file)
+    changed.split("shifts.all")
+    assert verdict_of(changed, changed.store.run(made.key)).selected_on == ("held_out", "shifts.all")
+
+
+def test_a_soup_selected_elsewhere_never_passes_for_what_its_recipe_makes_here(tmp_path: Path) -> None:
+    kitchen = without_test(tmp_path / "small")
+    exported = sv.export(sv.greedy(kitchen, alpha=0.3), tmp_path / "soup.safetensors")[0]
+    change_yaml(kitchen.file, lambda document: document["data"]["held_out"].update(path="test.safetensors"))
+    other = sv.Kitchen.load(kitchen.file)
+    soup = restore(other, read_record(exported))
+    assert "other data than this kitchen's held_out: no split here has any of it" in soup.notes[ELSEWHERE]
+    own = sv.greedy(other, alpha=0.3)
+    assert own.key != soup.key
+    assert ELSEWHERE not in own.notes
+    assert restore(other, read_record(exported)).key == soup.key
+    # With other splits in kitchen.yaml it has to be found out anew which of them had a part in it.
+    change_yaml(
+        kitchen.file,
+        lambda document: document["data"].update(test={"format": "arrays", "path": "held_out.safetensors"}),
+    )
+    later = sv.Kitchen.load(kitchen.file)
+    assert not is_current(later, later.store.run(soup.key))
+    assert restore(later, read_record(exported)).selected_on == ("held_out", "test")
+
+
+def test_a_file_of_an_earlier_version_loads_and_what_cannot_be_checked_is_said(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    record = read_record(file)
+    old = record.model_copy(update={"fingerprint": None, "tensors": "", "selecting_data": {}})
+    again = restore(soup.kitchen, old)
+    assert again.scores["test"].correct == soup.scores["test"].correct
+    assert "it cannot be checked which splits here had a part in the choice" in again.notes[ELSEWHERE]
+    assert verdict_of(soup.kitchen, again).elsewhere == again.notes[ELSEWHERE]
+
+
+def test_other_coefficients_than_this_kitchen_found_are_not_taken_for_them(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    record = read_record(file)
+    (first, weight), *others = record.mix
+    again = restore(soup.kitchen, record.model_copy(update={"mix": ((first, weight + 0.01), *others)}))
+    assert again.mix[0][1] == weight + 0.01
+    assert "The same recipe made other coefficients in this kitchen" in again.notes[ELSEWHERE]
+    assert "not those that were exported: 4 tensors differ, the first of them 0.bias" in again.notes[ELSEWHERE]
+
+
+def test_a_test_split_that_has_held_outs_examples_reports_on_nothing(tmp_path: Path) -> None:
+    file = small_kitchen(tmp_path)
+    change_yaml(file, lambda document: document["data"]["test"].update(path="held_out.safetensors"))
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.greedy(kitchen)
+    assert soup.selected_on == ("held_out", "test")
+    assert set(soup.selecting_data) == {"held_out"}
+    assert soup.selecting_data["held_out"] == examples_in(kitchen, "held_out")

@@ -224,3 +224,10 @@ def test_sizes_say_whether_a_split_is_too_small():
 )
 def test_points_have_as_many_digits_as_matter(fraction, told):
     assert wording.points(fraction) == told
+
+
+def test_a_split_that_had_a_part_in_the_choice_is_named_where_it_would_report():
+    found = difference(*pair(60, 10, 1000))
+    told = wording.headline("a", found, "test", is_itself=False, selects=True)
+    assert told.endswith("Examples of test selected it, so this is optimistic: test does not report on it.")
+    assert "optimistic" not in wording.headline("a", found, "test", is_itself=False)

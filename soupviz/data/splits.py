@@ -35,6 +35,7 @@ class Split:
     allowed: the classes that may be predicted; None: all of them. groups: what each example belongs to.
     notes: what there is to tell of how the split was read, in sentences. other_orders: of the classes, where it was
     taken from sorted names that could be sorted otherwise.
+    whole: the fingerprint of the data that this is a part of, where it is one.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Split:
     groups: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     other_orders: tuple[tuple[str, ...], ...] = ()
+    whole: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -201,7 +203,8 @@ def _split(
         whole = replace(whole, notes=(*whole.notes, f"data.{name}: {size_told}"))
     if spec.part:
         chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
-        whole = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
+        part = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
+        whole = replace(part, whole=whole.fingerprint)
     if len(whole) < 2:
         raise DataError(
             f"data.{name}: {spec.path or spec.format} has {len(whole)} examples; expected at least 2, to compare by."

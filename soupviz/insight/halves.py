@@ -61,7 +61,7 @@ def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: i
 def _part(whole: Split, rows: Tensor, seed: int) -> Split:
     """A half of held_out, a view of it."""
     half = whole.part(rows, digest([whole.fingerprint, seed, rows.tolist()]))
-    return replace(half, name=f"a half of {whole.name}")
+    return replace(half, name=f"a half of {whole.name}", whole="")
 
 
 def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor]) -> None:

@@ -13,7 +13,8 @@ from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import Soup, mix_in, treatment_in
+from soupviz.selection import Examples, from_plain, met_by
+from soupviz.soups import ELSEWHERE, Soup, mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 
 
@@ -41,7 +42,8 @@ class Verdict:
     for one answer. evaluations: scores that the choice took on the splits that selected. models_seen: different models
     that were scored on `reports_on` so far; soups_seen: those of them that are no single checkpoint. crossfit: what
     selecting on held_out makes of the numbers there, if that was estimated. The sentences say it in words; each names
-    its split. sizes: for every split, whether it is large enough for the difference seen on it.
+    its split. sizes: for every split, whether it is large enough for the difference seen on it. elsewhere: that other
+    data than this held_out selected it, or may have.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Verdict:
     sizes: tuple[str, ...]
     looks: str
     optimism: str
+    elsewhere: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
@@ -77,15 +80,18 @@ def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
         found = crossfit.known(kitchen, soup.recipe)
         return judge(
             kitchen, soup.title, soup.mix, soup.recipe.treatment,
-            selected_on=soup.selected_on, evaluations=evaluations, found=found,
+            selected_on=_selecting(kitchen, soup.selected_on, soup.selecting_data), evaluations=evaluations,
+            found=found, elsewhere=soup.notes.get(ELSEWHERE, ""),
         )  # fmt: skip
     assert soup.result is not None
-    selected_on = soup.result.get("selected_on", [HELD_OUT])
+    selecting = from_plain(soup.result.get("selecting_data", {}))
+    selected_on = _selecting(kitchen, soup.result.get("selected_on", [HELD_OUT]), selecting)
     return judge(
         kitchen, soup.name, mix_in(soup), treatment_in(soup),
         selected_on=selected_on,
         evaluations=_spent(soup.result.get("evaluations"), soup.result["scores"], selected_on),
         found=crossfit.known(kitchen, crossfit.recipe_in(kitchen, soup)),
+        elsewhere=soup.result.get("notes", {}).get(ELSEWHERE, ""),
     )  # fmt: skip
 
 
@@ -98,12 +104,14 @@ def judge(
     selected_on: Iterable[str] = (HELD_OUT,),
     evaluations: int | None = None,
     found: CrossFit | None = None,
+    elsewhere: str = "",
 ) -> Verdict:
     """The verdict on any mix.
 
     Args:
         name: what it is called. treatment: what became of its ingredients. selected_on: the splits that chose it.
-        evaluations: scores on these that the choice took. found: a cross-fit of its recipe.
+        evaluations: scores on these that the choice took. found: a cross-fit of its recipe. elsewhere: that other data
+        selected it, or may have.
     """
     selects = tuple(selected_on)
     reports_on = "test" if "test" in kitchen.split_names else HELD_OUT
@@ -136,12 +144,25 @@ def judge(
         soups_seen=soups,
         crossfit=found,
         sentence=wording.headline(
-            best, differences.get(reports_on), reports_on, is_itself=is_itself, is_scored=reports_on in scores
+            best,
+            differences.get(reports_on),
+            reports_on,
+            is_itself=is_itself,
+            is_scored=reports_on in scores,
+            selects=reports_on in selects,
         ),
         sizes=tuple(wording.size(one) for one in differences.values() if not is_itself),
         looks=wording.looks(evaluations, selects, seen, soups, reports_on),
         optimism=wording.optimism(found),
+        elsewhere=elsewhere,
     )
+
+
+def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:
+    """The splits that had a part in a choice, those among them that came into the kitchen since, as far as they were
+    read."""
+    read = [split for split in kitchen.report_splits() if kitchen.has_split(split)]
+    return list(dict.fromkeys([*selected_on, *met_by(kitchen, selecting, read)]))
 
 
 def by_merit(kitchen: Kitchen) -> list[str]:

@@ -31,13 +31,20 @@ def percent(fraction: float) -> str:
 
 
 def headline(
-    best: str | None, difference: "Difference | None", split: str, *, is_itself: bool, is_scored: bool = True
+    best: str | None,
+    difference: "Difference | None",
+    split: str,
+    *,
+    is_itself: bool,
+    is_scored: bool = True,
+    selects: bool = False,
 ) -> str:
     """The verdict in a sentence.
 
     Args:
         best: the best ingredient on held_out. difference: the soup's to it, on the split that reports.
-        is_itself: whether the soup is that ingredient. is_scored: whether the soup is scored on that split.
+        is_itself: whether the soup is that ingredient. is_scored: whether the soup is scored on that split. selects:
+            whether examples of that split selected the soup.
     """
     if best is None:
         return "Not judged yet: no ingredient is scored on held_out."
@@ -54,7 +61,11 @@ def headline(
         return f"No difference at all: it and {best}, the best ingredient on held_out, are {SAME} of {split}."
     if difference.judgement == UNPROVEN:
         return f"No evidence that it is better: {told}; {shows(difference)}."
-    caveat = " held_out selected it, so this is optimistic: there is no test split to report." * (split == HELD_OUT)
+    caveat = ""
+    if split == HELD_OUT:
+        caveat = " held_out selected it, so this is optimistic: there is no test split to report."
+    elif selects:
+        caveat = f" Examples of {split} selected it, so this is optimistic: {split} does not report on it."
     return f"{difference.judgement.capitalize()}: {told} ({chance(difference.p_value)}).{caveat}"
 
 

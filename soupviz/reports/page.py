@@ -107,6 +107,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     seen = verdict.best.differences if verdict.best else {}
     sizes = dict(zip(seen, verdict.sizes, strict=False))  # of the best ingredient itself there are none
     told = [sizes[verdict.reports_on]] if verdict.reports_on in sizes else []
+    told += [verdict.elsewhere] if verdict.elsewhere else []
     return {"sentence": verdict.sentence, "sentences": [*told, verdict.optimism], "rows": rows.differences(verdict)}
 
 
@@ -215,7 +216,8 @@ def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
         f"Judge the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
-        else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a test split.",
+        else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a split that had no "
+        "part in the choice.",
         verdict.looks,
         "Intervals tell how sure the numbers are for examples like these. They do not tell what other fine-tuning "
         "runs, or data from elsewhere, would give.",

@@ -17,7 +17,7 @@ from soupviz.planning import known
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
+from soupviz.soups import ELSEWHERE, mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim
@@ -85,7 +85,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
 def saw(run: Run) -> str:
     """The data that had a part in a soup: what it was selected on, and train where it learned from that."""
     selected_on = (run.result or {}).get("selected_on", ["held_out"])
-    return ", ".join([*selected_on, *(["train"] if "train" in parse(run.recipe).needs else [])])
+    elsewhere = ["other data"] if ELSEWHERE in (run.result or {}).get("notes", {}) else []
+    return ", ".join([*selected_on, *elsewhere, *(["train"] if "train" in parse(run.recipe).needs else [])])
 
 
 def ranked(rows: Sequence[Entry]) -> list[Entry]:

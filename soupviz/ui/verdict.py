@@ -34,6 +34,8 @@ def draw(opened: Kitchen, run: Run) -> None:
     st.header("Verdict")
     first, _, rest = found.sentence.partition(": ")
     st.write(f"**{first}**: {rest}" if rest else found.sentence)
+    if found.elsewhere:
+        st.warning(verbatim(found.elsewhere))
     _metrics(found)
     rows = yardsticks(found)
     st.dataframe(rows, hide_index=True, placeholder="–", column_config=_columns(found), alt="The soup and yardsticks")
