@@ -15,7 +15,7 @@ from soupviz.limits import Limit
 from soupviz.recipes import Goal, Judge, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.runs import HEARTBEAT, Run
-from soupviz.selection import examples_in, met_by
+from soupviz.selecting import examples_in, met_by
 from soupviz.soups import Soup, is_current, pool_of, recall, run_key
 from soupviz.store import Store
 

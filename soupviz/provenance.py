@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT, Formula
 from soupviz.records import Coefficients
-from soupviz.selection import Examples
+from soupviz.selecting import Examples
 from soupviz.soups import Soup
 from soupviz.treatments import check_batchnorm
 from soupviz.version import __version__

@@ -12,7 +12,7 @@ from soupviz.provenance import Record
 from soupviz.recipes import Recipe, parse
 from soupviz.records import Coefficients, Progress, Step, quiet
 from soupviz.runs import Run
-from soupviz.selection import Examples, examples_in, met_by
+from soupviz.selecting import Examples, examples_in, met_by
 from soupviz.soups import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
 from soupviz.treatments import num_examples
 

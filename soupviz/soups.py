@@ -13,7 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Score, Step, mix_from
 from soupviz.runs import Run
-from soupviz.selection import Examples, from_plain, plain
+from soupviz.selecting import Examples, from_plain, plain
 from soupviz.treatments import OUTPUTS
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE

@@ -18,7 +18,7 @@ from soupviz.insight.verdicts import verdict_of
 from soupviz.provenance import Record, read_record, record_of
 from soupviz.recipes import Greedy
 from soupviz.restore import restore
-from soupviz.selection import Examples, examples_in
+from soupviz.selecting import Examples, examples_in
 from soupviz.soups import ELSEWHERE, Soup, is_current
 
 

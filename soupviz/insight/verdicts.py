@@ -13,7 +13,7 @@ from soupviz.planning import Wanted, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
-from soupviz.selection import Examples, from_plain, met_by
+from soupviz.selecting import Examples, from_plain, met_by
 from soupviz.soups import ELSEWHERE, Soup, mix_in, treatment_in
 from soupviz.treatments import OUTPUTS
 
