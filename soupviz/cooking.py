@@ -15,8 +15,8 @@ from soupviz.limits import Limit
 from soupviz.recipes import Goal, Judge, Recipe, parse
 from soupviz.records import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
 from soupviz.runs import HEARTBEAT, Run
-from soupviz.selecting import examples_in, met_by
-from soupviz.soups import Soup, is_current, pool_of, recall, run_key
+from soupviz.selecting import Examples, examples_in, from_plain, met_by
+from soupviz.soups import ELSEWHERE, Soup, is_current, mix_in, pool_of, recall, run_key
 from soupviz.store import Store
 
 OnStep = Callable[[Step], None]
@@ -86,8 +86,7 @@ def cook(
         pool = pool_of(kitchen, recipe)
         weights = dict(coefficients)
         is_linear = not kitchen.pantry.formulas(list(weights))
-        selecting = recipe.selects_on(kitchen.split_names)
-        selecting_data = {split: examples_in(kitchen, split) for split in selecting}
+        selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
             key=key,
             recipe=recipe,
@@ -103,10 +102,21 @@ def cook(
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
             selecting_data=selecting_data,
             # A test that shares examples with held_out, in this very kitchen, reports on nothing.
-            selected_on=tuple(dict.fromkeys([*selecting, *met_by(kitchen, selecting_data, scores)])),
+            selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, selecting_data, scores)])),
         )
         kitchen.store.end_run(key, "finished", soup.as_dict())
     return soup
+
+
+def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
+    """What selects a soup: splits of this kitchen; and of a place between soups, what selected those loaded back."""
+    found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.split_names)}
+    ends = {mix for side in ("mix_a", "mix_b", "mix_c") if (mix := getattr(recipe, side, None))}
+    for run in kitchen.store.runs() if ends else ():
+        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in ends:
+            data = from_plain(run.result["selecting_data"])
+            found |= {f"{split} of {run.name}": examples for split, examples in data.items()}
+    return found
 
 
 def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:

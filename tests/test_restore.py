@@ -241,6 +241,9 @@ def test_after_held_out_was_split_in_two_a_soup_that_it_selected_does_not_report
         assert found.selected_on == ("held_out", "test")
         assert found.accuracies["test"].selects
         assert found.elsewhere == soup.notes[ELSEWHERE]
+    # Nor does a place on the way to another model.
+    way = {"a": "soup", "b": "m_0", "mix_a": soup.mix, "mix_b": [["m_0", 1.0]], "alpha": 0.5}
+    assert sv.cook(halved, {"method": "interpolation"} | way).selected_on == ("held_out", "test")
     # What is written again names the data that selected it, not this kitchen's held_out.
     again = read_record(sv.export(soup, tmp_path / "again.safetensors")[0])
     assert again.selecting_data == read_record(exported).selecting_data

@@ -216,8 +216,8 @@ def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
         f"Judge the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
-        else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a split that had no "
-        "part in the choice.",
+        else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
+        + ("test split." if verdict.reports_on == "held_out" else "split that had no part in the choice."),
         verdict.looks,
         "Intervals tell how sure the numbers are for examples like these. They do not tell what other fine-tuning "
         "runs, or data from elsewhere, would give.",
