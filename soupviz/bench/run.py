@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from soupviz.arithmetic import arithmetic_of
 from soupviz.bench import mixes
 from soupviz.bench.agreement import Agreement
 from soupviz.bench.figures import FIGURES, Measures
@@ -170,7 +171,7 @@ class Bench:
         evaluator.evaluate(split, Task(lambda: weights, PerExample.blank(len(split))))
         feed = evaluator.feed(split)
         bare = []
-        with torch.inference_mode():
+        with torch.inference_mode(), arithmetic_of(evaluator.precision):
             for size in BATCH_SIZES:
                 batches = [feed.take(rows) for rows in torch.arange(len(split)).split(size)]  # type: ignore[no-untyped-call]
                 bare += [timed(run_bare, evaluator.model, batches)[0] for _ in range(2)]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from soupviz import models
+from soupviz.arithmetic import arithmetic_of
 from soupviz.data.splits import Split
 from soupviz.data.transforms import Pipeline, pipeline
 from soupviz.kitchen import Kitchen
@@ -109,7 +110,7 @@ class Textbook:
         model.eval()
         loader = DataLoader(self._examples(split), self.kitchen.spec.batch_size, num_workers=self.num_workers or 0)
         right, close = [], []
-        with torch.no_grad():
+        with torch.no_grad(), arithmetic_of("float32"):
             for inputs, labels in loader:
                 batch = inputs if isinstance(inputs, dict) else {"": inputs}
                 moved = {name: tensor.to(device) for name, tensor in batch.items()}
