@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from kitchens import write_arrays, write_yaml
@@ -124,3 +125,68 @@ def test_what_lightning_writes(tmp_path):
     assert [correct(opened)[name] for name in opened.pool] == list(found.values())
     assert "criterion.weight" in " ".join(opened.notes)
     assert "last is a copy of epoch=2-step=12" in " ".join(opened.notes)
+
+
+TOKENS = """
+import numpy as np
+from pathlib import Path
+
+class Sentences:
+    def __init__(self):
+        arrays = np.load(Path(__file__).parent / "tokens.npz")
+        self.ids, self.labels = arrays["ids"], arrays["labels"]
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return {"input_ids": self.ids[index], "labels": int(self.labels[index])}
+
+def held_out():
+    return Sentences()
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' and accelerate's own
+def test_what_trainer_writes(tmp_path, monkeypatch):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, 40, (NUM_EXAMPLES, 8), generator=generator)
+    labels = (ids[:, 0] > 20).long()
+    np.savez(tmp_path / "tokens.npz", ids=ids.numpy(), labels=labels.numpy())
+    (tmp_path / "data.py").write_text(TOKENS)
+    names: dict[str, object] = {"__file__": str(tmp_path / "data.py")}
+    exec(TOKENS, names)
+    sentences = names["held_out"]()
+    config = transformers.BertConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+        max_position_embeddings=16, num_labels=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    found: dict[str, int] = {}
+
+    class Counting(transformers.TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics, **more):
+            found[f"checkpoint-{state.global_step}"] = round(metrics["eval_accuracy"] * NUM_EXAMPLES)
+
+    trainer = transformers.Trainer(
+        transformers.BertForSequenceClassification(config),
+        transformers.TrainingArguments(
+            str(tmp_path / "out"), num_train_epochs=3, per_device_train_batch_size=20, learning_rate=1e-2,
+            save_strategy="epoch", eval_strategy="epoch", report_to=[], disable_tqdm=True, use_cpu=True,
+        ),
+        train_dataset=sentences,
+        eval_dataset=sentences,
+        compute_metrics=lambda told: {"accuracy": float((told.predictions.argmax(1) == told.label_ids).mean())},
+        callbacks=[Counting()],
+    )  # fmt: skip
+    trainer.train()
+    data = {"held_out": {"format": "python", "path": "data.py:held_out"}}
+    model = {"factory": "transformers:out/checkpoint-3"}
+    file = write_yaml(tmp_path, model=model, ingredients=["out/checkpoint-*"], data=data, device="cpu")
+    opened = Kitchen.load(file)
+    assert opened.names == list(found) == ["checkpoint-3", "checkpoint-6", "checkpoint-9"]
+    assert correct(opened) == found
+    assert [item.metadata["step"] for item in opened.ingredients] == [3, 6, 9]
