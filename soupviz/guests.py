@@ -1,6 +1,6 @@
 """Models of other architectures: they cannot be mixed with a kitchen's own, but they may join its ensembles."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -53,10 +53,13 @@ class Guest:
         return self.kitchen.known_score(self.mix, split.name) if self.kitchen.has_split(split.name) else None
 
     def context(self, split_name: str) -> list[str]:
-        """What else its answers depend on, without reading its data: its model, the numerics, what the data is."""
-        spec = self.kitchen.spec.split_specs().get(split_name)
-        told = spec.model_dump_json() if spec else ""
-        return [self.kitchen.model_fingerprint, self.kitchen.spec.precision, self.kitchen.device.type, told]
+        """What else its answers depend on: its model, precision and device, and its data's content.
+
+        The data was read with the kitchen's own; a guest that has no such split is refused when it is to be scored.
+        """
+        kitchen = self.kitchen
+        content = kitchen.split(split_name).fingerprint if kitchen.has_split(split_name) else ""
+        return [kitchen.model_fingerprint, kitchen.spec.precision, kitchen.device.type, content]
 
     def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
         self._check(split, progress)
@@ -76,21 +79,46 @@ class Guest:
 class Guests:
     """The guests of a kitchen by name: `KITCHEN/INGREDIENT`."""
 
-    def __init__(self, kitchens: Mapping[str, Host]):
+    def __init__(self, kitchens: Mapping[str, Host], own: Sequence[str]):
+        """Name the models of other kitchens.
+
+        Args:
+            own: the names of the kitchen's own ingredients.
+        Raises:
+            KitchenError: a guest has the name of an own ingredient, or of another guest.
+        """
         self.items: dict[str, Ingredient] = {}
         self._found: dict[str, Guest] = {}
+        self._kitchens = kitchens
         for kitchen, opened in kitchens.items():
             for item in opened.ingredients:
                 name = f"{kitchen}/{item.name}"
+                if name in own or name in self.items:
+                    whose = "an ingredient of this kitchen" if name in own else "another guest"
+                    raise KitchenError(
+                        f"guests: {item.name!r} of {kitchen!r} would be called {name!r}, which is {whose}; call "
+                        f"{kitchen!r} by another name under `guests:`."
+                    )
                 self.items[name] = replace(item, name=name)
                 self._found[name] = Guest(opened, ((item.name, 1.0),))
 
     def find(self, name: str) -> Guest | None:
         return self._found.get(name)
 
+    def read(self, split_name: str, progress: Progress) -> None:
+        """Read a split of every kitchen that has it, so that what its models say can be told from its content."""
+        for kitchen in self._kitchens.values():
+            if split_name in kitchen.spec.split_specs():
+                kitchen.split(split_name, progress)
+
     def context(self, name: str) -> list[str]:
-        """What a run that a guest has a part in depends on, beside its weights."""
-        return self._found[name].context("held_out")
+        """What a run that a guest has a part in depends on, beside its weights.
+
+        Of train it is what kitchen.yaml says, as it is of a kitchen's own: who lists runs must not have to read it.
+        """
+        guest = self._found[name]
+        train = guest.kitchen.spec.data.train
+        return [*guest.context("held_out"), train.model_dump_json(exclude={"slices"}) if train else ""]
 
     def refuse(self, names: list[str]) -> None:
         """Refuse guests in a mix of weights.

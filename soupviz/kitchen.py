@@ -45,10 +45,13 @@ class Kitchen:
         *,
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
+        guests: Mapping[str, tuple[KitchenSpec, Path]] | None = None,
         progress: Progress = quiet,
     ):
         """Open a checked specification whose paths are relative to `file`, which need not exist.
 
+        Args:
+            guests: what the specification's guests are, each with its file; default: their files are read.
         Raises:
             SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
         """
@@ -72,9 +75,8 @@ class Kitchen:
         self.notes = telling.sentences(found.ingredients, found.base, found.passed, spec.weights)
         self._copies = telling.copies(found.ingredients)
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
-        self.guests = Guests(
-            self._open_guests(progress, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt)
-        )
+        opened = self._open_guests(guests, skip_incompatible, skip_corrupt, progress)
+        self.guests = Guests(opened, self.names)
         self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint, self.guests)
         self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
@@ -109,14 +111,22 @@ class Kitchen:
             progress=progress,
         )
 
-    def _open_guests(self, progress: Progress, **options: bool) -> dict[str, "Kitchen"]:
+    def _open_guests(
+        self,
+        guests: Mapping[str, tuple[KitchenSpec, Path]] | None,
+        skip_incompatible: bool,
+        skip_corrupt: bool,
+        progress: Progress,
+    ) -> dict[str, "Kitchen"]:
         """The kitchens of models that may join ensembles; theirs have no guests of their own."""
-        opened = {}
-        for name, place in self.spec.guests.items():
-            file = kitchen_file(self.folder / place)
-            alone = read_kitchen_file(file).model_copy(update={"guests": {}})
-            opened[name] = Kitchen(alone, file, **options, progress=progress)
-        return opened
+        if guests is None:
+            files = {name: kitchen_file(self.folder / place) for name, place in self.spec.guests.items()}
+            guests = {name: (read_kitchen_file(file), file) for name, file in files.items()}
+        alone = {name: (spec.model_copy(update={"guests": {}}), file) for name, (spec, file) in guests.items()}
+        return {
+            name: Kitchen(spec, file, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress)
+            for name, (spec, file) in alone.items()
+        }
 
     def at_precision(self, precision: Precision) -> "Kitchen":
         """The same kitchen, evaluated in another precision; its scores and runs are kept apart."""
@@ -167,7 +177,7 @@ class Kitchen:
         return [name for name in self.split_names if name != "train"]
 
     def split(self, name: str, progress: Progress = quiet) -> Split:
-        """A split, read once per process; from the cache folder where it was read before.
+        """A split, read once per process; from the cache folder where it was read before. Guests read theirs too.
 
         Raises:
             KitchenError: a split that the kitchen lacks.
@@ -190,6 +200,7 @@ class Kitchen:
             splits.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
             if name == "train":  # it is never scored, which would tell of inputs that the model does not take
                 self.evaluator.num_classes(loaded)
+            self.guests.read(name, progress)
             self._splits[name] = loaded
         return self._splits[name]
 

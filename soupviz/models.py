@@ -12,17 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from soupviz import trust
 from soupviz.config import ModelSpec
 from soupviz.errors import ModelError, told
-from soupviz.files import digest, file_digest
+from soupviz.files import digest, digest_of, file_digest
 from soupviz.pretrained import CONFIG, builder
-
-LIBRARIES = ("torchvision", "timm", "transformers")
-
-
-def runs_code(factory: str) -> bool:
-    """Whether using the factory executes Python code that comes with the kitchen rather than a known library."""
-    return factory.partition(":")[0] not in LIBRARIES and not factory.startswith("soupviz.")
 
 
 def load_function(reference: str, folder: Path) -> Callable[..., Any]:
@@ -30,29 +24,35 @@ def load_function(reference: str, folder: Path) -> Callable[..., Any]:
 
     Raises:
         ModelError: no such file, module or function.
+        KitchenError: it is not what the user said yes to, where the dashboard asked.
     """
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise ModelError(
             f"{reference!r} names no function; expected path/to/file.py:function or package.module:function."
         )
-    module = _module_of_file(folder / place) if place.endswith(".py") else _module_by_name(place, reference)
+    trust.check_use(reference, {}, folder)
+    is_file = place.endswith(".py")
+    module = _module_of_file(reference, folder) if is_file else _module_by_name(place, reference)
     function = getattr(module, name, None)
     if not callable(function):
         raise ModelError(f"{reference!r}: {place} has no function {name!r}; check the spelling.")
     return function  # type: ignore[no-any-return]
 
 
-def _module_of_file(path: Path) -> ModuleType:
+def _module_of_file(reference: str, folder: Path) -> ModuleType:
+    path = folder / reference.rpartition(":")[0]
     if not path.is_file():
         raise ModelError(f"{path}: no such file; the kitchen takes a function from it.")
-    name = f"soupviz_file_{file_digest(path)[:16]}"
+    source = trust.source(path, reference, folder)
+    name = f"soupviz_file_{digest_of(source)[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # a .py file always has a loader
+    assert spec is not None  # a .py file always has a loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling inside the file look their module up by name
     try:
-        spec.loader.exec_module(module)
+        # These bytes, not what the loader would read by now, or has compiled before.
+        exec(compile(source, str(path), "exec"), module.__dict__)
     except Exception as error:
         del sys.modules[name]
         raise ModelError(f"{path}: running it failed with {type(error).__name__}: {error}") from error
@@ -95,6 +95,7 @@ def build(spec: ModelSpec, folder: Path) -> nn.Module:
     Raises:
         ModelError: the factory is unknown, fails with these arguments, or returns no nn.Module.
     """
+    trust.check_use(spec.factory, spec.args, folder)
     factory = _factory(spec, folder)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -120,7 +121,7 @@ def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
     elif place == "transformers":
         sources = [file_digest(folder / name / CONFIG)]
     else:
-        sources = [] if place in LIBRARIES else [_source_digest(sys.modules[place])]
+        sources = [] if place in trust.LIBRARIES else [_source_digest(sys.modules[place])]
     kinds = {type(part) for part in model.modules()}
     sources += sorted({_source_digest(kind) for kind in kinds if not kind.__module__.startswith("torch.")})
     return digest([spec.factory, spec.args, sources])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from soupviz import trust
 from soupviz.architecture import Architecture
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
@@ -130,7 +131,7 @@ class Pantry:
         file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
         if file is None:
             raise KitchenError(unknown_name(name, self.ingredients))
-        return self._from_file(name, file_in(file))
+        return self._from_file(name, trust.check_read(file_in(file), self.file.parent))
 
     def _from_file(self, name: str, file: Path) -> Ingredient:
         first = next(iter(self.ingredients.values()))

@@ -7,6 +7,7 @@ import pytest
 from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
+from soupviz.config import read_kitchen_file
 from soupviz.errors import KitchenError, RecipeError, SoupError
 from soupviz.provenance import read_record
 from soupviz.recipes import parse
@@ -139,18 +140,7 @@ def test_a_guest_kitchen_that_is_missing_is_named(tmp_path):
         sv.Kitchen.load(own)
 
 
-def test_the_dashboard_asks_for_trust_in_a_guests_code_too(file, monkeypatch, empty_cache):
-    monkeypatch.setattr("sys.argv", ["app.py", str(file.parent.parent)])
-    spec = workspace.read_kitchen_file(file)
-    assert not workspace.is_trusted(spec, file.parent)
-    workspace.trust(spec, file.parent)
-    assert workspace.is_trusted(spec, file.parent)
-    model = file.parent.parent / "wide" / "model.py"
-    model.write_text(model.read_text() + "\n# changed\n")
-    assert not workspace.is_trusted(spec, file.parent)
-
-
 def test_the_dashboard_opens_no_guest_outside_its_folders(file, monkeypatch, empty_cache):
     monkeypatch.setattr("sys.argv", ["app.py", str(file.parent)])
     with pytest.raises(KitchenError, match="lies outside the folders"):
-        workspace.check_paths(workspace.read_kitchen_file(file), file.parent)
+        workspace.request(file, read_kitchen_file(file))

@@ -99,7 +99,7 @@ def page(name: str, kitchen: Path | None = None) -> AppTest:
 
 def trusted(file: Path) -> Path:
     """The same kitchen, its code trusted."""
-    workspace.trust(read_kitchen_file(file), file.parent)
+    workspace.trust(workspace.request(file, read_kitchen_file(file)))
     return file
 
 

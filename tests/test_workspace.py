@@ -1,4 +1,4 @@
-"""The folders the dashboard may touch, the kitchens it knows, and whose code it runs."""
+"""The folders the dashboard may touch, and the kitchens it knows."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import pytest
 from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder
+from soupviz.trust import Request
 from soupviz.ui import workspace
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}
@@ -102,54 +103,13 @@ def test_a_damaged_memory_is_as_good_as_none(root: Path) -> None:
     assert workspace.opened_before() == [file]
 
 
-def test_a_kitchen_of_known_libraries_runs_no_code(root: Path) -> None:
-    assert workspace.code_of(spec_of()) == []
-    assert workspace.is_trusted(spec_of(), root)
-
-
-def test_trust_is_asked_for_each_file_of_code_and_again_when_it_changes(root: Path) -> None:
-    data = {"held_out": {"format": "python", "path": "data.py:held_out"}}
-    spec = spec_of(model={"factory": "model.py:build"}, data=data)
-    assert workspace.code_of(spec) == ["model.py:build", "data.py:held_out"]
-    for name in ("model.py", "data.py"):
-        (root / name).write_text("a = 1\n", encoding="utf-8")
-    assert not workspace.is_trusted(spec, root)
-    workspace.trust(spec, root)
-    assert workspace.is_trusted(spec, root)
-    for name in ("data.py", "model.py"):
-        (root / name).write_text("a = 2\n", encoding="utf-8")
-        assert not workspace.is_trusted(spec, root)
-        workspace.trust(spec, root)
-        assert workspace.is_trusted(spec, root)
-
-
-def test_trust_in_a_file_is_not_trust_in_its_namesake_elsewhere(root: Path) -> None:
-    spec = spec_of(model={"factory": "model.py:build"})
-    for folder in (root, root / "other"):
-        folder.mkdir(exist_ok=True)
-        (folder / "model.py").write_text("a = 1\n", encoding="utf-8")
-    workspace.trust(spec, root)
-    assert not workspace.is_trusted(spec, root / "other")
-
-
-def test_trust_in_a_missing_file_ends_when_the_file_appears(root: Path) -> None:
-    spec = spec_of(model={"factory": "model.py:build"})
-    workspace.trust(spec, root)
-    (root / "model.py").write_text("a = 1\n", encoding="utf-8")
-    assert not workspace.is_trusted(spec, root)
-
-
-def test_an_installed_package_is_asked_about_by_name(root: Path) -> None:
-    spec = spec_of(model={"factory": "somewhere.models:build"})
-    assert workspace.code_of(spec) == ["somewhere.models:build"]
-    assert not workspace.is_trusted(spec, root)
-    workspace.trust(spec, root)
-    assert workspace.is_trusted(spec, root)
+def asked(spec: KitchenSpec, folder: Path) -> Request:
+    return workspace.request(folder / "kitchen.yaml", spec)
 
 
 def test_a_kitchen_inside_the_roots_passes(root: Path) -> None:
     (root / "m.safetensors").write_bytes(b"x")
-    workspace.check_paths(spec_of(base="base.safetensors", model={"factory": "model.py:build"}), root)
+    workspace.check_paths(asked(spec_of(base="base.safetensors", model={"factory": "model.py:build"}), root))
 
 
 @pytest.mark.parametrize(
@@ -166,14 +126,14 @@ def test_a_kitchen_inside_the_roots_passes(root: Path) -> None:
 )
 def test_a_kitchen_that_reaches_outside_is_refused(root: Path, keys: dict[str, Any]) -> None:
     with pytest.raises(KitchenError, match="lies outside the folders"):
-        workspace.check_paths(spec_of(**keys), root)
+        workspace.check_paths(asked(spec_of(**keys), root))
 
 
 def test_a_link_among_the_checkpoints_that_leads_elsewhere_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "secret.safetensors").write_bytes(b"x")
     (root / "m_0.safetensors").write_bytes(b"x")
     (root / "held_out.npz").write_bytes(b"x")
-    workspace.check_paths(spec_of(), root)
+    workspace.check_paths(asked(spec_of(), root))
     (root / "m_1.safetensors").symlink_to(tmp_path / "secret.safetensors")
     with pytest.raises(KitchenError, match=r"secret\.safetensors lies outside the folders"):
-        workspace.check_paths(spec_of(), root)
+        workspace.check_paths(asked(spec_of(), root))

@@ -69,6 +69,14 @@ class Job:
             return None
         return elapsed * (1.0 - self.fraction) / self.fraction
 
+    def let_go(self) -> None:
+        """After the end: what the work, and the frames in which it failed, held (a kitchen) is held no longer."""
+        self.work = _ended
+        error: BaseException | None = self.exception
+        while error is not None:
+            error.__traceback__ = None
+            error = error.__cause__ or error.__context__
+
     def progress(self, done: int, total: int, what: str) -> None:
         """The core's progress callback; here the job is cancelled, or makes way for a more urgent one."""
         self.done, self.total, self.what = done, total, what
@@ -76,6 +84,10 @@ class Job:
             raise Cancelled
         if self._urgent_waits(self.priority):
             raise _Preempted
+
+
+def _ended(_job: Job) -> None:
+    """What there is left to do of a job that ended."""
 
 
 class Jobs:
@@ -98,7 +110,8 @@ class Jobs:
                 return current
             number = next(self._numbers)
             job = Job(key, title, kitchen, priority, work, number, _urgent_waits=self._waits)
-            self._all = [*self._all[-FINISHED_KEPT:], job] if not self.active() else [*self._all, job]
+            ended = [job for job in self._all if not job.is_active][:-FINISHED_KEPT]
+            self._all = [*(job for job in self._all if job not in ended), job]
             heapq.heappush(self._queue, (priority, number, job))
             self._lock.notify()
             return job
@@ -117,6 +130,7 @@ class Jobs:
             job._cancelled.set()
             if job.state == "queued":
                 job.state = "cancelled"
+                job.let_go()
 
     def forget(self, which: Callable[[Job], bool]) -> None:
         """Let go of jobs that ended, so that pages no longer tell of them."""
@@ -158,3 +172,5 @@ class Jobs:
             logger.exception("job %s failed", job.title)
             job.exception, job.state = error, "failed"
         job.ended = time.monotonic()
+        if not job.is_active:
+            job.let_go()

@@ -58,10 +58,11 @@ def without_file() -> None:
             document["data"]["test"] = _split(root, test, int(resize), means)
         file = root / "kitchen.yaml"
         spec = validate(document, file)
-        workspace.check_paths(spec, root)
-        workspace.trust(spec, root)  # who types a factory's name here means its code to run
+        asked = workspace.request(file, spec)
+        workspace.check_paths(asked)
+        workspace.trust(asked)  # who types a factory's name here means its code to run
         st.session_state["typed kitchen"] = (file, spec)
-        work.open_kitchen(file, spec)
+        work.open_kitchen(file, asked)
     _offer_to_write()
 
 

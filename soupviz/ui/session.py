@@ -12,6 +12,7 @@ from soupviz.insight.grids import only_in_grids
 from soupviz.kitchen import Kitchen
 from soupviz.runs import Run
 from soupviz.soups import is_current
+from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -133,12 +134,11 @@ def kitchen() -> Kitchen:
     if job is not None and job.state == "failed":
         show_failure(job)
         if st.button("Try again"):
-            work.open_kitchen(file)
+            work.forget_failure(job)
             st.rerun()
         st.stop()
     if job is None or not job.is_active:
-        _ask_for_trust(file)
-        job = work.open_kitchen(file)
+        job = work.open_kitchen(file, _ask_for_trust(file))
     place = st.empty()
     while job.is_active:  # a click elsewhere ends this loop; the page that follows takes it up again
         with place.container():
@@ -148,27 +148,32 @@ def kitchen() -> Kitchen:
     raise AssertionError("st.rerun() does not return")
 
 
-def _ask_for_trust(file: Path) -> None:
-    """Name the code that would run and ask once; the page stops until the answer."""
+def _ask_for_trust(file: Path) -> Request | None:
+    """Name the code that would run and ask once; the page stops until the answer.
+
+    Returns:
+        What was approved, to be opened as it was read here; None for the demo, which may not have been built yet.
+    """
     if file == workspace.demo_file():
-        return
+        return None
     try:
         workspace.allowed(file)
-        spec = work.specification(file)
-        workspace.check_paths(spec, file.parent)
+        asked = workspace.request(file, work.specification(file))
+        workspace.check_paths(asked)
     except SoupError as error:
         st.error(verbatim(str(error)))
         st.stop()
-    if not workspace.is_trusted(spec, file.parent):
-        specs = [spec, *(guest for guest, _ in workspace.guests_of(spec, file.parent))]
-        names = ", ".join(f"`{name}`" for each in specs for name in workspace.code_of(each))
+    if not workspace.is_trusted(asked):
+        names = ", ".join(f"`{name}`" for name in asked.code)
         st.warning(
-            f"Opening **{spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust it."
+            f"Opening **{asked.spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust "
+            "it."
         )
         if st.button("I trust it: open", type="primary"):
-            workspace.trust(spec, file.parent)
+            workspace.trust(asked)
             st.rerun()
         st.stop()
+    return asked
 
 
 def finished_runs(opened: Kitchen) -> list[Run]:

@@ -1,5 +1,7 @@
 """What the server does behind the pages: the kitchens it holds open, and the jobs that open, score, cook and sweep."""
 
+import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,22 @@ import streamlit as st
 from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.cooking import cook, sweep
 from soupviz.demo import demo_kitchen
-from soupviz.errors import CorruptImagesError
 from soupviz.insight.grids import unmark
 from soupviz.kitchen import Kitchen
 from soupviz.menu import cook_menu
 from soupviz.mixing import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.records import Alpha, Coefficients, part_of
+from soupviz.trust import Request
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
+
+KITCHENS_KEPT = 4
+"""Kitchens that are held open; each holds its model, and splits made ready for it."""
+
+_lock = threading.Lock()
+"""Pages and the worker change which kitchens are open."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -29,6 +37,7 @@ def jobs() -> Jobs:
 
 @st.cache_resource(show_spinner=False)
 def _opened() -> dict[str, Kitchen]:
+    """The open kitchens by file, the one used last at the end."""
     return {}
 
 
@@ -51,36 +60,57 @@ def specification(file: Path) -> KitchenSpec:
 
 
 def opened_kitchen(file: Path) -> Kitchen | None:
-    """A kitchen that is open already."""
-    return _opened().get(str(file))
+    """A kitchen that is open already; it counts as used now."""
+    with _lock:
+        opened = _opened()
+        if found := opened.pop(str(file), None):
+            opened[str(file)] = found
+        return found
 
 
-def open_kitchen(file: Path, spec: KitchenSpec | None = None) -> Job:
-    """Open (or open again) a kitchen in the background: checkpoints are read, held_out is decoded."""
+def _hold(file: Path, kitchen: Kitchen) -> None:
+    """Keep a kitchen open; those that were used longest ago are let go, with what the jobs of each hold."""
+    with _lock:
+        opened = _opened()
+        opened.pop(str(file), None)
+        opened[str(file)] = kitchen
+        gone = list(opened)[:-KITCHENS_KEPT]
+        for name in gone:
+            del opened[name]
+    jobs().forget(lambda job: job.kitchen in gone)
+
+
+def open_kitchen(file: Path, asked: Request | None) -> Job:
+    """Open (or open again) a kitchen in the background: checkpoints are read, held_out is decoded.
+
+    Args:
+        asked: what the user approved, which is what is opened; None for the demo, which may have to be built first.
+    """
 
     queue = jobs()
-    opened_kitchens = _opened()
     skip_corrupt = str(file) in _without_corrupt()
-    if spec is not None:
-        _typed()[str(file)] = spec
-    elif not file.is_file():
-        spec = _typed().get(str(file))
+    if asked is not None and not file.is_file():
+        _typed()[str(file)] = asked.spec
 
     def work(job: Job) -> None:
-        if file == workspace.demo_file():
+        if asked is None:
             demo_kitchen(progress=job.progress)
-        known = spec or read_kitchen_file(file)
-        opened = Kitchen(known, file, skip_incompatible=True, skip_corrupt=skip_corrupt, progress=job.progress)
+        approved = asked or workspace.request(file, read_kitchen_file(file))
+        workspace.bind(approved)
+        opened = Kitchen(
+            approved.spec, file, skip_incompatible=True, skip_corrupt=skip_corrupt, guests=approved.guests,
+            progress=job.progress,
+        )  # fmt: skip
         opened.split("held_out", job.progress)
-        opened_kitchens[str(file)] = opened
-        if file != workspace.demo_file() and file.is_file():
+        _hold(file, opened)
+        if asked is not None and file.is_file():
             workspace.remember_opened(file)
-        queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
-    def read_others(job: Job) -> None:
-        opened = opened_kitchens[str(file)]
-        for split in opened.report_splits():
-            opened.split(split, job.progress)
+        def read_others(job: Job) -> None:
+            for split in opened.report_splits():
+                opened.split(split, job.progress)
+
+        queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
     return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
 
@@ -95,21 +125,28 @@ def find_open_job(file: Path) -> Job | None:
     return jobs().find(f"open {file}")
 
 
+def forget_failure(failed: Job) -> None:
+    """Let go of a job that failed, so that it is tried again from the start: what changed since is asked about."""
+    jobs().forget(lambda job: job is failed)
+
+
 def close_kitchen(file: Path) -> None:
-    """Forget an open kitchen, so that it is read anew."""
-    _opened().pop(str(file), None)
+    """Forget an open kitchen and what its jobs hold, so that it is read anew."""
+    with _lock:
+        _opened().pop(str(file), None)
+    jobs().forget(lambda job: job.kitchen == str(file))
 
 
 def leave_out_corrupt(file: Path) -> None:
     """From now on go on without a kitchen's corrupt images: it is read anew, and what failed of them is forgotten."""
     _without_corrupt().add(str(file))
     close_kitchen(file)
-    jobs().forget(lambda job: job.kitchen == str(file) and isinstance(job.exception, CorruptImagesError))
 
 
 def close_kitchens() -> None:
     """Forget every open kitchen: they hold what is kept in the cache folder."""
-    _opened().clear()
+    for name in list(_opened()):
+        close_kitchen(Path(name))
 
 
 def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, str]] = ()) -> Job:
@@ -134,14 +171,15 @@ def score_job_if_needed(opened: Kitchen, split: str) -> Job:
     """The job that scores a split; started once for each opening of a kitchen (what is in the store costs nothing)."""
     job = find_score_job(opened, split)
     started = _started().get(f"{split} {opened.file}")
-    if job is not None and started is opened:
+    if job is not None and started is not None and started() is opened:
         return job
-    _started()[f"{split} {opened.file}"] = opened
+    _started()[f"{split} {opened.file}"] = weakref.ref(opened)
     return score_job(opened, split)
 
 
 @st.cache_resource(show_spinner=False)
-def _started() -> dict[str, Kitchen]:
+def _started() -> dict[str, "weakref.ref[Kitchen]"]:
+    """For which opening of a kitchen the scores of a split were asked for; it holds none of them."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""The folders the dashboard may touch, the kitchens it knows, and whose code the user trusts. No Streamlit here."""
+"""The folders the dashboard may touch, the kitchens it knows, and what the user said yes to. No Streamlit here."""
 
 import json
 import sys
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
+from soupviz import trust as trusting
+from soupviz.config import KitchenSpec
 from soupviz.demo import VERSION
 from soupviz.errors import KitchenError
-from soupviz.files import cache_folder, file_digest, replacing
-from soupviz.models import runs_code
+from soupviz.files import cache_folder, replacing
+from soupviz.trust import Request
 from soupviz.weights.selection import files_behind, matched_paths
 
 DEPTH = 3
@@ -131,58 +132,41 @@ def remember_guided() -> None:
     _remember(_remembered() | {"guided": True})
 
 
-def code_of(spec: KitchenSpec) -> list[str]:
-    """The functions whose code runs when the kitchen is opened, as kitchen.yaml names them."""
-    references = [spec.model.factory] if runs_code(spec.model.factory) else []
-    return references + [str(split.path) for split in spec.split_specs().values() if split.format == "python"]
+def request(file: Path, spec: KitchenSpec) -> Request:
+    """What opening a kitchen would use, its guests' files read: to be asked about, and then to be opened as it is.
+
+    Raises:
+        KitchenError: a guest lies outside the allowed folders, or its kitchen.yaml is wrong.
+    """
+    return trusting.request(file, spec, allowed)
 
 
-def guests_of(spec: KitchenSpec, folder: Path) -> Iterator[tuple[KitchenSpec, Path]]:
-    """The kitchens whose models may join ensembles, each with its folder: their code runs too."""
-    for place in spec.guests.values():
-        file = kitchen_file(allowed(folder / place))
-        yield read_kitchen_file(file).model_copy(update={"guests": {}}), file.parent
-
-
-def _identities(spec: KitchenSpec, folder: Path) -> dict[str, str]:
-    found = {}
-    for reference in code_of(spec):
-        path = folder / reference.rpartition(":")[0]
-        is_file = path.suffix == ".py" and path.is_file()
-        found[str(path.resolve()) if is_file else reference] = file_digest(path) if is_file else "installed"
-    for guest, place in guests_of(spec, folder):
-        found |= _identities(guest, place)
-    return found
-
-
-def is_trusted(spec: KitchenSpec, folder: Path) -> bool:
+def is_trusted(asked: Request) -> bool:
     """Whether the user said yes to this code, as it is now."""
     trusted = _remembered()["trusted"]
-    return all(trusted.get(name) == seen for name, seen in _identities(spec, folder).items())
+    return all(trusted.get(name) == seen for name, seen in asked.seen.items())
 
 
-def trust(spec: KitchenSpec, folder: Path) -> None:
-    """Remember the user's yes to this kitchen's code, until the code changes."""
+def trust(asked: Request) -> None:
+    """Remember the user's yes to this kitchen's code, until the code, or what kitchen.yaml says of it, changes."""
     values = _remembered()
-    _remember(values | {"trusted": values["trusted"] | _identities(spec, folder)})
+    _remember(values | {"trusted": values["trusted"] | asked.seen})
 
 
-def check_paths(spec: KitchenSpec, folder: Path) -> None:
+def check_paths(asked: Request) -> None:
     """Refuse a kitchen that reaches outside the allowed folders.
 
     Raises:
         KitchenError: naming the path; or a glob matches nothing.
     """
-    places = list(spec.ingredients.values()) if isinstance(spec.ingredients, dict) else list(spec.ingredients)
-    places += [spec.base] if spec.base else []
-    places += [split.path or "data" for split in spec.split_specs().values() if split.format != "python"]
-    places += [split.slices.file for split in spec.split_specs().values() if split.slices]
-    places += [name.rpartition(":")[0] for name in code_of(spec) if name.rpartition(":")[0].endswith(".py")]
-    for place in places:
-        allowed(folder / place)
-    for guest, guest_folder in guests_of(spec, folder):
-        check_paths(guest, guest_folder)
-    for path in matched_paths(spec, folder):  # a link among what a glob matches may lead elsewhere
-        allowed(path)
-    for file in files_behind(spec, folder):
-        allowed(file)
+    for spec, file in asked.kitchens:
+        trusting.check_paths(spec, file.parent, allowed)
+        for path in matched_paths(spec, file.parent):  # a link among what a glob matches may lead elsewhere
+            allowed(path)
+        for found in files_behind(spec, file.parent):
+            allowed(found)
+
+
+def bind(asked: Request) -> None:
+    """From now on the kitchen's folder uses what was approved, and nothing else."""
+    trusting.bind(asked, allowed)

@@ -1,0 +1,240 @@
+"""What may be imported or unpickled, and which paths may be read: the one place that decides.
+
+The command line takes a kitchen's name as consent. The dashboard asks: it gathers a `Request` of all that would run,
+remembers the user's yes, and binds the kitchen's folder to exactly what was approved before anything is opened.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
+from soupviz.errors import KitchenError
+from soupviz.files import digest, digest_of
+from soupviz.sources import code_files, is_file, is_installed
+
+LIBRARIES = ("torchvision", "timm", "transformers")
+"""Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""
+
+OWN_FACTORIES = ("soupviz.demo:DigitsNet",)
+"""Functions of soupviz itself that go without a question, in exactly this spelling."""
+
+NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests"})
+"""Keys of kitchen.yaml whose text names no path; guests are read, and asked about, on their own."""
+
+Allowed = Callable[[Path], Path]
+"""Gives the path resolved, or raises KitchenError where it lies outside what may be read."""
+
+_PYTHON = re.compile(r"(.+\.py):\w+$", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What opening a kitchen would use, read once: what was approved of it is what is opened.
+
+    guests: by name, the kitchens whose models may join, each with its file. code: references and files that would be
+    run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each kitchen.yaml that of
+    what it says of code.
+    """
+
+    file: Path
+    spec: KitchenSpec
+    guests: Mapping[str, tuple[KitchenSpec, Path]]
+    code: tuple[str, ...]
+    seen: Mapping[str, str]
+
+    @property
+    def kitchens(self) -> list[tuple[KitchenSpec, Path]]:
+        """The kitchen and its guests, each with its file."""
+        return [(self.spec, self.file), *self.guests.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a folder's kitchens may use: code by file and digest, and the paths that may be read."""
+
+    seen: Mapping[str, str]
+    allowed: Allowed
+
+
+_bound: dict[Path, Bound] = {}
+"""By folder; kitchens in other folders were named on the command line."""
+
+
+def runs_code(reference: str) -> bool:
+    """Whether using `LIBRARY:NAME`, or another reference to a function, runs code that somebody has to be asked about.
+
+    Only the exact spelling of a library's or of soupviz's own factory does not.
+    """
+    library = reference.partition(":")[0]
+    return reference not in OWN_FACTORIES and not (library in LIBRARIES and is_installed(library))
+
+
+def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
+    """Gather what opening a kitchen would run; its guests' files are read, once, if they are allowed.
+
+    Raises:
+        KitchenError: a guest outside what is allowed, or whose kitchen.yaml is wrong.
+    """
+    guests = {}
+    for name, place in spec.guests.items():
+        other = allowed(kitchen_file(file.parent / place))
+        guests[name] = (read_kitchen_file(other).model_copy(update={"guests": {}}), other)
+    code: list[str] = []
+    seen: dict[str, str] = {}
+    for one, yaml in [(spec, file), *guests.values()]:
+        told = _code_of(one, yaml.parent)
+        for reference, arguments in told:
+            files = [] if runs_code(reference) else _files_in(arguments, yaml.parent)
+            code += [reference, *(f"{reference} with {path.name}" for path in files)][-1:]
+            seen |= _seen(reference, arguments, yaml.parent)
+        if told:
+            seen[str(yaml.resolve())] = digest(repr(told))
+    return Request(file, spec, guests, tuple(code), seen)
+
+
+def _code_of(spec: KitchenSpec, folder: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The references whose use runs code, each with its arguments, which say what the code does."""
+    used = [(spec.model.factory, spec.model.args)]
+    for split in spec.split_specs().values():
+        named = str(split.path) if split.format == "python" else split.format
+        if split.format == "python" or ":" in split.format:
+            used.append((named, split.args))
+    # A library unpickles the files it is given (a checkpoint_path, say): they count as code.
+    return [(name, args) for name, args in used if runs_code(name) or _files_in(args, folder)]
+
+
+def _seen(reference: str, arguments: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The files that a reference runs, or gives to a library, with the digest of each."""
+    files = code_files(reference, folder) if runs_code(reference) else _files_in(arguments, folder)
+    return {str(path): digest_of(path.read_bytes()) for path in files}
+
+
+def _files_in(arguments: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The files that arguments name, from the kitchen's folder or from where the program runs."""
+    found = (place for text in _texts(arguments) for place in _places(text, folder, Path.cwd()))
+    return sorted({place.resolve() for place in found if is_file(place)})
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts(part)
+
+
+def _places(text: str, *folders: Path) -> list[Path]:
+    """The paths that a text may stand for: without its function, library or scheme, relative to each folder."""
+    text = text.removeprefix("file://")
+    if python := _PYTHON.match(text):
+        text = python[1]
+    library, _, name = text.partition(":")
+    text = name if library in LIBRARIES else text
+    path = Path(text)
+    if text.startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError:  # no such user
+            return []
+    return [folder / path for folder in folders]
+
+
+def check_paths(spec: KitchenSpec, folder: Path, allowed: Allowed) -> None:
+    """Refuse a kitchen that names, or links to, what may not be read.
+
+    Every text of kitchen.yaml counts as a path, so that no key that names files can be forgotten here.
+
+    Raises:
+        KitchenError: naming the path.
+    """
+    values = spec.model_dump(mode="json", exclude=set(NO_PATHS), exclude_none=True)
+    named = {place for text in _texts(values) if text for place in _places(text, folder)}
+    named |= {folder / "data" for split in spec.split_specs().values() if split.path is None}
+    for arguments in (spec.model.args, *(split.args for split in spec.split_specs().values())):
+        named |= set(_files_in(arguments, folder))
+    _check_places(named, allowed)
+
+
+def _check_places(named: set[Path], allowed: Allowed) -> None:
+    """The paths, and where the links below those that are folders lead."""
+    if bad := next((place for place in named if "\0" in str(place)), None):
+        raise KitchenError(f"{str(bad)!r} is no path: it holds a character that no path has.")
+    waiting = [allowed(place) for place in sorted(named)]
+    seen: set[Path] = set()
+    while waiting:
+        top = waiting.pop()
+        for parent, folders, files in os.walk(top):
+            if (here := Path(parent)) in seen:
+                folders.clear()
+                continue
+            seen.add(here)
+            links = (name for name in (*folders, *files) if os.path.islink(f"{parent}/{name}"))  # noqa: PTH114 - many
+            waiting += [allowed(here / name) for name in links]
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file that an index names beside itself.
+
+    Raises:
+        KitchenError: it lies in another folder, or is a link that leads out.
+    """
+    place = (folder / name).resolve()
+    if not place.is_relative_to(folder.resolve()):
+        raise KitchenError(f"{folder}: {name!r} leads out of the folder; expected files inside it. Copy them there.")
+    return place
+
+
+def bind(asked: Request, allowed: Allowed) -> None:
+    """From now on the folders of a kitchen and its guests use what was approved, and nothing else."""
+    for _, file in asked.kitchens:
+        folder = file.parent.resolve()
+        before = _bound[folder].seen if folder in _bound else {}
+        _bound[folder] = Bound({**before, **asked.seen}, allowed)
+
+
+def check_read(path: Path, folder: Path) -> Path:
+    """A path that something else than kitchen.yaml named (a soup's recipe, a link), where the folder's kitchens may go.
+
+    Raises:
+        KitchenError: outside what the dashboard may read.
+    """
+    bound = _bound.get(folder.resolve())
+    return bound.allowed(path) if bound else path
+
+
+def check_use(reference: str, arguments: Mapping[str, Any], folder: Path) -> None:
+    """See that what is about to run is what was approved, where somebody was asked.
+
+    Raises:
+        KitchenError: it changed since, or nobody was asked about it.
+    """
+    bound = _bound.get(folder.resolve())
+    if bound is None:
+        return
+    for name, seen in _seen(reference, arguments, folder).items():
+        if bound.seen.get(name) != seen:
+            raise _refusal(reference, name)
+
+
+def source(path: Path, reference: str, folder: Path) -> bytes:
+    """A file of code, read once: what is checked against the approval is what is run."""
+    content = path.read_bytes()
+    bound = _bound.get(folder.resolve())
+    if bound is not None and bound.seen.get(str(path.resolve())) != digest_of(content):
+        raise _refusal(reference, str(path))
+    return content
+
+
+def _refusal(reference: str, name: str) -> KitchenError:
+    return KitchenError(
+        f"{reference!r} runs {name}, which is not what you said yes to: it changed, or came later. Look at it, and "
+        "open the kitchen again."
+    )
