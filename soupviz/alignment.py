@@ -16,7 +16,7 @@ from soupviz.graph import CONVOLUTIONS
 from soupviz.models import logits_of, tied_keys
 from soupviz.moments import Batches, measure
 from soupviz.paths import call
-from soupviz.permuting import permutation_spec, permute, permute_tensor, traced_graph
+from soupviz.permuting import Permuted, permutation_spec, permute, permute_tensor, traced_graph
 from soupviz.wiring import PermutationSpec
 
 SAME = 1e-4
@@ -131,7 +131,7 @@ def align(
     example: Mapping[str, Tensor] | Tensor,
     *,
     seed: int = 0,
-) -> dict[str, Tensor]:
+) -> Permuted:
     """A checkpoint with its units in the order of a reference's, proved to compute what it computed before.
 
     Args:
@@ -139,7 +139,7 @@ def align(
         example: one batch as the model takes it; on it the logits before and after are compared.
         seed: as in match_weights.
     Returns:
-        New tensors: the same numbers in other places.
+        New tensors, each made when it is asked for: the same numbers in other places.
     Raises:
         CompatibilityError: the model has units that cannot be followed, or the logits differ by more than rounding.
     Source:

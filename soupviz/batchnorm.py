@@ -6,7 +6,8 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from soupviz.arithmetic import arithmetic_of
 from soupviz.data.splits import Split
-from soupviz.evaluation import Evaluator
+from soupviz.errors import RecipeError
+from soupviz.evaluation import Evaluator, is_out_of_memory
 from soupviz.paths import call
 
 SEED = 0
@@ -22,7 +23,7 @@ def norms_of(model: nn.Module) -> dict[str, _NormBase]:
     }
 
 
-def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[str, Tensor]:
+def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size: int) -> dict[str, Tensor]:
     """The running statistics of the weights that the evaluator holds, over examples of train.
 
     Cumulative: every batch counts alike, and nothing of the old statistics is left. Only the layers that keep
@@ -30,8 +31,12 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
 
     Args:
         num_examples: drawn from train with a fixed seed; all of it where it has fewer.
+        batch_size: the kitchen's. What memory has made of the evaluator's own does not count: statistics within
+            batches depend on how large these are, and scores are kept under the kitchen's number.
     Returns:
         By key of the state dict. The evaluator's model is left as it was, but for its statistics.
+    Raises:
+        RecipeError: memory does not suffice for a batch.
     Source:
         Izmailov et al. 2018 (arXiv 1803.05407), section 3.2. Differs from `torch.optim.swa_utils.update_bn`, which puts
         the whole model into training mode.
@@ -47,12 +52,12 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
         with torch.inference_mode(), arithmetic_of(evaluator.precision):
             # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
             # None is of one example, which has no variance.
-            num_batches = min(-(-len(order) // evaluator.batch_size), max(1, len(order) // 2))
+            num_batches = min(-(-len(order) // batch_size), max(1, len(order) // 2))
             for number, rows in enumerate(order.tensor_split(num_batches), 1):
                 for norm in norms.values():
                     if not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
                         norm.momentum = 1.0 / number
-                call(evaluator.model, train.take(rows, evaluator.device))
+                _run(evaluator, train, rows)
     finally:
         for name, norm in norms.items():
             norm.momentum = momenta[name]
@@ -63,3 +68,15 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int) -> dict[st
         for kind, tensor in (("running_mean", norm.running_mean), ("running_var", norm.running_var))
         if tensor is not None
     }
+
+
+def _run(evaluator: Evaluator, train: Split, rows: Tensor) -> None:
+    try:
+        call(evaluator.model, train.take(rows, evaluator.device))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RecipeError(
+            f"re-estimating BatchNorm statistics on {len(rows)} examples of train at a time takes more memory than "
+            "there is, and smaller batches would give other statistics: set a lower batch_size in kitchen.yaml."
+        ) from error

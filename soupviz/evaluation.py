@@ -116,7 +116,7 @@ class Evaluator:
             try:
                 logits = self._forward(split, rows, task.is_shared)
             except RuntimeError as error:
-                if not _is_out_of_memory(error) or self.batch_size == 1:
+                if not is_out_of_memory(error) or self.batch_size == 1:
                     raise
                 logits = None
             if logits is None:  # outside the handler, where the failed batch is still referred to by the traceback
@@ -178,7 +178,7 @@ class Evaluator:
                 values = self.paths.before(split.take(rows, self.device))
             return {f"boundary_{index}": value for index, value in enumerate(values)}
 
-        feed = ready(split, self.device, self.is_channels_last, activations)
+        feed = ready(split, self.device, self.is_channels_last, activations, self.batch_size)
         if feed is None:
             self.paths.forget_cut("the activations there are too large to keep")
         return feed
@@ -194,7 +194,7 @@ class Evaluator:
             try:
                 output = call(module, batch)
             except (RuntimeError, ModelError) as error:
-                if isinstance(error, RuntimeError) and _is_out_of_memory(error):
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
                     raise
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
@@ -213,7 +213,8 @@ class Evaluator:
             yield
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a smaller batch may go where this one did not."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -132,8 +132,9 @@ class Laboratory:
         aligned = [first]
         for number, item in enumerate(others):
             self.progress(number, len(others), f"aligning {item.name}")
-            tensors = align(model, first.tensors, item.tensors, example, seed=seed)
-            aligned.append(Ingredient(item.name, item.path, tensors, ""))
+            # Each is permuted anew, tensor by tensor, whenever it is looked at: many large models fit into memory.
+            permuted = align(model, first.tensors, item.tensors, example, seed=seed)
+            aligned.append(Ingredient(item.name, item.path, permuted, ""))
         share = 1.0 / len(names)
         tensors = mix([(item, share) for item in aligned], self.statistics)
         notes: dict[str, object] = {}

@@ -1,7 +1,7 @@
 """Which units of a model may change places, read off its graph, and a checkpoint with its units in another order."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -34,15 +34,13 @@ def permutation_spec(model: nn.Module, example: Mapping[str, Tensor] | Tensor) -
     return wiring.spec()
 
 
-def permute(
-    tensors: Mapping[str, Tensor], spec: PermutationSpec, permutations: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def permute(tensors: Mapping[str, Tensor], spec: PermutationSpec, permutations: Mapping[str, Tensor]) -> "Permuted":
     """The checkpoint with its units in another order: unit i of a group is what was its unit permutation[i].
 
     Args:
         permutations: for each group of the specification, its units' numbers in their new order.
     Returns:
-        New tensors; nothing in `tensors` is changed.
+        New tensors, each made when it is asked for; nothing in `tensors` is changed.
     Raises:
         CompatibilityError: a group without permutation, or one that is not a permutation of its units.
     """
@@ -52,10 +50,26 @@ def permute(
                 f"group {group!r} has {size} units; expected a permutation of 0 to {size - 1} for it, such as "
                 "match_weights gives."
             )
-    return {
-        key: permute_tensor(tensor, spec.axes[key], permutations) if key in spec.axes else tensor.clone()
-        for key, tensor in tensors.items()
-    }
+    return Permuted(tensors, spec, permutations)
+
+
+class Permuted(Mapping[str, Tensor]):
+    """A checkpoint in another order of units, of which only the permutations are held: many fit into memory at once."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], spec: PermutationSpec, permutations: Mapping[str, Tensor]):
+        self._tensors = tensors
+        self._axes = spec.axes
+        self._permutations = permutations
+
+    def __getitem__(self, key: str) -> Tensor:
+        tensor = self._tensors[key]
+        return permute_tensor(tensor, self._axes[key], self._permutations) if key in self._axes else tensor.clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 def permute_tensor(tensor: Tensor, axes: Mapping[int, Axis], permutations: Mapping[str, Tensor]) -> Tensor:

@@ -85,7 +85,7 @@ class Scorer:
         mixed = (_content(effective(items)), train.fingerprint, number)
         if self._estimated is None or self._estimated[0] != mixed:
             self.evaluator.load(mix_tensors(items))
-            self._estimated = mixed, reestimate(self.evaluator, train, number)
+            self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
         return self._estimated[1]
 
     def key(self, items: Mix, split: Split, treatment: Treatment) -> str:

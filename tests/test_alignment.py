@@ -1,5 +1,6 @@
 """Networks from other seeds: aligned to a reference, proved to be the same function, and repaired after mixing."""
 
+import gc
 from itertools import permutations
 
 import pytest
@@ -83,7 +84,7 @@ def states(name):
     model = randomised(build())
     reference = state_of(model)
     spec = permutation_spec(model, batch)
-    return model, batch, spec, reference, permute(reference, spec, shuffles(spec.sizes, seed=3))
+    return model, batch, spec, reference, dict(permute(reference, spec, shuffles(spec.sizes, seed=3)))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -373,3 +374,27 @@ def test_the_aligned_network_gives_the_logits_of_the_one_that_came(ends):
         outputs.append(logits_of(call(model, {"": INPUTS})))
     torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
     assert not torch.equal(aligned["0.weight"], other["0.weight"])
+
+
+def held_bytes():
+    """Of all tensors that are alive, each storage once."""
+    storages = {
+        found.untyped_storage().data_ptr(): found.untyped_storage().nbytes()
+        for found in gc.get_objects()
+        if type(found) is torch.Tensor
+    }
+    return sum(storages.values())
+
+
+def test_many_aligned_networks_take_the_memory_of_their_permutations_only():
+    build, batch = NETS["convolutional"]
+    model = build()
+    reference, *strangers = (state_of(randomised(model, seed)) for seed in range(6))
+    one = sum(tensor.nbytes for tensor in reference.values())
+    gc.collect()
+    before = held_bytes()
+    aligned = [align(model, reference, stranger, batch) for stranger in strangers]
+    gc.collect()
+    assert held_bytes() - before < one
+    assert all(list(network) == list(reference) for network in aligned)
+    assert all(torch.equal(network[key], network[key]) for network in aligned for key in network)

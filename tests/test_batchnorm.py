@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.batchnorm import SEED, norms_of, reestimate
+from soupviz import batchnorm
+from soupviz.batchnorm import SEED, norms_of
 from soupviz.data.splits import Split
-from soupviz.errors import DataError, ExportError
+from soupviz.errors import DataError, ExportError, RecipeError
 from soupviz.evaluation import Evaluator
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of, mix
@@ -43,6 +44,11 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def evaluator_of(model: nn.Module, batch_size: int = 1000) -> Evaluator:
     return Evaluator(model, torch.device("cpu"), batch_size=batch_size)
+
+
+def reestimate(evaluator: Evaluator, train: Split, number: int) -> dict[str, Tensor]:
+    """In batches of the evaluator's size."""
+    return batchnorm.reestimate(evaluator, train, number, evaluator.batch_size)
 
 
 def by_torch(model: nn.Module, inputs: Tensor, batch_size: int, number: int | None = None) -> dict[str, Tensor]:
@@ -391,3 +397,23 @@ def test_a_frozen_backbone_is_re_estimated_too_though_its_activations_were_kept(
         logits = model(split.inputs[""])
     assert score.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, split.labels)), abs=1e-5)
     assert score.loss != pytest.approx(kitchen.score_mix(halves).loss, abs=1e-4)
+
+
+def test_memory_that_halved_the_batch_changes_no_statistics(tmp_path):
+    """They are kept under the kitchen's batch size, whatever an evaluation before has come down to."""
+    expected = dict(batchnorm_kitchen(tmp_path).weights(PAIR, "recalibrate"))
+    kitchen = batchnorm_kitchen(tmp_path)
+    kitchen.evaluator.batch_size = BATCH // 4
+    found = dict(kitchen.weights(PAIR, "recalibrate"))
+    assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())
+
+
+def test_a_batch_of_train_that_does_not_fit_into_memory_is_refused_with_the_remedy():
+    class Full(nn.BatchNorm1d):
+        def forward(self, input: Tensor) -> Tensor:
+            if len(input) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return super().forward(input)
+
+    with pytest.raises(RecipeError, match=r"on 10 examples of train .* set a lower batch_size in kitchen\.yaml"):
+        reestimate(evaluator_of(nn.Sequential(Full(4)), 10), split_of(random(20, 4)), 20)

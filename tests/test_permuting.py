@@ -112,7 +112,7 @@ def test_the_comparison_of_functions_sees_one_tensor_that_was_left_behind(name):
     permuted = permute(tensors, spec, shuffles(spec.sizes))
     expected = logits(model, tensors, batch)
     for key in spec.axes:
-        difference = logits(model, permuted | {key: tensors[key]}, batch) - expected
+        difference = logits(model, dict(permuted) | {key: tensors[key]}, batch) - expected
         assert float(difference.abs().max()) > 1e-4 * float(expected.abs().max()), key
 
 

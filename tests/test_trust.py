@@ -1,4 +1,4 @@
-"""What may be imported, unpickled and read: which spellings go without a question, and that what was approved is used."""
+"""What may be imported, unpickled and read: the spellings that go without a question, and using what was approved."""
 
 import sys
 from collections.abc import Iterator
@@ -212,12 +212,12 @@ def test_looking_for_code_runs_none_of_it(beside: Path) -> None:
         model("model.py:build", url="file:///elsewhere/x.pth"),
         model("model.py:build", place="~/x"),
         model("model.py:build", place="a\0b"),
-        {"data": {"held_out": {"format": "torchvision:CIFAR10", "path": "d", "args": {"annFile": "/elsewhere/a.json"}}}},
+        {"data": {"held_out": {"format": "torchvision:CIFAR10", "path": "d", "args": {"file": "/elsewhere/a.json"}}}},
         {"data": {"held_out": SPLIT | {"slices": {"file": "../slices.csv", "column": "a"}}}},
     ],
 )  # fmt: skip
 def test_a_path_that_leads_out_is_refused_wherever_kitchen_yaml_names_it(root: Path, keys: dict[str, Any]) -> None:
-    with pytest.raises(KitchenError, match="lies outside the folders|is no path"):
+    with pytest.raises(KitchenError, match=r"lies outside the folders|is no path"):
         workspace.check_paths(asked(root, **keys))
 
 
@@ -226,7 +226,7 @@ def test_a_file_of_the_current_folder_that_arguments_name_is_refused_outside_the
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.pth").write_bytes(b"x")
-    with pytest.raises(KitchenError, match="secret.pth lies outside"):
+    with pytest.raises(KitchenError, match=r"secret\.pth lies outside"):
         workspace.check_paths(asked(root, **model("timm:resnet18", checkpoint_path="secret.pth")))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from soupviz.data.splits import Split
 
 CHUNK = 512
-"""Examples made ready at a time."""
+"""Examples made ready at a time, where no model is run on them."""
 
 READY_BYTES = 2**30
 """What made-ready examples may take of the computer's memory."""
@@ -63,16 +63,20 @@ def feed_of(split: Split, device: torch.device, *, is_channels_last: bool) -> Fe
 
 
 def ready(
-    split: Split, device: torch.device, is_channels_last: bool, make: Callable[[Tensor], Mapping[str, Tensor]]
+    split: Split,
+    device: torch.device,
+    is_channels_last: bool,
+    make: Callable[[Tensor], Mapping[str, Tensor]],
+    batch_size: int = CHUNK,
 ) -> Feed | None:
     """Make every row once; None where they would not fit the budget.
 
     Args:
-        make: gives the tensors of some rows, one row per example.
+        make: gives the tensors of some rows, one row per example. batch_size: how many at a time, at most.
     """
     rows: dict[str, Tensor] = {}
-    for start in range(0, len(split), CHUNK):
-        index = torch.arange(start, min(start + CHUNK, len(split)))
+    for start in range(0, len(split), batch_size):
+        index = torch.arange(start, min(start + batch_size, len(split)))
         for name, tensor in make(index).items():
             part = _outside_in(tensor, is_channels_last)
             if name not in rows:

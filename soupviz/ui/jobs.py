@@ -146,14 +146,18 @@ class Jobs:
         # The page's thread keeps a core: with all of them in torch's hands the browser would wait.
         torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
         while True:
-            with self._lock:
+            self._do(self._next())  # no name of it is kept here: what ended and was forgotten is let go
+
+    def _next(self) -> Job:
+        """Wait for the most urgent job, which runs from here on."""
+        with self._lock:
+            while True:
                 while not self._queue:
                     self._lock.wait()
                 job = heapq.heappop(self._queue)[2]
-                if job.state != "queued":
-                    continue
-                job.state, job.started = "running", time.monotonic()
-            self._do(job)
+                if job.state == "queued":
+                    job.state, job.started = "running", time.monotonic()
+                    return job
 
     def _do(self, job: Job) -> None:
         try:
