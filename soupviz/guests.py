@@ -33,6 +33,8 @@ class Host(Protocol):
 
     def known_score(self, coefficients: Coefficients, split_name: str, treatment: str = ...) -> Score | None: ...
 
+    def known_summaries(self, mixes: Sequence[tuple[Coefficients, str]], split_name: str) -> list[Score | None]: ...
+
     def logits(
         self, coefficients: Coefficients, split_name: str = ..., treatment: str = ..., progress: Progress = ...
     ) -> NDArray[np.float32]: ...
@@ -51,6 +53,11 @@ class Guest:
 
     def known(self, split: Split) -> Score | None:
         return self.kitchen.known_score(self.mix, split.name) if self.kitchen.has_split(split.name) else None
+
+    def summary(self, split: Split) -> Score | None:
+        """The score without its examples."""
+        has_split = self.kitchen.has_split(split.name)
+        return self.kitchen.known_summaries([(self.mix, "average")], split.name)[0] if has_split else None
 
     def context(self, split_name: str) -> list[str]:
         """What else its answers depend on: its model, precision and device, and its data's content.

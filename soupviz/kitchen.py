@@ -293,6 +293,11 @@ class Kitchen:
         """The score of a mix if it was measured before; nothing is computed."""
         return self.scorer.known(self.resolved(coefficients), self.split(split_name), self.treatment(treatment))
 
+    def known_summaries(self, mixes: Sequence[tuple[Coefficients, str]], split_name: str) -> list[Score | None]:
+        """Of mixes, each with its treatment, the scores that were measured before, without their examples."""
+        wanted = [(self.resolved(mixture), self.treatment(treatment)) for mixture, treatment in mixes]
+        return self.scorer.summaries(wanted, self.split(split_name))
+
     def logits(
         self,
         coefficients: Coefficients,

@@ -142,9 +142,32 @@ def lacking(kitchen: Kitchen, wanted: Iterable[Wanted]) -> list[Wanted]:
 
 
 def known(kitchen: Kitchen, mixture: Coefficients, split: str, treatment: str = "average") -> Score | None:
-    """A score that was measured before, of a split that was read before, as the train data was if it is needed."""
+    """A score that was measured before, of a split that was read before, as the train data was if it is needed.
+
+    Its examples are unpacked: where only the summary is wanted, of many scores even, ask for `summaries`.
+    """
     is_there = split in kitchen.split_names and is_readable(kitchen, split, treatment)
     return kitchen.known_score(mixture, split, treatment) if is_there else None
+
+
+def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]:
+    """Those of the scores that are known, without their examples: for lists, which need no example."""
+    by_split: dict[str, list[Wanted]] = {}
+    for one in dict.fromkeys(wanted):
+        if one[1] in kitchen.split_names and is_readable(kitchen, *one[1:]):
+            by_split.setdefault(one[1], []).append(one)
+    found: dict[Wanted, Score] = {}
+    for split, ones in by_split.items():
+        scores = kitchen.known_summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
+        found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
+    return found
+
+
+def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> dict[str, Score]:
+    """The known scores of ingredients (or the base) alone, without their examples."""
+    wanted: dict[str, Wanted] = {name: (((name, 1.0),), split, "average") for name in names}
+    found = summaries(kitchen, wanted.values())
+    return {name: found[one] for name, one in wanted.items() if one in found}
 
 
 def is_readable(kitchen: Kitchen, split: str, treatment: str) -> bool:

@@ -106,6 +106,17 @@ class Scorer:
             return guest.known(split)
         return self.store.score(self.key(items, split, treatment), split.name)[0]
 
+    def summaries(self, wanted: Sequence[tuple[Mix, Treatment]], split: Split) -> list[Score | None]:
+        """Scores on one split that were measured before, without their examples; one look at the store for all."""
+        mixes = [effective(items) for items, _ in wanted]
+        guests = [self._guest(items) for items in mixes]
+        keys = [
+            "" if guest else self.key(items, split, treatment)
+            for guest, items, (_, treatment) in zip(guests, mixes, wanted, strict=True)
+        ]
+        found = self.store.summaries(filter(None, keys), split.name)
+        return [guest.summary(split) if guest else found.get(key) for guest, key in zip(guests, keys, strict=True)]
+
     def score(
         self,
         items: Mix,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.mounts import is_on_network
 from soupviz.records import PerExample, Score
 from soupviz.runs import RUN_COLUMNS, Run, add_columns, row_of, run_of
 
@@ -33,10 +34,17 @@ CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT 
 class Store:
     """Scores and runs by content key; every call is one short transaction on a connection of its own."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, mounts: str | None = None):
+        """Open a store, or make one.
+
+        Args:
+            mounts: the table of mounted file systems; default: this machine's.
+        """
         self.path = path
+        # WAL shares memory between processes through a file, which machines that share a folder cannot.
+        self._journal = "DELETE" if is_on_network(path, mounts) else "WAL"
         with self._connection() as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA journal_mode={self._journal}")
             connection.executescript(SCHEMA)
             add_columns(connection)
 
@@ -44,8 +52,9 @@ class Store:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(self.path, timeout=30)
         try:
-            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions.
-            connection.execute("PRAGMA synchronous=NORMAL")
+            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
+            # another journal it may damage the file.
+            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._journal == 'WAL' else 'FULL'}")
             with connection:
                 yield connection
         except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
@@ -66,6 +75,17 @@ class Store:
         if row[0] is None:
             return None, examples
         return Score.from_summary(json.loads(row[0]) | {"split": split}, examples), None
+
+    def summaries(self, keys: Iterable[str], split: str) -> dict[str, Score]:
+        """Those of the keys that have a finished score, without its examples; one look for all of them.
+
+        Args:
+            split: what the scores are said to be of, as in `score`.
+        """
+        query = "SELECT key, summary FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
+        return {key: Score.from_summary(json.loads(summary) | {"split": split}) for key, summary in rows}
 
     def is_scored(self, key: str) -> bool:
         """Whether a finished score is there; its examples are not read."""
@@ -246,7 +266,8 @@ class Store:
             )
         connection = sqlite3.connect(self.path, timeout=30)
         connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if self._journal == "WAL":
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         for name in ("logits", "made", "crossfit"):
             shutil.rmtree(self.folder / name, ignore_errors=True)

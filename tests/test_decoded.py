@@ -6,11 +6,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from PIL import Image
 from torch import nn
 
@@ -204,3 +206,52 @@ def test_the_budget_is_in_gigabytes(monkeypatch):
     assert decoded.budget() == 1_500_000_000
     monkeypatch.delenv("SOUPVIZ_DECODED_GB")
     assert decoded.budget() == 50 * 10**9
+
+
+def read_function(folder: Path, source: str) -> splits.Split:
+    """A split of a function's data set, which is of use to this process alone."""
+    (folder / "data.py").write_text(source, encoding="utf-8")
+    return splits.load("held_out", SplitSpec(format="python", path="data.py:examples"), folder, nn.Identity())
+
+
+EXAMPLES = "import torch\ndef examples():\n    return [(torch.ones(2), 0), (torch.zeros(2), 1)]\n"
+BROKEN = "def examples():\n    raise OSError('no disk')\n"
+
+
+def test_what_is_of_use_to_one_process_leaves_nothing_behind(tmp_path, empty_cache):
+    split = read_function(tmp_path, EXAMPLES)
+    assert list(cache_folder("decoded").iterdir()) == []
+    assert split.inputs[""].tolist() == [[1.0, 1.0], [0.0, 0.0]]  # still mapped
+    with pytest.raises(DataError, match="no disk"):
+        read_function(tmp_path, BROKEN)
+    assert [path for path in cache_folder("decoded").iterdir() if path.is_dir()] == []
+
+
+def test_leftovers_of_killed_processes_go_and_what_is_in_use_stays(tmp_path, empty_cache):
+    cache = cache_folder("decoded")
+    for name in (f"{decoded.UNKEPT}dead", f"{decoded.UNKEPT}alive"):
+        (cache / name).mkdir()
+        (cache / name / "inputs.npy").write_bytes(b"x")
+    for name in (f"{decoded.UNKEPT}dead", "dropped", f"{decoded.UNKEPT}gone"):
+        (cache / f".{name}.lock").touch()
+    with FileLock(cache / f".{decoded.UNKEPT}alive.lock"):
+        kept = load(image_folder(tmp_path / "images"))
+        names = {path.name for path in cache.iterdir()}
+    [folder] = [path.name for path in cache.iterdir() if path.is_dir() and not path.name.startswith(decoded.UNKEPT)]
+    assert names == {folder, f".{folder}.lock", f"{decoded.UNKEPT}alive", f".{decoded.UNKEPT}alive.lock"}
+    assert len(kept) == NUM_IMAGES
+
+
+def test_a_lock_that_is_removed_while_others_wait_for_it_lets_one_in_at_a_time(tmp_path):
+    path = tmp_path / "lock"
+    first, second, third = (FileLock(path, thread_local=False) for _ in range(3))
+    first.acquire()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(second.acquire, timeout=20)
+        time.sleep(0.2)  # it has the old file open by now
+        path.unlink()
+        first.release()
+        waiting.result()
+    with pytest.raises(Timeout):
+        third.acquire(timeout=0)
+    second.release()

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from kitchens import change_yaml, small_kitchen
+from safetensors.torch import load_file, save_file
 
 import soupviz as sv
 from soupviz.config import read_kitchen_file
@@ -144,3 +145,57 @@ def test_the_dashboard_opens_no_guest_outside_its_folders(file, monkeypatch, emp
     monkeypatch.setattr("sys.argv", ["app.py", str(file.parent)])
     with pytest.raises(KitchenError, match="lies outside the folders"):
         workspace.request(file, read_kitchen_file(file))
+
+
+def test_a_guest_that_would_have_an_ingredients_name_is_refused_by_name(tmp_path):
+    own = small_kitchen(tmp_path / "own", num_ingredients=2)
+    small_kitchen(tmp_path / "wide", source=WIDE, num_ingredients=2)
+    change_yaml(own, lambda yaml: yaml.update(guests={"wide": "../wide"}))
+    change_yaml(own, lambda yaml: yaml.update(ingredients={"a": "m_0.safetensors", "wide/m_1": "m_1.safetensors"}))
+    with pytest.raises(KitchenError, match=r"'m_1' of 'wide' would be called 'wide/m_1', which is an ingredient"):
+        sv.Kitchen.load(own)
+
+
+def test_two_guests_of_one_name_are_refused_by_name(tmp_path):
+    own = small_kitchen(tmp_path / "own", num_ingredients=1)
+    for folder, names in (("x", {"b/c": "m_0.safetensors"}), ("y", {"c": "m_0.safetensors"})):
+        change_yaml(
+            small_kitchen(tmp_path / folder, num_ingredients=1), lambda yaml, n=names: yaml.update(ingredients=n)
+        )
+    change_yaml(own, lambda yaml: yaml.update(guests={"a": "../x", "a/b": "../y"}))
+    with pytest.raises(KitchenError, match=r"'c' of 'a/b' would be called 'a/b/c', which is another guest"):
+        sv.Kitchen.load(own)
+
+
+def test_what_a_guest_says_is_kept_by_its_datas_content_not_by_its_yaml(file):
+    """Its decoding may change without a word of kitchen.yaml, and another spelling of the same is no change."""
+    mixture = (("m_0", 0.5), ("wide/m_0", 0.5))
+    recipe = parse({"method": "ensemble"})
+
+    def keys():
+        kitchen = sv.Kitchen.load(file)
+        kitchen.split("test")
+        return kitchen.score_key(mixture, "test", "logits"), run_key(kitchen, recipe)
+
+    before = keys()
+    guest = file.parent.parent / "wide"
+    change_yaml(guest / "kitchen.yaml", lambda yaml: yaml["data"]["test"].update(path="./test.safetensors"))
+    assert keys() == before
+    for split in ("held_out", "test"):
+        tensors = load_file(guest / f"{split}.safetensors")
+        save_file({"inputs": 2 * tensors["inputs"], "labels": tensors["labels"]}, guest / f"{split}.safetensors")
+    after = keys()
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+
+
+def test_a_guests_scores_are_not_those_of_its_former_data(file):
+    kitchen = sv.Kitchen.load(file)
+    mixture = (("m_0", 0.5), ("wide/m_0", 0.5))
+    kitchen.score_mix(mixture, "test", "probabilities")
+    guest = file.parent.parent / "wide" / "test.safetensors"
+    tensors = load_file(guest)
+    save_file({"inputs": -tensors["inputs"], "labels": tensors["labels"]}, guest)
+    again = sv.Kitchen.load(file)
+    again.split("test")
+    assert again.known_score(mixture, "test", "probabilities") is None

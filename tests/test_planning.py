@@ -1,11 +1,18 @@
 """What a recipe will cost, told before it is cooked."""
 
+import sqlite3
+
 import pytest
-from kitchens import json_of, small_kitchen
+from kitchens import change_yaml, json_of, small_kitchen
 
 import soupviz as sv
-from soupviz.planning import measure_rate, plan
+from soupviz.insight import grids, history, robustness
+from soupviz.insight.verdicts import by_merit
+from soupviz.kitchen import Kitchen
+from soupviz.mixing import mean_of
+from soupviz.planning import ingredient_summaries, known, measure_rate, plan, summaries
 from soupviz.recipes import Greedy, Uniform
+from soupviz.ui import tables
 
 
 @pytest.fixture
@@ -78,3 +85,63 @@ def test_the_command_line_plans_without_cooking(tmp_path, capsys):
     assert found["plan"]["bytes_written"] > 0
     assert sv.Kitchen.load(file).store.runs() == []
     assert not (tmp_path / "x.pt").exists()
+
+
+@pytest.fixture
+def no_examples(monkeypatch):
+    """Whoever unpacks what the store has of each example fails the test."""
+    return lambda: monkeypatch.setattr("soupviz.store._unpack", lambda _blob: pytest.fail("examples were unpacked"))
+
+
+def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_examples):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
+    for split in ("held_out", "test"):
+        kitchen.score_mix((("m_0", 1.0),), split)
+    mean = mean_of(kitchen.names)
+    kitchen.score_mix(mean)
+    wanted = [((("m_0", 1.0),), "held_out", "average"), ((("m_0", 1.0),), "test", "average")]
+    wanted += [(mean, "held_out", "average"), (mean, "test", "average"), (mean, "shifts.none", "average")]
+    full = {one: known(kitchen, *one) for one in wanted}
+    no_examples()
+    found = summaries(kitchen, [*wanted, *wanted])
+    assert found == {one: score for one, score in full.items() if score is not None}
+    assert [score.per_example for score in found.values()] == [None] * 3
+
+
+def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):
+    file = small_kitchen(tmp_path / "own", num_ingredients=2, num_examples=30)
+    small_kitchen(tmp_path / "other", num_ingredients=1, num_examples=30)
+    change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
+    kitchen = Kitchen.load(file)
+    score = kitchen.score_mix((("other/m_0", 1.0),))
+    no_examples()
+    assert ingredient_summaries(kitchen, "held_out", ["m_0", "other/m_0"]) == {"other/m_0": score}
+
+
+def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30, shifts=["blur"]))
+    for split in kitchen.report_splits():
+        kitchen.score_ingredients(split)
+    sv.greedy(kitchen)
+    no_examples()
+    assert tables.ingredients(kitchen)["test"].notna().all()
+    assert tables.headline(kitchen)["Best on held_out"][2] is not None
+    assert by_merit(kitchen) == grids.ranked(kitchen, kitchen.names)
+    assert [entry.is_soup for entry in history.entries(kitchen)] == [True]
+    mixes = [mix for mix in robustness.mixes_of(kitchen, []) if mix.model.kind == "ingredient"]
+    assert robustness.scores_of(kitchen, mixes).accuracies.notna().all(axis=None)
+
+
+def test_a_list_of_ingredients_takes_one_look_at_the_store_however_many_they_are(tmp_path, monkeypatch):
+    def looks(number: int) -> int:
+        kitchen = Kitchen.load(small_kitchen(tmp_path / str(number), num_ingredients=number, num_examples=20))
+        for split in ("held_out", "test"):
+            kitchen.score_ingredients(split)
+        seen: list[int] = []
+        connect = sqlite3.connect
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite3, "connect", lambda *args, **more: seen.append(1) or connect(*args, **more))
+            tables.ingredients(kitchen)
+        return len(seen)
+
+    assert looks(2) == looks(6) <= 2

@@ -19,6 +19,9 @@ from soupviz.files import cache_folder, digest, folder_bytes
 from soupviz.records import Progress
 
 LAYOUT = 4
+UNKEPT = "unkept-"
+"""How the names begin of folders that are of use to one process alone."""
+
 PATIENCE = 0.5
 """Seconds between two looks at whether another process has finished the split."""
 
@@ -36,15 +39,37 @@ def opened(source: Source, steps: Pipeline, name: str, progress: Progress) -> It
     """
     identity = digest([LAYOUT, source.identity, steps.description]) if source.identity is not None else ""
     # What may differ each time it is read has a name of its own, and goes when the process that reads it is done.
-    folder = cache_folder("decoded") / (identity or f"unkept-{uuid4().hex}")
+    folder = cache_folder("decoded") / (identity or f"{UNKEPT}{uuid4().hex}")
     with _locked(folder, name, progress):
-        if not (folder / "meta.json").is_file():
-            _write(source, steps, folder, progress)
-        os.utime(folder)
-        yield folder, json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        if not identity:
-            shutil.rmtree(folder)  # what is mapped into memory stays readable
+        try:
+            if not (folder / "meta.json").is_file():
+                _write(source, steps, folder, progress)
+            os.utime(folder)
+            yield folder, json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        finally:
+            if not identity:
+                shutil.rmtree(folder, ignore_errors=True)  # what is mapped into memory stays readable
     _drop_least_used(keep=folder)
+    _drop_leftovers(folder.parent)
+
+
+def _drop_leftovers(cache: Path) -> None:
+    """Remove what a killed process cannot finish, and locks of what is gone.
+
+    A lock is removed by who holds it: whoever waits for it then sees that it has no name any more, and locks anew.
+    """
+    for lock in cache.glob(".*.lock"):
+        folder = cache / lock.name.removeprefix(".").removesuffix(".lock")
+        if folder.is_dir() and not folder.name.startswith(UNKEPT):
+            continue
+        try:
+            with FileLock(lock, timeout=0):
+                if folder.name.startswith(UNKEPT):
+                    shutil.rmtree(folder, ignore_errors=True)
+                if not folder.exists():
+                    lock.unlink(missing_ok=True)
+        except (Timeout, PermissionError):  # in use, or of somebody else; Windows lets nobody remove what is open
+            continue
 
 
 @contextmanager

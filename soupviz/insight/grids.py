@@ -8,7 +8,7 @@ from soupviz.cooking import cook
 from soupviz.errors import RecipeError, SoupError
 from soupviz.insight.parameters import COUNT, Parameter, numeric_parameters
 from soupviz.kitchen import Kitchen
-from soupviz.planning import Cost, cost, plan
+from soupviz.planning import Cost, cost, ingredient_summaries, plan
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.records import Coefficients, Progress, quiet
 from soupviz.soups import pool_of, run_key
@@ -117,9 +117,8 @@ def _levels(count: int) -> list[int]:
 
 def ranked(kitchen: Kitchen, pool: Sequence[str]) -> list[str] | None:
     """The pool, the best on held_out first, ties in kitchen order; None while one of them is not scored."""
-    scores = {name: kitchen.known_score(((name, 1.0),), "held_out") for name in pool}
-    correct = {name: score.correct for name, score in scores.items() if score is not None}
-    return sorted(pool, key=lambda name: -correct[name]) if len(correct) == len(pool) else None
+    scores = ingredient_summaries(kitchen, "held_out", pool)
+    return sorted(pool, key=lambda name: -scores[name].correct) if len(scores) == len(pool) else None
 
 
 def cells(kitchen: Kitchen, grid: Grid) -> list[Cell]:

@@ -11,7 +11,7 @@ from soupviz.errors import CurveError
 from soupviz.insight.score_tables import Model, Scores, read_scores
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.planning import known
+from soupviz.planning import summaries
 from soupviz.records import Coefficients
 from soupviz.runs import Run
 from soupviz.soups import mix_in, treatment_in
@@ -167,12 +167,9 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     shifts = tuple(name for name in splits if name.startswith("shifts."))
     if not shifts:
         raise CurveError(f"{kitchen.lacks({'shifts'})}.")
-    values = [[_known(kitchen, one, split) for split in splits] for one in mixes]
+    found = summaries(kitchen, [(one.mix, split, one.treatment) for one in mixes for split in splits])
+    known = [[found.get((one.mix, split, one.treatment)) for split in splits] for one in mixes]
+    values = [[score.accuracy if score else None for score in row] for row in known]
     accuracies = pd.DataFrame(values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
     across = ("test", "held_out") if "test" in splits else ("held_out",)
     return Scores(tuple(one.model for one in mixes), accuracies, across, shifts, across[0], shifts, "held_out")
-
-
-def _known(kitchen: Kitchen, one: Mixed, split: str) -> float | None:
-    score = known(kitchen, one.mix, split, one.treatment)
-    return score.accuracy if score else None

@@ -9,7 +9,7 @@ from soupviz.insight.crossfit import CrossFit
 from soupviz.insight.significance import Accuracy, Difference, accuracy_of, difference
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.planning import Wanted, known
+from soupviz.planning import Wanted, ingredient_summaries, known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
@@ -167,14 +167,14 @@ def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[
 
 def by_merit(kitchen: Kitchen) -> list[str]:
     """The ingredients, the best on held_out first, ties in kitchen order; what is not scored yet comes last."""
-    scores = {name: known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names}
-    return sorted(kitchen.names, key=lambda name: -score.correct if (score := scores[name]) else 1)
+    scores = ingredient_summaries(kitchen, HELD_OUT, kitchen.names)
+    return sorted(kitchen.names, key=lambda name: -scores[name].correct if name in scores else 1)
 
 
 def best_on_held_out(kitchen: Kitchen) -> str | None:
     """The ingredient that is best on held_out, ties by kitchen order; None while none is scored."""
     first = by_merit(kitchen)[0]
-    return first if known(kitchen, ((first, 1.0),), HELD_OUT) else None
+    return first if ingredient_summaries(kitchen, HELD_OUT, [first]) else None
 
 
 def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:

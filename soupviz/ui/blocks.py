@@ -114,7 +114,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     treatment = asked.batchnorm
     others = {"A": asked.a.mix, "B": asked.b.mix, "half of each": half(asked.probe)}
     wanted = list(dict.fromkeys([mixture, *others.values()]))
-    unknown = [one for one in wanted if planning.known(opened, one, HELD_OUT, treatment) is None]
+    unknown = planning.lacking(opened, [(one, HELD_OUT, treatment) for one in wanted])
     # By content; train is not read for a key: what kitchen.yaml says of it stands for it.
     train = opened.spec.data.train
     content = [opened.score_key(one, HELD_OUT, "average") for one in wanted]

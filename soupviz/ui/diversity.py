@@ -150,8 +150,8 @@ def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> 
     if job:
         found: dict[Names, int] = job.result
         return found
-    known = {pair: planning.known(opened, mixture, asked.split, asked.batchnorm) for pair, mixture in mixes.items()}
-    return {pair: score.correct for pair, score in known.items() if score}
+    known = planning.summaries(opened, wanted)
+    return {pair: known[one].correct for pair, one in zip(mixes, wanted, strict=True) if one in known}
 
 
 def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> dict[Names, int]:

@@ -94,8 +94,8 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: A
         return
     shown = [*names, BASE] if opened.base else names
     flat = geometry.flat_map(_distances(opened, found.geometry, names))
-    known = {name: planning.known(opened, ((name, 1.0),), SPLIT) for name in shown}
-    accuracies = {name: 100 * score.accuracy if score else None for name, score in known.items()}
+    known = planning.ingredient_summaries(opened, SPLIT, shown)
+    accuracies = {name: 100 * known[name].accuracy if name in known else None for name in shown}
     picture = pictures.weights_map(flat, shown, accuracies, chosen)
     key = f"map {tables.digest(shown)} {_nonce()}"
     _toggle(charts.show(picture, key=key, alt="Map of the weights", clicked=pictures.PLACE, place=place))

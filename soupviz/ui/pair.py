@@ -54,8 +54,8 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> int | None:
         return int(done.result[pair.names])
     split = opened.split(asked.split)
     if len(split) * opened.num_classes(split) > QUICK or without_logits(opened, pair.names, asked.split):
-        known = planning.known(opened, mean_of(pair.names), asked.split, "probabilities")
-        return known.correct if known else None
+        known = planning.summaries(opened, [(mean_of(pair.names), asked.split, "probabilities")])
+        return next((score.correct for score in known.values()), None)
     return score_ensembles(opened, pair.names, asked.split)[pair.names]
 
 

@@ -113,20 +113,19 @@ class Item:
 def items(opened: Kitchen, shown: Chosen, places: Sequence[Projection]) -> list[Item]:
     """Every model with its place; the corners first, by letter."""
     letters = ["A", "B", "C", *([""] * len(shown.others))]
+    wanted = [(choice.mix, shown.split, choice.batchnorm or "average") for choice in shown.items]
+    found = planning.summaries(opened, wanted)
     return [
-        Item(letter, choice, place, planning.known(opened, choice.mix, shown.split, choice.batchnorm or "average"))
-        for letter, choice, place in zip(letters, shown.items, places, strict=True)
+        Item(letter, choice, place, found.get(one))
+        for letter, choice, place, one in zip(letters, shown.items, places, wanted, strict=True)
     ]
 
 
 def stored(opened: Kitchen, shown: Chosen, spots: Sequence[Spot]) -> list[Value]:
     """What was measured before; nothing is computed."""
-    found = []
-    for spot in spots:
-        score = planning.known(opened, in_plane(shown.mixes, *spot), shown.split, shown.batchnorm)
-        if score is not None:
-            found.append(Value.of(spot, score))
-    return found
+    wanted = {spot: (in_plane(shown.mixes, *spot), shown.split, shown.batchnorm) for spot in spots}
+    found = planning.summaries(opened, wanted.values())
+    return [Value.of(spot, found[one]) for spot, one in wanted.items() if one in found]
 
 
 def table(frame: Frame, found: Sequence[Item], values: Sequence[Value], metric: str) -> pd.DataFrame:

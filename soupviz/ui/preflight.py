@@ -175,7 +175,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
 
 
 def _measured(opened: Kitchen, name: str, found: Weights | None) -> dict[str, Any]:
-    score = planning.known(opened, ((name, 1.0),), SPLIT)
+    score = planning.ingredient_summaries(opened, SPLIT, [name]).get(name)
     row: dict[str, Any] = {"held_out": 100 * score.accuracy if score else None}
     if found is not None:
         index = opened.names.index(name)

@@ -8,7 +8,7 @@ import pandas as pd
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import wilson
 from soupviz.mixing import mean_of
-from soupviz.planning import known
+from soupviz.planning import ingredient_summaries, summaries
 from soupviz.records import Coefficients, Score
 from soupviz.scaling import Scaled
 from soupviz.slicing import SliceRow
@@ -25,8 +25,9 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
     rows = []
     fits = [item.fitted for item in opened.ingredients if item.fitted]
     shows_weights = any(fitted.has_twin or fitted.weights == "ema" for fitted in fits)
+    scores = {split: ingredient_summaries(opened, split, opened.names) for split in ("held_out", "test")}
     for item in opened.ingredients:
-        held_out, test = (known(opened, ((item.name, 1.0),), split) for split in ("held_out", "test"))
+        held_out, test = (found.get(item.name) for found in scores.values())
         row: dict[str, object] = {"ingredient": item.name, "held_out": held_out and held_out.accuracy}
         row["test"] = test and test.accuracy
         row["loss"] = held_out and held_out.loss
@@ -80,8 +81,7 @@ def digest(names: Iterable[str]) -> str:
 
 def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None]]:
     """Best ingredient, uniform soup and base: what it is, with its held-out and test scores where known."""
-    scores = {name: known(opened, ((name, 1.0),), "held_out") for name in opened.names}
-    measured = {name: score for name, score in scores.items() if score is not None}
+    measured = ingredient_summaries(opened, "held_out", opened.names)
     mixes: dict[str, tuple[str, Coefficients]] = {}
     if measured:
         best = max(measured, key=lambda name: measured[name].correct)
@@ -89,8 +89,10 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
     mixes["Uniform soup"] = (f"average of {len(opened.pool)}", mean_of(opened.pool))
     if opened.base:
         mixes["Base"] = (opened.base.path.name, (("base", 1.0),))
+    wanted = [(mixture, split, "average") for _, mixture in mixes.values() for split in ("held_out", "test")]
+    found = summaries(opened, wanted)
     return {
-        title: (name, known(opened, mixture, "held_out"), known(opened, mixture, "test"))
+        title: (name, found.get((mixture, "held_out", "average")), found.get((mixture, "test", "average")))
         for title, (name, mixture) in mixes.items()
     }
 
@@ -115,10 +117,12 @@ def calibrations(scaled: Scaled) -> pd.DataFrame:
 def treatments(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> pd.DataFrame | None:
     """A mix's accuracy with each treatment of running statistics, in percent; None before anything is known."""
     rows: list[dict[str, object]] = []
+    names = list(names)
+    found = summaries(opened, [(mixture, split, name) for name in names for split in opened.report_splits()])
     for name in names:
         row: dict[str, object] = {"statistics": name}
         for split in opened.report_splits():
-            score = known(opened, mixture, split, name)
+            score = found.get((mixture, split, name))
             row[split.removeprefix("shifts.")] = f"{100 * score.accuracy:.2f} %" if score else None
         rows.append(row)
     return pd.DataFrame(rows) if any(len(set(row.values())) > 2 for row in rows) else None

@@ -1,0 +1,90 @@
+"""Whether a folder lies on a network file system, read off tables of mounts, and how a store is written there."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from kitchens import small_kitchen
+
+from soupviz.kitchen import Kitchen
+from soupviz.mounts import is_on_network
+from soupviz.store import Store
+
+LINUX = r"""
+/dev/sda1 / ext4 rw,relatime 0 0
+tmpfs /run tmpfs rw 0 0
+server:/home /home nfs4 rw,vers=4.2 0 0
+/dev/sdb1 /home/me/local xfs rw 0 0
+//nas/share /mnt/with\040space cifs rw 0 0
+me@host: /mnt/ssh fuse.sshfs rw 0 0
+bucket /mnt/s3 fuse.s3fs rw 0 0
+/dev/sdc1 /mnt/usb fuseblk rw 0 0
+overlay /mnt/over fuse.fuse-overlayfs rw 0 0
+C: /mnt/c 9p rw 0 0
+10.0.0.1@tcp:/scratch /scratch lustre rw 0 0
+systemd-1 /auto autofs rw 0 0
+server:/auto /auto nfs rw 0 0
+"""
+MACOS = """
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+devfs on /dev (devfs, local, nobrowse)
+//me@nas/share on /Volumes/My share (smbfs, nodev, nosuid, mounted by me)
+server:/x on /Volumes/x (nfs, nodev)
+me@host: on /Volumes/ssh (macfuse, nodev)
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "path", "is_remote"),
+    [
+        (LINUX, "/data/k", False),
+        (LINUX, "/run/k", False),
+        (LINUX, "/home/me/k", True),
+        (LINUX, "/home", True),
+        (LINUX, "/homes/k", False),
+        (LINUX, "/home/me/local/k", False),
+        (LINUX, "/mnt/with space/k", True),
+        (LINUX, "/mnt/ssh/k", True),
+        (LINUX, "/mnt/s3/k", True),
+        (LINUX, "/mnt/usb/k", False),
+        (LINUX, "/mnt/over/k", False),
+        (LINUX, "/mnt/c/k", True),
+        (LINUX, "/scratch/k", True),
+        (LINUX, "/auto/k", True),
+        (MACOS, "/Users/me/k", False),
+        (MACOS, "/Volumes/My share/k", True),
+        (MACOS, "/Volumes/x/k", True),
+        (MACOS, "/Volumes/ssh/k", True),
+        ("", "/data/k", False),
+        ("not a table", "/data/k", False),
+    ],
+)
+def test_the_deepest_mount_says_whether_a_path_is_on_a_network(table: str, path: str, is_remote: bool) -> None:
+    assert is_on_network(Path(path), table) == is_remote
+
+
+def test_this_machines_own_table_is_read() -> None:
+    assert not is_on_network(Path("/dev/null"))
+
+
+def journal(store: Store) -> str:
+    with sqlite3.connect(store.path) as connection:
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+    connection.close()
+    return str(mode)
+
+
+def test_a_store_on_a_network_file_system_is_written_without_shared_memory(tmp_path: Path) -> None:
+    file = small_kitchen(tmp_path / "k", num_ingredients=2, num_examples=20)
+    kitchen = Kitchen.load(file)
+    score = kitchen.score_mix((("m_0", 1.0),))
+    key = kitchen.score_key((("m_0", 1.0),), "held_out", "average")
+    path = kitchen.store.path
+    assert journal(Store(path, "/dev/sda1 / ext4 rw 0 0")) == "wal"
+    remote = Store(path, f"/dev/sda1 / ext4 rw 0 0\nserver:/x {tmp_path} nfs rw 0 0")
+    assert journal(remote) == "delete"  # a store that was there before is taken over
+    assert remote.score(key, "held_out")[0] == score
+    remote.keep_finding("a", 1)
+    assert not path.with_name("store.sqlite-wal").exists()
+    remote.clear()
+    assert remote.size()["scores"] == 0
