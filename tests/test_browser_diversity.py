@@ -23,26 +23,23 @@ def click_at(page: Any, number: int, across: float, down: float, happened: Calla
     raise AssertionError(f"picture {number} does not answer a click")
 
 
-def ask_unless_known(page: Any, button: str, then: str) -> None:
-    """Press a button that asks for scores, unless another test has scored them, and wait for what they show."""
-    ask, shown = page.get_by_role("button", name=re.compile(button)), page.get_by_role("heading", name=then)
-    ask.or_(shown).first.wait_for()
-    if not shown.count():
-        ask.click()
-    shown.wait_for()
+def ask(page: Any, button: str, then: str) -> None:
+    """Press a button that asks for scores, and wait for what they show."""
+    page.get_by_role("button", name=re.compile(button)).click()
+    page.get_by_role("heading", name=then).wait_for()
     wait_until_idle(page)
 
 
 def test_a_cell_opens_its_pair_and_a_bar_shows_its_examples(server: Server, page: Any) -> None:
-    page.set_default_timeout(180_000)  # the demo is built and scored first, which a loaded machine takes minutes for
+    page.set_default_timeout(180_000)  # the demo is scored first, which a loaded machine takes minutes for
     goto(page, server.url("diversity"), "Diversity")
     page.get_by_role("radio", name="Pairs of ingredients").wait_for()
-    ask_unless_known(page, "Score .* ingredients", "Errors in common")
+    ask(page, "Score .* ingredients", "Errors in common")
     click_at(page, 0, 0.5, 0.3, lambda: page.get_by_text("Both right").count() > 0)
     page.wait_for_url(re.compile(r"[?&]pair=digits"))
 
     page.get_by_role("radio", name="A soup and its rival").click()
-    ask_unless_known(page, "Score both", "Change of each class")
+    ask(page, "Score both", "Change of each class")
     page.locator(".soupviz-examples img").first.wait_for()
     wait_until_idle(page)
     prediction = page.get_by_role("combobox", name="Soup's prediction")

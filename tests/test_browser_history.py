@@ -14,7 +14,7 @@ def test_a_run_is_cooked_by_keys_named_and_found_by_its_link_in_another_browser(
 ) -> None:
     goto(page, server.url("soup") + "&recipe=greedy, mean&members=digits_00,digits_01,digits_02", "Soup")
     not_yet = page.get_by_text("Not computed yet")
-    not_yet.wait_for(timeout=3 * browsing.PATIENCE)  # the demo is built first
+    not_yet.wait_for(timeout=3 * browsing.PATIENCE)
     wait_until_idle(page)
     page.wait_for_timeout(1000)  # until the button listens to its keys again
     page.get_by_role("combobox", name=re.compile("Order")).focus()  # a key pressed in a field reaches the button too

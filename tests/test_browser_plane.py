@@ -24,9 +24,7 @@ def test_a_spot_that_is_clicked_becomes_a_soup(server: Server, page: Any) -> Non
     page.set_viewport_size({"width": 1280, "height": 1600})
     goto(page, f"{server.url('plane')}&grid=5+%C3%97+5", "Plane")
     wait_until_idle(page)
-    page.get_by_role("button", name="Compute the map").or_(page.locator(".js-plotly-plot")).first.wait_for()
-    if page.get_by_role("button", name="Compute the map").count():
-        page.get_by_role("button", name="Compute the map").click()
+    page.get_by_role("button", name="Compute the map").click()
     wait_until_idle(page)
     page.locator(".js-plotly-plot .contourlayer path").first.wait_for(state="attached")
     wait_until_idle(page)
