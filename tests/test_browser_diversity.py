@@ -35,6 +35,7 @@ def test_a_cell_opens_its_pair_and_a_bar_shows_its_examples(server: Server, page
     goto(page, server.url("diversity"), "Diversity")
     page.get_by_role("radio", name="Pairs of ingredients").wait_for()
     ask(page, "Score .* ingredients", "Errors in common")
+    page.get_by_role("combobox", name="Pair", exact=True).wait_for()  # what a click sets before it is lost to the URL
     click_at(page, 0, 0.5, 0.3, lambda: page.get_by_text("Both right").count() > 0)
     page.wait_for_url(re.compile(r"[?&]pair=digits"))
 
