@@ -22,7 +22,7 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 OWN_FACTORIES = ("soupviz.demo:DigitsNet",)
 """Functions of soupviz itself that go without a question, in exactly this spelling."""
 
-NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests"})
+NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})
 """Keys of kitchen.yaml whose text names no path; guests are read, and asked about, on their own."""
 
 Allowed = Callable[[Path], Path]
@@ -178,18 +178,6 @@ def _check_places(named: set[Path], allowed: Allowed) -> None:
             seen.add(here)
             links = (name for name in (*folders, *files) if os.path.islink(f"{parent}/{name}"))  # noqa: PTH114 - many
             waiting += [allowed(here / name) for name in links]
-
-
-def inside(folder: Path, name: str) -> Path:
-    """A file that an index names beside itself.
-
-    Raises:
-        KitchenError: it lies in another folder, or is a link that leads out.
-    """
-    place = (folder / name).resolve()
-    if not place.is_relative_to(folder.resolve()):
-        raise KitchenError(f"{folder}: {name!r} leads out of the folder; expected files inside it. Copy them there.")
-    return place
 
 
 def bind(asked: Request, allowed: Allowed) -> None:
