@@ -53,9 +53,9 @@ def _module_of_file(reference: str, folder: Path) -> ModuleType:
     try:
         # These bytes, not what the loader would read by now, or has compiled before.
         exec(compile(source, str(path), "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever the user's file raises; a script may want to leave
         del sys.modules[name]
-        raise ModelError(f"{path}: running it failed with {type(error).__name__}: {error}") from error
+        raise ModelError(f"{path}: running it failed with {told(error)}.") from error
     return module
 
 
