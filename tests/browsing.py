@@ -1,7 +1,6 @@
 """What browser tests share: a server for each test, started as a user starts it on a cache of its own, and a tab."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from soupviz.demo import VERSION
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -43,18 +40,15 @@ class Server:
 
 
 @pytest.fixture
-def server(demo: Path, tmp_path: Path) -> Iterator[Server]:
+def server(cache_with_demo: Path, tmp_path: Path) -> Iterator[Server]:
     """`streamlit run app.py -- FOLDER` on a free port, with a cache, a demo kitchen and a folder of the test's own.
 
     No test finds what another has scored, cooked, trusted or opened.
     """
-    cache = tmp_path / "cache"
-    built = cache / "demo" / VERSION
-    shutil.copytree(demo.parent, built, ignore=shutil.ignore_patterns(".soupviz"))
     folder = tmp_path / "started-with"
     folder.mkdir()
     for attempt in range(ATTEMPTS):
-        server, process = start(folder, cache)
+        server, process = start(folder, cache_with_demo)
         try:
             if is_healthy(server, process):
                 yield server

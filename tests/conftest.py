@@ -14,7 +14,7 @@ from browsing import browser, page, server  # noqa: F401 - fixtures
 from filelock import FileLock
 from hypothesis import settings
 
-from soupviz.demo import demo_kitchen
+from soupviz.demo import VERSION, demo_kitchen
 from soupviz.evaluation import Evaluator
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -85,6 +85,13 @@ def demo_copy(demo: Path, tmp_path: Path) -> Path:
     """The kitchen.yaml of a copy of the demo kitchen with an empty store."""
     shutil.copytree(demo.parent, tmp_path / "digits", ignore=shutil.ignore_patterns(".soupviz"))
     return tmp_path / "digits" / "kitchen.yaml"
+
+
+@pytest.fixture
+def cache_with_demo(demo: Path, empty_cache: Path) -> Path:
+    """A cache folder of the test's own, in which the demo is built already and nothing of it is scored."""
+    shutil.copytree(demo.parent, empty_cache / "demo" / VERSION, ignore=shutil.ignore_patterns(".soupviz"))
+    return empty_cache
 
 
 @pytest.fixture

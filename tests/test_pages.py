@@ -17,7 +17,6 @@ from test_bad_input import image_kitchen
 import soupviz
 from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
-from soupviz.files import cache_folder
 from soupviz.kitchen import Kitchen
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
@@ -38,13 +37,15 @@ class Routed(PagesManager):
 
 
 @pytest.fixture(autouse=True)
-def fresh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A dashboard started with the test's folder; what it still computes is stopped when the test ends."""
+def fresh_server(tmp_path: Path, cache_with_demo: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A dashboard started with the test's folder, on a cache and with a demo of the test's own.
+
+    What it still computes is stopped when the test ends.
+    """
     monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(app_test, "PagesManager", Routed)
     monkeypatch.setattr(PagesManager, "uses_pages_directory", False)
-    (cache_folder() / "dashboard.json").unlink(missing_ok=True)
     st.cache_resource.clear()
     yield
     wait(stop_everything)
