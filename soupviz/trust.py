@@ -19,8 +19,8 @@ from soupviz.sources import code_files, is_file, is_installed
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""
 
-OWN_FACTORIES = ("soupviz.demo:DigitsNet",)
-"""Functions of soupviz itself that go without a question, in exactly this spelling."""
+OWN_FACTORIES = {"soupviz.demo:DigitsNet": "torch", "soupviz.yolo:classifier": "ultralytics"}
+"""Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
 NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})
 """Keys of kitchen.yaml whose text names no path; guests are read, and asked about, on their own."""
@@ -69,8 +69,9 @@ def runs_code(reference: str) -> bool:
 
     Only the exact spelling of a library's or of soupviz's own factory does not.
     """
-    library = reference.partition(":")[0]
-    return reference not in OWN_FACTORIES and not (library in LIBRARIES and is_installed(library))
+    library = OWN_FACTORIES.get(reference, reference.partition(":")[0])
+    is_known = reference in OWN_FACTORIES or library in LIBRARIES
+    return not (is_known and is_installed(library))
 
 
 def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:

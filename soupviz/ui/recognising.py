@@ -8,11 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
-from soupviz.models import runs_code
 from soupviz.recognition import Checked, Proposal, check, recognise
 from soupviz.recognition.proposal import Fact
 from soupviz.recognition.runs import DATA, FACTORY, Question, parse_arguments
 from soupviz.recognition.writing import text_of, write
+from soupviz.trust import runs_code
 from soupviz.ui import session, work, workspace
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.verbatim import verbatim
@@ -124,9 +124,10 @@ def _answer(proposal: Proposal, given: dict[str, Any]) -> None:
         missing = "; ".join(question.text for question in whole.questions)
         st.warning(verbatim(f"Still to be said: {missing}."))
         return
-    spec, folder = whole.spec(), workspace.allowed(whole.file).parent
-    workspace.check_paths(spec, folder)
-    workspace.trust(spec, folder)  # it was typed here, or named above the button that was pressed
+    asked = workspace.request(workspace.allowed(whole.file), whole.spec())
+    workspace.check_paths(asked)
+    workspace.trust(asked)  # it was typed here, or named above the button that was pressed
+    workspace.bind(asked)
     _check_job(whole)
     st.rerun()
 

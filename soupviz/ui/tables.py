@@ -61,8 +61,9 @@ def _by_interest(columns: Iterable[str]) -> list[str]:
 
 def disagreements(opened: Kitchen) -> list[str]:
     """Ingredients whose logged accuracy differs from ours by more than chance, of those that are scored."""
-    scored = ((item, known(opened, ((item.name, 1.0),), "held_out")) for item in opened.ingredients)
-    return logged.disagreements((item, score.correct, score.num_examples) for item, score in scored if score)
+    scores = ingredient_summaries(opened, "held_out", opened.names)
+    scored = ((item, scores[item.name]) for item in opened.ingredients if item.name in scores)
+    return logged.disagreements((item, score.correct, score.num_examples) for item, score in scored)
 
 
 def metadata_columns(table: pd.DataFrame) -> list[str]:
