@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupviz.weights.names import counters_in, natural_key, says_average, short_names
+from soupviz.weights.names import as_values, counters_in, names_in, natural_key, says_average, short_names
 
 
 def test_numbers_in_names_sort_as_numbers():
@@ -88,3 +88,13 @@ def test_steps_are_found_on_either_side_of_the_number(name, counters):
 )  # fmt: skip
 def test_a_name_that_says_average_is_seen(name, says):
     assert says_average(name) is says
+
+
+@given(st.lists(st.sampled_from(["a", "b", "lr=0.1,wd=0", "x,y,z", "c d"]), unique=True))
+def test_names_with_commas_survive_a_link(names):
+    assert set(names_in(as_values(names), {"a", "b", "lr=0.1,wd=0", "x,y,z", "c d"})) == set(names)
+
+
+def test_a_text_that_is_a_name_is_that_one_and_another_is_several():
+    assert names_in(["a,b"], {"a", "b"}) == ["a", "b"]
+    assert names_in(["a,b", " a , "], {"a", "b", "a,b"}) == ["a,b", "a"]

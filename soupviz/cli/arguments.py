@@ -7,6 +7,7 @@ import typer
 
 import soupviz as sv
 from soupviz.cli.progress import progress_bar
+from soupviz.weights.names import names_in
 
 app = typer.Typer(
     add_completion=False,
@@ -51,8 +52,4 @@ def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
     """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""
     if members is None:
         return None
-    known = {*kitchen.names, *kitchen.guests.items}
-    names: list[str] = []
-    for value in members:
-        names += [value] if value in known else [name.strip() for name in value.split(",") if name.strip()]
-    return names
+    return names_in(members, {*kitchen.names, *kitchen.guests.items})

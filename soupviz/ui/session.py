@@ -16,6 +16,7 @@ from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
+from soupviz.weights.names import as_values, names_in
 
 REFRESH = 0.5
 """Seconds between two looks at a running job."""
@@ -52,8 +53,9 @@ def keep_url() -> None:
     wanted = {"kitchen": name} | ({"soup": soup_key()} if soup_key() else {})
     if picked := _picked():
         wanted["picked"] = picked
-    if members := ",".join(st.session_state.get("members") or []):
-        wanted[MEMBERS] = members
+    members = as_values(st.session_state.get(MEMBERS) or [])
+    if members and st.query_params.get_all(MEMBERS) != members:
+        st.query_params[MEMBERS] = members
     if any(st.query_params.get(key) != value for key, value in wanted.items()):
         st.query_params.update(wanted)
     if MEMBERS in st.session_state:
@@ -67,10 +69,10 @@ def _take_members(opened: Kitchen) -> None:
 
     An empty `members=` means all. What the link names and is not here is told.
     """
-    named = st.query_params.get(MEMBERS)
-    if named is None or named == st.session_state.get(LINKED):
+    named = st.query_params.get_all(MEMBERS)
+    if not named or named == st.session_state.get(LINKED):
         return
-    names = named.split(",") if named else []
+    names = names_in(named, opened.names)
     st.session_state[MEMBERS] = [name for name in names if name in opened.names]
     st.session_state[LINKED] = named
     if missing := [name for name in names if name not in opened.names]:

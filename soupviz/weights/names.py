@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -36,6 +36,18 @@ def _shortest(parts: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> str:
     lengths = (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others))
     length = next(lengths, len(parts))  # a whole path may end another: a.pt beside b/a.pt
     return "/".join(parts[-length:])
+
+
+def names_in(values: Sequence[str], known: Collection[str]) -> list[str]:
+    """The names that texts give: a text that is a known name is that one, another is several separated by commas."""
+    parts = ([value] if value in known else value.split(",") for value in values)
+    return [name.strip() for part in parts for name in part if name.strip()]
+
+
+def as_values(names: Sequence[str]) -> list[str]:
+    """Texts from which `names_in` has these names: one for all, and one for each that has a comma of its own."""
+    plain = ",".join(name for name in names if "," not in name)
+    return [*([plain] if plain else []), *(name for name in names if "," in name)]
 
 
 def counters_in(name: str) -> dict[str, float]:
