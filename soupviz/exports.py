@@ -48,6 +48,7 @@ def export(
     """
     target = Path(path)
     check_target(target, dtype)
+    soup.kitchen.weights(soup.mix, soup.recipe.treatment)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, target.parent, dtype, temperature, layer)
     content = _content(soup, record)

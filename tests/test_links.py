@@ -59,7 +59,7 @@ def test_ingredients_that_were_chosen_are_chosen_again_on_every_page(page: str, 
 
 def test_a_name_with_a_comma_is_chosen_again_by_its_link(tmp_path: Path) -> None:
     named = {"lr=0.1,wd=0": "m_0.safetensors", "lr=0.2,wd=0": "m_1.safetensors", "plain": "m_2.safetensors"}
-    at = opened("ingredients", small_kitchen(tmp_path, ingredients=named), members="lr=0.1,wd=0")
+    at = opened("ingredients", trusted(small_kitchen(tmp_path, ingredients=named)), members="lr=0.1,wd=0")
     assert at.session_state["members"] == ["lr=0.1,wd=0"]
     assert warnings(at) == []
 

@@ -130,7 +130,7 @@ def disagreements(opened: Kitchen) -> None:
 def shared(same: Mapping[str, object]) -> None:
     """What is known of the checkpoints and the same in all, out of the way."""
     if same:
-        with st.expander(f"{len(same)} more facts, the same in all of them"):
+        with st.expander(f"The same in all of them ({len(same)})"):
             st.write(verbatim(", ".join(f"{name}: {value}" for name, value in same.items() if value != "")))
 
 
