@@ -16,8 +16,8 @@ from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.provenance import Origin, Record, read_record, relative
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
-from soupviz.weights.fitting import fill_ties, plain_readings
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
+from soupviz.weights.layouts import fill_ties, plain_readings
 from soupviz.weights.selection import BASE
 
 Tell = Callable[[str], None]

@@ -15,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from soupviz.architecture import Architecture
 from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
-from soupviz.weights.fitting import fit, fit_body, plain_readings
+from soupviz.weights.fitting import fit, fit_body
 from soupviz.weights.ingredients import fingerprint
+from soupviz.weights.layouts import plain_readings
 
 
 def architecture_of(build) -> Architecture:
@@ -255,6 +256,23 @@ def test_an_average_among_the_keys_is_the_other_of_two(prefix):
         found = fit(both, MLP_ARCHITECTURE, wanted)
         assert fingerprint(found.tensors) == fingerprint(expected)
         assert (found.weights, found.has_twin) == (wanted, True)
+
+
+@pytest.mark.parametrize(
+    ("start", "spell", "more"),
+    [("ema_", lambda key: key.replace(".", "_"), {}),
+     ("model_ema.", lambda key: key.replace(".", ""), {"model_ema.decay": torch.tensor(0.9)})],
+    ids=["mmcv", "LitEma"],
+)  # fmt: skip
+def test_an_average_whose_keys_have_lost_their_dots_is_the_other_of_two(start, spell, more):
+    architecture = ARCHITECTURES["batchnorm"]
+    raw, average = weights(architecture, 1), weights(architecture, 2)
+    learned = [key for key in raw if not key.startswith("1.running") and not key.endswith("num_batches_tracked")]
+    both = checkpoint(raw | {start + spell(key): average[key] for key in learned} | more)
+    assert fingerprint(fit(both, architecture).tensors) == fingerprint(raw)
+    found = fit(both, architecture, "ema")
+    assert (found.weights, found.has_twin) == ("ema", True)
+    assert all(torch.equal(found.tensors[key], (average if key in learned else raw)[key]) for key in raw)
 
 
 def test_of_a_file_with_one_of_them_that_one_is_read_and_called_what_it_is():

@@ -1,9 +1,8 @@
 """Which of the state dicts in a file is the model's, under which prefix, and whether it is raw or an average."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torch import Tensor
@@ -11,19 +10,11 @@ from torch import Tensor
 from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
 
 Weights = Literal["raw", "ema"]
-WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module")
-"""What torch.compile, FSDP and activation checkpointing put into the middle of keys."""
-
-SPELLINGS: tuple[Sequence[str], ...] = ((), WRAPPED, (*WRAPPED, "module"))
-"""What is left out of keys: nothing, wrappers, and what DataParallel adds wherever it stands."""
-
 AVERAGED = "n_averaged"
 """Where torch's AveragedModel counts the models that it is the mean of."""
-
-MOST_PREFIXES = 8
-"""Prefixes that are tried, those under which most of the model's keys occur first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,41 +35,6 @@ class Fitted:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     averaged: int | None = None
     others: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A candidate's tensors under a prefix, called as the model calls them; `outside` are the keys left over."""
-
-    candidate: Candidate
-    prefix: str
-    tensors: Mapping[str, Tensor]
-    outside: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        return "/".join(filter(None, (self.candidate.place, self.prefix.rstrip("."))))
-
-    @property
-    def is_average(self) -> bool:
-        return self.candidate.is_average or bool(EMA.search(self.prefix))
-
-    def loaded(self, architecture: Architecture) -> Loading:
-        """What a fresh model holds after loading it."""
-        versions = self.candidate.versions and {
-            without_prefix: version
-            for module, version in self.candidate.versions.items()
-            if (without_prefix := _module(module, self.prefix)) is not None
-        }
-        return architecture.load(fill_ties(self.tensors, architecture.ties), versions)
-
-
-def _module(name: str, prefix: str) -> str | None:
-    """A module's name under a prefix, wrappers left out; None where it lies outside."""
-    plain = _without(name, WRAPPED, leading=False)
-    if not prefix:
-        return plain
-    return f"{plain}.".removeprefix(prefix).rstrip(".") if f"{plain}.".startswith(prefix) else None
 
 
 def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:
@@ -114,12 +70,12 @@ def _of_candidate(
     for wrappers in SPELLINGS:
         accepted: list[tuple[Reading, Fitted]] = []
         known_elsewhere: set[str] = set()
-        readings = list(_readings(candidate, architecture, wrappers))
+        readings = list(readings_of(candidate, architecture, wrappers))
         # Averages first: beside the raw weights, their keys are no part of the model.
-        for reading in sorted(readings, key=lambda one: not EMA.search(one.prefix)):
+        for reading in sorted(readings, key=lambda one: not one.is_apart):
             prefix = reading.prefix
             own = {key: tensor for key, tensor in reading.tensors.items() if prefix + key not in known_elsewhere}
-            reading = Reading(candidate, prefix, own, reading.outside)
+            reading = replace(reading, tensors=own)
             loading = reading.loaded(architecture)
             if (one := _accepted(reading, loading, architecture)) is None:
                 refused.append((reading, loading))
@@ -127,7 +83,7 @@ def _of_candidate(
             accepted.append((reading, one))
             if EMA.search(prefix):
                 known_elsewhere |= {prefix + key for key in reading.tensors}
-        raw = [one for one in accepted if not EMA.search(one[0].prefix)]
+        raw = [one for one in accepted if not one[0].is_apart]
         if len(raw) > 1:
             places = " and under ".join(repr(reading.prefix) for reading, _ in raw[:2])
             raise CompatibilityError(
@@ -136,30 +92,6 @@ def _of_candidate(
         yield from (one for _, one in accepted)
         if accepted:
             return
-
-
-def _readings(candidate: Candidate, architecture: Architecture, wrappers: Sequence[str]) -> Iterator[Reading]:
-    """A state dict under every prefix under which some of the model's keys occur, most of them first."""
-    model_keys = {_without(key, wrappers, leading=True): key for key in architecture.state}
-    keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
-    if len(model_keys) < len(architecture.state) or len(keys) < len(candidate.tensors):
-        return  # two keys would become one
-    prefixes: Counter[str] = Counter()
-    for key in keys:
-        prefixes.update(prefix for prefix in _prefixes(key) if key.removeprefix(prefix) in model_keys)
-    for prefix, _ in prefixes.most_common(MOST_PREFIXES) or [("", 0)]:
-        inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
-        tensors = {model_keys.get(key, key): candidate.tensors[name] for key, name in inside.items()}
-        yield Reading(
-            candidate, prefix, tensors, tuple(name for key, name in keys.items() if not key.startswith(prefix))
-        )
-
-
-def _without(key: str, wrappers: Sequence[str], *, leading: bool) -> str:
-    """A key without wrappers; those that it begins with are its prefix, and stay unless told otherwise."""
-    parts = key.split(".")
-    start = 0 if leading else next((at for at, part in enumerate(parts) if part not in wrappers), len(parts))
-    return ".".join([*parts[:start], *(part for part in parts[start:] if part not in wrappers)])
 
 
 def _accepted(reading: Reading, loading: Loading, architecture: Architecture) -> Fitted | None:
@@ -226,17 +158,6 @@ def _listed(keys: Sequence[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more keys"
 
 
-def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors with those that a file holds under only one of their names under each of them."""
-    filled = dict(tensors)
-    for key, first in ties.items():
-        if key not in filled and first in filled:
-            filled[key] = filled[first]
-        elif first not in filled and key in filled:
-            filled[first] = filled[key]
-    return filled
-
-
 def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:
     """As `fit`, or of a base with another head the reading that shares most of the model's tensors, keys as they are.
 
@@ -256,7 +177,7 @@ def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights
             reading
             for candidate in checkpoint.candidates
             for wrappers in SPELLINGS
-            for reading in _readings(candidate, architecture, wrappers)
+            for reading in readings_of(candidate, architecture, wrappers)
         ]
         nearest = max(readings, key=num_shared, default=None)
         if nearest is None or 2 * num_shared(nearest) < len(state):
@@ -264,24 +185,3 @@ def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights
         weights: Weights = "ema" if nearest.is_average else "raw"
         tensors = fill_ties(nearest.tensors, architecture.ties)
         return Fitted(tensors, nearest.place, weights, left_over=nearest.outside)
-
-
-def plain_readings(checkpoint: Checkpoint, ignored: Sequence[str] = ()) -> Iterator[dict[str, Tensor]]:
-    """Every state dict that a file may mean where there is no model to ask: each prefix, with and without wrappers.
-
-    Args:
-        ignored: keys that are no part of the model.
-    """
-    for candidate in checkpoint.candidates:
-        for wrappers in SPELLINGS:
-            keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
-            parents = Counter(prefix for key in keys for prefix in _prefixes(key))
-            for prefix, _ in parents.most_common():
-                inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
-                yield {key: candidate.tensors[name] for key, name in inside.items() if key not in ignored}
-
-
-def _prefixes(key: str) -> list[str]:
-    """ "", "a." and "a.b." for a.b.c."""
-    parts = key.split(".")
-    return ["".join(f"{part}." for part in parts[:end]) for end in range(len(parts))]

@@ -1,0 +1,141 @@
+"""How the keys of a state dict are laid out: prefixes, wrappers, ties, and averages among the raw weights."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from soupviz.architecture import Architecture, Loading
+from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+
+WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module")
+"""What torch.compile, FSDP and activation checkpointing put into the middle of keys."""
+
+SPELLINGS: tuple[Sequence[str], ...] = ((), WRAPPED, (*WRAPPED, "module"))
+"""What is left out of keys: nothing, wrappers, and what DataParallel adds wherever it stands."""
+
+TWINS = ("model_ema.", "ema_")
+"""How the keys begin of averages that lie among the raw weights."""
+
+MOST_PREFIXES = 8
+"""Prefixes that are tried, those under which most of the model's keys occur first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A candidate's tensors under a prefix, called as the model calls them.
+
+    outside: the keys left over. twin: how the keys begin of an average whose own names have lost their dots.
+    """
+
+    candidate: Candidate
+    prefix: str
+    tensors: Mapping[str, Tensor]
+    outside: tuple[str, ...] = ()
+    twin: str = ""
+
+    @property
+    def place(self) -> str:
+        return "/".join(filter(None, (self.candidate.place, self.prefix.rstrip("."), self.twin)))
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its keys say that it is an average, beside raw weights among the same keys."""
+        return bool(self.twin or EMA.search(self.prefix))
+
+    @property
+    def is_average(self) -> bool:
+        return self.candidate.is_average or self.is_apart
+
+    def loaded(self, architecture: Architecture) -> Loading:
+        """What a fresh model holds after loading it."""
+        versions = self.candidate.versions and {
+            without_prefix: version
+            for module, version in self.candidate.versions.items()
+            if (without_prefix := _module(module, self.prefix)) is not None
+        }
+        return architecture.load(fill_ties(self.tensors, architecture.ties), versions)
+
+
+def _module(name: str, prefix: str) -> str | None:
+    """A module's name under a prefix, wrappers left out; None where it lies outside."""
+    plain = _without(name, WRAPPED, leading=False)
+    if not prefix:
+        return plain
+    return f"{plain}.".removeprefix(prefix).rstrip(".") if f"{plain}.".startswith(prefix) else None
+
+
+def readings_of(candidate: Candidate, architecture: Architecture, wrappers: Sequence[str]) -> Iterator[Reading]:
+    """A state dict under every prefix under which some of the model's keys occur, most of them first."""
+    model_keys = {_without(key, wrappers, leading=True): key for key in architecture.state}
+    keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
+    if len(model_keys) < len(architecture.state) or len(keys) < len(candidate.tensors):
+        return  # two keys would become one
+    prefixes: Counter[str] = Counter()
+    for key in keys:
+        prefixes.update(prefix for prefix in _prefixes(key) if key.removeprefix(prefix) in model_keys)
+    for prefix, _ in prefixes.most_common(MOST_PREFIXES) or [("", 0)]:
+        inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
+        tensors = {model_keys.get(key, key): candidate.tensors[name] for key, name in inside.items()}
+        outside = tuple(name for key, name in keys.items() if not key.startswith(prefix))
+        yield from _with_twin(Reading(candidate, prefix, tensors, outside), architecture)
+
+
+def _with_twin(reading: Reading, architecture: Architecture) -> list[Reading]:
+    """The reading; where an average lies among its keys whose names have lost their dots, two.
+
+    mmcv's EMAHook keeps `ema_` + the key with underscores, latent diffusion's LitEma `model_ema.` + the key without
+    dots; buffers that they do not average are the raw ones.
+    """
+    by_letters = {re.sub(r"[._]", "", key): key for key in architecture.state if key in reading.tensors}
+    if len(by_letters) < len(architecture.state):
+        return [reading]
+    for start in TWINS:
+        there = {key: by_letters.get(re.sub(r"[._]", "", key.removeprefix(start))) for key in reading.tensors}
+        twin = {name: reading.tensors[key] for key, name in there.items() if key.startswith(start) and name}
+        if twin:
+            rest = {key: tensor for key, tensor in reading.tensors.items() if not key.startswith(start)}
+            state = {key: twin.get(key, rest[key]) for key in architecture.state}
+            return [replace(reading, tensors=state, twin=start.rstrip("._")), replace(reading, tensors=rest)]
+    return [reading]
+
+
+def _without(key: str, wrappers: Sequence[str], *, leading: bool) -> str:
+    """A key without wrappers; those that it begins with are its prefix, and stay unless told otherwise."""
+    parts = key.split(".")
+    start = 0 if leading else next((at for at, part in enumerate(parts) if part not in wrappers), len(parts))
+    return ".".join([*parts[:start], *(part for part in parts[start:] if part not in wrappers)])
+
+
+def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors with those that a file holds under only one of their names under each of them."""
+    filled = dict(tensors)
+    for key, first in ties.items():
+        if key not in filled and first in filled:
+            filled[key] = filled[first]
+        elif first not in filled and key in filled:
+            filled[first] = filled[key]
+    return filled
+
+
+def plain_readings(checkpoint: Checkpoint, ignored: Sequence[str] = ()) -> Iterator[dict[str, Tensor]]:
+    """Every state dict that a file may mean where there is no model to ask: each prefix, with and without wrappers.
+
+    Args:
+        ignored: keys that are no part of the model.
+    """
+    for candidate in checkpoint.candidates:
+        for wrappers in SPELLINGS:
+            keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
+            parents = Counter(prefix for key in keys for prefix in _prefixes(key))
+            for prefix, _ in parents.most_common():
+                inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
+                yield {key: candidate.tensors[name] for key, name in inside.items() if key not in ignored}
+
+
+def _prefixes(key: str) -> list[str]:
+    """ "", "a." and "a.b." for a.b.c."""
+    parts = key.split(".")
+    return ["".join(f"{part}." for part in parts[:end]) for end in range(len(parts))]
