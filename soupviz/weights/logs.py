@@ -6,7 +6,6 @@ empty mapping where the folder is not its framework's.
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from soupviz.errors import CheckpointError
 from soupviz.weights.inert import plain, read_pickle, read_yaml
+from soupviz.weights.names import counters_in
 
 EMA_MARK = " (EMA)"
 """Behind the name of a score that is not of the file's raw weights, but of their moving average."""
@@ -28,12 +28,6 @@ TRAINER_SETTINGS = (
 ULTRALYTICS_SETTINGS = ("optimizer", "lr0", "lrf", "weight_decay", "batch", "epochs", "seed", "imgsz", "dropout")
 
 
-def number_in(name: str, *words: str) -> int | None:
-    """The number behind one of the words in a file's or folder's name: `epoch=3-step=120`, `checkpoint-4`."""
-    found = re.search(rf"(?:^|[^a-z])(?:{'|'.join(words)})[-_=]?(\d+)(?:\D|$)", name.lower())
-    return int(found[1]) if found else None
-
-
 def timm(folder: Path, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     """Of args.yaml and summary.csv, whose scores are those of the moving average where the run kept one."""
     settings = _yaml(folder / "args.yaml")
@@ -42,7 +36,7 @@ def timm(folder: Path, name: str, known: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: settings[key] for key in TIMM_SETTINGS if settings.get(key) is not None}
     if settings.get("lr") is not None:
         found[f"{GIVEN}lr"] = settings["lr"]
-    epoch = number_in(name, "checkpoint")
+    epoch = counters_in(name).get("checkpoint")
     row = _row_of(folder / "summary.csv", "epoch", known.get("epoch") if epoch is None else epoch)
     mark = EMA_MARK if settings.get("model_ema") else ""
     return found | {f"{key}{mark}" if key.startswith("eval_") else key: value for key, value in row.items()}
@@ -77,7 +71,7 @@ def lightning(folder: Path, name: str, known: Mapping[str, Any]) -> dict[str, An
     if not table.is_file() and not (folder.name == "checkpoints" and (root / "hparams.yaml").is_file()):
         return {}
     found = plain(_yaml(root / "hparams.yaml"))
-    epoch, step = number_in(name, "epoch"), number_in(name, "step")
+    epoch, step = counters_in(name).get("epoch"), counters_in(name).get("step")
     epoch = known.get("epoch") if epoch is None else epoch
     step = known.get("global_step") if step is None else step
     found |= {key: value for key, value in (("epoch", epoch), ("step", step)) if value is not None}
@@ -96,7 +90,7 @@ def ultralytics(folder: Path, name: str, known: Mapping[str, Any]) -> dict[str, 
         return {}
     found = {key: settings[key] for key in ULTRALYTICS_SETTINGS if settings.get(key) is not None}
     rows = _rows_of(table)
-    stem, number = name.partition(".")[0], number_in(name, "epoch")
+    stem, number = name.partition(".")[0], counters_in(name).get("epoch")
     if number is None and isinstance(known.get("epoch"), int) and known["epoch"] >= 0:
         number = known["epoch"]
     if number is not None:

@@ -50,15 +50,19 @@ def as_values(names: Sequence[str]) -> list[str]:
     return [*([plain] if plain else []), *(name for name in names if "," in name)]
 
 
-def counters_in(name: str) -> dict[str, float]:
+def counters_in(name: str) -> dict[str, int | float]:
     """The numbers that a name gives to steps and epochs, on either side: epoch=3-step=120, 322epoch, checkpoint-500."""
     words = "|".join(sorted(COUNTERS, key=len, reverse=True))
     after = rf"(?<![a-z])({words})s?[-_= ]?({NUMBER})"
-    found = {word: float(number) for word, number in re.findall(after, name.lower())}
+    found = {word: _number(number) for word, number in re.findall(after, name.lower())}
     rest = re.sub(after, "/", name.lower())
     for number, word in re.findall(rf"(?<![\d.])({NUMBER})[-_ ]?({words})s?(?![a-z0-9_=-])", rest):
-        found.setdefault(word, float(number))
+        found.setdefault(word, _number(number))
     return found
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() else float(text)
 
 
 def says_average(name: str) -> bool:
