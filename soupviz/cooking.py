@@ -233,7 +233,7 @@ def greedy(
     alpha: Alpha = "mean",
     objective: Goal = "accuracy",
     shift_weight: float = 0.5,
-    order: Order = "accuracy",
+    order: Order = "best",
     seed: int = 0,
     members: Sequence[str] | None = None,
     batchnorm: str = "average",
@@ -248,7 +248,7 @@ def greedy(
         objective: what a candidate has to raise: "accuracy", "loss" (to lower it), the "mean_class", "worst_class",
             "mean_slice" or "worst_slice" accuracy, or "with_shifts", the weighted sum of accuracy on held_out and of
             the mean on the shifts. shift_weight: what the shifts count in that.
-        order: "accuracy" (best first), "listed" (kitchen order) or "random" (shuffled with `seed`).
+        order: "best" (first), "listed" (kitchen order) or "random" (shuffled with `seed`).
         members: the pool; default: all ingredients.
         complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
             its step has a bound instead of an accuracy. The decisions are the same.

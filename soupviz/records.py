@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 Progress = Callable[[int, int, str], None]
 """Called as (done, total, what is being done), at least once a batch; raises Cancelled to stop the work."""
@@ -14,7 +15,10 @@ Coefficients = tuple[tuple[str, float], ...]
 """A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
 
 Alpha = Literal["mean"] | float
-Order = Literal["accuracy", "listed", "random"]
+Order = Annotated[
+    Literal["best", "listed", "random"], BeforeValidator(lambda value: "best" if value == "accuracy" else value)
+]
+"""In which candidates are tried; `accuracy` is what `best` was once called."""
 
 BESIDE = ("per_example", "further")
 """What a score carries beside its summary."""

@@ -24,7 +24,7 @@ def candidate_order(
         names: in kitchen order, which breaks ties. seed: of the random order, a shuffle of kitchen order.
     """
     best_first = sorted(names, key=lambda name: -value(scores[name]))
-    walked = list(names) if order != "accuracy" else best_first
+    walked = list(names) if order != "best" else best_first
     if order == "random":
         random.Random(seed).shuffle(walked)
     best = best_first[0]
@@ -53,7 +53,7 @@ def greedy(
     *,
     score: Callable[[Candidate, Score], Score | Bound],
     alpha: Alpha = "mean",
-    order: Order = "accuracy",
+    order: Order = "best",
     seed: int = 0,
     value: Value = num_correct,
     on_step: Callable[[Step], None] = lambda _step: None,

@@ -561,7 +561,7 @@ CASES = {
     "an unknown order": Case(
         soup("greedy", "--order", "size"),
         RecipeError,
-        ("order", "'accuracy', 'listed' or 'random'", "size"),
+        ("order", "'best', 'listed' or 'random'", "size"),
         lambda file: sv.greedy(sv.Kitchen.load(file), order="size"),
     ),
     "a curve of one point": Case(

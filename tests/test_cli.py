@@ -93,7 +93,7 @@ def test_a_greedy_soup_tells_recipe_coefficients_scores_and_trajectory(kitchen, 
     assert found.keys() >= {"recipe", "coefficients", "scores", "trajectory"}
     assert found["recipe"] == {
         "batchnorm": "average", "method": "greedy", "members": None,
-        "alpha": alpha if alpha == "mean" else 0.3, "objective": "accuracy", "order": "accuracy", "seed": 0,
+        "alpha": alpha if alpha == "mean" else 0.3, "objective": "accuracy", "order": "best", "seed": 0,
     }  # fmt: skip
     assert list(found["coefficients"]) == NAMES
     assert sum(found["coefficients"].values()) == pytest.approx(1.0)

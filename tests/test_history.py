@@ -152,7 +152,7 @@ def test_recipes_are_compared_field_by_field_and_what_differs_stands_first(kitch
     a, b = kitchen.store.runs()
     fields = history.recipe_fields(a, b)
     assert [(field.name, field.a, field.b) for field in fields if field.differs] == [
-        ("alpha", "0.1", "0.5"), ("order", "accuracy", "listed"),
+        ("alpha", "0.1", "0.5"), ("order", "best", "listed"),
     ]  # fmt: skip
     assert [field.differs for field in fields[:3]] == [True, True, False]
     assert not any(field.differs for field in history.recipe_fields(a, a))
@@ -163,7 +163,7 @@ def test_a_field_that_only_one_recipe_has_differs(kitchen: Kitchen) -> None:
     other = Run(3, "u", "average", "finished", RECIPE, None, None, 0.0, 0.0, "average")
     told = {field.name: (field.a, field.b) for field in history.recipe_fields(run, other)}
     assert told["method"] == ("greedy", "uniform")
-    assert told["order"] == ("accuracy", None)
+    assert told["order"] == ("best", None)
 
 
 def test_a_recipe_of_another_version_is_compared_as_it_was_kept() -> None:

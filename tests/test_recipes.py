@@ -103,7 +103,7 @@ def test_every_number_above_0_and_up_to_1_is_an_alpha(value):
         ({"method": "greddy"}, r"no recipe 'greddy'; known are uniform, greedy"),
         ({}, "no recipe None"),
         ({"method": "uniform", "alpha": 0.1}, "uniform has no 'alpha'; it has batchnorm, members"),
-        ({"method": "greedy", "order": "best"}, r"order.*'accuracy', 'listed' or 'random' \(got 'best'\)"),
+        ({"method": "greedy", "order": "worst"}, r"order.*'best', 'listed' or 'random' \(got 'worst'\)"),
         ({"method": "greedy", "seed": "x"}, "seed"),
         ({"method": "greedy", "alpha": 2}, "alpha is 2; expected mean"),
         ({"method": "uniform", "batchnorm": "last"}, "batchnorm"),
@@ -143,7 +143,7 @@ def test_greedy_lists_the_whole_pool_the_rejected_as_zero(kitchen):
     assert soup.scores["held_out"].accuracy == soup.trajectory[-1].best_accuracy
 
 
-@pytest.mark.parametrize("order", ["accuracy", "listed", "random"])
+@pytest.mark.parametrize("order", ["best", "listed", "random"])
 def test_greedy_starts_from_the_best_of_its_pool_in_every_order(kitchen, order):
     members = ["m_0", "m_1", "m_2"]
     scores = kitchen.score_ingredients()
@@ -213,3 +213,7 @@ def test_the_pool_is_in_kitchen_order(kitchen):
     assert pool_of(kitchen, Uniform()) == kitchen.names
     with pytest.raises(KitchenError, match=r"no ingredient 'm_7' in this kitchen; did you mean"):
         pool_of(kitchen, Uniform(members=("m_7",)))
+
+
+def test_the_order_best_was_once_called_accuracy():
+    assert parse({"method": "greedy", "order": "accuracy"}) == parse({"method": "greedy", "order": "best"})

@@ -49,7 +49,7 @@ folders = itertools.count()
     number=st.integers(1, 9),
     source=st.sampled_from([MLP, BATCHNORM]),
     alpha=st.sampled_from(["mean", 0.1, 0.5, 1.0]),
-    order=st.sampled_from(["accuracy", "listed", "random"]),
+    order=st.sampled_from(["best", "listed", "random"]),
     batch_size=st.sampled_from([7, 32, 500]),
     scale=st.sampled_from([0.0, 0.1, 0.4]),
 )

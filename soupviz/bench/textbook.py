@@ -130,7 +130,7 @@ class Textbook:
     def greedy(self, alpha: str | float, singles: dict[str, Count]) -> list[tuple[str, bool, Count]]:
         """The search, every candidate scored whole: (ingredient, accepted, its count)."""
         names = list(singles)
-        first, *others = candidate_order(names, singles, "accuracy", 0)  # type: ignore[arg-type]
+        first, *others = candidate_order(names, singles, "best", 0)  # type: ignore[arg-type]
         chosen, soup, best = [first], self.weights[first], singles[first]
         decisions = [(first, True, best)]
         for name in others:

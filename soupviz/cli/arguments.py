@@ -25,7 +25,7 @@ Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")
 SkipIncompatible = Annotated[bool, typer.Option("--skip-incompatible", help="go on without refused files")]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
 BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first, recalibrate, or recalibrate:NUMBER")]
-Order = Annotated[str, typer.Option(help="accuracy, listed or random")]
+Order = Annotated[str, typer.Option(help="best, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
 

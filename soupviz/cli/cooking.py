@@ -113,7 +113,7 @@ def sweep(
     ),
     objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "accuracy",
     shift_weight: Annotated[float, typer.Option(help="of with_shifts, as of `soup`")] = 0.5,
-    order: Order = "accuracy",
+    order: Order = "best",
     seed: Seed = 0,
     members: Members = None,
     batchnorm: BatchNorm = "average",

@@ -51,7 +51,7 @@ class Bayesian(Pooled):
         return num_members - 1 + self.budget
 
     def plan(self, judge: Judge) -> Coefficients:
-        greedy, _ = search_with(judge.silent(), "mean", "accuracy", 0)
+        greedy, _ = search_with(judge.silent(), "mean", "best", 0)
         study = self._study(judge, greedy)
         best: tuple[Coefficients, Score, float] | None = None
         for number in range(self.budget):

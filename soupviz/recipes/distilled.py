@@ -105,4 +105,4 @@ class Distilled(Pooled):
         if name == "best":
             scores = judge.singles()
             return ((max(judge.names, key=lambda name: scores[name].correct), 1.0),)
-        return search_with(judge.silent(), "mean", "accuracy", 0)[0]
+        return search_with(judge.silent(), "mean", "best", 0)[0]

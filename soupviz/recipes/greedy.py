@@ -15,7 +15,7 @@ from soupviz.recipes.record import Pooled, added_later
 from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
 WITH_SHIFTS = "with_shifts: on the shifts too, which then report no longer"
-ORDER: Any = Field("accuracy", description="in which candidates are tried: accuracy (best first), listed or random")
+ORDER: Any = Field("best", description="in which candidates are tried: best first, listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
 SHUFFLE: Any = Field(0, ge=0, description="of what is random", json_schema_extra={"only_with": "random"})
 SHIFT_WEIGHT: Any = added_later(
@@ -55,7 +55,7 @@ class Greedy(Pooled):
     @property
     def own_title(self) -> str:
         details = [f"alpha = {self.alpha}", *of_goal(self.objective, self.shift_weight)]
-        details += [f"{self.order} order"] if self.order != "accuracy" else []
+        details += [f"{self.order} order"] if self.order != "best" else []
         return f"greedy ({', '.join([*details, *self.of_members()])})"
 
     def candidates(self, num_members: int) -> int:

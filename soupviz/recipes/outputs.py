@@ -52,5 +52,5 @@ class Ensemble(Pooled):
 
     def plan(self, judge: Judge) -> Coefficients:
         if self.choice == "greedy":
-            return search_with(judge, "mean", "accuracy", 0)[0]
+            return search_with(judge, "mean", "best", 0)[0]
         return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "accuracy", 0.01)

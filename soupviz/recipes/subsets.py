@@ -164,7 +164,7 @@ class Restarts(Pooled):
 
     def plan(self, judge: Judge) -> Coefficients:
         leader = Leader(judge)
-        mixture, _ = search_with(judge.silent(), "mean", "accuracy", 0)
+        mixture, _ = search_with(judge.silent(), "mean", "best", 0)
         leader.take([name for name, _ in mixture], judge.score(mixture))
         chance = random.Random(self.seed)
         for _ in range(self.starts - 1):
