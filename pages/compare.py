@@ -23,7 +23,10 @@ runs = session.finished_runs(opened)
 rows = compare.ranked(compare.entries(opened, runs, split))
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
-    if row.button(f"Score {missing} model{'s' if missing > 1 else ''} on {split}", type="primary"):
+    # A key of its own: a click counts though the number changes while the split is read in the background.
+    if row.button(
+        f"Score {missing} model{'s' if missing > 1 else ''} on {split}", type="primary", key=f"score {split}"
+    ):
         work.score_job(opened, split, [(entry.mix, entry.treatment) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
