@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Kitchen",
+    "SWARecorder",
     "Soup",
     "SoupError",
     "__version__",
@@ -36,6 +37,7 @@ __all__ = [
 
 HOMES = {
     "Kitchen": "kitchen",
+    "SWARecorder": "weights.training",
     "Soup": "soups",
     "SoupError": "errors",
     "bake": "baking",

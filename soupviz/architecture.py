@@ -72,7 +72,8 @@ class Architecture:
             loading = _load(self._skeleton, given, assign=True)
         finally:
             self._skeleton.to("meta")
-        if any(tensor.is_meta for tensor in loading.held.values()) and not loading.missing:
+        is_unset = any(tensor.is_meta for tensor in loading.held.values()) and not loading.missing
+        if is_unset or "'assign'" in loading.reason:
             # Loading code of the model's own copies into what is there, which a skeleton without memory does not keep.
             return _load(self._fresh().requires_grad_(False), given, assign=False)
         return loading
@@ -80,7 +81,17 @@ class Architecture:
 
 def _load(model: nn.Module, given: Mapping[str, Any], *, assign: bool) -> Loading:
     try:
-        missing, unexpected = model.load_state_dict(given, strict=False, assign=assign)
+        told = model.load_state_dict(given, strict=False, assign=True) if assign else _copied(model, given)
     except Exception as error:  # sizes that differ, or whatever the model's own loading code raises
         return Loading({}, reason=" ".join(str(error).split()))
+    missing, unexpected = told or ((), ())  # loading code of the model's own may say nothing
     return Loading(weights_of(model), tuple(missing), tuple(unexpected))
+
+
+def _copied(model: nn.Module, given: Mapping[str, Any]) -> Any:
+    """Load by copying, as loading code of the model's own may do it, which may not know every argument of PyTorch's."""
+    try:
+        told = model.load_state_dict(given, strict=False)
+    except TypeError:
+        told = None
+    return told or model.load_state_dict(given)  # where it says nothing, it raises what is wrong

@@ -2,16 +2,21 @@
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from soupviz.errors import KitchenError
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
+
+
+Place = Annotated[str, Field(min_length=1)]
+ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
+"""YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
 
 class Spec(BaseModel):
@@ -116,10 +121,12 @@ class DataSpec(Spec):
 class KitchenSpec(Spec):
     name: str = Field("", description="shown as the title; default: the folder's name")
     model: ModelSpec = Field(description="the architecture")
-    ingredients: tuple[str, ...] | dict[str, str] = Field(description="globs or files, or a mapping name: file")
+    ingredients: tuple[Place, ...] | dict[str, Place] = Field(description="globs or files, or a mapping name: file")
     weights: Literal["raw", "ema"] = Field("raw", description="which to read where files hold both")
     base: str | None = Field(None, description="the shared initialisation")
-    classes: tuple[str, ...] | None = Field(None, description="label order; default: held_out's sorted folder names")
+    classes: tuple[ClassName, ...] | None = Field(
+        None, description="label order; default: held_out's sorted folder names"
+    )
     data: DataSpec = Field(description="the splits")
     guests: dict[str, str] = Field(
         {}, description="other kitchens, whose models may join ensembles: name: kitchen.yaml"

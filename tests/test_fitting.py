@@ -258,6 +258,50 @@ def test_an_average_among_the_keys_is_the_other_of_two(prefix):
         assert (found.weights, found.has_twin) == (wanted, True)
 
 
+def test_an_average_beside_the_models_prefix_is_the_other_of_two():
+    """As latent diffusion writes it: the model under `model.`, its average's keys without dots beside that."""
+    raw, average = weights(MLP_ARCHITECTURE, 1), weights(MLP_ARCHITECTURE, 2)
+    twin = {f"model_ema.{key.replace('.', '')}": tensor for key, tensor in average.items()}
+    counters = {"model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(5, dtype=torch.int32)}
+    both = checkpoint(prefixed("model.", raw) | twin | counters)
+    for wanted, expected in (("raw", raw), ("ema", average)):
+        found = fit(both, MLP_ARCHITECTURE, wanted)
+        assert fingerprint(found.tensors) == fingerprint(expected)
+        assert (found.has_twin, found.left_over) == (True, ())
+
+
+def test_a_module_of_the_model_that_is_called_an_average_is_its_own():
+    architecture = architecture_of(lambda: nn.ModuleDict({"net": nn.Linear(2, 2), "ema_net": nn.Linear(2, 2)}))
+    whole = weights(architecture)
+    found = fit(checkpoint(whole), architecture)
+    assert fingerprint(found.tensors) == fingerprint(whole)
+    assert (found.weights, found.has_twin) == ("raw", False)
+
+
+class Narrow(nn.Linear):
+    """Its own loading knows no argument of PyTorch's but `strict`, and says nothing."""
+
+    def load_state_dict(self, state_dict, strict=True):
+        super().load_state_dict(state_dict, strict)
+
+
+def test_loading_code_of_the_models_own_need_not_know_every_argument():
+    architecture = architecture_of(lambda: Narrow(2, 2))
+    whole = weights(architecture)
+    assert fingerprint(fit(checkpoint(whole), architecture).tensors) == fingerprint(whole)
+    with pytest.raises(CompatibilityError, match="bias"):
+        fit(checkpoint({"weight": whole["weight"]}), architecture)
+
+
+@pytest.mark.parametrize("prefix", ["", "base_model.model."])
+def test_factors_beside_the_layers_that_they_change_are_refused_with_the_remedy(prefix):
+    whole = weights(MLP_ARCHITECTURE)
+    wrapped = {key.replace("0.weight", "0.base_layer.weight") if prefix else key: t for key, t in whole.items()}
+    factors = {"0.lora_A.default.weight": torch.ones(1, 6), "0.lora_B.default.weight": torch.ones(16, 1)}
+    with pytest.raises(CompatibilityError, match=r"holds LoRA factors \(.*lora_A.*merge_and_unload"):
+        fit(checkpoint(prefixed(prefix, wrapped | factors)), MLP_ARCHITECTURE)
+
+
 @pytest.mark.parametrize(
     ("start", "spell", "more"),
     [("ema_", lambda key: key.replace(".", "_"), {}),

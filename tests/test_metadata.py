@@ -160,3 +160,20 @@ def test_a_score_that_was_logged_of_other_weights_is_not_compared():
     assert disagreements([(item("a", **of_average), 10, 100)]) == []
     assert len(disagreements([(item("a", "ema", **of_average), 10, 100)])) == 1
     assert disagreements([(item("a", "ema", val_acc=0.9), 10, 100)]) == []
+
+
+def test_what_lies_beside_and_is_no_table_is_no_reason_to_refuse_weights(tmp_path):
+    """A folder that Spark calls x.csv, a link that leads nowhere; steps that a log left empty."""
+    (tmp_path / "spark.csv").mkdir()
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere.csv")
+    history = [{"step": None, "learning_rate": 1}, {"step": 5, "learning_rate": 0.5}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"global_step": 5, "log_history": history}))
+    (tmp_path / "m.pt").write_bytes(b"x")
+    assert beside(tmp_path / "m.pt")["learning_rate"] == 0.5
+
+
+def test_a_sidecar_that_is_nested_without_end_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"x")
+    (tmp_path / "m.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=r"m\.json: not JSON"):
+        beside(tmp_path / "m.pt")

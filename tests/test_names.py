@@ -72,6 +72,7 @@ def test_a_folder_keeps_the_dots_in_its_name(tmp_path):
         ("12-epochs", {"epoch": 12}),
         ("best_epoch12_step", {"epoch": 12}),
         ("epoch=1.5", {"epoch": 1.5}),
+        ("step1e5", {"step": 1e5}),
         ("ft_2", {}),
         ("deep_3", {}),
         ("stepped", {}),

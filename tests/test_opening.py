@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import soupviz as sv
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.containers import Kind, kind_of
+from soupviz.weights.ingredients import fingerprint
 
 
 def state(seed: int = 9) -> dict[str, torch.Tensor]:
@@ -218,6 +220,36 @@ def test_recipes_work_over_what_a_base_with_another_head_shares_and_average_the_
     (tmp_path / "again").mkdir()
     [again, *_] = sv.bake(exported, tmp_path / "again" / "soup.safetensors")
     assert all(torch.equal(load_file(exported)[key], tensor) for key, tensor in load_file(again).items())
+
+
+def test_a_base_with_another_head_may_share_layers_with_all_ingredients(tmp_path):
+    """A frozen layer is looked for in all of them, and the base has no head to look at."""
+    frozen = {"0.weight": state(0)["0.weight"]}
+    other = state(0) | {"2.weight": torch.ones(7, 16), "2.bias": torch.ones(7)}
+    files = {"x1.pt": state(1) | frozen, "x2.pt": state(2) | frozen, "start.pt": other}
+    head = {"2.weight": state(1)["2.weight"]}
+    files = {name: content | (head if name != "start.pt" else {}) for name, content in files.items()}
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files, base="start.pt"))
+    assert sv.cook(kitchen, {"method": "wise_ft", "alpha": 0.5}).scores["held_out"].num_examples == 200
+
+
+def test_a_file_that_was_exchanged_under_an_old_date_is_another_checkpoint(tmp_path):
+    """As tar, rsync and containers set dates."""
+    file = kitchen_of(tmp_path, {"x1.pt": state(1), "x2.pt": state(2)})
+    for seed in (1, 5):
+        torch.save(state(seed), tmp_path / "x1.pt")
+        os.utime(tmp_path / "x1.pt", (0, 0))
+        found = Kitchen.load(file).resolve("x1")
+        assert found.fingerprint == fingerprint(state(seed))
+
+
+def test_a_name_with_brackets_is_a_file_and_a_pattern_that_is_none_is_refused(tmp_path):
+    file = kitchen_of(tmp_path, {"x[0].pt": state(1)}, pattern="x[0].pt")
+    assert Kitchen.load(file).names == ["x[0]"]
+    for pattern, words in {"a**b.pt": "is no pattern|matches no checkpoint", "": "at least 1 character"}.items():
+        change_yaml(file, lambda document, pattern=pattern: document.update(ingredients=[pattern]))
+        with pytest.raises(KitchenError, match=words):
+            Kitchen.load(file)
 
 
 def test_the_best_alpha_from_a_base_with_another_head_leaves_the_base_alone_out(tmp_path):

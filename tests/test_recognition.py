@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -389,3 +390,11 @@ def test_score_tells_a_logged_accuracy_that_cannot_be_ours(tmp_path, capsys):
         main(["score", str(proposal.file)])
     told = [line for line in capsys.readouterr().err.splitlines() if "logged 0.300" in line]
     assert len(told) == 2
+
+
+def test_weights_in_the_runs_own_folder_do_not_hide_its_checkpoints(tmp_path):
+    """As `trainer.save_model()` and `save_state()` leave them at the end."""
+    folder = trainer_run(tmp_path)
+    for file in (folder / "checkpoint-10").iterdir():
+        shutil.copy(file, folder / file.name)
+    assert recognise(folder).document["ingredients"] == ["checkpoint-*"]

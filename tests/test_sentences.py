@@ -358,3 +358,20 @@ def test_a_run_of_trainer_has_the_counts_of_its_own_evaluation(tmp_path, capsys)
     expected = json.loads((SHARED / "runs" / "expected.json").read_text())["trainer"]["correct"]
     found = json_of(capsys, "score", file)["ingredients"]
     assert {name: score["correct"] for name, score in found.items()} == pytest.approx(expected, abs=1)
+
+
+def test_a_quote_in_a_tab_separated_sentence_is_a_quote(tmp_path, words):
+    """GLUE writes them without quoting: two that begin with one are not merged with what lies between."""
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "x.tsv").write_text('text\tlabel\n"a bb\tyes\nccc\tno\n"a\tno\nbb\tyes\n')
+    assert load(tmp_path / "x.tsv").texts == ('"a bb', "ccc", '"a', "bb")
+    (tmp_path / "q.tsv").write_text('"text"\t"label"\n"a\tbb"\t"yes"\n"ccc"\t"no"\n')
+    assert load(tmp_path / "q.tsv").texts == ("a\tbb", "ccc")
+
+
+def test_cells_beyond_the_header_shift_no_column(tmp_path, words):
+    (tmp_path / "tokens").mkdir()
+    for more in ("", "more"):
+        (tmp_path / "x.csv").write_text(f"text,label\na,yes,{more}\nbb,no,{more}\n")
+        with pytest.raises(DataError, match=r"x\.csv cannot be read as \.csv: .*Length of header"):
+            load(tmp_path / "x.csv")

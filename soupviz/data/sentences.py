@@ -1,5 +1,7 @@
 """The format `text`: a table with a sentence and its label in each row."""
 
+import csv
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +83,7 @@ def _table(where: str, path: Path) -> "pd.DataFrame":
     kind = path.suffix.lower()
     try:
         if kind in SEPARATORS:
-            return pd.read_csv(path, sep=SEPARATORS[kind], dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            return _separated(path, SEPARATORS[kind])
         if kind in LINES:
             return pd.read_json(path, lines=True, dtype=False)
         if kind in PARQUET:
@@ -91,6 +93,20 @@ def _table(where: str, path: Path) -> "pd.DataFrame":
     except Exception as error:  # whatever pandas and pyarrow raise on files that are damaged
         raise DataError(f"{where}: {path} cannot be read as {kind}: {told(error)}") from error
     raise DataError(f"{where}: {path} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl or .parquet.")
+
+
+def _separated(path: Path, separator: str) -> "pd.DataFrame":
+    """A CSV, or a table separated by tabs, in which a quote is a quote unless its header is quoted."""
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig") as file:
+        is_quoted = separator != "\t" or file.read(1) == '"'
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
+        return pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False,
+            quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE,
+        )  # fmt: skip
 
 
 def _column(where: str, path: Path, table: "pd.DataFrame", column: str) -> list[str]:

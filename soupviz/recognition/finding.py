@@ -22,7 +22,8 @@ def find_run(folder: Path, may_read: MayRead) -> Run:
     """
     level = [folder]
     for _ in range(DEPTH + 1):
-        runs = [run for place in level if (run := _framework_run(place, may_read))]
+        found = [run for place in level if (run := _framework_run(place, may_read))]
+        runs = list({run.folder: run for run in found}.values())  # several checkpoints may name one run
         if len(runs) == 1:
             return runs[0]
         if runs:

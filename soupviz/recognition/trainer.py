@@ -16,9 +16,10 @@ PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 def recognise(folder: Path, may_read: MayRead) -> Run | None:
     """The run that a folder, or one of its checkpoints, holds; None where it is none of Trainer's."""
-    if _is_checkpoint(folder) and may_read(folder.parent):
+    # `save_model` leaves weights in the run's own folder too, beside its checkpoints.
+    if _is_checkpoint(folder) and not _checkpoints_in(folder) and may_read(folder.parent):
         folder = folder.parent
-    checkpoints = sorted((path for path in folder.glob("*checkpoint*") if _is_checkpoint(path)), key=_step)
+    checkpoints = sorted(_checkpoints_in(folder), key=_step)
     if not checkpoints:
         return None
     last = checkpoints[-1]
@@ -42,6 +43,10 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
     if (last / "tokenizer.json").is_file() or (last / "tokenizer_config.json").is_file():
         found["tokenizer"] = Found(last, f"{last.name}/tokenizer_config.json")
     return Run("Trainer", folder, found, notes=tuple(notes), best=last)
+
+
+def _checkpoints_in(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*checkpoint*") if _is_checkpoint(path)]
 
 
 def _is_checkpoint(path: Path) -> bool:

@@ -61,7 +61,11 @@ def read_ingredient(
     fitted = (fit_body if is_base else fit)(checkpoint, architecture, weights)
     body = {key: tensor for key, tensor in fitted.tensors.items() if _is_shared(key, tensor, architecture)}
     shapes = {key: [str(tensor.dtype), list(tensor.shape)] for key, tensor in architecture.state.items()}
-    key = digest([stamp, fitted.place, fitted.weights, sorted(fitted.tensors), shapes, sorted(architecture.buffers)])
+    # Times of writing are set back by tar, rsync and containers; those of the last change of any kind are not.
+    changed = [Path(file).stat().st_ctime_ns for file, *_ in stamp]
+    key = digest(
+        [stamp, changed, fitted.place, fitted.weights, sorted(fitted.tensors), shapes, sorted(architecture.buffers)]
+    )
     known = store.file(key)
     if known is None:
         known = _inspect(fitted.tensors, body, architecture, progress)

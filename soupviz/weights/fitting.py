@@ -11,6 +11,7 @@ from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
+from soupviz.weights.lora import lora_keys
 
 Weights = Literal["raw", "ema"]
 AVERAGED = "n_averaged"
@@ -143,12 +144,17 @@ def _why(refused: Sequence[tuple[Reading, Loading]], architecture: Architecture)
                 got, wanted = tuple(tensors[key].shape), tuple(expected.shape)
                 return f"has {key} of shape {got}; expected {wanted}, as in the model"
         return f"is refused by the model's own loading code: {loading.reason[:300]}"
-    if len(loading.missing) == len(state):
+    if len(loading.missing) == len(state) and not lora_keys(tensors):
         return (
             f"is of another architecture: none of the model's {len(state)} keys is in it; "
             f"it has {next(iter(tensors), 'none')!r}, the model {next(iter(state))!r}"
         )
     extra = [key for key in loading.unexpected if key in tensors]
+    if factors := lora_keys(extra):
+        return (
+            f"holds LoRA factors ({_listed(factors)}) apart from the layers that they change, as the model does not; "
+            "merge them first (peft: merge_and_unload), and save the whole model"
+        )
     parts = [f"lacks {_listed(loading.missing)}"] if loading.missing else []
     parts += [f"has {_listed(extra)}, which the model lacks"] if extra else []
     return " and ".join(parts)

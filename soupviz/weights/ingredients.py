@@ -17,8 +17,8 @@ from soupviz.weights.fitting import Fitted
 
 COUNTER = "num_batches_tracked"
 
-Stamp = tuple[tuple[str, int, int], ...]
-"""Of each file of a checkpoint: path, bytes, and when it was changed."""
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Of each file of a checkpoint: path, bytes, inode, and when it was written."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class Ingredient:
 
     @property
     def num_bytes(self) -> int:
-        return sum(size for _, size, _ in self.stamp)
+        return sum(size for _, size, _, _ in self.stamp)
 
     def check_unchanged(self) -> None:
         """Refuse weights whose file was written to since it was mapped into memory: they are other weights by now.
@@ -48,7 +48,7 @@ class Ingredient:
         Raises:
             CheckpointError: naming the file.
         """
-        if _stamp([Path(file) for file, _, _ in self.stamp]) != self.stamp:
+        if _stamp([Path(file) for file, *_ in self.stamp]) != self.stamp:
             raise CheckpointError(
                 f"{self.path} has changed since the kitchen was opened; its scores are of other weights. Open the "
                 "kitchen again (Look for new files)."
@@ -68,7 +68,7 @@ def _stamp(files: Sequence[Path]) -> Stamp:
         stats = [(str(file.absolute()), file.stat()) for file in files]
     except OSError:
         return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    return tuple((name, stat.st_size, stat.st_ino, stat.st_mtime_ns) for name, stat in stats)
 
 
 def check_against_model(
@@ -215,7 +215,9 @@ def shared_keys(ingredients: Sequence[Ingredient]) -> frozenset[str]:
     """The keys whose tensors are the same bit for bit in all ingredients: a frozen backbone, say."""
     first, *others = ingredients
     return frozenset(
-        key for key, tensor in first.tensors.items() if all(same_bits(tensor, item.tensors[key]) for item in others)
+        key
+        for key, tensor in first.tensors.items()
+        if all(key in item.tensors and same_bits(tensor, item.tensors[key]) for item in others)
     )
 
 

@@ -89,17 +89,27 @@ def _with_twin(reading: Reading, architecture: Architecture) -> list[Reading]:
     mmcv's EMAHook keeps `ema_` + the key with underscores, latent diffusion's LitEma `model_ema.` + the key without
     dots; buffers that they do not average are the raw ones.
     """
-    by_letters = {re.sub(r"[._]", "", key): key for key in architecture.state if key in reading.tensors}
-    if len(by_letters) < len(architecture.state):
+    own = [key for key in architecture.state if key in reading.tensors]
+    by_letters = {_letters(start + key): key for start in ("", reading.prefix) for key in own}
+    if len({_letters(key) for key in own}) < len(architecture.state):
         return [reading]
+    apart = {key: reading.candidate.tensors[key] for key in reading.outside}
     for start in TWINS:
-        there = {key: by_letters.get(re.sub(r"[._]", "", key.removeprefix(start))) for key in reading.tensors}
-        twin = {name: reading.tensors[key] for key, name in there.items() if key.startswith(start) and name}
+        around = {key: t for key, t in {**reading.tensors, **apart}.items() if key.startswith(start) and key not in own}
+        there = {key: by_letters.get(_letters(key.removeprefix(start))) for key in around}
+        twin = {name: around[key] for key, name in there.items() if name}
         if twin:
-            rest = {key: tensor for key, tensor in reading.tensors.items() if not key.startswith(start)}
+            rest = {key: tensor for key, tensor in reading.tensors.items() if key not in around}
+            outside = tuple(key for key in reading.outside if key not in around)
             state = {key: twin.get(key, rest[key]) for key in architecture.state}
-            return [replace(reading, tensors=state, twin=start.rstrip("._")), replace(reading, tensors=rest)]
+            average = replace(reading, tensors=state, outside=outside, twin=start.rstrip("._"))
+            return [average, replace(reading, tensors=rest, outside=outside)]
     return [reading]
+
+
+def _letters(key: str) -> str:
+    """A key without its dots and underscores."""
+    return re.sub(r"[._]", "", key)
 
 
 def _without(key: str, wrappers: Sequence[str], *, leading: bool) -> str:

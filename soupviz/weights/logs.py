@@ -53,7 +53,7 @@ def trainer(folder: Path, _name: str, _known: Mapping[str, Any]) -> dict[str, An
     for entry in history if isinstance(history, list) else ():
         if isinstance(entry, dict) and entry.get("step") == step:
             found |= {key: value for key, value in plain(entry).items() if key.startswith("eval_")}
-        if isinstance(entry, dict) and "learning_rate" in entry and entry.get("step", 0) <= (step or 0):
+        if isinstance(entry, dict) and "learning_rate" in entry and (_number(entry.get("step")) or 0) <= (step or 0):
             found |= plain({"learning_rate": entry["learning_rate"]})
     found = {key: value for key, value in found.items() if not key.endswith(("_runtime", "_per_second"))}
     if (folder / "training_args.bin").is_file():
@@ -136,7 +136,7 @@ def read_rows(table: Path, _mtime: int) -> list[dict[str, str]]:
 def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return None
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-FACTOR = re.compile(r"(^|[._])lora_(A|B|a|b|down|up|embedding_A|embedding_B)([._]|$)")
+FACTOR = re.compile(r"(?:^|[._])lora_?(?:embedding_)?(A|B|down|up)\d*(?:[._]|$)", re.IGNORECASE)
 PARTNER = {"A": "B", "B": "A", "a": "b", "b": "a", "down": "up", "up": "down"}
 
 
@@ -17,7 +17,5 @@ def partner_of(key: str) -> str | None:
     found = FACTOR.search(key)
     if found is None:
         return None
-    kind = found[2]
-    prefix = "embedding_" if kind.startswith("embedding_") else ""
-    other = prefix + PARTNER[kind.removeprefix(prefix)]
-    return f"{key[: found.start(2)]}{other}{key[found.end(2) :]}"
+    other = PARTNER.get(found[1], PARTNER.get(found[1].lower(), ""))
+    return f"{key[: found.start(1)]}{other}{key[found.end(1) :]}"

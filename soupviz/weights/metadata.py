@@ -27,7 +27,7 @@ def beside(path: Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]
     found: dict[str, Any] = {}
     for reader in logs.READERS:
         found |= {key: as_number(value) for key, value in reader(folder, path.name, known or {}).items()}
-    for table in sorted(path.parent.glob("*.csv")):
+    for table in sorted(table for table in path.parent.glob("*.csv") if table.is_file()):
         found |= _row(table, path)
     for sidecar in _sidecars(path, folder):
         found |= plain(_json(sidecar) if sidecar.suffix == ".json" else read_yaml(sidecar))
@@ -46,7 +46,7 @@ def _sidecars(path: Path, folder: Path) -> list[Path]:
 def _json(sidecar: Path) -> Any:
     try:
         return json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from soupviz.weights.containers import without_suffix
 
-NUMBER = r"\d+(?:\.\d+)?(?:e-\d+)?"
+NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d{1,2}(?![0-9a-z]))?"
 COUNTERS = ("step", "global_step", "iteration", "iter", "epoch", "ep", "checkpoint", "ckpt")
 """Words beside a number that says when a checkpoint was taken, the finest first."""
 

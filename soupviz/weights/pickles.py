@@ -71,7 +71,7 @@ def load(path: Path) -> Any:
 def _mappable_copy(path: Path) -> Path:
     """Files of before the zip format cannot be mapped: a copy that can is made once."""
     stat = path.stat()
-    name = digest([str(path.resolve()), stat.st_size, stat.st_mtime_ns]) + ".pt"
+    name = digest([str(path.resolve()), stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]) + ".pt"
     copy = cache_folder("converted") / name
     if not copy.is_file():
         loaded = _load(path, path, mmap=False)

@@ -26,7 +26,7 @@ def matched_paths(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
     """Every path that `ingredients` and `base` name, by their patterns alone: nothing is opened."""
     named = spec.ingredients.values() if isinstance(spec.ingredients, dict) else spec.ingredients
     for pattern in [*named, *([spec.base] if spec.base else [])]:
-        yield from _glob(pattern, folder) if _is_pattern(pattern) else [folder / pattern]
+        yield from [folder / pattern] if not _is_pattern(pattern) else _glob(pattern, folder)
 
 
 def _is_pattern(text: str) -> bool:
@@ -36,7 +36,11 @@ def _is_pattern(text: str) -> bool:
 def _glob(pattern: str, folder: Path) -> list[Path]:
     root = Path(pattern).anchor
     relative = Path(pattern).relative_to(root).as_posix() if root else pattern
-    return [path for path in (Path(root) if root else folder).glob(relative) if not path.name.startswith(".")]
+    try:
+        found = list((Path(root) if root else folder).glob(relative))
+    except (ValueError, NotImplementedError) as error:
+        raise KitchenError(f"ingredients: {pattern!r} is no pattern: {error}.") from None
+    return [path for path in found if not path.name.startswith(".")]
 
 
 def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], list[Passed]]:
@@ -76,11 +80,13 @@ def file_in(path: Path) -> Path:
 
 
 def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]) -> list[Path]:
-    if not _is_pattern(pattern):
-        place = folder / pattern
-        several = place.is_dir() and len(checkpoints_in(place)) > 1
-        return _matches(f"{pattern.rstrip('/')}/*", folder, base, passed) if several else [place]
-    found = _glob(pattern, folder)
+    place = folder / pattern
+    if not _is_pattern(pattern) or place.is_file():  # a name may have brackets
+        if not (place.is_dir() and len(checkpoints_in(place)) > 1):
+            return [place]
+        found = [path for path in place.iterdir() if not path.name.startswith(".")]
+    else:
+        found = _glob(pattern, folder)
     shards = shards_beside(found)
     kept, left_out = [], 0
     for path in sorted(found, key=lambda path: natural_key(path.as_posix())):
