@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from soupviz.insight.wording import percent, points
+from soupviz.insight.wording import percent
 from soupviz.kitchen import Kitchen
 from soupviz.metrics import chance, mcnemar
 from soupviz.planning import is_readable
@@ -299,11 +299,3 @@ def frame(decisions: Sequence[Decision]) -> "pd.DataFrame":
     ]  # fmt: skip
     counts = dict.fromkeys(["fixed", "broken", "margin"], "Int64")
     return pd.DataFrame(rows, columns=columns).astype(counts | {"held_out": float, "p": float, "points": float})
-
-
-def margin_told(one: Decision) -> str:
-    """The margin in examples and points, or its bound."""
-    if one.margin is None or one.difference is None:
-        return ""
-    bound = "at most " * one.is_bound
-    return f"{bound}{one.margin:+,} ({points(one.difference)} points)"

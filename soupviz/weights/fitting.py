@@ -59,9 +59,7 @@ def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "r
     first, *more = found[wanted] or found[other]
     has_twin = bool(found[wanted] and found[other])
     others = tuple(one.place for one in more if one.place != first.place)
-    return Fitted(
-        first.tensors, first.place, first.weights, has_twin, first.left_over, first.constants, first.averaged, others
-    )
+    return replace(first, has_twin=has_twin, others=others)
 
 
 def _of_candidate(
