@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.errors import CompatibilityError, DataError
 from soupviz.graph import CONVOLUTIONS
-from soupviz.models import logits_of, tied_keys
+from soupviz.models import tied_keys
 from soupviz.moments import Batches, measure
-from soupviz.paths import call
+from soupviz.paths import logits_from
 from soupviz.permuting import Permuted, permutation_spec, permute, permute_tensor, traced_graph
 from soupviz.wiring import PermutationSpec
 
@@ -165,7 +165,7 @@ def check_same_function(
     """
     # On the CPU: on a GPU, convolutions in TF32 round more coarsely than what is looked for.
     batch = {name: tensor.cpu() for name, tensor in ({"": example} if isinstance(example, Tensor) else example).items()}
-    expected, logits = (logits_of(call(_loaded(model, weights).cpu(), batch)) for weights in (tensors, permuted))
+    expected, logits = (logits_from(_loaded(model, weights).cpu(), batch) for weights in (tensors, permuted))
     largest = float(expected.abs().max())
     difference = float((logits - expected).abs().max())
     if not difference <= SAME * largest:

@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from soupviz.errors import ModelError
 from soupviz.models import tied_keys
+from soupviz.usercode import guarded
 
 RUNNING_STATISTICS = ("running_mean", "running_var")
 
@@ -45,15 +47,17 @@ class Architecture:
         Args:
             fresh: builds the same model once more.
         """
-        self.state: Mapping[str, Tensor] = weights_of(model)
-        self.ties = tied_keys(model)
+        with guarded(lambda told: ModelError(f"the model's own state_dict failed with {told}")):
+            self.state: Mapping[str, Tensor] = weights_of(model)
+            self.ties = tied_keys(model)
         named = dict(model.named_buffers(remove_duplicate=False))
         self.buffers = frozenset(key for key in self.state if key in named and not key.endswith(RUNNING_STATISTICS))
         self._extra = {key: value for key, value in model.state_dict().items() if key.endswith(EXTRA_STATE)}
         ignored = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
         self._ignored = tuple(re.compile(pattern) for pattern in ignored)
         self._fresh = fresh
-        self._skeleton = fresh().requires_grad_(False).to("meta")
+        with guarded(lambda told: ModelError(f"the model cannot be moved to another device: {told}")):
+            self._skeleton = fresh().requires_grad_(False).to("meta")
 
     def ignores(self, key: str) -> bool:
         """Whether the model's own class says that a key of old checkpoints means nothing (transformers' do)."""
@@ -81,9 +85,10 @@ class Architecture:
 
 def _load(model: nn.Module, given: Mapping[str, Any], *, assign: bool) -> Loading:
     try:
-        told = model.load_state_dict(given, strict=False, assign=True) if assign else _copied(model, given)
-    except Exception as error:  # sizes that differ, or whatever the model's own loading code raises
-        return Loading({}, reason=" ".join(str(error).split()))
+        with guarded(ModelError):  # sizes that differ, or whatever the model's own loading code raises
+            told = model.load_state_dict(given, strict=False, assign=True) if assign else _copied(model, given)
+    except ModelError as error:
+        return Loading({}, reason=str(error))
     missing, unexpected = told or ((), ())  # loading code of the model's own may say nothing
     return Loading(weights_of(model), tuple(missing), tuple(unexpected))
 

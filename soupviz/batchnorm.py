@@ -7,7 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from soupviz.arithmetic import arithmetic_of
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
-from soupviz.evaluation import Evaluator, is_out_of_memory
+from soupviz.evaluation import Evaluator
 from soupviz.paths import call
 
 SEED = 0
@@ -73,9 +73,7 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
 def _run(evaluator: Evaluator, train: Split, rows: Tensor) -> None:
     try:
         call(evaluator.model, train.take(rows, evaluator.device))
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
+    except RuntimeError as error:  # memory ran out
         raise RecipeError(
             f"re-estimating BatchNorm statistics on {len(rows)} examples of train at a time takes more memory than "
             "there is, and smaller batches would give other statistics: set a lower batch_size in kitchen.yaml."

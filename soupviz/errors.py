@@ -5,7 +5,10 @@ import traceback
 
 def told(error: BaseException) -> str:
     """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
-    message = " ".join(str(error).split())[:LONGEST]
+    try:
+        message = " ".join(str(error).split())[:LONGEST]
+    except Exception:  # its own way to tell it fails too
+        message = ""
     if message:
         return f"{type(error).__name__}: {message}"
     frames = traceback.extract_tb(error.__traceback__)

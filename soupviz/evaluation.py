@@ -19,8 +19,8 @@ from soupviz.data.classes import restricted
 from soupviz.data.feed import Feed, budget, feed_of, ready
 from soupviz.data.splits import Split, other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
-from soupviz.models import logits_of
-from soupviz.paths import Paths, call
+from soupviz.models import told_of
+from soupviz.paths import Paths, call, logits_from
 from soupviz.records import PerExample
 
 
@@ -114,18 +114,20 @@ class Evaluator:
         while len(waiting) and not task.is_over:
             rows = torch.from_numpy(waiting[: self.batch_size])
             try:
-                logits = self._forward(split, rows, task.is_shared)
+                found = self._forward(split, rows, task.is_shared)
             except RuntimeError as error:
-                if not is_out_of_memory(error) or self.batch_size == 1:
-                    raise
-                logits = None
-            if logits is None:  # outside the handler, where the failed batch is still referred to by the traceback
+                if self.batch_size == 1:
+                    raise DataError(
+                        f"data.{split.name}: one example alone needs too much memory: {told(error)}"
+                    ) from error
+                found = None
+            if found is None:  # outside the handler, where the failed batch is still referred to by the traceback
                 self._make_room()
                 continue
-            task.found.write(rows.numpy(), judge(logits, split.labels[rows], split.name))
+            task.found.write(rows.numpy(), judge(found, split.labels[rows], split.name))
             if keep_logits:
-                kept = torch.full((len(split), logits.shape[1]), torch.nan) if kept is None else kept
-                kept[rows] = logits.float().cpu()
+                kept = torch.full((len(split), found.shape[1]), torch.nan) if kept is None else kept
+                kept[rows] = found.float().cpu()
             waiting = waiting[len(rows) :]
             if first is None:  # the first batch also makes the split ready
                 first = time.monotonic(), len(waiting)
@@ -143,6 +145,12 @@ class Evaluator:
     def num_classes(self, split: Split) -> int:
         """The width of the head, from a forward pass of two examples."""
         return self._call(split, self.model, split.take(torch.arange(2), self.device)).shape[1]
+
+    def told_of_outputs(self, split: Split) -> list[str]:
+        """What there is to tell of where the model's logits are among what it returns."""
+        with self.running():
+            told = told_of(call(self.model, split.take(torch.arange(2), self.device)))
+        return [told] if told else []
 
     def _inspect(self, split: Split) -> None:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
@@ -192,15 +200,15 @@ class Evaluator:
     def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
         with self.running():
             try:
-                output = call(module, batch)
-            except (RuntimeError, ModelError) as error:
-                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                found = logits_from(module, batch)
+            except ModelError as error:
+                if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
                     raise
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
-                    f"{told(error.__cause__ or error)} {other_size(split, self.model)}".rstrip()
+                    f"{told(error.__cause__)} {other_size(split, self.model)}".rstrip()
                 ) from error
-        return restricted(logits_of(output), split.allowed)
+        return restricted(found, split.allowed)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -211,11 +219,6 @@ class Evaluator:
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             yield
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a smaller batch may go where this one did not."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def judge(logits: Tensor, labels: Tensor, split_name: str) -> PerExample:

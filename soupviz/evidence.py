@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.hooks import RemovableHandle
 
-from soupviz.errors import RecipeError
+from soupviz.errors import ModelError, RecipeError
 from soupviz.functional import call_with, evaluating, logits_with, placed
 from soupviz.models import tied_keys
 
@@ -211,7 +211,7 @@ def _way(
     """The way that works for this model, tried on two examples."""
     try:
         _together(model, parameters, buffers, examples.part(0, 2))
-    except RuntimeError:  # of vmap, for what it cannot vectorise; of the model itself, which then fails one by one too
+    except (RuntimeError, ModelError):  # what vmap cannot vectorise; what the model cannot do fails one by one too
         return _one_by_one
     return _together
 

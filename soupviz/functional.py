@@ -1,14 +1,14 @@
 """A model called with weights that are not its own; nothing of the model is changed."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from soupviz.models import logits_of, tied_keys
-from soupviz.paths import call
+from soupviz.models import tied_keys
+from soupviz.paths import call, logits_from
 
 
 @contextmanager
@@ -26,15 +26,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def call_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Any:
     """What the model returns for a batch with these parameters and buffers in place of its own."""
 
+    return call(_standing_in(model, weights), batch)
+
+
+def _standing_in(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..., Any]:
     def stand_in(*arguments: Tensor, **named: Tensor) -> Any:
         return functional_call(model, dict(weights), arguments, named)
 
-    return call(stand_in, batch)
+    return stand_in
 
 
 def logits_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
     """The logits for a batch, shape (batch, classes), with these parameters and buffers in place of the model's own."""
-    return logits_of(call_with(model, weights, batch))
+    return logits_from(_standing_in(model, weights), batch)
 
 
 def placed(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

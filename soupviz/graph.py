@@ -9,6 +9,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from soupviz.errors import ModelError
+from soupviz.usercode import guarded
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 COUNTER = "num_batches_tracked"
 
@@ -58,9 +61,10 @@ def trace(model: nn.Module) -> Traced | str:
         Markuš 2018, "Fusing batch normalization and convolution in runtime": w' = w g / sqrt(v + eps).
     """
     try:
-        traced = fx.symbolic_trace(model)
-    except Exception as error:  # tracing runs the model's own code, which may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        with guarded(ModelError):  # tracing runs the model's own code, which may raise anything
+            traced = fx.symbolic_trace(model)
+    except ModelError as error:
+        return str(error)
     calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]
     keys = {node.name: _keys_read(node, model) for node in traced.graph.nodes}
     folds: list[Fold] = []

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,8 @@ class Kitchen:
                 progress=progress,
             )
             splits.check_head(loaded, specs[name].path or specs[name].format, self.num_classes(loaded))
+            if name == "held_out":  # of the model, told once
+                loaded = replace(loaded, notes=(*loaded.notes, *self.evaluator.told_of_outputs(loaded)))
             if name == "train":  # it is never scored, which would tell of inputs that the model does not take
                 self.evaluator.num_classes(loaded)
             self.guests.read(name, progress)

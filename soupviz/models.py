@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from soupviz import trust
 from soupviz.config import ModelSpec
-from soupviz.errors import ModelError, told
+from soupviz.errors import ModelError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.pretrained import CONFIG, builder
+from soupviz.usercode import guarded
+
+OUTPUTS = ("logits", "out")
+"""Where models put their logits among other things: transformers' name, and torchvision's."""
 
 
 def load_function(reference: str, folder: Path) -> Callable[..., Any]:
@@ -51,21 +56,21 @@ def _module_of_file(reference: str, folder: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling inside the file look their module up by name
     try:
-        # These bytes, not what the loader would read by now, or has compiled before.
-        exec(compile(source, str(path), "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises; a script may want to leave
+        with guarded(lambda told: ModelError(f"{path}: running it failed with {told}.")):
+            # These bytes, not what the loader would read by now, or has compiled before.
+            exec(compile(source, str(path), "exec"), module.__dict__)
+    except ModelError:
         del sys.modules[name]
-        raise ModelError(f"{path}: running it failed with {told(error)}.") from error
+        raise
     return module
 
 
 def _module_by_name(name: str, reference: str) -> ModuleType:
     try:
-        return importlib.import_module(name)
+        with guarded(lambda told: ModelError(f"{reference!r}: importing {name} failed with {told}."), ImportError):
+            return importlib.import_module(name)
     except ImportError as error:
         raise ModelError(f"{reference!r}: {error}. Install it, or check the spelling.") from None
-    except (Exception, SystemExit) as error:  # whatever the user's package raises; a script may want to leave
-        raise ModelError(f"{reference!r}: importing {name} failed with {told(error)}.") from error
 
 
 def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
@@ -93,21 +98,35 @@ def build(spec: ModelSpec, folder: Path) -> nn.Module:
     """Build the kitchen's model, in evaluation mode, on the CPU; the caller's random state is left as it was.
 
     Raises:
-        ModelError: the factory is unknown, fails with these arguments, or returns no nn.Module.
+        ModelError: the factory is unknown, fails with these arguments, returns no nn.Module, or one without numbers.
     """
     trust.check_use(spec.factory, spec.args, folder)
     factory = _factory(spec, folder)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = factory(**spec.args)
-    except (Exception, SystemExit) as error:
-        raise ModelError(
-            f"model.factory {spec.factory!r} with args {spec.args} failed with {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ModelError(f"model.factory {spec.factory!r} returned {type(model).__name__}; expected an nn.Module.")
-    return model.eval()
+    with (
+        guarded(lambda told: ModelError(f"model.factory {spec.factory!r} with args {spec.args} failed with {told}")),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(0)
+        model = factory(**spec.args)
+        if isinstance(model, nn.Module):
+            _check_whole(spec.factory, model.eval())
+            return model
+    raise ModelError(f"model.factory {spec.factory!r} returned {type(model).__name__}; expected an nn.Module.")
+
+
+def _check_whole(factory: str, model: nn.Module) -> None:
+    """Refuse a model whose tensors have no size yet, or no memory: nothing can be loaded into those."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise ModelError(
+                f"model.factory {factory!r} returned a model whose {name} has no shape before its first forward (a "
+                "lazy module); call it once in the factory, as in model(torch.zeros(1, 3, 224, 224)), or give the size."
+            )
+        if tensor.is_meta:
+            raise ModelError(
+                f"model.factory {factory!r} returned a model whose {name} is on the meta device, without numbers; "
+                "build it on the CPU."
+            )
 
 
 def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
@@ -158,20 +177,42 @@ def image_size(model: nn.Module) -> int | None:
     return None
 
 
+def _logits_in(output: Any) -> tuple[Any, str]:
+    """What stands where logits do in what a model returns, and what there is to tell where it was one of several."""
+    if isinstance(output, Mapping):
+        return next((output[key] for key in OUTPUTS if key in output), None), ""
+    if isinstance(output, Tensor):
+        return output, ""
+    if isinstance(output, (tuple, list)) and not any(hasattr(output, key) for key in OUTPUTS):
+        more = f"the model returns {len(output)} things: the first is taken for its logits." if len(output) > 1 else ""
+        return next(iter(output), None), more
+    return next((getattr(output, key) for key in OUTPUTS if hasattr(output, key)), None), ""
+
+
+def told_of(output: Any) -> str:
+    """What there is to tell of where the logits were found; empty where nothing was chosen."""
+    return _logits_in(output)[1]
+
+
 def logits_of(output: Any) -> Tensor:
-    """The logits in what a model returns: a tensor, `.logits` or `["logits"]`, shape (batch, classes).
+    """The logits in what a model returns, shape (batch, classes): a tensor, `logits`, `out`, the first of several.
 
     One output x is that of class 1 against class 0: it stands for the two logits 0 and x, whose softmax is its sigmoid.
     Raises:
-        ModelError: no logits in it, or of another number of dimensions.
+        ModelError: no logits in it, of another number of dimensions, or no real numbers.
     """
-    logits = output
-    if isinstance(output, Mapping) and "logits" in output:
-        logits = output["logits"]
-    elif not isinstance(output, Tensor):
-        logits = getattr(output, "logits", None)
+    logits, _ = _logits_in(output)
     if not isinstance(logits, Tensor):
-        raise ModelError(f"the model returned {type(output).__name__}; expected logits, .logits or ['logits'].")
-    if logits.ndim != 2:
-        raise ModelError(f"the model returned logits of shape {tuple(logits.shape)}; expected (batch, classes).")
+        kind = f"a {type(output).__name__} of {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        raise ModelError(
+            f"the model returned {kind or type(output).__name__}; expected a tensor of logits, alone or first of "
+            "several, or under `logits` or `out`."
+        )
+    if logits.ndim == 1:  # one output of each example, as nn.Flatten(0) or squeeze leave it
+        logits = logits[:, None]
+    if logits.ndim != 2 or logits.is_complex():
+        raise ModelError(
+            f"the model returned logits of shape {tuple(logits.shape)} and type {logits.dtype}; expected real numbers "
+            "of shape (batch, classes)."
+        )
     return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits

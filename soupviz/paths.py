@@ -7,26 +7,53 @@ import torch
 from torch import Tensor, nn
 
 from soupviz import graph
-from soupviz.errors import ModelError, SoupError, told
+from soupviz.errors import ModelError, told
 from soupviz.models import logits_of
+from soupviz.usercode import guarded
 
 AGREES = 1e-3
 """How far the graph's logits may lie from the model's, as a share of the largest; rounding is about 1e-6."""
+
+WHOLE = "every soup runs through the whole model: scores are right, only slower than where soups can share layers"
+"""What it means for a user that there is no graph to cut."""
 
 
 def call(module: Callable[..., Any], batch: Mapping[str, Tensor]) -> Any:
     """Call a model with one tensor (under the name ""), or with named ones.
 
     Raises:
-        RuntimeError: of torch, which callers tell apart.
+        RuntimeError: memory ran out, where a smaller batch may go.
         ModelError: whatever else the model's own code raises.
     """
-    try:
-        return module(batch[""]) if "" in batch else module(**batch)
-    except (RuntimeError, SoupError):
-        raise
-    except Exception as error:
-        raise ModelError(f"the model fails on its examples with {told(error)}") from error
+    with guarded(lambda told: ModelError(f"the model fails on its examples with {told}"), RuntimeError):
+        try:
+            return module(batch[""]) if "" in batch else module(**batch)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            raise ModelError(f"the model fails on its examples with {told(error)}") from error
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a smaller batch may go where this one did not."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told(error)
+
+
+def logits_from(module: Callable[..., Any], batch: Mapping[str, Tensor]) -> Tensor:
+    """A model's logits for a batch, shape (batch, classes).
+
+    Raises:
+        RuntimeError, ModelError: as of `call`; the latter also where there is not one row for each example.
+    """
+    output = call(module, batch)
+    with guarded(lambda told: ModelError(f"what the model returns cannot be read: {told}")):
+        found = logits_of(output)
+    number = len(next(iter(batch.values())))
+    if len(found) != number:
+        raise ModelError(
+            f"the model returned logits of {len(found)} examples for a batch of {number}; expected one row for each."
+        )
+    return found
 
 
 class Paths:
@@ -60,20 +87,20 @@ class Paths:
         self._traced = self._cut = None
         found = graph.trace(self.model)
         if isinstance(found, str):
-            self.note = f"the model cannot be traced ({found}): every soup runs whole"
+            self.note = f"{WHOLE}. Its code cannot be traced: {found}"
             return
         try:
-            with torch.inference_mode():
+            with guarded(ModelError), torch.inference_mode():
                 self._compare(found, example)
-        except Exception as error:  # what the graph raises; where the model itself does not work, scoring says so
+        except ModelError as error:  # what the graph raises; where the model itself does not work, scoring says so
             self._traced = self._cut = None
-            self.note = f"the traced graph does not run ({type(error).__name__}): every soup runs whole"
+            self.note = f"{WHOLE}. Its graph does not run: {error}"
 
     def _compare(self, found: graph.Traced, example: Callable[[int], Mapping[str, Tensor]]) -> None:
         for fold in found.folds:
             fold.update()
         if not _agree(call(found.module, example(3)), call(self.model, example(3))):
-            self.note = "the traced graph differs from the model: every soup runs whole, by the model's own code"
+            self.note = f"{WHOLE}. Its traced graph differs from what it computes"
             return
         self._traced = found
         self.note = f"{len(found.folds)} BatchNorm layers are folded into convolutions" if found.folds else "traced"

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from soupviz.errors import CompatibilityError
 from soupviz.paths import call
 from soupviz.units import layout_of
+from soupviz.usercode import guarded
 from soupviz.wiring import Axis, PermutationSpec, Wiring
 
 
@@ -86,13 +87,15 @@ def traced_graph(model: nn.Module) -> fx.GraphModule:
     Raises:
         CompatibilityError: the model's code cannot be traced.
     """
-    try:
-        return fx.symbolic_trace(deepcopy(model).eval())
-    except Exception as error:  # tracing runs the model's own code, which may raise anything
-        raise CompatibilityError(
+
+    def refusal(told: str) -> CompatibilityError:
+        return CompatibilityError(
             "the model cannot be aligned: its graph, off which the order of units is read, cannot be traced "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:120]}). Mix without alignment."
-        ) from None
+            f"({told}). Mix without alignment."
+        )
+
+    with guarded(refusal):  # tracing runs the model's own code, which may raise anything
+        return fx.symbolic_trace(deepcopy(model).eval())
 
 
 class _Shapes(fx.Interpreter):

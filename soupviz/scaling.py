@@ -14,8 +14,7 @@ from soupviz.content import Content, scaled_keys
 from soupviz.errors import ExportError
 from soupviz.evaluation import Task
 from soupviz.kitchen import Kitchen
-from soupviz.models import logits_of
-from soupviz.paths import call
+from soupviz.paths import logits_from
 from soupviz.records import Coefficients, PerExample, Progress, quiet
 from soupviz.soups import Soup
 
@@ -87,7 +86,7 @@ def last_linear(kitchen: Kitchen) -> str:
     ]
     try:
         with kitchen.evaluator.running():
-            logits = logits_of(call(model, split.take(torch.arange(1), kitchen.device)))
+            logits = logits_from(model, split.take(torch.arange(1), kitchen.device))
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,7 +14,7 @@ import soupviz as sv
 from soupviz import batchnorm
 from soupviz.batchnorm import SEED, norms_of
 from soupviz.data.splits import Split
-from soupviz.errors import DataError, ExportError, RecipeError
+from soupviz.errors import DataError, ExportError, ModelError, RecipeError
 from soupviz.evaluation import Evaluator
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of, mix
@@ -161,7 +161,7 @@ def test_the_model_is_left_in_evaluation_mode_with_its_momentum():
     weights = {key: tensor.clone() for key, tensor in model.state_dict().items() if key not in norm_keys(model)}
     evaluator = evaluator_of(model, 10)
     reestimate(evaluator, split_of(random(30, 3, 8, 8)), 30)
-    with pytest.raises(RuntimeError):  # and also where it does not get through
+    with pytest.raises(ModelError, match="3 channels, but got 4"):  # and also where it does not get through
         reestimate(evaluator, split_of(random(30, 4, 8, 8)), 30)
     assert not any(module.training for module in model.modules())
     assert model[1].momentum == 0.3

@@ -258,7 +258,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved_and_the_work_goes_on():
 
 
 def test_one_example_that_does_not_fit_into_memory_is_an_error():
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(DataError, match="one example alone needs too much memory: OutOfMemoryError"):
         evaluate(evaluator(Table(torch.zeros(4, 2), out_of_memory_above=0), batch_size=4), table_split([0, 1, 0, 1]))
 
 

@@ -1,16 +1,18 @@
 import re
 import sys
+from collections import OrderedDict, namedtuple
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from kitchens import BATCHNORM, MLP, TIED, build_model
-from torch import nn
+from torch import Tensor, nn
 
 from soupviz.config import ModelSpec
 from soupviz.errors import ModelError
-from soupviz.models import build, fingerprint, image_size, load_function, logits_of, tied_keys
+from soupviz.models import build, fingerprint, image_size, load_function, logits_of, tied_keys, told_of
 
 
 def spec(factory: str, **args) -> ModelSpec:
@@ -162,19 +164,44 @@ def test_equal_values_are_no_tie():
     assert tied_keys(model) == {}
 
 
-@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: SimpleNamespace(logits=x), lambda x: {"logits": x}])
-def test_logits_are_found(wrap):
+@dataclass
+class Output:
+    features: Tensor
+    logits: Tensor
+
+
+@pytest.mark.parametrize(
+    ("wrap", "is_chosen"),
+    [
+        (lambda x: x, False),
+        (lambda x: SimpleNamespace(logits=x), False),
+        (lambda x: {"logits": x, "hidden": x + 1}, False),
+        (lambda x: OrderedDict(aux=x + 1, out=x), False),
+        (lambda x: Output(x + 1, x), False),
+        (lambda x: (x,), False),
+        (lambda x: [x, x + 1], True),
+        (lambda x: (x, {"hidden": x}), True),
+        (lambda x: namedtuple("Named", "features logits")(x + 1, x), False),
+    ],
+)
+def test_logits_are_found_and_it_is_told_where_one_of_several_was_taken(wrap, is_chosen):
     logits = torch.zeros(2, 3)
     assert logits_of(wrap(logits)) is logits
+    assert bool(told_of(wrap(logits))) == is_chosen
 
 
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ((torch.zeros(2, 3),), r"returned tuple; expected logits, \.logits or \['logits'\]"),
-        ({"scores": torch.zeros(2, 3)}, "returned dict; expected logits"),
-        (torch.zeros(2, 3, 4), r"returned logits of shape \(2, 3, 4\); expected \(batch, classes\)"),
-        (torch.zeros(2), r"returned logits of shape \(2,\); expected"),
+        ((), "returned tuple; expected a tensor of logits, alone or first of several, or under `logits` or `out`"),
+        ((None, torch.zeros(2, 3)), "returned tuple; expected a tensor"),
+        ({"scores": torch.zeros(2, 3)}, "returned a dict of scores; expected a tensor"),
+        (
+            torch.zeros(2, 3, 4),
+            r"logits of shape \(2, 3, 4\) and type .*; expected real numbers of shape \(batch, classes\)",
+        ),
+        (torch.tensor(0.0), r"returned logits of shape \(\)"),
+        (torch.zeros(2, 3, dtype=torch.complex64), "and type torch.complex64; expected real numbers"),
     ],
 )
 def test_what_is_no_logits_is_refused(output, message):
@@ -182,9 +209,11 @@ def test_what_is_no_logits_is_refused(output, message):
         logits_of(output)
 
 
-def test_one_output_stands_for_two_logits_whose_softmax_is_its_sigmoid():
-    output = torch.tensor([[-2.0], [0.0], [3.0]], requires_grad=True)
-    logits = logits_of(output)
+@pytest.mark.parametrize("shape", [(3, 1), (3,)])
+def test_one_output_stands_for_two_logits_whose_softmax_is_its_sigmoid(shape):
+    output = torch.tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    logits = logits_of(output.view(shape))
+    output = output[:, None]
     assert logits.tolist() == [[0, -2], [0, 0], [0, 3]]
     assert logits.argmax(1).tolist() == [0, 0, 1]
     torch.testing.assert_close(logits.softmax(1)[:, 1:], output.sigmoid())

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, app
 from soupviz.errors import CheckpointError
 from soupviz.weights.converting import convert as converted
@@ -25,7 +26,7 @@ def convert(
         )
     written = {str(file): [str(path) for path in converted(file)] for file in files}
     if as_json:
-        typer.echo(json.dumps({"files": written}))
+        answer(json.dumps({"files": written}))
         return
     for file, paths in written.items():
-        typer.echo(f"{file}: wrote {', '.join(paths)}")
+        answer(f"{file}: wrote {', '.join(paths)}")

@@ -9,6 +9,7 @@ import typer
 import soupviz as sv
 from soupviz import planning, scaling
 from soupviz.cli import printing
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
     AsJson,
     BatchNorm,
@@ -153,4 +154,4 @@ def bake(
         "is_checked": not told,
     }  # fmt: skip
     is_same = "" if told else ", the same weights as were exported"
-    typer.echo(json.dumps(found) if as_json else f"wrote {written[0]}{is_same}")
+    answer(json.dumps(found) if as_json else f"wrote {written[0]}{is_same}")

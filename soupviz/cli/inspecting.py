@@ -1,8 +1,7 @@
 """The command that inspects: which ingredients belong together."""
 
-import typer
-
 from soupviz.cli import printing
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.insight.preflight import Report
@@ -36,7 +35,7 @@ def _show(as_json: bool, title: str, report: Report) -> None:
     printing.show(as_json, report.as_dict(), f"{title}: what can be mixed", columns, rows)
     if not as_json:
         for one in report.verdicts:
-            typer.echo(f"{one.name}: {one.sentence}")
+            answer(f"{one.name}: {one.sentence}")
 
 
 def _figure(value: float | None) -> str:

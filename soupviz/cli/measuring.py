@@ -10,6 +10,7 @@ import soupviz as sv
 from soupviz.bench.figures import FIGURES
 from soupviz.bench.run import Bench
 from soupviz.cli import printing
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
     AsJson,
     BatchNorm,
@@ -37,7 +38,7 @@ def demo(
     """Build the demo kitchen: scikit-learn's handwritten digits."""
     with progress_bar(as_json) as progress:
         file = demo_kitchen(directory, progress)
-    typer.echo(json.dumps({"kitchen": str(file)}) if as_json else str(file))
+    answer(json.dumps({"kitchen": str(file)}) if as_json else str(file))
 
 
 @app.command()

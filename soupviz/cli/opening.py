@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from soupviz.cli import printing
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, Weights, app
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
@@ -70,7 +71,7 @@ def new(
     for note in [*proposal.notes, checked.sentence]:
         typer.echo(note, err=True)
     if not as_json:
-        typer.echo(f"wrote {proposal.file}" + (f" (the one that was there is kept as {kept.name})" if kept else ""))
+        answer(f"wrote {proposal.file}" + (f" (the one that was there is kept as {kept.name})" if kept else ""))
 
 
 def _unanswered(proposal: "Proposal") -> str:

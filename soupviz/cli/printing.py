@@ -1,7 +1,6 @@
 """What the commands print: a table for people, or one JSON object; remarks go to stderr."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from soupviz.bench.figures import ESTIMATED, Comparison, Measures
 from soupviz.bench.measuring import machine
 from soupviz.bench.picture import picture
 from soupviz.bench.run import Bench
+from soupviz.cli.answering import answer, stream
 from soupviz.files import replacing
 from soupviz.insight.readings import notes_of
 from soupviz.kitchen import Kitchen
@@ -49,7 +49,7 @@ def show(
 ) -> None:
     """Print the values as JSON, or the rows as a table whose first column holds names, the others figures or words."""
     if as_json:
-        typer.echo(json.dumps(values))
+        answer(json.dumps(values))
         return
     table = Table(title=escape(title), title_justify="left")
     for index, column in enumerate(columns):
@@ -57,7 +57,7 @@ def show(
         table.add_column(column, justify="left" if index == 0 or are_words else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))  # a name may hold what rich takes for markup
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+    Console(file=stream(), width=None if stream().isatty() else FILE_WIDTH).print(table)
 
 
 def show_notes(kitchen: Kitchen) -> None:
@@ -88,7 +88,7 @@ def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scal
     ]
     show(as_json, values, cooked.title, ("split", "role", "accuracy", "correct", "loss"), rows)
     if not as_json:
-        typer.echo(cooked.made_of)
+        answer(cooked.made_of)
         if scaled:
             _show_calibration(scaled)
     for path in written:
@@ -145,7 +145,7 @@ def show_menu(as_json: bool, title: str, menu: Menu) -> None:
     everything = {"soups": values, "left_out": dict(menu.left_out), "best": menu.best}
     show(as_json, everything, f"{title}: by held_out", columns, rows)
     if menu.soups and not as_json:
-        typer.echo(
+        answer(
             f"p: McNemar's exact test on {reports} against {menu.best}, the best ingredient on held_out, corrected by "
             f"Holm over {len(menu.compared)} soups and ensembles"
         )

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from soupviz.cli import printing
+from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 
@@ -35,5 +36,5 @@ def report(
         about = chosen(opened, soup)
         written = page.report(about, out, progress=progress)
     values = {"file": str(written), "soup": title_of(about), "bytes": written.stat().st_size}
-    typer.echo(json.dumps(values) if as_json else f"wrote {written}: {values['soup']}, {values['bytes']:,} bytes")
+    answer(json.dumps(values) if as_json else f"wrote {written}: {values['soup']}, {values['bytes']:,} bytes")
     printing.show_notes(opened)

@@ -8,6 +8,7 @@ import typer
 from typer.main import get_command
 
 from soupviz.cli import converting, cooking, inspecting, measuring, opening, reporting
+from soupviz.cli.answering import answering
 from soupviz.cli.arguments import app
 from soupviz.errors import Cancelled, SoupError
 
@@ -25,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = get_command(app).main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
+        command: Any = get_command(app)
+        for one in command.commands.values():
+            one.callback = answering()(one.callback)  # which leaves help alone
+        status = command.main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
     except SoupError as error:
         _fail(str(error), 2)
     except OSError as error:  # a full disk, a folder that cannot be written, a name that is too long
