@@ -100,7 +100,7 @@ class Paths:
         for fold in found.folds:
             fold.update()
         if not _agree(call(found.module, example(3)), call(self.model, example(3))):
-            self.note = f"{WHOLE}. Its traced graph differs from what it computes"
+            self.note = f"{WHOLE}. Its traced graph differs from the model"
             return
         self._traced = found
         self.note = f"{len(found.folds)} BatchNorm layers are folded into convolutions" if found.folds else "traced"

@@ -403,8 +403,8 @@ CASES = {
     "labels that are too many": Case(
         examples(NINE, torch.zeros(8, dtype=torch.int64)), DataError, ("data.held_out", "9 inputs but 8 labels")
     ),
-    "labels that are not integers": Case(
-        examples(NINE, torch.zeros(9)), DataError, ("data.held_out", "float32", "expected one integer per example")
+    "labels that are no whole numbers": Case(
+        examples(NINE, torch.full((9,), 0.5)), DataError, ("data.held_out", "example 0 is 0.5", "number of a class")
     ),
     "labels above the head's range": Case(
         examples(NINE, torch.arange(9)),

@@ -122,6 +122,30 @@ def test_bfloat16_arrays_are_widened_without_loss(tmp_path):
     assert torch.equal(load(tmp_path, format="arrays", path="x.safetensors").inputs[""], inputs.float())
 
 
+@pytest.mark.parametrize(
+    "labels", [np.array([1.0, 0.0, 1.0]), np.array([True, False, True]), np.array([[1], [0], [1]], dtype=np.float32)]
+)
+def test_labels_may_be_whole_numbers_however_they_are_written(tmp_path, labels):
+    np.savez(tmp_path / "x.npz", inputs=np.zeros((3, 2)), labels=labels)
+    found = load(tmp_path, format="arrays", path="x.npz").labels
+    assert (found.tolist(), found.dtype) == ([1, 0, 1], torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([0.0, 0.5, 1.0]), r"the label of example 1 is 0\.5; expected the number of a class"),
+        (np.array([0.0, 1.0, np.nan]), "the label of example 2 is nan"),
+        (np.array(["a", "b", "c"]), "labels have shape .3,. and type <U1; expected the number of a class"),
+        (np.eye(3), "labels have shape .3, 3."),
+    ],
+)
+def test_labels_that_are_no_whole_numbers_are_refused(tmp_path, labels, message):
+    np.savez(tmp_path / "x.npz", inputs=np.zeros((3, 2)), labels=labels)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path, format="arrays", path="x.npz")
+
+
 def test_labels_of_any_integer_type_become_int64(tmp_path):
     np.savez(tmp_path / "x.npz", inputs=np.zeros((3, 2)), labels=np.array([0, 255, 1], dtype=np.uint8))
     labels = load(tmp_path, format="arrays", path="x.npz").labels
@@ -222,6 +246,37 @@ class Raising:
     def __getitem__(self, index):
         raise OSError("gone")
 
+class Leaving(Raising):
+    def __getitem__(self, index):
+        raise SystemExit(3)
+
+def leaving():
+    return Leaving()
+
+def texts():
+    return [(torch.zeros(1), "cat")] * 3
+
+def shorter():
+    return [({"x": torch.ones(1), "attention_mask": torch.zeros(1)}, 0)] * 2 + [({"x": torch.ones(1)}, 0)]
+
+def pictures():
+    from PIL import Image
+    return [{"image": Image.new("RGB", (2, 2)), "label": 0}] * 3
+
+def bare():
+    return [{"label": 0}] * 3
+
+def crowded():
+    return [{"x": torch.ones(1), "label": i % 2 == 1, "meta": None, "box": {"a": 1}, "name": "n" if i else None,
+             "spans": [0] * i} for i in range(3)]
+
+def crowded_evenly():
+    return [{"x": torch.ones(1), "label": i % 2, "meta": None, "box": {"a": 1}} for i in range(3)]
+
+def wholes():
+    import numpy as np
+    return [(torch.zeros(1), label) for label in (1.0, True, np.array([0]), torch.tensor([2]), torch.tensor(1.0))]
+
 def raising():
     return Raising()
 
@@ -276,8 +331,16 @@ def test_a_python_function_may_give_bfloat16_and_tensor_labels(dataset_file):
         ("half_labels", r"example 0 is tuple; expected .*the label is 0\.5"),
         ("triples", "example 0 is tuple; expected an input and the number of a class"),
         ("objects", "example 0 has an input of type object, which is no tensor"),
-        ("endless", "sets.py:endless failed with TypeError: object of type .* has no len"),
-        ("raising", "reading example 0 failed with OSError: gone"),
+        (
+            "endless",
+            "sets.py:endless gave list_iterator; expected a map-style data set, .*of a DataLoader give its .dataset",
+        ),
+        ("texts", "label is the text 'cat': give its place among the names of the classes, from 0"),
+        ("shorter", "example 2 has no attention_mask, which those before it have; give each the same keys"),
+        ("pictures", "no inputs that are tensors. .*no tensor can hold the Image of image: left out"),
+        ("bare", "no inputs that are tensors. .*nothing beside the label"),
+        ("leaving", "reading example 0 of 3 failed with SystemExit: 3"),
+        ("raising", "reading example 0 of 3 failed with OSError: gone"),
     ],
 )
 def test_a_python_dataset_that_makes_no_table_is_refused(dataset_file, function, message):
@@ -298,6 +361,26 @@ def test_what_the_model_does_not_take_is_left_out_and_told_and_texts_are_shown(d
     assert split.texts == ("number 0", "number 1", "number 2", "number 3")
     assert any("forward does not take idx: left out" in note for note in split.notes)
     assert any("sentence of its examples: texts" in note for note in split.notes)
+
+
+class TakingAll(nn.Module):
+    def forward(self, x, **others):
+        return x
+
+
+@pytest.mark.parametrize("model", [Taking(), TakingAll()])
+def test_columns_that_no_tensor_can_hold_are_left_out_before_any_is_made_and_it_is_told(dataset_file, model):
+    path = "sets.py:crowded" if isinstance(model, Taking) else "sets.py:crowded_evenly"
+    split = load(dataset_file, model=model, format="python", path=path)
+    assert [*split.inputs] == ["x"]
+    assert split.labels.tolist() == [0, 1, 0]
+    assert split.texts == ()  # not all have one
+    told = " ".join(split.notes)
+    assert ("does not take meta, box" if isinstance(model, Taking) else "no tensor can hold the dict of box") in told
+
+
+def test_labels_of_a_data_set_may_be_whole_numbers_of_any_kind(dataset_file):
+    assert load(dataset_file, format="python", path="sets.py:wholes").labels.tolist() == [1, 1, 0, 2, 1]
 
 
 def test_sentences_of_a_data_set_are_padded_by_batch_where_a_mask_says_so(dataset_file):

@@ -1,28 +1,23 @@
 """The formats whose examples come out of a data set in Python: torchvision's by name, or the user's own function."""
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch import nn
 
 from soupviz.config import SplitSpec
-from soupviz.data.classes import named
+from soupviz.data.arguments import arguments_of
+from soupviz.data.examples import collect, number_of, pair, stacked
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
-from soupviz.errors import DataError, told
+from soupviz.errors import DataError
 from soupviz.files import file_digest
 from soupviz.models import load_function
 from soupviz.records import Progress
-
-CHUNK = 256
-LABELS = ("labels", "label", "label_ids")
-"""What Hugging Face calls the label beside the inputs, the first of them that is there."""
+from soupviz.usercode import guarded
 
 TEXTS = "texts.json"
 """Beside the arrays of a data set that tells its examples as texts."""
@@ -44,14 +39,16 @@ def torchvision_source(
         raise DataError(f"data.{name}: torchvision has no dataset {dataset!r}; check the spelling.")
     root = folder / (spec.path or "data")
     arguments = spec.args | ({"download": True} if spec.download else {})
-    try:
+
+    def refusal(told: str) -> DataError:
+        return DataError(
+            f"data.{name}: torchvision's {dataset} in {root} with {arguments} failed: {told} "
+            "(download: true lets it download itself)"
+        )
+
+    with guarded(refusal):  # whatever its constructor raises: a wrong split, no files, a package that is missing
         examples = kind(root, **arguments)
         number = len(examples)
-    except Exception as error:  # whatever its constructor raises: a wrong split, no files, a package that is missing
-        raise DataError(
-            f"data.{name}: torchvision's {dataset} in {root} with {arguments} failed: {told(error)} "
-            "(download: true lets it download itself)"
-        ) from error
     order = list(classes or getattr(examples, "classes", None) or []) or None
     names = [nth(dataset, index) for index in range(number)]
 
@@ -59,13 +56,13 @@ def torchvision_source(
         labels: dict[int, int] = {}
 
         def image(index: int) -> Image.Image:
-            picture, labels[index] = _pair(name, index, examples[index])
+            picture, labels[index] = pair(name, index, examples, number)
             return picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
 
         done = decode(name, image, names, to_uint8, target, progress)
         for index in done.kept:  # those that a killed process had decoded
             if index not in labels:
-                labels[index] = _pair(name, index, examples[index])[1]
+                labels[index] = pair(name, index, examples, number)[1]
         found = np.array([labels[index] for index in done.kept])
         return Contents({"": "inputs"}, found, [names[index] for index in done.kept], done.corrupt, done.notes)
 
@@ -81,124 +78,32 @@ def python_source(
     place = str(spec.path).rpartition(":")[0]
     source = file_digest(folder / place) if place.endswith(".py") else place
 
+    arguments, takes_all = arguments_of(model)
+    taken = frozenset(arguments), takes_all
+
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        try:
+        with guarded(lambda told: DataError(f"data.{name}: {spec.path} failed with {told}")):
             examples = function(**spec.args)
-            number = len(examples)
-        except (Exception, SystemExit) as error:  # a script that reads a command line of its own leaves
-            raise DataError(f"data.{name}: {spec.path} failed with {told(error)}") from error
-        columns, labels, texts = _collect(name, examples, number, progress)
-        stacked, lengths = _stacked(name, columns, getattr(getattr(model, "config", None), "pad_token_id", None) or 0)
-        arrays = {argument: f"inputs{index}" for index, argument in enumerate(columns)}
+        number = number_of(f"data.{name}: {spec.path}", examples)
+        found = collect(name, examples, number, taken, progress)
+        pad = getattr(getattr(model, "config", None), "pad_token_id", None) or 0
+        inputs, lengths = stacked(name, found.tensors, pad)
+        arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs)}
         for argument, file in arrays.items():
-            np.save(target / f"{file}.npy", stacked[argument])
+            np.save(target / f"{file}.npy", inputs[argument])
         if lengths is not None:
             np.save(target / f"{LENGTHS}.npy", lengths)
-        keep_texts(target, _told_texts(name, examples, number) or next(iter(texts.values()), []))
-        shown = f"data.{name}: {named(list(texts))} of its examples: texts, which are shown and not fed to the model."
+        keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
         padding = "" if lengths is None else "right"
-        return Contents(arrays, np.array(labels, dtype=np.int64), notes=[shown] if texts else [], padding=padding)
+        return Contents(arrays, np.array(found.labels, dtype=np.int64), notes=found.notes(name), padding=padding)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
-    identity = [str(folder.resolve()), source, spec.path, spec.args, spec.version] if spec.version else None
-    return Source(identity, classes, False, read)
-
-
-def _example(name: str, examples: Any, index: int) -> Any:
-    try:
-        return examples[index]
-    except Exception as error:  # whatever the data set raises
-        raise DataError(f"data.{name}: reading example {index} failed with {told(error)}") from error
-
-
-def _pair(name: str, index: int, example: Any) -> tuple[Any, int]:
-    """An input and its label, from a pair or from a dict that holds the label too."""
-    try:
-        if isinstance(example, Mapping):
-            place = next(key for key in LABELS if key in example)
-            return {key: value for key, value in example.items() if key not in LABELS}, _whole(example[place])
-        value, label = example
-        return value, _whole(label)
-    except Exception as error:  # whatever objects of the user's raise
-        kind = f"a dict of {named(list(map(str, example)))}" if isinstance(example, Mapping) else type(example).__name__
-        raise DataError(
-            f"data.{name}: example {index} is {kind}; expected an input and the number of a class, or a dict with "
-            f"that number as `labels` or `label` ({told(error)})"
-        ) from error
-
-
-def _whole(label: Any) -> int:
-    number = int(label)
-    if number != label:
-        raise ValueError(f"the label is {label}; expected the number of a class")
-    return number
-
-
-def _collect(
-    name: str, examples: Any, number: int, progress: Progress
-) -> tuple[dict[str, list[Tensor]], list[int], dict[str, list[str]]]:
-    """Inputs by argument, labels, and what is text beside the inputs."""
-    columns: dict[str, list[Tensor]] = {}
-    texts: dict[str, list[str]] = {}
-    labels: list[int] = []
-    for index in range(number):
-        if index % CHUNK == 0:
-            progress(index, number, f"reading {name}")
-        value, label = _pair(name, index, _example(name, examples, index))
-        labels.append(label)
-        for argument, item in (value if isinstance(value, Mapping) else {"": value}).items():
-            if isinstance(item, str) and isinstance(value, Mapping):
-                texts.setdefault(argument, []).append(item)
-                continue
-            tensor = _tensor(name, index, argument, item)
-            column = columns.setdefault(argument, [])
-            if len(column) != index:
-                raise _unlike(name, index, argument, tensor)
-            column.append(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
-    if not labels:
-        raise DataError(f"data.{name}: the dataset is empty; expected at least 2 examples.")
-    return columns, labels, texts
-
-
-def _stacked(
-    name: str, columns: Mapping[str, Sequence[Tensor]], pad: int
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """One array for each argument; sentences of varying length, whose mask says so, are padded to the longest.
-
-    Args:
-        pad: the token that is the padding's.
-    """
-    masks = columns.get("attention_mask", [])
-    lengths = [mask.shape for mask in masks]
-    is_ragged = len(set(lengths)) > 1 and all(mask.ndim == 1 for mask in masks)
-    found = {}
-    for argument, column in columns.items():
-        if is_ragged and [tensor.shape for tensor in column] == lengths:
-            value = pad if argument == "input_ids" else 0
-            found[argument] = pad_sequence(list(column), batch_first=True, padding_value=value).numpy()
-            continue
-        for index, tensor in enumerate(column):
-            if tensor.shape != column[0].shape:
-                raise _unlike(name, index, argument, tensor)
-        found[argument] = torch.stack(list(column)).numpy()
-    return found, np.array(lengths)[:, 0] if is_ragged else None
-
-
-def _unlike(name: str, index: int, argument: str, tensor: Tensor) -> DataError:
-    return DataError(
-        f"data.{name}: example {index} has {argument or 'an input'} of shape {tuple(tensor.shape)}, unlike those "
-        "before it; pad the examples to one shape and give each the same keys."
+    identity = (
+        [str(folder.resolve()), source, spec.path, spec.args, [sorted(arguments), takes_all], spec.version]
+        if spec.version
+        else None
     )
-
-
-def _tensor(name: str, index: int, argument: str, item: Any) -> Tensor:
-    try:
-        return torch.as_tensor(item)
-    except Exception as error:  # whatever an object of the user's raises
-        raise DataError(
-            f"data.{name}: example {index} has {argument or 'an input'} of type {type(item).__name__}, which is no "
-            f"tensor ({told(error)}); give the data set a transform that makes tensors."
-        ) from error
+    return Source(identity, classes, False, read)
 
 
 def _told_texts(name: str, examples: Any, number: int) -> list[str]:
@@ -206,10 +111,8 @@ def _told_texts(name: str, examples: Any, number: int) -> list[str]:
     tell = getattr(examples, "text", None)
     if not callable(tell):
         return []
-    try:
+    with guarded(lambda told: DataError(f"data.{name}: text(index) of the dataset failed with {told}")):
         texts = [tell(index) for index in range(number)]
-    except Exception as error:
-        raise DataError(f"data.{name}: text(index) of the dataset failed with {told(error)}") from error
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(

@@ -40,9 +40,9 @@ def _arrays(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] |
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         progress(0, 1, f"reading {name}")
         inputs, labels = _open_arrays(name, path)
-        _check_labels(name, labels, len(inputs))
+        labels = _class_numbers(name, labels, len(inputs))
         np.save(target / "inputs.npy", inputs)
-        return Contents({"": "inputs"}, labels.astype(np.int64))
+        return Contents({"": "inputs"}, labels)
 
     return Source(identity_of(path.parent, [path]), classes, False, read)
 
@@ -65,10 +65,20 @@ def _open_arrays(name: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"data.{name}: {path} cannot be read as .npz or .safetensors: {error}.") from None
 
 
-def _check_labels(name: str, labels: np.ndarray, num_inputs: int) -> None:
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+def _class_numbers(name: str, labels: np.ndarray, num_inputs: int) -> np.ndarray:
+    """Labels as int64, shape (examples,), however whole numbers are written: as floats, as booleans, in a column."""
+    if labels.shape[1:] == (1,):
+        labels = labels[:, 0]
+    if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.number) or labels.dtype == np.bool_):
         raise DataError(
-            f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected one integer per example."
+            f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected the number of a "
+            "class for each example."
         )
     if len(labels) != num_inputs:
         raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
+    strange = np.flatnonzero(labels != np.rint(labels)) if np.issubdtype(labels.dtype, np.inexact) else []
+    if len(strange):
+        raise DataError(
+            f"data.{name}: the label of example {strange[0]} is {labels[strange[0]]}; expected the number of a class."
+        )
+    return labels.astype(np.int64)

@@ -16,6 +16,7 @@ from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, told
 from soupviz.records import Progress
+from soupviz.usercode import guarded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,10 +69,8 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
 def _encoded(
     where: str, tokenizer: tokens.Tokenizer, parts: Sequence[Sequence[str]], longest: int | None
 ) -> tokens.Encoded:
-    try:
+    with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these sentences with {told}")):
         return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
-    except Exception as error:  # whatever the library raises
-        raise DataError(f"{where}: the tokenizer fails on these sentences with {told(error)}") from error
 
 
 def _table(where: str, path: Path) -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import nn
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError, told
+from soupviz.usercode import guarded
 
 UNBOUNDED = 10**9
 """A tokenizer without a longest input says a number above this one."""
@@ -69,15 +71,14 @@ def load(where: str, folder: Path) -> Tokenizer:
         raise DataError(
             f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
         )
+
+    def refusal(told: str) -> DataError:
+        return DataError(f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told}")
+
     for by in (_by_transformers, _by_tokenizers):
-        try:
+        # Whatever either library raises on files that are missing or damaged.
+        with suppress(ImportError), guarded(refusal, ImportError):
             return by(folder)
-        except ImportError:
-            continue
-        except Exception as error:  # whatever either library raises on files that are missing or damaged
-            raise DataError(
-                f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told(error)}"
-            ) from error
     raise DataError(
         f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers."
     )

@@ -12,7 +12,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from soupviz.config import TransformSpec
-from soupviz.errors import DataError, told
+from soupviz.errors import DataError
+from soupviz.usercode import guarded
 
 NOISE = (0.04, 0.06, 0.08, 0.09, 0.10)
 BLUR = (0.4, 0.6, 0.7, 0.8, 1.0)
@@ -123,11 +124,9 @@ def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
     if not getattr(model, "pretrained_cfg", None):
         raise DataError("transform.preset is 'timm', but the model is not timm's; name a torchvision preset.")
     timm_data: Any = importlib.import_module("timm.data")
-    try:
+    with guarded(lambda told: DataError(f"transform.args {dict(arguments)} are not taken by timm: {told}")):
         config = timm_data.resolve_data_config(dict(arguments), model=model)
         cut = timm_data.create_transform(**config, normalize=False)
-    except Exception as error:  # whatever timm raises on arguments that are the user's
-        raise DataError(f"transform.args {dict(arguments)} are not taken by timm: {told(error)}") from error
     mode = "L" if config["input_size"][0] == 1 else "RGB"
     return Steps(mode, ("timm", *sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
 

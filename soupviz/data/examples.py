@@ -1,0 +1,174 @@
+"""Examples that a data set of Python yields, one by one, as arrays and labels."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from soupviz.data.classes import named
+from soupviz.errors import DataError
+from soupviz.records import Progress
+from soupviz.usercode import guarded
+
+CHUNK = 256
+LABELS = ("labels", "label", "label_ids")
+"""What Hugging Face calls the label beside the inputs, the first of them that is there."""
+
+
+@dataclass(slots=True)
+class Columns:
+    """Examples by column: inputs by argument, labels, what is text beside them, what is left out and why."""
+
+    tensors: dict[str, list[Tensor]] = field(default_factory=dict)
+    labels: list[int] = field(default_factory=list)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def notes(self, name: str) -> list[str]:
+        shown = (
+            f"data.{name}: {named(list(self.texts))} of its examples: texts, which are shown and not fed to the model."
+        )
+        found = [shown] if self.texts else []
+        for reason in dict.fromkeys(self.left_out.values()):
+            columns = named([column for column, why in self.left_out.items() if why == reason])
+            found.append(f"data.{name}: {reason} {columns}: left out.")
+        return found
+
+
+def number_of(where: str, examples: Any) -> int:
+    """How many examples a data set has.
+
+    Raises:
+        DataError: it has no length, or cannot be asked for one example.
+    """
+    with guarded(lambda told: DataError(f"{where} failed with {told}")):
+        if hasattr(examples, "__len__") and hasattr(examples, "__getitem__"):
+            return len(examples)
+    raise DataError(
+        f"{where} gave {type(examples).__name__}; expected a map-style data set, with a length and examples by number. "
+        "Of one to iterate over make a list; of a DataLoader give its .dataset."
+    )
+
+
+def pair(name: str, index: int, examples: Any, number: int) -> tuple[Any, int]:
+    """An example's input and its label, from a pair or from a dict that holds the label too."""
+    with guarded(lambda told: DataError(f"data.{name}: reading example {index} of {number} failed with {told}")):
+        example = examples[index]
+
+    def refusal(told: str) -> DataError:
+        kind = f"a dict of {named(list(map(str, example)))}" if isinstance(example, Mapping) else type(example).__name__
+        return DataError(
+            f"data.{name}: example {index} is {kind}; expected an input and the number of a class, or a dict with "
+            f"that number as `labels` or `label` ({told})"
+        )
+
+    with guarded(refusal):  # whatever objects of the user's raise
+        if isinstance(example, Mapping):
+            place = next((key for key in LABELS if key in example), LABELS[0])
+            return {key: value for key, value in example.items() if key not in LABELS}, _whole(example[place])
+        value, label = example
+        return value, _whole(label)
+
+
+def _whole(label: Any) -> int:
+    if isinstance(label, str):
+        raise ValueError(f"the label is the text {label!r}: give its place among the names of the classes, from 0")
+    label = label.item() if hasattr(label, "item") else label  # of an array or tensor with one value
+    number = int(label)
+    if number != label:
+        raise ValueError(f"the label is {label}; expected the number of a class")
+    return number
+
+
+def collect(name: str, examples: Any, number: int, taken: tuple[Set[str], bool], progress: Progress) -> Columns:
+    """Every example of a data set.
+
+    Args:
+        taken: the arguments that the model's forward names, and whether it takes any other. Where it does not, and an
+            example has some of them, these are all that is made into tensors; else what can be.
+    """
+    known, takes_all = taken
+    found = Columns()
+    for index in range(number):
+        if index % CHUNK == 0:
+            progress(index, number, f"reading {name}")
+        value, label = pair(name, index, examples, number)
+        found.labels.append(label)
+        columns = value if isinstance(value, Mapping) else {"": value}
+        wanted = (set() if takes_all else columns.keys() & known) or columns.keys()
+        for argument, item in columns.items():
+            if isinstance(item, str) and isinstance(value, Mapping):
+                found.texts.setdefault(argument, []).append(item)
+            elif argument not in wanted:
+                found.left_out[argument] = "the model's forward does not take"
+            elif argument not in found.left_out:
+                _add(found, name, index, argument, item, is_needed=not argument or argument in known)
+    if not found.labels:
+        raise DataError(f"data.{name}: the dataset is empty; expected at least 2 examples.")
+    if not found.tensors:
+        told = " ".join(found.notes(name)) or f"data.{name}: there is nothing beside the label."
+        raise DataError(f"data.{name}: its examples have no inputs that are tensors. {told}")
+    for argument, column in found.tensors.items():
+        if len(column) != number:
+            raise DataError(
+                f"data.{name}: example {len(column)} has no {argument}, which those before it have; give each the "
+                "same keys."
+            )
+    found.texts = {argument: texts for argument, texts in found.texts.items() if len(texts) == number}
+    return found
+
+
+def _add(found: Columns, name: str, index: int, argument: str, item: Any, *, is_needed: bool) -> None:
+    def refusal(told: str) -> DataError:
+        return DataError(
+            f"data.{name}: example {index} has {argument or 'an input'} of type {type(item).__name__}, which is no "
+            f"tensor ({told}); give the data set a transform that makes tensors."
+        )
+
+    try:
+        with guarded(refusal):  # whatever an object of the user's raises
+            tensor = torch.as_tensor(item)
+    except DataError:
+        if is_needed or index:
+            raise
+        found.left_out[argument] = f"no tensor can hold the {type(item).__name__} of"
+        return
+    column = found.tensors.setdefault(argument, [])
+    if len(column) != index:
+        raise unlike(name, index, argument, tensor)
+    column.append(tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+
+
+def unlike(name: str, index: int, argument: str, tensor: Tensor) -> DataError:
+    return DataError(
+        f"data.{name}: example {index} has {argument or 'an input'} of shape {tuple(tensor.shape)}, unlike those "
+        "before it; pad the examples to one shape and give each the same keys."
+    )
+
+
+def stacked(
+    name: str, columns: Mapping[str, Sequence[Tensor]], pad: int
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """One array for each argument; sentences of varying length, whose mask says so, are padded to the longest.
+
+    Args:
+        pad: the token that is the padding's.
+    """
+    masks = columns.get("attention_mask", [])
+    lengths = [mask.shape for mask in masks]
+    is_ragged = len(set(lengths)) > 1 and all(mask.ndim == 1 for mask in masks)
+    found = {}
+    for argument, column in columns.items():
+        if is_ragged and [tensor.shape for tensor in column] == lengths:
+            value = pad if argument == "input_ids" else 0
+            found[argument] = pad_sequence(list(column), batch_first=True, padding_value=value).numpy()
+            continue
+        for index, tensor in enumerate(column):
+            if tensor.shape != column[0].shape:
+                raise unlike(name, index, argument, tensor)
+        found[argument] = torch.stack(list(column)).numpy()
+    return found, np.array(lengths)[:, 0] if is_ragged else None
