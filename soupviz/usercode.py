@@ -13,9 +13,10 @@ def guarded(refusal: Callable[[str], SoupError], *passed: type[BaseException]) -
     Args:
         refusal: makes the error, from what was raised in one line. passed: what callers tell apart themselves.
     """
+    untouched: tuple[type[BaseException], ...] = (SoupError, Cancelled, KeyboardInterrupt, *passed)
     try:
         yield
-    except (SoupError, Cancelled, KeyboardInterrupt, *passed):
+    except untouched:
         raise
     except BaseException as error:  # SystemExit too, and classes that are no Exception
         raise refusal(told(error)) from error

@@ -201,7 +201,7 @@ def test_a_model_that_names_its_classes_gives_their_order_and_it_is_told(tmp_pat
         ([("a", -1), ("b", 0)], None, "labels -1, 0; expected positions of classes, from 0"),
         ([("a", 2), ("b", 0)], ("no", "yes"), "labels 0, 2; expected no, yes, or positions in these from 0"),
         ([], None, "has no column 'text'"),
-        ([("a", None), ("b", "x")], None, r"row 1, has nothing in 'label'"),
+        ([("a", None), ("b", "x")], None, r"line 1, has nothing in 'label'"),
     ],
 )
 def test_labels_that_are_no_classes_are_refused_by_name(tmp_path, words, rows, classes, message):
@@ -222,7 +222,8 @@ def test_a_test_split_may_have_fewer_classes_and_no_others(tmp_path, words):
     [
         ("x.csv", "sentence,answer\na,1\n", "has no column 'text'; it has sentence, answer"),
         ("x.xlsx", "text,label\n", "ends in .xlsx; expected .csv, .tsv, .jsonl or .parquet"),
-        ("x.jsonl", "{broken", "cannot be read as .jsonl"),
+        ("x.jsonl", '{"text": "a"}\n{broken', "line 2, is no JSON"),
+        ("x.jsonl", '[{"text": "a"}]', "line 1, is a list; expected one JSON object a line"),
         ("x.csv", "text,label\n", "has no rows"),
     ],
 )
@@ -369,9 +370,53 @@ def test_a_quote_in_a_tab_separated_sentence_is_a_quote(tmp_path, words):
     assert load(tmp_path / "q.tsv").texts == ("a\tbb", "ccc")
 
 
-def test_cells_beyond_the_header_shift_no_column(tmp_path, words):
+TABLE = "text,label\na b,yes\nccc,no\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv", TABLE.replace(",", ";")),
+        ("x.csv", TABLE.replace(",", "\t")),
+        ("x.tsv", TABLE.replace(",", "|")),
+        ("x.csv", "\ufeff" + TABLE),
+        ("x.csv", TABLE.replace("\n", "\r\n")),
+        ("x.csv", TABLE.replace("\n", "\r")),
+        ("x.csv", TABLE.replace("\n", ",\n")),
+        ("x.csv", TABLE.replace("text,label\n", "\n text ,label \n").replace("yes\n", "yes,,\n\n")),
+        ("x.csv", "label,text\n" + 'yes,"a b"\nno,ccc'),
+    ],
+)
+def test_a_table_is_read_however_its_cells_are_separated_and_its_lines_end(tmp_path, words, name, content):
     (tmp_path / "tokens").mkdir()
-    for more in ("", "more"):
-        (tmp_path / "x.csv").write_text(f"text,label\na,yes,{more}\nbb,no,{more}\n")
-        with pytest.raises(DataError, match=r"x\.csv cannot be read as \.csv: .*Length of header"):
-            load(tmp_path / "x.csv")
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    split = load(tmp_path / name)
+    assert split.texts == ("a b", "ccc")
+    assert split.labels.tolist() == [1, 0]
+    is_other = ";" in content or "|" in content or "\t" in content
+    assert any("its cells are separated by" in note for note in split.notes) == is_other
+
+
+def test_a_table_of_utf_16_and_a_line_break_in_quotes_are_read(tmp_path, words):
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "x.csv").write_text('text,label\n"a\nb, ""c""",yes\né,no\n', encoding="utf-16")
+    assert load(tmp_path / "x.csv").texts == ('a\nb, "c"', "é")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TABLE + "d,yes,more\n", "x.csv, line 4, has 3 cells, the header 2; put quotes around a cell that holds ','"),
+        (TABLE + "\nd\n", "x.csv, line 5, has nothing in 'label'; fill it in"),
+        (TABLE + "d,\n", "has nothing for the label of 1 rows"),
+        (TABLE + '"d,yes\ne,no\n', "x.csv, line 4: a quote that opens in this row is never closed"),
+        (TABLE + "\u00e9,yes\n", "x.csv, line 4, has the byte 0xe9, which is no UTF-8; save the table as UTF-8"),
+        ("text,label,label\na,yes,no\n", "has 2 columns 'label'; expected one"),
+        ("", "has no column 'text'; it has none"),
+    ],
+)
+def test_a_table_that_can_be_read_in_two_ways_is_refused_with_its_line(tmp_path, words, content, message):
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "x.csv").write_text(content, encoding="latin-1", newline="")
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(tmp_path / "x.csv")

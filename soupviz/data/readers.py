@@ -76,9 +76,11 @@ def _class_numbers(name: str, labels: np.ndarray, num_inputs: int) -> np.ndarray
         )
     if len(labels) != num_inputs:
         raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
-    strange = np.flatnonzero(labels != np.rint(labels)) if np.issubdtype(labels.dtype, np.inexact) else []
-    if len(strange):
+    with np.errstate(invalid="ignore"):  # what is no number is no whole one either
+        numbers = labels.astype(np.int64)
+    strange = np.flatnonzero(numbers != labels)
+    if strange.size:
         raise DataError(
             f"data.{name}: the label of example {strange[0]} is {labels[strange[0]]}; expected the number of a class."
         )
-    return labels.astype(np.int64)
+    return numbers

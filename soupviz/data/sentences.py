@@ -1,40 +1,33 @@
 """The format `text`: a table with a sentence and its label in each row."""
 
-import csv
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from soupviz.config import SplitSpec
-from soupviz.data import arguments, tokens
+from soupviz.data import arguments, tables, tokens
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
-from soupviz.errors import DataError, told
+from soupviz.errors import DataError
 from soupviz.records import Progress
 from soupviz.usercode import guarded
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 CHUNK = 1000
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-LINES = (".jsonl", ".ndjson")
-PARQUET = (".parquet", ".pq")
 
 
 def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module) -> Source:
     """Sentences, made into tokens when they are read."""
     where = f"data.{name}"
     path = folder / str(spec.path)
-    table = _table(where, path)
-    texts = [_column(where, path, table, column) for column in (spec.text, spec.pair) if column]
-    labels, order, is_sorted, notes = _labels(where, path, _column(where, path, table, spec.label), classes, model)
-    groups = _column(where, path, table, spec.group) if spec.group else []
+    columns = [spec.text, spec.pair, spec.label]
+    table = tables.read(where, path, [column for column in (*columns, spec.group) if column])
+    texts = [table.column(column) for column in (spec.text, spec.pair) if column]
+    labels, order, is_sorted, notes = _labels(where, path, table.column(spec.label), classes, model)
+    notes = [*table.notes, *notes]
+    groups = table.column(spec.group) if spec.group else []
     tokenizer_folder = folder / str(spec.tokenizer)
     longest = tokens.longest(where, tokenizer_folder)
     longest = spec.max_length or longest or tokens.positions(model)
@@ -60,7 +53,6 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         notes = [] if "attention_mask" in taken else [unmasked]
         return Contents(arrays, labels, notes=notes, padding="left" if tokenizer.pads_left else "right")
 
-    columns = [spec.text, spec.pair, spec.label]
     said = [*identity_of(path.parent, [path]), columns, order, longest, sorted(known)]
     identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, order, False, read, is_sorted, notes, groups)
@@ -73,57 +65,6 @@ def _encoded(
         return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
 
 
-def _table(where: str, path: Path) -> "pd.DataFrame":
-    """The rows of a table, each cell as it is written."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise DataError(f"{where}: {path}: no such file; expected a .csv, .tsv, .jsonl or .parquet table of sentences.")
-    kind = path.suffix.lower()
-    try:
-        if kind in SEPARATORS:
-            return _separated(path, SEPARATORS[kind])
-        if kind in LINES:
-            return pd.read_json(path, lines=True, dtype=False)
-        if kind in PARQUET:
-            return pd.read_parquet(path)
-    except ImportError:
-        raise DataError(f"{where}: {path} needs the package pyarrow: pip install pyarrow.") from None
-    except Exception as error:  # whatever pandas and pyarrow raise on files that are damaged
-        raise DataError(f"{where}: {path} cannot be read as {kind}: {told(error)}") from error
-    raise DataError(f"{where}: {path} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl or .parquet.")
-
-
-def _separated(path: Path, separator: str) -> "pd.DataFrame":
-    """A CSV, or a table separated by tabs, in which a quote is a quote unless its header is quoted."""
-    import pandas as pd
-
-    with path.open(encoding="utf-8-sig") as file:
-        is_quoted = separator != "\t" or file.read(1) == '"'
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows with more cells than the header
-        return pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False,
-            quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE,
-        )  # fmt: skip
-
-
-def _column(where: str, path: Path, table: "pd.DataFrame", column: str) -> list[str]:
-    """The cells of a column as texts; whole numbers are written without a point."""
-    if column not in table.columns:
-        raise DataError(
-            f"{where}: {path} has no column {column!r}; it has {named(list(map(str, table.columns)), 8)}. "
-            "Say which with `text:` and `label:`."
-        )
-    cells: list[Any] = table[column].tolist()
-    for number, cell in enumerate(cells):
-        if cell is None or cell != cell:  # nan is not equal to itself
-            raise DataError(
-                f"{where}: {path}, row {number + 1}, has nothing in {column!r}; fill it in, or leave it out."
-            )
-    return [str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell) for cell in cells]
-
-
 def _labels(
     where: str, path: Path, cells: Sequence[str], classes: Sequence[str] | None, model: nn.Module
 ) -> tuple[np.ndarray, list[str] | None, bool, list[str]]:
@@ -131,6 +72,10 @@ def _labels(
     found = set(cells)
     if not found:
         raise DataError(f"{where}: {path} has no rows; expected at least 2.")
+    if "" in found:
+        raise DataError(
+            f"{where}: {path} has nothing for the label of {cells.count('')} rows; fill it in, or leave them out."
+        )
     are_numbers = all(cell.removeprefix("-").isdecimal() for cell in found)
     own = None if classes else _own_classes(model)
     is_sorted = not (classes or are_numbers or found <= set(own or ()))

@@ -1,0 +1,161 @@
+"""Tables with a row for each example: CSV, TSV, JSON lines or Parquet, each cell as it is written."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soupviz.data.classes import named
+from soupviz.errors import DataError
+from soupviz.usercode import guarded
+
+SEPARATED = {".csv": ",", ".tsv": "\t"}
+"""What separates cells, by suffix; spreadsheets of other countries and databases write others into the same suffix."""
+
+SEPARATORS = (",", "\t", ";", "|")
+LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+LONGEST_CELL = 2**31 - 1
+END = "the end of the table"
+"""A row put behind the last one: a quote that is never closed swallows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells by column and row; None where a row has none. numbers: of each row, for messages, which unit
+    they count."""
+
+    where: str
+    columns: Mapping[str, Sequence[Any]]
+    numbers: Sequence[int]
+    unit: str = "line"
+    notes: tuple[str, ...] = ()
+
+    def column(self, name: str) -> list[str]:
+        """The cells of a column as texts; whole numbers are written without a point.
+
+        Raises:
+            DataError: no such column, or a row that has nothing in it.
+        """
+        if name not in self.columns:
+            raise DataError(
+                f"{self.where} has no column {name!r}; it has {named(list(self.columns), 8) or 'none'}. "
+                "Say which with `text:` and `label:`."
+            )
+        return [self._text(number, name, cell) for number, cell in zip(self.numbers, self.columns[name], strict=True)]
+
+    def _text(self, number: int, name: str, cell: Any) -> str:
+        if cell is None or cell != cell:  # nan is not equal to itself
+            raise DataError(
+                f"{self.where}, {self.unit} {number}, has nothing in {name!r}; fill it in, or leave it out."
+            )
+        return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def read(where: str, path: Path, wanted: Sequence[str]) -> Table:
+    """A table.
+
+    Args:
+        where: the split, for messages. wanted: columns that it must have, which tell how a CSV's cells are separated.
+    Raises:
+        DataError: no such file, of another kind, or damaged: with the line and the remedy.
+    """
+    place, kind = f"{where}: {path}", path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"{place}: no such file; expected a .csv, .tsv, .jsonl or .parquet table of sentences.")
+    if kind in SEPARATED:
+        return _separated(place, _text(place, path), SEPARATED[kind], wanted)
+    if kind in LINES:
+        return _lines(place, _text(place, path))
+    if kind in PARQUET:
+        return _parquet(place, path)
+    raise DataError(f"{place} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl or .parquet.")
+
+
+def _text(place: str, path: Path) -> str:
+    data = path.read_bytes()
+    # Spreadsheets put a mark at the start of UTF-8, and of UTF-16, which they call Unicode.
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    try:
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{place}, line {line}, has the byte {data[error.start]:#04x}, which is no {encoding.upper()}; save "
+            "the table as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, if it comes from Windows)."
+        ) from None
+
+
+def _separated(place: str, text: str, separator: str, wanted: Sequence[str]) -> Table:
+    """Rows of cells; in a table separated by tabs a quote is a quote unless its header is quoted."""
+    headers = {one: _header(text, one) for one in dict.fromkeys((separator, *SEPARATORS))}
+    taken = next((one for one, names in headers.items() if set(wanted) <= set(names)), separator)
+    header = headers[taken]
+    for name in wanted:
+        if header.count(name) > 1:
+            raise DataError(f"{place} has {header.count(name)} columns {name!r}; expected one.")
+    *rows, last = [(line, cells) for line, cells in _rows(text, taken) if cells]
+    if last[1] != [END]:
+        raise DataError(f"{place}, line {last[0]}: a quote that opens in this row is never closed; close or double it.")
+    for line, cells in rows[1:]:
+        if any(cells[len(header) :]):  # empty ones come of a separator at the end of each line
+            raise DataError(
+                f"{place}, line {line}, has {len(cells)} cells, the header {len(header)}; put quotes around a cell "
+                f"that holds {taken!r}."
+            )
+    columns = {
+        name: [cells[index] if index < len(cells) else None for _, cells in rows[1:]]
+        for index, name in enumerate(header)
+    }
+    notes = () if taken == separator else (f"{place}: its cells are separated by {taken!r}.",)
+    return Table(place, columns, [line for line, _ in rows[1:]], notes=notes)
+
+
+def _header(text: str, separator: str) -> list[str]:
+    first = next(cells for _, cells in _rows(text, separator) if cells)
+    return [] if first == [END] else [name.strip() for name in first]
+
+
+def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line that it begins in, then END as a row of its own."""
+    is_quoted = separator != "\t" or text.startswith('"')
+    lines = io.StringIO(text + ("" if text.endswith(("\n", "\r")) else "\n") + END, newline="")
+    reader = csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
+    before, begins = csv.field_size_limit(LONGEST_CELL), 1
+    try:
+        for cells in reader:
+            yield begins, cells
+            begins = reader.line_num + 1
+    finally:
+        csv.field_size_limit(before)
+
+
+def _lines(place: str, text: str) -> Table:
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}, line {number}, is no JSON ({error}); expected one object a line.") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{place}, line {number}, is a {type(row).__name__}; expected one JSON object a line.")
+        rows.append((number, row))
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    return Table(place, {name: [row.get(name) for _, row in rows] for name in names}, [number for number, _ in rows])
+
+
+def _parquet(place: str, path: Path) -> Table:
+    import pandas as pd
+
+    try:
+        with guarded(lambda told: DataError(f"{place} is no whole Parquet file: {told}"), ImportError):
+            frame = pd.read_parquet(path)
+    except ImportError:
+        raise DataError(f"{place} needs the package pyarrow: pip install pyarrow.") from None
+    frame = frame.reset_index() if any(frame.index.names) else frame
+    return Table(place, {str(name): frame[name].tolist() for name in frame.columns}, range(1, len(frame) + 1), "row")
