@@ -14,6 +14,7 @@ TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "grou
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
 
+Pixels = Annotated[int, Field(gt=0)]
 Place = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
@@ -34,9 +35,11 @@ class TransformSpec(Spec):
     preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes most other keys")
     args: dict[str, Any] = Field({}, description="timm only: what its resolve_data_config takes, such as input_size")
     channels: Literal[1, 3] = Field(3, description="3 is RGB, 1 is greyscale")
-    resize: int | None = Field(None, gt=0, description="pixels of the short side")
+    resize: Pixels | tuple[Pixels, Pixels] | None = Field(
+        None, description="pixels of the short side; [height, width] squashes to exactly that"
+    )
     interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of resize")
-    crop: int | None = Field(None, gt=0, description="pixels of the square centre crop; default: resize")
+    crop: int | None = Field(None, gt=0, description="pixels of the square centre crop; default: resize, if one number")
     corrupt: Literal[CORRUPTIONS] | None = Field(None, description="a corruption, after the crop")  # type: ignore[valid-type]
     severity: int = Field(3, ge=1, le=5, description="of the corruption")
     mean: tuple[float, ...] | None = Field(None, description="per channel, of values in [0, 1]")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from soupviz.config import CORRUPTIONS, TransformSpec
 from soupviz.data.transforms import corrupt, normalize, pipeline
 from soupviz.errors import DataError
+from soupviz.recognition.trainer import transform
 
 
 def picture(width: int = 41, height: int = 29, mode: str = "RGB", seed: int = 0) -> Image.Image:
@@ -49,6 +52,39 @@ def test_resize_then_square_centre_crop_as_torchvision_does_on_tensors(size):
     assert np.array_equal(applied(image, resize=24), reference.numpy())
     reference = T.Compose([T.PILToTensor(), T.Resize(24), T.CenterCrop(16)])(image)
     assert np.array_equal(applied(image, resize=24, crop=16), reference.numpy())
+
+
+def test_two_numbers_squash_to_height_and_width_and_nothing_is_cut_unless_asked_for():
+    image = picture(60, 90)
+    reference = T.Compose([T.PILToTensor(), T.Resize((24, 32))])(image)
+    assert np.array_equal(applied(image, resize=[24, 32]), reference.numpy())
+    assert np.array_equal(applied(image, resize=[24, 32], crop=16), T.CenterCrop(16)(reference).numpy())
+    for wrong in ([24], [24, 0], [1, 2, 3]):
+        with pytest.raises(ValueError, match="resize"):
+            TransformSpec(resize=wrong)
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("ViTImageProcessor", {"size": {"height": 24, "width": 32}}),
+        ("ViTImageProcessor", {"size": {"height": 24, "width": 24}, "resample": 3}),
+        ("DeiTImageProcessor", {"size": {"height": 32, "width": 32}, "crop_size": {"height": 24, "width": 24}}),
+        ("CLIPImageProcessor", {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}),
+    ],
+)
+def test_what_a_preprocessor_config_says_is_what_transformers_does_up_to_rounding(kind, options):
+    transformers = pytest.importorskip("transformers")
+    processor = getattr(transformers, kind)(**options)
+    values, notes = transform(json.loads(processor.to_json_string()))
+    steps = pipeline(TransformSpec(**values), nn.Identity())
+    image = picture(60, 90)
+    ours = normalize(torch.from_numpy(steps.to_uint8(image, 0))[None], steps.mean, steps.std)
+    theirs = processor(image, return_tensors="pt")["pixel_values"]
+    assert ours.shape == theirs.shape
+    assert float((ours - theirs).abs().max()) <= 1.01 / 255 / min(steps.std)
+    assert notes == []
 
 
 @pytest.mark.parametrize("name", ["nearest", "bilinear", "bicubic"])

@@ -84,7 +84,7 @@ def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
         return _timm(spec.args, model)
     if spec.preset:
         return _torchvision(spec.preset)
-    crop = spec.crop or spec.resize
+    crop = spec.crop or (spec.resize if isinstance(spec.resize, int) else None)
 
     def cut(image: Image.Image) -> Any:
         from torchvision.transforms import functional as F
@@ -96,12 +96,13 @@ def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
     return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std)
 
 
-def _resized(pixels: Any, resize: int | None, crop: int | None, interpolation: str) -> Any:
+def _resized(pixels: Any, resize: int | tuple[int, int] | None, crop: int | None, interpolation: str) -> Any:
     from torchvision.transforms import functional as F
     from torchvision.transforms.functional import InterpolationMode
 
     if resize:
-        pixels = F.resize(pixels, [resize], interpolation=InterpolationMode(interpolation), antialias=True)
+        size = [resize] if isinstance(resize, int) else list(resize)
+        pixels = F.resize(pixels, size, interpolation=InterpolationMode(interpolation), antialias=True)
     return F.center_crop(pixels, [crop]) if crop else pixels
 
 

@@ -11,6 +11,8 @@ from soupviz.weights.inert import LARGEST
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 BASES = ("base", "pretrained", "init", "initial")
 """Names of folders beside a run that hold what it started from."""
+OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
+"""Whose preprocessors mean the short side where they give one number; the others squash to a square."""
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
@@ -84,19 +86,23 @@ def transform(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     notes = []
     size = config.get("size") or {}
-    size = {"height": size, "width": size} if isinstance(size, int) else size
+    if isinstance(size, int):  # as old versions wrote it
+        named = str(config.get("image_processor_type") or config.get("feature_extractor_type"))
+        is_edge = any(name in named for name in OF_THE_SHORT_SIDE)
+        size = {"shortest_edge": size} if is_edge else {"height": size, "width": size}
     crop = config.get("crop_size") or {}
     crop = crop if isinstance(crop, int) else crop.get("height")
     if config.get("do_resize", True) and size:
         edge = size.get("shortest_edge")
         if edge and config.get("crop_pct") and edge < 384:  # ConvNeXt: enlarged by it, then cut
             values |= {"resize": int(edge / config["crop_pct"]), "crop": edge}
+        elif edge:
+            values["resize"] = edge
+        elif size.get("height") and size.get("width"):
+            values["resize"] = [size["height"], size["width"]]
         else:
-            values["resize"] = edge or size.get("height")
-        if not edge and config.get("do_resize", True):
             notes.append(
-                f"the preprocessor squashes images to {size.get('height')} x {size.get('width')}; images that are not "
-                "square are cut from the centre here instead."
+                f"the preprocessor resizes to {size}, which no transform here says; its images stay as they are."
             )
         filter_name = PILLOW_FILTERS.get(config.get("resample", 2))
         if filter_name:
