@@ -65,12 +65,6 @@ def slice_table(new: Score, old: Score | None, split: Split) -> list[SliceRow]:
     ]
 
 
-def slice_accuracies(score: Score, slices: Slices) -> dict[str, float]:
-    """The accuracy on each slice, as a fraction, by its name."""
-    counts = slice_counts(score, slices.index)
-    return {name: right / number for name, (right, number) in zip(slices.names, counts, strict=True)}
-
-
 def slices_of(split: Split) -> Slices:
     """By the column that the kitchen names, else by class."""
     return split.slices or by_class(split)

@@ -8,7 +8,7 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
-from soupviz.data.splits import stratified_part
+from soupviz.data.classes import stratified_part
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.insight import crossfit
 from soupviz.insight.crossfit import finding_key

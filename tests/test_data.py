@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from soupviz.config import SplitSpec
 from soupviz.data import datasets, images, splits
-from soupviz.data.splits import Split, stratified_part
+from soupviz.data.classes import stratified_part
+from soupviz.data.splits import Split
 from soupviz.errors import DataError
 
 CPU = torch.device("cpu")

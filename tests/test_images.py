@@ -1,6 +1,8 @@
 """Folders of images as people have them: what lies between the images, deeper pixels, fewer classes, other orders."""
 
 import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from kitchens import change_yaml, json_of, run_command, write_yaml
 from PIL import Image
 from torch import nn
+from torchvision.datasets.folder import pil_loader
 
 import soupviz as sv
 from soupviz.config import SplitSpec
@@ -16,7 +19,7 @@ from soupviz.data import images, sources, splits
 from soupviz.data.classes import other_orders, restricted
 from soupviz.data.pixels import eight_bits
 from soupviz.data.splits import Split
-from soupviz.errors import DataError
+from soupviz.errors import CorruptImagesError, DataError
 from soupviz.insight.readings import best_under, notes_of
 
 
@@ -103,6 +106,83 @@ def test_pixels_whose_white_nobody_knows_are_refused_by_name(tmp_path, pixels, m
     Image.fromarray(pixels).save(tmp_path / "data" / "a" / "deep.tif")
     with pytest.raises(DataError, match=rf"1 of 3 images cannot be decoded: .*a/deep\.tif \(.*{message}"):
         load(tmp_path)
+
+
+# Odd files
+
+
+GRADIENT = Image.fromarray(np.add.outer(np.arange(0, 160, 10), np.arange(0, 96, 8)).astype(np.uint8)).convert("RGB")
+
+
+def save_rotated(place: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    GRADIENT.save(place.with_suffix(".jpg"), exif=exif)
+
+
+def save_animated(place: Path) -> None:
+    frames = [Image.new("P", GRADIENT.size, number) for number in range(3)]
+    GRADIENT.quantize(16).save(place.with_suffix(".gif"), save_all=True, append_images=frames)
+
+
+def with_alpha() -> Image.Image:
+    picture = GRADIENT.convert("RGBA")
+    picture.putalpha(GRADIENT.convert("L").point(lambda value: 255 - value))
+    return picture
+
+
+ODD = {
+    "a palette with one transparent colour": lambda place: GRADIENT.quantize(16).save(
+        place.with_suffix(".png"), transparency=3
+    ),
+    "a palette with the transparency of each colour": lambda place: GRADIENT.quantize(16).save(
+        place.with_suffix(".png"), transparency=bytes(range(0, 160, 10))
+    ),
+    "a CMYK JPEG": lambda place: GRADIENT.convert("CMYK").save(place.with_suffix(".jpg")),
+    "a CMYK TIFF": lambda place: GRADIENT.convert("CMYK").save(place.with_suffix(".tif")),
+    "a JPEG that EXIF turns": save_rotated,
+    "an animated GIF": save_animated,
+    "RGBA": lambda place: with_alpha().save(place.with_suffix(".png")),
+    "grey with alpha": lambda place: with_alpha().convert("LA").save(place.with_suffix(".png")),
+    "two colours": lambda place: GRADIENT.convert("1").save(place.with_suffix(".png")),
+    "LAB": lambda place: Image.merge("LAB", GRADIENT.split()).save(place.with_suffix(".tif")),
+    "YCbCr": lambda place: GRADIENT.convert("YCbCr").save(place.with_suffix(".tif")),
+    "a lossy WebP": lambda place: with_alpha().save(place.with_suffix(".webp")),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_picture_is_what_torchvisions_loader_makes_of_it(tmp_path, kind):
+    folder = tmp_path / "data" / "a"
+    folder.mkdir(parents=True)
+    for name in "xy":
+        ODD[kind](folder / name)
+    split = load(tmp_path)
+    with warnings.catch_warnings(action="ignore"):
+        expected = np.asarray(pil_loader(str(next(folder.iterdir()))))
+    assert np.array_equal(split.inputs[""][0].numpy().transpose(1, 2, 0), expected)
+    assert split.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("empty.png", lambda _: b"", "cannot identify image file"),
+        ("cut.jpg", lambda data: data[: len(data) // 2], "image file is truncated"),
+        ("cut.png", lambda data: data[:-40], ""),
+        ("page.png", lambda _: b"<html>not found</html>", "cannot identify image file"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_refused_by_name_or_left_out_on_demand(tmp_path, name, damage, message):
+    write_images(tmp_path / "data", ("a",))
+    path = tmp_path / "data" / "a" / name
+    Image.effect_noise((64, 64), 50).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(
+        CorruptImagesError, match=rf"1 of 3 images cannot be decoded: .*a/{re.escape(name)} \(.*{message}"
+    ):
+        load(tmp_path)
+    assert len(load(tmp_path, skip_corrupt=True)) == 2
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "CMYK"])

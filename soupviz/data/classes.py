@@ -57,6 +57,20 @@ def absence(name: str, classes: Sequence[str] | None, labels: Tensor, *, is_rest
     ]
 
 
+def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
+    """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    dealt = 0
+    for label in torch.unique(labels).tolist():
+        members = (labels == label).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        # Dealing goes on where the class before it stopped, so that small classes do not all fall to part 0.
+        chosen.append(members[(index - dealt) % of :: of])
+        dealt += len(members)
+    return torch.cat(chosen).sort().values
+
+
 def named(names: Sequence[str], most: int = NAMED) -> str:
     """A few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

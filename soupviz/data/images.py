@@ -129,7 +129,7 @@ def decode(
             with opened:
                 picture = pixels.eight_bits(opened)
                 return to_uint8(picture, index), picture is not opened
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        except (OSError, ValueError, SyntaxError, Warning, Image.DecompressionBombError) as error:
             return told(error), False
 
     known = _taken_up(target)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from soupviz.config import SplitSpec
 from soupviz.data import arguments, decoded, readers, slices
-from soupviz.data.classes import absence, other_orders, present
+from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
 from soupviz.data.sources import LENGTHS, Source
 from soupviz.data.transforms import normalize, pipeline
@@ -241,17 +241,3 @@ def check_head(split: Split, place: str, outputs: int) -> None:
             f"data.{split.name}: labels in {place} run from {low} to {high}, but the model's head has {outputs} "
             f"outputs (0 to {outputs - 1}). Check the model's args and the data's classes."
         )
-
-
-def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
-    """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn."""
-    generator = torch.Generator().manual_seed(seed)
-    chosen = []
-    dealt = 0
-    for label in torch.unique(labels).tolist():
-        members = (labels == label).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        # Dealing goes on where the class before it stopped, so that small classes do not all fall to part 0.
-        chosen.append(members[(index - dealt) % of :: of])
-        dealt += len(members)
-    return torch.cat(chosen).sort().values

@@ -49,7 +49,7 @@ def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
     def to_uint8(image: Image.Image, index: int) -> np.ndarray:
         from torchvision.transforms import functional as F
 
-        pixels = steps.cut(image.convert(steps.mode))
+        pixels = steps.cut(_opaque(image).convert(steps.mode))
         if spec.corrupt:
             whole = F.to_pil_image(pixels) if isinstance(pixels, Tensor) else pixels
             pixels = corrupt(whole, spec.corrupt, spec.severity, index)
@@ -58,6 +58,15 @@ def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
 
     described = (steps.mode, *steps.described, spec.corrupt, spec.corrupt and spec.severity, steps.mean, steps.std)
     return Pipeline(described, to_uint8, steps.mean, steps.std)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture without the transparency of each colour of a palette, of which Pillow warns and takes no notice."""
+    if not isinstance(image.info.get("transparency"), bytes):
+        return image
+    image = image.copy()
+    del image.info["transparency"]
+    return image
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.cooking import cook
-from soupviz.data.splits import stratified_part
+from soupviz.data.classes import stratified_part
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.insight.halves import halved, singles
