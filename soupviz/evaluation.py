@@ -23,6 +23,9 @@ from soupviz.models import told_of
 from soupviz.paths import Paths, call, logits_from
 from soupviz.records import PerExample
 
+FEW = 16
+"""Examples that show what a model returns."""
+
 
 def choose_device(name: str) -> torch.device:
     """The device a kitchen names; `auto` is cuda, else mps, else cpu.
@@ -147,10 +150,11 @@ class Evaluator:
         return self._call(split, self.model, split.take(torch.arange(2), self.device)).shape[1]
 
     def told_of_outputs(self, split: Split) -> list[str]:
-        """What there is to tell of where the model's logits are among what it returns."""
+        """What there is to tell of what the model returns, from a few examples; two fit into memory."""
         with self.running():
-            told = told_of(call(self.model, split.take(torch.arange(2), self.device)))
-        return [told] if told else []
+            pairs = torch.arange(min(FEW, len(split))).split(2)
+            told = [told_of(call(self.model, split.take(rows, self.device))) for rows in pairs]
+        return [note for note in told[0] if all(note in other for other in told)]
 
     def _inspect(self, split: Split) -> None:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""

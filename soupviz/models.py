@@ -20,6 +20,9 @@ from soupviz.files import digest, digest_of, file_digest
 from soupviz.pretrained import CONFIG, builder
 from soupviz.usercode import guarded
 
+SUMS_TO_ONE = 1e-2
+"""How far from 1 the sum of probabilities may lie, in bfloat16 too."""
+
 OUTPUTS = ("logits", "out")
 """Where models put their logits among other things: transformers' name, and torchvision's."""
 
@@ -189,9 +192,26 @@ def _logits_in(output: Any) -> tuple[Any, str]:
     return next((getattr(output, key) for key in OUTPUTS if hasattr(output, key)), None), ""
 
 
-def told_of(output: Any) -> str:
-    """What there is to tell of where the logits were found; empty where nothing was chosen."""
-    return _logits_in(output)[1]
+def told_of(output: Any) -> list[str]:
+    """What there is to tell of a model's answers: that one of several is taken, or that they may be probabilities."""
+    logits, told = _logits_in(output)
+    notes = [told] if told else []
+    if not isinstance(logits, Tensor) or logits.is_complex():
+        return notes
+    values, is_single = logits.float(), logits.ndim == 1 or logits.shape[-1] == 1
+    if not bool(((values >= 0) & (values <= 1)).all()):
+        return notes
+    if is_single:
+        notes.append(
+            "the model's one output lies between 0 and 1: if that is a probability, every example is taken for "
+            "class 1; let it return the logit, without the sigmoid."
+        )
+    elif bool(((values.sum(-1) - 1).abs() < SUMS_TO_ONE).all()):
+        notes.append(
+            "the model's outputs sum to 1, as probabilities do: they are taken for logits, so that losses, "
+            "ensembles and temperatures are not the model's; let it return logits, without the softmax."
+        )
+    return notes
 
 
 def logits_of(output: Any) -> Tensor:

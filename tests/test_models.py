@@ -209,6 +209,16 @@ def test_what_is_no_logits_is_refused(output, message):
         logits_of(output)
 
 
+def test_answers_that_look_like_probabilities_are_told():
+    logits = torch.tensor([[0.3, -2.0, 1.0], [0.1, 0.2, 0.9]])
+    assert told_of(logits) == told_of(logits[1:]) == []
+    assert "without the softmax" in told_of(logits.softmax(1))[0]
+    assert "without the softmax" in told_of((logits.softmax(1).bfloat16(), logits))[1]
+    for shape in ((3, 1), (3,)):
+        assert "without the sigmoid" in told_of(logits[0].sigmoid().reshape(shape))[0]
+        assert told_of(logits[0].reshape(shape)) == []
+
+
 @pytest.mark.parametrize("shape", [(3, 1), (3,)])
 def test_one_output_stands_for_two_logits_whose_softmax_is_its_sigmoid(shape):
     output = torch.tensor([-2.0, 0.0, 3.0], requires_grad=True)

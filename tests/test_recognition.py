@@ -17,6 +17,7 @@ from soupviz.cli.run import app, main
 from soupviz.config import validate
 from soupviz.errors import DataError, KitchenError, SoupError
 from soupviz.recognition import check, recognise
+from soupviz.recognition.data import columns_of
 from soupviz.recognition.files import definitions
 from soupviz.recognition.timm import class_order
 from soupviz.recognition.trainer import transform
@@ -403,3 +404,12 @@ def test_weights_in_the_runs_own_folder_do_not_hide_its_checkpoints(tmp_path):
     for file in (folder / "checkpoint-10").iterdir():
         shutil.copy(file, folder / file.name)
     assert recognise(folder).document["ingredients"] == ["checkpoint-*"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("x.csv", "text,label"), ("x.csv", "text;label"), ("x.csv", "\ufefftext\tlabel"), ("x.tsv", '"text"\t"label"')],
+)
+def test_the_columns_of_a_table_are_those_that_its_format_will_read(tmp_path, name, line):
+    (tmp_path / name).write_text(f"{line}\na,b\n", encoding="utf-8")
+    assert columns_of(tmp_path / name) == ("text", "label")

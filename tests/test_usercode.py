@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from kitchens import MLP, json_of, run_command, small_kitchen
+from kitchens import MLP, build_model, json_of, run_command, save, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import Cancelled, DataError, ModelError, told
@@ -96,6 +96,40 @@ def test_a_forward_that_leaves_in_a_later_batch_is_one_error_of_a_search_too(tmp
 def test_a_row_too_few_is_refused_wherever_logits_are_asked_for():
     with pytest.raises(ModelError, match="logits of 2 examples for a batch of 3"):
         logits_from(lambda x: x[1:], {"": torch.zeros(3, 4)})
+
+
+# What a model returns
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("(y, x)", "the model returns 2 things: the first is taken"),
+        ("{'out': y, 'aux': y}", ""),
+        ("y.softmax(1)", "outputs sum to 1"),
+    ],
+)
+def test_logits_are_found_in_what_a_model_returns_and_a_choice_is_told(tmp_path, capsys, returned, said):
+    file = small_kitchen(tmp_path, num_ingredients=1)
+    expected = json_of(capsys, "score", file)["ingredients"]["m_0"]["correct"]
+    change_model(file, net().replace("return super().forward(x)", f"y = super().forward(x); return {returned}"))
+    status, out, err = run_command(capsys, "score", file, "--json")
+    assert status == 0
+    assert json.loads(out)["ingredients"]["m_0"]["correct"] == expected
+    assert said in err
+
+
+def test_a_binary_head_without_a_dimension_of_classes_is_scored_as_one_with_it(tmp_path, capsys):
+    correct = []
+    for name, shape in (("one", "y"), ("none", "y.squeeze(1)")):
+        file = small_kitchen(tmp_path / name, args={"classes": 2}, num_ingredients=1)
+        source = net().replace("nn.Linear(16, classes)", "nn.Linear(16, 1)")
+        change_model(file, source.replace("return super().forward(x)", f"y = super().forward(x); return {shape}"))
+        tensors = build_model(MLP, classes=1).state_dict()
+        save(tensors, tmp_path / name / "m_0.safetensors")
+        save(tensors, tmp_path / name / "base.safetensors")
+        correct.append(json_of(capsys, "score", file)["ingredients"]["m_0"])
+    assert correct[0] == correct[1]
 
 
 # Printing

@@ -1,6 +1,5 @@
 """Finding the data that judges a run: splits by their usual names below a path, or beside the run."""
 
-import csv
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.data.images import is_junk
+from soupviz.data.tables import names_in_header
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
 
@@ -159,8 +159,8 @@ def columns_of(path: Path) -> tuple[str, ...]:
             if path.suffix == ".jsonl":
                 first = json.loads(file.readline() or "{}")
                 return tuple(first) if isinstance(first, dict) else ()
-            return tuple(next(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ","), ()))
-    except (OSError, ValueError, ImportError, csv.Error):
+            return tuple(names_in_header(file.readline(), path.suffix))
+    except (OSError, ValueError, ImportError):
         return ()
 
 
