@@ -196,17 +196,11 @@ def told_of(output: Any) -> list[str]:
     """What there is to tell of a model's answers: that one of several is taken, or that they may be probabilities."""
     logits, told = _logits_in(output)
     notes = [told] if told else []
-    if not isinstance(logits, Tensor) or logits.is_complex():
+    # What one output alone means cannot be seen so: before training, logits lie between 0 and 1 as often as not.
+    if not isinstance(logits, Tensor) or logits.is_complex() or logits.ndim != 2 or logits.shape[1] < 2:
         return notes
-    values, is_single = logits.float(), logits.ndim == 1 or logits.shape[-1] == 1
-    if not bool(((values >= 0) & (values <= 1)).all()):
-        return notes
-    if is_single:
-        notes.append(
-            "the model's one output lies between 0 and 1: if that is a probability, every example is taken for "
-            "class 1; let it return the logit, without the sigmoid."
-        )
-    elif bool(((values.sum(-1) - 1).abs() < SUMS_TO_ONE).all()):
+    values = logits.float()
+    if bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() < SUMS_TO_ONE).all()):
         notes.append(
             "the model's outputs sum to 1, as probabilities do: they are taken for logits, so that losses, "
             "ensembles and temperatures are not the model's; let it return logits, without the softmax."

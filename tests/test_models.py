@@ -214,9 +214,7 @@ def test_answers_that_look_like_probabilities_are_told():
     assert told_of(logits) == told_of(logits[1:]) == []
     assert "without the softmax" in told_of(logits.softmax(1))[0]
     assert "without the softmax" in told_of((logits.softmax(1).bfloat16(), logits))[1]
-    for shape in ((3, 1), (3,)):
-        assert "without the sigmoid" in told_of(logits[0].sigmoid().reshape(shape))[0]
-        assert told_of(logits[0].reshape(shape)) == []
+    assert told_of(torch.full((2, 1), 1.0)) == []
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (3,)])
