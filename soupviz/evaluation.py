@@ -152,7 +152,7 @@ class Evaluator:
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""
         with self.running():
-            pairs = torch.arange(min(FEW, len(split))).split(2)
+            pairs = torch.split(torch.arange(min(FEW, len(split))), 2)
             told = [told_of(call(self.model, split.take(rows, self.device))) for rows in pairs]
         return [note for note in told[0] if all(note in other for other in told)]
 
