@@ -21,7 +21,7 @@ from soupviz.guests import Guests
 from soupviz.limits import Limit
 from soupviz.mixing import count_clamped, resolve
 from soupviz.pantry import Pantry
-from soupviz.records import Bound, Coefficients, Progress, Score, quiet
+from soupviz.records import Bound, Coefficients, Progress, Score, quiet, refusals_in_words
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
 from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
@@ -70,8 +70,8 @@ class Kitchen:
         self.ingredients = found.ingredients
         self.refused = found.refused
         if self.refused and not (skip_incompatible and self.ingredients):
-            more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
-            raise CompatibilityError(self.refused[0].reason + more)
+            first, *others = refusals_in_words(self.refused)
+            raise CompatibilityError(f"{len(self.refused)} files are refused. {first}" if others else first)
         self.notes = telling.sentences(found.ingredients, found.base, found.passed, spec.weights)
         self._copies = telling.copies(found.ingredients)
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)

@@ -305,7 +305,7 @@ def test_a_pickle_that_needs_code_names_the_exact_class_and_a_command_to_paste(t
     with pytest.raises(NeedsCodeError) as caught:
         read(file)
     assert caught.value.classes == ["builtins.max", "functools.partial", "torch.nn.modules.linear.Linear"]
-    assert f"soupviz convert '{file}' --trust" in NeedsCodeError.remedy([file])
+    assert f"soupviz convert '{file}' --trust" in NeedsCodeError.remedy_for([file])
 
 
 def test_a_pickle_of_before_the_zip_format_names_its_class_too(tmp_path):

@@ -16,6 +16,7 @@ import soupviz as sv
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.containers import Kind, kind_of
+from soupviz.weights.converting import stand_ins
 from soupviz.weights.ingredients import fingerprint
 
 
@@ -279,9 +280,70 @@ def test_files_that_need_the_same_code_are_refused_once_with_one_command(tmp_pat
         Kitchen.load(file)
     message = str(caught.value)
     assert message.count("a pickle that needs builtins.max, functools.partial") == 1
-    assert "So are 11 more files." in message
-    command = message[message.index("soupviz convert") : message.index(" --trust")]
-    assert command.split()[2:] == [str(tmp_path / f"x{index}.pt") for index in range(12)]
+    assert message.count("11 more files") == 1
+    command = message[message.index("soupviz convert") :]  # to the end of the line, as it is copied
+    assert command.split()[2:] == [*(str(tmp_path / f"x{index}.pt") for index in range(12)), "--trust"]
+
+
+def test_files_that_are_refused_for_different_reasons_are_counted_once(tmp_path, capsys):
+    file = kitchen_of(tmp_path, {"x1.pt": needs_code(1), "x2.pt": needs_code(2), "x3.pt": state(3)})
+    (tmp_path / "x4.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    _, _, err = run_command(capsys, "score", file)
+    assert err.startswith("soupviz: 3 files are refused. ")
+    assert err.count("1 more files") == 1
+    assert err.endswith(" --trust\n")
+    _, _, err = run_command(capsys, "score", file, "--skip-incompatible")
+    left_out = [line for line in err.splitlines() if line.startswith("left out")]
+    assert [line.split()[-1] for line in left_out] == ["--trust", "pull"]
+
+
+@pytest.mark.parametrize("pattern", ["*.pt", "*"])
+def test_a_pickle_that_was_converted_is_read_from_what_was_made_of_it_and_that_is_told(tmp_path, capsys, pattern):
+    (tmp_path / "run").mkdir()
+    file = kitchen_of(tmp_path, {"run/x1.pt": needs_code(1), "run/x2.pt": state(2)}, pattern=f"run/{pattern}")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
+    kitchen = Kitchen.load(file)
+    assert {item.name: item.path.name for item in kitchen.ingredients} == {"x1": "x1.safetensors", "x2": "x2.pt"}
+    assert "converted_content" not in kitchen.resolve("x1").metadata
+    assert [note for note in kitchen.notes if "x1.safetensors for x1.pt" in note]
+    torch.save(needs_code(9), tmp_path / "run" / "x1.pt")
+    with pytest.raises(CompatibilityError, match=r"x1\.pt.* --trust$"):
+        Kitchen.load(file)
+
+
+def test_of_a_converted_pickle_with_an_average_the_chosen_weights_are_read(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    both = needs_code(1) | {"ema": state(5)}
+    file = kitchen_of(tmp_path, {"run/x1.pt": both}, pattern="run/*.pt")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
+    raw, average = Kitchen.load(file), Kitchen.load(file, weights="ema")
+    assert torch.equal(raw.resolve("x1").tensors["2.bias"], state(1)["2.bias"])
+    assert torch.equal(average.resolve("x1").tensors["2.bias"], state(5)["2.bias"])
+    assert any("weights: ema (--weights ema)" in note for note in raw.notes)
+
+
+def test_a_base_and_a_named_file_that_were_converted_are_found_too(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    files = {"run/x1.pt": needs_code(1), "run/b.pt": needs_code(0)}
+    file = kitchen_of(tmp_path, files, pattern="run/x1.pt", base="run/b.pt")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", tmp_path / "run" / "b.pt", "--trust")
+    kitchen = Kitchen.load(file)
+    assert kitchen.names == ["x1"]
+    assert kitchen.base is not None
+    for base in ("run/b.pt", "run/b.safetensors"):
+        change_yaml(file, lambda document, base=base: document.update(ingredients=["run/*"], base=base))
+        assert Kitchen.load(file).names == ["x1"]
+
+
+@pytest.mark.parametrize("legacy", [{}, {"_use_new_zipfile_serialization": False}])
+def test_what_convert_wrote_stands_for_a_copy_of_the_pickle_whatever_its_time(tmp_path, capsys, legacy):
+    torch.save(needs_code(1), tmp_path / "x1.pt", **legacy)
+    json_of(capsys, "convert", tmp_path / "x1.pt", "--trust")
+    (tmp_path / "x1.pt").touch()
+    assert stand_ins(tmp_path / "x1.pt") == {"raw": tmp_path / "x1.safetensors"}
+    (tmp_path / "x1.safetensors").rename(tmp_path / "x2.safetensors")
+    (tmp_path / "x1.pt").rename(tmp_path / "x2.pt")
+    assert stand_ins(tmp_path / "x2.pt") == {}
 
 
 def test_convert_runs_a_files_code_only_on_the_users_word(tmp_path, capsys):

@@ -89,7 +89,7 @@ def _table(where: str, path: Path) -> "pd.DataFrame":
         if kind in PARQUET:
             return pd.read_parquet(path)
     except ImportError:
-        raise DataError(f"{where}: {path} needs the package pyarrow: pip install pyarrow.") from None
+        raise DataError(f"{where}: {path} needs the package pyarrow: pip install pyarrow") from None
     except Exception as error:  # whatever pandas and pyarrow raise on files that are damaged
         raise DataError(f"{where}: {path} cannot be read as {kind}: {told(error)}") from error
     raise DataError(f"{where}: {path} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl or .parquet.")

@@ -79,7 +79,7 @@ def load(where: str, folder: Path) -> Tokenizer:
                 f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told(error)}"
             ) from error
     raise DataError(
-        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers."
+        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers"
     )
 
 

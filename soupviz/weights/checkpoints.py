@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
 DEPTH = 4
 """How deep state dicts are nested at most."""
+
+OF_AVERAGE = "converted_average"
+"""In a converted file's metadata: its weights are the average, and the raw ones lie beside it."""
 
 METADATA_KEY = "soupviz"
 METADATA_ATTRIBUTE = "_soupviz"
@@ -73,14 +77,16 @@ def file_of(path: Path) -> Path:
         return path
     found = checkpoints_in(path)
     if len(found) != 1:
+        if list(path.glob("*.distcp")):
+            named = f"{shlex.quote(str(path))} {shlex.quote(f'{path.name}.pt')}"
+            raise CheckpointError(
+                f"{path} is a sharded checkpoint of torch.distributed; expected a file.",
+                f"Gather it with: python -m torch.distributed.checkpoint.format_utils dcp_to_torch {named}",
+            )
         names = ", ".join(one.name for one in found[:4])
         told = f"holds {len(found)} checkpoints ({names}{', ...' if len(found) > 4 else ''})" if found else (
             "is a folder without a checkpoint"
         )  # fmt: skip
-        if list(path.glob("*.distcp")):
-            told = "is a sharded checkpoint of torch.distributed, which has to be gathered first: " + (
-                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} {path.name}.pt"
-            )
         raise CheckpointError(f"{path} {told}; expected a file, or a folder with one checkpoint in it.")
     return found[0]
 
@@ -114,7 +120,8 @@ def _read_safetensors(path: Path) -> Checkpoint:
             f"{path}: not a whole safetensors file ({error}); got {path.stat().st_size} bytes. Copy it again."
         ) from None
     soup = metadata.pop(METADATA_KEY, None)
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata, soup)
+    is_average = bool(metadata.pop(OF_AVERAGE, ""))
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), is_average),), metadata, soup)
 
 
 def _read_sharded(path: Path) -> Checkpoint:

@@ -53,10 +53,10 @@ STARTS: dict[bytes, Kind] = {
 }  # fmt: skip
 REMEDIES = {
     Kind.SCRIPT: "load it with torch.jit.load, and save its state_dict()",
-    Kind.POINTER: "fetch the file itself with: git lfs pull",
     Kind.HDF5: "convert it with transformers' from_pretrained(..., from_tf=True), and save that",
     Kind.MSGPACK: "convert it with transformers' from_pretrained(..., from_flax=True), and save that",
 }
+COMMANDS = {Kind.POINTER: "Fetch the file itself with: git lfs pull"}
 STATE_NAMES = re.compile(
     r"^(optim(izer)?|(lr_)?scheduler|training_args|rng_state|random_states|scaler|sampler|dataloader|custom_checkpoint"
     r"|trainer_state|zero_pp_rank\d*)(_?\d+)*(_states?)?\.|optim_states\.",
@@ -134,6 +134,8 @@ def refuse(path: Path, kind: Kind) -> CheckpointError:
     """Why a file that is named as a checkpoint is none."""
     if kind is Kind.EMPTY:
         return CheckpointError(f"{path}: the file is empty; expected a checkpoint. Copy it again.")
+    if kind in COMMANDS:
+        return CheckpointError(f"{path}: {kind.value}; expected a checkpoint with weights.", COMMANDS[kind])
     remedy = REMEDIES.get(kind, "name a file that torch.save or safetensors wrote")
     return CheckpointError(f"{path}: {kind.value}; expected a checkpoint with weights: {remedy}.")
 

@@ -15,11 +15,12 @@ from soupviz.records import Progress, Refusal
 from soupviz.store import Store
 from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
+from soupviz.weights.converting import CONTENT
 from soupviz.weights.fitting import Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import BASE, Passed, candidate_files, file_in
+from soupviz.weights.selection import BASE, Passed, candidate_files, taken
 
 GO_ON = "go on without it (--skip-incompatible)"
 
@@ -29,7 +30,7 @@ class Gathered:
     """What came of reading a kitchen's files.
 
     base: None where there is none; it may have another head than the model.
-    passed: files that globs matched and that are no checkpoints.
+    passed: files that were named and are not read: no checkpoints, or pickles that were converted.
     """
 
     ingredients: tuple[Ingredient, ...]
@@ -74,7 +75,8 @@ def read_ingredient(
     if problem:
         raise CompatibilityError(problem)
     metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path, checkpoint.metadata)
-    metadata.pop("format", None)
+    for key in ("format", CONTENT):
+        metadata.pop(key, None)
     lacking = tuple(key for key in architecture.state if key not in body)
     return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking)
 
@@ -120,7 +122,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
     """
     files, passed = candidate_files(spec, folder)
     if spec.base:
-        files[BASE] = file_in(folder / spec.base)
+        files[BASE] = taken(folder / spec.base, spec.weights, passed)
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
     unreadable: dict[str, CheckpointError] = {}
@@ -140,8 +142,8 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
             unreadable[name] = error
     progress(len(files), len(files), "reading checkpoints")
     reasons |= _misfits(fitting, architecture)
-    told = {name: _with_remedy(reason, fitting) for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, str(files[name]), told[name]) for name in files if name in told)
+    told = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
+    refused = tuple(Refusal(name, str(files[name]), *told[name]) for name in files if name in told)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(
@@ -170,14 +172,14 @@ def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
     return f"{reason}. Soups need one architecture and one kind of numbers: remove it, or {GO_ON}."
 
 
-def _unreadable(errors: Mapping[str, CheckpointError]) -> dict[str, str]:
-    """What is said of files that cannot be read; of those that need the same code it is said once, with one remedy."""
+def _unreadable(errors: Mapping[str, CheckpointError]) -> dict[str, tuple[str, str]]:
+    """Why files cannot be read, and of those that need the same code one command that mends them all."""
     told = {}
     for name, error in errors.items():
-        if not isinstance(error, NeedsCodeError):
-            told[name] = f"{error} Or take it out of kitchen.yaml, or {GO_ON}."
-            continue
-        alike = [e for e in errors.values() if isinstance(e, NeedsCodeError) and e.classes == error.classes]
-        more = f" So are {len(alike) - 1} more files." if len(alike) > 1 else ""
-        told[name] = f"{error}{more} {NeedsCodeError.remedy([one.path for one in alike])} Or {GO_ON}."
+        remedy = error.remedy
+        if isinstance(error, NeedsCodeError):
+            alike = [e for e in errors.values() if isinstance(e, NeedsCodeError) and e.classes == error.classes]
+            remedy = NeedsCodeError.remedy_for([one.path for one in alike])
+        instead = f"take it out of kitchen.yaml, or {GO_ON}."
+        told[name] = (error.reason, f"You can {instead} {remedy}") if remedy else (f"{error} Or {instead}", "")
     return told

@@ -8,6 +8,7 @@ import re
 import shlex
 import types
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,17 +105,13 @@ class NeedsCodeError(CheckpointError):
     def __init__(self, path: Path, classes: list[str]):
         self.path = path
         self.classes = classes
-        super().__init__(f"{path}: {self.reason}")
-
-    @property
-    def reason(self) -> str:
-        """What is true of every file that fails alike."""
-        listed = ", ".join(self.classes[:5]) + (f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else "")
-        return f"a pickle that needs {listed}; soupviz reads weights only and never runs a file's code."
+        listed = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+        reason = f"{path}: a pickle that needs {listed}; soupviz reads weights only and never runs a file's code."
+        super().__init__(reason, self.remedy_for([path]))
 
     @staticmethod
-    def remedy(paths: list[Path]) -> str:
-        """A command that can be pasted."""
+    def remedy_for(paths: Sequence[Path]) -> str:
+        """The command that mends them all."""
         named = " ".join(shlex.quote(str(path)) for path in paths)
         return f"If you trust it, write its weights as safetensors with: soupviz convert {named} --trust"
 

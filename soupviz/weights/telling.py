@@ -34,7 +34,8 @@ def sentences(
         weights: which the kitchen asks for.
     """
     told = [
-        _of_passed(passed),
+        _of_passed([one for one in passed if one.stand_in is None]),
+        *_of_stand_ins([one for one in passed if one.stand_in], weights),
         *_of_averages(ingredients, weights),
         *_of_left_over([*ingredients, *([base] if base else [])]),
         *_of_copies(ingredients),
@@ -53,6 +54,17 @@ def _of_passed(passed: Sequence[Passed]) -> str:
         by_reason[one.reason].append(one.path.name)
     parts = [f"{_listed(names)} ({reason})" for reason, names in by_reason.items()]
     return f"Passed over, as no checkpoints: {'; '.join(parts)}."
+
+
+def _of_stand_ins(replaced: Sequence[Passed], wanted: Weights) -> list[str]:
+    pairs = [f"{one.stand_in.name} for {one.path.name}" for one in replaced if one.stand_in]
+    told = [f"Read in place of the pickles that soupviz convert made them from: {_listed(pairs)}."] if pairs else []
+    if others := [one.other.name for one in replaced if one.other]:
+        held, other = ("averages", "ema") if wanted == "raw" else ("raw weights", "raw")
+        told.append(
+            f"Their {held} lie beside them ({_listed(others)}): weights: {other} (--weights {other}) reads these."
+        )
+    return told
 
 
 def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str]:
