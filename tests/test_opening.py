@@ -16,7 +16,7 @@ import soupviz as sv
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.containers import Kind, kind_of
-from soupviz.weights.converting import stand_ins
+from soupviz.weights.conversions import stand_ins
 from soupviz.weights.ingredients import fingerprint
 
 

@@ -1,25 +1,21 @@
 """Pickles that need code, written as safetensors on the user's word."""
 
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from soupviz.errors import CheckpointError
-from soupviz.files import digest, file_digest, replacing
+from soupviz.files import replacing
 from soupviz.weights.checkpoints import EMA, NAMESPACES, OF_AVERAGE, TRAINING_STATE, WRAPPERS, plain_values
 from soupviz.weights.containers import Kind, kind_of, refuse, without_suffix
-from soupviz.weights.fitting import Weights
+from soupviz.weights.conversions import CONTENT, ORIGIN, content_of, told_by
 
 DEPTH = 3
-
-ORIGIN, CONTENT = "converted_from", "converted_content"
-"""In a converted file's metadata: the name of what it was made from, and may be made from again, and its content."""
 
 
 def convert(path: Path) -> list[Path]:
@@ -45,45 +41,13 @@ def convert(path: Path) -> list[Path]:
     raw = next((state for place, state in found if not EMA.search(place)), None)
     average = next((state for place, state in found if EMA.search(place)), None)
     stem = without_suffix(path.name)
-    facts = _metadata(loaded) | {ORIGIN: path.name, CONTENT: _content(path)}
+    facts = _metadata(loaded) | {ORIGIN: path.name, CONTENT: content_of(path)}
     if raw is None or average is None:
         return [_write(found[0][1], path.with_name(f"{stem}.safetensors"), facts)]
     return [
         _write(raw, path.with_name(f"{stem}.safetensors"), facts),
         _write(average, path.with_name(f"{stem}.ema.safetensors"), facts | {OF_AVERAGE: "yes"}),
     ]
-
-
-def stand_ins(path: Path) -> dict[Weights, Path]:
-    """What `convert` wrote of a pickle as it is now: its weights, and their average where it held both.
-
-    One that was written to since has none: its weights may be others by now.
-    """
-    stem = without_suffix(path.name)
-    named: dict[Weights, Path] = {
-        "raw": path.with_name(f"{stem}.safetensors"),
-        "ema": path.with_name(f"{stem}.ema.safetensors"),
-    }
-    told = {weights: _told_by(file) for weights, file in named.items() if file != path and file.is_file()}
-    made = [weights for weights, facts in told.items() if facts.get(ORIGIN) == path.name]
-    content = _content(path) if made and path.is_file() else ""
-    return {weights: named[weights] for weights in made if told[weights].get(CONTENT) == content}
-
-
-def _told_by(file: Path) -> dict[str, str]:
-    try:
-        with safe_open(file, "pt") as opened:
-            return dict(opened.metadata() or {})
-    except (SafetensorError, OSError):  # not of `convert`
-        return {}
-
-
-def _content(path: Path) -> str:
-    """What tells a pickle's content from another's: the checksums of its archive, or a digest of all of it."""
-    if not zipfile.is_zipfile(path):
-        return file_digest(path)
-    with zipfile.ZipFile(path) as archive:
-        return digest([[entry.filename, entry.file_size, entry.CRC] for entry in archive.infolist()])
 
 
 def _load(path: Path, kind: Kind) -> Any:
@@ -118,9 +82,7 @@ def _metadata(loaded: Any) -> dict[str, str]:
 
 
 def _write(state: Mapping[str, Tensor], target: Path, metadata: Mapping[str, str]) -> Path:
-    if target.exists() and (
-        kind_of(target) is not Kind.SAFETENSORS or _told_by(target).get(ORIGIN) != metadata[ORIGIN]
-    ):
+    if target.exists() and (kind_of(target) is not Kind.SAFETENSORS or told_by(target).get(ORIGIN) != metadata[ORIGIN]):
         raise CheckpointError(
             f"{target} is there already, and was not made from this file; move it away, and try again."
         )

@@ -15,7 +15,7 @@ from soupviz.records import Progress, Refusal
 from soupviz.store import Store
 from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
-from soupviz.weights.converting import CONTENT
+from soupviz.weights.conversions import CONTENT
 from soupviz.weights.fitting import Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside

@@ -8,7 +8,7 @@ from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, KitchenError
 from soupviz.weights.checkpoints import file_of, read
 from soupviz.weights.containers import INDEX_SUFFIX, SUFFIXES, Kind, checkpoints_in, files_of, kind_of, shards_beside
-from soupviz.weights.converting import stand_ins
+from soupviz.weights.conversions import stand_ins
 from soupviz.weights.fitting import Weights
 from soupviz.weights.names import natural_key, short_names
 
