@@ -1,6 +1,5 @@
 """The command that makes a kitchen.yaml of a run's folder."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from soupviz.cli import printing
 from soupviz.cli.arguments import AsJson, Weights, app
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
+from soupviz.weights.pickles import command_of
 
 if TYPE_CHECKING:
     from soupviz.recognition import Proposal
@@ -39,10 +39,9 @@ def new(
     place = out / "kitchen.yaml" if out and out.is_dir() else out
     proposal = recognise(folder, out=place, **given)
     if proposal.run.convert:
-        files = " ".join(shlex.quote(str(path)) for path in proposal.run.convert)
         raise KitchenError(
-            f"{proposal.run.folder}: the {len(proposal.run.convert)} checkpoints of this {proposal.framework} run are "
-            f"pickles of whole modules. If you trust them, run: soupviz convert {files} --trust (then this again)."
+            f"{proposal.run.folder}: {len(proposal.run.convert)} of its checkpoints are pickles that run code when "
+            f"they are loaded. If you trust them, run this, then new again: {command_of(proposal.run.convert)}"
         )
     while proposal.questions:
         question = proposal.questions[0]

@@ -1,22 +1,50 @@
 """Looking into checkpoints and Python files without running anything."""
 
 import ast
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from soupviz.errors import CheckpointError
 from soupviz.weights.checkpoints import Checkpoint, read
+from soupviz.weights.conversions import stand_ins
+from soupviz.weights.inert import LARGEST
 
 BUILDERS = ("build", "make", "create", "get_model", "model", "net", "classifier")
 SCANNED = 40
 """Python files that are looked at for factories."""
+BASES = ("base", "pretrained", "init", "initial", "zeroshot")
+"""Names of what a run started from: of a file, or of a folder."""
+DEPTH = 3
+"""How many folders deep a run is looked for."""
+WIDTH = 200
+"""Folders of one level that are looked at."""
+
+
+def levels(folder: Path) -> Iterator[list[Path]]:
+    """A folder, the folders in it, those in these, and so on."""
+    level = [folder]
+    for _ in range(DEPTH + 1):
+        yield level
+        level = [child for place in level for child in _folders_in(place)][:WIDTH]
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        children = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError:  # it may not be read
+        return []
+    if any(child.name == "snapshots" for child in children):  # Hugging Face's cache: blobs are what snapshots link to
+        children = [child for child in children if child.name != "blobs"]
+    return [child for child in children if not child.name.startswith((".", "__"))]
 
 
 def first_readable(files: Iterable[Path]) -> Checkpoint | None:
     """The first checkpoint that can be read; what cannot is refused with its reason when the kitchen is opened."""
     for path in files:
         try:
-            return read(path)
+            return read(next(iter(stand_ins(path).values()), path))
         except CheckpointError:
             continue
     return None
@@ -26,6 +54,17 @@ def places(folder: Path, named: object) -> tuple[Path, ...]:
     """Where a path that was relative to an unknown folder may be: in the run's folder, or in one above it."""
     path = Path(str(named)).expanduser()
     return (path,) if path.is_absolute() else tuple(place / path for place in (folder, *folder.parents[:5]))
+
+
+def mapping_in(path: Path) -> dict[str, Any]:
+    """What a small JSON file holds, if it is a mapping; nothing where there is none."""
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def head_size(checkpoint: Checkpoint) -> int | None:

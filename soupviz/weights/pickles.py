@@ -112,8 +112,13 @@ class NeedsCodeError(CheckpointError):
     @staticmethod
     def remedy_for(paths: Sequence[Path]) -> str:
         """The command that mends them all."""
-        named = " ".join(shlex.quote(str(path)) for path in paths)
-        return f"If you trust it, write its weights as safetensors with: soupviz convert {named} --trust"
+        it, its = ("it", "its") if len(paths) == 1 else ("them", "their")
+        return f"If you trust {it}, write {its} weights as safetensors with: {command_of(paths)}"
+
+
+def command_of(paths: Sequence[Path]) -> str:
+    """What converts pickles on the user's word, to be pasted."""
+    return f"soupviz convert {' '.join(shlex.quote(str(path)) for path in paths)} --trust"
 
 
 def _needed_classes(path: Path, refusal: str) -> list[str]:

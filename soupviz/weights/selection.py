@@ -123,7 +123,7 @@ def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]
     for path in sorted(found, key=lambda path: natural_key(path.as_posix())):
         if (base and (path.resolve() == base or (path.is_dir() and file_in(path).resolve() == base))) or path in shards:
             left_out += 1
-        elif reason := _is_none(path):
+        elif reason := no_ingredient(path):
             passed.append(Passed(path, reason))
         else:
             kept.append(path)
@@ -135,7 +135,7 @@ def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]
     return kept
 
 
-def _is_none(path: Path) -> str:
+def no_ingredient(path: Path) -> str:
     """Why what a glob matched is no ingredient; empty for what is one, or is damaged or refused when it is read."""
     if path.is_dir():
         inside = checkpoints_in(path)
