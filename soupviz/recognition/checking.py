@@ -6,7 +6,7 @@ from pathlib import Path
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.proposal import Proposal
 from soupviz.records import Progress, quiet
-from soupviz.weights.logged import Logged, compared, differs, logged_accuracy
+from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
 
 
@@ -33,7 +33,7 @@ class Checked:
             return f"{self.ingredient}: {right}; no accuracy was logged of it."
         of = " (the moving average's weights)" if self.logged.is_ema else ""
         told = f"{self.ingredient}{of}: {compared(self.logged, self.correct, self.num_examples)}"
-        return f"{told}: other preprocessing, or other data?" if self.is_doubtful else f"{told}: they agree."
+        return f"{told}: {doubt(self.logged)}" if self.logged and self.is_doubtful else f"{told}: they agree."
 
 
 def check(proposal: Proposal, progress: Progress = quiet) -> Checked:

@@ -74,11 +74,13 @@ def read_ingredient(
     fingerprint, problem = known
     if problem:
         raise CompatibilityError(problem)
-    metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path, checkpoint.metadata)
+    unread: list[str] = []
+    metadata: dict[str, Any] = dict(checkpoint.metadata)
+    metadata |= beside(path, checkpoint.metadata, lambda error: unread.append(str(error)))
     for key in ("format", CONTENT):
         metadata.pop(key, None)
     lacking = tuple(key for key in architecture.state if key not in body)
-    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking)
+    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking, tuple(unread))
 
 
 def _is_shared(key: str, tensor: Tensor, architecture: Architecture) -> bool:

@@ -27,6 +27,7 @@ class Ingredient:
 
     fitted: how its file was read. stamp: of its files when they were opened; empty for weights that have none.
     lacking: keys in which a base with another head differs from the model, and which are not among its tensors.
+    unread: what lies beside its file and cannot be read, a sentence each.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Ingredient:
     fitted: Fitted | None = None
     stamp: Stamp = ()
     lacking: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:

@@ -42,6 +42,7 @@ def sentences(
         _of_files_that_are_averages(ingredients),
         _of_head(base),
         _of_lora(ingredients),
+        *_of_unread(ingredients),
     ]
     return tuple(filter(None, told))
 
@@ -132,6 +133,12 @@ def _of_lora(ingredients: Sequence[Ingredient]) -> str:
         f"The checkpoints hold LoRA factors ({_listed(keys)}): the mean of products is not the product of means, so "
         "they are not averaged apart. Merge them into their layers first (peft: merge_and_unload), and save that."
     )
+
+
+def _of_unread(ingredients: Sequence[Ingredient]) -> list[str]:
+    """Logs that cannot be read: their values are not known, and no reason to refuse weights."""
+    told = dict.fromkeys(sentence for item in ingredients for sentence in item.unread)
+    return [f"Not read, and left out of what is known: {sentence}" for sentence in told]
 
 
 def _grouped(texts: Mapping[str, str]) -> dict[str, list[str]]:
