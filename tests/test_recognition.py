@@ -165,6 +165,19 @@ def test_looking_for_factories_runs_nothing(tmp_path):
     assert definitions(tmp_path / "broken.py") == {}
 
 
+def test_a_script_that_would_train_when_it_is_imported_is_not_offered_as_a_factory(tmp_path):
+    folder = lightning_run(tmp_path)
+    (tmp_path / "model.py").rename(tmp_path / "train.py")
+    source = (tmp_path / "train.py").read_text()
+    for more, offered in {
+        "torch.manual_seed(0)\nif __name__ == '__main__':\n    main()\n": ("../train.py:build",),
+        "trainer.fit(build())\n": (),
+        "main()\n": (),
+    }.items():
+        (tmp_path / "train.py").write_text(source + more)
+        assert recognise(folder).questions[0].choices == offered
+
+
 def test_a_run_of_ultralytics_has_to_be_converted_first(tmp_path):
     proposal = recognise(ultralytics_run(tmp_path))
     assert proposal.framework == "Ultralytics"

@@ -14,6 +14,8 @@ from soupviz.weights.inert import LARGEST
 BUILDERS = ("build", "make", "create", "get_model", "model", "net", "classifier")
 SCANNED = 40
 """Python files that are looked at for factories."""
+HARMLESS = ("torch", "sys", "os", "warnings", "logging", "random", "np", "numpy")
+"""Modules whose functions a file may call when it is imported, such as to set a seed or a path."""
 BASES = ("base", "pretrained", "init", "initial", "zeroshot")
 """Names of what a run started from: of a file, or of a folder."""
 DEPTH = 3
@@ -76,13 +78,27 @@ def head_size(checkpoint: Checkpoint) -> int | None:
 def factories(folders: Iterable[Path]) -> dict[str, tuple[Path, tuple[str, ...]]]:
     """Functions and classes of Python files that may build a model: `model.py:build` to the file and the parameters.
 
-    The files are parsed, not run.
+    The files are parsed, not run; those that do work when they are imported, such as to train, are left out.
     """
     found: dict[str, tuple[Path, tuple[str, ...]]] = {}
     for path in [path for folder in folders for path in sorted(folder.glob("*.py"))][:SCANNED]:
-        for name, parameters in definitions(path).items():
+        for name, parameters in definitions(path).items() if not _is_script(path) else ():
             found.setdefault(f"{path.name}:{name}", (path, parameters))
     return found
+
+
+def _is_script(path: Path) -> bool:
+    calls = (
+        node.value.func for node in _statements(path) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    )
+    return any(ast.unparse(call).partition(".")[0] not in HARMLESS for call in calls)
+
+
+def _statements(path: Path) -> list[ast.stmt]:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8")).body
+    except (OSError, ValueError, SyntaxError, RecursionError):  # it may be no factory's file; one that is named is run
+        return []
 
 
 def definitions(path: Path, *, every: bool = False) -> dict[str, tuple[str, ...]]:
@@ -91,12 +107,8 @@ def definitions(path: Path, *, every: bool = False) -> dict[str, tuple[str, ...]
     Args:
         every: all functions and classes, not only those whose name, base or annotation says so.
     """
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, SyntaxError, RecursionError):  # it may be no factory's file; one that is named is run
-        return {}
     found: dict[str, tuple[str, ...]] = {}
-    for node in tree.body:
+    for node in _statements(path):
         if isinstance(node, ast.FunctionDef) and (every or _builds(node)):
             found[node.name] = _parameters(node)
         elif isinstance(node, ast.ClassDef) and (every or any(_is_module(base) for base in node.bases)):
