@@ -284,6 +284,28 @@ def test_a_librarys_factory_that_the_user_names_gets_the_number_of_outputs(tmp_p
     assert "args" not in recognise(tmp_path, factory="model.of:mine").document["model"]
 
 
+def test_a_damaged_checkpoint_is_told_and_the_first_that_can_be_read_is_checked(tmp_path):
+    folder = lightning_run(tmp_path)
+    (folder / "checkpoints" / "epoch=0-step=5.ckpt").write_bytes(b"PK\x03\x04 cut")
+    proposal = recognise(folder, factory="../model.py:build")
+    [note] = [note for note in proposal.notes if "epoch=0-step=5.ckpt" in note]
+    assert "--skip-incompatible" in note
+    assert check(proposal).ingredient == "epoch=1-step=10"
+
+
+def test_what_files_are_is_told_where_none_of_them_is_a_checkpoint(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(KitchenError, match=r"a\.pt is a Git LFS pointer"):
+        recognise(tmp_path)
+
+
+def test_new_says_where_else_to_write_before_anything_is_scored(tmp_path, monkeypatch):
+    folder = lightning_run(tmp_path)
+    monkeypatch.setattr("soupviz.cli.opening.is_writable", lambda place: place != folder)
+    assert "--out FILE" in run("new", folder, "--factory", "../model.py:build")
+    run("new", folder, "--factory", "../model.py:build", "--out", tmp_path / "k.yaml")
+
+
 def test_every_pickle_of_a_run_that_needs_code_is_to_be_converted_and_is_then_found(tmp_path):
     folder = lightning_run(tmp_path)
     files = sorted((folder / "checkpoints").iterdir())

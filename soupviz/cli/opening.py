@@ -10,6 +10,7 @@ from soupviz.cli import printing
 from soupviz.cli.arguments import AsJson, Weights, app
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
+from soupviz.files import is_writable
 from soupviz.weights.pickles import command_of
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ def new(
     proposal = recognise(folder, out=place, **given)
     if proposal.run.convert:
         raise KitchenError(
-            f"{proposal.run.folder}: {len(proposal.run.convert)} of its checkpoints are pickles that run code when "
-            f"they are loaded. If you trust them, run this, then new again: {command_of(proposal.run.convert)}"
+            f"{proposal.run.folder}: reading its checkpoints ({len(proposal.run.convert)} of them) runs code that is "
+            f"in them. If you trust them, run this, then new again: {command_of(proposal.run.convert)}"
         )
+    if not is_writable(proposal.file.parent):
+        raise KitchenError(f"{proposal.file.parent}: cannot be written to; name another place with --out FILE.")
     while proposal.questions:
         question = proposal.questions[0]
         if not sys.stdin.isatty():
@@ -77,4 +80,5 @@ def _unanswered(proposal: "Proposal") -> str:
         f"{question.text}: give --{question.key}" + (f" (such as {question.choices[0]})" if question.choices else "")
         for question in proposal.questions
     ]
-    return f"{proposal.run.folder}: a run of {proposal.framework}, of which is not known {'; and '.join(asked)}."
+    what = "a folder of checkpoints" if proposal.framework == "plain" else f"a run of {proposal.framework}"
+    return f"{proposal.run.folder}: {what}, of which is not known {'; and '.join(asked)}."

@@ -10,6 +10,7 @@ from soupviz.recognition import lightning, plain, timm, torchvision, trainer, ul
 from soupviz.recognition.files import levels
 from soupviz.recognition.runs import Found, MayRead, Run
 from soupviz.weights.checkpoints import read
+from soupviz.weights.containers import kind_of, without_suffix
 from soupviz.weights.conversions import stand_ins
 from soupviz.weights.pickles import NeedsCodeError
 from soupviz.weights.selection import file_in
@@ -25,8 +26,21 @@ def find_run(folder: Path, may_read: MayRead) -> Run:
     """
     run = _of_a_framework(folder, may_read) or plain.recognise(folder)
     if run is None:
-        raise KitchenError(f"{folder}: holds no checkpoints and no run; expected files such as *.safetensors or *.pt.")
-    return replace(run, convert=tuple(path for path in _files_of(run) if _needs_code(path)))
+        others = "".join(f" {told}." for told in _no_checkpoints(folder))
+        raise KitchenError(
+            f"{folder}: holds no checkpoints and no run; expected files such as *.safetensors or *.pt.{others}"
+        )
+    refused = {path: error for path in _files_of(run) if (error := _why_unreadable(path))}
+    convert = tuple(path for path, error in refused.items() if isinstance(error, NeedsCodeError))
+    damaged = [f"{error} Until then open the kitchen with --skip-incompatible." for path, error in refused.items()
+               if path not in convert]  # fmt: skip
+    return replace(run, convert=convert, notes=(*run.notes, *damaged))
+
+
+def _no_checkpoints(folder: Path) -> list[str]:
+    """What the files are that are named as checkpoints are."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and without_suffix(path.name) != path.name]
+    return [f"{path.name} is {kind_of(path).value}" for path in files[:3]]
 
 
 def _of_a_framework(folder: Path, may_read: MayRead) -> Run | None:
@@ -48,14 +62,12 @@ def _files_of(run: Run) -> list[Path]:
     return [file_in(path) for path in dict.fromkeys([*sorted(files), *base])]
 
 
-def _needs_code(path: Path) -> bool:
+def _why_unreadable(path: Path) -> CheckpointError | None:
     try:
         read(next(iter(stand_ins(path).values()), path))
-    except NeedsCodeError:
-        return True
-    except CheckpointError:  # refused with its reason when the kitchen is opened
-        return False
-    return False
+    except CheckpointError as error:
+        return error
+    return None
 
 
 def _sweep(folder: Path, runs: Sequence[Run]) -> Run:

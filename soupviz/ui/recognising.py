@@ -60,8 +60,8 @@ def _proposed(given: dict[str, Any]) -> None:
     if proposal.run.convert:
         number = len(proposal.run.convert)
         st.warning(
-            f"{number} of its checkpoints are pickles that run code when they are loaded. If you trust them, convert "
-            "them once, then look again:"
+            f"Reading its checkpoints ({number} of them) runs code that is in them. If you trust them, convert them "
+            "once, then look again:"
         )
         st.code(command_of(proposal.run.convert), language="sh", wrap_lines=True)
         return
