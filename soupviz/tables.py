@@ -41,5 +41,5 @@ def encoding_of(path: Path) -> str:
 
 
 def separator_of(header: str) -> str:
-    """Between the cells of a header: a comma, or a semicolon or tab where there are more of these."""
-    return max(",;\t", key=header.count)
+    """Between the cells of a header: a comma, or a semicolon, tab or bar where there are more of these."""
+    return max(",;\t|", key=header.count)

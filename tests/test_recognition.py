@@ -372,6 +372,17 @@ def test_splits_are_found_by_their_names_and_what_the_run_evaluated_on_comes_fir
     }  # fmt: skip
 
 
+def test_the_one_folder_inside_the_runs_that_has_splits_is_found_whatever_it_is_called(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    images(tmp_path / "pets" / "held_out")
+    images(tmp_path / "pets" / "test")
+    proposal = recognise(tmp_path)
+    assert proposal.document["data"]["held_out"]["path"] == "pets/held_out"
+    assert any("taken as they are" in note for note in proposal.notes)
+    images(tmp_path / "birds" / "val")
+    assert [question.key for question in recognise(tmp_path).questions] == ["factory", "data"]
+
+
 def test_a_folder_of_classes_selects_and_so_does_a_lone_test_split(tmp_path):
     folder = timm_run(tmp_path)
     alone = recognise(folder, data=images(tmp_path / "pictures"))
@@ -399,6 +410,14 @@ def test_columns_that_say_nothing_are_asked_for(tmp_path):
     assert (whole.questions, whole.document["data"]["held_out"]["label"]) == ((), "c")
     with pytest.raises(DataError, match="'d'"):
         recognise(folder, data=tmp_path / "val.csv", text="d")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_columns_are_found_whatever_stands_between_them(tmp_path, separator):
+    folder = trainer_run(tmp_path)
+    (tmp_path / "val.csv").write_bytes(f"sentence{separator}label\ncaf\u00e9{separator}1\n".encode("latin-1"))
+    held_out = recognise(folder, data=tmp_path / "val.csv").document["data"]["held_out"]
+    assert (held_out["text"], held_out["label"]) == ("sentence", "label")
 
 
 def test_nothing_is_looked_at_that_may_not_be_read(tmp_path):

@@ -67,7 +67,7 @@ def new(
     }  # fmt: skip
     rows = [[fact.key, flow(fact.value), fact.source] for fact in proposal.facts]
     printing.show(
-        as_json, values, f"{proposal.run.folder}: {proposal.framework}", ("key", "value", "from"), rows, are_words=True
+        as_json, values, f"{proposal.run.folder}: {proposal.what}", ("key", "value", "from"), rows, are_words=True
     )
     for note in [*proposal.notes, checked.sentence]:
         typer.echo(note, err=True)
@@ -80,5 +80,4 @@ def _unanswered(proposal: "Proposal") -> str:
         f"{question.text}: give --{question.key}" + (f" (such as {question.choices[0]})" if question.choices else "")
         for question in proposal.questions
     ]
-    what = "a folder of checkpoints" if proposal.framework == "plain" else f"a run of {proposal.framework}"
-    return f"{proposal.run.folder}: {what}, of which is not known {'; and '.join(asked)}."
+    return f"{proposal.run.folder}: {proposal.what}, of which is not known {'; and '.join(asked)}."

@@ -17,6 +17,10 @@ from soupviz.recognition.runs import DATA, FACTORY, Answers, Fact, Found, MayRea
 GENERIC = ("output", "outputs", "out", "checkpoints", "weights", "runs", "results", "")
 """Names of folders that say nothing of what is in them."""
 SAID = "you said so"
+UNPREPARED = (
+    "how images were prepared, no file says: they are taken as they are. If the training resized or normalised them, "
+    "give each split its `transform:` (resize, crop, mean, std)."
+)
 LIBRARIES = ("torchvision:", "timm:")
 """Whose factories take `num_classes`."""
 
@@ -200,10 +204,12 @@ def _data(setting: Setting, splits: Mapping[str, Place]) -> Part:
         return Part({"data": {}}, questions=(Question(DATA, "where the held-out data is (a folder or a file)"),))
     parts = {name: _split(setting, name, place) for name, place in splits.items()}
     notes: tuple[str, ...] = ()
+    if splits["held_out"].format == "imagefolder" and "transform" not in setting.run.found:
+        notes = (UNPREPARED,)
     if "test" not in splits:
         is_test = splits["held_out"].path.stem.lower() in data.NAMES["test"]
         what = "only a test split, which selects" if is_test else "no test split"
-        notes = (f"there is {what}: nothing reports yet on what held_out selects.",)
+        notes += (f"there is {what}: nothing reports yet on what held_out selects.",)
     document = {name: dict(part.document) for name, part in parts.items()}
     told = [replace(part, document={}) for part in parts.values()]
     return joined([*told, Part({"data": document}, notes=notes)])

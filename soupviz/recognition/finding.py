@@ -32,8 +32,11 @@ def find_run(folder: Path, may_read: MayRead) -> Run:
         )
     refused = {path: error for path in _files_of(run) if (error := _why_unreadable(path))}
     convert = tuple(path for path, error in refused.items() if isinstance(error, NeedsCodeError))
-    damaged = [f"{error} Until then open the kitchen with --skip-incompatible." for path, error in refused.items()
-               if path not in convert]  # fmt: skip
+    damaged = [
+        f"Until it is mended, open the kitchen with --skip-incompatible: {error}"
+        for path, error in refused.items()
+        if path not in convert
+    ]
     return replace(run, convert=convert, notes=(*run.notes, *damaged))
 
 

@@ -28,6 +28,11 @@ class Proposal:
         """timm, Trainer, Lightning, torchvision, Ultralytics, or plain."""
         return self.run.framework
 
+    @property
+    def what(self) -> str:
+        """What the folder is, in words."""
+        return "a folder of checkpoints" if self.framework == "plain" else f"a run of {self.framework}"
+
     def spec(self) -> KitchenSpec:
         """The proposal as a checked specification.
 

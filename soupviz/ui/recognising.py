@@ -55,8 +55,7 @@ def a_folder() -> None:
 
 def _proposed(given: dict[str, Any]) -> None:
     proposal = recognise(**given, may_read=workspace.is_allowed)
-    what = "A folder of checkpoints" if proposal.framework == "plain" else f"A run of {proposal.framework}"
-    st.markdown(f"**{what}: {verbatim(str(proposal.document['name']))}**")
+    st.markdown(f"**{proposal.what[:1].upper()}{proposal.what[1:]}: {verbatim(str(proposal.document['name']))}**")
     if proposal.run.convert:
         number = len(proposal.run.convert)
         st.warning(

@@ -93,9 +93,9 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
             raise NeedsCodeError(named, needed) from None
         if "Unsupported operand" in text:  # a byte that no pickle has
             text = "not a pickle"
+        why = text.partition(". ")[0][:120] or type(error).__name__
         raise CheckpointError(
-            f"{named}: cannot be read as a PyTorch checkpoint ({text[:120] or type(error).__name__}); it is damaged or "
-            "of another format. Copy it again."
+            f"{named}: cannot be read as a PyTorch checkpoint ({why}); it is damaged or of another format. Copy it again."
         ) from None
 
 
