@@ -95,7 +95,8 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
             text = "not a pickle"
         why = text.partition(". ")[0][:120] or type(error).__name__
         raise CheckpointError(
-            f"{named}: cannot be read as a PyTorch checkpoint ({why}); it is damaged or of another format. Copy it again."
+            f"{named}: cannot be read as a PyTorch checkpoint ({why}); it is damaged or of another format. "
+            "Copy it again."
         ) from None
 
 
