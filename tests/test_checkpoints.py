@@ -11,9 +11,10 @@ from kitchens import save
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
-from soupviz.weights.checkpoints import WRAPPERS, read
+from soupviz.weights.checkpoints import read
 from soupviz.weights.containers import Kind, checkpoints_in, kind_of, shards_of, without_suffix
 from soupviz.weights.pickles import NeedsCodeError
+from soupviz.weights.vocabulary import WRAPPERS
 from soupviz.weights.writing import write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}

@@ -14,10 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from soupviz.architecture import Architecture
 from soupviz.errors import CompatibilityError
-from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.fitting import fit, fit_body
 from soupviz.weights.ingredients import fingerprint
 from soupviz.weights.layouts import plain_readings
+from soupviz.weights.states import Candidate
+from soupviz.weights.vocabulary import says_average
 
 
 def architecture_of(build) -> Architecture:
@@ -30,7 +32,7 @@ def of_source(source: str) -> Architecture:
 
 def checkpoint(*candidates, **named) -> Checkpoint:
     found = [Candidate("", candidate) for candidate in candidates]
-    found += [Candidate(place, tensors, bool(EMA.search(place))) for place, tensors in named.items()]
+    found += [Candidate(place, tensors, says_average(place)) for place, tensors in named.items()]
     return Checkpoint(Path("m.pt"), tuple(found))
 
 

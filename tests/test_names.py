@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupviz.weights.names import as_values, counters_in, names_in, natural_key, says_average, short_names
+from soupviz.weights.names import as_values, counters_in, names_in, natural_key, short_names
+from soupviz.weights.vocabulary import says_average
 
 
 def test_numbers_in_names_sort_as_numbers():

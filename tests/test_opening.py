@@ -134,7 +134,7 @@ def test_a_kitchen_in_which_only_some_files_have_averages_says_so(tmp_path):
 
 
 def test_averages_where_there_are_none_are_refused(tmp_path):
-    with pytest.raises(KitchenError, match="weights is 'ema', but none of the 1 files has an average"):
+    with pytest.raises(KitchenError, match="weights is 'ema', but none of the 1 files is an average or has one"):
         Kitchen.load(kitchen_of(tmp_path, {"x1.pt": state()}), weights="ema")
 
 

@@ -1,7 +1,7 @@
 """From the files that a kitchen means to checked, fingerprinted ingredients, and the files that were refused."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
 from soupviz.weights.selection import BASE, Passed, candidate_files, file_in
+from soupviz.weights.vocabulary import says_average
 
 GO_ON = "go on without it (--skip-incompatible)"
 
@@ -59,6 +60,9 @@ def read_ingredient(
     stamp = stamp_of(path)
     checkpoint = read(path)
     fitted = (fit_body if is_base else fit)(checkpoint, architecture, weights)
+    if fitted.weights == "raw" and not (fitted.has_twin or checkpoint.says_weights):
+        if says_average(name) or says_average(path.name):
+            fitted = replace(fitted, weights="ema", by_name=True)
     body = {key: tensor for key, tensor in fitted.tensors.items() if _is_shared(key, tensor, architecture)}
     shapes = {key: [str(tensor.dtype), list(tensor.shape)] for key, tensor in architecture.state.items()}
     # Times of writing are set back by tar, rsync and containers; those of the last change of any kind are not.
@@ -145,8 +149,8 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(
-            f"weights is 'ema', but none of the {len(kept)} files has an average beside its weights; expected a "
-            "state_dict_ema, ema or the like. Take weights: raw."
+            f"weights is 'ema', but none of the {len(kept)} files is an average or has one beside its weights; "
+            "expected a state_dict_ema, ema or the like. Take weights: raw."
         )
     base = fitting[BASE] if BASE in fitting and BASE not in reasons else None
     return Gathered(kept, base, refused, tuple(passed))

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-FACTOR = re.compile(r"(?:^|[._])lora_?(?:embedding_)?(A|B|down|up)\d*(?:[._]|$)", re.IGNORECASE)
-PARTNER = {"A": "B", "B": "A", "a": "b", "b": "a", "down": "up", "up": "down"}
+FACTOR = re.compile(r"(?:^|[._])lora[._]?(?:embedding_)?(A|B|down|up|in|out)\d*(?:[._]|$)", re.IGNORECASE)
+PARTNER = {"A": "B", "B": "A", "a": "b", "b": "a", "down": "up", "up": "down", "in": "out", "out": "in"}
 
 
 def lora_keys(keys: Iterable[str]) -> list[str]:

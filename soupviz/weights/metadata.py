@@ -1,13 +1,11 @@
 """What is known of a checkpoint besides its weights: values in files beside it, and what its framework logged."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soupviz.errors import CheckpointError
 from soupviz.weights import logs
-from soupviz.weights.inert import plain, read_yaml
+from soupviz.weights.inert import plain, read_json, read_yaml
 
 NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 
@@ -30,7 +28,7 @@ def beside(path: Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]
     for table in sorted(table for table in path.parent.glob("*.csv") if table.is_file()):
         found |= _row(table, path)
     for sidecar in _sidecars(path, folder):
-        found |= plain(_json(sidecar) if sidecar.suffix == ".json" else read_yaml(sidecar))
+        found |= plain(read_json(sidecar) if sidecar.suffix == ".json" else read_yaml(sidecar))
     return found
 
 
@@ -41,13 +39,6 @@ def _sidecars(path: Path, folder: Path) -> list[Path]:
             stems.append(Path(stems[-1]).stem)
     places = [path.parent / f"{stem}{suffix}" for suffix in (".yaml", ".yml", ".json") for stem in stems]
     return [place for place in [folder / "CKPT.yaml", *places] if place.is_file() and place != path]
-
-
-def _json(sidecar: Path) -> Any:
-    try:
-        return json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
 
 
 def _row(table: Path, path: Path) -> dict[str, Any]:

@@ -6,20 +6,11 @@ from collections.abc import Mapping, Sequence
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.lora import lora_keys
-from soupviz.weights.names import counters_in, says_average
+from soupviz.weights.pairs import copies, twins
 from soupviz.weights.selection import Passed
 
 MOST = 4
 """Names in a sentence."""
-
-
-def copies(ingredients: Sequence[Ingredient]) -> dict[str, str]:
-    """Ingredients with the weights of another, and which: that whose name has a step, else the first."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for item in ingredients:
-        alike[item.fingerprint].append(item.name)
-    kept = {names[0]: next((name for name in names if counters_in(name)), names[0]) for names in alike.values()}
-    return {name: kept[names[0]] for names in alike.values() for name in names if name != kept[names[0]]}
 
 
 def sentences(
@@ -33,12 +24,15 @@ def sentences(
     Args:
         weights: which the kitchen asks for.
     """
+    others = twins(ingredients, weights)
+    counted = [item for item in ingredients if item.name not in others]
     told = [
         _of_passed(passed),
-        *_of_averages(ingredients, weights),
+        _of_twins(others, weights),
+        *_of_averages(counted, weights),
         *_of_left_over([*ingredients, *([base] if base else [])]),
-        *_of_copies(ingredients),
-        _of_files_that_are_averages(ingredients),
+        *_of_copies(counted),
+        _of_files_that_are_averages(counted),
         _of_head(base),
         _of_lora(ingredients),
     ]
@@ -55,19 +49,33 @@ def _of_passed(passed: Sequence[Passed]) -> str:
     return f"Passed over, as no checkpoints: {'; '.join(parts)}."
 
 
+def _of_twins(others: Mapping[str, str], wanted: Weights) -> str:
+    """Of pairs of files, one with raw weights and one with their average."""
+    if not others:
+        return ""
+    kept, other = ("raw", "ema") if wanted == "raw" else ("EMA", "raw")
+    pairs = [f"{name} of {counted}" for name, counted in others.items()]
+    said = "the average" if wanted == "raw" else "the raw weights"
+    return (
+        f"Raw and EMA weights of one checkpoint in two files, {said} of the other: {_listed(pairs)}. The {kept} "
+        f"ones count, unless others are chosen by name; weights: {other} (--weights {other}) takes the others."
+    )
+
+
 def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str]:
     """Of files that hold raw weights and an average, and of kitchens in which only some do."""
     fitted = {item.name: item.fitted for item in ingredients if item.fitted}
     both = [name for name, one in fitted.items() if one.has_twin]
     averages = [name for name, one in fitted.items() if one.weights == "ema"]
+    only = [name for name in averages if not fitted[name].has_twin and not fitted[name].by_name]
     raw = [name for name, one in fitted.items() if one.weights == "raw"]
     told = []
     if both:
         read, other = ("raw", "ema") if wanted == "raw" else ("EMA", "raw")
         told.append(f"{_listed(both)}: the file holds raw and EMA weights. The {read} ones are read; weights: {other} "
                     f"(--weights {other}) reads the others.")  # fmt: skip
-    if wanted == "raw" and averages:
-        told.append(f"{_listed(averages)}: the file holds EMA weights only, and these are read.")
+    if wanted == "raw" and only:
+        told.append(f"{_listed(only)}: the file holds EMA weights only, and these are read.")
     if wanted == "ema" and raw:
         told.append(f"{_listed(raw)}: the file holds no EMA weights, and its raw ones are read.")
     if averages and raw:
@@ -75,6 +83,9 @@ def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str
     for place, names in _grouped({name: ", ".join(one.others) for name, one in fitted.items()}).items():
         told.append(f"{_listed(names)}: further weights in the file would fit, too ({place}); the first are "
                     "read.")  # fmt: skip
+    for place, names in _grouped({name: ", ".join(one.unread) for name, one in fitted.items()}).items():
+        told.append(f"{_listed(names)}: the file holds an average, too ({place}), which does not fit the model and is "
+                    "not read.")  # fmt: skip
     return told
 
 
@@ -98,7 +109,8 @@ def _of_files_that_are_averages(ingredients: Sequence[Ingredient]) -> str:
     """Of files that say so themselves: an average of averages weighs some checkpoints twice."""
     counted = {item.name: item.fitted.averaged or 0 for item in ingredients if item.fitted}
     parts = [f"{name} (of {number} models)" for name, number in counted.items() if number > 1]
-    named = [item.name for item in ingredients if says_average(item.path.name) and counted.get(item.name, 0) < 2]
+    by_name = [item.name for item in ingredients if item.fitted and item.fitted.by_name]
+    named = [name for name in by_name if counted[name] < 2]
     parts += [f"{name} (by its name)" for name in named]
     return f"Averages themselves: {_listed(parts)}." if parts else ""
 
