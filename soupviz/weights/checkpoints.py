@@ -108,17 +108,21 @@ def _read_safetensors(path: Path) -> Checkpoint:
 def _read_sharded(path: Path) -> Checkpoint:
     """The tensors that the index names, each from the shard that it names; a shard may hold others."""
     tensors: dict[str, Tensor] = {}
+    odd: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     opened: dict[Path, Checkpoint] = {}
     for key, shard in weight_map(path).items():
         if shard not in opened:
             opened[shard] = read(shard)
             metadata |= opened[shard].metadata
-        held = opened[shard].candidates[0].tensors
-        if key not in held:
+        held = opened[shard].candidates[0]
+        if key in held.odd:
+            odd[key] = held.odd[key]
+        elif key in held.tensors:
+            tensors[key] = held.tensors[key]
+        else:
             raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
-        tensors[key] = held[key]
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata)
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata)
 
 
 def _read_pickle(path: Path) -> Checkpoint:

@@ -15,6 +15,7 @@ from soupviz.records import Progress, Refusal
 from soupviz.store import Store
 from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
+from soupviz.weights.dtypes import in_types_of, narrowed
 from soupviz.weights.fitting import Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside
@@ -95,7 +96,7 @@ def read_other(name: str, path: Path, architecture: Architecture, store: Store, 
         CompatibilityError: it does not fit the model, or not the ingredient.
     """
     try:
-        other = checks.narrowed(read_ingredient(name, path, architecture, store), ingredient)
+        other = narrowed(read_ingredient(name, path, architecture, store), ingredient)
         if reason := checks.disagreement(other, ingredient, architecture.buffers):
             raise CompatibilityError(reason)
     except CompatibilityError as error:
@@ -143,6 +144,9 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         except CheckpointError as error:
             unreadable[name] = error
     progress(len(files), len(files), "reading checkpoints")
+    others = [item for name, item in fitting.items() if name != BASE]
+    if BASE in fitting and others:
+        fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture)
     told = {name: _with_remedy(reason, fitting) for name, reason in reasons.items()} | _unreadable(unreadable)
     refused = tuple(Refusal(name, str(files[name]), told[name]) for name in files if name in told)

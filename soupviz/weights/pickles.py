@@ -8,6 +8,7 @@ import re
 import shlex
 import types
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,31 @@ ARGUMENT_DICTS = (
 )
 
 
+def emptied(*_arguments: Any) -> dict[Any, Any]:
+    """What a defaultdict is read as: the items come after it. Its factory, and other built-in types, are this, too."""
+    return {}
+
+
+def listed(items: Iterable[Any] = (), *_length: Any) -> list[Any]:
+    """What a deque is read as."""
+    return list(items)
+
+
+def as_text(*parts: Any) -> str:
+    """What a range, a slice or an exact number is read as: nothing that could be counted through."""
+    return " ".join(str(part) for part in parts if isinstance(part, (int, str)))
+
+
+STAND_INS: tuple[tuple[Callable[..., Any], str], ...] = (
+    (emptied, "collections.defaultdict"),
+    *((emptied, f"builtins.{name}") for name in ("list", "dict", "tuple", "int", "float", "str", "bool", "bytes")),
+    (listed, "collections.deque"),
+    *((as_text, name) for name in ("builtins.range", "builtins.slice", "decimal.Decimal", "fractions.Fraction")),
+    *((Arguments, name) for name in ARGUMENT_DICTS),
+)
+"""What is read for harmless types of the standard library, and of frameworks, of which torch would read none."""
+
+
 def _allowed_globals() -> list[Any]:
     """Harmless types that training scripts leave in checkpoints: plain containers of arguments, paths and numbers."""
     scalar = np.float64(0).__reduce__()[0]
@@ -49,12 +75,16 @@ def _allowed_globals() -> list[Any]:
     plain = [
         argparse.Namespace,
         types.SimpleNamespace,
-        collections.defaultdict,
         collections.Counter,
+        collections.UserDict,
+        frozenset,
+        datetime.date,
+        datetime.time,
         datetime.datetime,
         datetime.timedelta,
+        datetime.timezone,
     ]
-    return [*plain, *paths, *numpy_types, *old_names, *((Arguments, name) for name in ARGUMENT_DICTS)]
+    return [*plain, *paths, *numpy_types, *old_names, *STAND_INS, emptied, listed, as_text, Arguments]
 
 
 def load(path: Path) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from soupviz.weights.vocabulary import WRAPPERS, is_training_state, says_average
 
-DEPTH = 4
+DEPTH = 6
 """How deep state dicts are nested at most."""
 
 

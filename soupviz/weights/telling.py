@@ -33,6 +33,7 @@ def sentences(
         *_of_left_over([*ingredients, *([base] if base else [])]),
         *_of_copies(counted),
         _of_files_that_are_averages(counted),
+        _of_types(base),
         _of_head(base),
         _of_lora(ingredients),
     ]
@@ -53,13 +54,13 @@ def _of_twins(others: Mapping[str, str], wanted: Weights) -> str:
     """Of pairs of files, one with raw weights and one with their average."""
     if not others:
         return ""
-    kept, other = ("raw", "ema") if wanted == "raw" else ("EMA", "raw")
-    pairs = [f"{name} of {counted}" for name, counted in others.items()]
-    said = "the average" if wanted == "raw" else "the raw weights"
-    return (
-        f"Raw and EMA weights of one checkpoint in two files, {said} of the other: {_listed(pairs)}. The {kept} "
-        f"ones count, unless others are chosen by name; weights: {other} (--weights {other}) takes the others."
-    )
+    pairs = _listed([f"{name} (of {counted})" for name, counted in others.items()])
+    if wanted == "raw":
+        said = f"Averages of raw weights in other files: {pairs}. The raw weights count"
+    else:
+        said = f"Raw weights of averages in other files: {pairs}. The averages count"
+    other = "ema" if wanted == "raw" else "raw"
+    return f"{said}, unless others are chosen by name; weights: {other} (--weights {other}) takes the others."
 
 
 def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str]:
@@ -122,6 +123,15 @@ def _of_head(base: Ingredient | None) -> str:
         f"The base ({base.path.name}) has another head: {_listed(base.lacking)} are not its own. Recipes with a base "
         "work over the keys that are shared, and average the others; it cannot be scored itself."
     )
+
+
+def _of_types(base: Ingredient | None) -> str:
+    held = base.fitted.tensors if base and base.fitted else {}
+    changed = {key: tensor for key, tensor in base.tensors.items() if tensor.dtype != held[key].dtype} if base else {}
+    for key, tensor in changed.items():
+        own, others = (str(each.dtype).removeprefix("torch.") for each in (held[key], tensor))
+        return f"The base holds {own}; it is read as {others}, which the ingredients hold."
+    return ""
 
 
 def _of_lora(ingredients: Sequence[Ingredient]) -> str:
