@@ -10,8 +10,9 @@ from soupviz.weights.inert import read_json
 from soupviz.weights.vocabulary import is_training_state
 
 INDEX_SUFFIX = ".index.json"
+WEIGHTS_INDICES = (f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}")
 SUFFIXES = (
-    ".safetensors", f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}", INDEX_SUFFIX, ".pth.tar", ".pt.tar",
+    ".safetensors", *WEIGHTS_INDICES, INDEX_SUFFIX, ".pth.tar", ".pt.tar",
     ".tar", ".pt", ".pth", ".bin", ".ckpt", ".th", ".model", ".pkl", ".weights",
 )  # fmt: skip
 """How checkpoints are usually named, the longest first where one ends another: taken off their names."""
@@ -106,7 +107,9 @@ def kind_of(path: Path) -> Kind:
 
 
 def _kind_of_index(path: Path) -> Kind:
-    """Search indices, say, are called so too; a damaged file is refused when it is read."""
+    """Search indices, say, may be called so too; what is damaged is refused when it is read."""
+    if path.name.endswith(WEIGHTS_INDICES):
+        return Kind.INDEX
     try:
         values = read_json(path)
     except CheckpointError:

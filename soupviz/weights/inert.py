@@ -103,10 +103,8 @@ def plain(values: Any, passed: Collection[str] = ()) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in outer.items():
         if key not in passed:
-            found |= {k: v for k, v in _items(value).items() if _is_plain(v) and k not in outer}
-        if _is_plain(value):
-            found[key] = value
-    return found
+            found |= {name: item for name, item in _items(value).items() if _is_plain(item)}
+    return found | {key: value for key, value in outer.items() if _is_plain(value)}
 
 
 def _items(value: Any) -> dict[str, Any]:
