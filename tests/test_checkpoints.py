@@ -3,6 +3,7 @@ import collections
 import datetime
 import functools
 import json
+import pickle
 import types
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from soupviz.errors import CheckpointError
 from soupviz.weights.checkpoints import NoWeightsError, read
 from soupviz.weights.containers import Kind, checkpoints_in, kind_of, shards_of, without_suffix
+from soupviz.weights.converting import convert
 from soupviz.weights.pickles import NeedsCodeError
 from soupviz.weights.vocabulary import WRAPPERS
 from soupviz.weights.writing import write
@@ -142,6 +144,30 @@ def test_weights_that_lightnings_weight_averaging_keeps_aside_are_the_raw_ones(t
     raw, average = read(tmp_path / "m.ckpt").candidates
     assert holds_weights(raw.tensors)
     assert (raw.is_average, average.is_average) == (False, True)
+
+
+ARRAYS = {key: tensor.numpy() for key, tensor in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_plain_pickle_of_arrays_is_read_and_nothing_that_it_names_is_called(tmp_path, protocol):
+    content = {"model": collections.OrderedDict(ARRAYS), "epoch": 3, "hook": functools.partial(max, 1)}
+    content["big-endian"] = {"x": ARRAYS["head.bias"].astype(">f8"), "turned": np.asfortranarray(ARRAYS["head.weight"])}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(content, protocol))
+    checkpoint = read(tmp_path / "m.pkl")
+    first, second = checkpoint.candidates
+    assert holds_weights(first.tensors)
+    assert torch.equal(second.tensors["x"], WEIGHTS["head.bias"].double())
+    assert torch.equal(second.tensors["turned"], WEIGHTS["head.weight"])
+    assert checkpoint.metadata == {"epoch": 3}
+
+
+def test_a_plain_pickle_of_modules_names_its_classes_and_is_converted_on_the_users_word(tmp_path):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"model": torch.nn.Linear(2, 1)}))
+    with pytest.raises(NeedsCodeError, match=r"torch\.nn\.modules\.linear\.Linear"):
+        read(tmp_path / "m.pkl")
+    [file] = convert(tmp_path / "m.pkl").files
+    assert read(file).candidates[0].tensors.keys() == {"weight", "bias"}
 
 
 AVERAGE = {key: tensor + 1 for key, tensor in WEIGHTS.items()}

@@ -1,5 +1,6 @@
 """Pickles that need code, written as safetensors on the user's word."""
 
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from soupviz.files import replacing
 from soupviz.weights.checkpoints import WEIGHTS_KEY, read
 from soupviz.weights.containers import Kind, kind_of, refuse, without_suffix
 from soupviz.weights.inert import plain
+from soupviz.weights.pickles import is_plain
 from soupviz.weights.states import Candidate, candidates
 from soupviz.weights.vocabulary import WRAPPERS, says_average
 
@@ -70,6 +72,9 @@ def _load(path: Path, kind: Kind) -> Any:
     try:
         if kind is Kind.SCRIPT:
             return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        if is_plain(path):
+            with path.open("rb") as file:
+                return pickle.load(file)
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # the file's own code may raise anything
         missing = f" Install {error.name} first." if isinstance(error, ModuleNotFoundError) else ""

@@ -17,9 +17,16 @@ import torch
 
 from soupviz.errors import CheckpointError
 from soupviz.files import cache_folder, digest, replacing
+from soupviz.weights.arrays import read_arrays
+from soupviz.weights.states import candidates
 
 ZIP = b"PK\x03\x04"
 """How files of today's torch.save begin; older ones cannot be mapped into memory."""
+
+OLD = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""The number near the beginning of older files of torch.save."""
+
+HEAD = 32
 
 
 class Arguments(dict[str, Any]):
@@ -93,9 +100,28 @@ def load(path: Path) -> Any:
     Raises:
         CheckpointError: it needs code to be read, or is damaged.
     """
+    if is_plain(path):
+        return _load_plain(path)
     with path.open("rb") as file:
         is_zip = file.read(len(ZIP)) == ZIP
     return _load(path if is_zip else _mappable_copy(path), path, mmap=True)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file is a pickle that torch.save did not write."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return head[:1] == b"\x80" and OLD not in head
+
+
+def _load_plain(path: Path) -> Any:
+    try:
+        loaded, needed = read_arrays(path)
+    except Exception as error:  # whatever the opcodes of a damaged file run into
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if needed and not any(one.tensors for one in candidates(loaded)):
+        raise NeedsCodeError(path, needed)
+    return loaded
 
 
 def _mappable_copy(path: Path) -> Path:
@@ -122,10 +148,14 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
             raise NeedsCodeError(named, needed) from None
         if "Unsupported operand" in text:  # a byte that no pickle has
             text = "not a pickle"
-        raise CheckpointError(
-            f"{named}: cannot be read as a PyTorch checkpoint ({text[:120] or type(error).__name__}); it is damaged or "
-            "of another format. Copy it again."
-        ) from None
+        raise _damaged(named, text or type(error).__name__) from None
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    told = " ".join(reason.split())[:120]
+    return CheckpointError(
+        f"{path}: cannot be read as a PyTorch checkpoint ({told}); it is damaged or of another format. Copy it again."
+    )
 
 
 class NeedsCodeError(CheckpointError):
