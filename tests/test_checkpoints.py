@@ -181,9 +181,10 @@ AVERAGE = {key: tensor + 1 for key, tensor in WEIGHTS.items()}
         {"polyak": AVERAGE},
         {"emaModel": AVERAGE},
         {"modelEMA": [AVERAGE]},
+        {"best": {"n_averaged": torch.tensor(3)} | AVERAGE},
         {"callbacks": {"StochasticWeightAveraging": {"average_model_state": AVERAGE}}},
     ],
-    ids=["callback", "optim_ema", "polyak", "camel", "list", "swa callback"],
+    ids=["callback", "optim_ema", "polyak", "camel", "list", "AveragedModel", "swa callback"],
 )
 def test_an_average_is_found_wherever_a_training_keeps_it(tmp_path, beside):
     torch.save({"state_dict": WEIGHTS} | beside, tmp_path / "m.pt")

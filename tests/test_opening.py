@@ -214,6 +214,13 @@ def test_optimizers_and_foreign_indices_are_passed_over_by_what_they_hold(tmp_pa
     assert "x_search.index.json (text)" in note
 
 
+def test_a_folder_with_an_adapter_alone_is_refused_with_the_remedy(tmp_path):
+    file = kitchen_of(tmp_path, {"x1/adapter_config.json": "{}", "x2.pt": state()})
+    save({"base_model.model.0.ia3_l.weight": torch.ones(1, 6)}, tmp_path / "x1" / "adapter_model.safetensors")
+    with pytest.raises(CompatibilityError, match=r"'x1' .* is an adapter without its model .*merge_and_unload"):
+        Kitchen.load(file)
+
+
 def test_a_folder_of_zero_shards_is_refused_with_what_gathers_them(tmp_path):
     shards = [f"x1/zero_pp_rank_{rank}_mp_rank_00_{what}_states.pt" for rank in (0, 1) for what in ("model", "optim")]
     file = kitchen_of(tmp_path, {name: {"module": {}} for name in shards} | {"x2.pt": state()})
@@ -229,7 +236,11 @@ def test_files_that_are_averages_themselves_are_told(tmp_path):
     for _ in range(3):
         averaged.update_parameters(build_model(MLP))
     files = {"x1.pt": averaged.state_dict(), "x_swa.pt": state(2), "x_ave_5best.pt": state(3), "x_wave.pt": state(4)}
-    told = " ".join(Kitchen.load(kitchen_of(tmp_path, files)).notes)
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files))
+    told = " ".join(kitchen.notes)
+    assert [item.fitted.weights for item in kitchen.ingredients] == ["ema", "ema", "ema", "raw"]
+    assert "side by side: 3 and 1 ingredients" in told
+    assert "EMA weights only" not in told
     assert "Averages themselves: x1 (of 3 models), x_ave_5best (by its name), x_swa (by its name)." in told
     assert "x1: left over, as no part of the model: n_averaged." in told
 

@@ -51,8 +51,9 @@ KNOWN: dict[str, type] = {
 class _Reader(pickle._Unpickler):
     """The one that is written in Python: what a damaged file asks for is checked, or can be."""
 
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012 - as the class that it is of has it
     # Python makes room for as many bytes as a bytearray is said to have, before it looks how many there are.
-    dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: pickle._Unpickler.dispatch[pickle.BINBYTES8[0]]}
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
 
     def __init__(self, file: Any):
         super().__init__(file, encoding="latin1")

@@ -22,7 +22,7 @@ from soupviz.weights.containers import (
 )
 from soupviz.weights.inert import plain
 from soupviz.weights.states import Candidate, candidates, is_optimizer
-from soupviz.weights.vocabulary import WRAPPERS, is_training_state
+from soupviz.weights.vocabulary import AVERAGED, WRAPPERS, is_training_state
 
 WEIGHTS_KEY = "weights"
 """In the metadata of safetensors: whether they are raw or ema, where a file says so itself."""
@@ -101,7 +101,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
         ) from None
     soup = metadata.pop(METADATA_KEY, None)
     says_weights = metadata.get(WEIGHTS_KEY) in ("raw", "ema")
-    is_average = says_weights and metadata.pop(WEIGHTS_KEY) == "ema"
+    is_average = metadata.pop(WEIGHTS_KEY) == "ema" if says_weights else AVERAGED in tensors
     return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), is_average),), metadata, soup, says_weights)
 
 

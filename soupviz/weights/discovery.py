@@ -140,7 +140,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
                 name, path, architecture, store, weights=spec.weights, is_base=name == BASE, progress=report
             )
         except CompatibilityError as error:
-            reasons[name] = f"Ingredient '{name}' ({path}) {error}"
+            reasons[name] = f"Ingredient '{name}' ({path}) {_adapter(path) or error}"
         except CheckpointError as error:
             unreadable[name] = error
     progress(len(files), len(files), "reading checkpoints")
@@ -158,6 +158,16 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         )
     base = fitting[BASE] if BASE in fitting and BASE not in reasons else None
     return Gathered(kept, base, refused, tuple(passed))
+
+
+def _adapter(path: Path) -> str:
+    """What a file is that peft wrote without the model that it changes."""
+    if not (path.parent / "adapter_config.json").is_file():
+        return ""
+    return (
+        "is an adapter without its model (adapter_config.json is beside it); merge it first (peft: merge_and_unload), "
+        "and save the whole model"
+    )
 
 
 def _misfits(fitting: Mapping[str, Ingredient], architecture: Architecture) -> dict[str, str]:

@@ -12,11 +12,9 @@ from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
 from soupviz.weights.misfits import refuse_flat, why
 from soupviz.weights.states import Candidate
-from soupviz.weights.vocabulary import says_average
+from soupviz.weights.vocabulary import AVERAGED, says_average
 
 Weights = Literal["raw", "ema"]
-AVERAGED = "n_averaged"
-"""Where torch's AveragedModel counts the models that it is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz.weights.vocabulary import WRAPPERS, is_training_state, says_average
+from soupviz.weights.vocabulary import AVERAGED, WRAPPERS, is_training_state, says_average
 
 DEPTH = 6
 """How deep state dicts are nested at most."""
@@ -41,7 +41,7 @@ def _below(value: Any, place: tuple[str, ...], *, beside: bool) -> Iterator[Cand
     if not items or len(place) >= DEPTH:
         return
     name = "/".join(place)
-    is_average = says_average(name)
+    is_average = says_average(name) or AVERAGED in items
     in_order = isinstance(value, (list, tuple)) and all(isinstance(item, Tensor) for item in value)
     if is_average or not (beside or in_order):
         yield _candidate(name, items, is_average, in_order, getattr(items, "_metadata", None))

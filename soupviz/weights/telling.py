@@ -68,7 +68,8 @@ def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str
     fitted = {item.name: item.fitted for item in ingredients if item.fitted}
     both = [name for name, one in fitted.items() if one.has_twin]
     averages = [name for name, one in fitted.items() if one.weights == "ema"]
-    only = [name for name in averages if not fitted[name].has_twin and not fitted[name].by_name]
+    told_below = {name for name, one in fitted.items() if one.by_name or (one.averaged or 0) > 1}
+    only = [name for name in averages if not fitted[name].has_twin and name not in told_below]
     raw = [name for name, one in fitted.items() if one.weights == "raw"]
     told = []
     if both:

@@ -18,6 +18,9 @@ PARALLEL = "module"
 AVERAGES = frozenset({"ema", "swa", "ave", "avg", "average", "averaged", "polyak", "shadow", "soup"})
 """Words for an average over training."""
 
+AVERAGED = "n_averaged"
+"""Where torch's AveragedModel counts the models that it is the mean of."""
+
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 OF_GRADIENTS = re.compile(r"exp_?avg", re.IGNORECASE)
 """What Adam calls its moments, which are no weights."""
