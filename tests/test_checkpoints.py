@@ -77,6 +77,19 @@ def test_a_file_of_before_the_zip_format_is_converted_once(tmp_path, empty_cache
     assert opened == [copy]
 
 
+@pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
+def test_a_pickle_that_is_called_safetensors_is_read(tmp_path, options):
+    torch.save(WEIGHTS, tmp_path / "m.safetensors", **options)
+    assert holds_weights(read(tmp_path / "m.safetensors").candidates[0].tensors)
+
+
+def test_shards_of_zero_are_known_by_what_they_hold(tmp_path):
+    for content in ({"optimizer_state_dict": {"zero_stage": 3, "fp32": [torch.ones(2)]}}, {"ds_version": "1"}):
+        torch.save(content, tmp_path / "m.pt")
+        with pytest.raises(CheckpointError, match=r"ZeRO.*zero_to_fp32\.py"):
+            read(tmp_path / "m.pt")
+
+
 def rewrite_in_place(path: Path, old: bytes, new: bytes) -> None:
     content = path.read_bytes()
     assert content.count(old) == 1

@@ -319,7 +319,7 @@ def test_loading_code_of_the_models_own_need_not_know_every_argument():
 
 @pytest.mark.parametrize(
     "names", [("lora_A.default", "lora_B.default"), ("lora_in", "lora_out"), ("lora_down", "lora_up"),
-              ("lora.down", "lora.up")],
+              ("lora.down", "lora.up"), ("lora_left", "lora_right")],
 )  # fmt: skip
 @pytest.mark.parametrize("prefix", ["", "base_model.model."])
 def test_factors_beside_the_layers_that_they_change_are_refused_with_the_remedy(prefix, names):

@@ -139,7 +139,8 @@ def _read_pickle(path: Path) -> Checkpoint:
 def _without_weights(loaded: Any, path: Path) -> CheckpointError:
     """Why a file without a state dict is no checkpoint."""
     kept = list(loaded) if isinstance(loaded, Mapping) else []
-    if {"ds_version", "ds_config", "param_shapes"} & set(kept):
+    inner = {key for item in kept if isinstance(loaded[item], Mapping) for key in loaded[item]}
+    if {"ds_version", "ds_config", "param_shapes"} & set(kept) or "zero_stage" in inner:
         return CheckpointError(f"{path}: {Kind.ZERO.value}; expected a whole checkpoint: gather it with {GATHER_ZERO}.")
     if is_optimizer(loaded) or any(is_optimizer(loaded[key]) or is_training_state(str(key)) for key in kept):
         return NoWeightsError(f"{path}: {Kind.STATE.value}; expected a state dict, found {', '.join(map(str, kept))}.")

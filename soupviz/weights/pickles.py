@@ -141,6 +141,9 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
+            if path.suffix == ".safetensors":  # of which torch believes the name, where it has one
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
         text = " ".join(str(error).split())
