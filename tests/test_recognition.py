@@ -236,6 +236,17 @@ def test_files_are_checkpoints_by_their_content_not_by_their_names(tmp_path):
     assert recognise(tmp_path).document["ingredients"] == ["*.weights", "b.any", "step_1", "step_2"]
 
 
+def test_an_optimizers_state_is_no_checkpoint_whatever_it_is_called(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "a_optim.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "m_0.pt")
+    save({"w": torch.ones(2)}, tmp_path / "m_1.safetensors")
+    assert recognise(tmp_path).document["ingredients"] == ["*.safetensors"]
+
+
 def test_the_folder_of_a_run_may_have_brackets_in_its_name(tmp_path):
     save({"w": torch.ones(2)}, tmp_path / "run [1]" / "a.pt")
     save({"w": torch.ones(2)}, tmp_path / "run [1]" / "b.pt")

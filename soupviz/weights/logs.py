@@ -5,7 +5,6 @@ empty mapping where the folder is not its framework's.
 """
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 
 from soupviz.errors import CheckpointError
 from soupviz.tables import encoding_of, separator_of
-from soupviz.weights.inert import plain, read_pickle, read_yaml
+from soupviz.weights.inert import plain, read_json, read_pickle, read_yaml
 from soupviz.weights.names import counters_in
 
 EMA_MARK = " (EMA)"
@@ -49,7 +48,7 @@ def trainer(folder: Path, _name: str, _known: Mapping[str, Any]) -> dict[str, An
     state_file = folder / "trainer_state.json"
     if not state_file.is_file():
         return {}
-    state = _json(state_file)
+    state = _state(state_file)
     step, history = state.get("global_step"), state.get("log_history")
     found = plain({"step": step, "epoch": state.get("epoch")})
     for entry in history if isinstance(history, list) else ():
@@ -154,11 +153,8 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); mend it or move it away.") from None
+def _state(path: Path) -> dict[str, Any]:
+    values = read_json(path)
     return values if isinstance(values, dict) else {}
 
 

@@ -1,6 +1,5 @@
 """What is known of a checkpoint besides its weights: values in files beside it, and what its framework logged."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from soupviz.errors import CheckpointError
 from soupviz.tables import header_of
 from soupviz.weights import logs
-from soupviz.weights.inert import plain, read_yaml
+from soupviz.weights.inert import plain, read_json, read_yaml
 
 NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 
@@ -46,7 +45,7 @@ def beside(
 
 
 def _sidecar(path: Path) -> dict[str, Any]:
-    return plain(_json(path) if path.suffix == ".json" else read_yaml(path))
+    return plain(read_json(path) if path.suffix == ".json" else read_yaml(path))
 
 
 def _sidecars(path: Path, folder: Path) -> list[Path]:
@@ -56,13 +55,6 @@ def _sidecars(path: Path, folder: Path) -> list[Path]:
             stems.append(Path(stems[-1]).stem)
     places = [path.parent / f"{stem}{suffix}" for suffix in (".yaml", ".yml", ".json") for stem in stems]
     return [place for place in [folder / "CKPT.yaml", *places] if place.is_file() and place != path]
-
-
-def _json(sidecar: Path) -> Any:
-    try:
-        return json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
 
 
 def _row(table: Path, path: Path) -> dict[str, Any]:

@@ -6,8 +6,18 @@ from pathlib import Path
 
 from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, KitchenError
-from soupviz.weights.checkpoints import file_of, read
-from soupviz.weights.containers import INDEX_SUFFIX, SUFFIXES, Kind, checkpoints_in, files_of, kind_of, shards_beside
+from soupviz.weights.checkpoints import NoWeightsError, file_of, read
+from soupviz.weights.containers import (
+    GATHER_ZERO,
+    INDEX_SUFFIX,
+    SUFFIXES,
+    Kind,
+    checkpoints_in,
+    files_of,
+    gathering_of,
+    kind_of,
+    shards_beside,
+)
 from soupviz.weights.conversions import stand_ins
 from soupviz.weights.fitting import Weights
 from soupviz.weights.names import natural_key, short_names
@@ -139,22 +149,29 @@ def no_ingredient(path: Path) -> str:
     """Why what a glob matched is no ingredient; empty for what is one, or is damaged or refused when it is read."""
     if path.is_dir():
         inside = checkpoints_in(path)
-        if len(inside) == 1 or list(path.glob("*.distcp")):
+        if len(inside) == 1 or gathering_of(path):
             return ""
         return f"a folder with {len(inside)} checkpoints" if inside else "a folder without a checkpoint"
     kind = kind_of(path)
-    if kind in (Kind.EMPTY, Kind.UNKNOWN, Kind.SCRIPT, Kind.POINTER) or kind.is_checkpoint:
-        return "an exported soup" if kind.is_checkpoint and carries_soup(path) else ""
-    is_named_as_one = path.name.endswith(SUFFIXES) and kind is not Kind.STATE
+    if kind.is_checkpoint:
+        return _is_other(path)
+    if kind in (Kind.EMPTY, Kind.UNKNOWN, Kind.SCRIPT, Kind.POINTER):
+        return ""
+    if kind is Kind.ZERO:
+        return f"{kind.value}; {GATHER_ZERO} gathers the weights"
+    name = path.name.lower()
+    is_named_as_one = name.endswith(SUFFIXES) and kind is not Kind.STATE and not name.endswith(INDEX_SUFFIX)
     return "" if is_named_as_one else kind.value
 
 
-def carries_soup(path: Path) -> bool:
-    """Whether a file is an exported soup; one that cannot be read is not, and is refused later with its reason."""
+def _is_other(path: Path) -> str:
+    """Whether a file is an exported soup, or a training's state; one that cannot be read is refused later, and why."""
     try:
-        return read(path).soup is not None
+        return "an exported soup" if read(path).soup is not None else ""
+    except NoWeightsError:
+        return Kind.STATE.value
     except CheckpointError:
-        return False
+        return ""
 
 
 def files_behind(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
