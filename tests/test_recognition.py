@@ -310,6 +310,12 @@ def test_what_files_are_is_told_where_none_of_them_is_a_checkpoint(tmp_path):
         recognise(tmp_path)
 
 
+def test_what_a_glob_passes_over_is_not_told_as_damaged(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    save({"w": torch.ones(2)}, tmp_path / "optimizer.pt")
+    assert not any("optimizer" in note for note in recognise(tmp_path).notes)
+
+
 def test_new_says_where_else_to_write_before_anything_is_scored(tmp_path, monkeypatch):
     folder = lightning_run(tmp_path)
     monkeypatch.setattr("soupviz.cli.opening.is_writable", lambda place: place != folder)

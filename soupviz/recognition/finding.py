@@ -13,7 +13,7 @@ from soupviz.weights.checkpoints import read
 from soupviz.weights.containers import kind_of, without_suffix
 from soupviz.weights.conversions import stand_ins
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import file_in
+from soupviz.weights.selection import file_in, no_ingredient
 
 FRAMEWORKS = (timm, trainer, lightning, ultralytics, torchvision)
 
@@ -62,7 +62,8 @@ def _files_of(run: Run) -> list[Path]:
     named = run.found["ingredients"].value
     files = named.values() if isinstance(named, Mapping) else (path for one in named for path in run.folder.glob(one))
     base = [run.found["base"].value] if "base" in run.found else []
-    return [file_in(path) for path in dict.fromkeys([*sorted(files), *base])]
+    taken = (path for path in dict.fromkeys([*sorted(files), *base]) if not no_ingredient(path))
+    return [file_in(path) for path in taken]
 
 
 def _why_unreadable(path: Path) -> CheckpointError | None:
