@@ -39,7 +39,10 @@ class Loading:
 
 
 class Architecture:
-    """A model's keys and ties, its buffers but for running statistics, and a skeleton to load checkpoints into."""
+    """A model's keys and ties, its buffers but for running statistics, and a skeleton to load checkpoints into.
+
+    parameters: the keys of what is learned, in the model's order, what is tied once.
+    """
 
     def __init__(self, model: nn.Module, fresh: Callable[[], nn.Module]):
         """Look at a model.
@@ -50,6 +53,7 @@ class Architecture:
         with guarded(lambda told: ModelError(f"the model's own state_dict failed with {told}")):
             self.state: Mapping[str, Tensor] = weights_of(model)
             self.ties = tied_keys(model)
+        self.parameters = tuple(key for key, _ in model.named_parameters() if key in self.state)
         named = dict(model.named_buffers(remove_duplicate=False))
         self.buffers = frozenset(key for key in self.state if key in named and not key.endswith(RUNNING_STATISTICS))
         self._extra = {key: value for key, value in model.state_dict().items() if key.endswith(EXTRA_STATE)}

@@ -1,10 +1,11 @@
 """Rebuilding a soup from its recipe, bit for bit, and checking that it is the one that was exported."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from soupviz.content import Content, Identity, content_of, differing
@@ -16,6 +17,7 @@ from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.provenance import Origin, Record, read_record, relative
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
+from soupviz.weights.dtypes import cast_floats
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
 from soupviz.weights.layouts import fill_ties, plain_readings
 from soupviz.weights.selection import BASE
@@ -142,12 +144,19 @@ def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Ki
         ) from None
     seen = ""
     for tensors in plain_readings(checkpoint, origin.ignored):
-        whole = fill_ties(tensors, record.ties)
-        found = fingerprint(whole)
-        if found == origin.fingerprint:
-            return Ingredient(name, path, whole, found)
-        seen = seen or found
+        held = fill_ties(tensors, record.ties)
+        for whole in (held, *(_as_base(held) if name == BASE else ())):
+            found = fingerprint(whole)
+            if found == origin.fingerprint:
+                return Ingredient(name, path, whole, found)
+            seen = seen or found
     raise _differs(name, path, origin.fingerprint, seen)
+
+
+def _as_base(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """A base as it may have been read: in the type of the ingredients."""
+    for kind in (torch.float32, torch.bfloat16, torch.float16):
+        yield cast_floats(tensors, dict.fromkeys(tensors, kind))
 
 
 def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:

@@ -29,7 +29,15 @@ class KitchenError(SoupError):
 
 
 class CheckpointError(SoupError):
-    """A checkpoint file cannot be read as weights."""
+    """A checkpoint file cannot be read as weights.
+
+    remedy: a sentence that ends with a command, which ends the message, so that it can be copied.
+    """
+
+    def __init__(self, reason: str, remedy: str = ""):
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason} {remedy}".rstrip())
 
 
 class CompatibilityError(SoupError):

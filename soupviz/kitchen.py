@@ -22,7 +22,7 @@ from soupviz.guests import Guests
 from soupviz.limits import Limit
 from soupviz.mixing import count_clamped, resolve
 from soupviz.pantry import Pantry
-from soupviz.records import Bound, Coefficients, Progress, Score, quiet
+from soupviz.records import Bound, Coefficients, Progress, Score, quiet, refusals_in_words
 from soupviz.scoring import Scorer
 from soupviz.store import Store, open_store
 from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
@@ -31,6 +31,7 @@ from soupviz.weights.discovery import gather
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.metadata import as_number
+from soupviz.weights.pairs import set_aside
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,10 +72,10 @@ class Kitchen:
         self.ingredients = found.ingredients
         self.refused = found.refused
         if self.refused and not (skip_incompatible and self.ingredients):
-            more = f" ({len(self.refused) - 1} more files are refused.)" if len(self.refused) > 1 else ""
-            raise CompatibilityError(self.refused[0].reason + more)
+            first, *others = refusals_in_words(self.refused)
+            raise CompatibilityError(f"{len(self.refused)} files are refused. {first}" if others else first)
         self.notes = telling.sentences(found.ingredients, found.base, found.passed, spec.weights)
-        self._copies = telling.copies(found.ingredients)
+        self._aside = set_aside(found.ingredients, spec.weights)
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
         opened = self._open_guests(guests, skip_incompatible, skip_corrupt, progress)
         self.guests = Guests(opened, self.names)
@@ -156,8 +157,8 @@ class Kitchen:
 
     @property
     def pool(self) -> list[str]:
-        """The ingredients that recipes choose among unless told otherwise: of copies of one checkpoint one."""
-        return [name for name in self.names if name not in self._copies]
+        """What recipes choose among unless told otherwise: of copies and twins of one checkpoint one."""
+        return [name for name in self.names if name not in self._aside]
 
     @property
     def split_names(self) -> list[str]:

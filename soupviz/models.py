@@ -88,7 +88,7 @@ def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
         try:
             import timm
         except ImportError:
-            raise ModelError(f"model.factory is {spec.factory!r}; timm is not installed: pip install timm.") from None
+            raise ModelError(f"model.factory is {spec.factory!r}; timm is not installed: pip install timm") from None
         if not timm.is_model(name):
             raise ModelError(f"model.factory is {spec.factory!r}; timm has no model {name!r}.")
         return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)

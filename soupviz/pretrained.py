@@ -22,7 +22,7 @@ def builder(folder: Path) -> Callable[..., Any]:
         import transformers
     except ImportError:
         raise ModelError(
-            f"model.factory is 'transformers:{folder}'; transformers is not installed: pip install transformers."
+            f"model.factory is 'transformers:{folder}'; transformers is not installed: pip install transformers"
         ) from None
     kind = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):

@@ -243,8 +243,22 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A file of the kitchen that cannot join a soup, and why."""
+    """A file of the kitchen that cannot join a soup, and why.
+
+    remedy: a sentence that ends with a command, which mends all files with this remedy.
+    """
 
     name: str
     file: str
     reason: str
+    remedy: str = ""
+
+
+def refusals_in_words(refused: Sequence[Refusal]) -> list[str]:
+    """Why files are refused; what one command mends is told once, with the command at the end, to be copied."""
+    told = []
+    for remedy in dict.fromkeys(one.remedy or one.name for one in refused):
+        first, *others = [one for one in refused if (one.remedy or one.name) == remedy]
+        more = f" {len(others)} more files need the same." if others else ""
+        told.append(f"{first.reason}{more} {first.remedy}".rstrip())
+    return told

@@ -13,7 +13,7 @@ from typing import Any
 
 from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
 from soupviz.errors import KitchenError
-from soupviz.files import digest, digest_of
+from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
 
 LIBRARIES = ("torchvision", "timm", "transformers")
@@ -87,31 +87,36 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
     code: list[str] = []
     seen: dict[str, str] = {}
     for one, yaml in [(spec, file), *guests.values()]:
-        told = _code_of(one, yaml.parent)
-        for reference, arguments in told:
-            files = [] if runs_code(reference) else _files_in(arguments, yaml.parent)
-            code += [reference, *(f"{reference} with {path.name}" for path in files)][-1:]
-            seen |= _seen(reference, arguments, yaml.parent)
+        told = []
+        known: dict[str, list[Path]] = {}  # several splits may use one file of code
+        for reference, arguments in _used(one):
+            runs = runs_code(reference)
+            key = reference.rpartition(":")[0] if runs else repr(arguments)
+            files = known[key] if key in known else _code_of(reference, arguments, yaml.parent)
+            known[key] = files
+            if not runs and not files:
+                continue
+            told.append((reference, arguments))  # which say what the code does
+            code += [reference, *(f"{reference} with {path.name}" for path in files if not runs)][-1:]
+            seen |= {str(path): file_digest(path) for path in files if str(path) not in seen}
         if told:
             seen[str(yaml.resolve())] = digest(repr(told))
     return Request(file, spec, guests, tuple(code), seen)
 
 
-def _code_of(spec: KitchenSpec, folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The references whose use runs code, each with its arguments, which say what the code does."""
+def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
+    """The functions and libraries' factories that a kitchen uses, each with its arguments."""
     used = [(spec.model.factory, spec.model.args)]
     for split in spec.split_specs().values():
         named = str(split.path) if split.format == "python" else split.format
         if split.format == "python" or ":" in split.format:
             used.append((named, split.args))
-    # A library unpickles the files it is given (a checkpoint_path, say): they count as code.
-    return [(name, args) for name, args in used if runs_code(name) or _files_in(args, folder)]
+    return used
 
 
-def _seen(reference: str, arguments: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The files that a reference runs, or gives to a library, with the digest of each."""
-    files = code_files(reference, folder) if runs_code(reference) else _files_in(arguments, folder)
-    return {str(path): digest_of(path.read_bytes()) for path in files}
+def _code_of(reference: str, arguments: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The files that a reference runs; a library unpickles those that it is given, and they count as code."""
+    return code_files(reference, folder) if runs_code(reference) else _files_in(arguments, folder)
 
 
 def _files_in(arguments: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -171,14 +176,16 @@ def _check_places(named: set[Path], allowed: Allowed) -> None:
     waiting = [allowed(place) for place in sorted(named)]
     seen: set[Path] = set()
     while waiting:
-        top = waiting.pop()
-        for parent, folders, files in os.walk(top):
-            if (here := Path(parent)) in seen:
-                folders.clear()
-                continue
-            seen.add(here)
-            links = (name for name in (*folders, *files) if os.path.islink(f"{parent}/{name}"))  # noqa: PTH114 - many
-            waiting += [allowed(here / name) for name in links]
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        try:
+            entries = list(os.scandir(here))  # which know, without a further look, what is a link
+        except OSError:  # no folder, or none that may be listed
+            continue
+        waiting += [allowed(here / entry.name) for entry in entries if entry.is_symlink()]
+        waiting += [here / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def bind(asked: Request, allowed: Allowed) -> None:
@@ -208,9 +215,9 @@ def check_use(reference: str, arguments: Mapping[str, Any], folder: Path) -> Non
     bound = _bound.get(folder.resolve())
     if bound is None:
         return
-    for name, seen in _seen(reference, arguments, folder).items():
-        if bound.seen.get(name) != seen:
-            raise _refusal(reference, name)
+    for path in _code_of(reference, arguments, folder):
+        if bound.seen.get(str(path)) != file_digest(path):
+            raise _refusal(reference, str(path))
 
 
 def source(path: Path, reference: str, folder: Path) -> bytes:

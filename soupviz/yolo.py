@@ -24,7 +24,7 @@ def classifier(model: str, num_classes: int) -> nn.Module:
     try:
         from ultralytics.nn.tasks import ClassificationModel
     except ImportError:
-        raise ModelError("soupviz.yolo:classifier: ultralytics is not installed: pip install ultralytics.") from None
+        raise ModelError("soupviz.yolo:classifier: ultralytics is not installed: pip install ultralytics") from None
 
     class Classifier(ClassificationModel):  # type: ignore[misc]
         def forward(self, x: Any) -> Tensor:

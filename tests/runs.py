@@ -1,6 +1,7 @@
 """Folders as training frameworks leave them, written by hand: what recognition reads, with tiny weights."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,6 @@ def ultralytics_run(root: Path) -> Path:
     rows = ["epoch,  metrics/accuracy_top1, metrics/accuracy_top5", "1, 0.5, 1", "2, 0.25, 1", "3, 0.5, 1"]
     (folder / "results.csv").write_text("\n".join(rows) + "\n")
     for name in ("best", "epoch1", "last"):
-        (folder / "weights" / f"{name}.pt").write_bytes(b"a pickle of a whole module")
+        torch.save({"model": None, "ema": partial(max, 1)}, folder / "weights" / f"{name}.pt")
     images(root / "data" / "val")
     return folder

@@ -669,7 +669,7 @@ def test_nothing_is_left_to_go_on_with_when_every_file_is_refused(tmp_path, caps
     status, _, err = run_command(capsys, "score", file, "--skip-incompatible")
     assert status == 2
     assert_one_line(err)
-    assert re.search(r"m_0\.safetensors: the file is empty.*\(1 more files are refused\.\)", err)
+    assert re.search(r"2 files are refused\. .*m_0\.safetensors: the file is empty", err)
 
 
 def test_a_broken_index_in_the_folder_refuses_itself_and_nothing_else(tmp_path):

@@ -1,6 +1,9 @@
 import argparse
+import collections
+import datetime
 import functools
 import json
+import pickle
 import types
 from pathlib import Path
 
@@ -11,9 +14,11 @@ from kitchens import save
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
-from soupviz.weights.checkpoints import WRAPPERS, read
+from soupviz.weights.checkpoints import NoWeightsError, read
 from soupviz.weights.containers import Kind, checkpoints_in, kind_of, shards_of, without_suffix
+from soupviz.weights.converting import convert
 from soupviz.weights.pickles import NeedsCodeError
+from soupviz.weights.vocabulary import WRAPPERS
 from soupviz.weights.writing import write
 
 WEIGHTS = {"head.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.tensor([0.5, -0.5])}
@@ -70,6 +75,19 @@ def test_a_file_of_before_the_zip_format_is_converted_once(tmp_path, empty_cache
     monkeypatch.setattr(torch, "load", lambda path, **options: opened.append(Path(path)) or load(path, **options))
     assert holds_weights(read(tmp_path / "old.pt").candidates[0].tensors)
     assert opened == [copy]
+
+
+@pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
+def test_a_pickle_that_is_called_safetensors_is_read(tmp_path, options):
+    torch.save(WEIGHTS, tmp_path / "m.safetensors", **options)
+    assert holds_weights(read(tmp_path / "m.safetensors").candidates[0].tensors)
+
+
+def test_shards_of_zero_are_known_by_what_they_hold(tmp_path):
+    for content in ({"optimizer_state_dict": {"zero_stage": 3, "fp32": [torch.ones(2)]}}, {"ds_version": "1"}):
+        torch.save(content, tmp_path / "m.pt")
+        with pytest.raises(CheckpointError, match=r"ZeRO.*zero_to_fp32\.py"):
+            read(tmp_path / "m.pt")
 
 
 def rewrite_in_place(path: Path, old: bytes, new: bytes) -> None:
@@ -139,6 +157,101 @@ def test_weights_that_lightnings_weight_averaging_keeps_aside_are_the_raw_ones(t
     raw, average = read(tmp_path / "m.ckpt").candidates
     assert holds_weights(raw.tensors)
     assert (raw.is_average, average.is_average) == (False, True)
+
+
+ARRAYS = {key: tensor.numpy() for key, tensor in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_plain_pickle_of_arrays_is_read_and_nothing_that_it_names_is_called(tmp_path, protocol):
+    content = {"model": collections.OrderedDict(ARRAYS), "epoch": 3, "hook": functools.partial(max, 1)}
+    content["big-endian"] = {"x": ARRAYS["head.bias"].astype(">f8"), "turned": np.asfortranarray(ARRAYS["head.weight"])}
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(content, protocol))
+    checkpoint = read(tmp_path / "m.pkl")
+    first, second = checkpoint.candidates
+    assert holds_weights(first.tensors)
+    assert torch.equal(second.tensors["x"], WEIGHTS["head.bias"].double())
+    assert torch.equal(second.tensors["turned"], WEIGHTS["head.weight"])
+    assert checkpoint.metadata == {"epoch": 3}
+
+
+def test_a_plain_pickle_of_modules_names_its_classes_and_is_converted_on_the_users_word(tmp_path):
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps({"model": torch.nn.Linear(2, 1)}))
+    with pytest.raises(NeedsCodeError, match=r"torch\.nn\.modules\.linear\.Linear"):
+        read(tmp_path / "m.pkl")
+    [file] = convert(tmp_path / "m.pkl").files
+    assert read(file).candidates[0].tensors.keys() == {"weight", "bias"}
+
+
+AVERAGE = {key: tensor + 1 for key, tensor in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"callbacks": {"EMACallback{'decay': 0.9}": {"ema_state_dict": AVERAGE, "decay": torch.tensor(0.9)}}},
+        {"optim_ema": AVERAGE, "optimizer": {"state": {}, "param_groups": []}},
+        {"polyak": AVERAGE},
+        {"emaModel": AVERAGE},
+        {"modelEMA": [AVERAGE]},
+        {"best": {"n_averaged": torch.tensor(3)} | AVERAGE},
+        {"callbacks": {"StochasticWeightAveraging": {"average_model_state": AVERAGE}}},
+    ],
+    ids=["callback", "optim_ema", "polyak", "camel", "list", "AveragedModel", "swa callback"],
+)
+def test_an_average_is_found_wherever_a_training_keeps_it(tmp_path, beside):
+    torch.save({"state_dict": WEIGHTS} | beside, tmp_path / "m.pt")
+    raw, average = [one for one in read(tmp_path / "m.pt").candidates if "head.bias" in one.tensors]
+    assert (raw.is_average, average.is_average) == (False, True)
+    assert torch.equal(average.tensors["head.bias"], AVERAGE["head.bias"])
+
+
+def test_what_optimizers_average_is_no_average_of_weights(tmp_path):
+    moments = {"state": {"exp_avg": AVERAGE}, "param_groups": []}
+    torch.save({"model": WEIGHTS, "adam": moments, "optimizer": {"exp_avg": AVERAGE}}, tmp_path / "m.pt")
+    assert [one.place for one in read(tmp_path / "m.pt").candidates] == ["model"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [list(WEIGHTS.items()), tuple(WEIGHTS.items()), [WEIGHTS, {"epoch": 1}], ({"model": WEIGHTS},),
+     {key: tensor.numpy() for key, tensor in WEIGHTS.items()}],
+    ids=["pairs", "tuple", "state dict in a list", "nested", "arrays"],
+)  # fmt: skip
+def test_state_dicts_in_lists_and_of_arrays_are_read(tmp_path, content):
+    torch.save(content, tmp_path / "m.pt")
+    assert any(holds_weights(one.tensors) for one in read(tmp_path / "m.pt").candidates)
+
+
+@pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
+def test_types_of_the_standard_library_are_harmless_whatever_they_hold(tmp_path, options):
+    beside = {
+        "history": collections.defaultdict(list, {"loss": [1.0]}), "last": collections.deque([1, 2], maxlen=3),
+        "day": datetime.date(2026, 11, 28), "zone": datetime.datetime(2026, 11, 28, tzinfo=datetime.UTC),
+        "frozen": frozenset({"head"}), "steps": range(10**12), "args": argparse.Namespace(type=int, lr=0.5),
+    }  # fmt: skip
+    torch.save({"state_dict": WEIGHTS} | beside, tmp_path / "m.pt", **options)
+    checkpoint = read(tmp_path / "m.pt")
+    assert holds_weights(checkpoint.candidates[0].tensors)
+    assert checkpoint.metadata["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1.0}]}, {"optimizer": {}, "epoch": 3}],
+    ids=["optimizer", "nested"],
+)
+def test_an_optimizer_is_known_by_what_it_holds(tmp_path, content):
+    torch.save(content, tmp_path / "m_opt.pt")
+    with pytest.raises(NoWeightsError, match="the state of a training, without weights"):
+        read(tmp_path / "m_opt.pt")
+
+
+def test_safetensors_that_say_so_are_an_average(tmp_path):
+    for weights in ("ema", "raw", "heavy"):
+        checkpoint = read(save(WEIGHTS, tmp_path / f"{weights}.safetensors", {"weights": weights}))
+        assert checkpoint.candidates[0].is_average is (weights == "ema")
+        assert checkpoint.metadata == ({"weights": "heavy"} if weights == "heavy" else {})
 
 
 @pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
@@ -223,9 +336,22 @@ def test_what_a_training_keeps_beside_its_weights_is_no_checkpoint(tmp_path, nam
     assert kind_of(save(WEIGHTS, tmp_path / name)) is Kind.STATE
 
 
+@pytest.mark.parametrize("name", ["optimized.pt", "config_3.pt", "random_2.pt", "loop_1.pt", "m_optim.pt"])
+def test_names_that_only_sound_like_it_are_looked_into(tmp_path, name):
+    assert kind_of(save(WEIGHTS, tmp_path / name)) is Kind.PICKLE
+
+
 @pytest.mark.parametrize(
     ("name", "stem"),
-    [("a.pth.tar", "a"), ("lr0.0005", "lr0.0005"), ("ft.v2.pt", "ft.v2"), (".pt", ".pt"), ("epoch=3.ckpt", "epoch=3")],
+    [
+        ("a.pth.tar", "a"),
+        ("lr0.0005", "lr0.0005"),
+        ("ft.v2.pt", "ft.v2"),
+        (".pt", ".pt"),
+        ("epoch=3.ckpt", "epoch=3"),
+        ("A.PT", "A"),
+        ("a.Pth.TAR", "a"),
+    ],
 )
 def test_only_known_suffixes_are_taken_off_a_name(name, stem):
     assert without_suffix(name) == stem
@@ -263,6 +389,21 @@ def test_a_folder_of_a_distributed_checkpoint_is_refused_with_what_gathers_it(tm
     (tmp_path / "__0_0.distcp").write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"torch\.distributed\.checkpoint\.format_utils dcp_to_torch"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["model", "optim"])
+def test_shards_of_zero_are_refused_with_what_gathers_them(tmp_path, stage):
+    file = save({"x": torch.ones(1)}, tmp_path / f"zero_pp_rank_0_mp_rank_00_{stage}_states.pt")
+    for path in (file, tmp_path):
+        with pytest.raises(CheckpointError, match=r"ZeRO.*zero_to_fp32\.py"):
+            read(path)
+
+
+def test_an_index_of_something_else_is_no_index_of_shards(tmp_path):
+    (tmp_path / "search.index.json").write_text('{"documents": []}')
+    save(WEIGHTS, tmp_path / "m.pt")
+    assert kind_of(tmp_path / "search.index.json") is Kind.TEXT
+    assert checkpoints_in(tmp_path) == [tmp_path / "m.pt"]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
@@ -305,7 +446,7 @@ def test_a_pickle_that_needs_code_names_the_exact_class_and_a_command_to_paste(t
     with pytest.raises(NeedsCodeError) as caught:
         read(file)
     assert caught.value.classes == ["builtins.max", "functools.partial", "torch.nn.modules.linear.Linear"]
-    assert f"soupviz convert '{file}' --trust" in NeedsCodeError.remedy([file])
+    assert f"soupviz convert '{file}' --trust" in NeedsCodeError.remedy_for([file])
 
 
 def test_a_pickle_of_before_the_zip_format_names_its_class_too(tmp_path):

@@ -173,6 +173,25 @@ def test_a_torchvision_dataset_is_read_by_name(tmp_path):
     assert len(split.classes) == 10
 
 
+def test_a_torchvision_dataset_that_reads_no_files_needs_no_folder(tmp_path):
+    arguments = {"size": 12, "image_size": [3, 8, 8], "num_classes": 3}
+    split = load(tmp_path, format="torchvision:FakeData", args=arguments)
+    assert len(split) == 12
+    assert set(split.labels.tolist()) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("dataset", ["LSUN", "LSUNClass"])
+def test_a_torchvision_dataset_that_unpickles_a_file_of_its_folder_is_refused(tmp_path, dataset):
+    with pytest.raises(DataError, match=rf"{dataset} unpickles .* format: python"):
+        load(tmp_path, format=f"torchvision:{dataset}")
+
+
+@pytest.mark.parametrize("name", ["CIFAR11", "vision", "wrap_dataset_for_transforms_v2", "os"])
+def test_what_is_no_dataset_of_torchvision_is_refused_by_name(tmp_path, name):
+    with pytest.raises(DataError, match=f"no dataset '{name}'"):
+        load(tmp_path, format=f"torchvision:{name}")
+
+
 def test_a_torchvision_dataset_that_is_not_there_names_the_remedy(tmp_path):
     with pytest.raises(DataError, match=r"torchvision's CIFAR10 in .* failed: .*download: true lets it download"):
         load(tmp_path, format="torchvision:CIFAR10", args={"train": False})

@@ -14,10 +14,12 @@ from torch.optim.swa_utils import AveragedModel
 
 from soupviz.architecture import Architecture
 from soupviz.errors import CompatibilityError
-from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.weights.checkpoints import Checkpoint, read
 from soupviz.weights.fitting import fit, fit_body
 from soupviz.weights.ingredients import fingerprint
 from soupviz.weights.layouts import plain_readings
+from soupviz.weights.states import Candidate
+from soupviz.weights.vocabulary import says_average
 
 
 def architecture_of(build) -> Architecture:
@@ -30,7 +32,7 @@ def of_source(source: str) -> Architecture:
 
 def checkpoint(*candidates, **named) -> Checkpoint:
     found = [Candidate("", candidate) for candidate in candidates]
-    found += [Candidate(place, tensors, bool(EMA.search(place))) for place, tensors in named.items()]
+    found += [Candidate(place, tensors, says_average(place)) for place, tensors in named.items()]
     return Checkpoint(Path("m.pt"), tuple(found))
 
 
@@ -222,6 +224,28 @@ def test_loading_maps_the_files_tensors_and_copies_none():
 # What is left over
 
 
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (torch.eye(3).to_sparse(), r"a sparse tensor.*to_dense"),
+        (torch.empty(2, device="meta"), "a tensor without values"),
+    ],
+    ids=["sparse", "meta"],
+)
+def test_tensors_that_are_no_arrays_of_numbers_are_refused_where_they_are_needed_and_else_named(tmp_path, tensor, kind):
+    whole = weights(MLP_ARCHITECTURE)
+    torch.save(prefixed("net.", whole) | {"adjacency": tensor}, tmp_path / "m.pt")
+    assert fit(read(tmp_path / "m.pt"), MLP_ARCHITECTURE).left_over == ("adjacency",)
+    torch.save(prefixed("net.", whole | {"0.weight": tensor}), tmp_path / "m.pt")
+    with pytest.raises(CompatibilityError, match=rf"has net\.0\.weight as {kind}"):
+        fit(read(tmp_path / "m.pt"), MLP_ARCHITECTURE)
+
+
+def test_extra_states_left_over_are_no_constants():
+    found = fit(checkpoint(weights(MLP_ARCHITECTURE) | {"0._extra_state": torch.tensor(3)}), MLP_ARCHITECTURE)
+    assert (dict(found.constants), found.left_over) == ({}, ("0._extra_state",))
+
+
 def test_integer_buffers_that_the_model_lacks_are_set_aside_and_other_tensors_refused():
     ids = {"position_ids": torch.arange(3), "causal": torch.ones(2, dtype=torch.bool)}
     found = fit(checkpoint(weights(MLP_ARCHITECTURE) | ids), MLP_ARCHITECTURE)
@@ -248,7 +272,7 @@ def test_flattened_shards_are_refused_with_what_gathers_them(key):
 # Raw and averaged weights
 
 
-@pytest.mark.parametrize("prefix", ["ema.", "model_ema.module.", "ema_model."])
+@pytest.mark.parametrize("prefix", ["ema.", "model_ema.module.", "ema_model.", "modelEMA.", "polyak.net."])
 def test_an_average_among_the_keys_is_the_other_of_two(prefix):
     raw, average = weights(MLP_ARCHITECTURE, 1), weights(MLP_ARCHITECTURE, 2)
     both = checkpoint(raw | prefixed(prefix, average) | {f"{prefix}n_averaged": torch.tensor(5)})
@@ -293,20 +317,25 @@ def test_loading_code_of_the_models_own_need_not_know_every_argument():
         fit(checkpoint({"weight": whole["weight"]}), architecture)
 
 
+@pytest.mark.parametrize(
+    "names", [("lora_A.default", "lora_B.default"), ("lora_in", "lora_out"), ("lora_down", "lora_up"),
+              ("lora.down", "lora.up"), ("lora_left", "lora_right")],
+)  # fmt: skip
 @pytest.mark.parametrize("prefix", ["", "base_model.model."])
-def test_factors_beside_the_layers_that_they_change_are_refused_with_the_remedy(prefix):
+def test_factors_beside_the_layers_that_they_change_are_refused_with_the_remedy(prefix, names):
     whole = weights(MLP_ARCHITECTURE)
     wrapped = {key.replace("0.weight", "0.base_layer.weight") if prefix else key: t for key, t in whole.items()}
-    factors = {"0.lora_A.default.weight": torch.ones(1, 6), "0.lora_B.default.weight": torch.ones(16, 1)}
-    with pytest.raises(CompatibilityError, match=r"holds LoRA factors \(.*lora_A.*merge_and_unload"):
+    factors = {f"0.{names[0]}.weight": torch.ones(1, 6), f"0.{names[1]}.weight": torch.ones(16, 1)}
+    with pytest.raises(CompatibilityError, match=rf"holds LoRA factors \(.*{names[0]}.*merge_and_unload"):
         fit(checkpoint(prefixed(prefix, wrapped | factors)), MLP_ARCHITECTURE)
 
 
 @pytest.mark.parametrize(
     ("start", "spell", "more"),
     [("ema_", lambda key: key.replace(".", "_"), {}),
-     ("model_ema.", lambda key: key.replace(".", ""), {"model_ema.decay": torch.tensor(0.9)})],
-    ids=["mmcv", "LitEma"],
+     ("model_ema.", lambda key: key.replace(".", ""), {"model_ema.decay": torch.tensor(0.9)}),
+     ("shadow_", lambda key: key.replace(".", "_"), {}), ("netEMA.", lambda key: key, {})],
+    ids=["mmcv", "LitEma", "shadow", "parameters alone"],
 )  # fmt: skip
 def test_an_average_whose_keys_have_lost_their_dots_is_the_other_of_two(start, spell, more):
     architecture = ARCHITECTURES["batchnorm"]
@@ -317,6 +346,27 @@ def test_an_average_whose_keys_have_lost_their_dots_is_the_other_of_two(start, s
     found = fit(both, architecture, "ema")
     assert (found.weights, found.has_twin) == ("ema", True)
     assert all(torch.equal(found.tensors[key], (average if key in learned else raw)[key]) for key in raw)
+
+
+@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("kind", ["list", "dictionary"])
+def test_an_average_of_the_parameters_alone_has_the_buffers_of_the_raw_weights(tmp_path, model, kind):
+    architecture = ARCHITECTURES[model]
+    raw, average = weights(architecture, 1), weights(architecture, 2)
+    learned = {key: average[key] for key in architecture.parameters}
+    shadow = {"shadow_params": list(learned.values())} if kind == "list" else {"shadow": learned}
+    torch.save({"model": raw, "ema": {"decay": 0.9, **shadow}}, tmp_path / "m.pt")
+    found = fit(read(tmp_path / "m.pt"), architecture, "ema")
+    assert (found.weights, found.has_twin, found.unread) == ("ema", True, ())
+    tied = {key: average[first] for key, first in architecture.ties.items()}
+    assert fingerprint(found.tensors) == fingerprint(raw | learned | tied)
+
+
+def test_an_average_that_does_not_fit_is_named():
+    found = fit(checkpoint(model=weights(MLP_ARCHITECTURE), ema={"w": torch.ones(1000)}), MLP_ARCHITECTURE)
+    assert (found.weights, found.has_twin, found.unread) == ("raw", False, ("ema",))
+    found = fit(checkpoint(model=weights(MLP_ARCHITECTURE), ema={"decay": torch.ones(1)}), MLP_ARCHITECTURE)
+    assert found.unread == ()
 
 
 def test_of_a_file_with_one_of_them_that_one_is_read_and_called_what_it_is():

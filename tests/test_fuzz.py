@@ -1,6 +1,7 @@
 """Damaged files are read, or refused in a sentence: never another exception, a hang or a crash."""
 
 import json
+import pickle
 import random
 import signal
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ def originals(tmp_path_factory) -> dict[str, bytes]:
     save(state, folder / "m.safetensors", {"lr": "0.1"})
     torch.save({"epoch": 3, "state_dict": state, "args": {"lr": 0.1}}, folder / "m.pt")
     torch.save({"epoch": 3, "state_dict": state}, folder / "old.pt", _use_new_zipfile_serialization=False)
+    (folder / "plain.pkl").write_bytes(pickle.dumps({key: tensor.numpy() for key, tensor in state.items()}))
     index = {"metadata": {"total_size": 9}, "weight_map": dict.fromkeys(state, "m.safetensors")}
     (folder / "m.safetensors.index.json").write_text(json.dumps(index))
     kitchen = small_kitchen(folder / "kitchen", num_ingredients=1)

@@ -165,9 +165,7 @@ def test_files_that_do_not_fit_are_refused_all_at_once_or_left_out_when_asked(tm
     state = build_model_state(tmp_path)
     save({key: tensor.half() for key, tensor in state.items()}, tmp_path / "m_5.safetensors")
     edit(file, ingredients=["m_*.safetensors"])
-    with pytest.raises(
-        CompatibilityError, match=r"Ingredient 'm_4' .*another architecture.*\(1 more files are refused"
-    ):
+    with pytest.raises(CompatibilityError, match=r"^2 files are refused\. Ingredient 'm_4' .*another architecture"):
         Kitchen.load(file)
     kitchen = Kitchen.load(file, skip_incompatible=True)
     assert kitchen.names == ["m_0", "m_1", "m_2", "m_3"]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from kitchens import small_kitchen
 from runs import lightning_run, timm_run, trainer_run, ultralytics_run
 
 from soupviz.errors import CheckpointError
+from soupviz.kitchen import Kitchen
 from soupviz.weights.fitting import Fitted
 from soupviz.weights.inert import read_pickle, read_yaml
 from soupviz.weights.ingredients import Ingredient
@@ -126,6 +128,31 @@ def test_a_damaged_file_beside_a_checkpoint_is_named(tmp_path, name):
         ({"test_acc": 0.1, "val_acc": "0.424"}, "val_acc", 0.424, False),
         ({"metrics/accuracy_top1": "0.425", "metrics/accuracy_top5": 1}, "metrics/accuracy_top1", 0.425, False),
         ({"val/acc": 61.5}, "val/acc", 0.615, False),
+        *(
+            ({name: 0.25, "train_acc": 0.9, "val_acc5": 0.8}, name, 0.25, False)
+            for name in (
+                "best_acc1",
+                "acc_val",
+                "accuracy/val",
+                "val/acc_top1",
+                "Val Acc@1",
+                "valAcc",
+                "eval.accuracy",
+                "val_top-1",
+                "best_prec1",
+                "max_val_accuracy",
+                "val_acc/dataloader_idx_0",
+                "val_MulticlassAccuracy",
+                "Accuracy (val)",
+                "held_out/acc",
+                "val_acc_epoch",
+                "acc@1",
+                "Acc@1_val",
+                "metrics/accuracy_top1",
+            )
+        ),
+        ({"best_acc1": 90.0, "acc1": 25.0, "test_acc": 0.9}, "acc1", 0.25, False),
+        ({"best_acc": 0.9, "val_acc": 0.25, "acc": 0.9}, "val_acc", 0.25, False),
     ],
 )
 def test_the_logged_accuracy_is_found_under_its_usual_names(metadata, name, accuracy, is_ema):
@@ -135,7 +162,23 @@ def test_the_logged_accuracy_is_found_under_its_usual_names(metadata, name, accu
 
 
 @pytest.mark.parametrize(
-    "metadata", [{}, {"lr": 0.1, "accum": 2}, {"val_acc": True}, {"acc": 250}, {"acc": float("nan")}]
+    "metadata",
+    [
+        {},
+        {"lr": 0.1, "accum": 2},
+        {"val_acc": True},
+        {"acc": 250},
+        {"acc": float("nan")},
+        {"acc_cat": 0.5},
+        {
+            "train/acc1": 0.5,
+            "train_accuracy": 0.5,
+            "acc5": 0.5,
+            "val_top5": 0.5,
+            "top-10": 0.5,
+            "val_balanced_acc": 0.5,
+        },
+    ],
 )
 def test_what_is_no_accuracy_is_not_taken_for_one(metadata):
     assert logged_accuracy(metadata) is None
@@ -153,6 +196,46 @@ def test_only_a_difference_beyond_chance_is_told():
     assert told.startswith("a: ")
     assert "0.742" in told
     assert "0.361" in told
+
+
+def test_the_best_accuracy_so_far_may_be_another_epochs_and_that_is_said():
+    [told] = disagreements([(item("a", best_acc1=74.2), 361, 1000)])
+    assert "another epoch" in told
+    [told] = disagreements([(item("a", acc1=74.2), 361, 1000)])
+    assert "another epoch" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("file;val acc;note\nm.pt;0,85;caf\u00e9\n", "latin-1"),
+        ("file;val acc;note\nm.pt;0,85;caf\u00e9\n", "utf-8-sig"),
+        ("file\tval acc\tnote\nm.pt\t0.85\tcaf\u00e9\n", "utf-16"),
+        ("file,val acc,note\nm.pt,0.85,caf\u00e9,,\n", "utf-8"),
+    ],
+)
+def test_tables_are_read_as_spreadsheets_save_them(tmp_path, text, encoding):
+    (tmp_path / "log.csv").write_bytes(text.encode(encoding))
+    (tmp_path / "m.pt").touch()
+    assert beside(tmp_path / "m.pt") == {"val acc": 0.85, "note": "caf\u00e9"}
+
+
+def test_a_table_of_data_beside_a_checkpoint_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "data.csv").write_text("text,label\n" + "x" * 200_000 + ",1\n")
+    (tmp_path / "m.pt").touch()
+    monkeypatch.setattr("soupviz.weights.logs.read_rows", pytest.fail)
+    assert beside(tmp_path / "m.pt") == {}
+
+
+def test_what_cannot_be_read_is_told_once_and_refuses_no_kitchen(tmp_path):
+    file = small_kitchen(tmp_path, num_ingredients=2)
+    (tmp_path / "log.csv").write_text("file,note\nm_0," + "x" * 200_000 + "\n")
+    (tmp_path / "m_0.yaml").write_text("{a: [")
+    (tmp_path / "m_1.json").write_text('{"lr": 0.5}')
+    kitchen = Kitchen.load(file)
+    told = [note for note in kitchen.notes if note.startswith("Not read")]
+    assert [name for note in told for name in ("log.csv", "m_0.yaml") if name in note] == ["log.csv", "m_0.yaml"]
+    assert kitchen.resolve("m_1").metadata["lr"] == 0.5
 
 
 def test_a_score_that_was_logged_of_other_weights_is_not_compared():

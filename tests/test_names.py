@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupviz.weights.names import as_values, counters_in, names_in, natural_key, says_average, short_names
+from soupviz.weights.names import as_values, counters_in, names_in, natural_key, short_names
+from soupviz.weights.vocabulary import says_average
 
 
 def test_numbers_in_names_sort_as_numbers():
@@ -54,6 +55,11 @@ def test_names_of_distinct_paths_are_distinct_and_none_is_empty(paths):
     assert all(names)
 
 
+def test_thousands_sort_as_the_numbers_that_they_are():
+    names = ["step-1.5M", "step-10k", "step-500", "step-9k", "step-900k"]
+    assert sorted(names, key=natural_key) == ["step-500", "step-9k", "step-10k", "step-900k", "step-1.5M"]
+
+
 def test_a_folder_keeps_the_dots_in_its_name(tmp_path):
     for name in ("lr0.pt", "lr1.pt"):
         (tmp_path / name).mkdir()
@@ -73,6 +79,10 @@ def test_a_folder_keeps_the_dots_in_its_name(tmp_path):
         ("best_epoch12_step", {"epoch": 12}),
         ("epoch=1.5", {"epoch": 1.5}),
         ("step1e5", {"step": 1e5}),
+        ("step-10k", {"step": 10_000}),
+        ("iter_1.5M", {"iter": 1_500_000}),
+        ("2k_steps", {"step": 2_000}),
+        ("step_5kb", {"step": 5}),
         ("ft_2", {}),
         ("deep_3", {}),
         ("stepped", {}),
@@ -84,7 +94,9 @@ def test_steps_are_found_on_either_side_of_the_number(name, counters):
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("swa", True), ("ave_5best", True), ("model.avg.pt", True), ("averaged_model", True), ("wave_3", False),
+    [("m0_ema", True), ("modelEMA", True), ("m.ema", True), ("polyak-3", True), ("schema_2", False),
+     ("exp_avg_sq", False),
+     ("swa", True), ("ave_5best", True), ("model.avg.pt", True), ("averaged_model", True), ("wave_3", False),
      ("swan", False), ("checkpoint-3", False)],
 )  # fmt: skip
 def test_a_name_that_says_average_is_seen(name, says):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kitchens import MLP, build_model, change_yaml, json_of, perturbed, run_command, save, small_kitchen
+from kitchens import BATCHNORM, MLP, build_model, change_yaml, json_of, perturbed, run_command, save, small_kitchen
 from safetensors.torch import load_file
 from test_checkpoints import sharded
 from torch import nn
@@ -16,6 +16,7 @@ import soupviz as sv
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.containers import Kind, kind_of
+from soupviz.weights.conversions import stand_ins
 from soupviz.weights.ingredients import fingerprint
 
 
@@ -133,8 +134,40 @@ def test_a_kitchen_in_which_only_some_files_have_averages_says_so(tmp_path):
     assert "x3: the file holds no EMA weights" in told
 
 
+def test_raw_weights_and_their_average_in_two_files_count_once_and_are_told(tmp_path, capsys):
+    files = {f"x{seed}.pt": state(seed) for seed in (1, 2)} | {f"x{seed}_ema.pt": state(seed + 2) for seed in (1, 2)}
+    file = kitchen_of(tmp_path, files | {"x3.pt": state(5)})
+    raw, ema = Kitchen.load(file), Kitchen.load(file, weights="ema")
+    assert raw.names == ["x1", "x1_ema", "x2", "x2_ema", "x3"]
+    assert (raw.pool, ema.pool) == (["x1", "x2", "x3"], ["x1_ema", "x2_ema", "x3"])
+    assert only_note(raw).startswith("Averages of raw weights in other files: x1_ema (of x1), x2_ema (of x2).")
+    assert "Raw weights of averages in other files: x1 (of x1_ema), x2 (of x2_ema)." in " ".join(ema.notes)
+    assert [item.fitted.weights for item in raw.ingredients] == ["raw", "ema", "raw", "ema", "raw"]
+    assert sv.uniform(raw, members=["x1", "x1_ema"]).coefficients == {"x1": 0.5, "x1_ema": 0.5}
+
+
+def test_what_convert_writes_of_one_file_is_told_apart_by_what_it_says(tmp_path, capsys):
+    """Whatever the file is called: here its name says of an average, and one of the two is raw."""
+    content = needs_code(1) | {"ema": state(2), "loss": {"w": torch.ones(1)}}
+    file = kitchen_of(tmp_path, {"x_ema.pt": content})
+    status, out, err = run_command(capsys, "convert", tmp_path / "x_ema.pt", "--trust")
+    assert status == 0 and "x_ema.ema.safetensors" in out
+    assert "not written, of further weights in it: loss." in err
+    change_yaml(file, lambda document: document.update(ingredients=["x*.safetensors"]))
+    kitchen = Kitchen.load(file)
+    assert {item.name: item.fitted.weights for item in kitchen.ingredients} == {"x_ema": "raw", "x_ema.ema": "ema"}
+    assert kitchen.pool == ["x_ema"]
+    assert all("weights" not in item.metadata for item in kitchen.ingredients)
+
+
+def test_convert_takes_lists_apart(tmp_path, capsys):
+    torch.save([nn.Linear(2, 2), {"epoch": 3}], tmp_path / "m.pt")
+    json_of(capsys, "convert", tmp_path / "m.pt", "--trust")
+    assert load_file(tmp_path / "m.safetensors").keys() == {"weight", "bias"}
+
+
 def test_averages_where_there_are_none_are_refused(tmp_path):
-    with pytest.raises(KitchenError, match="weights is 'ema', but none of the 1 files has an average"):
+    with pytest.raises(KitchenError, match="weights is 'ema', but none of the 1 files is an average or has one"):
         Kitchen.load(kitchen_of(tmp_path, {"x1.pt": state()}), weights="ema")
 
 
@@ -156,12 +189,59 @@ def test_a_copy_counts_once_unless_both_are_named(tmp_path):
     assert list(kitchen.score_ingredients()) == kitchen.names
 
 
+def test_a_copy_in_which_only_batches_were_counted_on_counts_once(tmp_path):
+    whole = perturbed(build_model(BATCHNORM).state_dict(), 0.1, 1)
+    later = whole | {"1.num_batches_tracked": torch.tensor(5)}
+    other = whole | {"5.bias": whole["5.bias"] + 1}
+    files = {"x1.pt": whole, "x2.pt": later, "x3.pt": other}
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files, source=BATCHNORM, shape=(3, 8, 8)))
+    assert kitchen.pool == ["x1", "x3"]
+    assert only_note(kitchen).startswith("x2 is a copy of x1")
+
+
+def test_extra_states_that_differ_from_file_to_file_are_left_over_and_named(tmp_path):
+    files = {f"x{index}.pt": state(index) | {"0._extra_state": torch.tensor(index)} for index in range(2)}
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files))
+    assert only_note(kitchen) == "x0, x1: left over, as no part of the model: 0._extra_state."
+    [exported, *_] = sv.export(sv.uniform(kitchen), tmp_path / "soup.safetensors")
+    sv.bake(exported, tmp_path / "again.safetensors")
+
+
+def test_optimizers_and_foreign_indices_are_passed_over_by_what_they_hold(tmp_path):
+    optimizer = torch.optim.Adam(build_model(MLP).parameters()).state_dict()
+    files = {"x1.pt": state(1), "x_optim.pt": optimizer, "x_search.index.json": '{"documents": []}'}
+    note = only_note(Kitchen.load(kitchen_of(tmp_path, files)))
+    assert "x_optim.pt (the state of a training, without weights)" in note
+    assert "x_search.index.json (text)" in note
+
+
+def test_a_folder_with_an_adapter_alone_is_refused_with_the_remedy(tmp_path):
+    file = kitchen_of(tmp_path, {"x1/adapter_config.json": "{}", "x2.pt": state()})
+    save({"base_model.model.0.ia3_l.weight": torch.ones(1, 6)}, tmp_path / "x1" / "adapter_model.safetensors")
+    with pytest.raises(CompatibilityError, match=r"'x1' .* is an adapter without its model .*merge_and_unload"):
+        Kitchen.load(file)
+
+
+def test_a_folder_of_zero_shards_is_refused_with_what_gathers_them(tmp_path):
+    shards = [f"x1/zero_pp_rank_{rank}_mp_rank_00_{what}_states.pt" for rank in (0, 1) for what in ("model", "optim")]
+    file = kitchen_of(tmp_path, {name: {"module": {}} for name in shards} | {"x2.pt": state()})
+    with pytest.raises(CompatibilityError, match=r"x1 is a checkpoint of ZeRO.*zero_to_fp32\.py"):
+        Kitchen.load(file)
+    change_yaml(file, lambda document: document.update(ingredients=["x1/*.pt"]))
+    with pytest.raises(KitchenError, match=r"matches no checkpoint: .*a shard of DeepSpeed's ZeRO; .*zero_to_fp32\.py"):
+        Kitchen.load(file)
+
+
 def test_files_that_are_averages_themselves_are_told(tmp_path):
     averaged = torch.optim.swa_utils.AveragedModel(build_model(MLP))
     for _ in range(3):
         averaged.update_parameters(build_model(MLP))
     files = {"x1.pt": averaged.state_dict(), "x_swa.pt": state(2), "x_ave_5best.pt": state(3), "x_wave.pt": state(4)}
-    told = " ".join(Kitchen.load(kitchen_of(tmp_path, files)).notes)
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files))
+    told = " ".join(kitchen.notes)
+    assert [item.fitted.weights for item in kitchen.ingredients] == ["ema", "ema", "ema", "raw"]
+    assert "side by side: 3 and 1 ingredients" in told
+    assert "EMA weights only" not in told
     assert "Averages themselves: x1 (of 3 models), x_ave_5best (by its name), x_swa (by its name)." in told
     assert "x1: left over, as no part of the model: n_averaged." in told
 
@@ -222,6 +302,26 @@ def test_recipes_work_over_what_a_base_with_another_head_shares_and_average_the_
     assert all(torch.equal(load_file(exported)[key], tensor) for key, tensor in load_file(again).items())
 
 
+def test_a_base_of_another_type_is_read_in_the_ingredients_and_this_is_told(tmp_path):
+    half = {key: tensor.half() for key, tensor in state(0).items()}
+    files = {"x1.pt": state(1), "x2.pt": state(2), "start.pt": half}
+    kitchen = Kitchen.load(kitchen_of(tmp_path, files, base="start.pt"))
+    assert only_note(kitchen) == "The base holds float16; it is read as float32, which the ingredients hold."
+    assert torch.equal(kitchen.base.tensors["0.bias"], half["0.bias"].float())
+    assert kitchen.base.fingerprint == fingerprint({key: tensor.float() for key, tensor in half.items()})
+    [exported, *_] = sv.export(sv.cook(kitchen, {"method": "task_arithmetic"}), tmp_path / "soup.safetensors")
+    (tmp_path / "again").mkdir()
+    [again, *_] = sv.bake(exported, tmp_path / "again" / "soup.safetensors")
+    assert all(torch.equal(load_file(exported)[key], tensor) for key, tensor in load_file(again).items())
+
+
+def test_a_base_too_large_for_the_ingredients_type_is_refused(tmp_path):
+    files = {"x1.pt": {key: tensor.half() for key, tensor in state(1).items()}, "start.pt": state(0)}
+    files["start.pt"]["0.bias"][0] = 1e6
+    with pytest.raises(CompatibilityError, match=r"'base' .* of type torch\.float32"):
+        Kitchen.load(kitchen_of(tmp_path, files, base="start.pt"))
+
+
 def test_a_base_with_another_head_may_share_layers_with_all_ingredients(tmp_path):
     """A frozen layer is looked for in all of them, and the base has no head to look at."""
     frozen = {"0.weight": state(0)["0.weight"]}
@@ -279,9 +379,70 @@ def test_files_that_need_the_same_code_are_refused_once_with_one_command(tmp_pat
         Kitchen.load(file)
     message = str(caught.value)
     assert message.count("a pickle that needs builtins.max, functools.partial") == 1
-    assert "So are 11 more files." in message
-    command = message[message.index("soupviz convert") : message.index(" --trust")]
-    assert command.split()[2:] == [str(tmp_path / f"x{index}.pt") for index in range(12)]
+    assert message.count("11 more files") == 1
+    command = message[message.index("soupviz convert") :]  # to the end of the line, as it is copied
+    assert command.split()[2:] == [*(str(tmp_path / f"x{index}.pt") for index in range(12)), "--trust"]
+
+
+def test_files_that_are_refused_for_different_reasons_are_counted_once(tmp_path, capsys):
+    file = kitchen_of(tmp_path, {"x1.pt": needs_code(1), "x2.pt": needs_code(2), "x3.pt": state(3)})
+    (tmp_path / "x4.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    _, _, err = run_command(capsys, "score", file)
+    assert err.startswith("soupviz: 3 files are refused. ")
+    assert err.count("1 more files") == 1
+    assert err.endswith(" --trust\n")
+    _, _, err = run_command(capsys, "score", file, "--skip-incompatible")
+    left_out = [line for line in err.splitlines() if line.startswith("left out")]
+    assert [line.split()[-1] for line in left_out] == ["--trust", "pull"]
+
+
+@pytest.mark.parametrize("pattern", ["*.pt", "*"])
+def test_a_pickle_that_was_converted_is_read_from_what_was_made_of_it_and_that_is_told(tmp_path, capsys, pattern):
+    (tmp_path / "run").mkdir()
+    file = kitchen_of(tmp_path, {"run/x1.pt": needs_code(1), "run/x2.pt": state(2)}, pattern=f"run/{pattern}")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
+    kitchen = Kitchen.load(file)
+    assert {item.name: item.path.name for item in kitchen.ingredients} == {"x1": "x1.safetensors", "x2": "x2.pt"}
+    assert "converted_content" not in kitchen.resolve("x1").metadata
+    assert [note for note in kitchen.notes if "x1.safetensors for x1.pt" in note]
+    torch.save(needs_code(9), tmp_path / "run" / "x1.pt")
+    with pytest.raises(CompatibilityError, match=r"x1\.pt.* --trust$"):
+        Kitchen.load(file)
+
+
+def test_of_a_converted_pickle_with_an_average_the_chosen_weights_are_read(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    both = needs_code(1) | {"ema": state(5)}
+    file = kitchen_of(tmp_path, {"run/x1.pt": both}, pattern="run/*.pt")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
+    raw, average = Kitchen.load(file), Kitchen.load(file, weights="ema")
+    assert torch.equal(raw.resolve("x1").tensors["2.bias"], state(1)["2.bias"])
+    assert torch.equal(average.resolve("x1").tensors["2.bias"], state(5)["2.bias"])
+    assert any("weights: ema (--weights ema)" in note for note in raw.notes)
+
+
+def test_a_base_and_a_named_file_that_were_converted_are_found_too(tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    files = {"run/x1.pt": needs_code(1), "run/b.pt": needs_code(0)}
+    file = kitchen_of(tmp_path, files, pattern="run/x1.pt", base="run/b.pt")
+    json_of(capsys, "convert", tmp_path / "run" / "x1.pt", tmp_path / "run" / "b.pt", "--trust")
+    kitchen = Kitchen.load(file)
+    assert kitchen.names == ["x1"]
+    assert kitchen.base is not None
+    for base in ("run/b.pt", "run/b.safetensors"):
+        change_yaml(file, lambda document, base=base: document.update(ingredients=["run/*"], base=base))
+        assert Kitchen.load(file).names == ["x1"]
+
+
+@pytest.mark.parametrize("legacy", [{}, {"_use_new_zipfile_serialization": False}])
+def test_what_convert_wrote_stands_for_a_copy_of_the_pickle_whatever_its_time(tmp_path, capsys, legacy):
+    torch.save(needs_code(1), tmp_path / "x1.pt", **legacy)
+    json_of(capsys, "convert", tmp_path / "x1.pt", "--trust")
+    (tmp_path / "x1.pt").touch()
+    assert stand_ins(tmp_path / "x1.pt") == {"raw": tmp_path / "x1.safetensors"}
+    (tmp_path / "x1.safetensors").rename(tmp_path / "x2.safetensors")
+    (tmp_path / "x1.pt").rename(tmp_path / "x2.pt")
+    assert stand_ins(tmp_path / "x2.pt") == {}
 
 
 def test_convert_runs_a_files_code_only_on_the_users_word(tmp_path, capsys):

@@ -12,7 +12,7 @@ import soupviz as sv
 from soupviz import config
 from soupviz.cli.run import app
 from soupviz.recipes import MENU
-from soupviz.weights import checkpoints, layouts
+from soupviz.weights import vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def test_every_corruption_has_a_row(corruption: str) -> None:
     assert any(row[0] == f"`{corruption}`" for row in rows(section("### transform")))
 
 
-@pytest.mark.parametrize("name", [*checkpoints.WRAPPERS, *layouts.WRAPPED])
+@pytest.mark.parametrize("name", [*vocabulary.WRAPPERS, *vocabulary.WRAPPED])
 def test_everything_that_wraps_a_checkpoint_is_named(name: str) -> None:
     assert f"`{name}`" in section("## Checkpoints")
 

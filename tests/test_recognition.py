@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,14 @@ from typer.testing import CliRunner
 import soupviz as sv
 from soupviz.cli.run import app, main
 from soupviz.config import validate
+from soupviz.data.classes import natural_order
 from soupviz.errors import DataError, KitchenError, SoupError
 from soupviz.recognition import check, recognise
 from soupviz.recognition.data import columns_of
 from soupviz.recognition.files import definitions
-from soupviz.recognition.timm import class_order
 from soupviz.recognition.trainer import transform
 from soupviz.recognition.writing import text_of, write
+from soupviz.weights.converting import convert
 
 
 def source_of(proposal, key):
@@ -57,7 +59,7 @@ def test_what_timm_was_told_of_preprocessing_overrides_the_models_own(tmp_path):
 
 
 def test_timm_orders_class_folders_by_number_and_without_capitals(tmp_path):
-    assert class_order(["10", "2", "B", "a"]) == ["2", "10", "a", "B"]
+    assert natural_order(["10", "2", "B", "a"]) == ["2", "10", "a", "B"]
     folder = timm_run(tmp_path)
     images(tmp_path / "other" / "val", ("1", "10", "2"))
     assert recognise(folder, data=tmp_path / "other").document["classes"] == ["1", "2", "10"]
@@ -70,7 +72,7 @@ def test_timms_class_order_is_that_of_its_own_reader(tmp_path):
     names = ("n10", "n9", "N1", "a", "B", "10", "9")
     images(tmp_path / "val", names, each=1)
     _, classes = reader.find_images_and_targets(str(tmp_path / "val"))
-    assert class_order(sorted(names)) == sorted(classes, key=classes.get)
+    assert natural_order(sorted(names)) == sorted(classes, key=classes.get)
 
 
 def test_a_run_of_trainer_gives_the_whole_kitchen(tmp_path):
@@ -169,6 +171,19 @@ def test_looking_for_factories_runs_nothing(tmp_path):
     assert definitions(tmp_path / "broken.py") == {}
 
 
+def test_a_script_that_would_train_when_it_is_imported_is_not_offered_as_a_factory(tmp_path):
+    folder = lightning_run(tmp_path)
+    (tmp_path / "model.py").rename(tmp_path / "train.py")
+    source = (tmp_path / "train.py").read_text()
+    for more, offered in {
+        "torch.manual_seed(0)\nif __name__ == '__main__':\n    main()\n": ("../train.py:build",),
+        "trainer.fit(build())\n": (),
+        "main()\n": (),
+    }.items():
+        (tmp_path / "train.py").write_text(source + more)
+        assert recognise(folder).questions[0].choices == offered
+
+
 def test_a_run_of_ultralytics_has_to_be_converted_first(tmp_path):
     proposal = recognise(ultralytics_run(tmp_path))
     assert proposal.framework == "Ultralytics"
@@ -204,10 +219,136 @@ def test_a_plain_folder_asks_for_the_factory_and_the_data(tmp_path):
     assert proposal.document["base"] == "base.safetensors"
 
 
-def test_a_plain_folder_of_folders_with_one_checkpoint_each(tmp_path):
-    for name in ("x", "y"):
-        save({"w": torch.ones(2)}, tmp_path / name / "model.safetensors")
-    assert recognise(tmp_path).document["ingredients"] == ["*/model.safetensors"]
+@pytest.mark.parametrize("name", ["model.safetensors", "best.pth", "weights", "my.weights"])
+def test_a_plain_folder_of_folders_with_one_checkpoint_each(tmp_path, name):
+    for folder in ("x", "y"):
+        save({"w": torch.ones(2)}, tmp_path / folder / name)
+    assert recognise(tmp_path).document["ingredients"] == [f"*/{name}"]
+
+
+def test_of_several_checkpoints_in_each_folder_the_best_or_the_last_is_taken(tmp_path):
+    for name in ("a/epoch_9.pt", "a/epoch_10.pt", "b/best.pt", "b/last.pt"):
+        save({"w": torch.ones(2)}, tmp_path / name)
+    proposal = recognise(tmp_path)
+    assert proposal.document["ingredients"] == {"a": "a/epoch_10.pt", "b": "b/best.pt"}
+    assert "of each its best" in source_of(proposal, "ingredients")
+
+
+def test_files_are_checkpoints_by_their_content_not_by_their_names(tmp_path):
+    for name in ("step_1", "step_2", "a.weights", "b.any"):
+        save({"w": torch.ones(2)}, tmp_path / name)
+    (tmp_path / "notes.pt").write_text("text")
+    (tmp_path / "log").write_text("text")
+    assert recognise(tmp_path).document["ingredients"] == ["*.weights", "b.any", "step_1", "step_2"]
+
+
+def test_an_optimizers_state_is_no_checkpoint_whatever_it_is_called(tmp_path):
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.Adam([parameter])
+    parameter.sum().backward()
+    optimizer.step()
+    torch.save(optimizer.state_dict(), tmp_path / "a_optim.pt")
+    torch.save(optimizer.state_dict(), tmp_path / "m_0.pt")
+    save({"w": torch.ones(2)}, tmp_path / "m_1.safetensors")
+    assert recognise(tmp_path).document["ingredients"] == ["*.safetensors"]
+
+
+def test_the_folder_of_a_run_may_have_brackets_in_its_name(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "run [1]" / "a.pt")
+    save({"w": torch.ones(2)}, tmp_path / "run [1]" / "b.pt")
+    for out in (None, tmp_path / "k.yaml"):
+        [pattern] = recognise(tmp_path / "run [1]", out=out).document["ingredients"]
+        found = (out or tmp_path / "run [1]" / "k").parent.glob(pattern)
+        assert sorted(path.name for path in found) == ["a.pt", "b.pt"]
+
+
+def test_a_cache_of_hugging_face_is_read_through_its_snapshots(tmp_path):
+    for name in ("a", "b"):
+        repository = tmp_path / f"models--me--{name}"
+        blob = save({"w": torch.ones(2)}, repository / "blobs" / "0123")
+        (repository / "snapshots" / name).mkdir(parents=True)
+        (repository / "snapshots" / name / "model.safetensors").symlink_to(blob)
+        config = {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "no", "1": "yes"}}
+        (repository / "snapshots" / name / "config.json").write_text(json.dumps(config))
+    document = recognise(tmp_path).document
+    assert document["ingredients"] == ["*/*/*/model.safetensors"]
+    assert document["model"] == {"factory": "transformers:models--me--a/snapshots/a"}
+    assert document["classes"] == ["no", "yes"]
+
+
+def test_what_timm_wrote_for_the_hub_names_model_and_preprocessing(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "model.safetensors")
+    own = {"input_size": [3, 96, 96], "mean": [0.5, 0.5, 0.5], "crop_pct": 0.9, "url": "x"}
+    config = {"architecture": "resnet18", "num_classes": 7, "pretrained_cfg": own}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    proposal = recognise(tmp_path, data=images(tmp_path / "pictures"))
+    overlay = {key: own[key] for key in ("input_size", "mean", "crop_pct")}
+    arguments = {"num_classes": 7, "pretrained_cfg_overlay": overlay}
+    assert proposal.document["model"] == {"factory": "timm:resnet18", "args": arguments}
+    assert proposal.document["data"]["held_out"]["transform"] == {"preset": "timm"}
+
+
+@pytest.mark.parametrize(("arch", "library"), [("resnet18", "torchvision"), ("vit_tiny_patch16_224", "timm")])
+def test_an_architecture_named_in_a_file_is_that_of_the_library_that_has_it(tmp_path, arch, library):
+    torch.save({"arch": arch, "state_dict": {"fc.weight": torch.ones(5, 2)}}, tmp_path / "model_best.pth.tar")
+    model = recognise(tmp_path).document["model"]
+    assert model == {"factory": f"{library}:{arch}", "args": {"num_classes": 5}}
+
+
+def test_a_librarys_factory_that_the_user_names_gets_the_number_of_outputs(tmp_path):
+    save({"conv.weight": torch.ones(4, 3, 1, 1), "fc.weight": torch.ones(5, 2)}, tmp_path / "a.pt")
+    assert recognise(tmp_path, factory="timm:x").document["model"]["args"] == {"num_classes": 5}
+    assert "args" not in recognise(tmp_path, factory="model.of:mine").document["model"]
+
+
+def test_a_damaged_checkpoint_is_told_and_the_first_that_can_be_read_is_checked(tmp_path):
+    folder = lightning_run(tmp_path)
+    (folder / "checkpoints" / "epoch=0-step=5.ckpt").write_bytes(b"PK\x03\x04 cut")
+    proposal = recognise(folder, factory="../model.py:build")
+    [note] = [note for note in proposal.notes if "epoch=0-step=5.ckpt" in note]
+    assert "--skip-incompatible" in note
+    assert check(proposal).ingredient == "epoch=1-step=10"
+
+
+def test_what_files_are_is_told_where_none_of_them_is_a_checkpoint(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(KitchenError, match=r"a\.pt is a Git LFS pointer"):
+        recognise(tmp_path)
+
+
+def test_what_a_glob_passes_over_is_not_told_as_damaged(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    save({"w": torch.ones(2)}, tmp_path / "optimizer.pt")
+    assert not any("optimizer" in note for note in recognise(tmp_path).notes)
+
+
+def test_new_says_where_else_to_write_before_anything_is_scored(tmp_path, monkeypatch):
+    folder = lightning_run(tmp_path)
+    monkeypatch.setattr("soupviz.cli.opening.is_writable", lambda place: place != folder)
+    assert "--out FILE" in run("new", folder, "--factory", "../model.py:build")
+    run("new", folder, "--factory", "../model.py:build", "--out", tmp_path / "k.yaml")
+
+
+def test_every_pickle_of_a_run_that_needs_code_is_to_be_converted_and_is_then_found(tmp_path):
+    folder = lightning_run(tmp_path)
+    files = sorted((folder / "checkpoints").iterdir())
+    for path in files:
+        whole = torch.load(path) | {"hyper_parameters": {"optimizer": partial(max, 1)}}
+        torch.save(whole, path)
+    assert list(recognise(folder).run.convert) == files
+    for path in files:
+        convert(path)
+    proposal = recognise(folder, factory="../model.py:build")
+    assert proposal.run.convert == ()
+    assert check(proposal).ingredient == "epoch=0-step=5"
+
+
+def test_a_run_of_ultralytics_is_proposed_again_where_only_the_converted_files_are_left(tmp_path):
+    folder = ultralytics_run(tmp_path)
+    assert recognise(folder).document["ingredients"] == ["weights/*.pt"]
+    for path in (folder / "weights").iterdir():
+        path.rename(path.with_suffix(".safetensors"))
+    assert recognise(folder).document["ingredients"] == ["weights/*.safetensors"]
 
 
 def test_a_run_is_found_some_folders_below_and_several_of_different_models_are_refused_by_name(tmp_path):
@@ -254,6 +395,17 @@ def test_splits_are_found_by_their_names_and_what_the_run_evaluated_on_comes_fir
     }  # fmt: skip
 
 
+def test_the_one_folder_inside_the_runs_that_has_splits_is_found_whatever_it_is_called(tmp_path):
+    save({"w": torch.ones(2)}, tmp_path / "a.pt")
+    images(tmp_path / "pets" / "held_out")
+    images(tmp_path / "pets" / "test")
+    proposal = recognise(tmp_path)
+    assert proposal.document["data"]["held_out"]["path"] == "pets/held_out"
+    assert any("taken as they are" in note for note in proposal.notes)
+    images(tmp_path / "birds" / "val")
+    assert [question.key for question in recognise(tmp_path).questions] == ["factory", "data"]
+
+
 def test_a_folder_of_classes_selects_and_so_does_a_lone_test_split(tmp_path):
     folder = timm_run(tmp_path)
     alone = recognise(folder, data=images(tmp_path / "pictures"))
@@ -281,6 +433,14 @@ def test_columns_that_say_nothing_are_asked_for(tmp_path):
     assert (whole.questions, whole.document["data"]["held_out"]["label"]) == ((), "c")
     with pytest.raises(DataError, match="'d'"):
         recognise(folder, data=tmp_path / "val.csv", text="d")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_columns_are_found_whatever_stands_between_them(tmp_path, separator):
+    folder = trainer_run(tmp_path)
+    (tmp_path / "val.csv").write_bytes(f"sentence{separator}label\ncaf\u00e9{separator}1\n".encode("latin-1"))
+    held_out = recognise(folder, data=tmp_path / "val.csv").document["data"]["held_out"]
+    assert (held_out["text"], held_out["label"]) == ("sentence", "label")
 
 
 def test_nothing_is_looked_at_that_may_not_be_read(tmp_path):
@@ -385,8 +545,8 @@ def test_new_without_a_terminal_names_the_option_and_writes_nothing(tmp_path):
 
 def test_new_names_the_command_that_converts(tmp_path):
     told = run("new", ultralytics_run(tmp_path))
-    assert "soupviz convert " in told
-    assert "--trust" in told
+    command = told[told.index("soupviz convert ") :].split()
+    assert command[-2:] == [str(tmp_path / "output" / "weights" / "last.pt"), "--trust"]
 
 
 def test_score_tells_a_logged_accuracy_that_cannot_be_ours(tmp_path, capsys):

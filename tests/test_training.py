@@ -123,7 +123,14 @@ def test_swa_by_hand_is_the_mean_of_the_checkpoints_from_start_on(tmp_path):
         recorder.step()
     [file] = recorder.finish()
     assert load_file(file)["weight"].item() == 2.5
-    assert metadata_of(file) == {"format": "pt", "from_step": "4", "to_step": "6", "averaged": "2", "every": "2"}
+    assert metadata_of(file) == {
+        "format": "pt",
+        "weights": "ema",
+        "from_step": "4",
+        "to_step": "6",
+        "averaged": "2",
+        "every": "2",
+    }
 
 
 def test_ema_by_hand_takes_every_step_from_start_on(tmp_path):
@@ -134,7 +141,8 @@ def test_ema_by_hand_takes_every_step_from_start_on(tmp_path):
         recorder.step()
     [file] = recorder.finish()
     assert load_file(file)["weight"].item() == 0.75 * (0.75 * 8 + 0.25 * 4)
-    expected = {"format": "pt", "from_step": "2", "to_step": "4", "averaged": "3", "ema_decay": "0.75"}
+    facts = {"from_step": "2", "to_step": "4", "averaged": "3", "ema_decay": "0.75"}
+    expected = {"format": "pt", "weights": "ema", **facts}
     assert metadata_of(file) == expected
 
 

@@ -123,6 +123,20 @@ def test_a_file_that_a_library_would_unpickle_is_asked_about_and_asked_again_whe
     assert not workspace.is_trusted(asked(root, **keys))
 
 
+def test_the_files_that_a_kitchen_names_are_looked_for_once_and_each_is_read_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "x.pth").write_bytes(b"large")
+    looked, read = [], []
+    files_in, file_digest = trust._files_in, trust.file_digest
+    monkeypatch.setattr(trust, "_files_in", lambda *given: looked.append(given) or files_in(*given))
+    monkeypatch.setattr(trust, "file_digest", lambda path: read.append(path) or file_digest(path))
+    split = {"format": "torchvision:CIFAR10", "path": "d", "args": {"file": "x.pth"}}
+    asked(root, **model("timm:resnet18", checkpoint_path="x.pth"), data={"held_out": split})
+    assert len(looked) == 2  # the model's arguments, and the split's
+    assert read == [root / "x.pth"]
+
+
 def test_trust_is_asked_for_each_file_of_code_and_again_when_it_changes(root: Path) -> None:
     keys = model("model.py:build") | {"data": {"held_out": {"format": "python", "path": "data.py:held_out"}}}
     for name in ("model.py", "data.py"):

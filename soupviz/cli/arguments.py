@@ -7,6 +7,7 @@ import typer
 
 import soupviz as sv
 from soupviz.cli.progress import progress_bar
+from soupviz.records import refusals_in_words
 from soupviz.weights.names import names_in
 
 app = typer.Typer(
@@ -43,8 +44,8 @@ def open_kitchen(
         )
     for note in kitchen.notes:
         typer.echo(f"note: {note}", err=True)
-    for refusal in kitchen.refused:
-        typer.echo(f"left out: {refusal.reason}", err=True)
+    for reason in refusals_in_words(kitchen.refused):
+        typer.echo(f"left out: {reason}", err=True)
     return kitchen
 
 

@@ -24,7 +24,11 @@ def convert(
         raise CheckpointError(
             f"reading {names} runs the code in it, whoever wrote it. If you trust its author, say so with --trust."
         )
-    written = {str(file): [str(path) for path in converted(file)] for file in files}
+    made = {str(file): converted(file) for file in files}
+    written = {file: [str(path) for path in one.files] for file, one in made.items()}
+    for file, one in made.items():
+        if one.left_out:
+            typer.echo(f"note: {file}: not written, of further weights in it: {', '.join(one.left_out)}.", err=True)
     if as_json:
         answer(json.dumps({"files": written}))
         return

@@ -1,6 +1,5 @@
 """The command that makes a kitchen.yaml of a run's folder."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,8 @@ from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, Weights, app
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
+from soupviz.files import is_writable
+from soupviz.weights.pickles import command_of
 
 if TYPE_CHECKING:
     from soupviz.recognition import Proposal
@@ -40,11 +41,12 @@ def new(
     place = out / "kitchen.yaml" if out and out.is_dir() else out
     proposal = recognise(folder, out=place, **given)
     if proposal.run.convert:
-        files = " ".join(shlex.quote(str(path)) for path in proposal.run.convert)
         raise KitchenError(
-            f"{proposal.run.folder}: the {len(proposal.run.convert)} checkpoints of this {proposal.framework} run are "
-            f"pickles of whole modules. If you trust them, run: soupviz convert {files} --trust (then this again)."
+            f"{proposal.run.folder}: reading its checkpoints ({len(proposal.run.convert)} of them) runs code that is "
+            f"in them. If you trust them, run this, then new again: {command_of(proposal.run.convert)}"
         )
+    if not is_writable(proposal.file.parent):
+        raise KitchenError(f"{proposal.file.parent}: cannot be written to; name another place with --out FILE.")
     while proposal.questions:
         question = proposal.questions[0]
         if not sys.stdin.isatty():
@@ -66,7 +68,7 @@ def new(
     }  # fmt: skip
     rows = [[fact.key, flow(fact.value), fact.source] for fact in proposal.facts]
     printing.show(
-        as_json, values, f"{proposal.run.folder}: {proposal.framework}", ("key", "value", "from"), rows, are_words=True
+        as_json, values, f"{proposal.run.folder}: {proposal.what}", ("key", "value", "from"), rows, are_words=True
     )
     for note in [*proposal.notes, checked.sentence]:
         typer.echo(note, err=True)
@@ -79,4 +81,4 @@ def _unanswered(proposal: "Proposal") -> str:
         f"{question.text}: give --{question.key}" + (f" (such as {question.choices[0]})" if question.choices else "")
         for question in proposal.questions
     ]
-    return f"{proposal.run.folder}: a run of {proposal.framework}, of which is not known {'; and '.join(asked)}."
+    return f"{proposal.run.folder}: {proposal.what}, of which is not known {'; and '.join(asked)}."

@@ -1,11 +1,10 @@
 """The classes of a split: their order, and what there is to tell where it could be another or where some are absent."""
 
+import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-
-from soupviz.weights.names import natural_key
 
 FURTHEST = 1e4
 """How far below the lowest logit of the classes that may be predicted the others are put."""
@@ -16,11 +15,20 @@ NAMED = 4
 def other_orders(classes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """How sorted class names could be ordered otherwise: numbers as numbers, capitals as small letters, or both."""
     found = [
-        tuple(sorted(classes, key=natural_key)),
+        tuple(sorted(classes, key=_by_number)),
         tuple(sorted(classes, key=str.lower)),
-        tuple(sorted(classes, key=lambda name: natural_key(name.lower()))),
+        tuple(natural_order(classes)),
     ]
     return tuple(order for order in dict.fromkeys(found) if order != tuple(classes))
+
+
+def natural_order(classes: Sequence[str]) -> list[str]:
+    """The order in which timm reads class folders: whole numbers as numbers, capitals as small letters."""
+    return sorted(classes, key=lambda name: _by_number(name.lower()))
+
+
+def _by_number(name: str) -> list[int | str]:
+    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def present(labels: Tensor) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The formats whose examples come out of a data set in Python: torchvision's by name, or the user's own function."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from soupviz.models import load_function
 from soupviz.records import Progress
 from soupviz.usercode import guarded
 
+UNPICKLING = ("LSUN", "LSUNClass")
+"""Of torchvision's data sets those that unpickle what nobody checks; those of CIFAR are known by their checksums."""
+
 TEXTS = "texts.json"
 """Beside the arrays of a data set that tells its examples as texts."""
 
@@ -32,12 +36,9 @@ def torchvision_source(
     name: str, dataset: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None
 ) -> Source:
     """A data set of torchvision's."""
-    from torchvision import datasets
-
-    kind = getattr(datasets, dataset, None)
-    if kind is None:
-        raise DataError(f"data.{name}: torchvision has no dataset {dataset!r}; check the spelling.")
+    kind = _torchvision_class(name, dataset)
     root = folder / (spec.path or "data")
+    reads_files = "root" in inspect.signature(kind).parameters
     arguments = spec.args | ({"download": True} if spec.download else {})
 
     def refusal(told: str) -> DataError:
@@ -47,7 +48,7 @@ def torchvision_source(
         )
 
     with guarded(refusal):  # whatever its constructor raises: a wrong split, no files, a package that is missing
-        examples = kind(root, **arguments)
+        examples = kind(*([root] if reads_files else []), **arguments)
         number = len(examples)
     order = list(classes or getattr(examples, "classes", None) or []) or None
     names = [nth(dataset, index) for index in range(number)]
@@ -66,8 +67,22 @@ def torchvision_source(
         found = np.array([labels[index] for index in done.kept])
         return Contents({"": "inputs"}, found, [names[index] for index in done.kept], done.corrupt, done.notes)
 
-    files = sorted(path for path in root.rglob("*") if path.is_file())
+    files = sorted(path for path in root.rglob("*") if path.is_file()) if reads_files else []
     return Source([dataset, arguments, *identity_of(root, files)], order, True, read)
+
+
+def _torchvision_class(name: str, dataset: str) -> Any:
+    from torchvision import datasets
+
+    kind = getattr(datasets, dataset, None)
+    if not isinstance(kind, type):
+        raise DataError(f"data.{name}: torchvision has no dataset {dataset!r}; check the spelling.")
+    if dataset in UNPICKLING:
+        raise DataError(
+            f"data.{name}: torchvision's {dataset} unpickles a file that it finds in its folder, which may run any "
+            "code. If you trust the folder, return the data set from a function of your own, with format: python."
+        )
+    return kind
 
 
 def python_source(

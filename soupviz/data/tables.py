@@ -114,12 +114,6 @@ def _separated(place: str, text: str, separator: str, wanted: Sequence[str]) -> 
     return Table(place, columns, [line for line, _ in rows[1:]], notes=notes)
 
 
-def names_in_header(line: str, suffix: str) -> list[str]:
-    """The columns that the first line of a CSV or TSV names, where nobody knows yet which are wanted."""
-    headers = [_header(line, one) for one in (SEPARATED[suffix], *SEPARATORS)]
-    return next((names for names in headers if len(names) > 1), headers[0])
-
-
 def _header(text: str, separator: str) -> list[str]:
     first = next(cells for _, cells in _rows(text, separator) if cells)
     return [] if first == [END] else [name.strip() for name in first]

@@ -80,7 +80,7 @@ def load(where: str, folder: Path) -> Tokenizer:
         with suppress(ImportError), guarded(refusal, ImportError):
             return by(folder)
     raise DataError(
-        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers."
+        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers"
     )
 
 

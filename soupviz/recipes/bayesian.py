@@ -71,7 +71,7 @@ class Bayesian(Pooled):
         try:
             import optuna
         except ImportError:
-            raise RecipeError("bayesian needs Optuna, which is not installed: pip install optuna cmaes.") from None
+            raise RecipeError("bayesian needs Optuna, which is not installed: pip install optuna cmaes") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         start = dict.fromkeys(judge.names, 0.0) | {name: 1.0 for name, _ in greedy}
         sampler: Any = (

@@ -1,12 +1,13 @@
-"""Does a proposal hold? The first checkpoint is opened, fed an example, scored, and held against what was logged."""
+"""Does a proposal hold? The first checkpoint that can be read is fed an example, scored, and held against the log."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from soupviz.kitchen import Kitchen
+from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
 from soupviz.records import Progress, quiet
-from soupviz.weights.logged import Logged, compared, differs, logged_accuracy
+from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
 
 
@@ -33,7 +34,7 @@ class Checked:
             return f"{self.ingredient}: {right}; no accuracy was logged of it."
         of = " (the moving average's weights)" if self.logged.is_ema else ""
         told = f"{self.ingredient}{of}: {compared(self.logged, self.correct, self.num_examples)}"
-        return f"{told}: other preprocessing, or other data?" if self.is_doubtful else f"{told}: they agree."
+        return f"{told}: {doubt(self.logged)}" if self.logged and self.is_doubtful else f"{told}: they agree."
 
 
 def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
@@ -45,7 +46,9 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     spec = proposal.spec()
     folder = proposal.file.parent
     files, _ = candidate_files(spec, folder)
-    name, path = next(iter(files.items()))
+    readable = (name for name, path in files.items() if first_readable([path]))
+    name = next(readable, next(iter(files)))  # the others are told, and refused when the kitchen is opened
+    path = files[name]
     changes: dict[str, object] = {"ingredients": {name: str(Path(path))}, "base": None}
     if proposal.run.ema_scores:  # what was logged is of these
         changes["weights"] = "ema"

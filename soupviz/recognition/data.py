@@ -8,9 +8,9 @@ from pathlib import Path
 
 from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.data.images import is_junk
-from soupviz.data.tables import names_in_header
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
+from soupviz.tables import header_of
 
 NAMES = {
     "held_out": ("held_out", "heldout", "held-out", "holdout", "validation", "val", "valid", "dev", "eval"),
@@ -82,12 +82,16 @@ def splits_in(folder: Path, prefer: Sequence[str] = ()) -> dict[str, Place]:
 
 
 def beside(folders: Iterable[Path], may_read: Callable[[Path], bool], prefer: Sequence[str] = ()) -> dict[str, Place]:
-    """The splits of the first of some folders (or its folder `data`) below which there is a split that can select."""
+    """The splits of the first of some folders (or its folder `data`) below which there is a split that can select.
+
+    Where there is none, those of the one folder in the first of them that has some.
+    """
     for folder in folders:
         for place in [folder, *(folder / name for name in FOLDERS)]:
             if may_read(place) and place.is_dir() and "held_out" in (splits := _named(place, prefer)):
                 return splits
-    return {}
+    inside = [splits for folder in list(folders)[:1] for child in _folders(folder) if (splits := _named(child, prefer))]
+    return inside[0] if len(inside) == 1 and "held_out" in inside[0] else {}
 
 
 def _named(folder: Path, prefer: Sequence[str]) -> dict[str, Place]:
@@ -155,11 +159,11 @@ def columns_of(path: Path) -> tuple[str, ...]:
             import pandas as pd
 
             return tuple(map(str, pd.read_parquet(path).columns))
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.suffix == ".jsonl":
+        if path.suffix == ".jsonl":
+            with path.open(encoding="utf-8-sig") as file:
                 first = json.loads(file.readline() or "{}")
-                return tuple(first) if isinstance(first, dict) else ()
-            return tuple(names_in_header(file.readline(), path.suffix))
+            return tuple(first) if isinstance(first, dict) else ()
+        return tuple(header_of(path))
     except (OSError, ValueError, ImportError):
         return ()
 

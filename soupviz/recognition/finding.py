@@ -1,17 +1,21 @@
 """Which framework's run a folder holds, or which runs side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from soupviz.errors import KitchenError
+from soupviz.errors import CheckpointError, KitchenError
 from soupviz.pretrained import architecture
 from soupviz.recognition import lightning, plain, timm, torchvision, trainer, ultralytics
+from soupviz.recognition.files import levels
 from soupviz.recognition.runs import Found, MayRead, Run
+from soupviz.weights.checkpoints import read
+from soupviz.weights.containers import kind_of, without_suffix
+from soupviz.weights.conversions import stand_ins
+from soupviz.weights.pickles import NeedsCodeError
+from soupviz.weights.selection import file_in, no_ingredient
 
 FRAMEWORKS = (timm, trainer, lightning, ultralytics, torchvision)
-DEPTH = 3
-"""How many folders deep a run is looked for."""
 
 
 def find_run(folder: Path, may_read: MayRead) -> Run:
@@ -20,19 +24,54 @@ def find_run(folder: Path, may_read: MayRead) -> Run:
     Raises:
         KitchenError: no checkpoints, or runs of different models.
     """
-    level = [folder]
-    for _ in range(DEPTH + 1):
+    run = _of_a_framework(folder, may_read) or plain.recognise(folder)
+    if run is None:
+        others = "".join(f" {told}." for told in _no_checkpoints(folder))
+        raise KitchenError(
+            f"{folder}: holds no checkpoints and no run; expected files such as *.safetensors or *.pt.{others}"
+        )
+    refused = {path: error for path in _files_of(run) if (error := _why_unreadable(path))}
+    convert = tuple(path for path, error in refused.items() if isinstance(error, NeedsCodeError))
+    damaged = [
+        f"Until it is mended, open the kitchen with --skip-incompatible: {error}"
+        for path, error in refused.items()
+        if path not in convert
+    ]
+    return replace(run, convert=convert, notes=(*run.notes, *damaged))
+
+
+def _no_checkpoints(folder: Path) -> list[str]:
+    """What the files are that are named as checkpoints are."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and without_suffix(path.name) != path.name]
+    return [f"{path.name} is {kind_of(path).value}" for path in files[:3]]
+
+
+def _of_a_framework(folder: Path, may_read: MayRead) -> Run | None:
+    for level in levels(folder):
         found = [run for place in level if (run := _framework_run(place, may_read))]
         runs = list({run.folder: run for run in found}.values())  # several checkpoints may name one run
         if len(runs) == 1:
             return runs[0]
         if runs:
             return _sweep(folder, runs)
-        level = [child for place in level for child in sorted(place.iterdir()) if _is_plain_folder(child)][:200]
-    run = plain.recognise(folder, may_read)
-    if run is None:
-        raise KitchenError(f"{folder}: holds no checkpoints and no run; expected files such as *.safetensors or *.pt.")
-    return run
+    return None
+
+
+def _files_of(run: Run) -> list[Path]:
+    """The files of the proposed ingredients and of the base."""
+    named = run.found["ingredients"].value
+    files = named.values() if isinstance(named, Mapping) else (path for one in named for path in run.folder.glob(one))
+    base = [run.found["base"].value] if "base" in run.found else []
+    taken = (path for path in dict.fromkeys([*sorted(files), *base]) if not no_ingredient(path))
+    return [file_in(path) for path in taken]
+
+
+def _why_unreadable(path: Path) -> CheckpointError | None:
+    try:
+        read(next(iter(stand_ins(path).values()), path))
+    except CheckpointError as error:
+        return error
+    return None
 
 
 def _sweep(folder: Path, runs: Sequence[Run]) -> Run:
@@ -44,8 +83,7 @@ def _sweep(folder: Path, runs: Sequence[Run]) -> Run:
     best = {name: run.best for name, run in zip(names, runs, strict=True)}
     files = Found(best, f"{len(runs)} runs, of each its best checkpoint, or its last where none is kept as the best")
     first = runs[0]
-    convert = tuple(path for run in runs for path in run.convert)
-    return replace(first, folder=folder, found={**first.found, "ingredients": files}, convert=convert)
+    return replace(first, folder=folder, found={**first.found, "ingredients": files})
 
 
 def _model_of(run: Run) -> str:
@@ -59,7 +97,3 @@ def _model_of(run: Run) -> str:
 
 def _framework_run(folder: Path, may_read: MayRead) -> Run | None:
     return next((run for framework in FRAMEWORKS if (run := framework.recognise(folder, may_read))), None)
-
-
-def _is_plain_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink() and not path.name.startswith((".", "__"))

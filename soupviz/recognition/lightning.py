@@ -28,7 +28,8 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
     prefix = "checkpoints/" if place == inside else ""
     numbered = [name for name in files if re.search(r"\d", name.removesuffix(".ckpt")) and not name.startswith("last")]
     pattern = f"{prefix}*=*.ckpt" if numbered and all("=" in name for name in numbered) else f"{prefix}*.ckpt"
-    found = {"ingredients": Found([pattern], f"{len(numbered) or len(files)} files; last.ckpt is a copy of one")}
+    copy = "; last.ckpt is a copy of one" if numbered and "last.ckpt" in files else ""
+    found = {"ingredients": Found([pattern], f"{len(numbered) or len(files)} files{copy}")}
     named = hyperparameters.get("factory")
     if isinstance(named, str) and ":" in named:
         found["factory"] = Found(named, f"{HPARAMS}: factory")

@@ -1,7 +1,7 @@
 """The records of recognition: what was found and where, what has to be asked, and what the user answered."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,15 @@ FACTORY, DATA, TEXT, LABEL = "factory", "data", "text", "label"
 class Found:
     """A value for kitchen.yaml, and the file (and key) that it is from, or why it is proposed."""
 
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One value of the proposed kitchen.yaml, by its place there, and where it is from."""
+
+    key: str
     value: Any
     source: str
 
@@ -54,6 +63,8 @@ class Run:
     ema_scores: whether its logged scores are of the moving averages that the files hold beside the raw weights.
     convert: files that have to be converted on the user's word before they can be read. best: the one checkpoint that
     stands for the run among others of a sweep: the best where the framework keeps that, else the last.
+    class_order: in which it read class folders. counted: the factory's argument that is their number.
+    num_outputs: of the last layer, where the files alone say how large that is.
     """
 
     framework: str
@@ -66,6 +77,9 @@ class Run:
     convert: tuple[Path, ...] = ()
     best: Path | None = None
     notes: tuple[str, ...] = ()
+    class_order: Callable[[Sequence[str]], list[str]] = sorted
+    counted: str = ""
+    num_outputs: int | None = None
 
 
 def parse_arguments(text: str) -> dict[str, Any]:

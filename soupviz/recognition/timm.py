@@ -1,13 +1,14 @@
 """Runs of timm's train.py: args.yaml, summary.csv, checkpoint-N.pth.tar, model_best and last."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soupviz.recognition.files import places
+from soupviz.data.classes import natural_order
+from soupviz.recognition.files import mapping_in, places
 from soupviz.recognition.runs import Found, MayRead, Run
 from soupviz.weights.inert import read_yaml
+from soupviz.weights.names import natural_key
 
 ARGS = "args.yaml"
 PREPROCESSING = ("input_size", "mean", "std", "interpolation", "crop_pct")
@@ -45,17 +46,23 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
     return Run(
         "timm", folder, found, data=places(folder, named) if named else (),
         held_out=(str(args.get("val_split") or "validation"),), ema_scores=bool(args.get("model_ema")),
-        notes=tuple(notes), best=next(iter(_kept(folder)), None),
+        notes=tuple(notes), best=next(iter([*_kept(folder), *_epochs(folder)]), None), class_order=natural_order,
     )  # fmt: skip
 
 
-def class_order(names: list[str]) -> list[str]:
-    """timm's order of class folders: numbers as numbers, capitals as small letters."""
-    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in _parts(name)])
-
-
-def _parts(name: str) -> list[str]:
-    return re.split(r"(\d+)", name.lower())
+def described(folder: Path) -> dict[str, Found]:
+    """What timm wrote beside a model's weights for the hub: its name, classes and preprocessing."""
+    config = mapping_in(folder / "config.json")
+    own = config.get("pretrained_cfg")
+    if not isinstance(config.get("architecture"), str) or not isinstance(own, Mapping):
+        return {}
+    overlay = {key: own[key] for key in PREPROCESSING if own.get(key)}
+    arguments = {"num_classes": config.get("num_classes", own.get("num_classes", 1000))}
+    return {
+        "factory": Found(f"timm:{config['architecture']}", "config.json: architecture"),
+        "args": Found(arguments | {"pretrained_cfg_overlay": overlay}, "config.json: num_classes, pretrained_cfg"),
+        "transform": Found({"preset": "timm"}, "the model's own, with what config.json sets"),
+    }
 
 
 def _arguments(args: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -81,9 +88,14 @@ def _arguments(args: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _ingredients(folder: Path) -> Found:
-    if any(folder.glob("checkpoint-*.pth.tar")):
+    if _epochs(folder):
         return Found(["checkpoint-*.pth.tar"], "one for each epoch that was kept; model_best and last are copies")
     return Found([path.name for path in _kept(folder)], "the files that are there")
+
+
+def _epochs(folder: Path) -> list[Path]:
+    """The last first."""
+    return sorted(folder.glob("checkpoint-*.pth.tar"), key=lambda path: natural_key(path.name), reverse=True)
 
 
 def _kept(folder: Path) -> list[Path]:

@@ -1,16 +1,13 @@
 """Runs of transformers' Trainer: checkpoint-N folders with trainer_state.json, config.json, a tokenizer."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from soupviz.recognition.files import BASES, mapping_in
 from soupviz.recognition.runs import Found, MayRead, Run
-from soupviz.weights.inert import LARGEST
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-BASES = ("base", "pretrained", "init", "initial")
-"""Names of folders beside a run that hold what it started from."""
 OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
 """Whose preprocessors mean the short side where they give one number; the others squash to a square."""
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -25,26 +22,31 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
     if not checkpoints:
         return None
     last = checkpoints[-1]
-    config = _json(last / "config.json")
-    where = f"{last.name}/config.json"
-    found = {
-        "factory": Found(
-            ("transformers", last), f"{where}: architectures ({(config.get('architectures') or ['?'])[0]})"
-        ),
-        "ingredients": Found(["checkpoint-*"], f"{len(checkpoints)} folders with trainer_state.json"),
-    }
-    if base := _base(folder, config, may_read):
+    found, notes = described(last)
+    found.setdefault("factory", Found(("transformers", last), f"{last.name}/config.json"))
+    found["ingredients"] = Found(["checkpoint-*"], f"{len(checkpoints)} folders with trainer_state.json")
+    if base := _base(folder, mapping_in(last / "config.json"), may_read):
         found["base"] = Found(base, "a folder of the same architecture beside the run")
+    return Run("Trainer", folder, found, notes=notes, best=last)
+
+
+def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
+    """What save_pretrained wrote beside a model's weights, and what it says that kitchen.yaml cannot."""
+    config = mapping_in(folder / "config.json")
+    where = f"{folder.name}/config.json"
+    found = {}
+    notes: list[str] = []
+    if named := config.get("architectures"):
+        found["factory"] = Found(("transformers", folder), f"{where}: architectures ({named[0]})")
     if classes := _classes(config):
         found["classes"] = Found(classes, f"{where}: id2label")
-    notes: list[str] = []
-    if (last / "preprocessor_config.json").is_file():
-        values, told = transform(_json(last / "preprocessor_config.json"))
-        found["transform"] = Found(values, f"{last.name}/preprocessor_config.json")
+    if (folder / "preprocessor_config.json").is_file():
+        values, told = transform(mapping_in(folder / "preprocessor_config.json"))
+        found["transform"] = Found(values, f"{folder.name}/preprocessor_config.json")
         notes += told
-    if (last / "tokenizer.json").is_file() or (last / "tokenizer_config.json").is_file():
-        found["tokenizer"] = Found(last, f"{last.name}/tokenizer_config.json")
-    return Run("Trainer", folder, found, notes=tuple(notes), best=last)
+    if (folder / "tokenizer.json").is_file() or (folder / "tokenizer_config.json").is_file():
+        found["tokenizer"] = Found(folder, f"{folder.name}/tokenizer_config.json")
+    return found, tuple(notes)
 
 
 def _checkpoints_in(folder: Path) -> list[Path]:
@@ -67,7 +69,7 @@ def _base(folder: Path, config: Mapping[str, Any], may_read: MayRead) -> Path | 
         places = [Path(named), *places] if Path(named).is_absolute() else [*places, folder / named]
     for place in places:
         if may_read(place) and any((place / name).is_file() for name in WEIGHTS):
-            other = _json(place / "config.json") if (place / "config.json").is_file() else {}
+            other = mapping_in(place / "config.json") if (place / "config.json").is_file() else {}
             if other.get("architectures") == config.get("architectures") and not _is_checkpoint(place):
                 return place
     return None
@@ -118,13 +120,3 @@ def transform(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
             if isinstance(config.get(key), list)
         }
     return values, notes
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file() or path.stat().st_size > LARGEST:
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

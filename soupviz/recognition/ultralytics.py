@@ -21,17 +21,18 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
         return None
     size = args.get("imgsz") or 224
     model = str(args.get("model") or "")
+    kept = sorted((folder / "weights").glob("*.pt")) or sorted((folder / "weights").glob("*.safetensors"))
+    if not kept:
+        return None
     found = {
-        "ingredients": Found(["weights/*.safetensors"], "what soupviz convert wrote beside the .pt files"),
+        "ingredients": Found([f"weights/*{kept[0].suffix}"], f"{len(kept)} files"),
         "factory": Found(FACTORY, f"{ARGS}: task"),
         "args": Found({"model": f"{Path(model).stem}.yaml"}, f"{ARGS}: model"),
         "transform": Found({"resize": size, "crop": size}, f"{ARGS}: imgsz; bilinear, no mean and std"),
     }
-    pickles = sorted((folder / "weights").glob("*.pt"))
-    convert = tuple(path for path in pickles if not path.with_suffix(".safetensors").is_file())
     named = args.get("data")
     return Run(
         "Ultralytics", folder, found, data=places(folder, named) if named else (),
-        held_out=(str(args.get("split") or "val"),), convert=convert,
-        best=folder / "weights" / "best.safetensors",
+        held_out=(str(args.get("split") or "val"),), counted="num_classes",
+        best=next((path for path in kept if path.stem == "best"), kept[-1]),
     )  # fmt: skip

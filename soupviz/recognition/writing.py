@@ -15,9 +15,7 @@ WIDTH = 120
 def text_of(proposal: Proposal) -> str:
     """The kitchen.yaml, commented."""
     sources = {fact.key: fact.source for fact in proposal.facts}
-    head = [f"# Proposed by soupviz new from a run of {proposal.framework}; change what you know better."]
-    if proposal.framework == "plain":
-        head = ["# Proposed by soupviz new from a folder of checkpoints; change what you know better."]
+    head = [f"# Proposed by soupviz new from {proposal.what}; change what you know better."]
     head += [f"# Note: {note}" for note in proposal.notes]
     return "\n".join([*head, *_lines(proposal.document, sources, "", "")]) + "\n"
 

@@ -1,6 +1,5 @@
 """The Kitchens page's first part: a run's folder is looked into, and becomes a kitchen."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.recognition import Checked, Proposal, check, recognise
-from soupviz.recognition.proposal import Fact
-from soupviz.recognition.runs import DATA, FACTORY, Question, parse_arguments
+from soupviz.recognition.runs import DATA, FACTORY, Fact, Question, parse_arguments
 from soupviz.recognition.writing import text_of, write
 from soupviz.trust import runs_code
 from soupviz.ui import session, work, workspace
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.verbatim import verbatim
+from soupviz.weights.pickles import command_of
 
 GIVEN = "given to recognise"
 """What the user typed, in the session: folder, data, and answers."""
@@ -56,15 +55,14 @@ def a_folder() -> None:
 
 def _proposed(given: dict[str, Any]) -> None:
     proposal = recognise(**given, may_read=workspace.is_allowed)
-    what = "A folder of checkpoints" if proposal.framework == "plain" else f"A run of {proposal.framework}"
-    st.markdown(f"**{what}: {verbatim(str(proposal.document['name']))}**")
+    st.markdown(f"**{proposal.what[:1].upper()}{proposal.what[1:]}: {verbatim(str(proposal.document['name']))}**")
     if proposal.run.convert:
-        files = " ".join(shlex.quote(str(path)) for path in proposal.run.convert)
+        number = len(proposal.run.convert)
         st.warning(
-            f"Its {len(proposal.run.convert)} checkpoints are pickles of whole modules, which run code when they are "
-            "loaded. If you trust them, convert them once, then look again:"
+            f"Reading its checkpoints ({number} of them) runs code that is in them. If you trust them, convert them "
+            "once, then look again:"
         )
-        st.code(f"soupviz convert {files} --trust", language="sh", wrap_lines=True)
+        st.code(command_of(proposal.run.convert), language="sh", wrap_lines=True)
         return
     _facts(proposal)
     _answer(proposal, given)

@@ -9,6 +9,7 @@ import streamlit as st
 from soupviz.insight import readings
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import models
+from soupviz.records import refusals_in_words
 from soupviz.treatments import RECALIBRATE, WEIGHTS
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
@@ -52,8 +53,8 @@ def refused(opened: Kitchen) -> None:
     """What cannot join, and why."""
     if opened.refused:
         with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
-            for refusal in opened.refused:
-                st.write(verbatim(refusal.reason))
+            for reason in refusals_in_words(opened.refused):
+                st.write(verbatim(reason))
     for split in filter(opened.has_split, opened.split_names):
         if skipped := opened.split(split).skipped:
             st.caption(

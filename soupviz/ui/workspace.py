@@ -1,6 +1,7 @@
 """The folders the dashboard may touch, the kitchens it knows, and what the user said yes to. No Streamlit here."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,8 @@ def allowed(path: Path | str) -> Path:
     if not is_allowed(place):
         raise KitchenError(
             f"{place} lies outside the folders this dashboard was started with ({', '.join(map(str, roots()))}). "
-            f"Start it with: streamlit run app.py -- {place if place.is_dir() else place.parent} - or name that folder "
-            "under Open a folder on the page Kitchens."
+            "Name its folder under Open a folder on the page Kitchens, or start the dashboard with: "
+            f"streamlit run app.py -- {shlex.quote(str(place if place.is_dir() else place.parent))}"
         )
     return place
 

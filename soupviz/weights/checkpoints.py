@@ -1,66 +1,53 @@
 """Checkpoints: the state dicts that a file may mean, lazily read, and the plain values found beside them."""
 
-import argparse
-import re
-import types
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
 from soupviz.weights import pickles
-from soupviz.weights.containers import Kind, checkpoints_in, kind_of, refuse, weight_map
+from soupviz.weights.containers import (
+    GATHER_ZERO,
+    INDEX_SUFFIX,
+    Kind,
+    checkpoints_in,
+    gathering_of,
+    kind_of,
+    refuse,
+    weight_map,
+)
+from soupviz.weights.inert import plain
+from soupviz.weights.states import Candidate, candidates, is_optimizer
+from soupviz.weights.vocabulary import AVERAGED, WRAPPERS, is_training_state
 
-WRAPPERS = (
-    "state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params",
-    "ema", "ema_state_dict", "model_ema", "state_dict_ema", "ema_model",
-)  # fmt: skip
-"""Under what training scripts usually keep a state dict, the likeliest first; others are looked into after these."""
-
-TRAINING_STATE = re.compile(r"optim|sched|scaler|callback|loops|rng|\bamp\b|hyper_param|\bargs\b|config", re.IGNORECASE)
-"""What lies beside the weights in a checkpoint and holds tensors that are none."""
-
-EMA = re.compile(r"(^|[_.\-/ ])(ema|shadow|averaged?|avg|swa)([_.\-/ \d]|$)", re.IGNORECASE)
-"""In the name of what holds an average over training."""
-
-NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
-
-DEPTH = 4
-"""How deep state dicts are nested at most."""
+WEIGHTS_KEY = "weights"
+"""In the metadata of safetensors: whether they are raw or ema, where a file says so itself."""
 
 METADATA_KEY = "soupviz"
 METADATA_ATTRIBUTE = "_soupviz"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A state dict in a file.
-
-    place: the keys that lead to it, joined by slashes. versions: of its modules, as torch.save keeps them.
-    """
-
-    place: str
-    tensors: Mapping[str, Tensor]
-    is_average: bool = False
-    versions: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """One file's tensors (memory-mapped) and the plain values found beside them.
 
-    candidates: the state dicts that the file may mean, most likely first, keys as they are.
+    candidates: the state dicts that the file may mean, most likely first, keys as they are. says_weights: the file says
+    itself whether they are raw or an average.
     """
 
     path: Path
     candidates: tuple[Candidate, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     soup: str | None = None
+    says_weights: bool = False
+
+
+class NoWeightsError(CheckpointError):
+    """A file of torch.save that holds nothing but what a training keeps beside its weights."""
 
 
 def file_of(path: Path) -> Path:
@@ -77,10 +64,9 @@ def file_of(path: Path) -> Path:
         told = f"holds {len(found)} checkpoints ({names}{', ...' if len(found) > 4 else ''})" if found else (
             "is a folder without a checkpoint"
         )  # fmt: skip
-        if list(path.glob("*.distcp")):
-            told = "is a sharded checkpoint of torch.distributed, which has to be gathered first: " + (
-                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {path} {path.name}.pt"
-            )
+        if gathering := gathering_of(path):
+            what, remedy = gathering
+            raise CheckpointError(f"{path} {what}; expected a file, or a folder with one checkpoint in it.", remedy)
         raise CheckpointError(f"{path} {told}; expected a file, or a folder with one checkpoint in it.")
     return found[0]
 
@@ -90,6 +76,7 @@ def read(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: missing, empty, truncated, of unknown format, without tensors, or a pickle that needs code.
+        NoWeightsError: the state of an optimizer, say.
     """
     if not path.exists():
         raise CheckpointError(f"{path}: no such file; expected a checkpoint. Check the name.")
@@ -97,7 +84,7 @@ def read(path: Path) -> Checkpoint:
     kind = kind_of(file)
     if kind is Kind.SAFETENSORS or (file.suffix == ".safetensors" and kind in (Kind.UNKNOWN, Kind.TEXT)):
         return _read_safetensors(file)
-    if kind is Kind.INDEX:
+    if kind is Kind.INDEX or file.name.endswith(INDEX_SUFFIX):
         return _read_sharded(file)
     if kind is Kind.PICKLE:
         return _read_pickle(file)
@@ -114,73 +101,59 @@ def _read_safetensors(path: Path) -> Checkpoint:
             f"{path}: not a whole safetensors file ({error}); got {path.stat().st_size} bytes. Copy it again."
         ) from None
     soup = metadata.pop(METADATA_KEY, None)
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata, soup)
+    says_weights = metadata.get(WEIGHTS_KEY) in ("raw", "ema")
+    is_average = metadata.pop(WEIGHTS_KEY) == "ema" if says_weights else AVERAGED in tensors
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), is_average),), metadata, soup, says_weights)
 
 
 def _read_sharded(path: Path) -> Checkpoint:
     """The tensors that the index names, each from the shard that it names; a shard may hold others."""
     tensors: dict[str, Tensor] = {}
+    odd: dict[str, str] = {}
     metadata: dict[str, Any] = {}
     opened: dict[Path, Checkpoint] = {}
     for key, shard in weight_map(path).items():
         if shard not in opened:
             opened[shard] = read(shard)
             metadata |= opened[shard].metadata
-        held = opened[shard].candidates[0].tensors
-        if key not in held:
+        held = opened[shard].candidates[0]
+        if key in held.odd:
+            odd[key] = held.odd[key]
+        elif key in held.tensors:
+            tensors[key] = held.tensors[key]
+        else:
             raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
-        tensors[key] = held[key]
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path)),), metadata)
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata)
 
 
 def _read_pickle(path: Path) -> Checkpoint:
     loaded = pickles.load(path)
-    candidates = [one for one in _candidates(loaded) if one.tensors]
-    if not candidates:
-        raise CheckpointError(f"{path}: holds no tensors; expected a state dict, found {type(loaded).__name__}.")
+    found = [one for one in candidates(loaded) if one.tensors or one.odd]
+    if not found:
+        raise _without_weights(loaded, path)
     if isinstance(loaded, Mapping) and "current_model_state" in loaded and "averaging_state" in loaded:
-        candidates = _of_weight_averaging(candidates)
-    candidates.sort(key=lambda one: one.is_average)
-    return Checkpoint(path, tuple(candidates), plain_values(loaded), getattr(loaded, METADATA_ATTRIBUTE, None))
+        found = _of_weight_averaging(found)
+    found.sort(key=lambda one: one.is_average)
+    return Checkpoint(path, tuple(found), plain(loaded, WRAPPERS), getattr(loaded, METADATA_ATTRIBUTE, None))
 
 
-def _of_weight_averaging(candidates: list[Candidate]) -> list[Candidate]:
+def _without_weights(loaded: Any, path: Path) -> CheckpointError:
+    """Why a file without a state dict is no checkpoint."""
+    kept = list(loaded) if isinstance(loaded, Mapping) else []
+    inner = {key for item in kept if isinstance(loaded[item], Mapping) for key in loaded[item]}
+    if {"ds_version", "ds_config", "param_shapes"} & set(kept) or "zero_stage" in inner:
+        return CheckpointError(f"{path}: {Kind.ZERO.value}; expected a whole checkpoint: gather it with {GATHER_ZERO}.")
+    if is_optimizer(loaded) or any(is_optimizer(loaded[key]) or is_training_state(str(key)) for key in kept):
+        return NoWeightsError(f"{path}: {Kind.STATE.value}; expected a state dict, found {', '.join(map(str, kept))}.")
+    return CheckpointError(f"{path}: holds no tensors; expected a state dict, found {type(loaded).__name__}.")
+
+
+def _of_weight_averaging(found: Sequence[Candidate]) -> list[Candidate]:
     """Lightning's WeightAveraging puts the average under `state_dict`, and the weights that were trained elsewhere."""
-    return [
-        Candidate(one.place, one.tensors, one.place == "state_dict", one.versions)
-        for one in candidates
-        if one.place != "averaging_state"
-    ]
+    return [replace(one, is_average=one.place == "state_dict") for one in found if one.place != "averaging_state"]
 
 
 def _with_tensors(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{path}: holds no tensors; expected a state dict.")
     return tensors
-
-
-def _candidates(value: Any, place: tuple[str, ...] = ()) -> Iterator[Candidate]:
-    if not isinstance(value, Mapping) or len(place) >= DEPTH:
-        return
-    tensors = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
-    name = "/".join(place)
-    yield Candidate(name, tensors, bool(EMA.search(name)), getattr(value, "_metadata", None))
-    known = [key for key in WRAPPERS if key in value]
-    others = [key for key in value if key not in known and not TRAINING_STATE.search(str(key))]
-    for key in [*known, *others]:
-        yield from _candidates(value[key], (*place, str(key)))
-
-
-def plain_values(value: Any, depth: int = 2) -> dict[str, Any]:
-    """Numbers and short strings of a checkpoint's outer layers (epoch, args.lr, ...), for the table."""
-    items = vars(value) if isinstance(value, NAMESPACES) else value
-    if not isinstance(items, Mapping) or depth == 0:
-        return {}
-    found: dict[str, Any] = {}
-    for key, item in items.items():
-        plain = item.item() if isinstance(item, np.generic) else item
-        if isinstance(plain, (bool, int, float)) or (isinstance(plain, str) and len(plain) <= 100):
-            found[str(key)] = plain
-        elif key not in WRAPPERS and isinstance(item, (Mapping, *NAMESPACES)):
-            found |= plain_values(item, depth - 1)
-    return found

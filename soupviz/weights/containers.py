@@ -1,17 +1,19 @@
 """What a file is, found by looking into it: its name says nothing that its first bytes do not say better."""
 
-import json
-import re
+import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from soupviz.errors import CheckpointError
+from soupviz.weights.inert import read_json
+from soupviz.weights.vocabulary import is_training_state
 
 INDEX_SUFFIX = ".index.json"
+WEIGHTS_INDICES = (f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}")
 SUFFIXES = (
-    ".safetensors", f".safetensors{INDEX_SUFFIX}", f".bin{INDEX_SUFFIX}", INDEX_SUFFIX, ".pth.tar", ".pt.tar",
+    ".safetensors", *WEIGHTS_INDICES, INDEX_SUFFIX, ".pth.tar", ".pt.tar",
     ".tar", ".pt", ".pth", ".bin", ".ckpt", ".th", ".model", ".pkl", ".weights",
 )  # fmt: skip
 """How checkpoints are usually named, the longest first where one ends another: taken off their names."""
@@ -36,6 +38,7 @@ class Kind(Enum):
     IMAGE = "an image"
     EVENTS = "a TensorBoard log"
     STATE = "the state of a training, without weights"
+    ZERO = "a shard of DeepSpeed's ZeRO"
     TEXT = "text"
     EMPTY = "empty"
     UNKNOWN = "of no known format"
@@ -51,17 +54,16 @@ STARTS: dict[bytes, Kind] = {
     b"\x1f\x8b": Kind.ARCHIVE, b"BZh": Kind.ARCHIVE, b"\xfd7zXZ": Kind.ARCHIVE, b"7z\xbc\xaf": Kind.ARCHIVE,
     b"SQLite format": Kind.ARCHIVE,
 }  # fmt: skip
+GATHER_ZERO = "DeepSpeed's zero_to_fp32.py"
 REMEDIES = {
     Kind.SCRIPT: "load it with torch.jit.load, and save its state_dict()",
-    Kind.POINTER: "fetch the file itself with: git lfs pull",
     Kind.HDF5: "convert it with transformers' from_pretrained(..., from_tf=True), and save that",
+    Kind.ZERO: f"gather the weights with {GATHER_ZERO}",
     Kind.MSGPACK: "convert it with transformers' from_pretrained(..., from_flax=True), and save that",
 }
-STATE_NAMES = re.compile(
-    r"^(optim(izer)?|(lr_)?scheduler|training_args|rng_state|random_states|scaler|sampler|dataloader|custom_checkpoint"
-    r"|trainer_state|zero_pp_rank\d*)(_?\d+)*(_states?)?\.|optim_states\.",
-)
-"""Pickles that a training leaves beside its weights, by the names that Trainer, accelerate and DeepSpeed give them."""
+COMMANDS = {Kind.POINTER: "Fetch the file itself with: git lfs pull"}
+ZERO_NAMES = ("*zero_pp_rank_*_states.pt", "*_optim_states.pt")
+"""What each process of a ZeRO training writes: its part of the optimizer, and at stage 3 of the weights."""
 
 OTHER_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".wav", ".flac", ".mp3", ".parquet", ".npy", ".npz"}
 """Of files that are no checkpoint, so that folders full of them need not be looked into."""
@@ -82,8 +84,10 @@ def kind_of(path: Path) -> Kind:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); expected a checkpoint.") from None
     if path.name.endswith(INDEX_SUFFIX):
-        return Kind.INDEX
-    if STATE_NAMES.search(path.name):
+        return _kind_of_index(path)
+    if any(path.match(pattern) for pattern in ZERO_NAMES):
+        return Kind.ZERO
+    if is_training_state(without_suffix(path.name)):
         return Kind.STATE
     if ".tfevents." in path.name:
         return Kind.EVENTS
@@ -101,6 +105,17 @@ def kind_of(path: Path) -> Kind:
     if _is_pickle(head):
         return Kind.PICKLE
     return Kind.TEXT if path.suffix in TEXT_SUFFIXES or _is_text(head) else Kind.UNKNOWN
+
+
+def _kind_of_index(path: Path) -> Kind:
+    """Search indices, say, may be called so too; what is damaged is refused when it is read."""
+    if path.name.endswith(WEIGHTS_INDICES):
+        return Kind.INDEX
+    try:
+        values = read_json(path)
+    except CheckpointError:
+        return Kind.INDEX
+    return Kind.INDEX if isinstance(values, dict) and "weight_map" in values else Kind.TEXT
 
 
 def _kind_of_zip(path: Path) -> Kind:
@@ -134,6 +149,8 @@ def refuse(path: Path, kind: Kind) -> CheckpointError:
     """Why a file that is named as a checkpoint is none."""
     if kind is Kind.EMPTY:
         return CheckpointError(f"{path}: the file is empty; expected a checkpoint. Copy it again.")
+    if kind in COMMANDS:
+        return CheckpointError(f"{path}: {kind.value}; expected a checkpoint with weights.", COMMANDS[kind])
     remedy = REMEDIES.get(kind, "name a file that torch.save or safetensors wrote")
     return CheckpointError(f"{path}: {kind.value}; expected a checkpoint with weights: {remedy}.")
 
@@ -141,8 +158,8 @@ def refuse(path: Path, kind: Kind) -> CheckpointError:
 def without_suffix(name: str) -> str:
     """A file's name without the usual suffix of checkpoints; what is not one stays, and something always does."""
     for suffix in SUFFIXES:
-        if name.endswith(suffix) and name != suffix:
-            return name.removesuffix(suffix)
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[: -len(suffix)]
     return name
 
 
@@ -156,9 +173,9 @@ def weight_map(index: Path) -> dict[str, Path]:
         CheckpointError: the index is not JSON with a `weight_map`, or names a file outside its folder.
     """
     try:
-        names: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names: dict[str, str] = read_json(index)["weight_map"]
         pairs = [(key, PurePosixPath(name)) for key, name in names.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (CheckpointError, KeyError, TypeError, AttributeError):
         raise CheckpointError(
             f"{index}: not a sharded checkpoint's index; expected JSON with a 'weight_map' of key: shard file."
         ) from None
@@ -193,6 +210,17 @@ def checkpoints_in(folder: Path) -> list[Path]:
     found = [path for path in found if path not in shards]
     stems = {_stem(path) for path in found if ".safetensors" in path.name}
     return [path for path in found if ".safetensors" in path.name or _stem(path) not in stems]
+
+
+def gathering_of(folder: Path) -> tuple[str, str] | None:
+    """What a folder is whose checkpoint lies in shards that no file names, and a sentence with what gathers it."""
+    if list(folder.glob("*.distcp")):
+        named = f"{shlex.quote(str(folder))} {shlex.quote(f'{folder.name}.pt')}"
+        command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {named}"
+        return "is a sharded checkpoint of torch.distributed", f"Gather it with: {command}"
+    if any(list(folder.glob(f"{below}{pattern}")) for below in ("", "*/") for pattern in ZERO_NAMES):
+        return "is a checkpoint of ZeRO, in shards", f"Gather them with {GATHER_ZERO}"
+    return None
 
 
 def _shards_below(folder: Path) -> Iterator[Path]:

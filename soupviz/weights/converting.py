@@ -1,33 +1,43 @@
 """Pickles that need code, written as safetensors on the user's word."""
 
-from collections.abc import Iterator, Mapping
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from soupviz.errors import CheckpointError
 from soupviz.files import replacing
-from soupviz.weights.checkpoints import EMA, NAMESPACES, TRAINING_STATE, WRAPPERS, plain_values, read
+from soupviz.weights.checkpoints import WEIGHTS_KEY
 from soupviz.weights.containers import Kind, kind_of, refuse, without_suffix
+from soupviz.weights.conversions import CONTENT, ORIGIN, content_of, told_by
+from soupviz.weights.inert import plain
+from soupviz.weights.pickles import is_plain
+from soupviz.weights.states import Candidate, candidates
+from soupviz.weights.vocabulary import WRAPPERS, says_average
 
-DEPTH = 3
 
-ORIGIN = "converted_from"
-"""In a converted file's metadata: what it was made from, and may be made from again."""
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What came of a pickle: the files, and where in it further weights are that were not written."""
+
+    files: tuple[Path, ...]
+    left_out: tuple[str, ...] = ()
 
 
-def convert(path: Path) -> list[Path]:
-    """Run a pickle's code, and write each set of weights in it as a safetensors file beside it.
+def convert(path: Path) -> Converted:
+    """Run a pickle's code, and write its weights as safetensors beside it.
 
     Modules are taken apart: their state dict is what is kept. Numbers and short strings beside the weights become the
-    file's metadata.
+    file's metadata, which says too whether they are raw weights or an average.
 
     Returns:
-        The files: NAME.safetensors, and NAME.ema.safetensors where the pickle holds raw weights and an average.
+        NAME.safetensors, and NAME.ema.safetensors where the pickle holds raw weights and an average: of several sets
+        of either the likeliest.
     Raises:
         CheckpointError: it is no pickle, fails to load, or holds no weights.
     """
@@ -37,25 +47,35 @@ def convert(path: Path) -> list[Path]:
     if kind not in (Kind.PICKLE, Kind.SCRIPT):
         raise refuse(path, kind)
     loaded = _load(path, kind)
-    found = list(_state_dicts(loaded))
+    found = [one for one in candidates(loaded) if one.tensors and not one.in_order]
     if not found:
         raise CheckpointError(f"{path}: holds no weights; expected a module or a state dict, found {type(loaded)}.")
-    raw = next((state for place, state in found if not EMA.search(place)), None)
-    average = next((state for place, state in found if EMA.search(place)), None)
+    raw = [one for one in found if not one.is_average]
+    averages = [one for one in found if one.is_average]
+    written = [*raw[:1], *averages[:1]]
     stem = without_suffix(path.name)
-    facts = _metadata(loaded) | {ORIGIN: path.name}
-    if raw is None or average is None:
-        return [_write(found[0][1], path.with_name(f"{stem}.safetensors"), facts)]
-    return [
-        _write(raw, path.with_name(f"{stem}.safetensors"), facts),
-        _write(average, path.with_name(f"{stem}.ema.safetensors"), facts),
-    ]
+    facts = {key: str(value) for key, value in plain(loaded, WRAPPERS).items()} | {
+        ORIGIN: path.name,
+        CONTENT: content_of(path),
+    }
+    files = []
+    for one in written:
+        name = f"{stem}.ema.safetensors" if one.is_average and raw else f"{stem}.safetensors"
+        is_average = one.is_average or (says_average(stem) and len(written) == 1)
+        told = {**facts, WEIGHTS_KEY: "ema" if is_average else "raw"}
+        files.append(_write(one, path.with_name(name), told))
+    left_out = [one.place or "the top of the file" for one in found if one not in written]
+    left_out += [f"{one.place}/{key}".lstrip("/") for one in written for key in one.odd]
+    return Converted(tuple(files), tuple(left_out))
 
 
 def _load(path: Path, kind: Kind) -> Any:
     try:
         if kind is Kind.SCRIPT:
             return torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+        if is_plain(path):
+            with path.open("rb") as file:
+                return pickle.load(file)
         return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # the file's own code may raise anything
         missing = f" Install {error.name} first." if isinstance(error, ModuleNotFoundError) else ""
@@ -64,36 +84,17 @@ def _load(path: Path, kind: Kind) -> Any:
         ) from error
 
 
-def _state_dicts(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Each set of weights with the keys that lead to it, the likeliest first."""
-    if isinstance(value, nn.Module):
-        value = value.state_dict()
-    if not isinstance(value, Mapping) or len(place) > DEPTH:
-        return
-    tensors = {str(key): item for key, item in value.items() if isinstance(item, Tensor)}
-    if tensors:
-        yield "/".join(place), tensors
-    known = [key for key in WRAPPERS if key in value]
-    for key in [*known, *(key for key in value if key not in known and not TRAINING_STATE.search(str(key)))]:
-        yield from _state_dicts(value[key], (*place, str(key)))
-
-
-def _metadata(loaded: Any) -> dict[str, str]:
-    beside = loaded if isinstance(loaded, (Mapping, *NAMESPACES)) else {}
-    return {key: str(value) for key, value in plain_values(beside).items()}
-
-
-def _write(state: Mapping[str, Tensor], target: Path, metadata: Mapping[str, str]) -> Path:
-    if target.exists() and (
-        kind_of(target) is not Kind.SAFETENSORS or read(target).metadata.get(ORIGIN) != metadata[ORIGIN]
-    ):
+def _write(state: Candidate, target: Path, metadata: Mapping[str, str]) -> Path:
+    if target.exists() and (kind_of(target) is not Kind.SAFETENSORS or told_by(target).get(ORIGIN) != metadata[ORIGIN]):
         raise CheckpointError(
             f"{target} is there already, and was not made from this file; move it away, and try again."
         )
     told = {"format": "pt", **metadata}
     try:
         with replacing(target) as temporary:
-            save_file({key: tensor.detach().clone().contiguous() for key, tensor in state.items()}, temporary, told)
+            save_file(
+                {key: tensor.detach().clone().contiguous() for key, tensor in state.tensors.items()}, temporary, told
+            )
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{target}: cannot be written ({error}). Free some space, or mend its folder.") from None
     return target

@@ -1,7 +1,7 @@
 """From the files that a kitchen means to checked, fingerprinted ingredients, and the files that were refused."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,14 @@ from soupviz.records import Progress, Refusal
 from soupviz.store import Store
 from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
+from soupviz.weights.conversions import CONTENT
+from soupviz.weights.dtypes import in_types_of, narrowed
 from soupviz.weights.fitting import Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import BASE, Passed, candidate_files, file_in
+from soupviz.weights.selection import BASE, Passed, candidate_files, taken
+from soupviz.weights.vocabulary import says_average
 
 GO_ON = "go on without it (--skip-incompatible)"
 
@@ -29,7 +32,7 @@ class Gathered:
     """What came of reading a kitchen's files.
 
     base: None where there is none; it may have another head than the model.
-    passed: files that globs matched and that are no checkpoints.
+    passed: files that were named and are not read: no checkpoints, or pickles that were converted.
     """
 
     ingredients: tuple[Ingredient, ...]
@@ -59,6 +62,9 @@ def read_ingredient(
     stamp = stamp_of(path)
     checkpoint = read(path)
     fitted = (fit_body if is_base else fit)(checkpoint, architecture, weights)
+    if fitted.weights == "raw" and not (fitted.has_twin or checkpoint.says_weights):
+        if says_average(name) or says_average(path.name):
+            fitted = replace(fitted, weights="ema", by_name=True)
     body = {key: tensor for key, tensor in fitted.tensors.items() if _is_shared(key, tensor, architecture)}
     shapes = {key: [str(tensor.dtype), list(tensor.shape)] for key, tensor in architecture.state.items()}
     # Times of writing are set back by tar, rsync and containers; those of the last change of any kind are not.
@@ -73,10 +79,13 @@ def read_ingredient(
     fingerprint, problem = known
     if problem:
         raise CompatibilityError(problem)
-    metadata: dict[str, Any] = dict(checkpoint.metadata) | beside(path, checkpoint.metadata)
-    metadata.pop("format", None)
+    unread: list[str] = []
+    metadata: dict[str, Any] = dict(checkpoint.metadata)
+    metadata |= beside(path, checkpoint.metadata, lambda error: unread.append(str(error)))
+    for key in ("format", CONTENT):
+        metadata.pop(key, None)
     lacking = tuple(key for key in architecture.state if key not in body)
-    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking)
+    return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking, tuple(unread))
 
 
 def _is_shared(key: str, tensor: Tensor, architecture: Architecture) -> bool:
@@ -91,7 +100,7 @@ def read_other(name: str, path: Path, architecture: Architecture, store: Store, 
         CompatibilityError: it does not fit the model, or not the ingredient.
     """
     try:
-        other = checks.narrowed(read_ingredient(name, path, architecture, store), ingredient)
+        other = narrowed(read_ingredient(name, path, architecture, store), ingredient)
         if reason := checks.disagreement(other, ingredient, architecture.buffers):
             raise CompatibilityError(reason)
     except CompatibilityError as error:
@@ -120,7 +129,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
     """
     files, passed = candidate_files(spec, folder)
     if spec.base:
-        files[BASE] = file_in(folder / spec.base)
+        files[BASE] = taken(folder / spec.base, spec.weights, passed)
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
     unreadable: dict[str, CheckpointError] = {}
@@ -135,21 +144,34 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
                 name, path, architecture, store, weights=spec.weights, is_base=name == BASE, progress=report
             )
         except CompatibilityError as error:
-            reasons[name] = f"Ingredient '{name}' ({path}) {error}"
+            reasons[name] = f"Ingredient '{name}' ({path}) {_adapter(path) or error}"
         except CheckpointError as error:
             unreadable[name] = error
     progress(len(files), len(files), "reading checkpoints")
+    others = [item for name, item in fitting.items() if name != BASE]
+    if BASE in fitting and others:
+        fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture)
-    told = {name: _with_remedy(reason, fitting) for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, str(files[name]), told[name]) for name in files if name in told)
+    told = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
+    refused = tuple(Refusal(name, str(files[name]), *told[name]) for name in files if name in told)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(
-            f"weights is 'ema', but none of the {len(kept)} files has an average beside its weights; expected a "
-            "state_dict_ema, ema or the like. Take weights: raw."
+            f"weights is 'ema', but none of the {len(kept)} files is an average or has one beside its weights; "
+            "expected a state_dict_ema, ema or the like. Take weights: raw."
         )
     base = fitting[BASE] if BASE in fitting and BASE not in reasons else None
     return Gathered(kept, base, refused, tuple(passed))
+
+
+def _adapter(path: Path) -> str:
+    """What a file is that peft wrote without the model that it changes."""
+    if not (path.parent / "adapter_config.json").is_file():
+        return ""
+    return (
+        "is an adapter without its model (adapter_config.json is beside it); merge it first (peft: merge_and_unload), "
+        "and save the whole model"
+    )
 
 
 def _misfits(fitting: Mapping[str, Ingredient], architecture: Architecture) -> dict[str, str]:
@@ -170,14 +192,14 @@ def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
     return f"{reason}. Soups need one architecture and one kind of numbers: remove it, or {GO_ON}."
 
 
-def _unreadable(errors: Mapping[str, CheckpointError]) -> dict[str, str]:
-    """What is said of files that cannot be read; of those that need the same code it is said once, with one remedy."""
+def _unreadable(errors: Mapping[str, CheckpointError]) -> dict[str, tuple[str, str]]:
+    """Why files cannot be read, and of those that need the same code one command that mends them all."""
     told = {}
     for name, error in errors.items():
-        if not isinstance(error, NeedsCodeError):
-            told[name] = f"{error} Or take it out of kitchen.yaml, or {GO_ON}."
-            continue
-        alike = [e for e in errors.values() if isinstance(e, NeedsCodeError) and e.classes == error.classes]
-        more = f" So are {len(alike) - 1} more files." if len(alike) > 1 else ""
-        told[name] = f"{error}{more} {NeedsCodeError.remedy([one.path for one in alike])} Or {GO_ON}."
+        remedy = error.remedy
+        if isinstance(error, NeedsCodeError):
+            alike = [e for e in errors.values() if isinstance(e, NeedsCodeError) and e.classes == error.classes]
+            remedy = NeedsCodeError.remedy_for([one.path for one in alike])
+        instead = f"take it out of kitchen.yaml, or {GO_ON}."
+        told[name] = (error.reason, f"You can {instead} {remedy}") if remedy else (f"{error} Or {instead}", "")
     return told

@@ -1,6 +1,5 @@
 """Which of the state dicts in a file is the model's, under which prefix, and whether it is raw or an average."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -9,13 +8,13 @@ from torch import Tensor
 
 from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
-from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
-from soupviz.weights.lora import lora_keys
+from soupviz.weights.misfits import refuse_flat, why
+from soupviz.weights.states import Candidate
+from soupviz.weights.vocabulary import AVERAGED, says_average
 
 Weights = Literal["raw", "ema"]
-AVERAGED = "n_averaged"
-"""Where torch's AveragedModel counts the models that it is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,8 @@ class Fitted:
     tensors: as the model holds them, in its order. place: where they stand in the file. weights: raw, or an average
     over training; has_twin: the file has the other, too. left_over: keys that are no part of the model. constants:
     integer tensors among these that stand inside the model's prefix, to be compared with other files'. averaged: how
-    many models it is the mean of, where it says so. others: further places whose weights fit, too.
+    many models it is the mean of, where it says so. others: further places whose weights fit, too. unread: places of
+    averages that do not fit. by_name: only the file's name says that it is an average.
     """
 
     tensors: Mapping[str, Tensor]
@@ -36,6 +36,8 @@ class Fitted:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     averaged: int | None = None
     others: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    by_name: bool = False
 
 
 def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:
@@ -49,17 +51,23 @@ def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "r
     """
     refused: list[tuple[Reading, Loading]] = []
     found: dict[Weights, list[Fitted]] = {"raw": [], "ema": []}
-    for candidate in checkpoint.candidates:
-        _refuse_flat(candidate)
-        for one in _of_candidate(candidate, architecture, refused):
+    unread: list[str] = []
+    for candidate in checkpoint.candidates:  # averages come last
+        refuse_flat(candidate)
+        fitting = list(_of_candidate(candidate, architecture, refused))
+        if candidate.is_average and not fitting:
+            fitting = _of_parameters(candidate, architecture, found["raw"])
+            if not fitting and _is_large(candidate, architecture):
+                unread.append(candidate.place)
+        for one in fitting:
             found[one.weights].append(one)
     if not found["raw"] and not found["ema"]:
-        raise CompatibilityError(_why(refused, architecture))
+        raise CompatibilityError(why(refused, architecture))
     other: Weights = "ema" if wanted == "raw" else "raw"
     first, *more = found[wanted] or found[other]
     has_twin = bool(found[wanted] and found[other])
     others = tuple(one.place for one in more if one.place != first.place)
-    return replace(first, has_twin=has_twin, others=others)
+    return replace(first, has_twin=has_twin, others=others, unread=tuple(unread))
 
 
 def _of_candidate(
@@ -80,7 +88,7 @@ def _of_candidate(
                 refused.append((reading, loading))
                 continue
             accepted.append((reading, one))
-            if EMA.search(prefix):
+            if says_average(prefix):
                 known_elsewhere |= {prefix + key for key in reading.tensors}
         raw = [one for one in accepted if not one[0].is_apart]
         if len(raw) > 1:
@@ -93,73 +101,55 @@ def _of_candidate(
             return
 
 
+def _of_parameters(candidate: Candidate, architecture: Architecture, raw: Sequence[Fitted]) -> list[Fitted]:
+    """What fits of an average of the parameters alone, with the buffers of the raw weights beside it.
+
+    As torch_ema and diffusers' EMAModel keep it: a list in the model's order, or a dictionary of what is learned.
+    """
+    names = architecture.parameters
+    buffers = {
+        key: tensor for one in raw[:1] for key, tensor in one.tensors.items() if key not in {*names, *architecture.ties}
+    }
+    if candidate.in_order:
+        tensors = dict(zip(names, candidate.tensors.values(), strict=False))
+        readings = [Reading(candidate, "", tensors)] if len(names) == len(candidate.tensors) else []
+    else:
+        readings = [one for wrappers in SPELLINGS for one in readings_of(candidate, architecture, wrappers)]
+    for reading in readings:
+        whole = replace(reading, tensors=buffers | dict(reading.tensors))
+        if one := _accepted(whole, whole.loaded(architecture), architecture):
+            return [one]
+    return []
+
+
+def _is_large(candidate: Candidate, architecture: Architecture) -> bool:
+    """Whether it may be weights of this model, and no decay or count."""
+    held = sum(tensor.numel() for tensor in candidate.tensors.values())
+    return 2 * held > sum(architecture.state[key].numel() for key in architecture.parameters)
+
+
 def _accepted(reading: Reading, loading: Loading, architecture: Architecture) -> Fitted | None:
     """The reading, if a fresh model takes it and what is left over is no part of the model."""
     if loading.reason or loading.missing:
         return None
     left = {key: reading.tensors[key] for key in loading.unexpected if key in reading.tensors}
-    left = {key: tensor for key, tensor in left.items() if not architecture.ignores(key)}
-    constants = {
+    left = {
         key: tensor
         for key, tensor in left.items()
-        if key != AVERAGED and not (tensor.is_floating_point() or tensor.is_complex())
+        if not architecture.ignores(key) and key != AVERAGED and not key.endswith(EXTRA_STATE)
     }
-    if any(key not in constants and key != AVERAGED and not key.endswith(EXTRA_STATE) for key in left):
+    constants = {key: tensor for key, tensor in left.items() if not (tensor.is_floating_point() or tensor.is_complex())}
+    if left.keys() != constants.keys():
         return None
     counted = next((t for key, t in reading.candidate.tensors.items() if key.rpartition(".")[2] == AVERAGED), None)
     return Fitted(
         loading.held,
         reading.place,
         "ema" if reading.is_average else "raw",
-        left_over=(*reading.outside, *loading.unexpected),
+        left_over=(*reading.outside, *loading.unexpected, *reading.candidate.odd),
         constants=constants,
         averaged=None if counted is None or counted.numel() != 1 else int(counted),
     )
-
-
-def _refuse_flat(candidate: Candidate) -> None:
-    """Shards of FSDP and ZeRO hold pieces of several layers in one tensor, and other machines hold the rest."""
-    flat = next((key for key in candidate.tensors if re.search(r"(^|\.)_?flat_param", key)), None)
-    if flat:
-        raise CompatibilityError(
-            f"holds flattened FSDP weights ({flat}), a part of the model each; gather them with "
-            "torch.distributed.checkpoint.state_dict.get_model_state_dict(full_state_dict=True), and save that"
-        )
-    if candidate.place == "module" and candidate.tensors and all(not t.numel() for t in candidate.tensors.values()):
-        raise CompatibilityError(
-            "holds no weights, which ZeRO keeps in shards beside it; gather them with DeepSpeed's zero_to_fp32.py"
-        )
-
-
-def _why(refused: Sequence[tuple[Reading, Loading]], architecture: Architecture) -> str:
-    """What is wrong with the reading that comes nearest."""
-    state = architecture.state
-    reading, loading = max(refused, key=lambda pair: len(pair[0].tensors.keys() & state.keys()))
-    tensors = fill_ties(reading.tensors, architecture.ties)
-    if loading.reason:
-        for key, expected in state.items():
-            if key in tensors and tensors[key].shape != expected.shape:
-                got, wanted = tuple(tensors[key].shape), tuple(expected.shape)
-                return f"has {key} of shape {got}; expected {wanted}, as in the model"
-        return f"is refused by the model's own loading code: {loading.reason[:300]}"
-    if len(loading.missing) == len(state) and not lora_keys(tensors):
-        return (
-            f"is of another architecture: none of the model's {len(state)} keys is in it; "
-            f"it has {next(iter(tensors), 'none')!r}, the model {next(iter(state))!r}"
-        )
-    extra = [key for key in loading.unexpected if key in tensors]
-    if factors := lora_keys(extra):
-        return (
-            f"holds LoRA factors ({_listed(factors)}) apart from the layers that they change, as the model does not; "
-            "merge them first (peft: merge_and_unload), and save the whole model"
-        )
-    parts = [f"lacks {_listed(loading.missing)}"] if loading.missing else []
-    parts += [f"has {_listed(extra)}, which the model lacks"] if extra else []
-    return " and ".join(parts)
-
-
-def _listed(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more keys"
 
 
 def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:

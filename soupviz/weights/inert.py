@@ -1,17 +1,25 @@
 """What pickles and YAML files say, read without importing or calling anything that they name."""
 
+import argparse
 import io
+import json
 import pickle
+import types
 import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from soupviz.errors import CheckpointError
 
 LARGEST = 4_000_000
 """Bytes of a file that is read for the plain values in it; what is larger holds something else."""
+
+
+NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
 
 class Stub:
@@ -85,16 +93,30 @@ def _stream_of(path: Path) -> bytes:
         return archive.read(entry)
 
 
-def plain(values: Any) -> dict[str, Any]:
-    """The items of a mapping that are numbers, truth values or short texts; of nested mappings too, one level deep."""
+def plain(values: Any, passed: Collection[str] = ()) -> dict[str, Any]:
+    """The items of a mapping that are numbers, truth values or short texts; of nested mappings too, one level deep.
+
+    Args:
+        passed: keys of nested mappings that are passed over.
+    """
+    outer = _items(values)
     found: dict[str, Any] = {}
-    for key, value in values.items() if isinstance(values, dict) else ():
-        only = value.arguments[0] if isinstance(value, Stub) and len(value.arguments) == 1 else value
-        if isinstance(only, dict):
-            found |= {str(k): v for k, v in only.items() if _is_plain(v) and str(k) not in values}
-        elif _is_plain(only):
-            found[str(key)] = only
-    return found
+    for key, value in outer.items():
+        if key not in passed:
+            found |= {name: item for name, item in _items(value).items() if _is_plain(item)}
+    return found | {key: value for key, value in outer.items() if _is_plain(value)}
+
+
+def _items(value: Any) -> dict[str, Any]:
+    """What is in a mapping or in a bag of arguments, by key; enumerations' members and NumPy's numbers as Python's."""
+    items = vars(value) if isinstance(value, NAMESPACES) else _only(value)
+    return {str(key): _only(item) for key, item in items.items()} if isinstance(items, Mapping) else {}
+
+
+def _only(value: Any) -> Any:
+    if isinstance(value, Stub) and len(value.arguments) == 1:
+        return value.arguments[0]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_plain(value: Any) -> bool:
@@ -130,3 +152,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: not YAML ({' '.join(str(error).split())[:200]}); mend it or move it away."
         ) from None
     return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        CheckpointError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error}); mend it or move it away.") from None

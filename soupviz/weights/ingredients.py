@@ -27,6 +27,7 @@ class Ingredient:
 
     fitted: how its file was read. stamp: of its files when they were opened; empty for weights that have none.
     lacking: keys in which a base with another head differs from the model, and which are not among its tensors.
+    unread_logs: what lies beside its file and cannot be read, a sentence each.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Ingredient:
     fitted: Fitted | None = None
     stamp: Stamp = ()
     lacking: tuple[str, ...] = ()
+    unread_logs: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -92,14 +94,14 @@ def check_against_model(
             )
         if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
             raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
-        if tensor.is_floating_point() and (bad := _num_spoilt(tensor, may_be_infinite=key in buffers)):
+        if tensor.is_floating_point() and (bad := num_spoilt(tensor, may_be_infinite=key in buffers)):
             raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
     for key, first in ties.items():
         if not torch.equal(tensors[key], tensors[first]):
             raise CompatibilityError(f"has different values in {key} and {first}, which are one tensor in the model")
 
 
-def _num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
+def num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
     """How many values would spoil a soup, as float32, in which soups are mixed; float8 has no isfinite of its own."""
     values = tensor.to(torch.float32)
     return int((values.isnan() if may_be_infinite else ~torch.isfinite(values)).sum())
@@ -161,16 +163,6 @@ def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
     shapes = {key: tensor.shape for key, tensor in ingredient.tensors.items()}
     body = {key: tensor for key, tensor in base.tensors.items() if shapes.get(key) == tensor.shape}
     return replace(base, tensors=body, lacking=tuple(key for key in shapes if key not in body))
-
-
-def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:
-    """The ingredient, float32 tensors in the reference's dtype where that loses nothing: `export` may have widened."""
-    tensors = dict(ingredient.tensors)
-    for key, tensor in tensors.items():
-        as_reference = tensor.to(reference.tensors[key].dtype)
-        if tensor.dtype == torch.float32 and torch.equal(as_reference.to(tensor.dtype), tensor):
-            tensors[key] = as_reference
-    return replace(ingredient, tensors=tensors)
 
 
 def _first_difference(tensor: Tensor, other: Tensor) -> str:

@@ -2,22 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from soupviz.architecture import Architecture, Loading
-from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.architecture import EXTRA_STATE, Architecture, Loading
+from soupviz.weights.checkpoints import Checkpoint
+from soupviz.weights.states import Candidate
+from soupviz.weights.vocabulary import PARALLEL, WRAPPED, says_average, without_wrappers
 
-WRAPPED = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_fpw_module")
-"""What torch.compile, FSDP and activation checkpointing put into the middle of keys."""
-
-SPELLINGS: tuple[Sequence[str], ...] = ((), WRAPPED, (*WRAPPED, "module"))
+SPELLINGS: tuple[Sequence[str], ...] = ((), WRAPPED, (*WRAPPED, PARALLEL))
 """What is left out of keys: nothing, wrappers, and what DataParallel adds wherever it stands."""
-
-TWINS = ("model_ema.", "ema_")
-"""How the keys begin of averages that lie among the raw weights."""
 
 MOST_PREFIXES = 8
 """Prefixes that are tried, those under which most of the model's keys occur first."""
@@ -43,7 +39,7 @@ class Reading:
     @property
     def is_apart(self) -> bool:
         """Whether its keys say that it is an average, beside raw weights among the same keys."""
-        return bool(self.twin or EMA.search(self.prefix))
+        return bool(self.twin or says_average(self.prefix))
 
     @property
     def is_average(self) -> bool:
@@ -61,7 +57,7 @@ class Reading:
 
 def _module(name: str, prefix: str) -> str | None:
     """A module's name under a prefix, wrappers left out; None where it lies outside."""
-    plain = _without(name, WRAPPED, leading=False)
+    plain = without_wrappers(name, leading=False)
     if not prefix:
         return plain
     return f"{plain}.".removeprefix(prefix).rstrip(".") if f"{plain}.".startswith(prefix) else None
@@ -69,8 +65,8 @@ def _module(name: str, prefix: str) -> str | None:
 
 def readings_of(candidate: Candidate, architecture: Architecture, wrappers: Sequence[str]) -> Iterator[Reading]:
     """A state dict under every prefix under which some of the model's keys occur, most of them first."""
-    model_keys = {_without(key, wrappers, leading=True): key for key in architecture.state}
-    keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
+    model_keys = {without_wrappers(key, wrappers, leading=True): key for key in architecture.state}
+    keys = {without_wrappers(key, wrappers, leading=False): key for key in candidate.tensors}
     if len(model_keys) < len(architecture.state) or len(keys) < len(candidate.tensors):
         return  # two keys would become one
     prefixes: Counter[str] = Counter()
@@ -94,11 +90,14 @@ def _with_twin(reading: Reading, architecture: Architecture) -> list[Reading]:
     if len({_letters(key) for key in own}) < len(architecture.state):
         return [reading]
     apart = {key: reading.candidate.tensors[key] for key in reading.outside}
-    for start in TWINS:
-        around = {key: t for key, t in {**reading.tensors, **apart}.items() if key.startswith(start) and key not in own}
+    others = {key: tensor for key, tensor in {**reading.tensors, **apart}.items() if key not in own}
+    for start in _starts(others):
+        around = {key: tensor for key, tensor in others.items() if key.startswith(start)}
+        if all(key in around for key in (start + own_key for own_key in own)):
+            continue  # its keys are whole: it is read under this prefix
         there = {key: by_letters.get(_letters(key.removeprefix(start))) for key in around}
         twin = {name: around[key] for key, name in there.items() if name}
-        if twin:
+        if 2 * len(twin) > len(architecture.parameters):
             rest = {key: tensor for key, tensor in reading.tensors.items() if key not in around}
             outside = tuple(key for key in reading.outside if key not in around)
             state = {key: twin.get(key, rest[key]) for key in architecture.state}
@@ -107,16 +106,18 @@ def _with_twin(reading: Reading, architecture: Architecture) -> list[Reading]:
     return [reading]
 
 
+def _starts(keys: Iterable[str]) -> list[str]:
+    """How keys begin that say of an average, the commonest first; the shortest of those that are as common."""
+    counted: Counter[str] = Counter()
+    for key in keys:
+        ends = [at + 1 for at, sign in enumerate(key) if sign in "._"]
+        counted.update(key[:end] for end in ends if says_average(key[:end]))
+    return [start for start, _ in counted.most_common(MOST_PREFIXES)]
+
+
 def _letters(key: str) -> str:
     """A key without its dots and underscores."""
     return re.sub(r"[._]", "", key)
-
-
-def _without(key: str, wrappers: Sequence[str], *, leading: bool) -> str:
-    """A key without wrappers; those that it begins with are its prefix, and stay unless told otherwise."""
-    parts = key.split(".")
-    start = 0 if leading else next((at for at, part in enumerate(parts) if part not in wrappers), len(parts))
-    return ".".join([*parts[:start], *(part for part in parts[start:] if part not in wrappers)])
 
 
 def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[str, Tensor]:
@@ -138,11 +139,15 @@ def plain_readings(checkpoint: Checkpoint, ignored: Sequence[str] = ()) -> Itera
     """
     for candidate in checkpoint.candidates:
         for wrappers in SPELLINGS:
-            keys = {_without(key, wrappers, leading=False): key for key in candidate.tensors}
+            keys = {without_wrappers(key, wrappers, leading=False): key for key in candidate.tensors}
             parents = Counter(prefix for key in keys for prefix in _prefixes(key))
             for prefix, _ in parents.most_common():
                 inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
-                yield {key: candidate.tensors[name] for key, name in inside.items() if key not in ignored}
+                yield {
+                    key: candidate.tensors[name]
+                    for key, name in inside.items()
+                    if key not in ignored and not key.endswith(EXTRA_STATE)
+                }
 
 
 def _prefixes(key: str) -> list[str]:

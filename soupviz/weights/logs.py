@@ -5,14 +5,15 @@ empty mapping where the folder is not its framework's.
 """
 
 import csv
-import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from soupviz.errors import CheckpointError
-from soupviz.weights.inert import plain, read_pickle, read_yaml
+from soupviz.tables import encoding_of, separator_of
+from soupviz.weights.inert import plain, read_json, read_pickle, read_yaml
 from soupviz.weights.names import counters_in
 
 EMA_MARK = " (EMA)"
@@ -47,7 +48,7 @@ def trainer(folder: Path, _name: str, _known: Mapping[str, Any]) -> dict[str, An
     state_file = folder / "trainer_state.json"
     if not state_file.is_file():
         return {}
-    state = _json(state_file)
+    state = _state(state_file)
     step, history = state.get("global_step"), state.get("log_history")
     found = plain({"step": step, "epoch": state.get("epoch")})
     for entry in history if isinstance(history, list) else ():
@@ -118,19 +119,31 @@ def _rows_of(table: Path) -> list[dict[str, str]]:
 
 @lru_cache(maxsize=64)
 def read_rows(table: Path, _mtime: int) -> list[dict[str, str]]:
-    """A CSV's rows by column, without empty cells; names and values are stripped.
+    """A CSV's rows by column, without empty cells and cells beyond the header; names and values are stripped.
 
     Raises:
         CheckpointError: it is no CSV.
     """
     try:
-        with table.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows: Iterable[dict[Any, Any]] = list(csv.DictReader(file))
-    except csv.Error as error:
+        with table.open(newline="", encoding=encoding_of(table)) as file:
+            separator = separator_of(file.readline())
+            file.seek(0)
+            rows: Iterable[dict[Any, Any]] = list(csv.DictReader(file, delimiter=separator))
+    except (csv.Error, OSError, UnicodeError) as error:
         raise CheckpointError(f"{table}: not CSV ({error}); mend it or move it away.") from None
     return [
-        {key.strip(): value.strip() for key, value in row.items() if key and value and value.strip()} for row in rows
+        {
+            key.strip(): _with_point(value.strip(), separator)
+            for key, value in row.items()
+            if key and value and value.strip()
+        }
+        for row in rows
     ]
+
+
+def _with_point(value: str, separator: str) -> str:
+    """Where cells are set apart by semicolons, numbers may have a comma for a point."""
+    return value.replace(",", ".") if separator == ";" and re.fullmatch(r"[-+]?\d+,\d+", value) else value
 
 
 def _number(value: Any) -> float | None:
@@ -140,11 +153,8 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error}); mend it or move it away.") from None
+def _state(path: Path) -> dict[str, Any]:
+    values = read_json(path)
     return values if isinstance(values, dict) else {}
 
 

@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterable
 
-FACTOR = re.compile(r"(?:^|[._])lora_?(?:embedding_)?(A|B|down|up)\d*(?:[._]|$)", re.IGNORECASE)
-PARTNER = {"A": "B", "B": "A", "a": "b", "b": "a", "down": "up", "up": "down"}
+FACTOR = re.compile(r"(?:^|[._])lora[._]?(?:embedding_)?(A|B|down|up|in|out|left|right)\d*(?:[._]|$)", re.IGNORECASE)
+PARTNER = {
+    "A": "B", "B": "A", "a": "b", "b": "a", "down": "up", "up": "down", "in": "out", "out": "in",
+    "left": "right", "right": "left",
+}  # fmt: skip
 
 
 def lora_keys(keys: Iterable[str]) -> list[str]:

@@ -1,18 +1,21 @@
 """What is known of a checkpoint besides its weights: values in files beside it, and what its framework logged."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from soupviz.errors import CheckpointError
+from soupviz.tables import header_of
 from soupviz.weights import logs
-from soupviz.weights.inert import plain, read_yaml
+from soupviz.weights.inert import plain, read_json, read_yaml
 
 NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 
 
-def beside(path: Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def beside(
+    path: Path, known: Mapping[str, Any] | None = None, tell: Callable[[CheckpointError], None] | None = None
+) -> dict[str, Any]:
     """Plain values of a checkpoint, a file or a folder, from what lies beside it; the nearest to it win.
 
     They come from its framework's logs (timm, Trainer, Lightning, Ultralytics), from the row that names it in a CSV of
@@ -20,18 +23,29 @@ def beside(path: Path, known: Mapping[str, Any] | None = None) -> dict[str, Any]
 
     Args:
         known: plain values inside the checkpoint, such as its epoch, for files whose name does not tell.
+        tell: is given what cannot be read, which is then left out.
     Raises:
-        CheckpointError: a file beside it that is damaged.
+        CheckpointError: a file beside it that is damaged, where nobody is told.
     """
     folder = path if path.is_dir() else path.parent
+    tables = sorted(table for table in path.parent.glob("*.csv") if table.is_file())
     found: dict[str, Any] = {}
-    for reader in logs.READERS:
-        found |= {key: as_number(value) for key, value in reader(folder, path.name, known or {}).items()}
-    for table in sorted(table for table in path.parent.glob("*.csv") if table.is_file()):
-        found |= _row(table, path)
-    for sidecar in _sidecars(path, folder):
-        found |= plain(_json(sidecar) if sidecar.suffix == ".json" else read_yaml(sidecar))
+    for read in (
+        *(partial(reader, folder, path.name, known or {}) for reader in logs.READERS),
+        *(partial(_row, table, path) for table in tables),
+        *(partial(_sidecar, sidecar) for sidecar in _sidecars(path, folder)),
+    ):
+        try:
+            found |= {key: as_number(value) for key, value in read().items()}
+        except CheckpointError as error:
+            if tell is None:
+                raise
+            tell(error)
     return found
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    return plain(read_json(path) if path.suffix == ".json" else read_yaml(path))
 
 
 def _sidecars(path: Path, folder: Path) -> list[Path]:
@@ -43,15 +57,10 @@ def _sidecars(path: Path, folder: Path) -> list[Path]:
     return [place for place in [folder / "CKPT.yaml", *places] if place.is_file() and place != path]
 
 
-def _json(sidecar: Path) -> Any:
-    try:
-        return json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{sidecar}: not JSON ({error}); mend it or move it away.") from None
-
-
 def _row(table: Path, path: Path) -> dict[str, Any]:
     names = {path.name, path.stem}
+    if not any(column.lower() in NAME_COLUMNS for column in header_of(table)):
+        return {}  # data, most likely
     for row in logs.read_rows(table, table.stat().st_mtime_ns):
         named = next((column for column in row if column.lower() in NAME_COLUMNS), None)
         if named and (row[named] in names or Path(row[named]).name in names):

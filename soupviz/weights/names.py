@@ -9,14 +9,22 @@ from pathlib import Path
 from soupviz.weights.containers import without_suffix
 
 NUMBER = r"\d+(?:\.\d+)?(?:e[-+]?\d{1,2}(?![0-9a-z]))?"
+THOUSANDS = {"k": 1_000, "m": 1_000_000}
+SHORT = r"[km](?![0-9a-z])"
+"""Behind a number that counts thousands or millions: 10k, 1.5M."""
 COUNTERS = ("step", "global_step", "iteration", "iter", "epoch", "ep", "checkpoint", "ckpt")
 """Words beside a number that says when a checkpoint was taken, the finest first."""
 
 
 def natural_key(text: str) -> list[tuple[int, Decimal | str]]:
-    """Sorts ft_2 before ft_10, and lr0.05 before lr0.1; of numbers that are equal the text decides."""
-    parts = re.split(rf"({NUMBER})", text)
-    return [(0, Decimal(part)) if index % 2 else (1, part) for index, part in enumerate(parts)] + [(2, text)]
+    """Sorts ft_2 before ft_10, lr0.05 before lr0.1, and 500 before 10k; of numbers that are equal the text decides."""
+    parts = re.split(rf"({NUMBER}(?i:{SHORT})?)", text)
+    return [(0, _decimal(part)) if index % 2 else (1, part) for index, part in enumerate(parts)] + [(2, text)]
+
+
+def _decimal(text: str) -> Decimal:
+    factor = THOUSANDS.get(text[-1].lower())
+    return Decimal(text[:-1]) * factor if factor else Decimal(text)
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
@@ -53,18 +61,16 @@ def as_values(names: Sequence[str]) -> list[str]:
 def counters_in(name: str) -> dict[str, int | float]:
     """The numbers that a name gives to steps and epochs, on either side: epoch=3-step=120, 322epoch, checkpoint-500."""
     words = "|".join(sorted(COUNTERS, key=len, reverse=True))
-    after = rf"(?<![a-z])({words})s?[-_= ]?({NUMBER})"
-    found = {word: _number(number) for word, number in re.findall(after, name.lower())}
+    number = rf"{NUMBER}(?:{SHORT})?"
+    after = rf"(?<![a-z])({words})s?[-_= ]?({number})"
+    found = {word: _number(count) for word, count in re.findall(after, name.lower())}
     rest = re.sub(after, "/", name.lower())
-    for number, word in re.findall(rf"(?<![\d.])({NUMBER})[-_ ]?({words})s?(?![a-z0-9_=-])", rest):
-        found.setdefault(word, _number(number))
+    for count, word in re.findall(rf"(?<![\d.])({number})[-_ ]?({words})s?(?![a-z0-9_=-])", rest):
+        found.setdefault(word, _number(count))
     return found
 
 
 def _number(text: str) -> int | float:
+    if text[-1] in THOUSANDS:
+        return int(_decimal(text))
     return int(text) if text.isdecimal() else float(text)
-
-
-def says_average(name: str) -> bool:
-    """Whether a name says that the file is itself an average: swa, ave_5best, avg, averaged."""
-    return bool(re.search(r"(^|[^a-z])(swa|ave|avg|averaged?|soup)([^a-z]|$)", name.lower()))

@@ -8,6 +8,7 @@ import re
 import shlex
 import types
 import warnings
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,16 @@ import torch
 
 from soupviz.errors import CheckpointError
 from soupviz.files import cache_folder, digest, replacing
+from soupviz.weights.arrays import read_arrays
+from soupviz.weights.states import candidates
 
 ZIP = b"PK\x03\x04"
 """How files of today's torch.save begin; older ones cannot be mapped into memory."""
+
+OLD = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
+"""The number near the beginning of older files of torch.save."""
+
+HEAD = 32
 
 
 class Arguments(dict[str, Any]):
@@ -31,6 +39,31 @@ ARGUMENT_DICTS = (
     "lightning.pytorch.utilities.parsing.AttributeDict",
     "pytorch_lightning.utilities.parsing.AttributeDict",
 )
+
+
+def emptied(*_arguments: Any) -> dict[Any, Any]:
+    """What a defaultdict is read as: the items come after it. Its factory, and other built-in types, are this, too."""
+    return {}
+
+
+def listed(items: Iterable[Any] = (), *_length: Any) -> list[Any]:
+    """What a deque is read as."""
+    return list(items)
+
+
+def as_text(*parts: Any) -> str:
+    """What a range, a slice or an exact number is read as: nothing that could be counted through."""
+    return " ".join(str(part) for part in parts if isinstance(part, (int, str)))
+
+
+STAND_INS: tuple[tuple[Callable[..., Any], str], ...] = (
+    (emptied, "collections.defaultdict"),
+    *((emptied, f"builtins.{name}") for name in ("list", "dict", "tuple", "int", "float", "str", "bool", "bytes")),
+    (listed, "collections.deque"),
+    *((as_text, name) for name in ("builtins.range", "builtins.slice", "decimal.Decimal", "fractions.Fraction")),
+    *((Arguments, name) for name in ARGUMENT_DICTS),
+)
+"""What is read for harmless types of the standard library, and of frameworks, of which torch would read none."""
 
 
 def _allowed_globals() -> list[Any]:
@@ -49,12 +82,16 @@ def _allowed_globals() -> list[Any]:
     plain = [
         argparse.Namespace,
         types.SimpleNamespace,
-        collections.defaultdict,
         collections.Counter,
+        collections.UserDict,
+        frozenset,
+        datetime.date,
+        datetime.time,
         datetime.datetime,
         datetime.timedelta,
+        datetime.timezone,
     ]
-    return [*plain, *paths, *numpy_types, *old_names, *((Arguments, name) for name in ARGUMENT_DICTS)]
+    return [*plain, *paths, *numpy_types, *old_names, *STAND_INS, emptied, listed, as_text, Arguments]
 
 
 def load(path: Path) -> Any:
@@ -63,9 +100,28 @@ def load(path: Path) -> Any:
     Raises:
         CheckpointError: it needs code to be read, or is damaged.
     """
+    if is_plain(path):
+        return _load_plain(path)
     with path.open("rb") as file:
         is_zip = file.read(len(ZIP)) == ZIP
     return _load(path if is_zip else _mappable_copy(path), path, mmap=True)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file is a pickle that torch.save did not write."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return head[:1] == b"\x80" and OLD not in head
+
+
+def _load_plain(path: Path) -> Any:
+    try:
+        loaded, needed = read_arrays(path)
+    except Exception as error:  # whatever the opcodes of a damaged file run into
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if needed and not any(one.tensors for one in candidates(loaded)):
+        raise NeedsCodeError(path, needed)
+    return loaded
 
 
 def _mappable_copy(path: Path) -> Path:
@@ -85,6 +141,9 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
     try:
         with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
+            if path.suffix == ".safetensors":  # of which torch believes the name, where it has one
+                with path.open("rb") as file:
+                    return torch.load(file, map_location="cpu", weights_only=True)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
         text = " ".join(str(error).split())
@@ -92,10 +151,14 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
             raise NeedsCodeError(named, needed) from None
         if "Unsupported operand" in text:  # a byte that no pickle has
             text = "not a pickle"
-        raise CheckpointError(
-            f"{named}: cannot be read as a PyTorch checkpoint ({text[:120] or type(error).__name__}); it is damaged or "
-            "of another format. Copy it again."
-        ) from None
+        raise _damaged(named, text or type(error).__name__) from None
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    told = " ".join(reason.split()).partition(". ")[0][:120]
+    return CheckpointError(
+        f"{path}: cannot be read as a PyTorch checkpoint ({told}); it is damaged or of another format. Copy it again."
+    )
 
 
 class NeedsCodeError(CheckpointError):
@@ -104,19 +167,20 @@ class NeedsCodeError(CheckpointError):
     def __init__(self, path: Path, classes: list[str]):
         self.path = path
         self.classes = classes
-        super().__init__(f"{path}: {self.reason}")
-
-    @property
-    def reason(self) -> str:
-        """What is true of every file that fails alike."""
-        listed = ", ".join(self.classes[:5]) + (f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else "")
-        return f"a pickle that needs {listed}; soupviz reads weights only and never runs a file's code."
+        listed = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
+        reason = f"{path}: a pickle that needs {listed}; soupviz reads weights only and never runs a file's code."
+        super().__init__(reason, self.remedy_for([path]))
 
     @staticmethod
-    def remedy(paths: list[Path]) -> str:
-        """A command that can be pasted."""
-        named = " ".join(shlex.quote(str(path)) for path in paths)
-        return f"If you trust it, write its weights as safetensors with: soupviz convert {named} --trust"
+    def remedy_for(paths: Sequence[Path]) -> str:
+        """The command that mends them all."""
+        it, its = ("it", "its") if len(paths) == 1 else ("them", "their")
+        return f"If you trust {it}, write {its} weights as safetensors with: {command_of(paths)}"
+
+
+def command_of(paths: Sequence[Path]) -> str:
+    """What converts pickles on the user's word, to be pasted."""
+    return f"soupviz convert {' '.join(shlex.quote(str(path)) for path in paths)} --trust"
 
 
 def _needed_classes(path: Path, refusal: str) -> list[str]:

@@ -6,8 +6,20 @@ from pathlib import Path
 
 from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, KitchenError
-from soupviz.weights.checkpoints import file_of, read
-from soupviz.weights.containers import INDEX_SUFFIX, SUFFIXES, Kind, checkpoints_in, files_of, kind_of, shards_beside
+from soupviz.weights.checkpoints import NoWeightsError, file_of, read
+from soupviz.weights.containers import (
+    GATHER_ZERO,
+    INDEX_SUFFIX,
+    SUFFIXES,
+    Kind,
+    checkpoints_in,
+    files_of,
+    gathering_of,
+    kind_of,
+    shards_beside,
+)
+from soupviz.weights.conversions import stand_ins
+from soupviz.weights.fitting import Weights
 from soupviz.weights.names import natural_key, short_names
 
 BASE = "base"
@@ -16,10 +28,15 @@ MAGIC = "*?["
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A file that a pattern matched and that is no ingredient, and what it is."""
+    """A file that was named and is not read: what it is, or what `convert` wrote of it and is read in its place.
+
+    other: what `convert` wrote of it besides: the average where the raw weights are read, and the other way round.
+    """
 
     path: Path
-    reason: str
+    reason: str = ""
+    stand_in: Path | None = None
+    other: Path | None = None
 
 
 def matched_paths(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
@@ -44,7 +61,7 @@ def _glob(pattern: str, folder: Path) -> list[Path]:
 
 
 def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], list[Passed]]:
-    """The files that may be ingredients, by name, globs sorted naturally; and what the globs passed over.
+    """The files that may be ingredients, by name, globs sorted naturally; and what is not read.
 
     A glob leaves out the base, the shards of sharded checkpoints (their index stands for them) and exported soups; it
     passes over what is recognisably no checkpoint. A folder with one checkpoint in it stands for that one, a folder
@@ -57,18 +74,42 @@ def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], l
     if isinstance(spec.ingredients, dict):
         named = {name: folder / file for name, file in spec.ingredients.items()}
     else:
-        base = (folder / spec.base).resolve() if spec.base else None
-        paths: list[Path] = []
+        base = file_in(folder / spec.base).resolve() if spec.base else None
+        of_base = _alike(base) if base else set()
+        paths: dict[Path, Path] = {}  # what is read to what names it
         for pattern in spec.ingredients:
-            paths += [path for path in _matches(pattern, folder, base, passed) if path not in paths]
-        relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths]
+            for path in _matches(pattern, folder, base, passed):
+                if not _alike(path) & of_base:
+                    paths.setdefault(_converted(path, spec.weights, passed), path)
+        relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths.values()]
         stems = [Path(folder, one) if Path(folder, one).is_dir() else one for one in relative]
         named = dict(zip(short_names(stems), paths, strict=True))
     if not named:
         raise KitchenError(f"{folder}: `ingredients` names no file; expected globs or files, such as ft_*.safetensors.")
     if BASE in named:
         raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
-    return {name: file_in(path) for name, path in named.items()}, passed
+    return {name: taken(path, spec.weights, passed) for name, path in named.items()}, passed
+
+
+def taken(path: Path, weights: Weights, passed: list[Passed]) -> Path:
+    """The file that is read for a path that kitchen.yaml names; where it is another, `passed` tells."""
+    return _converted(file_in(path), weights, passed)
+
+
+def _converted(path: Path, weights: Weights, passed: list[Passed]) -> Path:
+    """A pickle, or what `convert` wrote of it."""
+    found = stand_ins(path)
+    if not found:
+        return path
+    chosen = found.get(weights) or next(iter(found.values()))
+    other = next((file for file in found.values() if file != chosen), None)
+    passed.append(Passed(path, stand_in=chosen, other=other))
+    return chosen
+
+
+def _alike(path: Path) -> set[Path]:
+    """A file, and what `convert` wrote of it."""
+    return {path.resolve(), *(file.resolve() for file in stand_ins(path).values())}
 
 
 def file_in(path: Path) -> Path:
@@ -92,42 +133,50 @@ def _matches(pattern: str, folder: Path, base: Path | None, passed: list[Passed]
     for path in sorted(found, key=lambda path: natural_key(path.as_posix())):
         if (base and (path.resolve() == base or (path.is_dir() and file_in(path).resolve() == base))) or path in shards:
             left_out += 1
-        elif reason := _is_none(path):
+        elif reason := no_ingredient(path):
             passed.append(Passed(path, reason))
         else:
             kept.append(path)
     if not kept:
         hint = f" ({left_out} matches are the base or shards; name an index: *{INDEX_SUFFIX})" if left_out else ""
-        others = "; ".join(f"{one.path.name} is {one.reason}" for one in passed[:3])
+        others = "; ".join(f"{one.path.name} is {one.reason}" for one in passed[:3] if one.reason)
         hint += f": {others}; name the checkpoints themselves" if others else ""
         raise KitchenError(f"ingredients: {folder / pattern} matches no checkpoint{hint}.")
     return kept
 
 
-def _is_none(path: Path) -> str:
+def no_ingredient(path: Path) -> str:
     """Why what a glob matched is no ingredient; empty for what is one, or is damaged or refused when it is read."""
     if path.is_dir():
         inside = checkpoints_in(path)
-        if len(inside) == 1 or list(path.glob("*.distcp")):
+        if len(inside) == 1 or gathering_of(path):
             return ""
         return f"a folder with {len(inside)} checkpoints" if inside else "a folder without a checkpoint"
     kind = kind_of(path)
-    if kind in (Kind.EMPTY, Kind.UNKNOWN, Kind.SCRIPT, Kind.POINTER) or kind.is_checkpoint:
-        return "an exported soup" if kind.is_checkpoint and carries_soup(path) else ""
-    is_named_as_one = path.name.endswith(SUFFIXES) and kind is not Kind.STATE
+    if kind.is_checkpoint:
+        return _is_other(path)
+    if kind in (Kind.EMPTY, Kind.UNKNOWN, Kind.SCRIPT, Kind.POINTER):
+        return ""
+    if kind is Kind.ZERO:
+        return f"{kind.value}; {GATHER_ZERO} gathers the weights"
+    name = path.name.lower()
+    is_named_as_one = name.endswith(SUFFIXES) and kind is not Kind.STATE and not name.endswith(INDEX_SUFFIX)
     return "" if is_named_as_one else kind.value
 
 
-def carries_soup(path: Path) -> bool:
-    """Whether a file is an exported soup; one that cannot be read is not, and is refused later with its reason."""
+def _is_other(path: Path) -> str:
+    """Whether a file is an exported soup, or a training's state; one that cannot be read is refused later, and why."""
     try:
-        return read(path).soup is not None
+        return "an exported soup" if read(path).soup is not None else ""
+    except NoWeightsError:
+        return Kind.STATE.value
     except CheckpointError:
-        return False
+        return ""
 
 
 def files_behind(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
     """Every file that a kitchen's ingredients and its base are read from, shards among them."""
-    named = [*candidate_files(spec, folder)[0].values(), *([file_in(folder / spec.base)] if spec.base else [])]
+    base = [taken(folder / spec.base, spec.weights, [])] if spec.base else []
+    named = [*candidate_files(spec, folder)[0].values(), *base]
     for file in named:
         yield from files_of(file)

@@ -6,20 +6,11 @@ from collections.abc import Mapping, Sequence
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.lora import lora_keys
-from soupviz.weights.names import counters_in, says_average
+from soupviz.weights.pairs import copies, twins
 from soupviz.weights.selection import Passed
 
 MOST = 4
 """Names in a sentence."""
-
-
-def copies(ingredients: Sequence[Ingredient]) -> dict[str, str]:
-    """Ingredients with the weights of another, and which: that whose name has a step, else the first."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for item in ingredients:
-        alike[item.fingerprint].append(item.name)
-    kept = {names[0]: next((name for name in names if counters_in(name)), names[0]) for names in alike.values()}
-    return {name: kept[names[0]] for names in alike.values() for name in names if name != kept[names[0]]}
 
 
 def sentences(
@@ -33,14 +24,20 @@ def sentences(
     Args:
         weights: which the kitchen asks for.
     """
+    others = twins(ingredients, weights)
+    counted = [item for item in ingredients if item.name not in others]
     told = [
-        _of_passed(passed),
-        *_of_averages(ingredients, weights),
+        _of_passed([one for one in passed if one.stand_in is None]),
+        *_of_stand_ins([one for one in passed if one.stand_in], weights),
+        _of_twins(others, weights),
+        *_of_averages(counted, weights),
         *_of_left_over([*ingredients, *([base] if base else [])]),
-        *_of_copies(ingredients),
-        _of_files_that_are_averages(ingredients),
+        *_of_copies(counted),
+        _of_files_that_are_averages(counted),
+        _of_types(base),
         _of_head(base),
         _of_lora(ingredients),
+        *_of_unread(ingredients),
     ]
     return tuple(filter(None, told))
 
@@ -55,19 +52,45 @@ def _of_passed(passed: Sequence[Passed]) -> str:
     return f"Passed over, as no checkpoints: {'; '.join(parts)}."
 
 
+def _of_stand_ins(replaced: Sequence[Passed], wanted: Weights) -> list[str]:
+    pairs = [f"{one.stand_in.name} for {one.path.name}" for one in replaced if one.stand_in]
+    told = [f"Read in place of the pickles that soupviz convert made them from: {_listed(pairs)}."] if pairs else []
+    if others := [one.other.name for one in replaced if one.other]:
+        held, other = ("averages", "ema") if wanted == "raw" else ("raw weights", "raw")
+        told.append(
+            f"Their {held} lie beside them ({_listed(others)}): weights: {other} (--weights {other}) reads these."
+        )
+    return told
+
+
+def _of_twins(others: Mapping[str, str], wanted: Weights) -> str:
+    """Of pairs of files, one with raw weights and one with their average."""
+    if not others:
+        return ""
+    pairs = _listed([f"{name} (of {counted})" for name, counted in others.items()])
+    if wanted == "raw":
+        said = f"Averages of raw weights in other files: {pairs}. The raw weights count"
+    else:
+        said = f"Raw weights of averages in other files: {pairs}. The averages count"
+    other = "ema" if wanted == "raw" else "raw"
+    return f"{said}, unless others are chosen by name; weights: {other} (--weights {other}) takes the others."
+
+
 def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str]:
     """Of files that hold raw weights and an average, and of kitchens in which only some do."""
     fitted = {item.name: item.fitted for item in ingredients if item.fitted}
     both = [name for name, one in fitted.items() if one.has_twin]
     averages = [name for name, one in fitted.items() if one.weights == "ema"]
+    told_below = {name for name, one in fitted.items() if one.by_name or (one.averaged or 0) > 1}
+    only = [name for name in averages if not fitted[name].has_twin and name not in told_below]
     raw = [name for name, one in fitted.items() if one.weights == "raw"]
     told = []
     if both:
         read, other = ("raw", "ema") if wanted == "raw" else ("EMA", "raw")
         told.append(f"{_listed(both)}: the file holds raw and EMA weights. The {read} ones are read; weights: {other} "
                     f"(--weights {other}) reads the others.")  # fmt: skip
-    if wanted == "raw" and averages:
-        told.append(f"{_listed(averages)}: the file holds EMA weights only, and these are read.")
+    if wanted == "raw" and only:
+        told.append(f"{_listed(only)}: the file holds EMA weights only, and these are read.")
     if wanted == "ema" and raw:
         told.append(f"{_listed(raw)}: the file holds no EMA weights, and its raw ones are read.")
     if averages and raw:
@@ -75,6 +98,9 @@ def _of_averages(ingredients: Sequence[Ingredient], wanted: Weights) -> list[str
     for place, names in _grouped({name: ", ".join(one.others) for name, one in fitted.items()}).items():
         told.append(f"{_listed(names)}: further weights in the file would fit, too ({place}); the first are "
                     "read.")  # fmt: skip
+    for place, names in _grouped({name: ", ".join(one.unread) for name, one in fitted.items()}).items():
+        told.append(f"{_listed(names)}: the file holds an average, too ({place}), which does not fit the model and is "
+                    "not read.")  # fmt: skip
     return told
 
 
@@ -98,7 +124,8 @@ def _of_files_that_are_averages(ingredients: Sequence[Ingredient]) -> str:
     """Of files that say so themselves: an average of averages weighs some checkpoints twice."""
     counted = {item.name: item.fitted.averaged or 0 for item in ingredients if item.fitted}
     parts = [f"{name} (of {number} models)" for name, number in counted.items() if number > 1]
-    named = [item.name for item in ingredients if says_average(item.path.name) and counted.get(item.name, 0) < 2]
+    by_name = [item.name for item in ingredients if item.fitted and item.fitted.by_name]
+    named = [name for name in by_name if counted[name] < 2]
     parts += [f"{name} (by its name)" for name in named]
     return f"Averages themselves: {_listed(parts)}." if parts else ""
 
@@ -112,6 +139,15 @@ def _of_head(base: Ingredient | None) -> str:
     )
 
 
+def _of_types(base: Ingredient | None) -> str:
+    held = base.fitted.tensors if base and base.fitted else {}
+    changed = {key: tensor for key, tensor in base.tensors.items() if tensor.dtype != held[key].dtype} if base else {}
+    for key, tensor in changed.items():
+        own, others = (str(each.dtype).removeprefix("torch.") for each in (held[key], tensor))
+        return f"The base holds {own}; it is read as {others}, which the ingredients hold."
+    return ""
+
+
 def _of_lora(ingredients: Sequence[Ingredient]) -> str:
     keys = lora_keys(ingredients[0].tensors) if ingredients else []
     if not keys:
@@ -120,6 +156,12 @@ def _of_lora(ingredients: Sequence[Ingredient]) -> str:
         f"The checkpoints hold LoRA factors ({_listed(keys)}): the mean of products is not the product of means, so "
         "they are not averaged apart. Merge them into their layers first (peft: merge_and_unload), and save that."
     )
+
+
+def _of_unread(ingredients: Sequence[Ingredient]) -> list[str]:
+    """Logs that cannot be read: their values are not known, and no reason to refuse weights."""
+    told = dict.fromkeys(sentence for item in ingredients for sentence in item.unread_logs)
+    return [f"Not read, and left out of what is known: {sentence}" for sentence in told]
 
 
 def _grouped(texts: Mapping[str, str]) -> dict[str, list[str]]:

@@ -10,9 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_m
 
 from soupviz.errors import ExportError, RecipeError
 from soupviz.files import is_writable, replacing
-
-WRAPPERS = (["module"], ["_orig_mod"])
-"""The only child of a model that was wrapped for several GPUs, or by torch.compile."""
+from soupviz.weights.checkpoints import WEIGHTS_KEY
+from soupviz.weights.vocabulary import PARALLEL, WRAPPED, without_wrappers
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 Average = Callable[[Tensors, Tensors, Tensor | int], None]
@@ -107,7 +106,12 @@ class SWARecorder:
         files = []
         for name, (first, last) in sorted(self._spans.items(), reverse=True):  # swa, ema
             averaged = self._averaged[name]
-            span = {"from_step": str(first), "to_step": str(last), "averaged": str(int(averaged.n_averaged))}
+            span = {
+                WEIGHTS_KEY: "ema",
+                "from_step": str(first),
+                "to_step": str(last),
+                "averaged": str(int(averaged.n_averaged)),
+            }
             files.append(self.folder / f"{name}.safetensors")
             _save(averaged.module, files[-1], span | self._how[name])
         return files
@@ -123,10 +127,10 @@ class SWARecorder:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The network inside wrappers that hold nothing else."""
-    while [name for name, _ in model.named_children()] in WRAPPERS and all(
-        "." in key for key in model.state_dict(keep_vars=True)
-    ):
-        (model,) = model.children()
+    while (children := dict(model.named_children())).keys() <= {PARALLEL, *WRAPPED} and len(children) == 1:
+        if not all("." in key for key in model.state_dict(keep_vars=True)):
+            break
+        (model,) = children.values()
     return model
 
 
@@ -155,7 +159,7 @@ def _make(folder: Path) -> None:
 def _save(model: nn.Module, file: Path, metadata: Mapping[str, str]) -> None:
     """Every tensor under each of its names, as soups are written: what is tied loads everywhere."""
     tensors = {
-        key.replace("_orig_mod.", ""): tensor.detach().to("cpu", copy=True).contiguous()
+        without_wrappers(key): tensor.detach().to("cpu", copy=True).contiguous()
         for key, tensor in model.state_dict().items()
         if isinstance(tensor, Tensor)  # what a module adds by get_extra_state is not weights
     }
