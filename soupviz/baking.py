@@ -1,23 +1,26 @@
 """Rebuilding a soup from its recipe, bit for bit, and checking that it is the one that was exported."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
 from soupviz.content import Content, Identity, content_of, differing
-from soupviz.errors import ExportError, SoupError
+from soupviz.errors import CheckpointError, ExportError
 from soupviz.exports import check_target, write_soup
 from soupviz.formulas import KEPT, made
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix_tensors
-from soupviz.provenance import Origin, Record, read_record, relative
+from soupviz.provenance import Origin, Record, origins_of, read_record, relative
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
+from soupviz.weights.checkpoints import Checkpoint
+from soupviz.weights.discovery import read_ingredient
+from soupviz.weights.fitting import Fitted
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
-from soupviz.weights.layouts import fill_ties, plain_readings
+from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
 from soupviz.weights.selection import BASE
 
 Tell = Callable[[str], None]
@@ -50,6 +53,11 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
             "Name the kitchen that it was cooked in with --kitchen; the exported file itself holds the weights."
         )
+    if record.computed and kitchen is None:
+        raise ExportError(
+            f"{file}: the file of ingredient {record.computed!r} is made into weights by the model's own loading code; "
+            "name the kitchen that has the model with --kitchen."
+        )
     if num_examples(record.batchnorm) and kitchen is None:
         raise ExportError(
             f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
@@ -62,10 +70,19 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     content = content_of(record, whole.tensors, _mixed(record, found, kitchen))
     again = content.identity()
     _check(file, record, content, again, tell)
+    return write_soup(target, content, _moved(record, found, file, target).model_copy(update=asdict(again)))
+
+
+def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, target: Path) -> Record:
+    """The record as it is told from where the soup is written now, and of the files that it was made of now."""
     places = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
-    places |= {name: relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: o.model_copy(update={"file": places[name]}) for name, o in record.ingredients.items()}
-    return write_soup(target, content, record.model_copy(update={"ingredients": origins} | asdict(again)))
+    used, key_maps = origins_of([item for item in found.values() if item.fitted], target.parent)
+    origins |= used
+    known = record.key_maps | key_maps
+    named = {origin.key_map for origin in origins.values()}
+    key_maps = {key: known[key] for key in known if key in named}
+    return record.model_copy(update={"ingredients": origins, "key_maps": key_maps})
 
 
 def _pins(record: Record) -> Mapping[str, Origin]:
@@ -129,30 +146,57 @@ def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
     """The ingredient of that name, if it has the fingerprint that the recipe pins."""
     if kitchen is not None:
-        ingredient = kitchen.resolve(name)
-        if ingredient.fingerprint != origin.fingerprint:
-            raise _differs(name, ingredient.path, origin.fingerprint, ingredient.fingerprint)
-        return ingredient
+        item = _in_kitchen(name, origin, kitchen)
+        if item.fingerprint != origin.fingerprint:
+            raise _differs(name, item.path, origin.fingerprint, item.fingerprint)
+        return item
     path = source.parent / origin.file
+    seen = ""
     try:
-        checkpoint = checkpoints.read(path)
-    except SoupError as error:
+        for tensors, fitted in _readings(origin, record, checkpoints.read(path)):
+            found = fingerprint(tensors)
+            if found == origin.fingerprint:
+                narrowed = fitted.key_map.narrow(tensors) if fitted else tensors
+                return Ingredient(name, path, narrowed, found, fitted=fitted)
+            seen = seen or found
+    except CheckpointError as error:
         raise ExportError(
             f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
         ) from None
-    seen = ""
-    for tensors in plain_readings(checkpoint, origin.ignored):
-        whole = fill_ties(tensors, record.ties)
-        found = fingerprint(whole)
-        if found == origin.fingerprint:
-            return Ingredient(name, path, whole, found)
-        seen = seen or found
     raise _differs(name, path, origin.fingerprint, seen)
+
+
+def _in_kitchen(name: str, origin: Origin, kitchen: Kitchen) -> Ingredient:
+    """A kitchen's ingredient; of a file with raw weights and an average those of the two that were cooked."""
+    item = kitchen.resolve(name)
+    if item.fitted is None or origin.weights in (None, item.fitted.weights) or not item.fitted.has_twin:
+        return item
+    return read_ingredient(
+        name, item.path, kitchen.architecture, kitchen.store, weights=origin.weights, is_base=name == BASE
+    )
+
+
+def _readings(
+    origin: Origin, record: Record, checkpoint: Checkpoint
+) -> Iterator[tuple[dict[str, Tensor], Fitted | None]]:
+    """What the file may say, without a model to ask: as it was read, where the recipe tells; else whatever fits.
+
+    Earlier versions did not keep how a file was read.
+    """
+    if origin.key_map is not None:
+        key_map = record.key_maps[origin.key_map]
+        tensors = key_map.read(checkpoint)
+        yield tensors, Fitted(tensors, weights=origin.weights or "raw", key_map=key_map)
+        return
+    for candidate in checkpoint.candidates:
+        for wrappers in SPELLINGS:
+            for reading in readings_of(candidate, None, wrappers):
+                inside = {key: tensor for key, tensor in reading.tensors.items() if key not in origin.ignored}
+                yield fill_ties(inside, record.ties), None
 
 
 def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:
     return ExportError(
         f"Ingredient {name!r} ({path}) is not the one in the recipe: expected fingerprint {expected[:12]}…, got "
-        f"{got[:12]}…. The file has changed; restore it, or cook again. "
-        "(Where only the model's own code can read its keys, name the kitchen with --kitchen.)"
+        f"{got[:12]}…. The file has changed; restore it, or cook again."
     )

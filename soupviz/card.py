@@ -61,6 +61,7 @@ def card(name: str, record: Mapping[str, Any]) -> str:
     needs_data = record["batchnorm"].startswith(RECALIBRATE) or any(
         formula["kind"] == KEPT for formula in record["formulas"].values()
     )
+    needs_model = any(key_map["computed"] for key_map in record["key_maps"].values())
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(
         name=name,
@@ -83,8 +84,10 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         ),
         rebuilds="With its kitchen, which has the data, this makes them again up to rounding"
         if needs_data
+        else "With its kitchen, whose model reads the checkpoints, this rebuilds the weights bit for bit"
+        if needs_model
         else "This rebuilds the weights bit for bit",
-        kitchen_option=" --kitchen KITCHEN" if needs_data else "",
+        kitchen_option=" --kitchen KITCHEN" if needs_data or needs_model else "",
         batchnorm=record["batchnorm"],
         temperature=_temperature(record),
         dtype=dtype,

@@ -15,6 +15,7 @@ from soupviz.runs import Run
 from soupviz.selecting import Examples, examples_in, met_by
 from soupviz.soups import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
 from soupviz.treatments import num_examples
+from soupviz.weights.selection import BASE
 
 
 def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress: Progress = quiet) -> Soup:
@@ -114,10 +115,16 @@ def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
     here = {item.fingerprint: item.name for item in (*kitchen.guests.items.values(), *kitchen.ingredients)}
-    if kitchen.base is not None:
-        here.setdefault(kitchen.base.fingerprint, "base")
+    if kitchen.pantry.base is not None:  # it may have another head
+        here.setdefault(kitchen.pantry.base.fingerprint, BASE)
     for name, origin in record.ingredients.items():
         if origin.fingerprint not in here:
+            if origin.weights not in (None, kitchen.spec.weights):
+                raise ExportError(
+                    f"Ingredient {name!r} of {record.title!r} is not open in this kitchen ({kitchen.file}): it reads "
+                    f"{kitchen.spec.weights} weights, and the soup was made from {origin.weights} weights; open the "
+                    f"kitchen with weights: {origin.weights}."
+                )
             raise ExportError(
                 f"Ingredient {name!r} of {record.title!r} is not in this kitchen ({kitchen.file}): expected "
                 f"fingerprint {origin.fingerprint[:12]}…, which none of its {len(kitchen.ingredients)} checkpoints "

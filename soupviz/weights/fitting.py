@@ -10,6 +10,7 @@ from torch import Tensor
 from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import EMA, Candidate, Checkpoint
+from soupviz.weights.key_maps import KeyMap, traced
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
 from soupviz.weights.lora import lora_keys
 
@@ -25,7 +26,8 @@ class Fitted:
     tensors: as the model holds them, in its order. place: where they stand in the file. weights: raw, or an average
     over training; has_twin: the file has the other, too. left_over: keys that are no part of the model. constants:
     integer tensors among these that stand inside the model's prefix, to be compared with other files'. averaged: how
-    many models it is the mean of, where it says so. others: further places whose weights fit, too.
+    many models it is the mean of, where it says so. others: further places whose weights fit, too. key_map: which of
+    the file's tensors each of the model's is.
     """
 
     tensors: Mapping[str, Tensor]
@@ -36,6 +38,7 @@ class Fitted:
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     averaged: int | None = None
     others: tuple[str, ...] = ()
+    key_map: KeyMap = field(default_factory=KeyMap)
 
 
 def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:
@@ -114,6 +117,7 @@ def _accepted(reading: Reading, loading: Loading, architecture: Architecture) ->
         left_over=(*reading.outside, *loading.unexpected),
         constants=constants,
         averaged=None if counted is None or counted.numel() != 1 else int(counted),
+        key_map=traced(reading.candidate, reading.prefix, loading.held),
     )
 
 
@@ -188,4 +192,5 @@ def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights
             raise
         weights: Weights = "ema" if nearest.is_average else "raw"
         tensors = fill_ties(nearest.tensors, architecture.ties)
-        return Fitted(tensors, nearest.place, weights, left_over=nearest.outside)
+        key_map = traced(nearest.candidate, nearest.prefix, tensors)
+        return Fitted(tensors, nearest.place, weights, left_over=nearest.outside, key_map=key_map)

@@ -14,6 +14,7 @@ from torch import Tensor
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
+from soupviz.weights.key_maps import name_of
 
 COUNTER = "num_batches_tracked"
 
@@ -166,11 +167,17 @@ def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
 def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:
     """The ingredient, float32 tensors in the reference's dtype where that loses nothing: `export` may have widened."""
     tensors = dict(ingredient.tensors)
+    narrower: dict[str, str] = {}
     for key, tensor in tensors.items():
         as_reference = tensor.to(reference.tensors[key].dtype)
-        if tensor.dtype == torch.float32 and torch.equal(as_reference.to(tensor.dtype), tensor):
+        is_wide = tensor.dtype == torch.float32 != as_reference.dtype
+        if is_wide and torch.equal(as_reference.to(tensor.dtype), tensor):
             tensors[key] = as_reference
-    return replace(ingredient, tensors=tensors)
+            narrower[key] = name_of(as_reference.dtype)
+    if ingredient.fitted is None or not narrower:
+        return ingredient
+    key_map = ingredient.fitted.key_map.model_copy(update={"narrowed": narrower})
+    return replace(ingredient, tensors=tensors, fitted=replace(ingredient.fitted, key_map=key_map))
 
 
 def _first_difference(tensor: Tensor, other: Tensor) -> str:
