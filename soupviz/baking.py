@@ -7,13 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from soupviz.content import Content, Identity, content_of, differing
+from soupviz.content import Content, Identity, are_statistics, content_of, differing
 from soupviz.errors import CheckpointError, ExportError
 from soupviz.exports import check_target, write_soup
 from soupviz.formulas import KEPT, made
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix_tensors
 from soupviz.provenance import Origin, Record, origins_of, read_record, relative
+from soupviz.selecting import of_other_data
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
 from soupviz.weights.checkpoints import Checkpoint
@@ -24,7 +25,6 @@ from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
 from soupviz.weights.selection import BASE
 
 Tell = Callable[[str], None]
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _warn(text: str) -> None:
@@ -34,7 +34,8 @@ def _warn(text: str) -> None:
 def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
     """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
 
-    What comes is held against the fingerprint that was kept when the soup was exported.
+    What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
+    against that of the kitchen, where there is one.
 
     Args:
         kitchen: where to look its ingredients up by name; default: their files, relative to the source.
@@ -70,6 +71,8 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     content = content_of(record, whole.tensors, _mixed(record, found, kitchen))
     again = content.identity()
     _check(file, record, content, again, tell)
+    if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
+        tell(f"{file}: {other}")
     return write_soup(target, content, _moved(record, found, file, target).model_copy(update=asdict(again)))
 
 
@@ -123,7 +126,7 @@ def _check(file: Path, record: Record, content: Content, again: Identity, tell: 
     keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
     where = f"{len(keys)} of {len(content.like)} tensors differ, the first of them {keys[0]}" if keys else "all differ"
     told = f"expected fingerprint {record.fingerprint[:12]}…, got {again.fingerprint[:12]}…: {where}"
-    if num_examples(record.batchnorm) and keys and all(key.endswith(STATISTICS) for key in keys):
+    if num_examples(record.batchnorm) and are_statistics(keys):
         tell(f"{file}: {told}. They are statistics, re-estimated on train, which repeat up to rounding.")
         return
     raise ExportError(

@@ -5,6 +5,7 @@ from typing import Any
 
 from soupviz.formulas import KEPT
 from soupviz.metrics import wilson
+from soupviz.selecting import from_plain, named
 from soupviz.treatments import RECALIBRATE
 
 LOADERS = {
@@ -22,7 +23,7 @@ A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 |---|---|---|---|---|---|---|
 {scores}
 
-The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.
+The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.{data}
 
 ## Load it
 
@@ -38,7 +39,7 @@ The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it
 |---|{rule}---|
 {ingredients}
 
-BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.
+BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{weights}
 {temperature}
 ## Rebuild it
 
@@ -71,6 +72,8 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         version=record["soupviz"],
         scores="\n".join(_score_row(split, score, record["selected_on"]) for split, score in record["scores"].items()),
         selected_on=", ".join(record["selected_on"]),
+        data=f" What chose it: {named(from_plain(record['selecting_data']))}." if record["selecting_data"] else "",
+        weights=_weights(record),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
         loader=LOADERS[suffix].format(name=name),
@@ -103,6 +106,13 @@ def _score_row(split: str, score: Mapping[str, Any], selected_on: Sequence[str])
         f"| {split} | {role} | {score['accuracy']:.2%} | {low:.2%} to {high:.2%} "
         f"| {score['correct']} | {score['num_examples']} | {loss} |"
     )
+
+
+def _weights(record: Mapping[str, Any]) -> str:
+    """What these weights are known by, and which ingredients are averages over their training."""
+    averages = [name for name, origin in record["ingredients"].items() if origin["weights"] == "ema"]
+    told = f"\n{', '.join(averages)}: the EMA weights of the file." if averages else ""
+    return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
 
 
 def _temperature(record: Mapping[str, Any]) -> str:

@@ -23,6 +23,8 @@ from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.key_maps import KeyMap
 
 Dtype = Literal["ingredients", "float32"]
+RECIPES = (".yaml", ".yml")
+"""Suffixes of files that hold a record alone."""
 
 
 class Origin(BaseModel):
@@ -189,7 +191,7 @@ def read_record(path: str | Path) -> Record:
         CheckpointError: it is a damaged checkpoint.
     """
     file = Path(path)
-    if file.suffix in (".yaml", ".yml"):
+    if file.suffix in RECIPES:
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
