@@ -190,13 +190,17 @@ class Compared:
 
 def compared_with(rival: Score, models: Mapping[str, Score]) -> dict[str, Compared]:
     """Several models against one, by their ids, on the same examples."""
-    counts = {key: paired_counts(score, rival) for key, score in models.items()}
+    return compared_by({key: paired_counts(score, rival) for key, score in models.items()}, rival.num_examples)
+
+
+def compared_by(counts: Mapping[str, tuple[int, int]], num_examples: int) -> dict[str, Compared]:
+    """Several models against one, by their ids, from what each has fixed and broken of so many examples."""
     p_values = holm([mcnemar(*pair) for pair in counts.values()])
     return {
         key: Compared(
             fixed,
             broken,
-            (fixed - broken) / rival.num_examples,
+            (fixed - broken) / num_examples,
             p_value,
             len(counts),
             judgement(fixed, broken, p_value),
