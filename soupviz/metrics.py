@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from soupviz.records import CLOSE_LOGITS, PerExample, Score
 
 LEAST_MERIT = -1e290
 """Of a model whose answers are all finite, and still far above that of any with one that is not."""
+
+REMEMBERED = 8192
+"""Tests and intervals that are not computed again: a page of many models asks for the same ones at every look."""
 
 SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
 
@@ -72,6 +76,7 @@ def whole_loss(score: Score) -> float | None:
     return score.loss if is_whole else None
 
 
+@lru_cache(REMEMBERED)
 def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of an accuracy, as fractions.
 
@@ -84,6 +89,7 @@ def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[f
     return float(interval.low), float(interval.high)
 
 
+@lru_cache(REMEMBERED)
 def mcnemar(fixed: int, broken: int) -> float:
     """Exact two-sided McNemar test of two models on the same examples.
 
