@@ -19,6 +19,8 @@ from soupviz.weights import checkpoints
 from soupviz.weights.ingredients import fingerprint
 from soupviz.weights.selection import BASE
 
+OTHER_WEIGHTS = "Its weights, as they are mixed here, are not those that were exported"
+
 
 def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress: Progress = quiet) -> Soup:
     """Match a record's ingredients to the kitchen's by fingerprint, score its mix, and keep it as a finished run.
@@ -74,16 +76,17 @@ def _elsewhere(kitchen: Kitchen, record: Record, mixture: Coefficients, known: R
     Args:
         known: the run of its recipe here.
     """
-    told = list(filter(None, [of_other_data(kitchen, record.selecting_data, record.soupviz)]))
+    told = [of_other_data(kitchen, record.selecting_data, record.soupviz)]
     if known is not None and known.status == "finished" and mix_in(known) != mixture:
         told.append("The same recipe made other coefficients in this kitchen.")
-    return " ".join(told) + _other_weights(kitchen, record, mixture)
+    told.append(_other_weights(kitchen, record, mixture))
+    return " ".join(filter(None, told))
 
 
 def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> str:
     """Whether what is mixed here is what was exported; statistics that are re-estimated repeat up to rounding only."""
     if record.fingerprint is None:
-        return " It kept no fingerprint of its own weights either, so that these cannot be checked."
+        return "It kept no fingerprint of its own weights either, so that these cannot be checked."
     like = kitchen.ingredients[0].tensors
     content = content_of(record, like, lambda keys: kitchen.weights(mixture, record.batchnorm, keys))
     again = content.identity()
@@ -93,7 +96,7 @@ def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> s
     if num_examples(record.batchnorm) and are_statistics(keys):
         return ""
     first = f", the first of them {keys[0]}" if keys else ""
-    return f" Its weights, as they are mixed here, are not those that were exported: {len(keys)} tensors differ{first}."
+    return f"{OTHER_WEIGHTS}: {len(keys)} tensors differ{first}."
 
 
 def check_file(record: Record, file: Path) -> None:
@@ -115,14 +118,14 @@ def check_file(record: Record, file: Path) -> None:
 
 def checked(record: Record, soup: Soup) -> str:
     """What loading a soup back has found out about its weights and the data that selected it."""
-    if ELSEWHERE in soup.notes:
-        return str(soup.notes[ELSEWHERE])
-    assert record.fingerprint is not None
+    told = str(soup.notes.get(ELSEWHERE, ""))
+    if not told:
+        told = f"This kitchen's own data selected it: {named(record.selecting_data)}."
+    if record.fingerprint is None or OTHER_WEIGHTS in told:
+        return told
     rounding = " (re-estimated statistics up to rounding)" if num_examples(record.batchnorm) else ""
-    return (
-        f"Its weights are those that were exported, fingerprint {record.fingerprint[:12]}…{rounding}; this kitchen's "
-        f"own data selected it: {named(record.selecting_data)}."
-    )
+    same = f"Its weights are those that were exported, fingerprint {record.fingerprint[:12]}…{rounding}."
+    return f"{same} {told}"
 
 
 def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> Step:
@@ -141,7 +144,8 @@ def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
         here.setdefault(kitchen.pantry.base.fingerprint, BASE)
     for name, origin in record.ingredients.items():
         if origin.fingerprint not in here:
-            if origin.weights not in (None, kitchen.spec.weights):
+            twins = [item.fitted for item in kitchen.ingredients if item.name == name and item.fitted]
+            if any(one.has_twin and origin.weights not in (None, one.weights) for one in twins):
                 raise ExportError(
                     f"Ingredient {name!r} of {record.title!r} is not open in this kitchen ({kitchen.file}): it reads "
                     f"{kitchen.spec.weights} weights, and the soup was made from {origin.weights} weights; open the "

@@ -354,7 +354,9 @@ def test_loading_back_says_that_both_fingerprints_agree(exported: tuple[Soup, Pa
     assert f"Its weights are those that were exported, fingerprint {record.fingerprint[:12]}…" in said
     assert f"selected it: held_out (fingerprint {record.selecting_data['held_out'].fingerprint[:12]}…)" in said
     other = restore(soup.kitchen, record.model_copy(update={"selecting_data": {}}))
-    assert checked(record, other) == other.notes[ELSEWHERE]
+    assert checked(record, other) == f"{said.partition(' This kitchen')[0]} {other.notes[ELSEWHERE]}"
+    moved = record.model_copy(update={"fingerprint": "0" * 64})
+    assert checked(moved, restore(soup.kitchen, moved)).startswith("Its weights, as they are mixed here, are not those")
 
 
 def test_a_file_whose_weights_were_changed_since_is_refused(exported: tuple[Soup, Path]) -> None:
