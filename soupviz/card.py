@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from soupviz.formulas import KEPT
 from soupviz.metrics import wilson
-from soupviz.selecting import from_plain, named
-from soupviz.treatments import RECALIBRATE
+from soupviz.provenance import Record
+from soupviz.selecting import named
 
 LOADERS = {
     ".safetensors": "from safetensors.torch import load_file\n\n"
@@ -52,17 +51,13 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 """
 
 
-def card(name: str, record: Mapping[str, Any]) -> str:
-    """The text of README.md for the soup in file `name`, from its record as plain data."""
+def card(name: str, of: Record) -> str:
+    """The text of README.md for the soup in file `name`."""
+    record = of.model_dump(mode="json")
     suffix = "." + name.rpartition(".")[2]
     mix, pool = dict(record["mix"]), record["ingredients"]
     is_linear = record["coefficients"] is not None
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
-    # What was trained, or re-estimated on data, needs the kitchen that has the data.
-    needs_data = record["batchnorm"].startswith(RECALIBRATE) or any(
-        formula["kind"] == KEPT for formula in record["formulas"].values()
-    )
-    needs_model = any(key_map["computed"] for key_map in record["key_maps"].values())
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(
         name=name,
@@ -72,7 +67,7 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         version=record["soupviz"],
         scores="\n".join(_score_row(split, score, record["selected_on"]) for split, score in record["scores"].items()),
         selected_on=", ".join(record["selected_on"]),
-        data=f" What chose it: {named(from_plain(record['selecting_data']))}." if record["selecting_data"] else "",
+        data=f" What chose it: {named(of.selecting_data)}." if of.selecting_data else "",
         weights=_weights(record),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
@@ -86,11 +81,11 @@ def card(name: str, record: Mapping[str, Any]) -> str:
             for member, origin in pool.items()
         ),
         rebuilds="With its kitchen, which has the data, this makes them again up to rounding"
-        if needs_data
+        if of.needs_data
         else "With its kitchen, whose model reads the checkpoints, this rebuilds the weights bit for bit"
-        if needs_model
+        if of.computed
         else "This rebuilds the weights bit for bit",
-        kitchen_option=" --kitchen KITCHEN" if needs_data or needs_model else "",
+        kitchen_option=" --kitchen KITCHEN" if of.needs_data or of.computed else "",
         batchnorm=record["batchnorm"],
         temperature=_temperature(record),
         dtype=dtype,

@@ -124,9 +124,9 @@ class Record(BaseModel):
         return next((name for name, key_map in maps.items() if self.key_maps[key_map].computed), None)
 
     @property
-    def needs_kitchen(self) -> bool:
-        """Whether it takes the kitchen, its data or its model, to rebuild it."""
-        return bool(self.kept or self.computed or num_examples(self.batchnorm))
+    def needs_data(self) -> bool:
+        """Whether it takes the kitchen's data, or what was trained on it, to make it again, up to rounding."""
+        return bool(self.kept or num_examples(self.batchnorm))
 
 
 def origins_of(items: Iterable[Ingredient], folder: Path) -> tuple[dict[str, Origin], dict[str, KeyMap]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 import soupviz as sv
 from soupviz.errors import ExportError
 from soupviz.provenance import Record, read_record
+from soupviz.reports.rebuilding import instructions
 from soupviz.restore import restore
 from soupviz.weights.key_maps import Constant
 
@@ -192,9 +193,11 @@ def test_what_only_the_models_own_code_can_read_is_baked_with_its_kitchen(tmp_pa
         change=lambda t: {"kernel": t["weight"], "shift": t["bias"]},
     )  # fmt: skip
     kitchen = sv.Kitchen.load(change_yaml(file, lambda document: document.pop("base")))
-    [soup, recipe, card] = sv.export(sv.uniform(kitchen), tmp_path / "soup.pt")
+    made = sv.uniform(kitchen)
+    [soup, recipe, card] = sv.export(made, tmp_path / "soup.pt")
     sv.bake(soup, tmp_path / "within.pt", kitchen=kitchen)
     assert ("--kitchen KITCHEN" in card.read_text()) is needs_kitchen
+    assert ("--kitchen kitchen.yaml" in instructions(made, tmp_path)["command"]) is needs_kitchen
     if needs_kitchen:
         with pytest.raises(ExportError, match=r"ingredient 'm_0' .* model's own loading code; name the kitchen"):
             sv.bake(recipe, tmp_path / "alone.pt")
