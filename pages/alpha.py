@@ -72,8 +72,9 @@ PATH = choose(OPENED)
 JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
 STORED = {}
 if not JOB.events:
-    known = {alpha: planning.known(OPENED, PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
-    STORED = {("held_out", alpha): score for alpha, score in known.items() if score}
+    wanted = {alpha: (PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
+    known = planning.summaries(OPENED, wanted.values())
+    STORED = {("held_out", alpha): known[one] for alpha, one in wanted.items() if one in known}
 # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
 st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
 session.watch(JOB)

@@ -75,8 +75,8 @@ try:
 except SoupError as error:
     st.error(verbatim(str(error)))
 if job := work.jobs().find(f"load {opened.file}"):
-    if not session.watch(job) and job.state == "finished" and (loaded := opened.store.run(job.result)):
-        st.success(f"Loaded: {loaded.name}.")
+    if not session.watch(job) and job.state == "finished" and (loaded := opened.store.run(job.result[0])):
+        st.success(verbatim(f"Loaded: {loaded.name}. {job.result[1]}"))
         if st.button("Open it on the Compare page"):
             session.choose_soup(loaded)
             st.switch_page("pages/compare.py")

@@ -8,22 +8,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soupviz.content import Content, Identity, content_of, differing
-from soupviz.errors import ExportError, SoupError
+from soupviz.architecture import EXTRA_STATE
+from soupviz.content import Content, Identity, are_statistics, content_of, differing
+from soupviz.errors import CheckpointError, ExportError
 from soupviz.exports import check_target, write_soup
 from soupviz.formulas import KEPT, made
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import BatchNorm, mix_tensors
-from soupviz.provenance import Origin, Record, read_record, relative
+from soupviz.provenance import Origin, Record, origins_of, read_record, relative
+from soupviz.selecting import of_other_data
 from soupviz.treatments import num_examples
 from soupviz.weights import checkpoints
+from soupviz.weights.checkpoints import Checkpoint
+from soupviz.weights.discovery import read_ingredient
 from soupviz.weights.dtypes import cast_floats
+from soupviz.weights.fitting import Fitted
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
-from soupviz.weights.layouts import fill_ties, plain_readings
+from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
 from soupviz.weights.selection import BASE
 
 Tell = Callable[[str], None]
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _warn(text: str) -> None:
@@ -33,7 +37,8 @@ def _warn(text: str) -> None:
 def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
     """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
 
-    What comes is held against the fingerprint that was kept when the soup was exported.
+    What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
+    against that of the kitchen, where there is one.
 
     Args:
         kitchen: where to look its ingredients up by name; default: their files, relative to the source.
@@ -52,6 +57,11 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
             "Name the kitchen that it was cooked in with --kitchen; the exported file itself holds the weights."
         )
+    if record.computed and kitchen is None:
+        raise ExportError(
+            f"{file}: the file of ingredient {record.computed!r} is made into weights by the model's own loading code; "
+            "name the kitchen that has the model with --kitchen."
+        )
     if num_examples(record.batchnorm) and kitchen is None:
         raise ExportError(
             f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
@@ -64,10 +74,21 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     content = content_of(record, whole.tensors, _mixed(record, found, kitchen))
     again = content.identity()
     _check(file, record, content, again, tell)
+    if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
+        tell(f"{file}: {other}")
+    return write_soup(target, content, _moved(record, found, file, target).model_copy(update=asdict(again)))
+
+
+def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, target: Path) -> Record:
+    """The record as it is told from where the soup is written now, and of the files that it was made of now."""
     places = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
-    places |= {name: relative(item.path, target.parent) for name, item in found.items()}
     origins = {name: o.model_copy(update={"file": places[name]}) for name, o in record.ingredients.items()}
-    return write_soup(target, content, record.model_copy(update={"ingredients": origins} | asdict(again)))
+    used, key_maps = origins_of([item for item in found.values() if item.fitted], target.parent)
+    origins |= used
+    known = record.key_maps | key_maps
+    named = {origin.key_map for origin in origins.values()}
+    key_maps = {key: known[key] for key in known if key in named}
+    return record.model_copy(update={"ingredients": origins, "key_maps": key_maps})
 
 
 def _pins(record: Record) -> Mapping[str, Origin]:
@@ -108,7 +129,7 @@ def _check(file: Path, record: Record, content: Content, again: Identity, tell: 
     keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
     where = f"{len(keys)} of {len(content.like)} tensors differ, the first of them {keys[0]}" if keys else "all differ"
     told = f"expected fingerprint {record.fingerprint[:12]}…, got {again.fingerprint[:12]}…: {where}"
-    if num_examples(record.batchnorm) and keys and all(key.endswith(STATISTICS) for key in keys):
+    if num_examples(record.batchnorm) and are_statistics(keys):
         tell(f"{file}: {told}. They are statistics, re-estimated on train, which repeat up to rounding.")
         return
     raise ExportError(
@@ -131,25 +152,24 @@ def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
     """The ingredient of that name, if it has the fingerprint that the recipe pins."""
     if kitchen is not None:
-        ingredient = kitchen.resolve(name)
-        if ingredient.fingerprint != origin.fingerprint:
-            raise _differs(name, ingredient.path, origin.fingerprint, ingredient.fingerprint)
-        return ingredient
+        item = _in_kitchen(name, origin, kitchen)
+        if item.fingerprint != origin.fingerprint:
+            raise _differs(name, item.path, origin.fingerprint, item.fingerprint)
+        return item
     path = source.parent / origin.file
+    seen = ""
     try:
-        checkpoint = checkpoints.read(path)
-    except SoupError as error:
+        for tensors, fitted in _readings(origin, record, checkpoints.read(path)):
+            for whole in (tensors, *(_as_base(tensors) if name == BASE else ())):
+                found = fingerprint(whole)
+                if found == origin.fingerprint:
+                    narrowed = fitted.key_map.narrow(whole) if fitted else whole
+                    return Ingredient(name, path, narrowed, found, fitted=fitted)
+                seen = seen or found
+    except CheckpointError as error:
         raise ExportError(
             f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
         ) from None
-    seen = ""
-    for tensors in plain_readings(checkpoint, origin.ignored):
-        held = fill_ties(tensors, record.ties)
-        for whole in (held, *(_as_base(held) if name == BASE else ())):
-            found = fingerprint(whole)
-            if found == origin.fingerprint:
-                return Ingredient(name, path, whole, found)
-            seen = seen or found
     raise _differs(name, path, origin.fingerprint, seen)
 
 
@@ -159,9 +179,41 @@ def _as_base(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         yield cast_floats(tensors, dict.fromkeys(tensors, kind))
 
 
+def _in_kitchen(name: str, origin: Origin, kitchen: Kitchen) -> Ingredient:
+    """A kitchen's ingredient; of a file with raw weights and an average those of the two that were cooked."""
+    item = kitchen.resolve(name)
+    if item.fitted is None or origin.weights in (None, item.fitted.weights) or not item.fitted.has_twin:
+        return item
+    return read_ingredient(
+        name, item.path, kitchen.architecture, kitchen.store, weights=origin.weights, is_base=name == BASE
+    )
+
+
+def _readings(
+    origin: Origin, record: Record, checkpoint: Checkpoint
+) -> Iterator[tuple[dict[str, Tensor], Fitted | None]]:
+    """What the file may say, without a model to ask: as it was read, where the recipe tells; else whatever fits.
+
+    Earlier versions did not keep how a file was read.
+    """
+    if origin.key_map is not None:
+        key_map = record.key_maps[origin.key_map]
+        tensors = key_map.read(checkpoint)
+        yield tensors, Fitted(tensors, weights=origin.weights or "raw", key_map=key_map)
+        return
+    for candidate in checkpoint.candidates:
+        for wrappers in SPELLINGS:
+            for reading in readings_of(candidate, None, wrappers):
+                inside = {
+                    key: tensor
+                    for key, tensor in reading.tensors.items()
+                    if key not in origin.ignored and not key.endswith(EXTRA_STATE)
+                }
+                yield fill_ties(inside, record.ties), None
+
+
 def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:
     return ExportError(
         f"Ingredient {name!r} ({path}) is not the one in the recipe: expected fingerprint {expected[:12]}…, got "
-        f"{got[:12]}…. The file has changed; restore it, or cook again. "
-        "(Where only the model's own code can read its keys, name the kitchen with --kitchen.)"
+        f"{got[:12]}…. The file has changed; restore it, or cook again."
     )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from soupviz.formulas import KEPT
 from soupviz.metrics import wilson
-from soupviz.treatments import RECALIBRATE
+from soupviz.provenance import Record
+from soupviz.selecting import named
 
 LOADERS = {
     ".safetensors": "from safetensors.torch import load_file\n\n"
@@ -22,7 +22,7 @@ A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 |---|---|---|---|---|---|---|
 {scores}
 
-The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.
+The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.{data}
 
 ## Load it
 
@@ -38,7 +38,7 @@ The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it
 |---|{rule}---|
 {ingredients}
 
-BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.
+BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{weights}
 {temperature}
 ## Rebuild it
 
@@ -51,16 +51,13 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 """
 
 
-def card(name: str, record: Mapping[str, Any]) -> str:
-    """The text of README.md for the soup in file `name`, from its record as plain data."""
+def card(name: str, of: Record) -> str:
+    """The text of README.md for the soup in file `name`."""
+    record = of.model_dump(mode="json")
     suffix = "." + name.rpartition(".")[2]
     mix, pool = dict(record["mix"]), record["ingredients"]
     is_linear = record["coefficients"] is not None
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
-    # What was trained, or re-estimated on data, needs the kitchen that has the data.
-    needs_data = record["batchnorm"].startswith(RECALIBRATE) or any(
-        formula["kind"] == KEPT for formula in record["formulas"].values()
-    )
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(
         name=name,
@@ -70,6 +67,8 @@ def card(name: str, record: Mapping[str, Any]) -> str:
         version=record["soupviz"],
         scores="\n".join(_score_row(split, score, record["selected_on"]) for split, score in record["scores"].items()),
         selected_on=", ".join(record["selected_on"]),
+        data=f" What chose it: {named(of.selecting_data)}." if of.selecting_data else "",
+        weights=_weights(record),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
         loader=LOADERS[suffix].format(name=name),
@@ -82,9 +81,11 @@ def card(name: str, record: Mapping[str, Any]) -> str:
             for member, origin in pool.items()
         ),
         rebuilds="With its kitchen, which has the data, this makes them again up to rounding"
-        if needs_data
+        if of.needs_data
+        else "With its kitchen, whose model reads the checkpoints, this rebuilds the weights bit for bit"
+        if of.computed
         else "This rebuilds the weights bit for bit",
-        kitchen_option=" --kitchen KITCHEN" if needs_data else "",
+        kitchen_option=" --kitchen KITCHEN" if of.needs_data or of.computed else "",
         batchnorm=record["batchnorm"],
         temperature=_temperature(record),
         dtype=dtype,
@@ -100,6 +101,13 @@ def _score_row(split: str, score: Mapping[str, Any], selected_on: Sequence[str])
         f"| {split} | {role} | {score['accuracy']:.2%} | {low:.2%} to {high:.2%} "
         f"| {score['correct']} | {score['num_examples']} | {loss} |"
     )
+
+
+def _weights(record: Mapping[str, Any]) -> str:
+    """What these weights are known by, and which ingredients are averages over their training."""
+    averages = [name for name, origin in record["ingredients"].items() if origin["weights"] == "ema"]
+    told = f"\n{', '.join(averages)}: the EMA weights of the file." if averages else ""
+    return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
 
 
 def _temperature(record: Mapping[str, Any]) -> str:

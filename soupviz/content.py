@@ -1,6 +1,6 @@
 """What an exported soup's file holds, mixed when it is asked for, and its own fingerprint."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 
@@ -12,6 +12,8 @@ from soupviz.weights.ingredients import fingerprint
 
 DIGITS = 8
 """Of a tensor's own fingerprint, which tells where two soups differ."""
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 Mixed = Callable[[Iterable[str]], Iterable[tuple[str, Tensor]]]
 
@@ -102,3 +104,8 @@ def differing(keys: Iterable[str], one: Identity, other: Identity) -> list[str]:
     """The keys of the tensors that are not the same in both; empty where they have other keys altogether."""
     pairs = zip(one.tensors.split(), other.tensors.split(), strict=False)
     return [key for key, (first, second) in zip(sorted(keys), pairs, strict=False) if first != second]
+
+
+def are_statistics(keys: Sequence[str]) -> bool:
+    """Whether only running statistics are among these: re-estimated on data they repeat up to rounding."""
+    return bool(keys) and all(key.endswith(STATISTICS) for key in keys)

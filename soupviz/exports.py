@@ -84,7 +84,7 @@ def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
         "recipe.yaml": RECIPE_TITLE.format(target.name)
         + "\n"
         + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        "README.md": card(target.name, values),
+        "README.md": card(target.name, record),
     }
     places = {_companion(target, name): text for name, text in companions.items()}
     try:

@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from soupviz.records import CLOSE_LOGITS, PerExample, Score
 
 LEAST_MERIT = -1e290
 """Of a model whose answers are all finite, and still far above that of any with one that is not."""
+
+REMEMBERED = 8192
+"""Tests and intervals that are not computed again: a page of many models asks for the same ones at every look."""
 
 SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
 
@@ -72,6 +76,7 @@ def whole_loss(score: Score) -> float | None:
     return score.loss if is_whole else None
 
 
+@lru_cache(REMEMBERED)
 def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of an accuracy, as fractions.
 
@@ -84,6 +89,7 @@ def wilson(correct: int, num_examples: int, confidence: float = 0.95) -> tuple[f
     return float(interval.low), float(interval.high)
 
 
+@lru_cache(REMEMBERED)
 def mcnemar(fixed: int, broken: int) -> float:
     """Exact two-sided McNemar test of two models on the same examples.
 
@@ -190,13 +196,17 @@ class Compared:
 
 def compared_with(rival: Score, models: Mapping[str, Score]) -> dict[str, Compared]:
     """Several models against one, by their ids, on the same examples."""
-    counts = {key: paired_counts(score, rival) for key, score in models.items()}
+    return compared_by({key: paired_counts(score, rival) for key, score in models.items()}, rival.num_examples)
+
+
+def compared_by(counts: Mapping[str, tuple[int, int]], num_examples: int) -> dict[str, Compared]:
+    """Several models against one, by their ids, from what each has fixed and broken of so many examples."""
     p_values = holm([mcnemar(*pair) for pair in counts.values()])
     return {
         key: Compared(
             fixed,
             broken,
-            (fixed - broken) / rival.num_examples,
+            (fixed - broken) / num_examples,
             p_value,
             len(counts),
             judgement(fixed, broken, p_value),

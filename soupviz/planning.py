@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from soupviz.evaluation import Task
+from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import paired_counts
 from soupviz.mixing import mix_tensors
 from soupviz.recipes import Recipe
 from soupviz.records import Coefficients, PerExample, Progress, Score, quiet
@@ -161,6 +163,29 @@ def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]
         scores = kitchen.known_summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
+
+
+def paired(kitchen: Kitchen, wanted: Iterable[Wanted], rival: Wanted) -> dict[Wanted, tuple[int, int]]:
+    """(fixed, broken) of each of the scores that are known against a known one on the same split.
+
+    What two have right is looked at once: of many pairs the two counts are kept, and no example is read again.
+    """
+    keys = {
+        one: digest(["paired", kitchen.score_key(*one), kitchen.score_key(*rival)])
+        for one in dict.fromkeys(wanted)
+        if one[1] in kitchen.split_names and is_readable(kitchen, *one[1:])
+    }
+    kept = {key: (fixed, broken) for key, (fixed, broken) in kitchen.store.findings(keys.values()).items()}
+    new: dict[str, tuple[int, int]] = {}
+    missing = [one for one, key in keys.items() if key not in kept]
+    old = known(kitchen, *rival) if missing else None
+    for one in missing:
+        score = known(kitchen, *one)
+        if score is not None and old is not None:
+            new[keys[one]] = paired_counts(score, old)
+    kitchen.store.keep_findings(new)
+    counts = kept | new
+    return {one: counts[key] for one, key in keys.items() if key in counts}
 
 
 def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> dict[str, Score]:

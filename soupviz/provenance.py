@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,22 +15,30 @@ from soupviz.formulas import KEPT, Formula
 from soupviz.records import Coefficients
 from soupviz.selecting import Examples
 from soupviz.soups import Soup
-from soupviz.treatments import check_batchnorm
+from soupviz.treatments import check_batchnorm, num_examples
 from soupviz.version import __version__
 from soupviz.weights import checkpoints
+from soupviz.weights.fitting import Weights
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.key_maps import KeyMap
 
 Dtype = Literal["ingredients", "float32"]
+RECIPES = (".yaml", ".yml")
+"""Suffixes of files that hold a record alone."""
 
 
 class Origin(BaseModel):
     """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint.
 
-    ignored: what stands among its keys and is no part of the model.
+    weights: which of the two the file's were. key_map: of the record's, how the file was read. Earlier versions kept
+    neither, but what stands among its keys and is no part of the model: ignored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     file: str
     fingerprint: str
+    weights: Weights | None = None
+    key_map: str | None = None
     ignored: tuple[str, ...] = ()
 
 
@@ -37,7 +46,8 @@ class Record(BaseModel):
     """What travels inside an exported soup, and stands in recipe.yaml beside it.
 
     fingerprint, tensors: of the file's own weights, and the first digits of each tensor's; earlier versions kept none.
-    selecting_data: what selected it, by the split's name at that time; of earlier versions empty.
+    selecting_data: what selected it, by the split's name at that time; of earlier versions empty. key_maps: how the
+    ingredients' files were read, by what the ingredients call it; many are read alike.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -57,6 +67,7 @@ class Record(BaseModel):
     temperature: float | None = None
     scaled_layer: str | None = None
     ingredients: dict[str, Origin]
+    key_maps: dict[str, KeyMap] = {}
     ties: dict[str, str]
     selected_on: tuple[str, ...] = ("held_out",)
     selecting_data: dict[str, Examples] = {}
@@ -83,6 +94,9 @@ class Record(BaseModel):
         for name in named:
             if name not in known:
                 raise ValueError(f"the mix names {name!r}, which is not among the ingredients")
+        for name, origin in self.ingredients.items():
+            if origin.key_map is not None and origin.key_map not in self.key_maps:
+                raise ValueError(f"{name!r} names the key map {origin.key_map!r}, which is not among them")
         return self
 
     @property
@@ -103,6 +117,31 @@ class Record(BaseModel):
         needed = self.needed
         return next((name for name, one in self.formulas.items() if one.kind == KEPT and name in needed), None)
 
+    @property
+    def computed(self) -> str | None:
+        """An ingredient that it is made of and whose file only the model's own code can read."""
+        maps = {name: o.key_map for name, o in self.ingredients.items() if name in self.needed and o.key_map}
+        return next((name for name, key_map in maps.items() if self.key_maps[key_map].computed), None)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it takes the kitchen's data, or what was trained on it, to make it again, up to rounding."""
+        return bool(self.kept or num_examples(self.batchnorm))
+
+
+def origins_of(items: Iterable[Ingredient], folder: Path) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
+    """Where ingredients come from, relative to a folder, and how their files were read, as a record keeps both."""
+    origins: dict[str, Origin] = {}
+    key_maps: dict[str, KeyMap] = {}
+    for item in items:
+        origins[item.name] = Origin(file=relative(item.path, folder), fingerprint=item.fingerprint)
+        if item.fitted is not None:
+            key_map = item.fitted.key_map
+            key_maps[key_map.id] = key_map
+            how = {"weights": item.fitted.weights, "key_map": key_map.id}
+            origins[item.name] = origins[item.name].model_copy(update=how)
+    return origins, key_maps
+
 
 def record_of(
     soup: Soup, folder: Path, dtype: Dtype = "ingredients", temperature: float | None = None, layer: str | None = None
@@ -114,7 +153,8 @@ def record_of(
     """
     kitchen = soup.kitchen
     named = [*soup.pool, *(name for name, _ in soup.mix)]  # an end of a path may be a formula
-    leaves = {name: kitchen.resolve(name) for name in kitchen.pantry.leaves(named)}
+    leaves = [kitchen.resolve(name) for name in kitchen.pantry.leaves(named)]
+    origins, key_maps = origins_of(leaves, folder)
     return Record(
         soupviz=__version__,
         title=soup.title,
@@ -129,14 +169,8 @@ def record_of(
         formulas=kitchen.pantry.formulas(named),
         temperature=temperature,
         scaled_layer=layer,
-        ingredients={
-            name: Origin(
-                file=relative(item.path, folder),
-                fingerprint=item.fingerprint,
-                ignored=tuple(item.fitted.constants) if item.fitted else (),
-            )
-            for name, item in leaves.items()
-        },
+        ingredients=origins,
+        key_maps=key_maps,
         ties=dict(kitchen.ties),
         selected_on=tuple(soup.selected_on),
         selecting_data=dict(soup.selecting_data),
@@ -157,7 +191,7 @@ def read_record(path: str | Path) -> Record:
         CheckpointError: it is a damaged checkpoint.
     """
     file = Path(path)
-    if file.suffix in (".yaml", ".yml"):
+    if file.suffix in RECIPES:
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:

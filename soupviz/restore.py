@@ -4,17 +4,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soupviz.content import Identity, content_of, differing
+from soupviz.content import Identity, are_statistics, content_of, differing
 from soupviz.errors import ExportError
 from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.provenance import Record
+from soupviz.provenance import RECIPES, Record
 from soupviz.recipes import Recipe, parse
 from soupviz.records import Coefficients, Progress, Step, quiet
 from soupviz.runs import Run
-from soupviz.selecting import Examples, examples_in, met_by
+from soupviz.selecting import met_by, named, of_other_data
 from soupviz.soups import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
 from soupviz.treatments import num_examples
+from soupviz.weights import checkpoints
+from soupviz.weights.ingredients import fingerprint
+from soupviz.weights.selection import BASE
+
+OTHER_WEIGHTS = "Its weights, as they are mixed here, are not those that were exported"
 
 
 def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress: Progress = quiet) -> Soup:
@@ -26,8 +31,11 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
     Args:
         file: the exported soup; where its weights were trained they are taken from it.
     Raises:
-        ExportError: an ingredient is not in the kitchen, or trained weights are nowhere.
+        ExportError: an ingredient is not in the kitchen, trained weights are nowhere, or the file's weights are not
+            those that its record was written for.
     """
+    if file is not None:
+        check_file(record, file)
     names = _names(kitchen, record)
     made = _made(kitchen, record, names, file)
     pool = [made[name] for name in (record.pool or record.coefficients or ())]
@@ -68,38 +76,56 @@ def _elsewhere(kitchen: Kitchen, record: Record, mixture: Coefficients, known: R
     Args:
         known: the run of its recipe here.
     """
-    told: list[str] = []
-    if not record.selecting_data:
-        told.append(
-            f"It was written by soupviz {record.soupviz}, which kept no fingerprint of the data that selected a soup: "
-            "it cannot be checked which splits here had a part in the choice."
-        )
-    elif any(_is_other(kitchen, split, data) for split, data in record.selecting_data.items()):
-        met = met_by(kitchen, record.selecting_data, kitchen.report_splits())
-        names, has = " and ".join(met), "have" if len(met) > 1 else "has"
-        where = f"{names} here {has} examples of it, and cannot report on it" if met else "no split here has any of it"
-        told.append(f"It was selected on other data than this kitchen's held_out: {where}.")
+    told = [of_other_data(kitchen, record.selecting_data, record.soupviz)]
     if known is not None and known.status == "finished" and mix_in(known) != mixture:
         told.append("The same recipe made other coefficients in this kitchen.")
-    return " ".join(told) + _other_weights(kitchen, record, mixture)
-
-
-def _is_other(kitchen: Kitchen, split: str, data: Examples) -> bool:
-    return split not in kitchen.split_names or examples_in(kitchen, split).fingerprint != data.fingerprint
+    told.append(_other_weights(kitchen, record, mixture))
+    return " ".join(filter(None, told))
 
 
 def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> str:
     """Whether what is mixed here is what was exported; statistics that are re-estimated repeat up to rounding only."""
-    if record.fingerprint is None or num_examples(record.batchnorm):
-        return ""
+    if record.fingerprint is None:
+        return "It kept no fingerprint of its own weights either, so that these cannot be checked."
     like = kitchen.ingredients[0].tensors
     content = content_of(record, like, lambda keys: kitchen.weights(mixture, record.batchnorm, keys))
     again = content.identity()
     if again.fingerprint == record.fingerprint:
         return ""
     keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
+    if num_examples(record.batchnorm) and are_statistics(keys):
+        return ""
     first = f", the first of them {keys[0]}" if keys else ""
-    return f" Its weights, as they are mixed here, are not those that were exported: {len(keys)} tensors differ{first}."
+    return f"{OTHER_WEIGHTS}: {len(keys)} tensors differ{first}."
+
+
+def check_file(record: Record, file: Path) -> None:
+    """Hold an exported soup's own weights against the fingerprint in its record.
+
+    Raises:
+        ExportError: they are others.
+    """
+    if record.fingerprint is None or file.suffix in RECIPES:
+        return
+    found = fingerprint(checkpoints.read(file).candidates[0].tensors)
+    if found != record.fingerprint:
+        raise ExportError(
+            f"{file}: its weights are not those that its recipe was written for: expected fingerprint "
+            f"{record.fingerprint[:12]}…, got {found[:12]}…. The file was changed since it was exported; load its "
+            "recipe.yaml, or bake it again."
+        )
+
+
+def checked(record: Record, soup: Soup) -> str:
+    """What loading a soup back has found out about its weights and the data that selected it."""
+    told = str(soup.notes.get(ELSEWHERE, ""))
+    if not told:
+        told = f"This kitchen's own data selected it: {named(record.selecting_data)}."
+    if record.fingerprint is None or OTHER_WEIGHTS in told:
+        return told
+    rounding = " (re-estimated statistics up to rounding)" if num_examples(record.batchnorm) else ""
+    same = f"Its weights are those that were exported, fingerprint {record.fingerprint[:12]}…{rounding}."
+    return f"{same} {told}"
 
 
 def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> Step:
@@ -114,10 +140,17 @@ def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
     here = {item.fingerprint: item.name for item in (*kitchen.guests.items.values(), *kitchen.ingredients)}
-    if kitchen.base is not None:
-        here.setdefault(kitchen.base.fingerprint, "base")
+    if kitchen.pantry.base is not None:  # it may have another head
+        here.setdefault(kitchen.pantry.base.fingerprint, BASE)
     for name, origin in record.ingredients.items():
         if origin.fingerprint not in here:
+            twins = [item.fitted for item in kitchen.ingredients if item.name == name and item.fitted]
+            if any(one.has_twin and origin.weights not in (None, one.weights) for one in twins):
+                raise ExportError(
+                    f"Ingredient {name!r} of {record.title!r} is not open in this kitchen ({kitchen.file}): it reads "
+                    f"{kitchen.spec.weights} weights, and the soup was made from {origin.weights} weights; open the "
+                    f"kitchen with weights: {origin.weights}."
+                )
             raise ExportError(
                 f"Ingredient {name!r} of {record.title!r} is not in this kitchen ({kitchen.file}): expected "
                 f"fingerprint {origin.fingerprint[:12]}…, which none of its {len(kitchen.ingredients)} checkpoints "
@@ -135,7 +168,7 @@ def _made(kitchen: Kitchen, record: Record, names: Mapping[str, str], file: Path
             ((made[name], _),) = kitchen.pantry.adopt(formula)
         elif kitchen.pantry.has_kept(name):
             made[name] = name
-        elif file is not None and file.suffix not in (".yaml", ".yml") and record.mix == ((name, 1.0),):
+        elif file is not None and file.suffix not in RECIPES and record.mix == ((name, 1.0),):
             weights = kitchen.pantry.read(file).tensors
             ((made[name], _),) = kitchen.pantry.keep(name.rpartition("-")[0], weights, formula.parts)
         else:

@@ -47,3 +47,35 @@ def plain(selecting: Mapping[str, Examples]) -> dict[str, Any]:
 def met_by(kitchen: Kitchen, selecting: Mapping[str, Examples], splits: Iterable[str]) -> list[str]:
     """Those of a kitchen's splits that may have an example in common with what selected a soup."""
     return [split for split in splits if any(one.meets(examples_in(kitchen, split)) for one in selecting.values())]
+
+
+def of_other_data(kitchen: Kitchen, selecting: Mapping[str, Examples], version: str) -> str:
+    """Why this kitchen's held_out is not what selected a soup, in a sentence; empty where it is.
+
+    Args:
+        version: of the soupviz that wrote the soup.
+    """
+    if not selecting:
+        return (
+            f"It was written by soupviz {version}, which kept no fingerprint of the data that selected a soup: "
+            "it cannot be checked which splits here had a part in the choice."
+        )
+    if not any(_is_other(kitchen, split, data) for split, data in selecting.items()):
+        return ""
+    met = met_by(kitchen, selecting, kitchen.report_splits())
+    names, has = " and ".join(met), "have" if len(met) > 1 else "has"
+    where = f"{names} here {has} examples of it, and cannot report on it" if met else "no split here has any of it"
+    return f"It was selected on other data than this kitchen's held_out: {where}."
+
+
+def _is_other(kitchen: Kitchen, split: str, data: Examples) -> bool:
+    return split not in kitchen.split_names or examples_in(kitchen, split).fingerprint != data.fingerprint
+
+
+def named(selecting: Mapping[str, Examples]) -> str:
+    """What selected a soup, by names and fingerprints."""
+    return ", ".join(
+        f"{split} ({f'part {one.part.index} of {one.part.of}, ' if one.part else ''}fingerprint "
+        f"{one.fingerprint[:12]}…)"
+        for split, one in selecting.items()
+    )

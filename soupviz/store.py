@@ -164,10 +164,21 @@ class Store:
             row = connection.execute("SELECT value FROM findings WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
+    def findings(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of the keys under which something is kept; one look for all of them."""
+        query = "SELECT key, value FROM findings WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {key: json.loads(value) for key, value in connection.execute(query, (json.dumps(list(keys)),))}
+
     def keep_finding(self, key: str, value: Any) -> None:
         """Keep plain data under a key made of all that it depends on."""
+        self.keep_findings({key: value})
+
+    def keep_findings(self, values: Mapping[str, Any]) -> None:
+        """Keep several at once."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
         with self._connection() as connection:
-            connection.execute("INSERT OR REPLACE INTO findings VALUES (?, ?)", (key, json.dumps(value)))
+            connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?)", rows)
 
     def logits(self, key: str) -> NDArray[np.float32] | None:
         """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""

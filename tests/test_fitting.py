@@ -17,7 +17,7 @@ from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import Checkpoint, read
 from soupviz.weights.fitting import fit, fit_body
 from soupviz.weights.ingredients import fingerprint
-from soupviz.weights.layouts import plain_readings
+from soupviz.weights.layouts import SPELLINGS, readings_of
 from soupviz.weights.states import Candidate
 from soupviz.weights.vocabulary import says_average
 
@@ -428,8 +428,8 @@ def test_a_base_with_another_head_is_read_with_its_own():
 @pytest.mark.parametrize("prefix", ["", "net.", "module._orig_mod."])
 def test_without_a_model_some_reading_is_what_it_would_hold(prefix):
     whole = weights(MLP_ARCHITECTURE)
-    content = prefixed(prefix, whole | {"ids": torch.arange(2)}) | (
-        {"criterion.weight": torch.ones(1)} if prefix else {}
-    )
+    content = prefixed(prefix, whole) | ({"criterion.weight": torch.ones(1)} if prefix else {})
     held = fingerprint(fit(checkpoint(model=content), MLP_ARCHITECTURE).tensors)
-    assert held in [fingerprint(reading) for reading in plain_readings(checkpoint(model=content), ["ids"])]
+    [candidate] = checkpoint(model=content).candidates
+    readings = [one for wrappers in SPELLINGS for one in readings_of(candidate, None, wrappers)]
+    assert held in [fingerprint(one.tensors) for one in readings]

@@ -435,6 +435,15 @@ def test_repair_leaves_what_is_not_broken(twins):
         assert soup.notes["left"]["0"] == "BatchNorm follows: re-estimate its statistics"
 
 
+def test_aligned_models_are_made_tensor_by_tensor_and_none_is_held(twins, monkeypatch):
+    mixed = []
+    monkeypatch.setattr("soupviz.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
+    sv.cook(twins, {"method": "rebasin", "repair": "no"})
+    aligned = [item for item, _ in mixed[1:]]
+    assert len(aligned) == 1
+    assert aligned[0].tensors["0.weight"] is not aligned[0].tensors["0.weight"]
+
+
 def test_the_others_come_into_the_order_of_the_best(kitchen):
     scores = kitchen.score_ingredients()
     ranked = sorted(kitchen.names, key=lambda name: -scores[name].correct)

@@ -9,10 +9,12 @@ import soupviz as sv
 from soupviz.insight import grids, history, robustness
 from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
+from soupviz.metrics import paired_counts
 from soupviz.mixing import mean_of
 from soupviz.planning import ingredient_summaries, known, measure_rate, plan, summaries
 from soupviz.recipes import Greedy, Uniform
-from soupviz.ui import tables
+from soupviz.reports import contents
+from soupviz.ui import compare, tables
 
 
 @pytest.fixture
@@ -130,6 +132,43 @@ def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples)
     assert [entry.is_soup for entry in history.entries(kitchen)] == [True]
     mixes = [mix for mix in robustness.mixes_of(kitchen, []) if mix.model.kind == "ingredient"]
     assert robustness.scores_of(kitchen, mixes).accuracies.notna().all(axis=None)
+
+
+def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_examples):
+    """Compare's table: the paired counts of every row against the best ingredient."""
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
+    for split in ("held_out", "test"):
+        kitchen.score_ingredients(split)
+    sv.uniform(kitchen)
+    runs = kitchen.store.runs()
+    first = compare.entries(kitchen, runs, "test")
+    best = next(row for row in first if row.kind == "best")
+    rival = known(kitchen, best.mix, "test")
+    for row in first:
+        full = known(kitchen, row.mix, "test", row.treatment)
+        assert row.counts == (paired_counts(full, rival) if full and row is not best else None)
+    assert sum(row.counts is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
+    no_examples()
+    again = compare.entries(kitchen, runs, "test")
+    assert again == first
+    compare.table(again, "test")
+    compare.picture(again, "test", "")
+
+
+def test_scores_of_ingredients_that_are_known_unpack_no_example(tmp_path, no_examples):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
+    table, scores = kitchen.score(), kitchen.score_ingredients("test")
+    no_examples()
+    assert kitchen.score().equals(table)
+    assert kitchen.score_ingredients("test") == scores
+
+
+def test_what_a_report_gathers_unpacks_no_example(tmp_path, no_examples):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_ingredients=3, num_examples=20))
+    soup = sv.uniform(kitchen)
+    found = contents.gather(soup)
+    no_examples()
+    assert contents.gather(soup) == found
 
 
 def test_a_list_of_ingredients_takes_one_look_at_the_store_however_many_they_are(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kitchens import change_yaml, small_kitchen
+from kitchens import BATCHNORM, change_yaml, json_of, run_command, save, small_kitchen
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -17,7 +17,7 @@ from soupviz.formulas import Formula
 from soupviz.insight.verdicts import verdict_of
 from soupviz.provenance import Record, read_record, record_of
 from soupviz.recipes import Greedy
-from soupviz.restore import restore
+from soupviz.restore import checked, restore
 from soupviz.selecting import Examples, examples_in
 from soupviz.soups import ELSEWHERE, Soup, is_current
 
@@ -317,3 +317,71 @@ def test_a_test_split_that_has_held_outs_examples_reports_on_nothing(tmp_path: P
     assert soup.selected_on == ("held_out", "test")
     assert set(soup.selecting_data) == {"held_out"}
     assert soup.selecting_data["held_out"] == examples_in(kitchen, "held_out")
+
+
+def test_bake_holds_the_data_that_selected_a_soup_against_the_kitchens(tmp_path: Path, capsys) -> None:
+    kitchen = without_test(tmp_path / "small")
+    exported = sv.export(sv.greedy(kitchen), tmp_path / "soup.safetensors")[0]
+    record = read_record(exported)
+    selected = record.selecting_data["held_out"].fingerprint
+    baked = ("bake", exported, "--out", tmp_path / "baked.safetensors", "--kitchen", kitchen.file)
+    status, out, err = run_command(capsys, *baked)
+    assert (status, err) == (0, "")
+    assert f"fingerprint {record.fingerprint[:12]}…, the same weights as were exported" in out
+    assert f"selected on held_out (fingerprint {selected[:12]}…)" in out
+    split_held_out(kitchen.file)
+    status, out, err = run_command(capsys, *baked)
+    assert "selected on other data than this kitchen's held_out: held_out and test here have examples of it" in err
+    found = json_of(capsys, *baked)
+    assert found["is_checked"]  # the weights are the same all the same
+    assert found["selecting_data"] == {"held_out": selected}
+
+
+def test_the_card_names_the_weights_and_the_data_that_selected_them(tmp_path: Path) -> None:
+    kitchen = without_test(tmp_path / "small")
+    split_held_out(kitchen.file)
+    soup, _, card = sv.export(sv.greedy(sv.Kitchen.load(kitchen.file)), tmp_path / "soup.safetensors")
+    record, text = read_record(soup), card.read_text(encoding="utf-8")
+    assert f"The fingerprint of these weights is `{record.fingerprint}`" in text
+    selected = record.selecting_data["held_out"].fingerprint
+    assert f"What chose it: held_out (part 0 of 2, fingerprint {selected[:12]}…)" in text
+
+
+def test_loading_back_says_that_both_fingerprints_agree(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    record = read_record(file)
+    said = checked(record, restore(soup.kitchen, record, file))
+    assert f"Its weights are those that were exported, fingerprint {record.fingerprint[:12]}…" in said
+    assert f"selected it: held_out (fingerprint {record.selecting_data['held_out'].fingerprint[:12]}…)" in said
+    other = restore(soup.kitchen, record.model_copy(update={"selecting_data": {}}))
+    assert checked(record, other) == f"{said.partition(' This kitchen')[0]} {other.notes[ELSEWHERE]}"
+    moved = record.model_copy(update={"fingerprint": "0" * 64})
+    assert checked(moved, restore(soup.kitchen, moved)).startswith("Its weights, as they are mixed here, are not those")
+
+
+def test_a_file_whose_weights_were_changed_since_is_refused(exported: tuple[Soup, Path]) -> None:
+    soup, file = exported
+    record = read_record(file)
+    tensors = load_file(file)
+    tensors["0.bias"][0] += 1
+    save(tensors, file, {"soupviz": record.model_dump_json()})
+    with pytest.raises(ExportError, match=rf"expected fingerprint {record.fingerprint[:12]}…, got .* load its recipe"):
+        restore(soup.kitchen, read_record(file), file)
+    assert restore(soup.kitchen, record, file.parent / "recipe.yaml").notes == {}
+
+
+def test_re_estimated_weights_are_checked_but_for_rounding(tmp_path: Path) -> None:
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), train=40, num_examples=40))
+    file = sv.export(sv.uniform(kitchen, batchnorm="recalibrate"), tmp_path / "soup.safetensors")[0]
+    record = read_record(file)
+    assert restore(kitchen, record, file).notes == {}
+    keys = sorted(load_file(file))
+
+    def told(key: str) -> dict[str, str]:
+        digests = record.tensors.split()
+        digests[keys.index(key)] = "0" * 8
+        other = record.model_copy(update={"fingerprint": "0" * 64, "tensors": " ".join(digests)})
+        return restore(kitchen, other).notes
+
+    assert told("1.running_var") == {}
+    assert "1 tensors differ, the first of them 0.weight" in told("0.weight")[ELSEWHERE]

@@ -10,6 +10,8 @@ from soupviz.records import PerExample, Score
 from soupviz.ui.compare import Entry, correction, picture, ranked, table
 
 NUMBER = 40
+BEST = 20
+"""Examples of test that the best ingredient has right."""
 
 
 def scored(split: str, right: int) -> Score:
@@ -24,13 +26,14 @@ def entry(id: str, kind: str, held_out: int | None, test: int | None) -> Entry:
     scores = [
         None if right is None else scored(split, right) for split, right in (("held_out", held_out), ("test", test))
     ]
-    return Entry(id, id, kind, ((id, 1.0),), "average", *scores)
+    counts = None if test is None else (max(0, test - BEST), max(0, BEST - test))
+    return Entry(id, id, kind, ((id, 1.0),), "average", *scores, counts=None if kind == "best" else counts)
 
 
 @pytest.fixture
 def rows() -> Sequence[Entry]:
     soups = [entry(f"soup {index}", "soup", 34 - index, 20 + index) for index in range(6)]
-    checkpoints = [entry("a", "best", 31, 20), entry("b", "ingredient", 30, 26), entry("c", "ingredient", None, None)]
+    checkpoints = [entry("a", "best", 31, BEST), entry("b", "ingredient", 30, 26), entry("c", "ingredient", None, None)]
     return ranked([*soups, *checkpoints])
 
 

@@ -32,6 +32,7 @@ from soupviz.exports import check_target
 from soupviz.menu import BUDGET, cook_menu
 from soupviz.provenance import read_record
 from soupviz.recipes import MENU, parse, parse_alpha
+from soupviz.selecting import named
 from soupviz.treatments import OUTPUTS
 
 
@@ -149,9 +150,14 @@ def bake(
     written = sv.bake(source, out, kitchen=opened, tell=told.append)
     for sentence in told:
         typer.echo(sentence, err=True)
+    exported, baked = read_record(source), read_record(written[0])
+    is_same = exported.fingerprint == baked.fingerprint
     found = {
-        "files": [str(path) for path in written], "fingerprint": read_record(written[0]).fingerprint,
-        "is_checked": not told,
+        "files": [str(path) for path in written], "fingerprint": baked.fingerprint, "is_checked": is_same,
+        "selecting_data": {split: one.fingerprint for split, one in baked.selecting_data.items()},
     }  # fmt: skip
-    is_same = "" if told else ", the same weights as were exported"
-    answer(json.dumps(found) if as_json else f"wrote {written[0]}{is_same}")
+    same = ", the same weights as were exported" if is_same else ""
+    chosen_by = f"; selected on {named(baked.selecting_data)}" if baked.selecting_data else ""
+    looked = "" if opened or not chosen_by else ", which is held against a kitchen's data where --kitchen names one"
+    text = f"wrote {written[0]}: fingerprint {str(baked.fingerprint)[:12]}…{same}{chosen_by}{looked}"
+    answer(json.dumps(found) if as_json else text)

@@ -87,7 +87,7 @@ def inspect(
     kitchen.treatment(treatment)
     geometry = space.gram(kitchen, progress=progress)
     measured = between.measure(kitchen, treatment, progress=progress, on_pair=on_pair)
-    scores = kitchen.score_ingredients(SPLIT)
+    scores = {name: kitchen.score_mix(((name, 1.0),), SPLIT) for name in kitchen.names}
     reordered = reordered_classes(kitchen, scores)
     return Report(tuple(judge(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
 

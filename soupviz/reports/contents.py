@@ -9,7 +9,7 @@ from soupviz.batchnorm import norms_of
 from soupviz.insight.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import mean_of
-from soupviz.planning import Wanted, known
+from soupviz.planning import Wanted, lacking, summaries
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.records import Coefficients, Progress, Score, part_of, quiet
 from soupviz.soups import Soup, is_current, recall
@@ -65,7 +65,7 @@ def gather(soup: Soup, progress: Progress = quiet) -> Company:
     """
     kitchen = soup.kitchen
     kitchen.score_ingredients(progress=part_of(progress, 0, 2))
-    wanted = needed(soup)[len(kitchen.names) :]
+    wanted = lacking(kitchen, needed(soup)[len(kitchen.names) :])
     for index, (mixture, split, treatment) in enumerate(wanted):
         kitchen.score_mix(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
     best = best_on_held_out(kitchen)
@@ -112,8 +112,9 @@ def _kind(soup: Soup) -> str:
 
 
 def _model(kitchen: Kitchen, id: str, name: str, kind: str, mixture: Coefficients, treatment: str = "average") -> Model:
-    found = {split: known(kitchen, mixture, split, treatment) for split in kitchen.report_splits()}
-    return Model(id, name, kind, mixture, treatment, {split: score for split, score in found.items() if score})
+    """With the scores that are known, without their examples."""
+    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.report_splits()])
+    return Model(id, name, kind, mixture, treatment, {split: score for (_, split, _), score in found.items()})
 
 
 def facts(soup: Soup) -> dict[str, str]:

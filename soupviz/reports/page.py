@@ -11,10 +11,11 @@ from jinja2 import Environment, StrictUndefined
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
 from soupviz.insight import barriers, decisions, wording
-from soupviz.insight.examples import class_changes, class_names, most_changed
+from soupviz.insight.examples import class_changes, class_names, examples_of, most_changed
 from soupviz.insight.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.pictures import palette
 from soupviz.pictures.examples import SHOWN
+from soupviz.planning import known
 from soupviz.records import Progress, part_of, quiet
 from soupviz.reports import contents, figures, rebuilding, rows
 from soupviz.reports.contents import Company
@@ -163,9 +164,10 @@ def _is_known(company: Company, split: str) -> bool:
 
 
 def _class_changes(company: Company, soup: Soup, split: str) -> list[Any]:
-    new, old = company.soup.scores[split].per_example, company.best.scores[split].per_example
-    assert new is not None and old is not None  # scores from the store have their examples
-    return class_changes(new, old, soup.kitchen.split(split).labels.numpy())
+    kitchen = soup.kitchen
+    new, old = (known(kitchen, model.mix, split, model.treatment) for model in (company.soup, company.best))
+    assert new is not None and old is not None  # both were scored when the report was begun
+    return class_changes(examples_of(new), examples_of(old), kitchen.split(split).labels.numpy())
 
 
 def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import yaml
 
 from soupviz.exports import RECIPE_TITLE, pinned_record
 from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS, RECALIBRATE
+from soupviz.treatments import OUTPUTS
 
 
 def instructions(soup: Soup, folder: Path) -> dict[str, str]:
@@ -25,10 +25,9 @@ def instructions(soup: Soup, folder: Path) -> dict[str, str]:
             "text": _yaml(values), "link": "", "file": "",
         }  # fmt: skip
     record = pinned_record(soup, folder)
-    needs_kitchen = record.kept is not None or record.batchnorm.startswith(RECALIBRATE)
-    kitchen = f" --kitchen {soup.kitchen.file.name}" if needs_kitchen else ""
+    kitchen = f" --kitchen {soup.kitchen.file.name}" if record.needs_data or record.computed else ""
     text = RECIPE_TITLE.format("a soup") + "\n" + _yaml(record.model_dump(mode="json"))
-    result = "again up to rounding; its kitchen has the data" if needs_kitchen else "bit for bit"
+    result = "again up to rounding; its kitchen has the data" if record.needs_data else "bit for bit"
     encoded = base64.b64encode(text.encode()).decode()
     return {
         "how": "Save this as recipe.yaml in the folder of this report, beside which it looks for the ingredients. The "

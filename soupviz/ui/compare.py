@@ -9,11 +9,11 @@ import streamlit as st
 
 from soupviz.insight import verdicts
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import Compared, compared_with, wilson
+from soupviz.metrics import Compared, compared_by, wilson
 from soupviz.mixing import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
-from soupviz.planning import known
+from soupviz.planning import paired, summaries
 from soupviz.recipes import parse
 from soupviz.records import Coefficients, Score
 from soupviz.runs import Run
@@ -35,7 +35,8 @@ ENSEMBLE = "ensemble of all"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row: `id` is an ingredient's name, or a run's key."""
+    """A row: `id` is an ingredient's name, or a run's key. counts: what it has fixed and broken on the split that
+    reports, against the best ingredient."""
 
     id: str
     name: str
@@ -47,6 +48,7 @@ class Entry:
     saw: str = ""
     evaluations: int | None = None
     seconds: float | None = None
+    counts: tuple[int, int] | None = None
 
 
 def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
@@ -63,11 +65,13 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         mixture = mix_in(run)
         treatment = treatment_in(run)
         found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
+    known = summaries(opened, [(mix, on, how) for *_, mix, how in found for on in ("held_out", split)])
     rows = [
-        Entry(id, name, kind, mix, how, known(opened, mix, "held_out", how), known(opened, mix, split, how))
+        Entry(id, name, kind, mix, how, known.get((mix, "held_out", how)), known.get((mix, split, how)))
         for id, name, kind, mix, how in found
     ]
     best = best_ingredient(rows)
+    counts = _paired(opened, rows, best, split) if best and best.judged else {}
     costs = {run.key: run.result or {} for run in runs}
     seen = {run.key: saw(run) for run in runs}
     return [
@@ -75,11 +79,19 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
             row,
             kind="best" if row is best else row.kind,
             saw=seen.get(row.id, ""),
+            counts=counts.get(row.id),
             evaluations=costs.get(row.id, {}).get("evaluations"),
             seconds=costs.get(row.id, {}).get("seconds"),
         )
         for row in rows
     ]
+
+
+def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> dict[str, tuple[int, int]]:
+    """By id, what each row that is scored has fixed and broken."""
+    wanted = {row.id: (row.mix, split, row.treatment) for row in rows if row.judged and row is not best}
+    counts = paired(opened, wanted.values(), (best.mix, split, best.treatment))
+    return {id: counts[one] for id, one in wanted.items() if one in counts}
 
 
 def saw(run: Run) -> str:
@@ -133,10 +145,8 @@ def compared(rows: Sequence[Entry]) -> dict[str, Compared]:
         return {}
     found: dict[str, Compared] = {}
     for is_made in (True, False):
-        family = {
-            row.id: row.judged for row in rows if row.judged and row is not best and (row.kind in MADE) is is_made
-        }
-        found |= compared_with(best.judged, family)
+        family = {row.id: row.counts for row in rows if row.counts and (row.kind in MADE) is is_made}
+        found |= compared_by(family, best.judged.num_examples)
     return found
 
 

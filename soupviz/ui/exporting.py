@@ -12,7 +12,7 @@ from soupviz.exports import export
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
 from soupviz.provenance import Dtype, read_record
-from soupviz.restore import restore
+from soupviz.restore import checked, restore
 from soupviz.runs import Run
 from soupviz.scaling import calibrate
 from soupviz.soups import recall
@@ -84,10 +84,12 @@ def show_written(opened: Kitchen) -> None:
 
 
 def load_job(opened: Kitchen, file: Path) -> Job:
-    """Load a recipe.yaml or an exported soup; the job's result is the run's key."""
+    """Load a recipe.yaml or an exported soup; the job's result is the run's key, and what was checked of the soup."""
 
-    def load(job: Job) -> str:
-        return restore(opened, read_record(file), file, job.progress).key
+    def load(job: Job) -> tuple[str, str]:
+        record = read_record(file)
+        soup = restore(opened, record, file, job.progress)
+        return soup.key, checked(record, soup)
 
     return work.jobs().submit(f"load {opened.file}", f"Loading {file.name}", load, kitchen=str(opened.file))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from soupviz.weights.ingredients import Ingredient, fingerprint, num_spoilt
+from soupviz.weights.key_maps import name_of
 
 
 def in_types_of(base: Ingredient, reference: Ingredient) -> Ingredient:
@@ -42,8 +43,14 @@ def cast_floats(tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype])
 def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:
     """The ingredient, float32 tensors in the reference's dtype where that loses nothing: `export` may have widened."""
     tensors = dict(ingredient.tensors)
+    narrower: dict[str, str] = {}
     for key, tensor in tensors.items():
         as_reference = tensor.to(reference.tensors[key].dtype)
-        if tensor.dtype == torch.float32 and torch.equal(as_reference.to(tensor.dtype), tensor):
+        is_wide = tensor.dtype == torch.float32 != as_reference.dtype
+        if is_wide and torch.equal(as_reference.to(tensor.dtype), tensor):
             tensors[key] = as_reference
-    return replace(ingredient, tensors=tensors)
+            narrower[key] = name_of(as_reference.dtype)
+    if ingredient.fitted is None or not narrower:
+        return ingredient
+    key_map = ingredient.fitted.key_map.model_copy(update={"narrowed": narrower})
+    return replace(ingredient, tensors=tensors, fitted=replace(ingredient.fitted, key_map=key_map))

@@ -9,6 +9,7 @@ from torch import Tensor
 from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
 from soupviz.weights.checkpoints import Checkpoint
+from soupviz.weights.key_maps import KeyMap, traced
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of
 from soupviz.weights.misfits import refuse_flat, why
 from soupviz.weights.states import Candidate
@@ -25,7 +26,8 @@ class Fitted:
     over training; has_twin: the file has the other, too. left_over: keys that are no part of the model. constants:
     integer tensors among these that stand inside the model's prefix, to be compared with other files'. averaged: how
     many models it is the mean of, where it says so. others: further places whose weights fit, too. unread: places of
-    averages that do not fit. by_name: only the file's name says that it is an average.
+    averages that do not fit. by_name: only the file's name says that it is an average. key_map: which
+    of the file's tensors each of the model's is.
     """
 
     tensors: Mapping[str, Tensor]
@@ -38,6 +40,7 @@ class Fitted:
     others: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     by_name: bool = False
+    key_map: KeyMap = field(default_factory=KeyMap)
 
 
 def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "raw") -> Fitted:
@@ -149,6 +152,7 @@ def _accepted(reading: Reading, loading: Loading, architecture: Architecture) ->
         left_over=(*reading.outside, *loading.unexpected, *reading.candidate.odd),
         constants=constants,
         averaged=None if counted is None or counted.numel() != 1 else int(counted),
+        key_map=traced(reading.candidate, reading.prefix, loading.held),
     )
 
 
@@ -178,4 +182,5 @@ def fit_body(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights
             raise
         weights: Weights = "ema" if nearest.is_average else "raw"
         tensors = fill_ties(nearest.tensors, architecture.ties)
-        return Fitted(tensors, nearest.place, weights, left_over=nearest.outside)
+        key_map = traced(nearest.candidate, nearest.prefix, tensors)
+        return Fitted(tensors, nearest.place, weights, left_over=nearest.outside, key_map=key_map)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from soupviz.architecture import EXTRA_STATE, Architecture, Loading
-from soupviz.weights.checkpoints import Checkpoint
+from soupviz.architecture import Architecture, Loading
 from soupviz.weights.states import Candidate
 from soupviz.weights.vocabulary import PARALLEL, WRAPPED, says_average, without_wrappers
 
@@ -63,20 +62,26 @@ def _module(name: str, prefix: str) -> str | None:
     return f"{plain}.".removeprefix(prefix).rstrip(".") if f"{plain}.".startswith(prefix) else None
 
 
-def readings_of(candidate: Candidate, architecture: Architecture, wrappers: Sequence[str]) -> Iterator[Reading]:
-    """A state dict under every prefix under which some of the model's keys occur, most of them first."""
-    model_keys = {without_wrappers(key, wrappers, leading=True): key for key in architecture.state}
+def readings_of(candidate: Candidate, architecture: Architecture | None, wrappers: Sequence[str]) -> Iterator[Reading]:
+    """A state dict under every prefix under which some of the model's keys occur, most of them first.
+
+    Args:
+        architecture: None where there is no model to ask: any of the keys may be the model's.
+    """
+    state = architecture.state if architecture else {}
+    model_keys = {without_wrappers(key, wrappers, leading=True): key for key in state}
     keys = {without_wrappers(key, wrappers, leading=False): key for key in candidate.tensors}
-    if len(model_keys) < len(architecture.state) or len(keys) < len(candidate.tensors):
+    if len(model_keys) < len(state) or len(keys) < len(candidate.tensors):
         return  # two keys would become one
     prefixes: Counter[str] = Counter()
     for key in keys:
-        prefixes.update(prefix for prefix in _prefixes(key) if key.removeprefix(prefix) in model_keys)
-    for prefix, _ in prefixes.most_common(MOST_PREFIXES) or [("", 0)]:
+        prefixes.update(prefix for prefix in _prefixes(key) if not state or key.removeprefix(prefix) in model_keys)
+    for prefix, _ in prefixes.most_common(MOST_PREFIXES if state else None) or [("", 0)]:
         inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
         tensors = {model_keys.get(key, key): candidate.tensors[name] for key, name in inside.items()}
         outside = tuple(name for key, name in keys.items() if not key.startswith(prefix))
-        yield from _with_twin(Reading(candidate, prefix, tensors, outside), architecture)
+        reading = Reading(candidate, prefix, tensors, outside)
+        yield from _with_twin(reading, architecture) if architecture else [reading]
 
 
 def _with_twin(reading: Reading, architecture: Architecture) -> list[Reading]:
@@ -129,25 +134,6 @@ def fill_ties(tensors: Mapping[str, Tensor], ties: Mapping[str, str]) -> dict[st
         elif first not in filled and key in filled:
             filled[first] = filled[key]
     return filled
-
-
-def plain_readings(checkpoint: Checkpoint, ignored: Sequence[str] = ()) -> Iterator[dict[str, Tensor]]:
-    """Every state dict that a file may mean where there is no model to ask: each prefix, with and without wrappers.
-
-    Args:
-        ignored: keys that are no part of the model.
-    """
-    for candidate in checkpoint.candidates:
-        for wrappers in SPELLINGS:
-            keys = {without_wrappers(key, wrappers, leading=False): key for key in candidate.tensors}
-            parents = Counter(prefix for key in keys for prefix in _prefixes(key))
-            for prefix, _ in parents.most_common():
-                inside = {key.removeprefix(prefix): name for key, name in keys.items() if key.startswith(prefix)}
-                yield {
-                    key: candidate.tensors[name]
-                    for key, name in inside.items()
-                    if key not in ignored and not key.endswith(EXTRA_STATE)
-                }
 
 
 def _prefixes(key: str) -> list[str]:
