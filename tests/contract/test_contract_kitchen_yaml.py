@@ -501,8 +501,9 @@ def test_the_picture_before_the_division_is_what_is_kept(pictures):
     """A byte for each of its numbers, whatever becomes of them later."""
     side = 64
     save(dict(net(PICTURES, side=side).state_dict()), pictures / "large.safetensors")
+    model = {"factory": "net.py:build", "args": {"side": side}}
     document = shown(pictures, {"resize": side, "mean": [0.1] * 3, "std": [0.5] * 3}) | {
-        "model": {"factory": "net.py:build", "args": {"side": side}}, "ingredients": ["large.safetensors"], "base": None,
+        "model": model, "ingredients": ["large.safetensors"], "base": None,
     }  # fmt: skip
     before = told("cache")["bytes"]["decoded"]
     losses(kitchen_of(pictures, "large", **document))
