@@ -14,7 +14,7 @@ PATIENCE = 60.0
 
 
 class Routed(PagesManager):
-    """Where AppTest sees a folder `pages` it runs the files without app.py; a server goes through app.py, and so this."""
+    """Where AppTest sees a folder `pages` it would run the files without app.py, through which a server goes."""
 
 
 def start(folder: Path, patch: pytest.MonkeyPatch) -> None:

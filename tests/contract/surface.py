@@ -40,6 +40,22 @@ def build(channels=1, classes=3):
     )
 """
 
+WORDS = """
+from torch import nn
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(8, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        mask = attention_mask.unsqueeze(-1)
+        return {"logits": self.head((self.embedding(input_ids) * mask).sum(1) / mask.sum(1))}
+
+def build():
+    return Words()
+"""
+
 NUM_EXAMPLES = 60
 
 
@@ -233,3 +249,26 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
 def num_scores(file: Path) -> int:
     """How many scores a kitchen's store keeps."""
     return told("cache", file)["store"]["scores"]
+
+
+def losses(file: Path, split: str = "held_out") -> list[float]:
+    """The ingredients' losses, in kitchen order."""
+    return [score["loss"] for score in told("score", file, "--split", split)["ingredients"].values()]
+
+
+def text_kitchen(folder: Path) -> Path:
+    """Sentences of five words, a tokenizer that knows them, and a model that is called by name."""
+    vocabulary = {word: index for index, word in enumerate(["<pad>", "<unk>", "one", "two", "three", "four", "five"])}
+    tokenizer = {
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }  # fmt: skip
+    (folder / "words").mkdir()
+    (folder / "words" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
+    (folder / "words" / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    rows = ["text,label", "one two three,no", "four,yes", "five five one,yes", "two,no", "three four,yes"]
+    (folder / "val.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    spec = {"format": "text", "path": "val.csv", "tokenizer": "words"}
+    return tiny(folder, source=WORDS, splits=(), names=("a", "b"), data={"held_out": spec})

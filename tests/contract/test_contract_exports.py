@@ -119,14 +119,14 @@ def test_an_export_loads_back_and_is_exported_again_to_the_same_bits(kept, tmp_p
     for name, was in EXPECTED.items():
         if was["kitchen"] != kitchen or was["temperature"] is not None:
             continue
-        at.text_input(key="load path").set_value(str(folder / was["file"])).run()
+        at.text_input(key="load path").set_value(str(folder / was["file"]))
         dashboard.labelled(at.button, "Load").click().run()
         title = yaml.safe_load((folder / "soups" / name / "recipe.yaml").read_text(encoding="utf-8"))["title"]
         dashboard.until(at, lambda at, title=title: any(f"Loaded: {title}." in one.value for one in at.success))
         dashboard.until(at, lambda at, title=title: soups_called(at, title))
         [loaded] = soups_called(at, title)
         dashboard.labelled(at.selectbox, "Soup").select(loaded).run()
-        next(one for one in at.text_input if one.label == "File name").set_value(f"again_{name}").run()
+        next(one for one in at.text_input if one.label == "File name").set_value(f"again_{name}")
         dashboard.labelled(at.button, "Write").click().run()
         out = folder / f"again_{name}.safetensors"
         dashboard.until(at, lambda at, out=out: any(out.name in one.value for one in at.success))

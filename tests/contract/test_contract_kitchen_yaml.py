@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from surface import NUM_EXAMPLES, decided, edited, near, net, refused, save, tensors_of, tiny, told, write_kitchen
+from surface import (
+    NUM_EXAMPLES,
+    decided,
+    edited,
+    losses,
+    near,
+    net,
+    refused,
+    save,
+    tensors_of,
+    text_kitchen,
+    tiny,
+    told,
+    write_kitchen,
+)  # fmt: skip
 
 import soupviz as sv
 
@@ -57,10 +71,6 @@ def shown(folder: Path, transform: dict[str, Any] | None = None, **keys: Any) ->
 
 def kitchen_of(folder: Path, stem: str, **keys: Any) -> Path:
     return write_kitchen(folder, **keys).rename(folder / f"{stem}.yaml")
-
-
-def losses(file: Path, split: str = "held_out") -> list[float]:
-    return [score["loss"] for score in told("score", file, "--split", split)["ingredients"].values()]
 
 
 # keys
@@ -324,41 +334,6 @@ def test_text_takes_the_names_of_its_columns_and_a_length(tmp_path):
     assert losses(file) != before
     edited(file, lambda keys: keys["data"]["held_out"].update(pair="sentence", max_length=9))
     assert losses(file) != before
-
-
-WORDS = """
-from torch import nn
-
-class Words(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(8, 4), nn.Linear(4, 2)
-
-    def forward(self, input_ids, attention_mask):
-        mask = attention_mask.unsqueeze(-1)
-        return {"logits": self.head((self.embedding(input_ids) * mask).sum(1) / mask.sum(1))}
-
-def build():
-    return Words()
-"""
-
-
-def text_kitchen(folder: Path) -> Path:
-    """Sentences of five words, a tokenizer that knows them, and a model that is called by name."""
-    vocabulary = {word: index for index, word in enumerate(["<pad>", "<unk>", "one", "two", "three", "four", "five"])}
-    tokenizer = {
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
-    }  # fmt: skip
-    (folder / "words").mkdir()
-    (folder / "words" / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "unk_token": "<unk>"}
-    (folder / "words" / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    rows = ["text,label", "one two three,no", "four,yes", "five five one,yes", "two,no", "three four,yes"]
-    (folder / "val.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    spec = {"format": "text", "path": "val.csv", "tokenizer": "words"}
-    return tiny(folder, source=WORDS, splits=(), names=("a", "b"), data={"held_out": spec})
 
 
 def test_slices_divide_a_split_by_a_column_of_a_table(tmp_path):
