@@ -302,9 +302,8 @@ def test_a_fixed_alphas_coefficients_are_multiplied_out_in_float64(kitchen):
 # 5: exactness
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_a_batch_size_changes_no_decision(tmp_path, kitchen, batch_size):
-    file = tiny(tmp_path, name="tiny", batch_size=batch_size, splits=("held_out", "test", "shifts.far"))
+def test_a_batch_size_changes_no_decision(tmp_path, kitchen):
+    file = tiny(tmp_path, name="tiny", batch_size=7, splits=("held_out", "test", "shifts.far"))
     mine, other = (told("soup", one, "--recipe", "greedy", "--alpha", "0.3") for one in (file, kitchen))
     assert mine["coefficients"] == other["coefficients"]
     decided = [[(step["ingredient"], step["accepted"], step["best_accuracy"]) for step in one["trajectory"]]

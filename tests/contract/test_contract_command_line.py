@@ -264,8 +264,9 @@ def test_sweep_cooks_a_greedy_soup_for_each_alpha(kitchen):
         assert soup["trajectory"] == alone["trajectory"]
 
 
-def test_menu_cooks_what_fits_and_says_why_others_are_left_out(kitchen):
-    found = told("menu", kitchen, "--members", "a,b", "--budget", "8")
+def test_menu_cooks_what_fits_and_says_why_others_are_left_out(tmp_path):
+    file = tiny(tmp_path, names=("a", "b"), splits=("held_out",), base=None)
+    found = told("menu", file, "--budget", "8")
     assert found.keys() >= {"soups", "left_out", "best"}
     assert {"uniform", "greedy"} <= {soup["recipe"]["method"] for soup in found["soups"]}
     assert all(found["left_out"].values())

@@ -119,7 +119,7 @@ def test_an_export_loads_back_and_is_exported_again_to_the_same_bits(kept, tmp_p
     for name, was in EXPECTED.items():
         if was["kitchen"] != kitchen or was["temperature"] is not None:
             continue
-        at.text_input(key="load path").set_value(str(folder / was["file"]))
+        at.text_input(key="load path").set_value(str(folder / was["file"])).run()
         dashboard.labelled(at.button, "Load").click().run()
         title = yaml.safe_load((folder / "soups" / name / "recipe.yaml").read_text(encoding="utf-8"))["title"]
         dashboard.until(at, lambda at, title=title: any(f"Loaded: {title}." in one.value for one in at.success))

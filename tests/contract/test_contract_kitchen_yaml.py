@@ -153,13 +153,15 @@ def test_classes_give_the_order_of_the_labels(pictures):
     assert losses(plain) == losses(listed) != losses(turned)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bfloat16", "float16"])
-def test_precision_is_of_the_evaluation_and_mixing_stays_float32(kitchen, tmp_path, precision):
-    plain, other = tiny(tmp_path / "plain"), tiny(tmp_path / "other", precision=precision)
-    mixed = [sv.uniform(sv.Kitchen.load(file)).state_dict() for file in (plain, other)]
-    assert all(torch.equal(tensor, mixed[1][key]) for key, tensor in mixed[0].items())
-    assert losses(other) == pytest.approx(losses(plain), rel=0.05)
-    assert (losses(other) == losses(plain)) == (precision == "tf32"), "on a CPU tf32 is float32"
+def test_precision_is_of_the_evaluation_and_mixing_stays_float32(tmp_path):
+    plain = tiny(tmp_path / "plain", names=("a", "b"), splits=("held_out",))
+    mixed, exact = sv.uniform(sv.Kitchen.load(plain)).state_dict(), losses(plain)
+    for precision in ("tf32", "bfloat16", "float16"):
+        other = tiny(tmp_path / precision, names=("a", "b"), splits=("held_out",), precision=precision)
+        again = sv.uniform(sv.Kitchen.load(other)).state_dict()
+        assert all(torch.equal(tensor, mixed[key]) for key, tensor in again.items())
+        assert losses(other) == pytest.approx(exact, rel=0.05)
+        assert (losses(other) == exact) == (precision == "tf32"), "on a CPU tf32 is float32"
 
 
 def test_a_device_that_is_no_device_is_refused(tmp_path):
@@ -454,21 +456,20 @@ def test_a_severity_is_from_1_to_5(pictures, severity):
     assert "severity" in refused("score", kitchen_of(pictures, "severe", **shown(pictures, steps)))
 
 
-def test_a_preset_of_torchvision_is_its_own_preprocessing(pictures, tmp_path):
+def test_a_preset_of_torchvision_is_its_own_preprocessing(pictures):
     import torchvision
 
     preset = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1
-    model = torchvision.models.squeezenet1_1(num_classes=3).eval()
-    save(dict(model.state_dict()), tmp_path / "one.safetensors")
-    spec = {"format": "imagefolder", "path": str(pictures / "val"), "transform": {"preset": str(preset)}}
-    file = write_kitchen(
-        tmp_path, model={"factory": "torchvision:squeezenet1_1", "args": {"num_classes": 3}},
-        ingredients=["one.safetensors"], data={"held_out": spec}, device="cpu",
-    )  # fmt: skip
+    model = net(PICTURES, side=224)
+    save(dict(model.state_dict()), pictures / "preset.safetensors")
+    document = shown(pictures, {"preset": str(preset)}) | {
+        "model": {"factory": "net.py:build", "args": {"side": 224}}, "ingredients": ["preset.safetensors"],
+        "base": None,
+    }  # fmt: skip
     images = [Image.open(place).convert("RGB") for place in sorted((pictures / "val").glob("*/*.png"))]
     with torch.no_grad():
         logits = model(torch.stack([preset.transforms()(image) for image in images]))
-    [found] = losses(file)
+    [found] = losses(kitchen_of(pictures, "preset", **document))
     assert found == pytest.approx(float(torch.nn.functional.cross_entropy(logits, torch.arange(9) // 3)), abs=1e-4)
 
 
