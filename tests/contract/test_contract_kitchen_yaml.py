@@ -236,6 +236,21 @@ def test_timm_builds_the_model(tmp_path):
     assert told("score", file)["ingredients"]["one"]["num_examples"] == 3
 
 
+@pytest.mark.extras
+def test_transformers_builds_the_class_that_a_folders_configuration_names(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.BertConfig(vocab_size=8, max_position_embeddings=16, num_labels=2, **sizes)
+    model = transformers.BertForSequenceClassification(config)
+    file = text_kitchen(tmp_path)
+    config.architectures = ["BertForSequenceClassification"]
+    config.save_pretrained(tmp_path / "bert")
+    save(dict(model.state_dict()), tmp_path / "one.safetensors")
+    keys = {"model": {"factory": "transformers:bert"}, "ingredients": ["one.safetensors"], "base": None}
+    edited(file, lambda document: document.update(keys))
+    assert told("score", file)["ingredients"]["one"]["num_examples"] == 5
+
+
 # formats
 
 
@@ -470,6 +485,25 @@ def test_a_preset_of_torchvision_is_its_own_preprocessing(pictures):
     with torch.no_grad():
         logits = model(torch.stack([preset.transforms()(image) for image in images]))
     [found] = losses(kitchen_of(pictures, "preset", **document))
+    assert found == pytest.approx(float(torch.nn.functional.cross_entropy(logits, torch.arange(9) // 3)), abs=1e-4)
+
+
+@pytest.mark.extras
+def test_the_preset_timm_is_the_models_own_preprocessing(pictures):
+    timm = pytest.importorskip("timm")
+    args = {"num_classes": 3, "img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 1, "num_heads": 2}
+    model = timm.create_model("vit_tiny_patch16_224", **args).eval()
+    save(dict(model.state_dict()), pictures / "vit.safetensors")
+    document = shown(pictures, {"preset": "timm", "args": {"input_size": [3, 32, 32]}}) | {
+        "model": {"factory": "timm:vit_tiny_patch16_224", "args": args}, "ingredients": ["vit.safetensors"],
+        "base": None,
+    }  # fmt: skip
+    settings = timm.data.resolve_data_config({"input_size": (3, 32, 32)}, model=model)
+    prepare = timm.data.create_transform(**settings, is_training=False)
+    images = [Image.open(place).convert("RGB") for place in sorted((pictures / "val").glob("*/*.png"))]
+    with torch.no_grad():
+        logits = model(torch.stack([prepare(image) for image in images]))
+    [found] = losses(kitchen_of(pictures, "timm", **document))
     assert found == pytest.approx(float(torch.nn.functional.cross_entropy(logits, torch.arange(9) // 3)), abs=1e-4)
 
 
