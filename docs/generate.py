@@ -258,7 +258,7 @@ def _values(annotation: Any, rules: Sequence[Any] = ()) -> str:
     if origin in (Union, UnionType):
         return " or ".join(_values(part, rules) for part in parts if part is not NoneType)
     if origin is tuple:
-        return "list" if parts[-1] is Ellipsis else ", ".join(map(_values, parts))
+        return "list" if parts[-1] is Ellipsis else f"list of {len(parts)}"
     if origin is dict:
         inner = _inside(annotation)
         return f"mapping of name to [{_name(inner[0])}](#{_name(inner[0])})" if inner else "mapping"
@@ -267,7 +267,10 @@ def _values(annotation: Any, rules: Sequence[Any] = ()) -> str:
     if annotation in NUMBERS:
         told = [BOUNDS[type(rule)] + (rule,) for rule in rules if type(rule) in BOUNDS]
         return " ".join([NUMBERS[annotation], *(words.format(f"{bound(rule):g}") for words, bound, rule in told)])
-    return KINDS[annotation] if annotation in KINDS else _values(parts[0], annotation.__metadata__)
+    if annotation in KINDS:
+        return KINDS[annotation]
+    own = [one for field in annotation.__metadata__ if isinstance(field, FieldInfo) for one in field.metadata]
+    return _values(parts[0], own)  # of Annotated
 
 
 if __name__ == "__main__":
