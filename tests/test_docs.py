@@ -138,6 +138,13 @@ def test_every_piece_of_python_shown_imports_what_exists(text: str) -> None:
             assert hasattr(import_module("soupviz"), node.attr), node.attr
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=of)
+def test_every_file_of_the_project_that_is_named_is_there(page: Path) -> None:
+    for text in inline_code(page):
+        if re.fullmatch(r"(app\.py|(soupviz|pages|tests|benchmarks|docs)/[\w./]*)", text):
+            assert (ROOT / text).exists(), text
+
+
 @pytest.mark.parametrize("page", PAGES, ids=of)
 def test_no_page_names_a_place_of_one_machine(page: Path) -> None:
     assert not re.search(r"(?<![\w.])/(?:home|root|work|opt|usr|tmp)/", page.read_text(encoding="utf-8"))
