@@ -50,10 +50,11 @@ CLICKS = {
 }
 """In this order: what one page computes, the next ones show. Of each page, the buttons that are pressed once."""
 
-CHOSEN = {"soup": "&recipe=greedy%2C+mean"}
+CHOSEN = {"soup": "&recipe=greedy%2C+mean", "diversity": "&view=A+soup+and+its+rival"}
 """What is chosen in the address of a page."""
 
-ALONE = ("history", "export", "kitchens")
+ALONE = ("history", "export")
+"""They compute nothing. The picture of Kitchens shows a run that was recognised, and is taken by hand."""
 
 
 def main() -> None:
