@@ -23,7 +23,7 @@ from soupviz.cli.run import app
 from soupviz.config import FACTORIES, FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
 from soupviz.data.transforms import SEVERITIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
-from soupviz.weights.vocabulary import PARALLEL, WRAPPED, WRAPPERS
+from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 DEFAULT = "; default: "
@@ -216,6 +216,8 @@ def checkpoints_page() -> Iterator[str]:
     yield "How files are read is told in [Bring your checkpoints](../how-to/bring-checkpoints.md)."
     yield "A state dict is looked for at the top and under these names first, in this order:"
     yield ", ".join(f"`{name}`" for name in WRAPPERS) + "."
+    yield "One of these words in a name says that it holds an average over training:"
+    yield ", ".join(f"`{word}`" for word in sorted(AVERAGES)) + "."
     yield "These are taken out of keys, as wrappers put them there:"
     yield ", ".join(f"`{name}`" for name in (*WRAPPED, PARALLEL)) + "."
 
