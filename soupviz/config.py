@@ -17,18 +17,6 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
-FACTORIES = {
-    "torchvision:NAME": "a torchvision model, without its pre-trained weights",
-    "timm:NAME": "a timm model, without its pre-trained weights; install timm for it",
-    "transformers:FOLDER": "the class that the folder's `config.json` names under `architectures`; `args` update the "
-    "configuration. Nothing is downloaded, and no code of the folder is run; install transformers for it",
-    "soupviz.yolo:classifier": "an Ultralytics classifier, with `args: {model: yolo11n-cls.yaml, num_classes: 10}`; "
-    "install ultralytics for it",
-    "path/to/file.py:function": "what a function in a file beside the kitchen returns",
-    "package.module:function": "what a function in an installed package returns",
-}
-"""What `factory` may be, and what it builds."""
-
 FORMATS = {
     "imagefolder": "a folder with a sub-folder of images for each class",
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
@@ -73,9 +61,7 @@ class TransformSpec(Spec):
         "crop mode too; goes only with `corrupt`, `severity` and `args`",
     )
     args: dict[str, Any] = Field(
-        {},
-        description="with `timm`: what its `resolve_data_config` takes, such as `{input_size: [3, 32, 32]}` of a run's "
-        "args.yaml",
+        {}, description="with `timm`: what its `resolve_data_config` takes, such as `{input_size: [3, 32, 32]}`"
     )
     channels: Literal[1, 3] = Field(3, description="3 for RGB, 1 for greyscale")
     resize: Pixels | tuple[Pixels, Pixels] | None = Field(
@@ -89,12 +75,8 @@ class TransformSpec(Spec):
     )
     corrupt: Literal[CORRUPTIONS] | None = Field(None, description="how the image is damaged")  # type: ignore[valid-type]
     severity: int = Field(3, ge=1, le=5, description="of the corruption")
-    mean: tuple[float, ...] | None = Field(
-        None, description="subtracted, one value per channel, on the scale of 0 to 1; default: 0"
-    )
-    std: tuple[float, ...] | None = Field(
-        None, description="divided by, one value per channel, on the scale of 0 to 1; default: 1"
-    )
+    mean: tuple[float, ...] | None = Field(None, description="subtracted, for each channel, in [0, 1]; default: 0")
+    std: tuple[float, ...] | None = Field(None, description="divided by, for each channel, in [0, 1]; default: 1")
 
     @model_validator(mode="after")
     def _agree(self) -> "TransformSpec":
@@ -157,18 +139,14 @@ class SplitSpec(Spec):
         "default: read anew each time",
     )
     skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
-    restrict_classes: bool = Field(
-        False, description="predict only classes that have examples in this split, not any class"
-    )
+    restrict_classes: bool = Field(False, description="predict only classes that have examples in this split")
     text: str = Field("text", description="text only: the column of sentences")
     pair: str | None = Field(None, description="text only: the column of second sentences")
     label: str = Field(
         "label", description="text only: the column of class names, or of their positions in `classes` from 0"
     )
     tokenizer: str | None = Field(
-        None,
-        description="text only: a folder that holds a tokenizer, such as a checkpoint of Trainer; default: required "
-        "for text",
+        None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
     )
     max_length: int | None = Field(
         None,
