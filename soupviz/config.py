@@ -1,4 +1,8 @@
-"""kitchen.yaml: its keys, checked by pydantic; an unknown key is refused and the nearest known one named."""
+"""kitchen.yaml: its keys, checked by pydantic; an unknown key is refused and the nearest known one named.
+
+Each key's description is what docs/reference/kitchen.md says of it; words after "; default: " are of a default that is
+no constant.
+"""
 
 import difflib
 from pathlib import Path
@@ -13,6 +17,14 @@ Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
+FORMATS = {
+    "imagefolder": "a folder with a sub-folder of images for each class",
+    "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
+    "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
+}
+"""What `format` may be, and what its `path` is."""
 
 Pixels = Annotated[int, Field(gt=0)]
 Place = Annotated[str, Field(min_length=1)]
@@ -25,25 +37,46 @@ class Spec(BaseModel):
 
 
 class ModelSpec(Spec):
-    factory: str = Field(
-        description="torchvision:NAME, timm:NAME, transformers:FOLDER, file.py:function, package.module:function"
-    )
-    args: dict[str, Any] = Field(default={}, description="keyword arguments of the factory")
+    """The architecture.
+
+    It is called as `model(x)`, or as `model(**x)` where an example is a dictionary. Its output is the logits, or has
+    them as `.logits`, `["logits"]` or `["out"]`, or first of several, of shape (batch, classes). One output, of shape
+    (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
+    """
+
+    factory: str = Field(description="what builds the model")
+    args: dict[str, Any] = Field(default={}, description="its keyword arguments")
 
 
 class TransformSpec(Spec):
-    preset: str | None = Field(None, description="a torchvision weights name, or timm; excludes most other keys")
-    args: dict[str, Any] = Field({}, description="timm only: what its resolve_data_config takes, such as input_size")
-    channels: Literal[1, 3] = Field(3, description="3 is RGB, 1 is greyscale")
-    resize: Pixels | tuple[Pixels, Pixels] | None = Field(
-        None, description="pixels of the short side; [height, width] squashes to exactly that"
+    """How an image becomes the model's input.
+
+    The steps are done in this order: colour, `resize`, `crop`, `corrupt`, division by 255, `mean`, `std`. What comes
+    before the division is done once and kept. Without a transform images are RGB, divided by 255.
+    """
+
+    preset: str | None = Field(
+        None,
+        description="a torchvision name such as `ResNet50_Weights.IMAGENET1K_V2`, or `timm` for the model's own, its "
+        "crop mode too; goes only with `corrupt`, `severity` and `args`",
     )
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of resize")
-    crop: int | None = Field(None, gt=0, description="pixels of the square centre crop; default: resize, if one number")
-    corrupt: Literal[CORRUPTIONS] | None = Field(None, description="a corruption, after the crop")  # type: ignore[valid-type]
+    args: dict[str, Any] = Field(
+        {}, description="with `timm`: what its `resolve_data_config` takes, such as `{input_size: [3, 32, 32]}`"
+    )
+    channels: Literal[1, 3] = Field(3, description="3 for RGB, 1 for greyscale")
+    resize: Pixels | tuple[Pixels, Pixels] | None = Field(
+        None,
+        description="pixels of the short side; `[height, width]` squashes the image to exactly that, as many of "
+        "transformers' preprocessors do; default: as it is",
+    )
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of the resize")
+    crop: int | None = Field(
+        None, gt=0, description="pixels of the square cut from the centre; default: `resize`, where that is one number"
+    )
+    corrupt: Literal[CORRUPTIONS] | None = Field(None, description="how the image is damaged")  # type: ignore[valid-type]
     severity: int = Field(3, ge=1, le=5, description="of the corruption")
-    mean: tuple[float, ...] | None = Field(None, description="per channel, of values in [0, 1]")
-    std: tuple[float, ...] | None = Field(None, description="per channel, of values in [0, 1]")
+    mean: tuple[float, ...] | None = Field(None, description="subtracted, for each channel, in [0, 1]; default: 0")
+    std: tuple[float, ...] | None = Field(None, description="divided by, for each channel, in [0, 1]; default: 1")
 
     @model_validator(mode="after")
     def _agree(self) -> "TransformSpec":
@@ -61,9 +94,11 @@ class TransformSpec(Spec):
 
 
 class PartSpec(Spec):
-    index: int = Field(ge=0, description="which of the parts, from 0")
+    """A part of one set of data, each class shared out evenly: `{index: 0}` for held_out, `{index: 1}` for test."""
+
+    index: int = Field(ge=0, description="which part, from 0")
     of: int = Field(2, ge=2, description="how many parts")
-    seed: int = Field(0, description="of the stratified shuffle")
+    seed: int = Field(0, description="of the shuffle")
 
     @model_validator(mode="after")
     def _inside(self) -> "PartSpec":
@@ -73,35 +108,60 @@ class PartSpec(Spec):
 
 
 class SliceSpec(Spec):
+    """Parts by which performance is looked at: soups are compared slice by slice, and recipes can raise the mean or
+    the worst of them.
+
+    The CSV's rows are matched by its column `file`, `filename`, `path` or `name` for image folders, else by order.
+    """
+
     file: str = Field(description="a CSV with a row for each example, relative to kitchen.yaml")
     column: str = Field(description="whose values divide the examples")
 
 
 class SplitSpec(Spec):
-    format: str = Field(description="imagefolder, arrays, python, text, or torchvision:NAME")
-    path: str | None = Field(None, description="folder, file, or file.py:function, relative to kitchen.yaml")
-    transform: TransformSpec | None = Field(None, description="for image formats")
+    """A set of examples with their labels.
+
+    Splits have the classes of `held_out`; `test` and shifts may have fewer of them.
+    """
+
+    format: str = Field(description="how the data lies on disk")
+    path: str | None = Field(
+        None,
+        description="folder, file or `file.py:function`, relative to kitchen.yaml; default: `data` for torchvision, "
+        "else required",
+    )
+    transform: TransformSpec | None = Field(None, description="for image formats; default: RGB, divided by 255")
     args: dict[str, Any] = Field(default={}, description="keyword arguments of a torchvision or python dataset")
     download: bool = Field(False, description="let a torchvision dataset download itself")
-    version: str | None = Field(None, description="python only: keep what it yields on disk under this name")
+    version: str | None = Field(
+        None,
+        description="python only: keep what the function yields, under this name; change it when the data changes; "
+        "default: read anew each time",
+    )
     skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
-    restrict_classes: bool = Field(False, description="predict only classes that have examples here; default: all")
+    restrict_classes: bool = Field(False, description="predict only classes that have examples in this split")
     text: str = Field("text", description="text only: the column of sentences")
     pair: str | None = Field(None, description="text only: the column of second sentences")
-    label: str = Field("label", description="text only: the column of class names, or of their positions from 0")
-    tokenizer: str | None = Field(None, description="text only: a folder that holds a tokenizer")
-    max_length: int | None = Field(None, gt=0, description="text only: tokens at most; default: the tokenizer's")
+    label: str = Field(
+        "label", description="text only: the column of class names, or of their positions in `classes` from 0"
+    )
+    tokenizer: str | None = Field(
+        None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
+    )
+    max_length: int | None = Field(
+        None,
+        gt=0,
+        description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
+    )
     group: str | None = Field(None, description="text only: the column of what belongs together, such as a document")
-    part: PartSpec | None = Field(None, description="a stratified part of the data")
-    slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: classes")
+    part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")
+    slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: by class")
 
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":
         kind = self.format.partition(":")[0]
-        if self.format not in ("imagefolder", "arrays", "python", "text") and kind != "torchvision":
-            raise ValueError(
-                f"format is {self.format!r}; known are imagefolder, arrays, python, text, torchvision:NAME"
-            )
+        if self.format not in FORMATS and kind != "torchvision":
+            raise ValueError(f"format is {self.format!r}; known are {', '.join(FORMATS)}")
         if self.path is None and kind != "torchvision":
             raise ValueError(f"format {self.format} needs a path")
         if self.transform and self.format in ("arrays", "python", "text"):
@@ -115,28 +175,47 @@ class SplitSpec(Spec):
 
 
 class DataSpec(Spec):
+    """The splits: which selects, and which report."""
+
     held_out: SplitSpec = Field(description="the split that selects")
     test: SplitSpec | None = Field(None, description="the split that reports")
-    train: SplitSpec | None = Field(None, description="for recipes that learn")
-    shifts: dict[str, SplitSpec] = Field(default={}, description="further test splits, by name")
+    train: SplitSpec | None = Field(None, description="for recipes that learn; nothing is scored on it unless you ask")
+    shifts: dict[str, SplitSpec] = Field(
+        default={}, description="a mapping of name to further test splits, called `shifts.NAME`"
+    )
 
 
 class KitchenSpec(Spec):
-    name: str = Field("", description="shown as the title; default: the folder's name")
+    """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
+
+    name: str = Field("", description="the title; default: the folder's name")
     model: ModelSpec = Field(description="the architecture")
-    ingredients: tuple[Place, ...] | dict[str, Place] = Field(description="globs or files, or a mapping name: file")
-    weights: Literal["raw", "ema"] = Field("raw", description="which to read where files hold both")
-    base: str | None = Field(None, description="the shared initialisation")
+    ingredients: tuple[Place, ...] | dict[str, Place] = Field(
+        description="a list of files, folders and globs, or a mapping of name to file"
+    )
+    weights: Literal["raw", "ema"] = Field(
+        "raw", description="which to read where files hold both: `ema` is an average over training"
+    )
+    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from")
     classes: tuple[ClassName, ...] | None = Field(
-        None, description="label order; default: held_out's sorted folder names"
+        None, description="the order of the labels; default: held_out's sorted folder names"
     )
     data: DataSpec = Field(description="the splits")
     guests: dict[str, str] = Field(
-        {}, description="other kitchens, whose models may join ensembles: name: kitchen.yaml"
+        {}, description="a mapping of name to other kitchens, whose models may join ensembles"
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:1, mps")
-    precision: Precision = Field("float32", description="of evaluation; tf32 is float32 where a device lacks it")
-    batch_size: int = Field(256, gt=0, description="examples a forward pass; halved when memory runs out")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`; `auto` takes CUDA, else MPS, else the CPU",
+    )
+    precision: Precision = Field(
+        "float32",
+        description="of the evaluation; mixing is always in float32. `float32` is exact: TF32 is off, whatever "
+        "PyTorch's defaults are. `tf32` is faster on NVIDIA GPUs from Ampere on, and float32 elsewhere. Scores and "
+        "runs are kept apart by precision and by type of device",
+    )
+    batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
 
     def split_specs(self) -> dict[str, SplitSpec]:
         """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""

@@ -20,6 +20,18 @@ from soupviz.files import digest, digest_of, file_digest
 from soupviz.pretrained import CONFIG, builder
 from soupviz.usercode import guarded
 
+FACTORIES = {
+    "torchvision:NAME": "a torchvision model, without its pre-trained weights",
+    "timm:NAME": "a timm model, without its pre-trained weights; install timm for it",
+    "transformers:FOLDER": "the class that the folder's `config.json` names under `architectures`; `args` update the "
+    "configuration. Nothing is downloaded, and no code of the folder is run; install transformers for it",
+    "soupviz.yolo:classifier": "an Ultralytics classifier, with `args: {model: yolo11n-cls.yaml, num_classes: 10}`; "
+    "install ultralytics for it",
+    "path/to/file.py:function": "what a function in a file beside the kitchen returns",
+    "package.module:function": "what a function in an installed package returns",
+}
+"""What `factory` may be, and what it builds."""
+
 SUMS_TO_ONE = 1e-2
 """How far from 1 the sum of probabilities may lie, in bfloat16 too."""
 

@@ -19,14 +19,21 @@ app = typer.Typer(
 KitchenFile = Annotated[Path, typer.Argument(help="a kitchen.yaml, or the folder that holds one", metavar="KITCHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
 Members = Annotated[
-    list[str] | None, typer.Option(help="the pool: a name, or several separated by commas; may be repeated")
+    list[str] | None,
+    typer.Option(
+        help="only these are considered: a name, or several separated by commas; may be repeated; default: all"
+    ),
 ]
-Weights = Annotated[Literal["raw", "ema"] | None, typer.Option(help="which to read where files hold both")]
+Weights = Annotated[
+    Literal["raw", "ema"] | None, typer.Option(help="raw or ema, where files hold both; default: as kitchen.yaml says")
+]
 Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")]
-SkipIncompatible = Annotated[bool, typer.Option("--skip-incompatible", help="go on without refused files")]
+SkipIncompatible = Annotated[
+    bool, typer.Option("--skip-incompatible", help="go on without the checkpoints that are refused")
+]
 SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
 BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first, recalibrate, or recalibrate:NUMBER")]
-Order = Annotated[str, typer.Option(help="best, listed or random")]
+Order = Annotated[str, typer.Option(help="in which candidates are tried: best first, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
 

@@ -40,17 +40,27 @@ from soupviz.treatments import OUTPUTS
 @with_recipe_options
 def soup(
     kitchen: KitchenFile,
-    recipe: Annotated[str, typer.Option(help=", ".join(MENU))],
+    recipe: Annotated[str, typer.Option(help="by its name: " + ", ".join(MENU))],
     members: Members = None,
     batchnorm: BatchNorm = "average",
-    out: Annotated[Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt; default: not written")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
-    complete: Annotated[bool, typer.Option("--complete", help="greedy: score rejected candidates whole too")] = False,
+    complete: Annotated[
+        bool,
+        typer.Option(
+            "--complete",
+            help="greedy: score rejected candidates whole too, instead of giving them up once they cannot win",
+        ),
+    ] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="fit a temperature on held_out, for the card")] = False,
     bake_temperature: Annotated[
         bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="only tell what it would cost")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
+    ] = False,
     weights: Weights = None,
     as_json: AsJson = False,
     skip_incompatible: SkipIncompatible = False,
@@ -89,7 +99,7 @@ def soup(
 @app.command()
 def menu(
     kitchen: KitchenFile,
-    budget: Annotated[int, typer.Option(help="menu: scores that one recipe may take at most", min=1)] = BUDGET,
+    budget: Annotated[int, typer.Option(help="scores that one recipe may take at most", min=1)] = BUDGET,
     members: Members = None,
     batchnorm: BatchNorm = "average",
     weights: Weights = None,
@@ -97,7 +107,7 @@ def menu(
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Cook every recipe that fits the kitchen, and compare them; ordered by held_out."""
+    """Cook every recipe that fits the kitchen, with sensible defaults, and compare them, best on held_out first."""
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         cooked = cook_menu(
@@ -110,7 +120,7 @@ def menu(
 @app.command()
 def sweep(
     kitchen: KitchenFile,
-    alphas: Annotated[str, typer.Option(help="separated by commas; numbers or mean")] = ",".join(
+    alphas: Annotated[str, typer.Option(help="the grid, separated by commas; mean may be among them")] = ",".join(
         map(str, SWEEP_ALPHAS)
     ),
     objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "accuracy",
@@ -140,10 +150,12 @@ def sweep(
 def bake(
     source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
     out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt")],
-    kitchen: Annotated[Path | None, typer.Option(help="where to look the ingredients up by name")] = None,
+    kitchen: Annotated[
+        Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild a soup from its recipe, bit for bit."""
+    """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
     read_record(source)
     opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
     told: list[str] = []

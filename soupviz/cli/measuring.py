@@ -32,7 +32,7 @@ from soupviz.treatments import check_batchnorm
 
 @app.command()
 def demo(
-    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="default: the cache folder")] = None,
+    directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="where to; default: the cache folder")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build the demo kitchen: scikit-learn's handwritten digits."""
@@ -67,8 +67,8 @@ def interpolate(
     a: Annotated[str, typer.Argument(metavar="A", help="the end at alpha 0: an ingredient, base, or a soup's file")],
     b: Annotated[str, typer.Argument(metavar="B", help="the end at alpha 1")],
     points: Annotated[int, typer.Option(help="how many, both ends included")] = 21,
-    start: Annotated[float, typer.Option("--from", help="the first alpha")] = 0.0,
-    stop: Annotated[float, typer.Option("--to", help="the last alpha")] = 1.0,
+    start: Annotated[float, typer.Option("--from", help="the first alpha; below 0 is allowed")] = 0.0,
+    stop: Annotated[float, typer.Option("--to", help="the last alpha; above 1 is allowed")] = 1.0,
     split: Split = "held_out",
     batchnorm: BatchNorm = "average",
     weights: Weights = None,
@@ -76,7 +76,7 @@ def interpolate(
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """The accuracy and loss curve from A to B."""
+    """Accuracy and loss on the line from A to B."""
     check_batchnorm(batchnorm)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
@@ -92,12 +92,12 @@ def interpolate(
 def bench(
     kitchen: KitchenFile,
     rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
-    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}")] = "",
-    picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg")] = None,
+    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}; default: all")] = "",
+    picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg; default: no picture")] = None,
     mix_mb: Annotated[int, typer.Option(help="MB of each of the 12 checkpoints made to be mixed", min=1)] = 1000,
     as_json: AsJson = False,
 ) -> None:
-    """Time soupviz against the textbook's loops; exit 1 if they decide or count differently."""
+    """Time soupviz against the loops that a textbook would write; exit 1 if they decide or count differently."""
     with progress_bar(as_json) as progress:
         measured = Bench(kitchen, mix_mb * 10**6, progress)
         measured.run(rounds, [name.strip() for name in only.split(",") if name.strip()], progress)

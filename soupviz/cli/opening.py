@@ -21,12 +21,25 @@ if TYPE_CHECKING:
 @app.command()
 def new(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="of a run, or of checkpoints")],
-    data: Annotated[Path | None, typer.Option(help="a file, or the folder of val, test, train")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="a file, or the folder of val, test and train; default: what the run says, or lies beside it"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="the kitchen.yaml to write; default: in the run's folder")] = None,
-    factory: Annotated[str, typer.Option(help="what builds the model, where the run does not say")] = "",
-    arguments: Annotated[str, typer.Option("--args", help="the factory's keyword arguments, as JSON")] = "",
-    text: Annotated[str, typer.Option(help="of a table: the column of the sentences")] = "",
-    label: Annotated[str, typer.Option(help="of a table: the column of the labels")] = "",
+    factory: Annotated[
+        str,
+        typer.Option(
+            help="what builds the model, where the run does not say; a file is looked for in the run's folder "
+            "and where you are; default: asked for"
+        ),
+    ] = "",
+    arguments: Annotated[
+        str, typer.Option("--args", help="the factory's keyword arguments, as JSON; default: asked for")
+    ] = "",
+    text: Annotated[str, typer.Option(help="of a table: the column of the sentences; default: found by its name")] = "",
+    label: Annotated[str, typer.Option(help="of a table: the column of the labels; default: found by its name")] = "",
     weights: Weights = None,
     as_json: AsJson = False,
 ) -> None:

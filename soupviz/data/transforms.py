@@ -15,13 +15,16 @@ from soupviz.config import TransformSpec
 from soupviz.errors import DataError
 from soupviz.usercode import guarded
 
-NOISE = (0.04, 0.06, 0.08, 0.09, 0.10)
-BLUR = (0.4, 0.6, 0.7, 0.8, 1.0)
-CONTRAST = (0.75, 0.5, 0.4, 0.3, 0.15)
-BRIGHTNESS = (0.05, 0.1, 0.15, 0.2, 0.3)
-PIXELATE = (0.95, 0.9, 0.85, 0.75, 0.65)
-ROTATE = (5.0, 10.0, 15.0, 20.0, 30.0)
-JPEG = (80, 65, 58, 50, 40)
+SEVERITIES: dict[str, tuple[str, tuple[float, ...]]] = {
+    "gaussian_noise": ("standard deviation, as a share of the range", (0.04, 0.06, 0.08, 0.09, 0.10)),
+    "gaussian_blur": ("radius in pixels for each 32 of the short side", (0.4, 0.6, 0.7, 0.8, 1.0)),
+    "contrast": ("factor about the mean", (0.75, 0.5, 0.4, 0.3, 0.15)),
+    "brightness": ("what is added, as a share of the range", (0.05, 0.1, 0.15, 0.2, 0.3)),
+    "pixelate": ("what it is shrunk to before it is enlarged again", (0.95, 0.9, 0.85, 0.75, 0.65)),
+    "rotate": ("degrees, to the left or right", (5.0, 10.0, 15.0, 20.0, 30.0)),
+    "jpeg": ("quality", (80.0, 65.0, 58.0, 50.0, 40.0)),
+}
+"""Of each corruption, what its number means, and the number at severity 1 to 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,35 +147,30 @@ def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
 def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:
     """Damage an image, by severity 1 to 5; noise is drawn from a generator seeded by the example's index.
 
-    gaussian_noise: standard deviation 0.04, 0.06, 0.08, 0.09, 0.10 of the range. gaussian_blur: radius 0.4, 0.6,
-    0.7, 0.8, 1.0 pixels for each 32 of the short side. contrast: factor 0.75, 0.5, 0.4, 0.3, 0.15 about the mean.
-    brightness: adds 0.05, 0.1, 0.15, 0.2, 0.3 of the range. pixelate: shrinks to 0.95, 0.9, 0.85, 0.75, 0.65 and
-    back. rotate: 5, 10, 15, 20, 30 degrees, to the left or right. jpeg: quality 80, 65, 58, 50, 40.
-
     Source:
         Hendrycks and Dietterich 2019, CIFAR-10-C's severities. Differs: rotate is ours; blur scales with the image.
     """
-    level = severity - 1
+    amount = SEVERITIES[name][1][severity - 1]
     generator = np.random.default_rng(index)
     if name == "gaussian_blur":
-        return image.filter(ImageFilter.GaussianBlur(BLUR[level] * min(image.size) / 32))
+        return image.filter(ImageFilter.GaussianBlur(amount * min(image.size) / 32))
     if name == "rotate":
-        return image.rotate(ROTATE[level] * generator.choice([-1, 1]), resample=Image.Resampling.BILINEAR)
+        return image.rotate(amount * generator.choice([-1, 1]), resample=Image.Resampling.BILINEAR)
     if name == "pixelate":
-        small = [max(1, round(side * PIXELATE[level])) for side in image.size]
+        small = [max(1, round(side * amount)) for side in image.size]
         return image.resize((small[0], small[1]), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
     if name == "jpeg":
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=JPEG[level])
+        image.save(buffer, "JPEG", quality=int(amount))
         return Image.open(buffer).convert(image.mode)
     pixels = np.asarray(image, dtype=np.float64) / 255
     if name == "gaussian_noise":
-        pixels = pixels + generator.normal(scale=NOISE[level], size=pixels.shape)
+        pixels = pixels + generator.normal(scale=amount, size=pixels.shape)
     elif name == "contrast":
         mean = pixels.mean(axis=(0, 1), keepdims=True)
-        pixels = (pixels - mean) * CONTRAST[level] + mean
+        pixels = (pixels - mean) * amount + mean
     else:
-        pixels = pixels + BRIGHTNESS[level]
+        pixels = pixels + amount
     return Image.fromarray((pixels.clip(0, 1) * 255).round().astype(np.uint8), image.mode)
 
 

@@ -16,7 +16,10 @@ PerAll = Literal["all", "class", "slice"]
 
 
 class Uniform(Pooled):
-    """The plain mean of the members. Source: Wortsman et al. 2022, table 1, "uniform"."""
+    """The plain mean of the ingredients, `(θ_1 + ... + θ_n) / n`.
+
+    Source: Wortsman et al. 2022 (Model soups, arXiv 2203.05482), table 1, "uniform".
+    """
 
     method: Literal["uniform"] = "uniform"
     label = "uniform"
@@ -40,9 +43,9 @@ class Weighted(Pooled):
 
     method: Literal["weighted"] = "weighted"
     label = "weighted by performance"
-    metric: Objective = Field("accuracy", description="of each ingredient alone, on held_out")
-    per: PerAll = added_later("all", description="one softmax over all examples, or the mean of one within each part")
-    temperature: float = Field(0.01, gt=0, le=10, description="of the softmax; small prefers the best")
+    metric: Objective = Field("accuracy", description="what of each ingredient counts, on held_out")
+    per: PerAll = added_later("all", description="one softmax over all, or the mean of one within each class or slice")
+    temperature: float = Field(0.01, gt=0, le=10, description="how sharply: small prefers the best")
     is_search = True
 
     @model_validator(mode="after")

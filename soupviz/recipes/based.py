@@ -85,7 +85,10 @@ class Formulated(Pooled):
 
 
 class TaskArithmetic(Formulated):
-    """`base + scale * mean(ingredient - base)`. Source: Ilharco et al. 2023 (arXiv 2212.04089)."""
+    """The base and a multiple of the mean difference from it: `base + scale * mean(ingredient - base)`.
+
+    Source: Ilharco et al. 2023 (arXiv 2212.04089).
+    """
 
     method: Literal["task_arithmetic"] = "task_arithmetic"
     label = "task arithmetic"
@@ -98,8 +101,10 @@ class TaskArithmetic(Formulated):
 
 
 class Ties(Formulated):
-    """Trim differences, elect a sign for each number, average those that agree. Source: Yadav et al. 2023
-    (arXiv 2306.01708). Differs: trims each tensor by itself."""
+    """Trim each difference from the base to its largest numbers, elect a sign for each, average those that agree.
+
+    Source: Yadav et al. 2023 (arXiv 2306.01708). Differs: trims each tensor by itself.
+    """
 
     method: Literal["ties"] = "ties"
     label = "TIES"
@@ -113,8 +118,10 @@ class Ties(Formulated):
 
 
 class Dare(Formulated):
-    """Drop numbers of each difference at random, make up for them, average. Source: Yu et al. 2024 (arXiv
-    2311.03099)."""
+    """Drop numbers of each difference from the base at random, divide the others by the share that is kept, average.
+
+    Source: Yu et al. 2024 (arXiv 2311.03099).
+    """
 
     method: Literal["dare"] = "dare"
     label = "DARE"
@@ -129,8 +136,10 @@ class Dare(Formulated):
 
 
 class Breadcrumbs(Formulated):
-    """Leave out the largest and the smallest numbers of each difference. Source: Davari and Belilovsky 2023 (arXiv
-    2312.06795)."""
+    """Leave out the largest and the smallest numbers of each difference from the base, average.
+
+    Source: Davari and Belilovsky 2023 (arXiv 2312.06795).
+    """
 
     method: Literal["breadcrumbs"] = "breadcrumbs"
     label = "Breadcrumbs"
@@ -145,8 +154,12 @@ class Breadcrumbs(Formulated):
 
 
 class ModelStock(Formulated):
-    """From the base towards the mean, layer by layer as far as the ingredients agree. Source: Jang et al. 2024 (arXiv
-    2403.19522). Differs: of more than two, by the mean of their pairwise cosines."""
+    """From the base towards the mean, layer by layer as far as the ingredients agree: `base + t * (mean - base)`.
+
+    `t = n c / (1 + (n - 1) c)` for n ingredients, c being the mean cosine of two differences from the base.
+
+    Source: Jang et al. 2024 (arXiv 2403.19522). Differs: of more than two, by the mean of their pairwise cosines.
+    """
 
     method: Literal["model_stock"] = "model_stock"
     label = "Model Stock"
@@ -158,9 +171,11 @@ class ModelStock(Formulated):
 
 
 class Slerp(Pooled):
-    """Between two ingredients on the sphere instead of the straight line. Source: Shoemake 1985.
+    """Between two ingredients along the great circle instead of the straight line.
 
     Of more than two, the two that are best on held_out are taken.
+
+    Source: Shoemake 1985.
     """
 
     method: Literal["slerp"] = "slerp"
@@ -183,7 +198,10 @@ class Slerp(Pooled):
 
 
 class Karcher(Formulated):
-    """The mean on the sphere. Source: Karcher 1977; as mean of directions, with norms averaged apart."""
+    """The mean on the sphere of directions, with the mean of the norms.
+
+    Source: Karcher 1977.
+    """
 
     method: Literal["karcher"] = "karcher"
     label = "Karcher mean"

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from soupviz.errors import RecipeError
 from soupviz.mixing import mean_of
-from soupviz.recipes.greedy import SEED, SHIFT_WEIGHT, WITH_SHIFTS, of_goal, search_with
+from soupviz.recipes.greedy import GOALS, SEED, SHIFT_WEIGHT, of_goal, search_with
 from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled
 from soupviz.records import Coefficients, Score, Step
@@ -22,8 +22,9 @@ LEAST = 1e-6
 class Bayesian(Pooled):
     """Search all coefficients that are at least 0 and sum to 1, from the uniform and the greedy soup on.
 
-    A trial is a weight from 0 to 1 for each ingredient, divided by their sum. The sampler is seeded and every score is
-    kept, so that a search that was stopped repeats its trials from the store and goes on.
+    Needs Optuna: `pip install optuna cmaes`. A trial is a weight from 0 to 1 for each ingredient, divided by their sum.
+    The sampler is seeded and every score is kept, so that a search that was stopped repeats its trials from the store
+    and goes on.
 
     Source: TPE, Bergstra et al. 2011 (Algorithms for hyper-parameter optimization); CMA-ES, Hansen 2016 (arXiv
     1604.00772); both as Optuna has them.
@@ -33,7 +34,7 @@ class Bayesian(Pooled):
     label = "Bayesian search"
     sampler: Literal["tpe", "cmaes"] = Field("tpe", description="what proposes coefficients")
     budget: int = Field(50, ge=2, le=1000, description="how many mixes are scored, uniform and greedy among them")
-    objective: Goal = Field("accuracy", description=f"what is raised, on held_out; {WITH_SHIFTS}")
+    objective: Goal = Field("accuracy", description=f"what is raised, on held_out: {GOALS}")
     shift_weight: float = SHIFT_WEIGHT
     seed: int = SEED
     is_search = True

@@ -16,7 +16,7 @@ FEW = 6
 
 
 class Blocks(Recipe):
-    """`(1 - alpha_g) * a + alpha_g * b` between two mixes, with an alpha for every layer group g.
+    """`(1 - alpha_g) * a + alpha_g * b` between two mixes, with an alpha for every layer group g; kept from Layers.
 
     A group's running statistics go with its weights. With one alpha for all it is the interpolation.
     """

@@ -18,7 +18,8 @@ from soupviz.records import Coefficients, Score, Step
 class Distilled(Pooled):
     """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
 
-    An ensemble that teaches has the kitchen's guests in it, models of other architectures.
+    It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`. An ensemble that teaches has the
+    kitchen's guests in it, models of other architectures.
 
     Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
     stopped goes on from its last checkpoint.

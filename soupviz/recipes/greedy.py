@@ -14,7 +14,10 @@ from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled, added_later
 from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
 
-WITH_SHIFTS = "with_shifts: on the shifts too, which then report no longer"
+GOALS = (
+    "accuracy, loss (to lower it), mean_class or worst_class (accuracy), mean_slice or worst_slice (over held_out's "
+    "slices), or with_shifts: on the shifts too, which then report no longer"
+)
 ORDER: Any = Field("best", description="in which candidates are tried: best first, listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
 SHUFFLE: Any = Field(0, ge=0, description="of what is random", json_schema_extra={"only_with": "random"})
@@ -28,7 +31,10 @@ SHIFT_WEIGHT: Any = added_later(
 
 
 class Greedy(Pooled):
-    """Start from the best, keep each candidate that raises held-out accuracy.
+    """Start from the best, try each other one, keep it if the mean of the kept gets strictly more of held_out right.
+
+    With alpha a number instead of `mean`, the same search with `soup = (1 - alpha) * soup + alpha * ingredient`: the
+    newcomer's weight is fixed.
 
     Source: Wortsman et al. 2022, algorithm 1. Differs: accepts on strictly more correct examples, as the authors' code
     does; the paper's text accepts ties.
@@ -37,7 +43,7 @@ class Greedy(Pooled):
     method: Literal["greedy"] = "greedy"
     label = "greedy"
     alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
-    objective: Goal = Field("accuracy", description=f"what a candidate has to raise, on held_out; {WITH_SHIFTS}")
+    objective: Goal = Field("accuracy", description=f"what a candidate has to raise, on held_out: {GOALS}")
     shift_weight: float = SHIFT_WEIGHT
     order: Order = ORDER
     seed: int = SHUFFLE

@@ -74,8 +74,10 @@ class Learned(Sampled):
 
 
 class Fisher(Sampled):
-    """Each number of each ingredient counts by its Fisher information. Source: Matena and Raffel 2022 (arXiv
-    2111.09832)."""
+    """Each number of each ingredient counts by its diagonal Fisher information F: `sum_i F_i θ_i / sum_i F_i`.
+
+    Source: Matena and Raffel 2022 (arXiv 2111.09832).
+    """
 
     method: Literal["fisher"] = "fisher"
     label = "Fisher-weighted"
@@ -91,7 +93,12 @@ class Fisher(Sampled):
 
 
 class RegMean(Sampled):
-    """Linear layers by least squares on every ingredient's own inputs. Source: Jin et al. 2023 (arXiv 2212.09849)."""
+    """Linear layers by least squares on every ingredient's own inputs, `(sum_i G_i)^-1 sum_i G_i W_i`.
+
+    All other layers are averaged. G are the inner products of a layer's inputs.
+
+    Source: Jin et al. 2023 (arXiv 2212.09849).
+    """
 
     method: Literal["regmean"] = "regmean"
     label = "RegMean"
@@ -107,7 +114,7 @@ class RegMean(Sampled):
 
 
 class ReBasin(Sampled):
-    """The mean of ingredients from different seeds, their units put into the order of the best one's.
+    """The mean of ingredients from different seeds, their units put into the order of the best one's; then REPAIR.
 
     Source: Ainsworth et al. 2022 (arXiv 2209.04836), weight matching; REPAIR: Jordan et al. 2022 (arXiv 2211.08403).
     """

@@ -12,7 +12,10 @@ from soupviz.records import Coefficients
 
 
 class Interpolation(Recipe):
-    """`(1 - alpha) * a + alpha * b` between two mixes. Source: Wortsman et al. 2022 (WiSE-FT), equation 1."""
+    """A place on the straight line between two mixes, `(1 - alpha) * a + alpha * b`; kept from Alpha and Curves.
+
+    Source: Wortsman et al. 2022 (WiSE-FT, arXiv 2109.01903), equation 1.
+    """
 
     method: Literal["interpolation"] = "interpolation"
     a: str = Field(description="what the end at alpha 0 is called")
@@ -30,7 +33,10 @@ class Interpolation(Recipe):
 
 
 class Point(Recipe):
-    """`(1 - beta - gamma) * a + beta * b + gamma * c` of three mixes. Source: Garipov et al. 2018, appendix A.1."""
+    """A place in the plane of three mixes, `(1 - beta - gamma) * a + beta * b + gamma * c`; kept from Plane.
+
+    Source: Garipov et al. 2018 (arXiv 1802.10026), appendix A.1.
+    """
 
     method: Literal["point"] = "point"
     a: str = Field(description="what the point at beta 0, gamma 0 is called")

@@ -22,7 +22,9 @@ class Recipe(BaseModel, ABC):
     """A recipe: `method` is its name; the other fields are its parameters, and tell forms their help and bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    batchnorm: str = Field("average", description="running statistics: average, first, or recalibrate")
+    batchnorm: str = Field(
+        "average", description="running statistics: average, first, recalibrate, or recalibrate:NUMBER"
+    )
 
     label: ClassVar[str] = ""
     """What the page calls it."""

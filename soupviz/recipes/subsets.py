@@ -22,8 +22,8 @@ MOST = 12
 class Exhaustive(Pooled):
     """The mean of the best of all subsets; of equally good ones the smallest, then the first in kitchen order.
 
-    Each subset is mixed anew: a sum that is updated from subset to subset would round otherwise than a soup does.
-    The trajectory has each subset that was the best so far.
+    For at most 12 ingredients. Each subset is mixed anew: a sum that is updated from subset to subset would round
+    otherwise than a soup does. The trajectory has each subset that was the best so far.
     """
 
     method: Literal["exhaustive"] = "exhaustive"

@@ -248,7 +248,11 @@ def draw_examples(match: Match) -> None:
 def _how_shown(split: Split, row: int) -> str:
     picture = examples.pixels(split, row)
     if picture is None:
-        return "" if split.texts else "They are no pictures, and their data set tells no text (see the README)."
+        return (
+            ""
+            if split.texts
+            else "They are no pictures, and their data set has no method text(index) that tells what to show."
+        )
     if str(split.arrays[""].dtype) == "torch.uint8":
         return "As the images are before normalisation, after resizing and cropping."
     return "Each is scaled from its own smallest to its own largest value."

@@ -1,0 +1,280 @@
+"""Writes docs/reference from the code: the keys of kitchen.yaml, the recipes, the commands, the public names.
+
+    python -m docs.generate
+
+A test holds what is committed against what this would write; so what a page says is changed where the code says it:
+in a field's description, an option's help, a docstring.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+from typer.main import get_command
+
+import soupviz as sv
+from soupviz.cli.run import app
+from soupviz.config import FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
+from soupviz.data.transforms import SEVERITIES
+from soupviz.models import FACTORIES
+from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
+from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
+
+FOLDER = Path(__file__).resolve().parent / "reference"
+DEFAULT = "; default: "
+NUM_INGREDIENTS = 12
+"""For which the recipes' table says how many mixes are scored."""
+
+RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
+MADE_BY_CALLERS = ("SWARecorder",)
+"""Classes whose constructor is called by hand; the others come from functions."""
+
+METHODS = ("Kitchen.load", "Kitchen.score", "Soup.state_dict")
+"""Of the public classes, what is shown of their methods."""
+
+NUMBERS = {int: "whole number", float: "number"}
+KINDS = {str: "text", bool: "`true` or `false`", Any: "anything"}
+BOUNDS: dict[type, tuple[str, Callable[[Any], float]]] = {
+    Ge: ("from {}", lambda rule: rule.ge),
+    Gt: ("above {}", lambda rule: rule.gt),
+    Le: ("to {}", lambda rule: rule.le),
+    Lt: ("below {}", lambda rule: rule.lt),
+}
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by its file's name."""
+    made = {
+        "kitchen.md": kitchen_page, "recipes.md": recipes_page, "commands.md": commands_page,
+        "python.md": python_page, "checkpoints.md": checkpoints_page,
+    }  # fmt: skip
+    note = "<!-- Written by `python -m docs.generate` from the code; change it there. -->"
+    return {name: "\n\n".join([note, *page()]) + "\n" for name, page in made.items()}
+
+
+def kitchen_page() -> Iterator[str]:
+    yield "# kitchen.yaml"
+    yield (
+        "How to write one is told in [Write a kitchen](../how-to/write-a-kitchen.md). An unknown key is refused, "
+        "and the nearest known one named."
+    )
+    beside: dict[type[Spec], list[str]] = {
+        ModelSpec: [table(("factory", "builds"), ([f"`{name}`", text] for name, text in FACTORIES.items()))],
+        SplitSpec: [table(("format", "path"), ([f"`{name}`", text] for name, text in FORMATS.items()))],
+        TransformSpec: [table(("corruption", "number", *(f"severity {one}" for one in range(1, 6))), _severities())],
+    }
+    for kind in _specs(KitchenSpec):
+        yield f"## {'The file' if kind is KitchenSpec else _name(kind)}"
+        yield inspect.cleandoc(kind.__doc__ or "")
+        yield fields_table("key", kind.model_fields)
+        yield from beside.get(kind, [])
+
+
+def _severities() -> Iterator[list[str]]:
+    for name, (meaning, amounts) in SEVERITIES.items():
+        yield [f"`{name}`", meaning, *(f"{amount:g}" for amount in amounts)]
+
+
+def _specs(kind: type[Spec]) -> list[type[Spec]]:
+    """A record and those that it is made of, each once, in reading order."""
+    found = [kind]
+    for field in kind.model_fields.values():
+        for inner in _inside(field.annotation):
+            found += [one for one in _specs(inner) if one not in found]
+    return found
+
+
+def _inside(annotation: Any) -> list[type[Spec]]:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _inside(part)]
+
+
+def _name(kind: type[Spec]) -> str:
+    return kind.__name__.removesuffix("Spec").lower()
+
+
+def recipes_page() -> Iterator[str]:
+    yield "# Recipes"
+    yield "Which to take is told in [Choose a recipe](../how-to/choose-a-recipe.md)."
+    counted = f"mixes scored of {NUM_INGREDIENTS}"
+    yield table(("recipe", "is", "needs", counted), (_recipe_row(name, kind) for name, kind in MENU.items()))
+    yield (
+        f"*{counted.capitalize()}* is how many a recipe scores at most, at its defaults and of {NUM_INGREDIENTS} "
+        "ingredients, beside the ingredients themselves."
+    )
+    yield "## Parameters of every recipe"
+    yield fields_table("parameter", {name: Pooled.model_fields[name] for name in ("members", "batchnorm")})
+    for name, kind in MENU.items():
+        yield from _recipe(name, kind, own_parameters(kind))
+    yield "## Recipes kept from pages"
+    yield "These are made by a click, not asked for by name; they are cooked, exported and rebuilt like all others."
+    for name, path in PATHS.items():
+        yield from _recipe(name, path, [key for key in path.model_fields if key not in ("method", "batchnorm")])
+
+
+def _recipe_row(name: str, kind: type[Pooled]) -> list[str]:
+    text, _ = _told(kind)
+    asked = kind().candidates(NUM_INGREDIENTS)  # type: ignore[call-arg] # each has a default for `method`
+    return [f"[`{name}`](#{name})", text.split("\n\n")[0].replace("\n", " "), _needs(kind), f"{asked:,}"]
+
+
+def _recipe(name: str, kind: type[Recipe], own: Sequence[str]) -> Iterator[str]:
+    text, source = _told(kind)
+    yield f"### {name}"
+    yield text
+    if source:
+        yield f"Source: {source}"
+    if kind.requires:
+        yield f"Needs: {_needs(kind)}."
+    if own:
+        yield fields_table("parameter", {key: kind.model_fields[key] for key in own})
+
+
+def _told(kind: type[Recipe]) -> tuple[str, str]:
+    """What a recipe's docstring says of it, and its source."""
+    text, _, source = inspect.cleandoc(kind.__doc__ or "").partition("Source: ")
+    return text.strip(), source.strip()
+
+
+def _needs(kind: type[Recipe]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(kind.requires))
+
+
+def commands_page() -> Iterator[str]:
+    yield "# Commands"
+    yield (
+        "`python -m soupviz COMMAND`, or `soupviz COMMAND` once it is installed. Results go to stdout, progress to "
+        "stderr. `--json` prints one JSON object. A mistake in what was asked is one line on stderr and exit code 2. "
+        "`KITCHEN` is a `kitchen.yaml` or its folder. Naming a kitchen is consent to the code that it names."
+    )
+    commands: dict[str, Any] = dict(sorted(get_command(app).commands.items()))  # type: ignore[attr-defined]
+    yield table(("command", "does"), ([f"[`{name}`](#{name})", one.help] for name, one in commands.items()))
+    for name, command in commands.items():
+        yield f"## {name}"
+        yield command.help
+        yield f"```text\n{_usage(name, command.params)}\n```"
+        yield table(("argument or option", "means", "default"), (_option_row(name, one) for one in command.params))
+
+
+def _usage(name: str, parameters: Sequence[Any]) -> str:
+    words = []
+    for one in parameters:
+        if one.param_type_name == "argument":
+            word = one.metavar or one.name.upper()
+            words.append(word if one.required else f"[{word}]")
+        elif one.required:
+            words.append(f"{one.opts[0]} {one.name.upper()}")
+    return " ".join(["soupviz", name, *words, "[OPTIONS]"])
+
+
+def _option_row(command: str, one: Any) -> list[str]:
+    meaning, default = _split(one.help or "")
+    if one.required:
+        default = "required"
+    elif not default:
+        is_recipes = command == "soup" and one.name in RECIPES_OWN
+        default = "the recipe's own" if is_recipes else "off" if one.default is False else _shown(one.default)
+    spelled = one.opts[0] if one.param_type_name == "option" else one.metavar or one.name.upper()
+    return [f"`{spelled}`", meaning, default]
+
+
+def python_page() -> Iterator[str]:
+    yield "# Python"
+    yield "How they go together is shown in [Use it from Python](../how-to/use-python.md)."
+    for name in sorted([*sv.__all__, *METHODS]):
+        one = attrgetter(name)(sv)
+        if callable(one):
+            yield f"## {name}"
+            yield f"```text\nsv.{name}{_signature(name, one)}\n\n{inspect.getdoc(one)}\n```"
+
+
+def _signature(name: str, one: Callable[..., Any]) -> str:
+    """The names and defaults of what is called; none of a class that callers get from functions."""
+    if isinstance(one, type) and name not in MADE_BY_CALLERS:
+        return ""
+    signature = inspect.signature(one)
+    kept = [parameter for parameter in signature.parameters.values() if parameter.name != "self"]
+    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in kept]
+    text = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+    return re.sub(r"=<.*?>(?=[,)])", "=...", text)  # a function as a default is shown with its address
+
+
+def checkpoints_page() -> Iterator[str]:
+    yield "# Names in checkpoints"
+    yield "How files are read is told in [Bring your checkpoints](../how-to/bring-checkpoints.md)."
+    yield "A state dict is looked for at the top and under these names first, in this order:"
+    yield ", ".join(f"`{name}`" for name in WRAPPERS) + "."
+    yield "One of these words in a name says that it holds an average over training:"
+    yield ", ".join(f"`{word}`" for word in sorted(AVERAGES)) + "."
+    yield "These are taken out of keys, as wrappers put them there:"
+    yield ", ".join(f"`{name}`" for name in (*WRAPPED, PARALLEL)) + "."
+
+
+def fields_table(first: str, fields: dict[str, FieldInfo]) -> str:
+    """A row for each field: its name, what it takes, its default and what it means."""
+    rows = []
+    for name, field in fields.items():
+        meaning, default = _split(field.description or "")
+        if field.is_required():
+            default = "required"
+        elif not default:
+            default = _shown(field.default)
+        rows.append([f"`{name}`", _values(field.annotation, field.metadata), default, meaning])
+    return table((first, "takes", "default", "means"), rows)
+
+
+def table(columns: Sequence[str], rows: Any) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in line) + " |" for line in lines)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """What a description says, and the default that it tells."""
+    meaning, _, default = text.partition(DEFAULT)
+    return meaning, default
+
+
+def _shown(default: Any) -> str:
+    if default is None or default in ("", {}, ()):
+        return "none"
+    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
+
+
+def _values(annotation: Any, rules: Sequence[Any] = ()) -> str:
+    """What a field takes, in words."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in parts)
+    if origin in (Union, UnionType):
+        return " or ".join(_values(part, rules) for part in parts if part is not NoneType)
+    if origin is tuple:
+        return "list" if parts[-1] is Ellipsis else f"list of {len(parts)}"
+    if origin is dict:
+        inner = _inside(annotation)
+        return f"mapping of name to [{_name(inner[0])}](#{_name(inner[0])})" if inner else "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return f"[{_name(annotation)}](#{_name(annotation)})"
+    if annotation in NUMBERS:
+        told = [BOUNDS[type(rule)] + (rule,) for rule in rules if type(rule) in BOUNDS]
+        return " ".join([NUMBERS[annotation], *(words.format(f"{bound(rule):g}") for words, bound, rule in told)])
+    if annotation in KINDS:
+        return KINDS[annotation]
+    own = [one for field in annotation.__metadata__ if isinstance(field, FieldInfo) for one in field.metadata]
+    return _values(parts[0], own)  # of Annotated
+
+
+if __name__ == "__main__":
+    main()
