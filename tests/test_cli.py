@@ -297,7 +297,7 @@ def test_bake_writes_and_names_the_files(tmp_path, capsys):
     json_of(capsys, "soup", file, "--recipe", "uniform", "--out", tmp_path / "soup.safetensors")
     target = tmp_path / "again.safetensors"
     found = json_of(capsys, "bake", tmp_path / "recipe.yaml", "--out", target)
-    assert list(found) == ["files", "fingerprint", "is_checked"]
+    assert list(found) == ["files", "fingerprint", "is_checked", "selecting_data"]
     assert found["files"][0] == str(target)
     assert target.is_file()
 

@@ -7,11 +7,11 @@ import altair
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kitchens import small_kitchen
 from scipy import stats
+from shared import SHARED
 
 import soupviz as sv
 from soupviz.errors import CurveError, DataError

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from kitchens import json_of, write_yaml
+from shared import SHARED
 from torch import nn
 
 import soupviz as sv
