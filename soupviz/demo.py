@@ -119,7 +119,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
-    """Everything below folder. seed: of the split, the base and every run; 0 ships, the others check what is claimed."""
+    """seed: of the split, the base and every run; 0 is what ships, the others check what is claimed of it."""
     total = len(TUNINGS) + 3
     progress(0, total, "preparing digits")
     splits = _splits(seed)
