@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.adamw import adamw
 
 from soupviz.files import cache_folder
 from soupviz.records import Progress, quiet
@@ -26,7 +27,7 @@ WRONG_LABELS = 0.3
 SIZES = {"pretrain": 80, "train": 320, "held_out": 400, "test": 997}
 SEEN = 160
 """Training images of one fine-tuning. It sees a half of its own, with wrong labels of its own: what each learned by
-mistake differs, and averages out. `docs/demo.md` tells how these numbers were chosen."""
+mistake differs, and averages out. `docs/explanation/demo.md` tells how these numbers were chosen."""
 
 WIDTH = 64
 
@@ -222,15 +223,21 @@ def _train(
     batch_size: int = 32,
     after_step: Callable[[Tensor], object] = lambda _loss: None,
 ) -> None:
+    # AdamW as a function: the class imports PyTorch's compiler, which took as long as all the training.
     images, labels = data
     generator = torch.Generator().manual_seed(tuning.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=tuning.lr, weight_decay=0.0)
+    parameters: list[Tensor] = list(model.parameters())
+    means, squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+    steps = [torch.tensor(0.0) for _ in parameters]
     for _ in range(tuning.epochs):
         for batch in torch.split(torch.randperm(len(images), generator=generator), batch_size):
             noise = tuning.augmentation * torch.randn(images[batch].shape, generator=generator)
             logits = model(images[batch] + noise)
             loss = F.cross_entropy(logits, labels[batch], label_smoothing=tuning.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            gradients = list(torch.autograd.grad(loss, parameters))
+            with torch.no_grad():
+                adamw(
+                    parameters, gradients, means, squares, [], steps, amsgrad=False, maximize=False,
+                    beta1=0.9, beta2=0.999, lr=tuning.lr, weight_decay=0.0, eps=1e-8,
+                )  # fmt: skip
             after_step(loss)
