@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from soupviz import curves, planning
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
+from soupviz.soups import curves, planning
 from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm

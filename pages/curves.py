@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from soupviz.insight import bundles
-from soupviz.planning import cost
+from soupviz.analysis import bundles
+from soupviz.soups.planning import cost
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.insight.diversity import pairs_of
+from soupviz.analysis.diversity import pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.ui import clicks, diversity, examples, pair, session
 

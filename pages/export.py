@@ -4,9 +4,9 @@ import streamlit as st
 import yaml
 
 from soupviz.errors import SoupError
-from soupviz.provenance import record_of
-from soupviz.soups import recall, treatment_in
-from soupviz.treatments import OUTPUTS
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.soups.provenance import record_of
+from soupviz.soups.soup import recall, treatment_in
 from soupviz.ui import exporting, reporting, session, verdict, work, workspace
 from soupviz.ui.verbatim import verbatim
 

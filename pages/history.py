@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.insight import history as core
+from soupviz.analysis import history as core
 from soupviz.ui import history, one_run, session, two_runs
 
 st.title("History")

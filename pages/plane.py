@@ -4,10 +4,10 @@ import itertools
 
 import streamlit as st
 
-from soupviz.insight import planes
-from soupviz.insight.planes import Value
-from soupviz.planning import FREE, cost
+from soupviz.analysis import planes
+from soupviz.analysis.planes import Value
 from soupviz.recipes.paths import in_plane
+from soupviz.soups.planning import FREE, cost
 from soupviz.ui import asking, plane, session, terrain, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

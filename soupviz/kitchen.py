@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz import models
-from soupviz.architecture import Architecture
-from soupviz.batchnorm import norms_of
-from soupviz.config import KitchenSpec, Precision, kitchen_file, read_kitchen_file
 from soupviz.data import splits
 from soupviz.data.splits import Split
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
-from soupviz.evaluation import Evaluator, choose_device
-from soupviz.guests import Guests
-from soupviz.limits import Limit
-from soupviz.mixing import count_clamped, resolve
+from soupviz.mixing.averaging import count_clamped, resolve
+from soupviz.mixing.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
+from soupviz.models import building
+from soupviz.models.architecture import Architecture
 from soupviz.pantry import Pantry
-from soupviz.records import Bound, Coefficients, Progress, Score, quiet, refusals_in_words
-from soupviz.scoring import Scorer
-from soupviz.store import Store, open_store
-from soupviz.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
+from soupviz.scoring.batchnorm import norms_of
+from soupviz.scoring.evaluator import Evaluator, choose_device
+from soupviz.scoring.guests import Guests
+from soupviz.scoring.limits import Limit
+from soupviz.scoring.scorer import Scorer
+from soupviz.spec import KitchenSpec, Precision, kitchen_file, read_kitchen_file
+from soupviz.store.database import Store, open_store
+from soupviz.types import Bound, Coefficients, Progress, Score, quiet, refusals_in_words
 from soupviz.weights import ingredients, telling
 from soupviz.weights.discovery import gather
 from soupviz.weights.fitting import Weights
@@ -63,9 +63,9 @@ class Kitchen:
         self.name = spec.name or self.folder.resolve().name
         self.skip_corrupt = skip_corrupt
         self.device = choose_device(spec.device)
-        model = models.build(spec.model, self.folder)
-        self.architecture = Architecture(model, lambda: models.build(spec.model, self.folder))
-        self.model_fingerprint = models.fingerprint(spec.model, model, self.folder)
+        model = building.build(spec.model, self.folder)
+        self.architecture = Architecture(model, lambda: building.build(spec.model, self.folder))
+        self.model_fingerprint = building.fingerprint(spec.model, model, self.folder)
         self.evaluator = Evaluator(model, self.device, spec.precision, spec.batch_size)
         self.store: Store = open_store(file)
         found = gather(spec, self.folder, self.architecture, self.store, progress)

@@ -7,12 +7,12 @@ from pathlib import Path
 from torch import Tensor
 
 from soupviz import trust
-from soupviz.architecture import Architecture
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
-from soupviz.formulas import KEPT, Formula, made
-from soupviz.records import Coefficients
-from soupviz.store import Store
+from soupviz.mixing.formulas import KEPT, Formula, made
+from soupviz.models.architecture import Architecture
+from soupviz.store.database import Store
+from soupviz.types import Coefficients
 from soupviz.weights.discovery import read_other
 from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
 from soupviz.weights.selection import BASE, file_in

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
 from soupviz.errors import KitchenError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
+from soupviz.spec import KitchenSpec, kitchen_file, read_kitchen_file
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""
 
-OWN_FACTORIES = {"soupviz.demo:DigitsNet": "torch", "soupviz.yolo:classifier": "ultralytics"}
+OWN_FACTORIES = {"soupviz.demo:DigitsNet": "torch", "soupviz.models.yolo:classifier": "ultralytics"}
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
 NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})

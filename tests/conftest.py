@@ -13,11 +13,10 @@ import torch
 from browsing import browser, page, server  # noqa: F401 - fixtures
 from filelock import FileLock
 from hypothesis import settings
+from shared import SHARED
 
-from soupviz.demo import VERSION, demo_kitchen
-from soupviz.evaluation import Evaluator
-
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from soupviz.demo.digits import VERSION, demo_kitchen
+from soupviz.scoring.evaluator import Evaluator
 
 settings.register_profile("soupviz", deadline=None, derandomize=True, database=None)
 settings.load_profile("soupviz")

@@ -6,9 +6,9 @@ from kitchens import MLP, build_model, labelled, small_kitchen
 from test_evaluation import evaluator, split_of
 
 import soupviz as sv
-from soupviz.arithmetic import arithmetic_of
-from soupviz.evaluation import Task
-from soupviz.records import PerExample
+from soupviz.scoring.evaluator import Task
+from soupviz.scoring.precision import arithmetic_of
+from soupviz.types import PerExample
 
 NAMES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 

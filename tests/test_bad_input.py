@@ -755,7 +755,7 @@ def test_a_read_only_folder_is_refused_at_export(tmp_path, capsys, monkeypatch):
     file = small_kitchen(tmp_path / "kitchen")
     cooked = sv.uniform(sv.Kitchen.load(file))
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(sys.modules["soupviz.exports"], "is_writable", lambda folder: folder != tmp_path / "out")
+    monkeypatch.setattr(sys.modules["soupviz.soups.exports"], "is_writable", lambda folder: folder != tmp_path / "out")
     with pytest.raises(ExportError, match=r"out: the folder is read-only; choose another\."):
         sv.export(cooked, tmp_path / "out" / "soup.safetensors")
     target = tmp_path / "out" / "soup.pt"

@@ -10,12 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import soupviz as sv
-from soupviz import merging
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import combine, mean_of
-from soupviz.provenance import read_record
+from soupviz.mixing import merging
+from soupviz.mixing.averaging import combine, mean_of
 from soupviz.recipes import Judge, parse
 from soupviz.recipes.based import (
     Breadcrumbs,
@@ -28,8 +27,9 @@ from soupviz.recipes.based import (
     Ties,
     WiseFt,
 )  # fmt: skip
-from soupviz.records import Coefficients, Score
-from soupviz.restore import restore
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import Coefficients, Score
 
 MERGES: list[Formulated] = [
     TaskArithmetic(scale=0.6), Ties(density=0.3, scale=1.2), Dare(density=0.4, seed=5),

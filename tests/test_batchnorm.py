@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz import batchnorm
-from soupviz.batchnorm import SEED, norms_of
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
-from soupviz.evaluation import Evaluator
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of, mix
-from soupviz.records import Coefficients
-from soupviz.search import with_newcomer
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.recipes.search import with_newcomer
+from soupviz.scoring import batchnorm
+from soupviz.scoring.batchnorm import SEED, norms_of
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.types import Coefficients
 
 BATCH = 16
 TRAIN = 64

@@ -10,9 +10,9 @@ import torch
 from kitchens import BATCHNORM, json_of, run_command, small_kitchen
 from PIL import Image
 
-from soupviz.bench.figures import FIGURES
-from soupviz.bench.measuring import frozen_copy
-from soupviz.bench.textbook import Count, Textbook
+from benchmarks.figures import FIGURES
+from benchmarks.measuring import frozen_copy
+from benchmarks.textbook import Count, Textbook
 from soupviz.kitchen import Kitchen
 
 

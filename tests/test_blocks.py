@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import soupviz as sv
-from soupviz.blending import blend, groups_of, presets
 from soupviz.errors import RecipeError
-from soupviz.layers import check_weights, keys_of, layer_groups
-from soupviz.mixing import combine, mix
-from soupviz.provenance import read_record
+from soupviz.mixing.averaging import combine, mix
+from soupviz.models.layers import check_weights, keys_of, layer_groups
 from soupviz.recipes import Interpolation, parse, recipe_digest
-from soupviz.records import Coefficients
-from soupviz.restore import restore
+from soupviz.soups.blending import blend, groups_of, presets
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import Coefficients
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)
 SOUP = (("m_2", 0.5), ("m_0", 0.3), ("m_1", 0.2))

@@ -11,7 +11,7 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arr
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
-from soupviz.cache import KEPT
+from soupviz.store.cache import KEPT
 
 FIGURES = {"accuracy", "correct", "num_examples", "loss"}
 STEP = {
@@ -38,7 +38,8 @@ def assert_figures(score: dict, num_examples: int = 200) -> None:
 
 
 def test_demo_builds_a_kitchen_in_the_folder_and_names_its_file(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("soupviz.demo._train", lambda *_args, **_options: None)  # the training is tested elsewhere
+    # the training is tested elsewhere
+    monkeypatch.setattr("soupviz.demo.digits._train", lambda *_args, **_options: None)
     found = json_of(capsys, "demo", tmp_path / "digits")
     assert found == {"kitchen": str(tmp_path / "digits" / "kitchen.yaml")}
     assert sv.Kitchen.load(found["kitchen"]).split_names[:2] == ["held_out", "test"]
@@ -47,7 +48,7 @@ def test_demo_builds_a_kitchen_in_the_folder_and_names_its_file(tmp_path, capsys
 
 
 def test_demo_without_a_folder_goes_to_the_cache(empty_cache, capsys, monkeypatch):
-    monkeypatch.setattr("soupviz.demo._train", lambda *_args, **_options: None)
+    monkeypatch.setattr("soupviz.demo.digits._train", lambda *_args, **_options: None)
     assert Path(json_of(capsys, "demo")["kitchen"]).is_relative_to(empty_cache / "demo")
 
 

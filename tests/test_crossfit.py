@@ -8,15 +8,15 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
+from soupviz.analysis import crossfit
+from soupviz.analysis.crossfit import finding_key
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.data.classes import stratified_part
 from soupviz.errors import Cancelled, RecipeError, SoupError
-from soupviz.insight import crossfit
-from soupviz.insight.crossfit import finding_key
-from soupviz.insight.verdicts import verdict_of
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.pantry import Pantry
 from soupviz.recipes import MENU, parse
-from soupviz.search import with_newcomer
+from soupviz.recipes.search import with_newcomer
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from kitchens import BATCHNORM, save, small_kitchen
 
 from soupviz import Kitchen, export, interpolate, uniform
-from soupviz.cooking import cook
-from soupviz.curves import barrier, coarse_to_fine, end_mix, grid, trace
 from soupviz.errors import CompatibilityError, CurveError, KitchenError
 from soupviz.recipes import parse
+from soupviz.soups.cooking import cook
+from soupviz.soups.curves import barrier, coarse_to_fine, end_mix, grid, trace
 
 
 @pytest.fixture(scope="module")

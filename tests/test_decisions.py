@@ -6,11 +6,11 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
-from soupviz.insight import decisions
-from soupviz.insight.decisions import Decision
-from soupviz.mixing import mean_of
+from soupviz.analysis import decisions
+from soupviz.analysis.decisions import Decision
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
-from soupviz.records import Step
+from soupviz.types import Step
 
 
 @pytest.fixture(scope="module")

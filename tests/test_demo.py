@@ -6,12 +6,12 @@ from kitchens import json_of
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz.demo import RECORDED_EVERY, RUN, SIZES, TUNINGS, DigitsNet, _build, demo_kitchen
+from soupviz.analysis.preflight import inspect
+from soupviz.analysis.significance import LEVEL, Difference, difference
+from soupviz.analysis.verdicts import best_on_held_out
+from soupviz.demo.digits import RECORDED_EVERY, RUN, SIZES, TUNINGS, DigitsNet, _build, demo_kitchen
 from soupviz.errors import Cancelled
-from soupviz.insight.preflight import inspect
-from soupviz.insight.significance import LEVEL, Difference, difference
-from soupviz.insight.verdicts import best_on_held_out
-from soupviz.records import quiet
+from soupviz.types import quiet
 from soupviz.weights.checkpoints import read
 from soupviz.weights.ingredients import fingerprint
 
@@ -143,7 +143,7 @@ def test_the_demo_is_the_same_every_time(demo, tmp_path):
 
 
 def test_a_demo_that_is_there_is_not_built_again(demo, monkeypatch):
-    monkeypatch.setattr("soupviz.demo._build", lambda *_: pytest.fail("built again"))
+    monkeypatch.setattr("soupviz.demo.digits._build", lambda *_: pytest.fail("built again"))
     assert demo_kitchen(demo.parent) == demo
 
 

@@ -10,17 +10,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.distilling import Distillation, distill
 from soupviz.errors import Cancelled, ExportError, RecipeError
-from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.laboratory import Laboratory
-from soupviz.mixing import mean_of, mix
-from soupviz.provenance import read_record
+from soupviz.learning.distilling import Distillation, distill
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import parse
 from soupviz.recipes.distilled import Distilled
-from soupviz.records import Step
-from soupviz.restore import restore
+from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import Step
 
 QUICK = Distilled(epochs=4, learning_rate=0.02, start="best")
 TRAIN = 300  # three steps an epoch
@@ -354,7 +354,7 @@ def test_a_student_that_diverges_is_refused_and_the_run_says_why(tmp_path):
 def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40)
     first = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1})
-    monkeypatch.setattr("soupviz.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
+    monkeypatch.setattr("soupviz.soups.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
     told: list[Step] = []
     again = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1}, on_step=told.append)
     assert again.as_dict() == first.as_dict()

@@ -11,9 +11,8 @@ from kitchens import change_yaml, small_kitchen
 from sklearn.metrics import jaccard_score
 
 import soupviz as sv
-from soupviz.errors import Cancelled
-from soupviz.insight import barriers
-from soupviz.insight.diversity import (
+from soupviz.analysis import barriers
+from soupviz.analysis.diversity import (
     Answers,
     Gain,
     Pair,
@@ -25,10 +24,11 @@ from soupviz.insight.diversity import (
     score_midpoints,
     without_logits,
 )
-from soupviz.insight.trend import trend
-from soupviz.mixing import combine, mean_of
+from soupviz.analysis.trend import trend
+from soupviz.errors import Cancelled
+from soupviz.mixing.averaging import combine, mean_of
 from soupviz.pictures import diversity as pictures
-from soupviz.planning import cost
+from soupviz.soups.planning import cost
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 A = [0, 0, 0, 1, 1, 1, 2, 2]  # wrong on 3, 6, 7

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 
 import soupviz as sv
-from soupviz.curves import end_mix, trace
-from soupviz.ensembles import combined
 from soupviz.errors import CurveError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
+from soupviz.soups.curves import end_mix, trace
+from soupviz.tasks.ensembles import combined
 
 OUTPUTS = ("probabilities", "logits")
 CHOICES = ("uniform", "greedy", "weighted")

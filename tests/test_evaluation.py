@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from soupviz.data.splits import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
-from soupviz.evaluation import Evaluator, Task, choose_device, judge
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import summarize
-from soupviz.records import PerExample, Score
+from soupviz.scoring.evaluator import Evaluator, Task, choose_device, judge
+from soupviz.tasks.metrics import summarize
+from soupviz.types import PerExample, Score
 
 CPU = torch.device("cpu")
 
@@ -334,7 +334,7 @@ def test_whatever_a_model_raises_is_one_clear_error(mlp_split, error, said):
 
 
 def test_our_own_bugs_are_not_taken_for_the_models(mlp, mlp_split, monkeypatch):
-    monkeypatch.setattr("soupviz.evaluation.judge", None)
+    monkeypatch.setattr("soupviz.scoring.evaluator.judge", None)
     with pytest.raises(TypeError):
         evaluate(evaluator(mlp), mlp_split)
 

@@ -14,11 +14,11 @@ from sklearn.metrics import confusion_matrix
 from test_bad_input import image_kitchen
 
 import soupviz as sv
+from soupviz.analysis import examples
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
-from soupviz.insight import examples
 from soupviz.pictures import examples as pictures
-from soupviz.records import PerExample
+from soupviz.types import PerExample
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
-from soupviz.mixing import mix_tensors
-from soupviz.provenance import read_record
+from soupviz.mixing.averaging import mix_tensors
+from soupviz.soups.provenance import read_record
 from soupviz.version import __version__
 from soupviz.weights.ingredients import fingerprint
 
@@ -593,7 +593,7 @@ def test_bake_says_which_tensor_differs(tmp_path, out, monkeypatch):
     one_bit = lambda key, t: torch.nextafter(t, t + 1) if key == "2.weight" else t  # noqa: E731
     honest = mix_tensors
     other = lambda *given: ((key, one_bit(key, t)) for key, t in honest(*given))  # noqa: E731
-    monkeypatch.setattr(sys.modules["soupviz.baking"], "mix_tensors", other)
+    monkeypatch.setattr(sys.modules["soupviz.soups.baking"], "mix_tensors", other)
     with pytest.raises(ExportError, match=r"1 of 4 tensors differ, the first of them 2\.weight"):
         sv.bake(path, out / "again.safetensors")
 

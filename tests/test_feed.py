@@ -5,7 +5,7 @@ import torch
 from kitchens import MLP, build_model, small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.paths import Paths
+from soupviz.models.routes import Paths
 
 
 @pytest.fixture

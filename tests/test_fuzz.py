@@ -13,9 +13,9 @@ import torch
 import yaml
 from kitchens import MLP, build_model, perturbed, save, small_kitchen
 
-from soupviz.architecture import Architecture
-from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
+from soupviz.models.architecture import Architecture
+from soupviz.spec import read_kitchen_file
 from soupviz.weights.checkpoints import read
 from soupviz.weights.containers import shards_of
 from soupviz.weights.fitting import fit

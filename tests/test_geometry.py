@@ -10,8 +10,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
 import soupviz as sv
-from soupviz.errors import Cancelled
-from soupviz.insight.geometry import (
+from soupviz.analysis.geometry import (
     GeometryError,
     bytes_to_read,
     cluster,
@@ -22,8 +21,9 @@ from soupviz.insight.geometry import (
     inner_products,
     weight_keys,
 )
+from soupviz.errors import Cancelled
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mix
+from soupviz.mixing.averaging import mix
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_another_order_of_the_items_orders_the_result():
 def test_tensors_larger_than_a_piece_are_read_whole(monkeypatch):
     items, reference = nets(3), nets(1, seed=9)[0]
     whole = inner_products(items, reference)
-    monkeypatch.setattr("soupviz.insight.geometry.PIECE", 4)
+    monkeypatch.setattr("soupviz.analysis.geometry.PIECE", 4)
     assert inner_products(items, reference) == pytest.approx(whole)
 
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz.cooking import cook
+from soupviz.analysis import grids
+from soupviz.analysis.grids import Grid
+from soupviz.analysis.parameters import COUNT, as_text, default_values, numeric_parameters, parse_values
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.insight import grids
-from soupviz.insight.grids import Grid
-from soupviz.insight.parameters import COUNT, as_text, default_values, numeric_parameters, parse_values
 from soupviz.pictures.grids import DONE, EMPTY, WAITING, heat
 from soupviz.recipes import MENU, parse
-from soupviz.soups import pool_of, run_key
+from soupviz.soups.cooking import cook
+from soupviz.soups.soup import pool_of, run_key
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from kitchens import change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
-from soupviz.config import read_kitchen_file
 from soupviz.errors import KitchenError, RecipeError, SoupError
-from soupviz.provenance import read_record
 from soupviz.recipes import parse
-from soupviz.restore import restore
-from soupviz.soups import run_key
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.soups.soup import run_key
+from soupviz.spec import read_kitchen_file
 from soupviz.ui import workspace
 
 WIDE = """
@@ -78,7 +78,9 @@ def test_weights_of_a_guest_are_never_mixed(file):
 
 def test_an_ensemble_with_guests_is_recalled_and_known_without_a_pass(file, monkeypatch):
     first = sv.cook(sv.Kitchen.load(file), {"method": "ensemble"})
-    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    monkeypatch.setattr(
+        "soupviz.scoring.evaluator.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated")
+    )
     assert sv.cook(sv.Kitchen.load(file), {"method": "ensemble"}).as_dict() == first.as_dict()
 
 

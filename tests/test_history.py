@@ -10,13 +10,13 @@ from kitchens import change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
-from soupviz.insight import history
+from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import mcnemar
 from soupviz.pictures.history import searches
-from soupviz.records import Step
-from soupviz.runs import Run
-from soupviz.store import Store
+from soupviz.store.database import Store
+from soupviz.store.runs import Run
+from soupviz.tasks.metrics import mcnemar
+from soupviz.types import Step
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 

@@ -14,13 +14,13 @@ from torch import nn
 from torchvision.datasets.folder import pil_loader
 
 import soupviz as sv
-from soupviz.config import SplitSpec
+from soupviz.analysis.readings import best_under, notes_of
 from soupviz.data import images, sources, splits
 from soupviz.data.classes import other_orders, restricted
 from soupviz.data.pixels import eight_bits
 from soupviz.data.splits import Split
 from soupviz.errors import CorruptImagesError, DataError
-from soupviz.insight.readings import best_under, notes_of
+from soupviz.spec import SplitSpec
 
 
 def load(folder: Path, name: str = "held_out", classes=None, **keys) -> Split:

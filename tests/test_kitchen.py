@@ -10,9 +10,9 @@ from kitchens import BATCHNORM, TIED, build_model, perturbed, save, small_kitche
 from test_checkpoints import LEGACY, sharded
 
 import soupviz as sv
-from soupviz import evaluation
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen
+from soupviz.scoring import evaluator
 from soupviz.weights.selection import candidate_files
 
 
@@ -277,7 +277,7 @@ def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(t
 def test_a_score_is_computed_once_whoever_asks(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path)
     first = Kitchen.load(file).score_ingredients()
-    monkeypatch.setattr(evaluation.Evaluator, "evaluate", lambda *_args, **_keys: pytest.fail("computed again"))
+    monkeypatch.setattr(evaluator.Evaluator, "evaluate", lambda *_args, **_keys: pytest.fail("computed again"))
     again = Kitchen.load(file)
     assert again.score_ingredients() == first
     assert again.known_score((("m_0", 1.0),), "held_out") == first["m_0"]

@@ -23,17 +23,17 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import Cancelled, CompatibilityError, ExportError, RecipeError
-from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.laboratory import Laboratory
-from soupviz.learning import Learned as Found
-from soupviz.mixing import mean_of, mix
-from soupviz.provenance import read_record
+from soupviz.learning.coefficients import Learned as Found
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Judge, parse
 from soupviz.recipes.judge import Sample
 from soupviz.recipes.learned import Learned
-from soupviz.records import quiet
-from soupviz.restore import restore
+from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import quiet
 
 MADE = [
     {"method": "fisher", "examples": 30},
@@ -437,7 +437,7 @@ def test_repair_leaves_what_is_not_broken(twins):
 
 def test_aligned_models_are_made_tensor_by_tensor_and_none_is_held(twins, monkeypatch):
     mixed = []
-    monkeypatch.setattr("soupviz.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
+    monkeypatch.setattr("soupviz.soups.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
     sv.cook(twins, {"method": "rebasin", "repair": "no"})
     aligned = [item for item, _ in mixed[1:]]
     assert len(aligned) == 1

@@ -10,7 +10,7 @@ from test_pages import ROOT, as_read, fresh_server, settle, trusted  # noqa: F40
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
+from soupviz.store.runs import Run
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from kitchens import BATCHNORM, TIED, change_yaml, json_of, run_command, small_k
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
-from soupviz.menu import DEFAULTS, Menu, cook_menu
-from soupviz.metrics import holm, mcnemar, paired_counts
 from soupviz.recipes import MENU, parse
+from soupviz.soups.menu import DEFAULTS, Menu, cook_menu
+from soupviz.tasks.metrics import holm, mcnemar, paired_counts
 
 OVER_TIME = {"swa", "ema", "lawa"}
 ON_THE_BASE = {"wise_ft", "task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock"}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import (
     AlphaSearch,
     Bayesian,
@@ -33,7 +33,7 @@ from soupviz.recipes import (
 )  # fmt: skip
 from soupviz.recipes.greedy import _is_better
 from soupviz.recipes.judge import value_of
-from soupviz.records import Bound, PerExample, Score
+from soupviz.types import Bound, PerExample, Score
 
 NUM_EXAMPLES = 60
 

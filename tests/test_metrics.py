@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from soupviz.metrics import (
+from soupviz.tasks.metrics import (
     calibration_error,
     compared_with,
     holm,
@@ -20,7 +20,7 @@ from soupviz.metrics import (
     whole_loss,
     wilson,
 )
-from soupviz.records import PerExample, Score
+from soupviz.types import PerExample, Score
 
 
 def per_example(correct: list[bool]) -> PerExample:

@@ -10,9 +10,9 @@ import torch
 from kitchens import BATCHNORM, MLP, TIED, build_model
 from torch import Tensor, nn
 
-from soupviz.config import ModelSpec
 from soupviz.errors import ModelError
-from soupviz.models import build, fingerprint, image_size, load_function, logits_of, tied_keys, told_of
+from soupviz.models.building import build, fingerprint, image_size, load_function, logits_of, tied_keys, told_of
+from soupviz.spec import ModelSpec
 
 
 def spec(factory: str, **args) -> ModelSpec:

@@ -7,8 +7,8 @@ import pytest
 from kitchens import small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.mounts import is_on_network
-from soupviz.store import Store
+from soupviz.store.database import Store
+from soupviz.store.mounts import is_on_network
 
 LINUX = r"""
 /dev/sda1 / ext4 rw,relatime 0 0

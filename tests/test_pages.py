@@ -15,9 +15,9 @@ from streamlit.testing.v1 import AppTest, app_test
 from test_bad_input import image_kitchen
 
 import soupviz
-from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
+from soupviz.spec import read_kitchen_file
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
 

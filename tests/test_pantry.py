@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 import soupviz as sv
 from soupviz.errors import KitchenError
-from soupviz.formulas import KEPT, Formula, made
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of, mix
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import KEPT, Formula, made
 from soupviz.weights.ingredients import fingerprint
 
 MEMBERS = ["m_0", "m_1", "m_2"]

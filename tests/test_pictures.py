@@ -4,7 +4,7 @@ import altair
 import pytest
 
 from soupviz.pictures import search
-from soupviz.records import Step
+from soupviz.types import Step
 
 STEPS = [
     Step(0, "a", 0.7, 70, 0.7, True, 100, 0.7),

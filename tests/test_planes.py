@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 from soupviz import Kitchen, cook, export
+from soupviz.analysis import planes
+from soupviz.analysis.planes import Frame, PlaneError, Value, around, between, frame, locate, project, rows, scan
 from soupviz.cli.run import main
-from soupviz.insight import planes
-from soupviz.insight.planes import Frame, PlaneError, Value, around, between, frame, locate, project, rows, scan
 from soupviz.recipes import parse
 from soupviz.recipes.paths import in_plane
-from soupviz.soups import pool_of
+from soupviz.soups.soup import pool_of
 
 RIGHT = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 """A right triangle, A where the right angle is."""

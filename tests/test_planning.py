@@ -6,14 +6,14 @@ import pytest
 from kitchens import change_yaml, json_of, small_kitchen
 
 import soupviz as sv
-from soupviz.insight import grids, history, robustness
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis import grids, history, robustness
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import paired_counts
-from soupviz.mixing import mean_of
-from soupviz.planning import ingredient_summaries, known, measure_rate, plan, summaries
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Uniform
 from soupviz.reports import contents
+from soupviz.soups.planning import ingredient_summaries, known, measure_rate, plan, summaries
+from soupviz.tasks.metrics import paired_counts
 from soupviz.ui import compare, tables
 
 
@@ -50,7 +50,7 @@ def test_a_search_is_planned_as_every_ingredient_every_candidate_and_the_report(
 def test_cooking_takes_no_more_than_was_planned(kitchen, recipe, complete):
     bound = plan(kitchen, recipe)
     told = evaluated(kitchen)
-    sv.cooking.cook(kitchen, recipe, complete=complete)
+    sv.cook(kitchen, recipe, complete=complete)
     assert len(told) <= bound.evaluations
     assert sum(told) <= bound.examples
     if complete or isinstance(recipe, Uniform):
@@ -92,7 +92,8 @@ def test_the_command_line_plans_without_cooking(tmp_path, capsys):
 @pytest.fixture
 def no_examples(monkeypatch):
     """Whoever unpacks what the store has of each example fails the test."""
-    return lambda: monkeypatch.setattr("soupviz.store._unpack", lambda _blob: pytest.fail("examples were unpacked"))
+    unpacked = "soupviz.store.database._unpack"
+    return lambda: monkeypatch.setattr(unpacked, lambda _blob: pytest.fail("examples were unpacked"))
 
 
 def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_examples):

@@ -17,13 +17,13 @@ from streamlit.testing.v1 import AppTest, app_test
 from test_pages import ROOT, Routed, errors, page, settle, trusted, wait
 
 import soupviz as sv
-from soupviz import demo
+from soupviz.analysis.barriers import Barriers, basin, compare, gather, measure, pairs_of, twins, wanted
+from soupviz.analysis.preflight import inspect
+from soupviz.demo import digits
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.evaluation import Evaluator
-from soupviz.insight.barriers import Barriers, basin, compare, gather, measure, pairs_of, twins, wanted
-from soupviz.insight.preflight import inspect
-from soupviz.planning import cost
-from soupviz.records import PerExample, Score
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.soups.planning import cost
+from soupviz.types import PerExample, Score
 from soupviz.ui import work
 
 INTRUDER = "digits_99"
@@ -158,12 +158,12 @@ def test_running_statistics_can_be_re_estimated_half_way(tmp_path: Path, kitchen
 
 def intruder(folder: Path) -> None:
     """A DigitsNet of another seed, pre-trained and fine-tuned like the others."""
-    splits = demo._splits()
+    splits = digits._splits()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        net = demo.DigitsNet()
-    demo._train(net, splits["pretrain"], demo.Tuning(2e-3, 0.0, 0.0, 7, epochs=15))
-    demo._train(net, splits["train"], demo.Tuning(2e-3, 0.0, 0.2, 7))
+        net = digits.DigitsNet()
+    digits._train(net, splits["pretrain"], digits.Tuning(2e-3, 0.0, 0.0, 7, epochs=15))
+    digits._train(net, splits["train"], digits.Tuning(2e-3, 0.0, 0.2, 7))
     save_file(net.state_dict(), folder / f"{INTRUDER}.safetensors")
 
 

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import SHARED
+from shared import SHARED
 from typer.testing import CliRunner
 
 from soupviz.cli.run import app

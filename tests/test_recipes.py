@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz.cooking import cook
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy, Interpolation, Uniform, parse, parse_alpha, recipe_digest
-from soupviz.search import with_newcomer
-from soupviz.soups import pool_of
+from soupviz.recipes.search import with_newcomer
+from soupviz.soups.cooking import cook
+from soupviz.soups.soup import pool_of
 
 ENDS = {"a": "x", "b": "y", "mix_a": [["x", 1.0]], "mix_b": [["y", 1.0]]}
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import soupviz as sv
 from soupviz.cli.run import app, main
-from soupviz.config import validate
 from soupviz.data.classes import natural_order
 from soupviz.errors import DataError, KitchenError, SoupError
 from soupviz.recognition import check, recognise
@@ -23,6 +22,7 @@ from soupviz.recognition.data import columns_of
 from soupviz.recognition.files import definitions
 from soupviz.recognition.trainer import transform
 from soupviz.recognition.writing import text_of, write
+from soupviz.spec import validate
 from soupviz.weights.converting import convert
 
 
@@ -189,7 +189,7 @@ def test_a_run_of_ultralytics_has_to_be_converted_first(tmp_path):
     assert proposal.framework == "Ultralytics"
     assert [path.name for path in proposal.run.convert] == ["best.pt", "epoch1.pt", "last.pt"]
     assert proposal.document["model"] == {
-        "factory": "soupviz.yolo:classifier", "args": {"model": "yolo11n-cls.yaml", "num_classes": 3},
+        "factory": "soupviz.models.yolo:classifier", "args": {"model": "yolo11n-cls.yaml", "num_classes": 3},
     }  # fmt: skip
     assert proposal.document["data"]["held_out"]["transform"] == {"resize": 64, "crop": 64}
 

@@ -14,9 +14,9 @@ from kitchens import BATCHNORM, change_yaml, json_of, run_command, small_kitchen
 from safetensors.torch import load_file
 
 import soupviz as sv
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.errors import Cancelled, ExportError, KitchenError
-from soupviz.insight.verdicts import verdict_of
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
 from soupviz.pictures import models
 from soupviz.reports import figures, page
 from soupviz.reports.choosing import chosen

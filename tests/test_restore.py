@@ -10,16 +10,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz.config import PartSpec
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import ExportError
-from soupviz.formulas import Formula
-from soupviz.insight.verdicts import verdict_of
-from soupviz.provenance import Record, read_record, record_of
+from soupviz.mixing.formulas import Formula
 from soupviz.recipes import Greedy
-from soupviz.restore import checked, restore
-from soupviz.selecting import Examples, examples_in
-from soupviz.soups import ELSEWHERE, Soup, is_current
+from soupviz.soups.provenance import Record, read_record, record_of
+from soupviz.soups.restore import checked, restore
+from soupviz.soups.selecting import Examples, examples_in
+from soupviz.soups.soup import ELSEWHERE, Soup, is_current
+from soupviz.spec import PartSpec
 
 
 @pytest.fixture

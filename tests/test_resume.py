@@ -13,9 +13,9 @@ import pytest
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz import runs
-from soupviz.runs import Run
-from soupviz.store import open_store
+from soupviz.store import runs
+from soupviz.store.database import open_store
+from soupviz.store.runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 10

@@ -7,15 +7,15 @@ import altair
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kitchens import small_kitchen
 from scipy import stats
+from shared import SHARED
 
 import soupviz as sv
+from soupviz.analysis.robustness import expit, fit_line, individuals, logit, mixes_of, read_scores, scores_of
 from soupviz.errors import CurveError, DataError
-from soupviz.insight.robustness import expit, fit_line, individuals, logit, mixes_of, read_scores, scores_of
 from soupviz.pictures.robustness import scatter
 
 CLIP = SHARED / "data" / "published-clip-soups"

@@ -7,12 +7,12 @@ from kitchens import BATCHNORM, TIED, json_of, small_kitchen
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz import scaling
-from soupviz.calibration import fit_temperature, measure
-from soupviz.content import Content, scaled_keys
 from soupviz.errors import ExportError
-from soupviz.provenance import read_record
-from soupviz.scaling import calibrate, last_linear
+from soupviz.soups import scaling
+from soupviz.soups.content import Content, scaled_keys
+from soupviz.soups.provenance import read_record
+from soupviz.soups.scaling import calibrate, last_linear
+from soupviz.tasks.calibration import fit_temperature, measure
 
 CONVOLUTIONAL = """
 from torch import nn
@@ -68,7 +68,9 @@ def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup)
 
 def test_it_is_fitted_without_a_forward_pass_the_second_time(soup, monkeypatch):
     first = calibrate(soup)
-    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    monkeypatch.setattr(
+        "soupviz.scoring.evaluator.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated")
+    )
     assert calibrate(soup) == first
 
 

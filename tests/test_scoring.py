@@ -12,8 +12,8 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.data import feed
-from soupviz.limits import Limit, hardest_first
-from soupviz.records import Bound, PerExample
+from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.types import Bound, PerExample
 
 MIX = (("m_0", 0.5), ("m_1", 0.5))
 

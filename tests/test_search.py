@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soupviz.records import Bound, Coefficients, Score
-from soupviz.search import Candidate, candidate_order, greedy, with_newcomer
+from soupviz.recipes.search import Candidate, candidate_order, greedy, with_newcomer
+from soupviz.types import Bound, Coefficients, Score
 
 
 def counted(correct: int, num_examples: int = 100) -> Score:

@@ -10,9 +10,7 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.blending import groups_of
-from soupviz.errors import Cancelled
-from soupviz.insight.sensitivity import (
+from soupviz.analysis.sensitivity import (
     HELD_OUT,
     Group,
     Paired,
@@ -24,10 +22,12 @@ from soupviz.insight.sensitivity import (
     sensitivity,
     wanted,
 )
-from soupviz.layers import keys_of
-from soupviz.mixing import combine
+from soupviz.errors import Cancelled
+from soupviz.mixing.averaging import combine
+from soupviz.models.layers import keys_of
 from soupviz.pictures import layers
-from soupviz.planning import cost
+from soupviz.soups.blending import groups_of
+from soupviz.soups.planning import cost
 
 A, B, BASE = (("m_0", 1.0),), (("m_1", 1.0),), (("base", 1.0),)
 KINDS = {"mlp": {}, "batchnorm": {"source": BATCHNORM, "shape": (3, 8, 8), "train": 32}}

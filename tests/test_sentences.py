@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from kitchens import json_of, write_yaml
+from shared import SHARED
 from torch import nn
 
 import soupviz as sv
-from soupviz.config import SplitSpec
 from soupviz.data import splits, tokens
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError
-from soupviz.evaluation import Evaluator, Task
-from soupviz.records import PerExample
+from soupviz.scoring.evaluator import Evaluator, Task
+from soupviz.spec import SplitSpec
+from soupviz.types import PerExample
 
 CPU = torch.device("cpu")
 ROWS = [("good , good fun", "pos"), ("bad", "neg"), ("NA", "neg"), ("a good one to see again", "pos")]

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arrays
 
 import soupviz as sv
-from soupviz.config import SplitSpec, validate
-from soupviz.cooking import cook
 from soupviz.data.slices import divided, fingerprint, read
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError, RecipeError
-from soupviz.metrics import slice_counts
-from soupviz.planning import plan
 from soupviz.recipes import Greedy, parse
-from soupviz.records import PerExample, Score
-from soupviz.slicing import by_class, slice_table, slices_of
-from soupviz.soups import is_current, recall, run_key
+from soupviz.soups.cooking import cook
+from soupviz.soups.planning import plan
+from soupviz.soups.soup import is_current, recall, run_key
+from soupviz.spec import SplitSpec, validate
+from soupviz.tasks.metrics import slice_counts
+from soupviz.tasks.slicing import by_class, slice_table, slices_of
+from soupviz.types import PerExample, Score
 
 
 def score_of(correct: list[int]) -> Score:

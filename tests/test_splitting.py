@@ -7,11 +7,11 @@ import yaml
 from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
-from soupviz.config import read_kitchen_file
 from soupviz.data import splitting
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import KitchenError
-from soupviz.soups import is_current
+from soupviz.soups.soup import is_current
+from soupviz.spec import read_kitchen_file
 
 
 @pytest.fixture

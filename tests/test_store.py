@@ -11,14 +11,15 @@ import pytest
 from kitchens import json_of, run_command, small_kitchen
 
 import soupviz as sv
-from soupviz import cooking, runs
-from soupviz import store as stores
-from soupviz.cooking import SWEEP_ALPHAS
 from soupviz.errors import Cancelled, DataError, KitchenError
-from soupviz.evaluation import Evaluator
-from soupviz.records import PerExample, Score
-from soupviz.soups import recall
-from soupviz.store import Store, open_store
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.soups import cooking
+from soupviz.soups.cooking import SWEEP_ALPHAS
+from soupviz.soups.soup import recall
+from soupviz.store import database as stores
+from soupviz.store import runs
+from soupviz.store.database import Store, open_store
+from soupviz.types import PerExample, Score
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import soupviz as sv
-from soupviz.demo import DigitsNet
+from soupviz.demo.digits import DigitsNet
+from soupviz.types import Score
 
 CLOSE = 1e-4
 Weights = dict[str, Tensor]
@@ -104,7 +105,7 @@ def textbook_greedy(book: Textbook, alpha, names: Sequence[str]) -> tuple[list[t
     return decisions, soup
 
 
-def agree(core: sv.cooking.Score, book: Count) -> None:
+def agree(core: Score, book: Count) -> None:
     """The same answer on every example that is not too close to call, and so the same count but for those."""
     differs = torch.tensor(core.per_example.predictions.astype(np.int64)) != book.predictions
     assert not (differs & ~book.close).any(), f"{int((differs & ~book.close).sum())} clear examples differ"

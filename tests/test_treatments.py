@@ -6,9 +6,9 @@ from kitchens import BATCHNORM, MLP, small_kitchen
 import soupviz as sv
 from soupviz.errors import RecipeError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import EXAMPLES, Treatment, check_batchnorm, num_examples
 from soupviz.recipes import parse, recipe_digest
-from soupviz.soups import run_key
-from soupviz.treatments import EXAMPLES, Treatment, check_batchnorm, num_examples
+from soupviz.soups.soup import run_key
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from kitchens import MLP, change_yaml, small_kitchen
 
 from soupviz import trust
-from soupviz.config import KitchenSpec, read_kitchen_file, validate
 from soupviz.errors import KitchenError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.models import load_function
+from soupviz.models.building import load_function
 from soupviz.pantry import Pantry
+from soupviz.spec import KitchenSpec, read_kitchen_file, validate
 from soupviz.ui import workspace
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from soupviz.metrics import mcnemar, summarize
-from soupviz.records import PerExample, Score
+from soupviz.tasks.metrics import mcnemar, summarize
+from soupviz.types import PerExample, Score
 from soupviz.ui.compare import Entry, correction, picture, ranked, table
 
 NUMBER = 40

@@ -10,13 +10,14 @@ from scipy import stats
 from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 
-from soupviz import Kitchen, curves
+from soupviz import Kitchen
+from soupviz.analysis import bundles
+from soupviz.analysis.bundles import Bundle, Place, Reading
 from soupviz.errors import CurveError
-from soupviz.insight import bundles
-from soupviz.insight.bundles import Bundle, Place, Reading
-from soupviz.metrics import wilson
 from soupviz.pictures import curves as pictures
-from soupviz.records import PerExample, Score
+from soupviz.soups import curves
+from soupviz.tasks.metrics import wilson
+from soupviz.types import PerExample, Score
 from soupviz.ui.curves import pairs_of
 from soupviz.ui.path import Choice
 

@@ -9,9 +9,9 @@ from test_examples import REVIEWS
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture among them
 
 import soupviz as sv
-from soupviz.insight.diversity import gather, pairs_of
+from soupviz.analysis.diversity import gather, pairs_of
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.ui import clicks, diversity, pair
 from soupviz.ui import examples as ui
 

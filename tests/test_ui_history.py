@@ -12,8 +12,8 @@ from test_pages import as_read, fresh_server, press, settle, trusted  # noqa: F4
 import soupviz as sv
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, parse
-from soupviz.runs import Run
-from soupviz.store import Store
+from soupviz.store.database import Store
+from soupviz.store.runs import Run
 from soupviz.ui import history, one_run, workspace
 
 

@@ -9,9 +9,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, settle, trusted  # noqa: F401 - an autouse fixture
 
 import soupviz as sv
-from soupviz.blending import blend
-from soupviz.mixing import mean_of
-from soupviz.soups import recall
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups.blending import blend
+from soupviz.soups.soup import recall
 from soupviz.ui import blocks
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)

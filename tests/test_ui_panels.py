@@ -9,7 +9,7 @@ from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
-from soupviz.soups import recall
+from soupviz.soups.soup import recall
 from soupviz.ui import panels, tables
 
 

@@ -11,7 +11,7 @@ from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401
 from test_ui_curves import computed
 
 import soupviz as sv
-from soupviz.insight import planes
+from soupviz.analysis import planes
 from soupviz.recipes.paths import in_plane
 
 

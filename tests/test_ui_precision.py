@@ -1,6 +1,6 @@
 """Two precisions side by side."""
 
-from soupviz.records import Step
+from soupviz.types import Step
 from soupviz.ui.precision import other_than, table, verdict
 
 

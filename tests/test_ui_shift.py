@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SHARED
 from kitchens import small_kitchen
+from shared import SHARED
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, press, settle, trusted  # noqa: F401 - a fixture
 

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
 from soupviz.recipes import parse
-from soupviz.soups import run_key
+from soupviz.soups.soup import run_key
 from soupviz.ui import soups, work
 
 

@@ -11,9 +11,9 @@ from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
-from soupviz.insight import crossfit, decisions, verdicts
+from soupviz.analysis import crossfit, decisions, verdicts
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
 from soupviz.ui import verdict
 from soupviz.ui.verbatim import verbatim

@@ -17,10 +17,10 @@ from test_imports import imported
 
 import soupviz.ui
 from soupviz import trust
-from soupviz.config import read_kitchen_file
 from soupviz.errors import Cancelled, DataError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy
+from soupviz.spec import read_kitchen_file
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import FINISHED_KEPT, Job, Jobs
 

@@ -11,8 +11,8 @@ from kitchens import MLP, build_model, json_of, run_command, save, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import Cancelled, DataError, ModelError, told
-from soupviz.paths import logits_from
-from soupviz.usercode import guarded
+from soupviz.models.routes import logits_from
+from soupviz.models.usercode import guarded
 
 NET = """
 import sys, torch, warnings

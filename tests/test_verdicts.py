@@ -6,13 +6,13 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
-from soupviz import planning
-from soupviz.insight import verdicts, wording
-from soupviz.insight.significance import difference
-from soupviz.insight.verdicts import judge, verdict_of
-from soupviz.mixing import mean_of
-from soupviz.records import PerExample, Score
-from soupviz.soups import mix_in
+from soupviz.analysis import verdicts, wording
+from soupviz.analysis.significance import difference
+from soupviz.analysis.verdicts import judge, verdict_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups import planning
+from soupviz.soups.soup import mix_in
+from soupviz.types import PerExample, Score
 
 
 def score_of(correct, split="test"):

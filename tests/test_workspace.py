@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder
+from soupviz.spec import KitchenSpec, validate
 from soupviz.trust import Request
 from soupviz.ui import workspace
 

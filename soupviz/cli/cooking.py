@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 import soupviz as sv
-from soupviz import planning, scaling
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -26,14 +25,15 @@ from soupviz.cli.arguments import (
 )
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
-from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.errors import RecipeError
-from soupviz.exports import check_target
-from soupviz.menu import BUDGET, cook_menu
-from soupviz.provenance import read_record
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
-from soupviz.selecting import named
-from soupviz.treatments import OUTPUTS
+from soupviz.soups import planning, scaling
+from soupviz.soups.cooking import SWEEP_ALPHAS, cook
+from soupviz.soups.exports import check_target
+from soupviz.soups.menu import BUDGET, cook_menu
+from soupviz.soups.provenance import read_record
+from soupviz.soups.selecting import named
 
 
 @app.command()

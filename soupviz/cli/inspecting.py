@@ -1,12 +1,12 @@
 """The command that inspects: which ingredients belong together."""
 
+from soupviz.analysis.preflight import Report
+from soupviz.analysis.preflight import inspect as inspected
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
-from soupviz.insight.preflight import Report
-from soupviz.insight.preflight import inspect as inspected
-from soupviz.treatments import check_batchnorm
+from soupviz.mixing.treatments import check_batchnorm
 
 
 @app.command()

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 import soupviz as sv
-from soupviz.bench.figures import FIGURES
-from soupviz.bench.run import Bench
+from benchmarks.figures import FIGURES
+from benchmarks.run import Bench
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -25,9 +25,9 @@ from soupviz.cli.arguments import (
     open_kitchen,
 )
 from soupviz.cli.progress import progress_bar
-from soupviz.demo import demo_kitchen
+from soupviz.demo.digits import demo_kitchen
 from soupviz.files import cache_folder
-from soupviz.treatments import check_batchnorm
+from soupviz.mixing.treatments import check_batchnorm
 
 
 @app.command()
@@ -115,7 +115,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
-    from soupviz.cache import clear_caches, clear_store, sizes, store_size
+    from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
 
     store = store_size(kitchen) if kitchen else None
     if clear:

@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from soupviz.bench.figures import ESTIMATED, Comparison, Measures
-from soupviz.bench.measuring import machine
-from soupviz.bench.picture import picture
-from soupviz.bench.run import Bench
+from benchmarks.figures import ESTIMATED, Comparison, Measures
+from benchmarks.measuring import machine
+from benchmarks.picture import picture
+from benchmarks.run import Bench
+from soupviz.analysis.readings import notes_of
 from soupviz.cli.answering import answer, stream
 from soupviz.files import replacing
-from soupviz.insight.readings import notes_of
 from soupviz.kitchen import Kitchen
-from soupviz.menu import Menu
-from soupviz.metrics import Compared, wilson
-from soupviz.planning import Plan
 from soupviz.recipes import Recipe
-from soupviz.records import Alpha, Score
-from soupviz.scaling import Scaled
-from soupviz.soups import Soup
+from soupviz.soups.menu import Menu
+from soupviz.soups.planning import Plan
+from soupviz.soups.scaling import Scaled
+from soupviz.soups.soup import Soup
+from soupviz.tasks.metrics import Compared, wilson
+from soupviz.types import Alpha, Score
 from soupviz.weights.logged import disagreements
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from soupviz.config import SplitSpec
 from soupviz.data.arguments import arguments_of
 from soupviz.data.examples import collect, number_of, pair, stacked
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.files import file_digest
-from soupviz.models import load_function
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.building import load_function
+from soupviz.models.usercode import guarded
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 UNPICKLING = ("LSUN", "LSUNClass")
 """Of torchvision's data sets those that unpickle what nobody checks; those of CIFAR are known by their checksums."""

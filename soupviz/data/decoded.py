@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from soupviz.data.sources import Source
 from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
-from soupviz.records import Progress
+from soupviz.types import Progress
 
 LAYOUT = 4
 UNKEPT = "unkept-"

@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data.classes import named
 from soupviz.errors import DataError
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
+from soupviz.types import Progress
 
 CHUNK = 256
 LABELS = ("labels", "label", "label_ids")

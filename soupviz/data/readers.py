@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.config import SplitSpec
 from soupviz.data import datasets, images, sentences
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
-from soupviz.records import Progress
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 
 def find(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module) -> Source:

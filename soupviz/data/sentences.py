@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from soupviz.config import SplitSpec
 from soupviz.data import arguments, tables, tokens
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 CHUNK = 1000
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz.config import SplitSpec
 from soupviz.data import arguments, decoded, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
@@ -17,8 +16,9 @@ from soupviz.data.sources import LENGTHS, Source
 from soupviz.data.transforms import normalize, pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
-from soupviz.models import image_size
-from soupviz.records import Progress, Slices, quiet
+from soupviz.models.building import image_size
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress, Slices, quiet
 
 
 @dataclass(frozen=True, slots=True, eq=False)

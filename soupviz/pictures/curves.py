@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.insight.bundles import Line, Reading
+from soupviz.analysis.bundles import Line, Reading
 from soupviz.pictures.basics import Chart, clickable, nominal, quantity, rule
 
 POINT = "point"

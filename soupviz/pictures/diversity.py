@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.insight.diversity import Gain, Names, Pair
-from soupviz.insight.trend import Trend
+from soupviz.analysis.diversity import Gain, Names, Pair
+from soupviz.analysis.trend import Trend
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soupviz.insight.examples import ClassChange, by_label
-from soupviz.metrics import mcnemar
+from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.tasks.metrics import mcnemar
 
 CLASS = "class"
 """The selection of the bars; its field is index."""

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from soupviz.insight.sensitivity import Effect
+from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, nominal, quantity
 
@@ -29,7 +29,7 @@ def rows(effects: Sequence[Effect]) -> pd.DataFrame:
         group, points, low, high (a 95 % bootstrap interval, in points), loss (nats), fixed, broken, p, accuracy (%),
         parameters, apart (percent of a's size), identical.
     """
-    from soupviz.insight.significance import bootstrap_interval
+    from soupviz.analysis.significance import bootstrap_interval
 
     found = []
     for effect in effects:

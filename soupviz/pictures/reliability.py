@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from soupviz.calibration import Bin
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, Chart, quantity
+from soupviz.tasks.calibration import Bin
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Chart:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soupviz.insight.robustness import Line, Scale, expit, logit
+from soupviz.analysis.robustness import Line, Scale, expit, logit
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
 

@@ -7,10 +7,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.judge import Judge, Objective, needed_for, parts_of, value_of
 from soupviz.recipes.record import Pooled, added_later
-from soupviz.records import Coefficients, Score
+from soupviz.types import Coefficients, Score
 
 PerAll = Literal["all", "class", "slice"]
 

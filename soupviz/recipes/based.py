@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.formulas import Formula
-from soupviz.mixing import combine, mean_of
+from soupviz.mixing.averaging import combine, mean_of
+from soupviz.mixing.formulas import Formula
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.types import Coefficients, Score, Step
 
 BASE = "base"
 DENSITY: Any = Field(0.2, gt=0, le=1, description="the share of each difference that is kept")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import GOALS, SEED, SHIFT_WEIGHT, of_goal, search_with
 from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.types import Coefficients, Score, Step
 
 if TYPE_CHECKING:
     import optuna

@@ -5,14 +5,14 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from soupviz.distilling import Distillation
 from soupviz.errors import RecipeError
 from soupviz.files import digest
-from soupviz.mixing import mean_of
+from soupviz.learning.distilling import Distillation
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.types import Coefficients, Score, Step
 
 
 class Distilled(Pooled):

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from soupviz import search
 from soupviz.errors import RecipeError
-from soupviz.metrics import merit_by_loss
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
+from soupviz.recipes import search
 from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
 from soupviz.recipes.record import Pooled, added_later
-from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
+from soupviz.tasks.metrics import merit_by_loss
+from soupviz.types import Alpha, Bound, Coefficients, Order, Score, Step
 
 GOALS = (
     "accuracy, loss (to lower it), mean_class or worst_class (accuracy), mean_slice or worst_slice (over held_out's "

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.errors import RecipeError
-from soupviz.formulas import Formula
-from soupviz.limits import Limit, hardest_first
-from soupviz.metrics import merit_by_loss, slice_counts
-from soupviz.records import Bound, Coefficients, PerExample, Score, Step
+from soupviz.mixing.formulas import Formula
+from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.tasks.metrics import merit_by_loss, slice_counts
+from soupviz.types import Bound, Coefficients, PerExample, Score, Step
 
 Objective = Literal["accuracy", "loss", "mean_class", "worst_class", "mean_slice", "worst_slice"]
 Goal = Literal[Objective, "with_shifts"]

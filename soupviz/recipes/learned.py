@@ -10,7 +10,7 @@ from soupviz.errors import RecipeError
 from soupviz.recipes.greedy import SEED
 from soupviz.recipes.judge import Judge, Sample
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients
+from soupviz.types import Coefficients
 
 Data = Literal["held_out", "train"]
 SPLIT: Any = Field("held_out", description="what is learned from: at most half of held_out, or train")

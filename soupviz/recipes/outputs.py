@@ -5,12 +5,12 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import by_performance
 from soupviz.recipes.greedy import search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients
+from soupviz.types import Coefficients
 
 
 class Ensemble(Pooled):

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from soupviz.mixing import BatchNorm
+from soupviz.mixing.averaging import BatchNorm
+from soupviz.mixing.treatments import check_batchnorm, num_examples
 from soupviz.recipes.judge import HELD_OUT, Judge
-from soupviz.records import Coefficients
-from soupviz.treatments import check_batchnorm, num_examples
+from soupviz.types import Coefficients
 
 
 def added_later(default: Any, **keys: Any) -> Any:

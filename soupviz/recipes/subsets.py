@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
-from soupviz.search import num_correct
+from soupviz.recipes.search import num_correct
+from soupviz.types import Coefficients, Score, Step
 
 MOST = 12
 """Ingredients of which every subset is tried: 4,095 of them."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
-from soupviz.records import Progress, quiet
+from soupviz.types import Progress, quiet
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
 

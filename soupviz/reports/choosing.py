@@ -2,8 +2,8 @@
 
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
-from soupviz.soups import Soup, is_current, recall
+from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.store.runs import Run
 
 
 def chosen(kitchen: Kitchen, name: str | None = None) -> Soup:

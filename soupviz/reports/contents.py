@@ -5,15 +5,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soupviz.batchnorm import norms_of
-from soupviz.insight.verdicts import best_on_held_out
+from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
-from soupviz.planning import Wanted, lacking, summaries
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes.judge import HELD_OUT
-from soupviz.records import Coefficients, Progress, Score, part_of, quiet
-from soupviz.soups import Soup, is_current, recall
-from soupviz.treatments import OUTPUTS
+from soupviz.scoring.batchnorm import norms_of
+from soupviz.soups.planning import Wanted, lacking, summaries
+from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.types import Coefficients, Progress, Score, part_of, quiet
 from soupviz.version import __version__
 from soupviz.weights.selection import BASE
 

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.curves import grid
-from soupviz.insight import barriers, bundles, geometry
-from soupviz.insight.bundles import Place, Reading
-from soupviz.insight.examples import ClassChange, most_changed
-from soupviz.insight.verdicts import Verdict
+from soupviz.analysis import barriers, bundles, geometry
+from soupviz.analysis.bundles import Place, Reading
+from soupviz.analysis.examples import ClassChange, most_changed
+from soupviz.analysis.verdicts import Verdict
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
-from soupviz.planning import known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.reports.contents import Company, Model
 from soupviz.reports.drawing import inline_svg
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.soups.curves import grid
+from soupviz.soups.planning import known
+from soupviz.soups.soup import Soup
+from soupviz.tasks.metrics import wilson
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""

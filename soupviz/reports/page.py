@@ -8,19 +8,19 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from soupviz.analysis import barriers, decisions, wording
+from soupviz.analysis.examples import class_changes, class_names, examples_of, most_changed
+from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
-from soupviz.insight import barriers, decisions, wording
-from soupviz.insight.examples import class_changes, class_names, examples_of, most_changed
-from soupviz.insight.verdicts import Verdict, Yardstick, verdict_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import palette
 from soupviz.pictures.examples import SHOWN
-from soupviz.planning import known
-from soupviz.records import Progress, part_of, quiet
 from soupviz.reports import contents, figures, rebuilding, rows
 from soupviz.reports.contents import Company
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.soups.planning import known
+from soupviz.soups.soup import Soup
+from soupviz.types import Progress, part_of, quiet
 from soupviz.version import __version__
 
 SUFFIXES = (".html", ".htm")

@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from soupviz.exports import RECIPE_TITLE, pinned_record
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.soups.exports import RECIPE_TITLE, pinned_record
+from soupviz.soups.soup import Soup
 
 
 def instructions(soup: Soup, folder: Path) -> dict[str, str]:

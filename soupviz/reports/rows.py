@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from soupviz.insight import wording
-from soupviz.insight.decisions import Decision
-from soupviz.insight.examples import ClassChange
-from soupviz.insight.verdicts import Verdict, Yardstick
-from soupviz.insight.wording import MINUS
-from soupviz.metrics import chance, mcnemar
-from soupviz.records import Score
+from soupviz.analysis import wording
+from soupviz.analysis.decisions import Decision
+from soupviz.analysis.examples import ClassChange
+from soupviz.analysis.verdicts import Verdict, Yardstick
+from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Company
-from soupviz.soups import Soup
+from soupviz.soups.soup import Soup
+from soupviz.tasks.metrics import chance, mcnemar
+from soupviz.types import Score
 
 NONE = "–"
 Rows = list[dict[str, Any]]

@@ -6,15 +6,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import metrics, planning
-from soupviz.blending import presets
+from soupviz.analysis.sensitivity import HELD_OUT, compared, half
 from soupviz.files import digest
-from soupviz.insight.sensitivity import HELD_OUT, compared, half
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import layers
-from soupviz.planning import Cost, cost
 from soupviz.recipes import Blocks
-from soupviz.records import Coefficients, Score, part_of
+from soupviz.soups import planning
+from soupviz.soups.blending import presets
+from soupviz.soups.planning import Cost, cost
+from soupviz.tasks import metrics
+from soupviz.types import Coefficients, Score, part_of
 from soupviz.ui import asking, charts, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers import Asked

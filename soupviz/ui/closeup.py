@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from soupviz import curves, planning
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Difference, by_layer, difference
-from soupviz.insight.preflight import Report
+from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.differences import Difference, by_layer, difference
+from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import whole_loss
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
 from soupviz.pictures import preflight as pictures
-from soupviz.planning import FREE, Cost
-from soupviz.records import Coefficients, Score, part_of
+from soupviz.soups import curves, planning
+from soupviz.soups.planning import FREE, Cost
+from soupviz.tasks.metrics import whole_loss
+from soupviz.types import Coefficients, Score, part_of
 from soupviz.ui import asking, charts
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE

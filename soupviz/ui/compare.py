@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import verdicts
+from soupviz.analysis import verdicts
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import Compared, compared_by, wilson
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
-from soupviz.planning import paired, summaries
 from soupviz.recipes import parse
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import ELSEWHERE, mix_in, treatment_in
-from soupviz.treatments import OUTPUTS
+from soupviz.soups.planning import paired, summaries
+from soupviz.soups.soup import ELSEWHERE, mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metrics import Compared, compared_by, wilson
+from soupviz.types import Coefficients, Score
 from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim
 

@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import curves, planning
+from soupviz.analysis import bundles
+from soupviz.analysis.bundles import Bundle, Line, Place, Reading
+from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
-from soupviz.insight import bundles
-from soupviz.insight.bundles import Bundle, Line, Place, Reading
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import curves as pictures
 from soupviz.recipes import Interpolation
+from soupviz.soups import curves, planning
 from soupviz.ui import charts, session, tables, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim

@@ -6,17 +6,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.cooking import cook
-from soupviz.insight import decisions
-from soupviz.insight.decisions import Decision
+from soupviz.analysis import decisions
+from soupviz.analysis.decisions import Decision
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
-from soupviz.planning import cost
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.greedy import LineSearch
 from soupviz.recipes.judge import HELD_OUT
-from soupviz.records import Step
-from soupviz.runs import Run
+from soupviz.soups.cooking import cook
+from soupviz.soups.planning import cost
+from soupviz.store.runs import Run
+from soupviz.types import Step
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.jobs import Job
 

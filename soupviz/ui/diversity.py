@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from soupviz import planning
-from soupviz.files import digest
-from soupviz.insight.diversity import (
+from soupviz.analysis.diversity import (
     Answers,
     Gain,
     Names,
@@ -20,7 +18,8 @@ from soupviz.insight.diversity import (
     singles,
     without_logits,
 )
-from soupviz.insight.trend import Trend, trend
+from soupviz.analysis.trend import Trend, trend
+from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.diversity import (
     AGAINST,
@@ -33,7 +32,8 @@ from soupviz.pictures.diversity import (
     against_disagreement,
     overlaps,
 )
-from soupviz.planning import Cost, cost
+from soupviz.soups import planning
+from soupviz.soups.planning import Cost, cost
 from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

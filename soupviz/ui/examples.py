@@ -5,20 +5,20 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from soupviz.analysis import examples
+from soupviz.analysis.examples import Kind, Order
+from soupviz.analysis.verdicts import by_merit
 from soupviz.data.splits import Split
 from soupviz.files import digest
-from soupviz.insight import examples
-from soupviz.insight.examples import Kind, Order
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import paired_counts, verdict
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.pictures import examples as pictures
-from soupviz.planning import cost
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS, num_examples
+from soupviz.soups.planning import cost
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metrics import paired_counts, verdict
+from soupviz.types import Coefficients, Score
 from soupviz.ui import asking, charts, clicks, session, tables, widgets
 from soupviz.ui.gallery import gallery
 from soupviz.ui.jobs import Job

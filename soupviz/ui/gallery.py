@@ -4,10 +4,10 @@ import base64
 import html
 from collections.abc import Sequence
 
+from soupviz.analysis import examples
+from soupviz.analysis.examples import Rows
 from soupviz.data.splits import Split
-from soupviz.insight import examples
-from soupviz.insight.examples import Rows
-from soupviz.records import PerExample
+from soupviz.types import PerExample
 
 LONGEST_TEXT = 600
 STYLE = """

@@ -5,15 +5,15 @@ from typing import Any
 
 import streamlit as st
 
+from soupviz.analysis import grids
+from soupviz.analysis.grids import Cell, Grid, Outcome
+from soupviz.analysis.parameters import COUNT, Parameter, as_text, default_values, parse_values
 from soupviz.files import digest
-from soupviz.insight import grids
-from soupviz.insight.grids import Cell, Grid, Outcome
-from soupviz.insight.parameters import COUNT, Parameter, as_text, default_values, parse_values
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
-from soupviz.planning import Cost
 from soupviz.recipes import MENU, Ensemble
-from soupviz.runs import Run
+from soupviz.soups.planning import Cost
+from soupviz.store.runs import Run
 from soupviz.ui import asking, charts, forms, session, soups, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

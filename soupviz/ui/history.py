@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis import history
+from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
-from soupviz.insight import history
-from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
-from soupviz.runs import Run
-from soupviz.soups import pool_in
+from soupviz.soups.soup import pool_in
+from soupviz.store.runs import Run
 from soupviz.ui import session, tables, work
 from soupviz.ui.verbatim import verbatim
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from soupviz import planning
-from soupviz.insight import geometry
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Sameness
-from soupviz.insight.geometry import Clustering, Geometry
-from soupviz.insight.preflight import Report
+from soupviz.analysis import geometry
+from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.differences import Sameness
+from soupviz.analysis.geometry import Clustering, Geometry
+from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
+from soupviz.soups import planning
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.closeup import SIDE
 from soupviz.weights.selection import BASE

@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.blending import groups_of
-from soupviz.insight import sensitivity
-from soupviz.insight.sensitivity import Effect, Group, Probe
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis import sensitivity
+from soupviz.analysis.sensitivity import Effect, Group, Probe
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.layers import Grouping, keys_of
+from soupviz.models.layers import Grouping, keys_of
 from soupviz.pictures import layers
-from soupviz.planning import FREE, Wanted, cost
+from soupviz.soups.blending import groups_of
+from soupviz.soups.planning import FREE, Wanted, cost
 from soupviz.ui import asking, charts, session, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm

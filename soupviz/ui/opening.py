@@ -6,12 +6,12 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.cache import clear_caches, sizes
-from soupviz.config import KitchenSpec, validate
 from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.runs import parse_arguments
+from soupviz.spec import KitchenSpec, validate
+from soupviz.store.cache import clear_caches, sizes
 from soupviz.ui import session, work, workspace
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from soupviz import planning
-from soupviz.insight.diversity import Pair, midpoints, score_ensembles, without_logits
+from soupviz.analysis.diversity import Pair, midpoints, score_ensembles, without_logits
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import verdict, wilson
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.diversity import ENSEMBLE, MIDPOINT, errors_of
+from soupviz.soups import planning
+from soupviz.tasks.metrics import verdict, wilson
 from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity import Asked, label_of
 from soupviz.ui.verbatim import verbatim

@@ -2,17 +2,17 @@
 
 import streamlit as st
 
-from soupviz import planning
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import is_affine
+from soupviz.mixing.averaging import is_affine
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures.reliability import reliability
-from soupviz.records import Coefficients
-from soupviz.runs import Run
-from soupviz.scaling import Scaled, scale
-from soupviz.slicing import slice_table
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS
+from soupviz.soups import planning
+from soupviz.soups.scaling import Scaled, scale
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.slicing import slice_table
+from soupviz.types import Coefficients
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 

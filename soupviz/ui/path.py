@@ -6,17 +6,17 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz import curves
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import whole_loss
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
+from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS, num_examples
+from soupviz.soups import curves
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metrics import whole_loss
+from soupviz.types import Coefficients, Score
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE

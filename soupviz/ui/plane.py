@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis import planes
+from soupviz.analysis.planes import FINENESS, Frame, Projection, Spot, Value
+from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
-from soupviz.insight import planes
-from soupviz.insight.planes import FINENESS, Frame, Projection, Spot, Value
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
-from soupviz.records import Score
-from soupviz.runs import Run
+from soupviz.soups import planning
+from soupviz.store.runs import Run
+from soupviz.types import Score
 from soupviz.ui import keeping, session, tables, verdict, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim

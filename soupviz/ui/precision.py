@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.config import Precision
-from soupviz.cooking import cook
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Greedy
-from soupviz.records import Step
-from soupviz.runs import Run
+from soupviz.soups.cooking import cook
+from soupviz.spec import Precision
+from soupviz.store.runs import Run
+from soupviz.types import Step
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 

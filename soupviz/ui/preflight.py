@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis import barriers, geometry, preflight
+from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.differences import Sameness, sameness
+from soupviz.analysis.preflight import Report
 from soupviz.files import digest
-from soupviz.insight import barriers, geometry, preflight
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Sameness, sameness
-from soupviz.insight.preflight import Report
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import RECALIBRATE
 from soupviz.pictures import preflight as pictures
-from soupviz.planning import FREE, Cost
-from soupviz.treatments import RECALIBRATE
+from soupviz.soups import planning
+from soupviz.soups.planning import FREE, Cost
 from soupviz.ui import asking, charts, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.kinship import Weights, listed

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
+from soupviz.analysis.score_files import Source, score_files
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.insight.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
-from soupviz.insight.score_files import Source, score_files
 from soupviz.kitchen import Kitchen
-from soupviz.records import part_of
+from soupviz.soups import planning
+from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

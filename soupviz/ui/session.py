@@ -6,12 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from soupviz.analysis import history
+from soupviz.analysis.grids import only_in_grids
 from soupviz.errors import CorruptImagesError, SoupError
-from soupviz.insight import history
-from soupviz.insight.grids import only_in_grids
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
-from soupviz.soups import is_current
+from soupviz.soups.soup import is_current
+from soupviz.store.runs import Run
 from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.errors import SoupError
-from soupviz.insight.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.pictures import robustness
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.scores import short

@@ -6,16 +6,16 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis.decisions import GOALS
 from soupviz.errors import SoupError
-from soupviz.insight.decisions import GOALS
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
 from soupviz.recipes.judge import HELD_OUT, value_of
-from soupviz.records import Alpha
-from soupviz.runs import Run
-from soupviz.soups import mix_in, run_key, treatment_in
+from soupviz.soups import planning
+from soupviz.soups.soup import mix_in, run_key, treatment_in
+from soupviz.store.runs import Run
+from soupviz.types import Alpha
 from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
-from soupviz.mixing import mean_of
-from soupviz.planning import ingredient_summaries, summaries
-from soupviz.records import Coefficients, Score
-from soupviz.scaling import Scaled
-from soupviz.slicing import SliceRow
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups.planning import ingredient_summaries, summaries
+from soupviz.soups.scaling import Scaled
+from soupviz.tasks.metrics import wilson
+from soupviz.tasks.slicing import SliceRow
+from soupviz.types import Coefficients, Score
 from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
 

@@ -7,8 +7,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from soupviz.insight import planes
-from soupviz.insight.planes import FINENESS, Frame, Spot, Value
+from soupviz.analysis import planes
+from soupviz.analysis.planes import FINENESS, Frame, Spot, Value
 from soupviz.pictures import palette
 from soupviz.ui import plane, theme
 from soupviz.ui.plane import Chosen, Item

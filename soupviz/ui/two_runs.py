@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import history as core
-from soupviz.insight.history import Entry
+from soupviz.analysis import history as core
+from soupviz.analysis.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
-from soupviz.planning import cost, lacking
+from soupviz.soups.planning import cost, lacking
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

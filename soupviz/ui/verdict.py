@@ -5,17 +5,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis import crossfit, verdicts, wording
+from soupviz.analysis.verdicts import Verdict, Yardstick
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.insight import crossfit, verdicts, wording
-from soupviz.insight.verdicts import Verdict, Yardstick
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import chance
 from soupviz.pictures.verdict import differences
-from soupviz.planning import cost, lacking
-from soupviz.records import part_of
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
+from soupviz.soups.planning import cost, lacking
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metrics import chance
+from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import readings
+from soupviz.analysis import readings
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
-from soupviz.records import refusals_in_words
-from soupviz.treatments import RECALIBRATE, WEIGHTS
+from soupviz.types import refusals_in_words
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
 

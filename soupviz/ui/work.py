@@ -8,16 +8,16 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.config import KitchenSpec, read_kitchen_file
-from soupviz.cooking import cook, sweep
-from soupviz.demo import demo_kitchen
-from soupviz.insight.grids import unmark
+from soupviz.analysis.grids import unmark
+from soupviz.demo.digits import demo_kitchen
 from soupviz.kitchen import Kitchen
-from soupviz.menu import cook_menu
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
-from soupviz.records import Alpha, Coefficients, part_of
+from soupviz.soups.cooking import cook, sweep
+from soupviz.soups.menu import cook_menu
+from soupviz.spec import KitchenSpec, read_kitchen_file
 from soupviz.trust import Request
+from soupviz.types import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE

@@ -1,0 +1,107 @@
+"""A kitchen whose held_out is one half of another's, and whose test is the other half, for cross-fitting."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.data.splits import Split
+from soupviz.files import digest
+from soupviz.kitchen import Kitchen
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.formulas import KEPT
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.pantry import Pantry
+from soupviz.recipes import Recipe
+from soupviz.recipes.distilled import Distilled
+from soupviz.recipes.judge import HELD_OUT, examples_of
+from soupviz.scoring.scorer import Scorer
+from soupviz.soups.planning import Wanted
+from soupviz.soups.soup import is_current, pool_of, run_key
+from soupviz.store.database import Store
+from soupviz.tasks.metrics import summarize
+from soupviz.types import PerExample, Score, mix_from
+
+
+def singles(kitchen: Kitchen, recipe: Recipe) -> list[Wanted]:
+    """Every ingredient as it is, and those that the recipe chooses among with its own treatment, on held_out."""
+    rows: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
+    if recipe.is_search and recipe.treatment not in OUTPUTS:
+        rows += [(((name, 1.0),), HELD_OUT, recipe.treatment) for name in pool_of(kitchen, recipe)]
+    return list(dict.fromkeys(rows))
+
+
+def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: int, folder: Path) -> Kitchen:
+    """The kitchen with one half of held_out as held_out and the other as test, and a store of its own.
+
+    What is known of the whole is known of the halves: it is cut out of it.
+
+    Args:
+        rows: of held_out, those of the two splits, `held_out` and `test`. seed: of the halves, for their fingerprints.
+        folder: where the store lies.
+    """
+    whole = kitchen.split(HELD_OUT)
+    own = copy.copy(kitchen)
+    data = kitchen.spec.data
+    own.spec = kitchen.spec.model_copy(update={"data": data.model_copy(update={"test": data.held_out, "shifts": {}})})
+    own.store = Store(folder / "store.sqlite")
+    own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.pantry.base, kitchen.architecture, own.store)
+    own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests)
+    own.scorer.share(kitchen.ingredients)
+    own._splits = {name: _part(whole, chosen, seed) for name, chosen in rows.items()}
+    own._splits |= {"train": kitchen.split("train")} if kitchen.has_split("train") else {}
+    _prime(kitchen, own, recipe, rows)
+    return own
+
+
+def _part(whole: Split, rows: Tensor, seed: int) -> Split:
+    """A half of held_out, a view of it."""
+    half = whole.part(rows, digest([whole.fingerprint, seed, rows.tolist()]))
+    return replace(half, name=f"a half of {whole.name}", whole="")
+
+
+def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor]) -> None:
+    """Cut what is known of the whole into its halves: single ingredients, and what the recipe's own run has tried."""
+    run = kitchen.store.run(run_key(kitchen, recipe))
+    result = (run and run.status == "finished" and is_current(kitchen, run) and run.result) or {}
+    tried = [step["mix"] for step in result.get("trajectory", []) if step.get("mix")]
+    mixes = [mix_from(mix) for mix in [*tried, result.get("mix") or []]]
+    for name, formula in kitchen.pantry.formulas([name for mix in mixes for name, _ in mix]).items():
+        if formula.kind != KEPT:
+            own.store.keep_formula(name, formula.model_dump_json())
+    here = {*kitchen.names, "base"} | {name for mix in mixes for name, _ in mix if own.store.formula(name)}
+    asked = [(mix, HELD_OUT, recipe.treatment) for mix in mixes if mix and here.issuperset(dict(mix))]
+    asked += [(mean_of(kitchen.pool), HELD_OUT, recipe.treatment)]
+    cut: dict[str, Score] = {}
+    for mix, _, treatment in dict.fromkeys([*singles(kitchen, recipe), *asked]):
+        if (score := kitchen.known_score(mix, HELD_OUT, treatment)) is not None:
+            for split, chosen in rows.items():
+                cut[own.score_key(mix, split, treatment)] = _cut(own, score, split, chosen.numpy())
+    own.store.keep_scores(cut)
+    if recipe.treatment in OUTPUTS or isinstance(recipe, Distilled):
+        _prime_logits(kitchen, own, rows)
+
+
+def _cut(own: Kitchen, score: Score, split: str, rows: NDArray[np.int64]) -> Score:
+    """A half of a whole score."""
+    part = own.split(split)
+    examples = examples_of(score)
+    cut = PerExample(**{name: getattr(examples, name)[rows] for name in PerExample.__dataclass_fields__})
+    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), *own.evaluator.numerics)
+
+
+def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: Mapping[str, Tensor]) -> None:
+    for name in kitchen.names:
+        alone = ((name, 1.0),)
+        whole = kitchen.store.logits(kitchen.score_key(alone, HELD_OUT, "average"))
+        for split, chosen in rows.items():
+            if whole is not None:
+                own.store.keep_logits(own.score_key(alone, split, "average"), whole[chosen.numpy()])
+        if kitchen.has_split("train"):  # not halved: what a student learns from
+            key = kitchen.score_key(alone, "train", "average")
+            if (kept := kitchen.store.logits(key)) is not None:
+                own.store.keep_logits(key, kept)

@@ -1,0 +1,228 @@
+"""Is a soup really better? What is known of it, as plain data and in words; nothing is computed anew."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from soupviz.analysis import crossfit, wording
+from soupviz.analysis.crossfit import CrossFit
+from soupviz.analysis.significance import Accuracy, Difference, accuracy_of, difference
+from soupviz.kitchen import Kitchen
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.recipes.judge import HELD_OUT
+from soupviz.soups.planning import Wanted, ingredient_summaries, known
+from soupviz.soups.selecting import Examples, from_plain, met_by
+from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.types import Coefficients, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What the soup is held against: by split its accuracies, and the soup's differences to it, as far as known.
+
+    passes: forward passes for one answer.
+    """
+
+    name: str
+    mix: Coefficients
+    treatment: str
+    passes: int
+    accuracies: Mapping[str, Accuracy]
+    differences: Mapping[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What can be said of a soup today.
+
+    reports_on: the split that judges: test, or held_out where there is no test. accuracies: by split. best: the best
+    ingredient on held_out. ceiling: the ensemble of all ingredients. floor: the uniform soup. passes: forward passes
+    for one answer. evaluations: scores that the choice took on the splits that selected. models_seen: different models
+    that were scored on `reports_on` so far; soups_seen: those of them that are no single checkpoint. crossfit: what
+    selecting on held_out makes of the numbers there, if that was estimated. The sentences say it in words; each names
+    its split. sizes: for every split, whether it is large enough for the difference seen on it. elsewhere: that other
+    data than this held_out selected it, or may have.
+    """
+
+    name: str
+    reports_on: str
+    selected_on: tuple[str, ...]
+    accuracies: Mapping[str, Accuracy]
+    best: Yardstick | None
+    ceiling: Yardstick | None
+    floor: Yardstick | None
+    passes: int
+    evaluations: int | None
+    models_seen: int
+    soups_seen: int
+    crossfit: CrossFit | None
+    sentence: str
+    sizes: tuple[str, ...]
+    looks: str
+    optimism: str
+    elsewhere: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data."""
+        return asdict(self)
+
+
+def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
+    """The verdict on a finished run, or on a soup, from the scores that are known.
+
+    Raises:
+        KitchenError: it is made of what the kitchen lacks.
+    """
+    if isinstance(soup, Soup):
+        evaluations = _spent(soup.evaluations, soup.scores, soup.selected_on)
+        found = crossfit.known(kitchen, soup.recipe)
+        return judge(
+            kitchen, soup.title, soup.mix, soup.recipe.treatment,
+            selected_on=_selecting(kitchen, soup.selected_on, soup.selecting_data), evaluations=evaluations,
+            found=found, elsewhere=soup.notes.get(ELSEWHERE, ""),
+        )  # fmt: skip
+    assert soup.result is not None
+    selecting = from_plain(soup.result.get("selecting_data", {}))
+    selected_on = _selecting(kitchen, soup.result.get("selected_on", [HELD_OUT]), selecting)
+    return judge(
+        kitchen, soup.name, mix_in(soup), treatment_in(soup),
+        selected_on=selected_on,
+        evaluations=_spent(soup.result.get("evaluations"), soup.result["scores"], selected_on),
+        found=crossfit.known(kitchen, crossfit.recipe_in(kitchen, soup)),
+        elsewhere=soup.result.get("notes", {}).get(ELSEWHERE, ""),
+    )  # fmt: skip
+
+
+def judge(
+    kitchen: Kitchen,
+    name: str,
+    mix: Coefficients,
+    treatment: str = "average",
+    *,
+    selected_on: Iterable[str] = (HELD_OUT,),
+    evaluations: int | None = None,
+    found: CrossFit | None = None,
+    elsewhere: str = "",
+) -> Verdict:
+    """The verdict on any mix.
+
+    Args:
+        name: what it is called. treatment: what became of its ingredients. selected_on: the splits that chose it.
+        evaluations: scores on these that the choice took. found: a cross-fit of its recipe. elsewhere: that other data
+        selected it, or may have.
+    """
+    selects = tuple(selected_on)
+    reports_on = "test" if "test" in kitchen.split_names else HELD_OUT
+    scores = _known(kitchen, mix, treatment)
+    best = best_on_held_out(kitchen)
+
+    def against(called: str, other: Coefficients, how: str) -> Yardstick:
+        theirs = _known(kitchen, other, how)
+        passes = len(other) if how in OUTPUTS else 1
+        accuracies = {split: accuracy_of(score, selects) for split, score in theirs.items()}
+        return Yardstick(called, other, how, passes, accuracies, _differences(scores, theirs))
+
+    yardsticks = [against(*row) for row in _yardsticks(kitchen, best, treatment)]
+    ceiling, floor = yardsticks[1:] if len(yardsticks) == 3 else (None, None)
+    leader = yardsticks[0] if yardsticks else None
+    seen, soups = _seen(kitchen, reports_on)
+    is_itself = best is not None and tuple(mix) == ((best, 1.0),)
+    differences = leader.differences if leader else {}
+    return Verdict(
+        name=name,
+        reports_on=reports_on,
+        selected_on=selects,
+        accuracies={split: accuracy_of(score, selects) for split, score in scores.items()},
+        best=leader,
+        ceiling=ceiling,
+        floor=floor,
+        passes=len(mix) if treatment in OUTPUTS else 1,
+        evaluations=evaluations,
+        models_seen=seen,
+        soups_seen=soups,
+        crossfit=found,
+        sentence=wording.headline(
+            best,
+            differences.get(reports_on),
+            reports_on,
+            is_itself=is_itself,
+            is_scored=reports_on in scores,
+            selects=reports_on in selects,
+        ),
+        sizes=tuple(wording.size(one) for one in differences.values() if not is_itself),
+        looks=wording.looks(evaluations, selects, seen, soups, reports_on),
+        optimism=wording.optimism(found),
+        elsewhere=elsewhere,
+    )
+
+
+def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:
+    """The splits that had a part in a choice, those among them that came into the kitchen since, as far as they were
+    read."""
+    read = [split for split in kitchen.report_splits() if kitchen.has_split(split)]
+    return list(dict.fromkeys([*selected_on, *met_by(kitchen, selecting, read)]))
+
+
+def by_merit(kitchen: Kitchen) -> list[str]:
+    """The ingredients, the best on held_out first, ties in kitchen order; what is not scored yet comes last."""
+    scores = ingredient_summaries(kitchen, HELD_OUT, kitchen.names)
+    return sorted(kitchen.names, key=lambda name: -scores[name].correct if name in scores else 1)
+
+
+def best_on_held_out(kitchen: Kitchen) -> str | None:
+    """The ingredient that is best on held_out, ties by kitchen order; None while none is scored."""
+    first = by_merit(kitchen)[0]
+    return first if ingredient_summaries(kitchen, HELD_OUT, [first]) else None
+
+
+def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:
+    """The scores, on held_out and on the split that reports, that a whole verdict needs."""
+    splits = [split for split in (HELD_OUT, "test") if split in kitchen.split_names]
+    mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
+    mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], treatment)]
+    return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
+
+
+def _known(kitchen: Kitchen, mix: Coefficients, treatment: str) -> dict[str, Score]:
+    found = {split: known(kitchen, mix, split, treatment) for split in kitchen.report_splits()}
+    return {split: score for split, score in found.items() if score is not None}
+
+
+def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tuple[str, Coefficients, str]]:
+    """The best ingredient, the ensemble of all, and the uniform soup with the soup's own treatment of statistics."""
+    if best is None:
+        return []
+    rows: list[tuple[str, Coefficients, str]] = [(best, ((best, 1.0),), "average")]
+    if len(kitchen.pool) < 2:
+        return rows
+    everyone = mean_of(kitchen.pool)
+    how = "average" if treatment in OUTPUTS else treatment
+    rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
+    rows.append((f"uniform soup of all {len(everyone)}", everyone, how))
+    return rows
+
+
+def _differences(scores: Mapping[str, Score], others: Mapping[str, Score]) -> dict[str, Difference]:
+    return {split: difference(score, others[split]) for split, score in scores.items() if split in others}
+
+
+def _spent(evaluations: int | None, scores: Iterable[str], selected_on: Iterable[str]) -> int | None:
+    """Scores on the splits that select: a run counts its last look at the others too."""
+    if evaluations is None:
+        return None
+    return evaluations - len(set(scores) - set(selected_on))
+
+
+def _seen(kitchen: Kitchen, split: str) -> tuple[int, int]:
+    """Different models that were scored on a split so far, and how many of them are no single checkpoint."""
+    if not kitchen.has_split(split):
+        return 0, 0
+    labels = kitchen.split(split)
+    counts = labels.labels.bincount(minlength=kitchen.num_classes(labels)).tolist()
+    seen = kitchen.store.count_scores(split, counts, *kitchen.evaluator.numerics)
+    names = [*kitchen.names, *(["base"] if kitchen.base else [])]
+    singles = {kitchen.resolve(name).fingerprint: name for name in names}
+    scored = sum(kitchen.store.is_scored(kitchen.score_key(((n, 1.0),), split, "average")) for n in singles.values())
+    return seen, seen - scored

@@ -1,0 +1,311 @@
+"""What a kitchen remembers: every score and every run, in one SQLite file that several processes may use."""
+
+import io
+import json
+import os
+import shutil
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soupviz.errors import KitchenError
+from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.store.mounts import is_on_network
+from soupviz.store.runs import RUN_COLUMNS, Run, add_columns, row_of, run_of
+from soupviz.types import PerExample, Score
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS findings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+"""
+
+
+class Store:
+    """Scores and runs by content key; every call is one short transaction on a connection of its own."""
+
+    def __init__(self, path: Path, mounts: str | None = None):
+        """Open a store, or make one.
+
+        Args:
+            mounts: the table of mounted file systems; default: this machine's.
+        """
+        self.path = path
+        # WAL shares memory between processes through a file, which machines that share a folder cannot.
+        self._journal = "DELETE" if is_on_network(path, mounts) else "WAL"
+        with self._connection() as connection:
+            connection.execute(f"PRAGMA journal_mode={self._journal}")
+            connection.executescript(SCHEMA)
+            add_columns(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=30)
+        try:
+            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
+            # another journal it may damage the file.
+            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._journal == 'WAL' else 'FULL'}")
+            with connection:
+                yield connection
+        except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
+            raise KitchenError(
+                f"{self.path}: the store of scores cannot be used ({error}). Free some space, or remove the file: "
+                "its scores are then computed again."
+            ) from error
+        finally:
+            connection.close()
+
+    def score(self, key: str, split: str) -> tuple[Score | None, PerExample | None]:
+        """(the finished score, None), or (None, results so far), or (None, None)."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT summary, examples FROM scores WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None, None
+        examples = _unpack(row[1])
+        if row[0] is None:
+            return None, examples
+        return Score.from_summary(json.loads(row[0]) | {"split": split}, examples), None
+
+    def summaries(self, keys: Iterable[str], split: str) -> dict[str, Score]:
+        """Those of the keys that have a finished score, without its examples; one look for all of them.
+
+        Args:
+            split: what the scores are said to be of, as in `score`.
+        """
+        query = "SELECT key, summary FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
+        return {key: Score.from_summary(json.loads(summary) | {"split": split}) for key, summary in rows}
+
+    def is_scored(self, key: str) -> bool:
+        """Whether a finished score is there; its examples are not read."""
+        with self._connection() as connection:
+            query = "SELECT 1 FROM scores WHERE key = ? AND summary IS NOT NULL"
+            return connection.execute(query, (key,)).fetchone() is not None
+
+    def scored(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that have a finished score; one look for all of them."""
+        query = "SELECT key FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
+
+    def count_scores(self, split: str, class_count: Sequence[int], precision: str, device: str) -> int:
+        """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
+
+        Each treatment of running statistics counts as a model. Scores of other examples that were called the same
+        (test before held_out was split in two, say) are told apart by the examples of each class.
+        """
+        query = (
+            "SELECT COUNT(*) FROM scores WHERE summary IS NOT NULL AND json_extract(summary, '$.split') = ? "
+            "AND json_extract(summary, '$.class_count') = json(?) AND json_extract(summary, '$.precision') = ? "
+            "AND json_extract(summary, '$.device') = ?"
+        )
+        with self._connection() as connection:
+            values = (split, json.dumps(list(class_count)), precision, device)
+            return int(connection.execute(query, values).fetchone()[0])
+
+    def keep_partial(self, key: str, examples: PerExample) -> None:
+        """Keep the results of the first examples of an evaluation that goes on."""
+        self._keep([(key, None, examples)])
+
+    def keep_score(self, key: str, score: Score) -> None:
+        self.keep_scores({key: score})
+
+    def keep_scores(self, scores: Mapping[str, Score]) -> None:
+        """Keep several at once."""
+        rows = []
+        for key, score in scores.items():
+            assert score.per_example is not None
+            rows.append((key, json.dumps(score.summary()), score.per_example))
+        self._keep(rows)
+
+    def _keep(self, rows: Iterable[tuple[str, str | None, PerExample]]) -> None:
+        with self._connection() as connection:
+            # A finished score of another process is not replaced by our unfinished one.
+            connection.executemany(
+                "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "summary = excluded.summary, examples = excluded.examples WHERE scores.summary IS NULL",
+                [(key, summary, _pack(examples), time.time()) for key, summary, examples in rows],
+            )
+
+    def file(self, key: str) -> tuple[str, str | None] | None:
+        """(fingerprint, problem) of a checkpoint that was read before."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT fingerprint, problem FROM files WHERE key = ?", (key,)).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def keep_file(self, key: str, fingerprint: str, problem: str | None) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
+
+    def formula(self, name: str) -> str | None:
+        """The formula, as JSON, that a name stands for."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT formula FROM formulas WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def keep_formula(self, name: str, formula: str) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO formulas VALUES (?, ?)", (name, formula))
+
+    def finding(self, key: str) -> Any:
+        """Plain data that was computed from weights or scores and kept; None where it was not."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT value FROM findings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def findings(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of the keys under which something is kept; one look for all of them."""
+        query = "SELECT key, value FROM findings WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {key: json.loads(value) for key, value in connection.execute(query, (json.dumps(list(keys)),))}
+
+    def keep_finding(self, key: str, value: Any) -> None:
+        """Keep plain data under a key made of all that it depends on."""
+        self.keep_findings({key: value})
+
+    def keep_findings(self, values: Mapping[str, Any]) -> None:
+        """Keep several at once."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        with self._connection() as connection:
+            connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?)", rows)
+
+    def logits(self, key: str) -> NDArray[np.float32] | None:
+        """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
+        path = self.folder / "logits" / f"{key}.npy"
+        kept: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.is_file() else None
+        return kept
+
+    def keep_logits(self, key: str, logits: NDArray[np.float32]) -> None:
+        folder = self.folder / "logits"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, logits)
+
+    def begin_run(self, key: str, name: str, recipe: dict[str, Any]) -> None:
+        """Note that a run started; a finished run of the same key stays finished, another is taken up again."""
+        now = time.time()
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO runs (key, name, status, recipe, created, updated) VALUES (?, ?, 'running', ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET status = 'running', error = NULL, updated = excluded.updated "
+                "WHERE runs.status <> 'finished'",
+                (key, name, json.dumps(recipe), now, now),
+            )
+
+    def touch_run(self, key: str, result: dict[str, Any] | None = None) -> None:
+        """Say that a run is alive, with what it has so far."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET updated = ?, result = COALESCE(?, result) WHERE key = ? AND status = 'running'",
+                (time.time(), json.dumps(result) if result else None, key),
+            )
+
+    def end_run(self, key: str, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Say how a run ended; one that was finished before stays finished, however its repetition ended."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, result = COALESCE(?, result), error = ?, updated = ? "
+                "WHERE key = ? AND (status <> 'finished' OR ? = 'finished')",
+                (status, json.dumps(result) if result else None, error, time.time(), key, status),
+            )
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first; one that was killed shows as interrupted."""
+        with self._connection() as connection:
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
+        return [run_of(row) for row in rows]
+
+    def run(self, key: str) -> Run | None:
+        with self._connection() as connection:
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", (key,)).fetchone()
+        return run_of(row) if row else None
+
+    def num_runs(self) -> int:
+        with self._connection() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0])
+
+    def name_run(self, key: str, name: str | None) -> None:
+        """Call a run by a name of the user's own; None, or an empty one, gives it its recipe's title back."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET label = ? WHERE key = ?", ((name or "").strip() or None, key))
+
+    def pin_run(self, key: str, pinned: bool = True) -> None:
+        """Mark a run as one to be kept, or no longer."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET pinned = ? WHERE key = ?", (int(pinned), key))
+
+    def forget_run(self, key: str) -> None:
+        """Forget that a recipe was cooked; the scores that it took stay."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM runs WHERE key = ?", (key,))
+
+    def take_back(self, runs: Iterable[Run]) -> None:
+        """Undo `forget_run`: runs as they were, under their numbers; one that was cooked again since stays as it is."""
+        with self._connection() as connection:
+            connection.executemany(
+                f"INSERT OR IGNORE INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [row_of(run) for run in runs],
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Where what is too large for the database lies beside it: logits, and weights that were trained."""
+        return self.path.parent
+
+    def size(self) -> dict[str, int]:
+        """Bytes on disk and how many scores and runs they hold."""
+        with self._connection() as connection:
+            scores = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
+        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
+
+    def clear(self) -> None:
+        """Forget every score and run, and give the disk space back."""
+        with self._connection() as connection:
+            connection.executescript(
+                "DELETE FROM scores; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; DELETE FROM findings;"
+            )
+        connection = sqlite3.connect(self.path, timeout=30)
+        connection.execute("VACUUM")
+        if self._journal == "WAL":
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        for name in ("logits", "made", "crossfit"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def open_store(kitchen_file: Path) -> Store:
+    """The store in the kitchen's .soupviz folder, or in the user's cache folder where that is read-only."""
+    folder = kitchen_file.parent / ".soupviz"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        pass
+    if not folder.is_dir() or not is_writable(folder) or not _is_ours(folder / "store.sqlite"):
+        folder = cache_folder("kitchens", digest(str(kitchen_file.resolve()))[:16])
+    return Store(folder / "store.sqlite")
+
+
+def _is_ours(path: Path) -> bool:
+    return not path.exists() or os.access(path, os.W_OK)
+
+
+def _pack(examples: PerExample) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: getattr(examples, name) for name in PerExample.__dataclass_fields__})
+    return zlib.compress(buffer.getvalue(), 1)
+
+
+def _unpack(blob: bytes) -> PerExample:
+    with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as arrays:
+        return PerExample(**{name: arrays[name] for name in PerExample.__dataclass_fields__})
