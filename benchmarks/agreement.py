@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from benchmarks.textbook import Count
-from soupviz.types import Score, Step
+from soupviz.recipes.trajectory import Step
+from soupviz.tasks.score import Score
 
 
 @dataclass(slots=True)
@@ -33,9 +34,9 @@ class Agreement:
 
     def score(self, what: str, score: Score, count: Count) -> None:
         """Example by example."""
-        assert score.per_example is not None
+        assert score.outcomes is not None
         self.counts += 1
-        differs = score.per_example.correct != count.right
+        differs = score.outcomes["right"] != count.right
         self.close += int((differs & count.close).sum())
         if clear := int((differs & ~count.close).sum()):
             self.wrong_counts.append(f"{what}: {clear} examples that are not close to call are counted differently")

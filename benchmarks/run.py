@@ -17,11 +17,12 @@ from benchmarks.textbook import Count, Textbook, average
 from soupviz.errors import RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of, mix_tensors
-from soupviz.scoring.evaluator import Task
+from soupviz.recipes.trajectory import Step
+from soupviz.scoring.evaluator import Trial
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.cooking import SWEEP_ALPHAS, greedy, sweep
 from soupviz.soups.curves import grid, interpolate
-from soupviz.types import Alpha, PerExample, Progress, Step, quiet
+from soupviz.types import Alpha, Progress, quiet
 
 ALPHA = 0.1
 POINTS = 21
@@ -168,14 +169,14 @@ class Bench:
         kitchen = self.kitchen
         split, evaluator = kitchen.split("held_out"), kitchen.evaluator
         weights = list(mix_tensors(kitchen.resolved(((kitchen.names[0], 1.0),))))
-        evaluator.evaluate(split, Task(lambda: weights, PerExample.blank(len(split))))
+        evaluator.evaluate(split, Trial(lambda: weights, evaluator.blank(split)))
         feed = evaluator.feed(split)
         bare = []
         with torch.inference_mode(), arithmetic_of(evaluator.precision):
             for size in BATCH_SIZES:
                 batches = [feed.take(rows) for rows in torch.arange(len(split)).split(size)]  # type: ignore[no-untyped-call]
                 bare += [timed(run_bare, evaluator.model, batches)[0] for _ in range(2)]
-        ours, _ = timed(lambda: evaluator.evaluate(split, Task(lambda: weights, PerExample.blank(len(split)))))
+        ours, _ = timed(lambda: evaluator.evaluate(split, Trial(lambda: weights, evaluator.blank(split))))
         self.measures.take(forward_bare_seconds=min(bare), forward_soupviz_seconds=ours)
         self.measures.facts["forward_examples"] = len(split)
 

@@ -17,9 +17,8 @@ from soupviz.data.transforms import Pipeline, pipeline
 from soupviz.kitchen import Kitchen
 from soupviz.models import building
 from soupviz.models.building import logits_of
-from soupviz.recipes.search import candidate_order
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.types import CLOSE_LOGITS
+from soupviz.tasks.classification import CLOSE_LOGITS
 
 Weights = dict[str, Tensor]
 
@@ -130,7 +129,7 @@ class Textbook:
     def greedy(self, alpha: str | float, singles: dict[str, Count]) -> list[tuple[str, bool, Count]]:
         """The search, every candidate scored whole: (ingredient, accepted, its count)."""
         names = list(singles)
-        first, *others = candidate_order(names, singles, "best", 0)  # type: ignore[arg-type]
+        first, *others = sorted(names, key=lambda name: -singles[name].correct)
         chosen, soup, best = [first], self.weights[first], singles[first]
         decisions = [(first, True, best)]
         for name in others:

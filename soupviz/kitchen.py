@@ -25,7 +25,11 @@ from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
 from soupviz.spec import KitchenSpec, Precision, kitchen_file, read_kitchen_file
 from soupviz.store.database import Store, open_store
-from soupviz.types import Bound, Coefficients, Progress, Score, quiet, refusals_in_words
+from soupviz.tasks.finding import find_metric, find_task
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.score import Bound, Score
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients, Progress, quiet, refusals_in_words
 from soupviz.weights import ingredients, telling
 from soupviz.weights.discovery import gather
 from soupviz.weights.fitting import Weights
@@ -66,7 +70,9 @@ class Kitchen:
         model = building.build(spec.model, self.folder)
         self.architecture = Architecture(model, lambda: building.build(spec.model, self.folder))
         self.model_fingerprint = building.fingerprint(spec.model, model, self.folder)
-        self.evaluator = Evaluator(model, self.device, spec.precision, spec.batch_size)
+        self.task: Task = find_task(spec.task.name, spec.task.parameters, self.folder)
+        self.objective: Metric = find_metric(self.task, spec.metric)
+        self.evaluator = Evaluator(model, self.device, spec.precision, spec.batch_size, self.task)
         self.store: Store = open_store(file)
         found = gather(spec, self.folder, self.architecture, self.store, progress)
         self.ingredients = found.ingredients
@@ -79,7 +85,7 @@ class Kitchen:
         self.pantry = Pantry(file, self.ingredients, found.base, self.architecture, self.store)
         opened = self._open_guests(guests, skip_incompatible, skip_corrupt, progress)
         self.guests = Guests(opened, self.names)
-        self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint, self.guests)
+        self.scorer = Scorer(self.evaluator, self.store, self.model_fingerprint, self.guests, self.objective)
         self.scorer.share(self.ingredients)
         self._splits: dict[str, Split] = {}
         self._num_classes: int | None = None
@@ -134,8 +140,8 @@ class Kitchen:
         """The same kitchen, evaluated in another precision; its scores and runs are kept apart."""
         other = copy.copy(self)
         other.spec = self.spec.model_copy(update={"precision": precision})
-        other.evaluator = Evaluator(self.evaluator.model, self.device, precision, self.spec.batch_size)
-        other.scorer = Scorer(other.evaluator, self.store, self.model_fingerprint, self.guests)
+        other.evaluator = Evaluator(self.evaluator.model, self.device, precision, self.spec.batch_size, self.task)
+        other.scorer = Scorer(other.evaluator, self.store, self.model_fingerprint, self.guests, self.objective)
         other.scorer.share(self.ingredients)
         return other
 
@@ -329,7 +335,7 @@ class Kitchen:
                 progress(index * total + done, len(chosen) * total, f"{what}: {name}")
 
             found = score or self.score_mix(mixture, split, progress=within)
-            scores[item.name] = replace(found, per_example=None)
+            scores[item.name] = replace(found, outcomes=None)
         return scores
 
     def score(
@@ -348,9 +354,6 @@ class Kitchen:
         return pd.DataFrame([self._row(n, s) for n, s in self.score_ingredients(split, members, progress).items()])
 
     def _row(self, name: str, score: Score) -> dict[str, Any]:
-        top5 = None if score.top5_correct is None else score.top5_correct / score.num_examples
-        row = {"ingredient": name, "split": score.split, "accuracy": score.accuracy, "correct": score.correct}
-        row |= {"num_examples": score.num_examples, "loss": score.loss, "top5_accuracy": top5}
-        row["macro_f1"] = score.macro_f1
+        row = {"ingredient": name, "split": score.split, **self.task.row(score)}
         known = {key: as_number(value) for key, value in self.resolve(name).metadata.items() if key not in row}
         return row | known

@@ -185,10 +185,25 @@ class DataSpec(Spec):
     )
 
 
+class TaskSpec(Spec):
+    """A task with parameters of its own, which are those beside the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field(description="classification, multilabel, regression, or file.py:Task")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
 class KitchenSpec(Spec):
     """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
 
     name: str = Field("", description="the title; default: the folder's name")
+    task: Annotated[TaskSpec, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)] = (
+        Field(TaskSpec(name="classification"), description="what the outputs mean: a name, or a name with parameters")
+    )
+    metric: str | None = Field(None, description="the objective, a metric of the task; default: its first")
     model: ModelSpec = Field(description="the architecture")
     ingredients: tuple[Place, ...] | dict[str, Place] = Field(
         description="a list of files, folders and globs, or a mapping of name to file"

@@ -107,6 +107,8 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
 def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
     """The functions and libraries' factories that a kitchen uses, each with its arguments."""
     used = [(spec.model.factory, spec.model.args)]
+    if ":" in spec.task.name:
+        used.append((spec.task.name, spec.task.parameters))
     for split in spec.split_specs().values():
         named = str(split.path) if split.format == "python" else split.format
         if split.format == "python" or ":" in split.format:

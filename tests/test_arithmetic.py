@@ -6,9 +6,8 @@ from kitchens import MLP, build_model, labelled, small_kitchen
 from test_evaluation import evaluator, split_of
 
 import soupviz as sv
-from soupviz.scoring.evaluator import Task
+from soupviz.scoring.evaluator import Trial
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.types import PerExample
 
 NAMES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
@@ -69,7 +68,7 @@ def test_a_model_runs_with_the_flags_of_its_precision(precision, expected):
     used = evaluator(model, precision=precision)
     model.register_forward_hook(lambda *_told: seen.append(flags()))
     split = split_of(*labelled(build_model(MLP), (6,), 8, seed=1))
-    used.evaluate(split, Task(lambda: (), PerExample.blank(8)))
+    used.evaluate(split, Trial(lambda: (), used.blank(split)))
     assert seen and all(one == expected for one in seen)
 
 

@@ -38,7 +38,7 @@ def kitchen(opened):
 
 def right(kitchen, mix, treatment="average"):
     """What a mix has right of the whole of held_out, as scored the usual way."""
-    return kitchen.score_mix(mix, "held_out", treatment).per_example.correct
+    return kitchen.score_mix(mix, "held_out", treatment).outcomes["right"]
 
 
 def greedy_by_hand(kitchen, rows):

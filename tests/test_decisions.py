@@ -10,7 +10,7 @@ from soupviz.analysis import decisions
 from soupviz.analysis.decisions import Decision
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
-from soupviz.types import Step
+from soupviz.recipes.trajectory import Step
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def kitchen(tmp_path_factory):
 
 
 def right(kitchen, mix, treatment="average"):
-    return kitchen.score_mix(mix, "held_out", treatment).per_example.correct
+    return kitchen.score_mix(mix, "held_out", treatment).outcomes["right"]
 
 
 def told(kitchen, soup):
@@ -51,16 +51,18 @@ def test_what_was_rejected_early_is_counted_as_far_as_it_was_scored(tmp_path):
     assert early
     for one in early:
         key = kitchen.score_key(one.mix, "held_out", "average")
-        partial = kitchen.store.score(key, "held_out")[1]
+        finished, columns = kitchen.store.score(key)
+        assert finished is None
+        is_right, scored = columns["right"], columns["scored"]
         steps = [step for step in soup.trajectory[: one.step] if step.accepted]
-        old = kitchen.score_mix(steps[-1].mix).per_example
-        assert one.num_scored == partial.num_scored < 900
-        assert one.fixed == int((partial.correct & ~old.correct & partial.scored).sum())
-        assert one.broken == int((~partial.correct & old.correct & partial.scored).sum())
+        old = kitchen.score_mix(steps[-1].mix).outcomes
+        assert one.num_scored == scored.sum() < 900
+        assert one.fixed == int((is_right & ~old["right"] & scored).sum())
+        assert one.broken == int((~is_right & old["right"] & scored).sum())
         # Their examples are those that are probably wrong, no random ones: a p-value would say nothing.
         assert one.p_value is None and one.is_bound and one.accuracy is None
-        assert one.margin == 900 - partial.num_errors - old.correct.sum() <= 0
-        assert one.sentence.startswith(f"rejected early: of the {partial.num_scored} examples scored (of 900) it fixes")
+        assert one.margin == 900 - int((~is_right & scored).sum()) - int(old["right"].sum()) <= 0
+        assert one.sentence.startswith(f"rejected early: of the {scored.sum()} examples scored (of 900) it fixes")
     whole = sv.greedy(kitchen, complete=True)
     assert not any(one.is_bound for one in told(kitchen, whole))
 

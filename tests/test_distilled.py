@@ -17,10 +17,10 @@ from soupviz.mixing.averaging import mean_of, mix
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import parse
 from soupviz.recipes.distilled import Distilled
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.laboratory import Laboratory
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
-from soupviz.types import Step
 
 QUICK = Distilled(epochs=4, learning_rate=0.02, start="best")
 TRAIN = 300  # three steps an epoch
@@ -359,7 +359,7 @@ def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypa
     again = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1}, on_step=told.append)
     assert again.as_dict() == first.as_dict()
     assert tuple(told) == first.trajectory
-    assert again.scores["test"].per_example is not None
+    assert again.scores["test"].outcomes is not None
 
 
 def test_it_starts_at_an_ingredient_by_its_name(tmp_path):

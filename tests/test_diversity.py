@@ -255,7 +255,7 @@ def test_gathered_answers_come_from_the_store(kitchen, evaluations):
     given = gather(kitchen, ["m_2", "m_0"], "held_out")
     assert evaluations == []
     assert given.names == ("m_2", "m_0")
-    assert (given.predictions[1] == kitchen.score_mix((("m_0", 1.0),)).per_example.predictions).all()
+    assert (given.predictions[1] == kitchen.score_mix((("m_0", 1.0),)).outcomes["prediction"]).all()
     assert (given.labels == kitchen.split("held_out").labels.numpy()).all()
 
 

@@ -222,7 +222,7 @@ def test_examples_whose_logits_are_not_finite_count_as_wrong(tmp_path, output):
     said = np.mean([softmax(one, axis=1) if output == "probabilities" else one for one in logits], axis=0)
     expected = int((said.argmax(1) == arrays["labels"].numpy()[finite]).sum())
     assert (score.num_nonfinite, score.correct, score.num_examples) == (1, expected, 40)
-    assert score.per_example.predictions[5] == -1
+    assert score.outcomes["prediction"][5] == -1
     assert np.isfinite(score.loss)
 
 

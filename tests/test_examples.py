@@ -10,6 +10,7 @@ import pytest
 import torch
 from kitchens import MLP, change_yaml, small_kitchen
 from PIL import Image
+from scores import some_outcomes
 from sklearn.metrics import confusion_matrix
 from test_bad_input import image_kitchen
 
@@ -18,19 +19,15 @@ from soupviz.analysis import examples
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
 from soupviz.pictures import examples as pictures
-from soupviz.types import PerExample
+from soupviz.tasks.outcomes import Outcomes
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 
 
-def said(predictions, confidences=None, labels=LABELS) -> PerExample:
+def said(predictions, confidences=None, labels=LABELS) -> Outcomes:
     """What a model says of each example."""
-    result = PerExample.blank(len(labels))
-    result.predictions[:] = predictions
-    result.correct[:] = result.predictions == labels
-    result.confidences[:] = confidences if confidences is not None else 0.5
-    result.confidences[result.predictions < 0] = np.nan
-    return result
+    confidences = 0.5 if confidences is None else confidences
+    return some_outcomes(predictions=predictions, labels=labels, confidences=confidences)
 
 
 NEW = said([0, 0, 1, 1, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
@@ -66,9 +63,9 @@ def test_changes_add_up_to_what_the_pair_differs_by():
     labels = generator.integers(7, size=300)
     new, old = (said(generator.integers(7, size=300), labels=labels) for _ in range(2))
     found = examples.class_changes(new, old, labels)
-    assert sum(one.fixed for one in found) == (new.correct & ~old.correct).sum()
+    assert sum(one.fixed for one in found) == (new["right"] & ~old["right"]).sum()
     assert sum(one.points * one.num_examples for one in found) == pytest.approx(
-        100 * (new.correct.sum() - old.correct.sum())
+        100 * int(new["right"].sum() - old["right"].sum())
     )
     assert [-one.points for one in examples.class_changes(old, new, labels)[::-1]] == [one.points for one in found]
 
@@ -137,7 +134,7 @@ def test_a_label_and_a_prediction_filter():
 
 
 def test_a_cell_of_the_confusion_matrix_holds_the_examples_that_it_filters():
-    counts = examples.confusion(NEW.predictions, LABELS, 3)
+    counts = examples.confusion(NEW["prediction"], LABELS, 3)
     for label in range(3):
         for prediction in range(3):
             rows = examples.pick(NEW, OLD, LABELS, "any", label=label, prediction=prediction)
@@ -305,7 +302,7 @@ def test_bars_are_sorted_and_tell_the_size_of_each_class():
 
 @pytest.mark.parametrize("what", [pictures.COUNTS, pictures.SHARES, pictures.DIFFERENCE])
 def test_the_confusion_matrix_is_drawn_with_labels_as_rows(what):
-    new, old = (examples.confusion(one.predictions, LABELS, 3) for one in (NEW, OLD))
+    new, old = (examples.confusion(one["prediction"], LABELS, 3) for one in (NEW, OLD))
     data = drawn(pictures.confusions(new, old, ["x", "y", "z"], [0, 1, 2], what, (0, 1)))
     cell = data.set_index(["row", "column"]).loc[("x", "x")]
     assert (cell["soup"], cell["rival"]) == (2, 1)

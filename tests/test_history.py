@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 from kitchens import change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
+from scores import a_step
 
 import soupviz as sv
 from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
+from soupviz.recipes.trajectory import Step
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import mcnemar
-from soupviz.types import Step
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 
@@ -176,8 +177,8 @@ def test_the_paired_test_counts_what_only_one_soup_has_right(kitchen: Kitchen) -
     pairs = history.pairs(kitchen, a, b)
     assert [pair.split for pair in pairs] == ["held_out", "test"]
     for pair in pairs:
-        assert pair.a.per_example is not None and pair.b.per_example is not None
-        right_a, right_b = pair.a.per_example.correct.tolist(), pair.b.per_example.correct.tolist()
+        assert pair.a.outcomes is not None and pair.b.outcomes is not None
+        right_a, right_b = pair.a.outcomes["right"].tolist(), pair.b.outcomes["right"].tolist()
         assert pair.fixed == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
         assert pair.broken == sum(old and not new for old, new in zip(right_a, right_b, strict=True))
         assert pair.p_value == mcnemar(pair.fixed, pair.broken)
@@ -203,7 +204,7 @@ def run_of(coefficients: dict[str, float] | None, steps: list[Step]) -> Run:
 
 
 def step(number: int, name: str, accepted: bool) -> Step:
-    return Step(number, name, 0.5, 40, 0.6, accepted, 80, 0.5)
+    return a_step(number, name, 0.5, 0.6, accepted, num_scored=80, num_units=80)
 
 
 def test_parts_join_coefficients_and_decisions_the_largest_first() -> None:

@@ -19,6 +19,7 @@ from kitchens import (
     small_kitchen,
 )
 from safetensors.torch import load_file
+from scores import BY_ACCURACY, CLASSIFICATION
 from torch import Tensor
 
 import soupviz as sv
@@ -256,7 +257,7 @@ def test_free_coefficients_may_be_anything_but_sum_to_zero(kitchen):
         def learn(self, names, _sample, **_options):
             return tuple(zip(names, weights, strict=True)), Found({"": weights}, 2.0, (0.5,))
 
-    judge = Judge(["a", "b", "c"], lambda *_asked: None, lab=Lab())
+    judge = Judge(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, lab=Lab())
     weights = (0.5, -0.25, 0.0)
     assert recipe.plan(judge) == (("a", 0.5), ("b", -0.25))  # what is zero is left out
     assert judge.notes == {"temperature": 0.5, "losses": [0.5]}

@@ -6,39 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from scores import a_score, some_outcomes
 
+from soupviz.tasks.classification import MacroF1
 from soupviz.tasks.metrics import (
     calibration_error,
     compared_with,
     holm,
-    macro_f1,
     mcnemar,
     merit_by_loss,
     paired_counts,
-    summarize,
     verdict,
     whole_loss,
     wilson,
 )
-from soupviz.types import PerExample, Score
-
-
-def per_example(correct: list[bool]) -> PerExample:
-    flags = np.array(correct)
-    zeros = np.zeros(len(flags), dtype=np.float32)
-    return PerExample(
-        np.where(flags, 0, 1).astype(np.int32),
-        flags,
-        zeros,
-        zeros + 1,
-        zeros + 1,
-        flags,
-        np.ones(len(flags), dtype=bool),
-    )
+from soupviz.tasks.score import Score
 
 
 def score_of(correct: list[bool], split: str = "test") -> Score:
-    return summarize(split, per_example(correct), np.zeros(len(correct), dtype=np.int64), 2, "float32")
+    return a_score(correct, split)
 
 
 def test_wilson_of_8_in_10_by_hand():
@@ -112,20 +98,20 @@ def test_a_verdict_is_a_plain_sentence(fixed, broken, sentence):
 
 def test_macro_f1_by_hand():
     """Class 0: TP 1, FP 1, FN 1, F1 1/2. Class 1: TP 1, FP 1, FN 0, F1 2/3. Class 2: no TP, F1 0. Class 3: absent."""
-    predictions, labels = np.array([0, 1, 0, 1], dtype=np.int32), np.array([0, 0, 2, 1])
-    assert macro_f1(predictions, labels, 4) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    outcomes = some_outcomes(predictions=[0, 1, 0, 1], labels=[0, 0, 2, 1])
+    assert MacroF1().value(outcomes) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
 
 
 def test_a_prediction_of_nothing_is_a_miss_of_its_label_only():
-    predictions, labels = np.array([-1, 0], dtype=np.int32), np.array([0, 0])
-    assert macro_f1(predictions, labels, 2) == pytest.approx(2 / 3)
+    outcomes = some_outcomes(predictions=[-1, 0], labels=[0, 0])
+    assert MacroF1().value(outcomes) == pytest.approx(2 / 3)
 
 
 def test_a_summary_begins_with_the_four_figures_of_the_contract():
     summary = score_of([True, False, True, True]).summary()
     assert list(summary)[:4] == ["accuracy", "correct", "num_examples", "loss"]
     assert (summary["accuracy"], summary["correct"], summary["num_examples"]) == (0.75, 3, 4)
-    assert "per_example" not in summary
+    assert "outcomes" not in summary
 
 
 def test_calibration_error_by_hand():
@@ -146,7 +132,7 @@ def test_certainty_that_is_right_is_calibrated_and_certainty_that_is_wrong_is_no
 
 
 def of_loss(loss: float | None, num_nonfinite: int = 0, num_examples: int = 100) -> Score:
-    return Score("held_out", 0, num_examples, loss, 0.0, (), (), num_nonfinite=num_nonfinite)
+    return Score("held_out", num_examples, {"loss": loss}, num_nonfinite)
 
 
 def test_merit_by_loss_is_minus_the_loss_where_every_answer_is_finite():

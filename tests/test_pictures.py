@@ -2,16 +2,16 @@
 
 import altair
 import pytest
+from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.types import Step
 
 STEPS = [
-    Step(0, "a", 0.7, 70, 0.7, True, 100, 0.7),
-    Step(1, "b", 0.72, 72, 0.72, True, 100, 0.72),
-    Step(2, "c", None, None, 0.72, False, 40, 0.715),
-    Step(3, "d", 0.71, 71, 0.72, False, 100, 0.71),
-    Step(4, "e", None, None, 0.72, False, 90, 0.02),
+    a_step(0, "a", 0.7, 0.7, True),
+    a_step(1, "b", 0.72, 0.72, True),
+    a_step(2, "c", None, 0.72, False, num_scored=40, at_most=0.715),
+    a_step(3, "d", 0.71, 0.72, False),
+    a_step(4, "e", None, 0.72, False, num_scored=90, at_most=0.02),
 ]
 
 

@@ -92,7 +92,7 @@ def test_the_command_line_plans_without_cooking(tmp_path, capsys):
 @pytest.fixture
 def no_examples(monkeypatch):
     """Whoever unpacks what the store has of each example fails the test."""
-    unpacked = "soupviz.store.database._unpack"
+    unpacked = "soupviz.store.database.unpack"
     return lambda: monkeypatch.setattr(unpacked, lambda _blob: pytest.fail("examples were unpacked"))
 
 
@@ -108,7 +108,7 @@ def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_exam
     no_examples()
     found = summaries(kitchen, [*wanted, *wanted])
     assert found == {one: score for one, score in full.items() if score is not None}
-    assert [score.per_example for score in found.values()] == [None] * 3
+    assert [score.outcomes for score in found.values()] == [None] * 3
 
 
 def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):

@@ -12,6 +12,7 @@ import streamlit as st
 import torch
 from kitchens import BATCHNORM, MLP, build_model, json_of, perturbed, run_command, save, small_kitchen
 from safetensors.torch import load_file, save_file
+from scores import a_score
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 from test_pages import ROOT, Routed, errors, page, settle, trusted, wait
@@ -23,7 +24,7 @@ from soupviz.demo import digits
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.soups.planning import cost
-from soupviz.types import PerExample, Score
+from soupviz.tasks.score import Score
 from soupviz.ui import work
 
 INTRUDER = "digits_99"
@@ -31,13 +32,9 @@ INTRUDER = "digits_99"
 
 def score(losses: list[float], correct: list[int], nonfinite: int = 0) -> Score:
     """A score with these losses; an infinite loss is one of an output that is not finite."""
-    examples = PerExample.blank(len(losses))
-    examples.losses[:] = losses
-    examples.correct[:] = np.array(correct, dtype=bool)
-    finite = np.isfinite(losses)
-    loss = float(np.mean(np.array(losses)[finite])) if finite.any() else None
-    counts = (sum(correct), len(losses))
-    return Score("held_out", *counts, loss, 0.0, (), (), num_nonfinite=nonfinite, per_example=examples)
+    found = a_score(correct, losses=losses)
+    assert found.num_nonfinite == nonfinite
+    return found
 
 
 END = score([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 0])

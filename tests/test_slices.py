@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arrays
+from scores import a_score
 
 import soupviz as sv
 from soupviz.data.slices import divided, fingerprint, read
@@ -21,16 +22,13 @@ from soupviz.soups.planning import plan
 from soupviz.soups.soup import is_current, recall, run_key
 from soupviz.spec import SplitSpec, validate
 from soupviz.tasks.metrics import slice_counts
+from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import by_class, slice_table, slices_of
-from soupviz.types import PerExample, Score
 
 
 def score_of(correct: list[int]) -> Score:
     """Which examples are right, as ones and zeros; of the rest nothing is looked at here."""
-    flags = np.array(correct, dtype=bool)
-    zeros = np.zeros(len(flags), dtype=np.float32)
-    found = PerExample(zeros.astype(np.int32), flags, zeros, zeros, zeros, flags, np.ones(len(flags), dtype=bool))
-    return Score("test", int(flags.sum()), len(flags), None, 0.0, (), (), per_example=found)
+    return a_score(correct, "test")
 
 
 def split_of(labels: list[int], classes=None, values: list[str] | None = None) -> Split:
@@ -279,7 +277,7 @@ def test_greedy_by_slices_raises_what_a_group_by_says(sliced, objective, of):
 
     def value(names) -> float:
         score = kitchen.score_mix(tuple((name, 1 / len(names)) for name in names))
-        return of(pd.Series(score.per_example.correct).groupby(cameras).mean().tolist())
+        return of(pd.Series(score.outcomes["right"]).groupby(cameras).mean().tolist())
 
     first, *others = sorted(kitchen.names, key=lambda name: -value([name]))
     kept = [first]

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import soupviz as sv
 from soupviz.demo.digits import DigitsNet
-from soupviz.types import Score
+from soupviz.tasks.score import Score
 
 CLOSE = 1e-4
 Weights = dict[str, Tensor]
@@ -107,9 +107,9 @@ def textbook_greedy(book: Textbook, alpha, names: Sequence[str]) -> tuple[list[t
 
 def agree(core: Score, book: Count) -> None:
     """The same answer on every example that is not too close to call, and so the same count but for those."""
-    differs = torch.tensor(core.per_example.predictions.astype(np.int64)) != book.predictions
+    differs = torch.tensor(core.outcomes["prediction"].astype(np.int64)) != book.predictions
     assert not (differs & ~book.close).any(), f"{int((differs & ~book.close).sum())} clear examples differ"
-    right = torch.tensor(core.per_example.correct) != (book.predictions == book.labels)
+    right = torch.tensor(core.outcomes["right"]) != (book.predictions == book.labels)
     assert abs(core.correct - book.correct) <= int(right.sum()) <= int(book.close.sum())
     assert core.num_examples == len(book.labels)
     assert core.loss == pytest.approx(book.loss, rel=1e-4, abs=1e-5)

@@ -1,12 +1,14 @@
 """Several curves: what is measured, its intervals and barriers, the pictures, and the page."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from kitchens import BATCHNORM, change_yaml, small_kitchen
 from scipy import stats
+from scores import a_score
 from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 
@@ -17,7 +19,7 @@ from soupviz.errors import CurveError
 from soupviz.pictures import curves as pictures
 from soupviz.soups import curves
 from soupviz.tasks.metrics import wilson
-from soupviz.types import PerExample, Score
+from soupviz.tasks.score import Score
 from soupviz.ui.curves import pairs_of
 from soupviz.ui.path import Choice
 
@@ -76,25 +78,24 @@ def test_readings_are_scores_with_wilson_and_normal_intervals(kitchen: Kitchen, 
         score = kitchen.score_mix(mix, reading.place.split)
         assert (reading.correct, reading.loss) == (score.correct, score.loss)
         assert reading.accuracy_interval == wilson(score.correct, score.num_examples)
-        assert score.per_example is not None and reading.loss_interval is not None
-        losses = score.per_example.losses.astype(float)
+        assert score.outcomes is not None and reading.loss_interval is not None
+        losses = score.outcomes["loss"].astype(float)
         expected = stats.norm.interval(0.95, losses.mean(), stats.sem(losses))
         assert reading.loss_interval == pytest.approx(expected)
 
 
-def a_score(losses: list[float], predictions: list[int]) -> Score:
-    examples = PerExample.blank(len(losses))
-    examples.losses[:], examples.predictions[:] = losses, predictions
-    return Score("test", 0, len(losses), 1.0, 0.0, (), (), per_example=examples)
-
-
 def test_a_loss_interval_by_hand_leaves_out_what_is_not_finite() -> None:
-    low, high = curves.loss_interval(a_score([1.0, 3.0, np.nan], [0, 0, -1])) or (0.0, 0.0)
+    low, high = curves.loss_interval(a_score(losses=[1.0, 3.0, np.nan], predictions=[0, 0, -1])) or (0.0, 0.0)
     assert (low, high) == pytest.approx((2 - 1.959964, 2 + 1.959964))  # the standard error of 1 and 3 is 1
 
 
 @pytest.mark.parametrize(
-    "score", [a_score([1.0], [0]), a_score([np.nan, 2.0], [-1, 0]), Score("t", 0, 1, 1, 0, (), ())]
+    "score",
+    [
+        a_score(losses=[1.0], predictions=[0]),
+        a_score(losses=[np.nan, 2.0], predictions=[-1, 0]),
+        replace(a_score(losses=[1.0], predictions=[0]), outcomes=None),
+    ],
 )
 def test_one_loss_has_no_interval(score: Score) -> None:
     assert curves.loss_interval(score) is None

@@ -203,8 +203,8 @@ def test_examples_are_shown_page_by_page_and_filtered(small: Path) -> None:
     assert gallery(at) != first
     look_at_soup(at, label="0", predicted="0")
     kitchen = Kitchen.load(small)
-    scored = kitchen.score_mix(mean_of(kitchen.names)).per_example
-    cell = (kitchen.split("held_out").labels.numpy() == 0) & (scored.predictions == 0)
+    scored = kitchen.score_mix(mean_of(kitchen.names)).outcomes
+    cell = (kitchen.split("held_out").labels.numpy() == 0) & (scored["prediction"] == 0)
     assert f"{cell.sum()} of 60 examples" in shown(at)
     look_at_soup(at, kind="both are wrong")  # right and wrong at once
     assert "No example is of this kind" in shown(at)

@@ -1,11 +1,13 @@
 """Two precisions side by side."""
 
-from soupviz.types import Step
+from scores import a_step
+
+from soupviz.recipes.trajectory import Step
 from soupviz.ui.precision import other_than, table, verdict
 
 
 def step(number: int, name: str, accuracy: float | None, accepted: bool) -> Step:
-    return Step(number, name, accuracy, None, 0.7, accepted, 100, accuracy or 0.69)
+    return a_step(number, name, accuracy, 0.7, accepted, at_most=accuracy or 0.69)
 
 
 OWN = [step(0, "a", 0.70, True), step(1, "b", 0.71, True), step(2, "c", None, False)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from kitchens import small_kitchen
 from scipy import stats
+from scores import a_score
 
 import soupviz as sv
 from soupviz.analysis import verdicts, wording
@@ -12,14 +13,10 @@ from soupviz.analysis.verdicts import judge, verdict_of
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups import planning
 from soupviz.soups.soup import mix_in
-from soupviz.types import PerExample, Score
 
 
 def score_of(correct, split="test"):
-    found = PerExample.blank(len(correct))
-    found.scored[:] = True
-    found.correct[:] = correct
-    return Score(split, int(sum(correct)), len(correct), None, 0.0, (), (), per_example=found)
+    return a_score(correct, split)
 
 
 def pair(fixed, broken, number, split="test"):
@@ -51,7 +48,7 @@ def test_a_difference_agrees_with_scipy(seed):
     chance = np.random.default_rng(seed)
     new, old = (score_of((chance.random(400) < share).tolist()) for share in (0.75, 0.7))
     found = difference(new, old)
-    right, was = new.per_example.correct, old.per_example.correct
+    right, was = new.outcomes["right"], old.outcomes["right"]
     assert (found.fixed, found.broken) == (int((right & ~was).sum()), int((~right & was).sum()))
     assert found.p_value == stats.binomtest(found.fixed, found.fixed + found.broken).pvalue
     assert found.difference == pytest.approx(new.accuracy - old.accuracy)

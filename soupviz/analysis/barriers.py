@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.tasks.metrics import merit_by_loss, whole_loss
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 
 SPLIT = "held_out"
 ERRORS = 3.0
@@ -128,7 +129,7 @@ def compare(first: int, second: int, ends: tuple[Score, Score], middle: Score) -
 
 def _standard_error(ends: tuple[Score, Score], middle: Score) -> float:
     """Of the mean over the examples of the midpoint's loss less the ends' mean; 0 where there is one example."""
-    losses = [score.per_example.losses.astype(np.float64) for score in (*ends, middle) if score.per_example is not None]
+    losses = [score.outcomes["loss"].astype(np.float64) for score in (*ends, middle) if score.outcomes is not None]
     differences = losses[2] - (losses[0] + losses[1]) / 2
     differences = differences[np.isfinite(differences)]
     return float(differences.std(ddof=1) / len(differences) ** 0.5) if len(differences) > 1 else 0.0

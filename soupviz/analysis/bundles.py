@@ -8,7 +8,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import combine
 from soupviz.soups.curves import Peak, coarse_to_fine, loss_interval, peak
 from soupviz.tasks.metrics import whole_loss, wilson
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -17,13 +17,14 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import Pooled, Recipe, parse
 from soupviz.recipes.averages import Uniform
-from soupviz.recipes.judge import HELD_OUT, examples_of
+from soupviz.recipes.judge import HELD_OUT, outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
 from soupviz.soups.soup import Soup, pool_in, pool_of, run_key
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import mcnemar
-from soupviz.types import Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Progress, part_of, quiet
 
 VERSION = 1
 """Of what is kept of a cross-fit; another version makes old ones unfindable."""
@@ -183,7 +184,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
         judged = own.score_mix(soup.mix, "test", recipe.treatment, progress)
         best, right = _best(kitchen, selecting.numpy())
         halves.append(_half(soup, judged, best, right[selecting.numpy()], right[judging.numpy()]))
-        rights.append((examples_of(judged).correct, right[judging.numpy()]))
+        rights.append((outcomes_of(judged)["right"], right[judging.numpy()]))
     found = _together(recipe, seed, halves, rights)
     kitchen.store.keep_finding(key, asdict(found))
     shutil.rmtree(folder, ignore_errors=True)
@@ -233,6 +234,6 @@ def _together(
 
 def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, NDArray[np.bool_]]:
     """The best ingredient on a half, ties by kitchen order, and what it has right of the whole."""
-    rights = {name: examples_of(kitchen.score_mix(((name, 1.0),), HELD_OUT)).correct for name in kitchen.names}
+    rights = {name: outcomes_of(kitchen.score_mix(((name, 1.0),), HELD_OUT))["right"] for name in kitchen.names}
     best = max(rights, key=lambda name: int(rights[name][selecting].sum()))
     return best, rights[best]

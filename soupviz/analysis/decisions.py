@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING
 
 from soupviz.analysis.wording import percent
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Ensemble, Goal, Greedy, Recipe
+from soupviz.recipes import Ensemble, Greedy, Recipe
 from soupviz.recipes.greedy import LineSearch
-from soupviz.recipes.judge import HELD_OUT, value_of
+from soupviz.recipes.judge import HELD_OUT
 from soupviz.recipes.search import with_newcomer
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
+from soupviz.recipes.trajectory import GIVEN_UP, Step
+from soupviz.soups.cooking import goal_of
 from soupviz.soups.planning import is_readable
 from soupviz.tasks.metrics import chance, mcnemar
-from soupviz.types import GIVEN_UP, Coefficients, PerExample, Score, Step
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +77,7 @@ class _Tried:
 
     step: Step
     score: Score | None
-    examples: PerExample | None
+    examples: Outcomes | None
 
 
 def log(kitchen: Kitchen, recipe: Recipe, steps: Sequence[Step]) -> list[Decision]:
@@ -124,9 +128,9 @@ def _tried(kitchen: Kitchen, recipe: Recipe, step: Step) -> _Tried:
         return _Tried(step, None, None)
     score = kitchen.known_score(step.mix, HELD_OUT, recipe.treatment)
     if score is not None:
-        return _Tried(step, score, score.per_example)
-    _, partial = kitchen.store.score(kitchen.score_key(step.mix, HELD_OUT, recipe.treatment), HELD_OUT)
-    return _Tried(step, None, partial)
+        return _Tried(step, score, score.outcomes)
+    mix, split = kitchen.resolved(step.mix), kitchen.split(HELD_OUT)
+    return _Tried(step, None, kitchen.scorer.partial(mix, split, kitchen.treatment(recipe.treatment)))
 
 
 def _start(step: Step, number: int) -> Decision:
@@ -155,8 +159,8 @@ def _decision(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried, n
     num_scored = number if accuracy is not None else step.num_examples_scored
     if tried.examples is not None and before.examples is not None:
         seen = tried.examples.scored & before.examples.scored
-        fixed = int((tried.examples.correct & ~before.examples.correct & seen).sum())
-        broken = int((~tried.examples.correct & before.examples.correct & seen).sum())
+        fixed = int((tried.examples["right"] & ~before.examples["right"] & seen).sum())
+        broken = int((~tried.examples["right"] & before.examples["right"] & seen).sum())
         num_scored = int(seen.sum())
     p_value = mcnemar(fixed, broken) if fixed is not None and broken is not None and not is_bound else None
     made = replace(
@@ -205,24 +209,24 @@ def _sentence(made: Decision, reason: str, rival: str) -> str:
 
 def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> str:
     """What decided, where it was not the count of examples right: both values."""
-    goal: Goal = getattr(recipe, "objective", "accuracy")
+    goal: str = getattr(recipe, "objective", "") or kitchen.objective.name
     accepted = tried.step.accepted
     if isinstance(recipe, LineSearch) and accepted and tried.score and before.score:
         return "lowers the loss; " if tried.score.correct == before.score.correct else ""
-    if goal == "accuracy":
+    if goal == kitchen.objective.name:
         return ""
     what = GOALS[goal]
     verb = "lowers" if goal == "loss" else "raises"
     plain = f"{verb} the {what}; " if accepted else f"does not {verb.removesuffix('s')} the {what}; "
     if goal == "with_shifts" or tried.score is None or before.score is None:
         return plain
-    divided = kitchen.split(HELD_OUT).slices
     scores = (tried.score, before.score)
     if goal == "loss" and any(score.num_nonfinite for score in scores):
         new, old = (f"{score.num_nonfinite:,}" for score in scores)
         return f"{plain.removesuffix('; ')} ({new} answers that are not finite against {old}); "
-    values = [value_of(score, goal, divided.index if divided else None) for score in scores]
-    new, old = (f"{-value:.4f}" if goal == "loss" else f"{100 * value:.2f}" for value in values)
+    objective = goal_of(kitchen, goal)
+    values = [float(objective.value(score) or 0.0) for score in scores]
+    new, old = (f"{value:.4f}" if goal == "loss" else f"{100 * value:.2f}" for value in values)
     unit = "nats" if goal == "loss" else "%"
     return f"{plain.removesuffix('; ')} ({new} against {old} {unit}); "
 
@@ -257,7 +261,7 @@ def summary(decisions: Sequence[Decision], recipe: Recipe) -> str:
 
 def _rest(lost: Sequence[Decision], recipe: Recipe) -> str:
     """How near the rejected came to the soup before them, and what chance explains of that."""
-    told = _nearest(lost) if getattr(recipe, "objective", "accuracy") == "accuracy" else ""
+    told = _nearest(lost) if getattr(recipe, "objective", "") in ("", "accuracy") else ""
     whole = [one for one in lost if one.p_value is not None]
     if whole:
         explained = sum(one.p_value is not None and one.p_value > CHANCE for one in whole)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
-from soupviz.scoring.evaluator import judge
 from soupviz.tasks.ensembles import combined
+from soupviz.tasks.task import judged
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
 Names = tuple[str, str]
@@ -120,8 +120,8 @@ def gather(kitchen: Kitchen, names: Sequence[str], split: str, progress: Progres
     rows = []
     for index, mixture in enumerate(singles(names)):
         score = kitchen.score_mix(mixture, split, progress=part_of(progress, index, len(names)))
-        assert score.per_example is not None
-        rows.append(score.per_example.predictions)
+        assert score.outcomes is not None
+        rows.append(score.outcomes["prediction"])
     return Answers(split, tuple(names), np.stack(rows), kitchen.split(split).labels.numpy())
 
 
@@ -211,7 +211,7 @@ def score_ensembles(
     found = {}
     for index, (a, b) in enumerate(pairs):
         together = combined([logits[a], logits[b]], [0.5, 0.5], "probabilities")
-        found[a, b] = int(judge(together, labels, split).correct.sum())
+        found[a, b] = int(judged(kitchen.task, together, labels, split)["right"].sum())
         on_score((a, b), found[a, b])
         progress(len(pairs) + index + 1, 2 * len(pairs), f"asking {a} and {b} together")
     return found

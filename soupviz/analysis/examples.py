@@ -11,7 +11,8 @@ from PIL import Image
 
 from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
-from soupviz.types import PerExample, Score
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Score
 
 Rows = NDArray[np.int64]
 """Positions of examples in their split."""
@@ -28,10 +29,10 @@ SMALLEST_SIDE = 4
 NUMBERS_SHOWN = 8
 
 
-def examples_of(score: Score) -> PerExample:
+def examples_of(score: Score) -> Outcomes:
     """What a score that comes from an evaluation or from the store has of each example."""
-    assert score.per_example is not None
-    return score.per_example
+    assert score.outcomes is not None
+    return score.outcomes
 
 
 def class_names(kitchen: Kitchen, split: Split) -> list[str]:
@@ -55,12 +56,12 @@ class ClassChange:
         return 100 * (self.fixed - self.broken) / self.num_examples
 
 
-def class_changes(new: PerExample, old: PerExample, labels: NDArray[np.int64]) -> list[ClassChange]:
+def class_changes(new: Outcomes, old: Outcomes, labels: NDArray[np.int64]) -> list[ClassChange]:
     """The classes that have examples, the one that gained most first; of equals in the order of the classes."""
     size = int(labels.max()) + 1
     counts = np.bincount(labels, minlength=size)
-    fixed = np.bincount(labels[new.correct & ~old.correct], minlength=size)
-    broken = np.bincount(labels[~new.correct & old.correct], minlength=size)
+    fixed = np.bincount(labels[new["right"] & ~old["right"]], minlength=size)
+    broken = np.bincount(labels[~new["right"] & old["right"]], minlength=size)
     found = [ClassChange(k, int(counts[k]), int(fixed[k]), int(broken[k])) for k in np.flatnonzero(counts).tolist()]
     return sorted(found, key=lambda change: -change.points)
 
@@ -98,8 +99,8 @@ def most_confused(matrices: Sequence[NDArray[np.int64]], most: int) -> list[int]
 
 
 def pick(
-    new: PerExample,
-    old: PerExample,
+    new: Outcomes,
+    old: Outcomes,
     labels: NDArray[np.int64],
     kind: Kind,
     *,
@@ -116,21 +117,21 @@ def pick(
             new one's. What has no wrong prediction, or no finite one, comes last.
     """
     chosen = {
-        "only soup": new.correct & ~old.correct,
-        "only rival": old.correct & ~new.correct,
-        "both wrong": ~new.correct & ~old.correct,
+        "only soup": new["right"] & ~old["right"],
+        "only rival": old["right"] & ~new["right"],
+        "both wrong": ~new["right"] & ~old["right"],
         "any": np.ones(len(labels), dtype=np.bool_),
     }[kind]
     if label is not None:
         chosen = chosen & (labels == label)
     if prediction is not None:
-        chosen = chosen & (new.predictions == prediction)
+        chosen = chosen & (new["prediction"] == prediction)
     rows = np.flatnonzero(chosen)
     if order == "as listed":
         return rows
     wrong = old if kind == "only soup" else new
-    sure = wrong.confidences[rows].astype(np.float64)
-    last = wrong.correct[rows] | ~np.isfinite(sure)
+    sure = wrong["confidence"][rows].astype(np.float64)
+    last = wrong["right"][rows] | ~np.isfinite(sure)
     rank = np.where(last, 0.0, -sure if order == "surest error" else sure)
     return rows[np.lexsort((rank, last))]
 

@@ -18,13 +18,13 @@ from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pantry import Pantry
 from soupviz.recipes import Recipe
 from soupviz.recipes.distilled import Distilled
-from soupviz.recipes.judge import HELD_OUT, examples_of
+from soupviz.recipes.judge import HELD_OUT, outcomes_of
 from soupviz.scoring.scorer import Scorer
 from soupviz.soups.planning import Wanted
 from soupviz.soups.soup import is_current, pool_of, run_key
 from soupviz.store.database import Store
-from soupviz.tasks.metrics import summarize
-from soupviz.types import PerExample, Score, mix_from
+from soupviz.tasks.score import Score
+from soupviz.types import mix_from
 
 
 def singles(kitchen: Kitchen, recipe: Recipe) -> list[Wanted]:
@@ -50,7 +50,7 @@ def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: i
     own.spec = kitchen.spec.model_copy(update={"data": data.model_copy(update={"test": data.held_out, "shifts": {}})})
     own.store = Store(folder / "store.sqlite")
     own.pantry = Pantry(kitchen.file, kitchen.ingredients, kitchen.pantry.base, kitchen.architecture, own.store)
-    own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests)
+    own.scorer = Scorer(kitchen.evaluator, own.store, kitchen.model_fingerprint, kitchen.guests, kitchen.objective)
     own.scorer.share(kitchen.ingredients)
     own._splits = {name: _part(whole, chosen, seed) for name, chosen in rows.items()}
     own._splits |= {"train": kitchen.split("train")} if kitchen.has_split("train") else {}
@@ -76,12 +76,13 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
     here = {*kitchen.names, "base"} | {name for mix in mixes for name, _ in mix if own.store.formula(name)}
     asked = [(mix, HELD_OUT, recipe.treatment) for mix in mixes if mix and here.issuperset(dict(mix))]
     asked += [(mean_of(kitchen.pool), HELD_OUT, recipe.treatment)]
-    cut: dict[str, Score] = {}
+    cut: dict[str, dict[str, Score]] = {split: {} for split in rows}
     for mix, _, treatment in dict.fromkeys([*singles(kitchen, recipe), *asked]):
         if (score := kitchen.known_score(mix, HELD_OUT, treatment)) is not None:
             for split, chosen in rows.items():
-                cut[own.score_key(mix, split, treatment)] = _cut(own, score, split, chosen.numpy())
-    own.store.keep_scores(cut)
+                cut[split][own.score_key(mix, split, treatment)] = _cut(own, score, split, chosen.numpy())
+    for split, scores in cut.items():
+        own.scorer.keep(scores, own.split(split))
     if recipe.treatment in OUTPUTS or isinstance(recipe, Distilled):
         _prime_logits(kitchen, own, rows)
 
@@ -89,9 +90,7 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
 def _cut(own: Kitchen, score: Score, split: str, rows: NDArray[np.int64]) -> Score:
     """A half of a whole score."""
     part = own.split(split)
-    examples = examples_of(score)
-    cut = PerExample(**{name: getattr(examples, name)[rows] for name in PerExample.__dataclass_fields__})
-    return summarize(part.name, cut, part.labels.numpy(), own.num_classes(part), *own.evaluator.numerics)
+    return own.scorer.summarized(part, outcomes_of(score).take(rows), own.num_classes(part))
 
 
 def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: Mapping[str, Tensor]) -> None:

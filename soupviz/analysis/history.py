@@ -7,11 +7,13 @@ from typing import Any
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.planning import known
 from soupviz.soups.soup import is_current, made_in, mix_in, pool_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import judgement, mcnemar, paired_counts
-from soupviz.types import Coefficients, Score, Step
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 OUTDATED = "of other data"
 STATES = ("finished", "running", "interrupted", "cancelled", "failed", OUTDATED)
@@ -199,7 +201,7 @@ def _known(kitchen: Kitchen, run: Run, split: str) -> Score | None:
 
 def steps_of(run: Run) -> list[Step]:
     """A run's decisions, as far as it came; empty for what is no search."""
-    return [Step(**step) for step in (run.result or {}).get("trajectory", [])]
+    return [Step.from_dict(step) for step in (run.result or {}).get("trajectory", [])]
 
 
 @dataclass(frozen=True, slots=True)

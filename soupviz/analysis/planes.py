@@ -16,7 +16,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import is_affine
 from soupviz.recipes.paths import in_plane
 from soupviz.tasks.metrics import whole_loss
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.selection import BASE
 
 Matrix = NDArray[np.float64]

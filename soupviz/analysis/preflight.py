@@ -11,7 +11,8 @@ from soupviz.analysis import geometry as space
 from soupviz.analysis.barriers import SPLIT, Barriers, Pair
 from soupviz.analysis.geometry import Geometry
 from soupviz.kitchen import Kitchen
-from soupviz.types import Progress, Score, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Progress, quiet
 from soupviz.weights.selection import BASE
 
 Kind = Literal["in_basin", "far", "duplicate", "incompatible"]
@@ -193,8 +194,8 @@ def reordered_classes(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str
     classes = split.classes or tuple(str(number) for number in range(width))
     found = {}
     for name, score in scores.items():
-        assert score.per_example is not None
-        said = score.per_example.predictions
+        assert score.outcomes is not None
+        said = score.outcomes["prediction"]
         finite = said >= 0
         counts = np.zeros((width, width), dtype=np.int64)
         np.add.at(counts, (said[finite], labels[finite]), 1)

@@ -31,8 +31,8 @@ def best_under(kitchen: Kitchen, order: Sequence[str]) -> tuple[str, float] | No
     found = {}
     for name in kitchen.names:
         score = kitchen.known_score(((name, 1.0),), HELD_OUT)
-        if score is not None and score.per_example is not None:
-            found[name] = float((score.per_example.predictions == labels).mean())
+        if score is not None and score.outcomes is not None:
+            found[name] = float((score.outcomes["prediction"] == labels).mean())
     return max(found.items(), key=lambda item: item[1]) if found else None
 
 

@@ -17,7 +17,8 @@ from soupviz.mixing.averaging import BatchNorm, combine, is_affine
 from soupviz.models.layers import Grouping, keys_of
 from soupviz.soups.blending import blend, groups_of
 from soupviz.tasks.metrics import mcnemar, paired_counts, whole_loss
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.ingredients import COUNTER, same_bits
 
 HELD_OUT = "held_out"

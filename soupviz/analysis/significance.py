@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from soupviz.tasks.metrics import judgement, mcnemar, paired_counts, wilson
-from soupviz.types import Score
+from soupviz.tasks.score import Score
 
 POWER = 0.8
 """The chance that a difference shows, of which a split is asked whether it is large enough."""

@@ -15,7 +15,8 @@ from soupviz.soups.planning import Wanted, ingredient_summaries, known
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, treatment_in
 from soupviz.store.runs import Run
-from soupviz.types import Coefficients, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +220,9 @@ def _seen(kitchen: Kitchen, split: str) -> tuple[int, int]:
     """Different models that were scored on a split so far, and how many of them are no single checkpoint."""
     if not kitchen.has_split(split):
         return 0, 0
-    labels = kitchen.split(split)
-    counts = labels.labels.bincount(minlength=kitchen.num_classes(labels)).tolist()
-    seen = kitchen.store.count_scores(split, counts, *kitchen.evaluator.numerics)
+    data = kitchen.split(split)
+    seen = kitchen.store.count_scores(split, len(data), data.fingerprint, *kitchen.evaluator.numerics)
     names = [*kitchen.names, *(["base"] if kitchen.base else [])]
     singles = {kitchen.resolve(name).fingerprint: name for name in names}
-    scored = sum(kitchen.store.is_scored(kitchen.score_key(((n, 1.0),), split, "average")) for n in singles.values())
-    return seen, seen - scored
+    keys = [kitchen.score_key(((name, 1.0),), split, "average") for name in singles.values()]
+    return seen, seen - len(kitchen.store.scored(keys))

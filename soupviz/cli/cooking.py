@@ -123,7 +123,7 @@ def sweep(
     alphas: Annotated[str, typer.Option(help="the grid, separated by commas; mean may be among them")] = ",".join(
         map(str, SWEEP_ALPHAS)
     ),
-    objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "accuracy",
+    objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "",
     shift_weight: Annotated[float, typer.Option(help="of with_shifts, as of `soup`")] = 0.5,
     order: Order = "best",
     seed: Seed = 0,

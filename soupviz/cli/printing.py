@@ -25,7 +25,8 @@ from soupviz.soups.planning import Plan
 from soupviz.soups.scaling import Scaled
 from soupviz.soups.soup import Soup
 from soupviz.tasks.metrics import Compared, wilson
-from soupviz.types import Alpha, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Alpha
 from soupviz.weights.logged import disagreements
 
 if TYPE_CHECKING:

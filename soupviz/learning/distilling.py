@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from soupviz.errors import ExportError, RecipeError
 from soupviz.files import digest, replacing
-from soupviz.models.routes import logits_from
+from soupviz.models.routes import answers_from
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import fingerprint
 
@@ -219,7 +219,7 @@ def _step(
     parameters: Distillation,
 ) -> list[float]:
     """One step of the optimizer; what it adds to an epoch's sums."""
-    logits = logits_from(student, inputs).float()
+    logits = answers_from(student, inputs).float()
     if logits.shape != teacher.shape:
         raise RecipeError(
             f"distill: the student's logits are of shape {tuple(logits.shape)}, the teacher's of "

@@ -16,7 +16,7 @@ from soupviz.mixing.permuting import Permuted, permutation_spec, permute, permut
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.building import tied_keys
 from soupviz.models.graph import CONVOLUTIONS
-from soupviz.models.routes import logits_from
+from soupviz.models.routes import answers_from
 from soupviz.models.wiring import PermutationSpec
 
 SAME = 1e-4
@@ -165,7 +165,7 @@ def check_same_function(
     """
     # On the CPU: on a GPU, convolutions in TF32 round more coarsely than what is looked for.
     batch = {name: tensor.cpu() for name, tensor in ({"": example} if isinstance(example, Tensor) else example).items()}
-    expected, logits = (logits_from(_loaded(model, weights).cpu(), batch) for weights in (tensors, permuted))
+    expected, logits = (answers_from(_loaded(model, weights).cpu(), batch) for weights in (tensors, permuted))
     largest = float(expected.abs().max())
     difference = float((logits - expected).abs().max())
     if not difference <= SAME * largest:

@@ -221,25 +221,34 @@ def told_of(output: Any) -> list[str]:
     return notes
 
 
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a model returns, shape (batch, classes): a tensor, `logits`, `out`, the first of several.
+def tensor_of(output: Any) -> Tensor:
+    """The one tensor in what a model returns: itself, `logits`, `out`, or the first of several.
 
-    One output x is that of class 1 against class 0: it stands for the two logits 0 and x, whose softmax is its sigmoid.
     Raises:
-        ModelError: no logits in it, of another number of dimensions, or no real numbers.
+        ModelError: none of these, or no real numbers.
     """
-    logits, _ = _logits_in(output)
-    if not isinstance(logits, Tensor):
+    found, _ = _logits_in(output)
+    if not isinstance(found, Tensor):
         kind = f"a {type(output).__name__} of {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise ModelError(
             f"the model returned {kind or type(output).__name__}; expected a tensor of logits, alone or first of "
             "several, or under `logits` or `out`."
         )
+    if found.is_complex():
+        raise ModelError(f"the model returned {found.dtype}; expected real numbers.")
+    return found
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits of classes in what a model returns, shape (batch, classes).
+
+    One output x is that of class 1 against class 0: it stands for the two logits 0 and x, whose softmax is its sigmoid.
+    Raises:
+        ModelError: no logits in it, of another number of dimensions, or no real numbers.
+    """
+    logits = tensor_of(output)
     if logits.ndim == 1:  # one output of each example, as nn.Flatten(0) or squeeze leave it
         logits = logits[:, None]
-    if logits.ndim != 2 or logits.is_complex():
-        raise ModelError(
-            f"the model returned logits of shape {tuple(logits.shape)} and type {logits.dtype}; expected real numbers "
-            "of shape (batch, classes)."
-        )
+    if logits.ndim != 2:
+        raise ModelError(f"the model returned logits of shape {tuple(logits.shape)}; expected (batch, classes).")
     return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 else logits

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from soupviz.models.building import tied_keys
-from soupviz.models.routes import call, logits_from
+from soupviz.models.routes import answers_from, call
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def _standing_in(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..
 
 def logits_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
     """The logits for a batch, shape (batch, classes), with these parameters and buffers in place of the model's own."""
-    return logits_from(_standing_in(model, weights), batch)
+    return answers_from(_standing_in(model, weights), batch)
 
 
 def placed(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

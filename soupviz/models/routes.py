@@ -39,15 +39,19 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told(error)
 
 
-def logits_from(module: Callable[..., Any], batch: Mapping[str, Tensor]) -> Tensor:
-    """A model's logits for a batch, shape (batch, classes).
+def answers_from(
+    module: Callable[..., Any], batch: Mapping[str, Tensor], read: Callable[[Any], Tensor] = logits_of
+) -> Tensor:
+    """What a model says of a batch, a row for each example; of a classifier its logits, shape (batch, classes).
 
+    Args:
+        read: finds it in what the model returns.
     Raises:
         RuntimeError, ModelError: as of `call`; the latter also where there is not one row for each example.
     """
     output = call(module, batch)
     with guarded(lambda told: ModelError(f"what the model returns cannot be read: {told}")):
-        found = logits_of(output)
+        found = read(output)
     number = len(next(iter(batch.values())))
     if len(found) != number:
         raise ModelError(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, nominal, quantity
-from soupviz.types import Step
+from soupviz.recipes.trajectory import Step
 
 
 def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str]) -> Chart:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, quantity
-from soupviz.types import GIVEN_UP, Step
+from soupviz.recipes.trajectory import GIVEN_UP, Step
 
 DECISION = "decision"
 """The selection of the trajectory; its one field is `step`."""

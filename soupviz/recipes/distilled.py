@@ -12,7 +12,8 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.types import Coefficients, Score, Step
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 
 class Distilled(Pooled):
@@ -58,18 +59,18 @@ class Distilled(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         start = self._mix(judge, self.start)
         best = judge.score(start)
-        judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True, mix=start))
+        judge.decided(0, f"start: {self.start}", best, best, accepted=True, mix=start)
         last = 0
 
         def on_epoch(number: int, score: Score) -> None:
             nonlocal best, last
             # A training that was stopped goes on: what was decided of its epochs before that.
             for step in [judge.lab.earlier[one] for one in range(last + 1, number) if one in judge.lab.earlier]:
-                best = replace(best, correct=max(best.correct, step.correct))
+                best = replace(best, values=dict(step.best_metrics))
                 judge.tell(step)
-            is_better = score.correct > best.correct
+            is_better = judge.objective.is_better(score, best)
             best, last = (score if is_better else best), number
-            judge.tell(Step.of(number, f"epoch {number}", score, best, accepted=is_better))
+            judge.decided(number, f"epoch {number}", score, best, accepted=is_better)
 
         is_ensemble = self.teacher.endswith("ensemble")
         output = "probabilities" if is_ensemble else self.batchnorm
@@ -105,5 +106,5 @@ class Distilled(Pooled):
             )
         if name == "best":
             scores = judge.singles()
-            return ((max(judge.names, key=lambda name: scores[name].correct), 1.0),)
+            return ((judge.best_first(scores)[0], 1.0),)
         return search_with(judge.silent(), "mean", "best", 0)[0]

@@ -136,7 +136,7 @@ class ReBasin(Sampled):
         if len(judge.names) < 2:
             raise RecipeError(f"rebasin: needs two ingredients; got {judge.names[0]!r} alone.")
         scores = judge.singles()
-        ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
+        ranked = judge.best_first(scores)
         mixture, notes = judge.lab.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
         judge.notes.update(_plain(notes))
         kept: Coefficients = mixture

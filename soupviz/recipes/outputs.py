@@ -53,4 +53,4 @@ class Ensemble(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         if self.choice == "greedy":
             return search_with(judge, "mean", "best", 0)[0]
-        return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "accuracy", 0.01)
+        return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "", 0.01)

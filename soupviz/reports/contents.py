@@ -13,7 +13,8 @@ from soupviz.recipes.judge import HELD_OUT
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.planning import Wanted, lacking, summaries
 from soupviz.soups.soup import Soup, is_current, recall
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.version import __version__
 from soupviz.weights.selection import BASE
 

@@ -149,7 +149,7 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
         "ingredients": rows.ingredients(soup, company, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log),
-        "reasons": getattr(soup.recipe, "objective", "accuracy") != "accuracy",
+        "reasons": getattr(soup.recipe, "objective", "") not in ("", "accuracy"),
         "search_note": decisions.summary(log, soup.recipe) if log else NO_SEARCH.format(soup.title),
         "classes": rows.classes(company, shown, class_names(kitchen, kitchen.split(split)), split),
         "classes_left_out": len(changed) - len(shown),

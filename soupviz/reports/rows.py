@@ -11,7 +11,7 @@ from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Company
 from soupviz.soups.soup import Soup
 from soupviz.tasks.metrics import chance, mcnemar
-from soupviz.types import Score
+from soupviz.tasks.score import Score
 
 NONE = "–"
 Rows = list[dict[str, Any]]

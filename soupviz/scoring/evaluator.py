@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from soupviz.data.classes import restricted
 from soupviz.data.feed import Feed, budget, feed_of, ready
 from soupviz.data.splits import Split, other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
-from soupviz.models.routes import Paths, call, logits_from
+from soupviz.models.routes import Paths, answers_from, call
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
-from soupviz.types import PerExample
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.outcomes import Column, Outcomes
+from soupviz.tasks.task import Task, judged
 
 FEW = 16
 """Examples that show what a model returns."""
@@ -44,34 +45,41 @@ def choose_device(name: str) -> torch.device:
 
 
 @dataclass(slots=True)
-class Task:
+class Trial:
     """One set of weights to score on a split.
 
-    weights: made when asked for. found: what is known so far; an evaluation writes into it. max_errors: stop once so
-    many examples are wrong. is_shared: the weights before the cut are those that the cut was made for.
+    weights: made when asked for. found: what is known so far; an evaluation writes into it. gives_up: whether what is
+    known proves that scoring the rest is of no use. is_shared: the weights before the cut are those that the cut was
+    made for.
     """
 
     weights: Callable[[], Iterable[tuple[str, Tensor]]]
-    found: PerExample
-    max_errors: int | None = None
+    found: Outcomes
+    gives_up: Callable[[Outcomes], bool] = lambda _found: False
     is_shared: bool = False
 
     @property
     def is_over(self) -> bool:
-        return bool(self.found.scored.all()) or (
-            self.max_errors is not None and self.found.num_errors >= self.max_errors
-        )
+        return self.found.is_whole or (self.found.num_scored > 0 and self.gives_up(self.found))
 
 
 class Evaluator:
     """Holds the kitchen's one model on its device; not for two threads at once."""
 
-    def __init__(self, model: nn.Module, device: torch.device, precision: Precision = "float32", batch_size: int = 256):
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        precision: Precision = "float32",
+        batch_size: int = 256,
+        task: Task | None = None,
+    ):
         self.is_channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         memory_format = torch.channels_last if self.is_channels_last else torch.contiguous_format
         self.model = model.eval().requires_grad_(False).to(device).to(memory_format=memory_format)
         self.device = device
         self.precision = precision
+        self.task = task or Classification()
         self.batch_size = batch_size
         self.paths = Paths(self.model)
         self.rate: float | None = None  # examples a second, of the last evaluation
@@ -92,45 +100,45 @@ class Evaluator:
     def evaluate(
         self,
         split: Split,
-        task: Task,
+        trial: Trial,
         *,
         order: NDArray[np.int64] | None = None,
         on_batch: Callable[[], None] = lambda: None,
         keep_logits: bool = False,
     ) -> Tensor | None:
-        """Score weights on the examples that are not scored yet, until all are or the task is over.
+        """Score weights on the examples that are not scored yet, until all are or the trial is over.
 
         Args:
             order: in which examples are scored, a permutation of their positions; default: as they come.
             on_batch: called after every batch; what it raises (Cancelled) ends the evaluation.
-            keep_logits: return the float32 logits, shape (num_examples, num_classes); nan where not scored here.
+            keep_logits: return the model's answers as float32, shape (num_units, ...); nan where not scored here.
         Raises:
             DataError: a label outside the head's range, or inputs that the model does not take.
             ModelError: the model returns no logits.
         """
-        self.load(task.weights())
+        self.load(trial.weights())
         self._inspect(split)
         waiting = np.arange(len(split)) if order is None else order
-        waiting = waiting[~task.found.scored[waiting]]
+        waiting = waiting[~trial.found.scored[waiting]]
         kept: Tensor | None = None
         first: tuple[float, int] | None = None
-        while len(waiting) and not task.is_over:
+        while len(waiting) and not trial.is_over:
             rows = torch.from_numpy(waiting[: self.batch_size])
             try:
-                found = self._forward(split, rows, task.is_shared)
+                answers = self._forward(split, rows, trial.is_shared)
             except RuntimeError as error:
                 if self.batch_size == 1:
                     raise DataError(
                         f"data.{split.name}: one example alone needs too much memory: {told(error)}"
                     ) from error
-                found = None
-            if found is None:  # outside the handler, where the failed batch is still referred to by the traceback
+                answers = None
+            if answers is None:  # outside the handler, where the failed batch is still referred to by the traceback
                 self._make_room()
                 continue
-            task.found.write(rows.numpy(), judge(found, split.labels[rows], split.name))
+            trial.found.write(rows.numpy(), self._outcomes(answers, split, rows))
             if keep_logits:
-                kept = torch.full((len(split), found.shape[1]), torch.nan) if kept is None else kept
-                kept[rows] = found.float().cpu()
+                kept = torch.full((len(split), *answers.shape[1:]), torch.nan) if kept is None else kept
+                kept[rows] = answers.float().cpu()
             waiting = waiting[len(rows) :]
             if first is None:  # the first batch also makes the split ready
                 first = time.monotonic(), len(waiting)
@@ -139,11 +147,18 @@ class Evaluator:
             on_batch()
         return kept
 
+    def _outcomes(self, answers: Tensor, split: Split, rows: Tensor) -> Mapping[str, Column]:
+        return judged(self.task, answers, split.labels[rows], split.name)
+
     def _make_room(self) -> None:
         self.batch_size = max(1, self.batch_size // 2)
         if self.device.type == "cuda":
             self._feeds.clear()
             torch.cuda.empty_cache()
+
+    def blank(self, split: Split) -> Outcomes:
+        """Of a split of which nothing is scored yet."""
+        return Outcomes.blank(len(split), self.task.targets(split.labels))
 
     def num_classes(self, split: Split) -> int:
         """The width of the head, from a forward pass of two examples."""
@@ -204,7 +219,7 @@ class Evaluator:
     def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
         with self.running():
             try:
-                found = logits_from(module, batch)
+                found = answers_from(module, batch, self.task.answers)
             except ModelError as error:
                 if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
                     raise
@@ -223,36 +238,3 @@ class Evaluator:
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             yield
-
-
-def judge(logits: Tensor, labels: Tensor, split_name: str) -> PerExample:
-    """Per-example results of a batch of logits, shape (batch, classes); not finite counts as wrong.
-
-    Raises:
-        DataError: a label outside the head's range.
-        ModelError: fewer than two classes.
-    """
-    logits = logits.float().cpu()
-    num_classes = logits.shape[1]
-    if num_classes < 2:
-        raise ModelError(f"the model's head has {num_classes} outputs; expected one per class, at least 2.")
-    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        raise DataError(
-            f"data.{split_name}: labels run from {int(labels.min())} to {int(labels.max())}, but the model's head has "
-            f"{num_classes} outputs (0 to {num_classes - 1}). Check the model's args and the data's classes."
-        )
-    finite = torch.isfinite(logits).all(dim=1)
-    safe = logits.nan_to_num(0.0, 0.0, 0.0)
-    top = safe.topk(min(5, num_classes), dim=1)
-    predictions = safe.argmax(dim=1).where(finite, -1)
-    losses = F.cross_entropy(safe, labels, reduction="none").where(finite, torch.nan)
-    confidences = (top.values[:, 0] - safe.logsumexp(dim=1)).exp().where(finite, torch.nan)
-    return PerExample(
-        predictions=predictions.to(torch.int32).numpy(),
-        correct=(predictions == labels).numpy(),
-        losses=losses.numpy(),
-        margins=(top.values[:, 0] - top.values[:, 1]).where(finite, torch.inf).numpy(),
-        confidences=confidences.numpy(),
-        top5=((top.indices == labels[:, None]).any(dim=1) & finite).numpy(),
-        scored=np.ones(len(labels), dtype=np.bool_),
-    )

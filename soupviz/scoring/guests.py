@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.spec import KitchenSpec
-from soupviz.types import Coefficients, Progress, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress
 from soupviz.weights.ingredients import Ingredient
 
 

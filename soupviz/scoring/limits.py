@@ -1,32 +1,30 @@
-"""Giving weights up once they provably cannot win: after how many errors, and which examples show it soonest."""
+"""Giving weights up once they provably cannot win: when, and which units show it soonest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.types import PerExample
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limit:
-    """When to give weights up: once so many examples are wrong; and in which order that shows soonest."""
+    """When to give weights up, and in which order of the units that shows soonest."""
 
-    max_errors: int
+    gives_up: Callable[[Outcomes], bool]
     order: NDArray[np.int64]
 
 
-def hardest_first(parts: Sequence[tuple[PerExample, float]]) -> NDArray[np.int64]:
-    """Examples in the order in which a mix probably gets them wrong.
+def hardest_first(task: Task, parts: Sequence[tuple[Outcomes, float]]) -> NDArray[np.int64]:
+    """Units in the order in which a mix probably answers them badly.
 
     Args:
         parts: what the mix is made of, with weights.
     Returns:
-        Positions by rising expected margin: the parts' margins, negative where they are wrong, weighed as they are
-        mixed. Of the current soup alone that is: what it gets wrong, then what it gets right with least margin.
+        Positions by falling expected hardness: that of the parts, weighed as they are mixed.
     """
-    expected = sum(
-        weight * np.where(part.correct, part.margins, -part.margins.astype(np.float64)) for part, weight in parts
-    )
-    return np.argsort(expected, kind="stable")
+    expected = sum(weight * task.hardness(part) for part, weight in parts)
+    return np.argsort(-np.asarray(expected), kind="stable")

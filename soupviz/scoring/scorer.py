@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,17 @@ from soupviz.files import digest
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.mixing.treatments import Treatment, num_examples
 from soupviz.scoring.batchnorm import reestimate
-from soupviz.scoring.evaluator import Evaluator, Task, judge
+from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.scoring.guests import Guest, Guests
 from soupviz.scoring.limits import Limit
-from soupviz.store.database import Store
+from soupviz.store.database import KeptScore, Store
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.metrics import summarize
-from soupviz.types import Bound, PerExample, Progress, Score, part_of
+from soupviz.tasks.finding import source_of
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Bound, Score
+from soupviz.tasks.task import judged, score_of
+from soupviz.types import Progress, part_of
 from soupviz.weights.ingredients import Ingredient, shared_keys
 
 KEEP_EVERY = 1.0
@@ -30,6 +35,9 @@ LOGITS_BYTES = 2**26
 
 AVERAGE = Treatment("average")
 
+SCORED = "scored"
+"""The column that says which units were scored, in what the store keeps."""
+
 LAYOUT = 4
 """Of what is kept of each example; another layout makes old scores unfindable."""
 
@@ -37,8 +45,9 @@ LAYOUT = 4
 class Scorer:
     """One model's scores. `shared` says which weights all ingredients have in common."""
 
-    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str, guests: Guests):
+    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str, guests: Guests, objective: Metric):
         self.evaluator = evaluator
+        self.objective = objective
         self.store = store
         self.guests = guests
         self._batch_size = evaluator.batch_size  # as the kitchen says, before memory may have halved it
@@ -98,13 +107,36 @@ class Scorer:
             context.append(self._batch_size)
         found = [self.guests.find(item.name) for item, _ in items]
         context += [guest.context(split.name) for guest in found if guest]
+        context += [*self.evaluator.task.key, *source_of(self.evaluator.task)]
         return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
 
     def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
         if guest := self._guest(effective(items)):
             return guest.known(split)
-        return self.store.score(self.key(items, split, treatment), split.name)[0]
+        plain, columns = self.store.score(self.key(items, split, treatment))
+        return None if plain is None or columns is None else self._read(plain, split, self._outcomes(split, columns))
+
+    def partial(self, items: Mix, split: Split, treatment: Treatment) -> Outcomes | None:
+        """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
+        plain, columns = self.store.score(self.key(effective(items), split, treatment))
+        return None if plain is not None or columns is None else self._outcomes(split, columns)
+
+    def _outcomes(self, split: Split, columns: Mapping[str, NDArray[Any]]) -> Outcomes:
+        held = {name: values for name, values in columns.items() if name != SCORED}
+        return Outcomes(columns[SCORED], self.evaluator.task.targets(split.labels), held)
+
+    def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
+        """A score from its summary as plain data, as a run keeps it."""
+        if "metrics" in summary:
+            return Score.from_summary(summary)
+        return Score.from_plain(self.evaluator.task.carried_over(summary), split)
+
+    def _read(self, plain: Mapping[str, Any], split: Split, outcomes: Outcomes | None = None) -> Score:
+        """A score as the store has it, with the kitchen's objective first."""
+        score = Score.from_plain(self.evaluator.task.carried_over(plain), split.name, outcomes)
+        first = {self.objective.name: score.values[self.objective.name]}
+        return replace(score, values=first | dict(score.values))
 
     def summaries(self, wanted: Sequence[tuple[Mix, Treatment]], split: Split) -> list[Score | None]:
         """Scores on one split that were measured before, without their examples; one look at the store for all."""
@@ -114,8 +146,9 @@ class Scorer:
             "" if guest else self.key(items, split, treatment)
             for guest, items, (_, treatment) in zip(guests, mixes, wanted, strict=True)
         ]
-        found = self.store.summaries(filter(None, keys), split.name)
-        return [guest.summary(split) if guest else found.get(key) for guest, key in zip(guests, keys, strict=True)]
+        found = self.store.summaries(filter(None, keys))
+        scores = {key: self._read(plain, split) for key, plain in found.items()}
+        return [guest.summary(split) if guest else scores.get(key) for guest, key in zip(guests, keys, strict=True)]
 
     def score(
         self,
@@ -126,31 +159,32 @@ class Scorer:
         progress: Progress,
         limit: Limit | None = None,
     ) -> Score | Bound:
-        """Score a mix on every example; with a limit, give it up as soon as it provably has too many errors."""
+        """Score a mix on every unit; with a limit, give it up as soon as it provably cannot win."""
         items = effective(items)
         if guest := self._guest(items):
             return guest.score(split, progress)
         key = self.key(items, split, treatment)
-        score, partial = self.store.score(key, split.name)
-        if score is not None:
-            return score
-        found = partial or PerExample.blank(len(split))
+        plain, columns = self.store.score(key)
+        found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns)
+        if plain is not None:
+            return self._read(plain, split, found)
         if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
             logits = self._of_each(items, split, num_classes, progress)
-            found = judge(combined(logits, [weight for _, weight in items], treatment.name), split.labels, split.name)
+            answers = combined(logits, [weight for _, weight in items], treatment.name)
+            task = self.evaluator.task
+            held = judged(task, answers, split.labels, split.name)
+            found = Outcomes.of(held, task.targets(split.labels))
         else:
-            task = Task(
-                weights=lambda: self.weights(items, treatment),
-                found=found,
-                max_errors=limit.max_errors if limit else None,
-                is_shared=self._is_shared(items, treatment),
-            )
+            trial = Trial(lambda: self.weights(items, treatment), found, is_shared=self._is_shared(items, treatment))
+            if limit:
+                trial.gives_up = limit.gives_up
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
             keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
-            if not task.is_over:
-                self._evaluate(key, split, task, limit, progress, keeps_logits=keeps)
-        if not found.scored.all():
-            return Bound(split.name, len(split), found.num_scored, found.num_errors)
+            if not trial.is_over:
+                self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
+        if not found.is_whole:
+            best_possible = {metric.name: metric.bound(found) for metric in self.evaluator.task.metrics}
+            return Bound(split.name, len(split), found, best_possible)
         return self._keep(key, split, found, num_classes)
 
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
@@ -160,10 +194,19 @@ class Scorer:
             for index, (item, _) in enumerate(items)
         ]
 
-    def _keep(self, key: str, split: Split, found: PerExample, num_classes: int) -> Score:
-        score = summarize(split.name, found, split.labels.numpy(), num_classes, *self.evaluator.numerics)
-        self.store.keep_score(key, score)
+    def _keep(self, key: str, split: Split, found: Outcomes, num_classes: int) -> Score:
+        score = self.summarized(split, found, num_classes)
+        self.keep({key: score}, split)
         return score
+
+    def summarized(self, split: Split, found: Outcomes, num_classes: int) -> Score:
+        """What the task's metrics say of outcomes."""
+        task, numerics = self.evaluator.task, self.evaluator.numerics
+        return score_of(task, self.objective, split.name, found, num_classes, *numerics)
+
+    def keep(self, scores: Mapping[str, Score], split: Split) -> None:
+        """Keep finished scores under their keys."""
+        self.store.keep_scores({key: _kept(score, split) for key, score in scores.items()})
 
     def logits(
         self, items: Mix, split: Split, num_classes: int, treatment: Treatment, progress: Progress
@@ -182,10 +225,10 @@ class Scorer:
         key = self.key(items, split, treatment)
         kept = self.store.logits(key)
         if kept is None:
-            task = Task(lambda: self.weights(items, treatment), PerExample.blank(len(split)))
-            task.is_shared = self._is_shared(items, treatment)
-            self._evaluate(key, split, task, None, progress, keeps_logits=True)
-            self._keep(key, split, task.found, num_classes)
+            trial = Trial(lambda: self.weights(items, treatment), self.evaluator.blank(split))
+            trial.is_shared = self._is_shared(items, treatment)
+            self._evaluate(key, split, trial, None, progress, keeps_logits=True)
+            self._keep(key, split, trial.found, num_classes)
             kept = self.store.logits(key)
             assert kept is not None
         return kept
@@ -194,7 +237,7 @@ class Scorer:
         self,
         key: str,
         split: Split,
-        task: Task,
+        trial: Trial,
         limit: Limit | None,
         progress: Progress,
         *,
@@ -202,23 +245,42 @@ class Scorer:
     ) -> None:
         """Evaluate, keeping what is done every second, and when the work ends before all examples are scored."""
         kept_at = time.monotonic()
-        is_fresh = not task.found.scored.any()
+        is_fresh = not trial.found.num_scored
 
         def on_batch() -> None:
             nonlocal kept_at
-            if time.monotonic() - kept_at > KEEP_EVERY and not task.is_over:
-                self.store.keep_partial(key, task.found)
+            if time.monotonic() - kept_at > KEEP_EVERY and not trial.is_over:
+                self.store.keep_partial(key, _columns(trial.found))
                 kept_at = time.monotonic()
-            progress(task.found.num_scored, len(split), f"scoring {split.name}")
+            progress(trial.found.num_scored, len(split), f"scoring {split.name}")
 
         try:
             order = limit.order if limit else None
-            logits = self.evaluator.evaluate(split, task, order=order, on_batch=on_batch, keep_logits=keeps_logits)
-            if logits is not None and is_fresh and task.found.scored.all():
+            logits = self.evaluator.evaluate(split, trial, order=order, on_batch=on_batch, keep_logits=keeps_logits)
+            if logits is not None and is_fresh and trial.found.is_whole:
                 self.store.keep_logits(key, logits.numpy())
         finally:
-            if task.found.scored.any() and not task.found.scored.all():
-                self.store.keep_partial(key, task.found)
+            if trial.found.num_scored and not trial.found.is_whole:
+                self.store.keep_partial(key, _columns(trial.found))
+
+
+def _columns(found: Outcomes) -> dict[str, NDArray[Any]]:
+    return {SCORED: found.scored} | found.columns
+
+
+def _kept(score: Score, split: Split) -> KeptScore:
+    assert score.outcomes is not None
+    return KeptScore(
+        split=split.name,
+        metric=score.metric,
+        value=score.shown(score.metric),
+        num_units=score.num_units,
+        precision=score.precision,
+        device=score.device,
+        data=split.fingerprint,
+        summary=score.as_plain(),
+        columns=_columns(score.outcomes),
+    )
 
 
 def _content(items: Mix) -> list[list[str]]:

@@ -7,17 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Goal, Judge, Recipe, parse
+from soupviz.recipes import Judge, Recipe, parse
+from soupviz.recipes.judge import PARTS, Per, find_goal
+from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.laboratory import Laboratory
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
-from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, pool_of, recall, run_key
+from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
 from soupviz.store.database import Store
 from soupviz.store.runs import HEARTBEAT, Run
-from soupviz.types import Alpha, Bound, Coefficients, Order, Progress, Score, Step, quiet
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Bound, Score
+from soupviz.types import Alpha, Coefficients, Order, Progress, quiet
 
 OnStep = Callable[[Step], None]
 SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -71,7 +78,9 @@ def cook(
     def stepped(step: Step) -> None:
         steps.append(step)
         # Decisions of a run that was stopped stay until this one has as many: it may be stopped again before that.
-        kitchen.store.touch_run(key, {"trajectory": [kept.as_dict() for kept in max(steps, earlier, key=len)]})
+        kitchen.store.touch_run(
+            key, {"trajectory": [plain_step(kitchen, kept) for kept in max(steps, earlier, key=len)]}
+        )
         on_step(step)
 
     started = time.monotonic()
@@ -176,7 +185,6 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
     names = pool_of(kitchen, recipe)
     selecting = recipe.selects_on(kitchen.split_names)
     expected = (len(names) + recipe.candidates(len(names))) * len(selecting)
-    slices = kitchen.split("held_out").slices
     scored = 0
 
     def within(done: int, total: int, what: str) -> None:
@@ -196,17 +204,40 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
 
     return Judge(
         names,
+        kitchen.task,
+        Objective(kitchen.objective),
         attempt,
         tell,
         facts=lambda name: kitchen.resolve(name).metadata,
         adopt=kitchen.pantry.adopt,
         lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
         complete=options.complete,
-        slices=slices.index if slices else None,
+        groups=_groups(kitchen),
         shifts=selecting[1:],
         also=also,
         base_is_whole=kitchen.base is not None,
     )
+
+
+def goal_of(kitchen: Kitchen, goal: str, shift_weight: float = 0.5) -> Objective:
+    """What a recipe raises or lowers in a kitchen, by the name that it has for it."""
+    shifts = [name for name in kitchen.split_names if name.startswith("shifts.")]
+    return find_goal(goal, kitchen.task, Objective(kitchen.objective), _groups(kitchen), shifts, shift_weight)
+
+
+def goals_of(kitchen: Kitchen) -> list[str]:
+    """What a recipe can raise or lower in a kitchen, by name, its own metric first."""
+    parts = [part for part in PARTS if not part.endswith("_class") or kitchen.task.has_classes]
+    others = [metric.name for metric in kitchen.task.metrics if metric.name != kitchen.objective.name]
+    return [kitchen.objective.name, *others, *parts]
+
+
+def _groups(kitchen: Kitchen) -> dict[Per, NDArray[np.int64]]:
+    """Of each unit of held_out its class and its slice, where there are such."""
+    split = kitchen.split("held_out")
+    classes = kitchen.task.groups(split.labels)
+    found: dict[Per, NDArray[np.int64]] = {} if classes is None else {"class": classes}
+    return found | ({"slice": split.slices.index} if split.slices else {})
 
 
 def uniform(
@@ -231,7 +262,7 @@ def greedy(
     kitchen: Kitchen,
     *,
     alpha: Alpha = "mean",
-    objective: Goal = "accuracy",
+    objective: str = "",
     shift_weight: float = 0.5,
     order: Order = "best",
     seed: int = 0,
@@ -241,13 +272,14 @@ def greedy(
     on_step: OnStep = lambda _step: None,
     complete: bool = False,
 ) -> Soup:
-    """Greedy soup: start from the best on held_out, keep each candidate that makes more examples correct.
+    """Greedy soup: start from the best on held_out, keep each candidate that is strictly better.
 
     Args:
         alpha: "mean" averages the accepted; a number in (0, 1] is the newcomer's weight.
-        objective: what a candidate has to raise: "accuracy", "loss" (to lower it), the "mean_class", "worst_class",
-            "mean_slice" or "worst_slice" accuracy, or "with_shifts", the weighted sum of accuracy on held_out and of
-            the mean on the shifts. shift_weight: what the shifts count in that.
+        objective: what a candidate has to raise, or lower: a metric of the task ("accuracy", "loss"; default: the
+            kitchen's), the kitchen's metric as its "mean_class", "worst_class", "mean_slice" or "worst_slice" value, or
+            "with_shifts", the weighted sum of that on held_out and of the mean on the shifts. shift_weight: what the
+            shifts count in that.
         order: "best" (first), "listed" (kitchen order) or "random" (shuffled with `seed`).
         members: the pool; default: all ingredients.
         complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and

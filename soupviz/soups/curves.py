@@ -12,7 +12,8 @@ from soupviz.mixing.averaging import combine
 from soupviz.mixing.treatments import OUTPUTS, check_batchnorm
 from soupviz.soups.soup import Soup
 from soupviz.tasks.metrics import whole_loss
-from soupviz.types import Coefficients, Progress, Score, part_of, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,9 +201,9 @@ def loss_interval(score: Score, confidence: float = 0.95) -> tuple[float, float]
     """
     from scipy.special import ndtri
 
-    if score.per_example is None:
+    if score.outcomes is None:
         return None
-    losses = score.per_example.losses[score.per_example.predictions >= 0].astype(np.float64)
+    losses = score.outcomes["loss"][score.outcomes["prediction"] >= 0].astype(np.float64)
     if len(losses) < 2:
         return None
     half = float(ndtri(0.5 + confidence / 2)) * float(losses.std(ddof=1)) / len(losses) ** 0.5

@@ -20,11 +20,12 @@ from soupviz.mixing.spectral import settled
 from soupviz.models.architecture import RUNNING_STATISTICS, weights_of
 from soupviz.models.layers import Grouping, layer_groups
 from soupviz.recipes.judge import Sample
-from soupviz.scoring.evaluator import Task
+from soupviz.recipes.trajectory import Step
+from soupviz.scoring.evaluator import Trial
 from soupviz.scoring.limits import Limit
 from soupviz.soups.blending import blend
-from soupviz.tasks.metrics import summarize
-from soupviz.types import Bound, Coefficients, PerExample, Progress, Score, Step
+from soupviz.tasks.score import Bound, Score
+from soupviz.types import Coefficients, Progress
 from soupviz.weights.ingredients import Ingredient
 
 LEARNING_BATCH = 64
@@ -221,10 +222,9 @@ class Laboratory:
     def _score(self, tensors: Mapping[str, Tensor]) -> Score:
         """Of weights that nobody keeps, on held_out."""
         split = self.kitchen.split("held_out")
-        found = PerExample.blank(len(split))
-        self.kitchen.evaluator.evaluate(split, Task(lambda: tensors.items(), found))
-        num_classes, numerics = self.kitchen.num_classes(split), self.kitchen.evaluator.numerics
-        return summarize(split.name, found, split.labels.numpy(), num_classes, *numerics)
+        trial = Trial(lambda: tensors.items(), self.kitchen.evaluator.blank(split))
+        self.kitchen.evaluator.evaluate(split, trial)
+        return self.kitchen.scorer.summarized(split, trial.found, self.kitchen.num_classes(split))
 
     def _items(self, names: Sequence[str]) -> list[Ingredient]:
         return [self.kitchen.resolve(name) for name in names]

@@ -9,10 +9,11 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mix_tensors
 from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.recipes import Recipe
-from soupviz.scoring.evaluator import Task
+from soupviz.scoring.evaluator import Trial
 from soupviz.soups.soup import pool_of, run_key
 from soupviz.tasks.metrics import paired_counts
-from soupviz.types import Coefficients, PerExample, Progress, Score, quiet
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, quiet
 
 TENSORS_HELD = 4
 """Mixed tensors that are in memory at once: being mixed, waiting, being written."""
@@ -211,7 +212,7 @@ def _peak(kitchen: Kitchen, pool: list[str]) -> int:
 def measure_rate(kitchen: Kitchen, progress: Progress = quiet) -> None:
     """Score a few batches of held_out, so that a plan can tell seconds."""
     split = kitchen.split("held_out", progress)
-    found = PerExample.blank(len(split))
+    found = kitchen.evaluator.blank(split)
     found.scored[3 * kitchen.evaluator.batch_size :] = True
     items = kitchen.resolved(((kitchen.names[0], 1.0),))
-    kitchen.evaluator.evaluate(split, Task(lambda: mix_tensors(items), found))
+    kitchen.evaluator.evaluate(split, Trial(lambda: mix_tensors(items), found))

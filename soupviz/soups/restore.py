@@ -9,12 +9,13 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.formulas import KEPT
 from soupviz.mixing.treatments import num_examples
 from soupviz.recipes import Recipe, parse
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.content import Identity, are_statistics, content_of, differing
 from soupviz.soups.provenance import RECIPES, Record
 from soupviz.soups.selecting import met_by, named, of_other_data
 from soupviz.soups.soup import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
 from soupviz.store.runs import Run
-from soupviz.types import Coefficients, Progress, Step, quiet
+from soupviz.types import Coefficients, Progress, quiet
 from soupviz.weights import checkpoints
 from soupviz.weights.ingredients import fingerprint
 from soupviz.weights.selection import BASE

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from soupviz.errors import ExportError
 from soupviz.kitchen import Kitchen
-from soupviz.models.routes import logits_from
-from soupviz.scoring.evaluator import Task
+from soupviz.models.routes import answers_from
+from soupviz.scoring.evaluator import Trial
 from soupviz.soups.content import Content, scaled_keys
 from soupviz.soups.soup import Soup
 from soupviz.tasks.calibration import Bin, Calibration, fit_temperature, measure, reliability
-from soupviz.types import Coefficients, PerExample, Progress, quiet
+from soupviz.types import Coefficients, Progress, quiet
 
 SAME = 1e-3
 """Of the largest logit: by how much rounding may move one."""
@@ -86,7 +86,7 @@ def last_linear(kitchen: Kitchen) -> str:
     ]
     try:
         with kitchen.evaluator.running():
-            logits = logits_from(model, split.take(torch.arange(1), kitchen.device))
+            logits = answers_from(model, split.take(torch.arange(1), kitchen.device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -151,7 +151,7 @@ def _answers(
     """Predicted class and logits of every example of held_out, computed in float32 whatever the kitchen does."""
     exact = kitchen if kitchen.spec.precision == "float32" else kitchen.at_precision("float32")
     split = kitchen.split("held_out")
-    task = Task(weights, PerExample.blank(len(split)))
-    logits = exact.evaluator.evaluate(split, task, keep_logits=True)
+    trial = Trial(weights, exact.evaluator.blank(split))
+    logits = exact.evaluator.evaluate(split, trial, keep_logits=True)
     assert logits is not None  # there is no split without examples
-    return task.found.predictions, logits.numpy()
+    return trial.found["prediction"], logits.numpy()

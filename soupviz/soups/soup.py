@@ -12,11 +12,16 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.store.runs import Run
-from soupviz.types import Coefficients, Score, Step, mix_from
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, mix_from
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE
+
+GOALS = ("objective", "metric")
+"""Parameters of recipes that name what is raised, and are empty for the kitchen's own metric."""
 
 ELSEWHERE = "selected elsewhere"
 """The note of a soup that was loaded back and that this kitchen's held_out did not select."""
@@ -88,13 +93,19 @@ class Soup:
             "scores": {split: score.summary() for split, score in self.scores.items()},
             "selected_on": list(self.selected_on),
             "selecting_data": plain(self.selecting_data),
-            "trajectory": [step.as_dict() for step in self.trajectory],
+            "trajectory": [plain_step(self.kitchen, step) for step in self.trajectory],
             "clamped_variances": self.clamped,
             "notes": dict(self.notes),
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "made_in": made_in(self.kitchen, self.pool),
         }
+
+
+def plain_step(kitchen: Kitchen, step: Step) -> dict[str, Any]:
+    """A decision as plain data, with the names that the task has for it."""
+    values = step.as_dict()
+    return values | dict(kitchen.task.step(values))
 
 
 def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
@@ -125,7 +136,12 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
 
 def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
     fingerprints = {name: kitchen.resolve(name).fingerprint for name in pool}
+    # The kitchen's own metric by its name, as runs of versions that had no other were kept.
+    values = {name: kitchen.objective.name if name in GOALS and not value else value for name, value in values.items()}
     context: list[Any] = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
+    context += kitchen.task.key
+    if kitchen.objective.name != kitchen.task.metrics[0].name:
+        context.append(kitchen.objective.name)
     if BASE in recipe.needs:
         context.append(kitchen.resolve(BASE).fingerprint)
     if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:
@@ -222,7 +238,7 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
         trajectory=tuple(Step.from_dict(step) for step in run.result["trajectory"]),
-        scores={split: Score.from_summary(score) for split, score in run.result["scores"].items()},
+        scores={split: kitchen.scorer.recalled(score, split) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
         notes=run.result.get("notes", {}),

@@ -1,14 +1,13 @@
 """What a kitchen remembers: every score and every run, in one SQLite file that several processes may use."""
 
-import io
 import json
 import os
 import shutil
 import sqlite3
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,43 @@ from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.store.earlier import carry_over
 from soupviz.store.mounts import is_on_network
+from soupviz.store.packing import Columns, pack, unpack
 from soupviz.store.runs import RUN_COLUMNS, Run, add_columns, row_of, run_of
-from soupviz.types import PerExample, Score
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, split TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
+  num_units INTEGER NOT NULL, precision TEXT NOT NULL, device TEXT NOT NULL, data TEXT, summary TEXT NOT NULL,
+  created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, columns BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS findings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
   status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
 """
+
+
+RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptScore:
+    """A finished score: what can be looked for, a summary as plain data, and the columns of its units.
+
+    data: the fingerprint of the split.
+    """
+
+    split: str
+    metric: str
+    value: float | None
+    num_units: int
+    precision: str
+    device: str
+    data: str
+    summary: dict[str, Any]
+    columns: Columns
 
 
 class Store:
@@ -47,6 +71,7 @@ class Store:
             connection.execute(f"PRAGMA journal_mode={self._journal}")
             connection.executescript(SCHEMA)
             add_columns(connection)
+            carry_over(connection)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -65,78 +90,64 @@ class Store:
         finally:
             connection.close()
 
-    def score(self, key: str, split: str) -> tuple[Score | None, PerExample | None]:
-        """(the finished score, None), or (None, results so far), or (None, None)."""
+    def score(self, key: str) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]] | None]:
+        """(the finished score as plain data, its columns), (None, columns of the units so far), or (None, None)."""
+        query = (
+            "SELECT results.summary, outcomes.columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key "
+            "WHERE outcomes.key = ?"
+        )
         with self._connection() as connection:
-            row = connection.execute("SELECT summary, examples FROM scores WHERE key = ?", (key,)).fetchone()
-        if row is None:
-            return None, None
-        examples = _unpack(row[1])
-        if row[0] is None:
-            return None, examples
-        return Score.from_summary(json.loads(row[0]) | {"split": split}, examples), None
+            row = connection.execute(query, (key,)).fetchone()
+        return (row[0] and json.loads(row[0]), unpack(row[1])) if row else (None, None)
 
-    def summaries(self, keys: Iterable[str], split: str) -> dict[str, Score]:
-        """Those of the keys that have a finished score, without its examples; one look for all of them.
-
-        Args:
-            split: what the scores are said to be of, as in `score`.
-        """
-        query = "SELECT key, summary FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+    def summaries(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Those of the keys that have a finished score, without its columns; one look for all of them."""
+        query = "SELECT key, summary FROM results WHERE key IN (SELECT value FROM json_each(?))"
         with self._connection() as connection:
             rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
-        return {key: Score.from_summary(json.loads(summary) | {"split": split}) for key, summary in rows}
-
-    def is_scored(self, key: str) -> bool:
-        """Whether a finished score is there; its examples are not read."""
-        with self._connection() as connection:
-            query = "SELECT 1 FROM scores WHERE key = ? AND summary IS NOT NULL"
-            return connection.execute(query, (key,)).fetchone() is not None
+        return {key: json.loads(summary) for key, summary in rows}
 
     def scored(self, keys: Iterable[str]) -> set[str]:
         """Those of the keys that have a finished score; one look for all of them."""
-        query = "SELECT key FROM scores WHERE summary IS NOT NULL AND key IN (SELECT value FROM json_each(?))"
+        query = "SELECT key FROM results WHERE key IN (SELECT value FROM json_each(?))"
         with self._connection() as connection:
             return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
 
-    def count_scores(self, split: str, class_count: Sequence[int], precision: str, device: str) -> int:
+    def count_scores(self, split: str, num_units: int, data: str, precision: str, device: str) -> int:
         """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
 
-        Each treatment of running statistics counts as a model. Scores of other examples that were called the same
-        (test before held_out was split in two, say) are told apart by the examples of each class.
+        Each treatment of running statistics counts as a model. Scores of other data that was called the same (test
+        before held_out was split in two, say) are told apart by its fingerprint; scores of versions that did not keep
+        it, by the number of units.
         """
         query = (
-            "SELECT COUNT(*) FROM scores WHERE summary IS NOT NULL AND json_extract(summary, '$.split') = ? "
-            "AND json_extract(summary, '$.class_count') = json(?) AND json_extract(summary, '$.precision') = ? "
-            "AND json_extract(summary, '$.device') = ?"
+            "SELECT COUNT(*) FROM results WHERE split = ? AND num_units = ? AND (data = ? OR data IS NULL) "
+            "AND precision = ? AND device = ?"
         )
         with self._connection() as connection:
-            values = (split, json.dumps(list(class_count)), precision, device)
-            return int(connection.execute(query, values).fetchone()[0])
+            return int(connection.execute(query, (split, num_units, data, precision, device)).fetchone()[0])
 
-    def keep_partial(self, key: str, examples: PerExample) -> None:
-        """Keep the results of the first examples of an evaluation that goes on."""
-        self._keep([(key, None, examples)])
-
-    def keep_score(self, key: str, score: Score) -> None:
-        self.keep_scores({key: score})
-
-    def keep_scores(self, scores: Mapping[str, Score]) -> None:
-        """Keep several at once."""
-        rows = []
-        for key, score in scores.items():
-            assert score.per_example is not None
-            rows.append((key, json.dumps(score.summary()), score.per_example))
-        self._keep(rows)
-
-    def _keep(self, rows: Iterable[tuple[str, str | None, PerExample]]) -> None:
+    def keep_partial(self, key: str, columns: Columns) -> None:
+        """Keep what became of the first units of an evaluation that goes on."""
         with self._connection() as connection:
             # A finished score of another process is not replaced by our unfinished one.
-            connection.executemany(
-                "INSERT INTO scores VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                "summary = excluded.summary, examples = excluded.examples WHERE scores.summary IS NULL",
-                [(key, summary, _pack(examples), time.time()) for key, summary, examples in rows],
+            connection.execute(
+                "INSERT OR REPLACE INTO outcomes SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM results WHERE key = ?)",
+                (key, pack(columns), key),
             )
+
+    def keep_scores(self, scores: Mapping[str, KeptScore]) -> None:
+        """Keep finished scores, several at once."""
+        now = time.time()
+        with self._connection() as connection:
+            for key, kept in scores.items():
+                added = connection.execute(
+                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (key, kept.split, kept.metric, kept.value, kept.num_units, kept.precision, kept.device, kept.data,
+                     json.dumps(kept.summary), now),
+                )  # fmt: skip
+                if added.rowcount:
+                    connection.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (key, pack(kept.columns)))
 
     def file(self, key: str) -> tuple[str, str | None] | None:
         """(fingerprint, problem) of a checkpoint that was read before."""
@@ -266,14 +277,15 @@ class Store:
     def size(self) -> dict[str, int]:
         """Bytes on disk and how many scores and runs they hold."""
         with self._connection() as connection:
-            scores = connection.execute("SELECT COUNT(*) FROM scores").fetchone()[0]
+            scores = connection.execute("SELECT COUNT(*) FROM results").fetchone()[0]
         return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
 
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:
             connection.executescript(
-                "DELETE FROM scores; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; DELETE FROM findings;"
+                "DELETE FROM results; DELETE FROM outcomes; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; "
+                "DELETE FROM findings;"
             )
         connection = sqlite3.connect(self.path, timeout=30)
         connection.execute("VACUUM")
@@ -298,14 +310,3 @@ def open_store(kitchen_file: Path) -> Store:
 
 def _is_ours(path: Path) -> bool:
     return not path.exists() or os.access(path, os.W_OK)
-
-
-def _pack(examples: PerExample) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **{name: getattr(examples, name) for name in PerExample.__dataclass_fields__})
-    return zlib.compress(buffer.getvalue(), 1)
-
-
-def _unpack(blob: bytes) -> PerExample:
-    with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as arrays:
-        return PerExample(**{name: arrays[name] for name in PerExample.__dataclass_fields__})

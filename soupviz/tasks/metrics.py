@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.types import CLOSE_LOGITS, PerExample, Score
+from soupviz.tasks.score import Score
 
 LEAST_MERIT = -1e290
 """Of a model whose answers are all finite, and still far above that of any with one that is not."""
@@ -18,44 +18,6 @@ REMEMBERED = 8192
 """Tests and intervals that are not computed again: a page of many models asks for the same ones at every look."""
 
 SAME, UNPROVEN = "the same on every example", "no evidence of a difference"
-
-
-def summarize(
-    split: str,
-    result: PerExample,
-    labels: NDArray[np.int64],
-    num_classes: int,
-    precision: str,
-    device: str = "cpu",
-) -> Score:
-    """Counts, loss, macro-F1 and per-class counts of one evaluation."""
-    finite = result.predictions >= 0
-    counts = np.bincount(labels, minlength=num_classes)
-    hits = np.bincount(labels[result.correct], minlength=num_classes)
-    return Score(
-        split=split,
-        correct=int(result.correct.sum()),
-        num_examples=len(result),
-        loss=float(result.losses[finite].astype(np.float64).mean()) if finite.any() else None,
-        macro_f1=macro_f1(result.predictions, labels, num_classes),
-        class_correct=tuple(hits.tolist()),
-        class_count=tuple(counts.tolist()),
-        top5_correct=int(result.top5.sum()) if num_classes > 5 else None,
-        num_nonfinite=int((~finite).sum()),
-        num_close=int((result.margins < CLOSE_LOGITS).sum()),
-        precision=precision,
-        device=device,
-        ece=calibration_error(result.confidences[finite], result.correct[finite]) if finite.any() else None,
-        per_example=result,
-    )
-
-
-def macro_f1(predictions: NDArray[np.int32], labels: NDArray[np.int64], num_classes: int) -> float:
-    """Mean over the classes that occur (as label or prediction) of 2 TP / (2 TP + FP + FN); in [0, 1]."""
-    hits = np.bincount(labels[predictions == labels], minlength=num_classes)
-    predicted = np.bincount(predictions[predictions >= 0], minlength=num_classes)
-    total = np.bincount(labels, minlength=num_classes) + predicted
-    return float((2 * hits[total > 0] / total[total > 0]).mean())
 
 
 def merit_by_loss(score: Score) -> float:
@@ -110,8 +72,8 @@ def chance(p_value: float) -> str:
 
 def paired_counts(new: Score, old: Score) -> tuple[int, int]:
     """(fixed, broken): examples that only the new, and that only the old score has right."""
-    assert new.per_example is not None and old.per_example is not None
-    right, was_right = new.per_example.correct, old.per_example.correct
+    assert new.outcomes is not None and old.outcomes is not None
+    right, was_right = new.outcomes["right"], old.outcomes["right"]
     return int((right & ~was_right).sum()), int((~right & was_right).sum())
 
 
@@ -121,9 +83,9 @@ def slice_counts(score: Score, index: NDArray[np.int64]) -> list[tuple[int, int]
     Args:
         index: of each example's slice, shape (num_examples,).
     """
-    assert score.per_example is not None
+    assert score.outcomes is not None
     counts = np.bincount(index)
-    rights = np.bincount(index[score.per_example.correct], minlength=len(counts))
+    rights = np.bincount(index[score.outcomes["right"]], minlength=len(counts))
     return list(zip(rights.tolist(), counts.tolist(), strict=True))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from soupviz.data.splits import Split
 from soupviz.tasks.metrics import mcnemar, slice_counts
-from soupviz.types import Score, Slices
+from soupviz.tasks.score import Score
+from soupviz.types import Slices
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ def slice_table(new: Score, old: Score | None, split: Split) -> list[SliceRow]:
     if old is None:
         pairs = zip(slices.names, counts, strict=True)
         return [SliceRow(name, number, right / number) for name, (right, number) in pairs]
-    assert new.per_example is not None and old.per_example is not None
-    now, before = new.per_example.correct, old.per_example.correct
+    assert new.outcomes is not None and old.outcomes is not None
+    now, before = new.outcomes["right"], old.outcomes["right"]
     fixed, broken = (
         np.bincount(slices.index[only], minlength=len(counts)).tolist() for only in (now & ~before, before & ~now)
     )

@@ -15,7 +15,8 @@ from soupviz.soups import planning
 from soupviz.soups.blending import presets
 from soupviz.soups.planning import Cost, cost
 from soupviz.tasks import metrics
-from soupviz.types import Coefficients, Score, part_of
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers import Asked

@@ -14,7 +14,8 @@ from soupviz.pictures import preflight as pictures
 from soupviz.soups import curves, planning
 from soupviz.soups.planning import FREE, Cost
 from soupviz.tasks.metrics import whole_loss
-from soupviz.types import Coefficients, Score, part_of
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE

@@ -18,7 +18,8 @@ from soupviz.soups.planning import paired, summaries
 from soupviz.soups.soup import ELSEWHERE, mix_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import Compared, compared_by, wilson
-from soupviz.types import Coefficients, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 from soupviz.ui import tables, widgets
 from soupviz.ui.verbatim import verbatim
 

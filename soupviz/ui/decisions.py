@@ -13,10 +13,10 @@ from soupviz.pictures import search
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.greedy import LineSearch
 from soupviz.recipes.judge import HELD_OUT
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cost
 from soupviz.store.runs import Run
-from soupviz.types import Step
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.jobs import Job
 

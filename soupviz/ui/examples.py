@@ -18,7 +18,8 @@ from soupviz.soups.planning import cost
 from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import paired_counts, verdict
-from soupviz.types import Coefficients, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 from soupviz.ui import asking, charts, clicks, session, tables, widgets
 from soupviz.ui.gallery import gallery
 from soupviz.ui.jobs import Job
@@ -185,7 +186,7 @@ def draw_confusions(match: Match) -> list[str]:
     )  # fmt: skip
     labels = match.split.labels.numpy()
     new, old = (
-        examples.confusion(examples.examples_of(score).predictions, labels, len(match.classes))
+        examples.confusion(examples.examples_of(score)["prediction"], labels, len(match.classes))
         for score in (match.new, match.old)
     )
     shown = examples.most_confused([new, old], pictures.SHOWN)

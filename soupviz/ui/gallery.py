@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from soupviz.analysis import examples
 from soupviz.analysis.examples import Rows
 from soupviz.data.splits import Split
-from soupviz.types import PerExample
+from soupviz.tasks.outcomes import Outcomes
 
 LONGEST_TEXT = 600
 STYLE = """
@@ -21,14 +21,14 @@ STYLE = """
 """
 
 
-def gallery(split: Split, classes: Sequence[str], new: PerExample, old: PerExample, rows: Rows) -> str:
+def gallery(split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, rows: Rows) -> str:
     """Examples as cards, in HTML: the picture or the text, the label, and both predictions with their confidence."""
     has_pictures = not split.texts and examples.pixels(split, int(rows[0])) is not None
     cards = "".join(_card(split, classes, new, old, int(row)) for row in rows)
     return f"{STYLE.replace('WIDTH', '9.5rem' if has_pictures else '18rem')}<div class='soupviz-examples'>{cards}</div>"
 
 
-def _card(split: Split, classes: Sequence[str], new: PerExample, old: PerExample, row: int) -> str:
+def _card(split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, row: int) -> str:
     label = classes[int(split.labels[row])]
     where = split.files[row] if split.files else f"{split.name}[{row}]"
     told = [_prediction(name, one, row, classes) for name, one in (("soup", new), ("rival", old))]
@@ -49,9 +49,9 @@ def _shown(split: Split, row: int, label: str) -> str:
     return f"<img src='data:image/png;base64,{data}' width='{width}' height='{height}' alt='{alt}'>"
 
 
-def _prediction(name: str, one: PerExample, row: int, classes: Sequence[str]) -> str:
-    if one.predictions[row] < 0:
+def _prediction(name: str, one: Outcomes, row: int, classes: Sequence[str]) -> str:
+    if one["prediction"][row] < 0:
         return f"{name} ✗ nothing: its output is not finite"
-    mark = "✓" if one.correct[row] else "✗"
-    said = html.escape(classes[int(one.predictions[row])])
-    return f"{name} {mark} {said}, {100 * float(one.confidences[row]):.0f} %"
+    mark = "✓" if one["right"][row] else "✗"
+    said = html.escape(classes[int(one["prediction"][row])])
+    return f"{name} {mark} {said}, {100 * float(one['confidence'][row]):.0f} %"

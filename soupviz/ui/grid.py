@@ -12,6 +12,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
 from soupviz.recipes import MENU, Ensemble
+from soupviz.soups.cooking import goals_of
 from soupviz.soups.planning import Cost
 from soupviz.store.runs import Run
 from soupviz.ui import asking, charts, forms, session, soups, widgets, work
@@ -82,7 +83,7 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
             values["batchnorm"] = row.selectbox(
                 "BatchNorm statistics", widgets.treatments(opened), key="batchnorm", bind="query-params", width=170
             )
-        values |= forms.parameters(kind, row, decided={*implied, *(axis.name for axis in axes)})
+        values |= forms.parameters(kind, row, goals_of(opened), decided={*implied, *(axis.name for axis in axes)})
         if implied:
             st.caption(
                 verbatim(", ".join(f"{name} is {value}" for name, value in implied.items()) + ": an axis needs it.")

@@ -16,7 +16,8 @@ from soupviz.soups import curves
 from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.metrics import whole_loss
-from soupviz.types import Coefficients, Score
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 from soupviz.ui import tables, work
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE

@@ -16,7 +16,7 @@ from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.soups import planning
 from soupviz.store.runs import Run
-from soupviz.types import Score
+from soupviz.tasks.score import Score
 from soupviz.ui import keeping, session, tables, verdict, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim

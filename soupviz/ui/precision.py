@@ -8,10 +8,10 @@ import streamlit as st
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Greedy
+from soupviz.recipes.trajectory import Step
 from soupviz.soups.cooking import cook
 from soupviz.spec import Precision
 from soupviz.store.runs import Run
-from soupviz.types import Step
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 

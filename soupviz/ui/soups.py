@@ -11,8 +11,8 @@ from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
-from soupviz.recipes.judge import HELD_OUT, value_of
 from soupviz.soups import planning
+from soupviz.soups.cooking import goal_of, goals_of
 from soupviz.soups.soup import mix_in, run_key, treatment_in
 from soupviz.store.runs import Run
 from soupviz.types import Alpha
@@ -51,7 +51,11 @@ def choose_recipe(opened: Kitchen) -> Recipe:
             "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
-    parameters = {"method": kind.model_fields["method"].default} | values | forms.parameters(kind, row, decided=values)
+    parameters = (
+        {"method": kind.model_fields["method"].default}
+        | values
+        | forms.parameters(kind, row, goals_of(opened), decided=values)
+    )
     try:
         recipe = parse(parameters)
         missing = opened.lacks(recipe.needs)
@@ -176,9 +180,9 @@ def raised(opened: Kitchen, recipe: Greedy, run: Run) -> float | None:
     held_out, *further = [planning.known(opened, mix, split, treatment) for split in selecting]
     if held_out is None or None in further:
         return None
-    divided = opened.split(HELD_OUT).slices
     score = replace(held_out, further=tuple(one for one in further if one is not None))
-    return value_of(score, recipe.objective, divided.index if divided else None, recipe.shift_weight)
+    value = goal_of(opened, recipe.objective, recipe.shift_weight).value(score)
+    return None if value is None else float(value)
 
 
 def sweep_row(alpha: Alpha, run: Run) -> dict[str, float | None]:

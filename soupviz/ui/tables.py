@@ -10,8 +10,9 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.soups.planning import ingredient_summaries, summaries
 from soupviz.soups.scaling import Scaled
 from soupviz.tasks.metrics import wilson
+from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import SliceRow
-from soupviz.types import Coefficients, Score
+from soupviz.types import Coefficients
 from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
 

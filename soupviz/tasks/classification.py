@@ -1,0 +1,241 @@
+"""Classification: one of several classes for each example, by softmax; a head of one output stands for two classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from soupviz.errors import DataError, ModelError
+from soupviz.models.building import logits_of
+from soupviz.tasks.metric import SumMetric, Value, Weights
+from soupviz.tasks.outcomes import FINITE, Column, Outcomes
+from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
+
+CLOSE_LOGITS = 1e-4
+"""Two top logits closer than this may be ranked differently by another batch size or memory layout."""
+
+LOSS_BAND = 1e-6
+"""Nats: what another batch size may change of a mean loss."""
+
+FACTS = (
+    "accuracy", "correct", "num_examples", "loss", "macro_f1", "class_correct", "class_count", "top5_correct", "ece",
+)  # fmt: skip
+"""What a score tells beside its metrics, by the names that the command line's contract has for good."""
+
+BINS = 15
+"""Of confidence, in the expected calibration error."""
+
+ACCURACY = SumMetric(
+    "accuracy", "accuracy", "%", True, ("right",), lambda right, number: right / number, {"right": 1},
+    judges_nonfinite=True,
+)  # fmt: skip
+LOSS = SumMetric(
+    "loss", "loss", "nats", False, ("loss", FINITE), lambda loss, finite, _number: loss / finite,
+    {"loss": 0, FINITE: 1}, band=LOSS_BAND,
+)  # fmt: skip
+TOP5 = SumMetric(
+    "top5", "top-5 accuracy", "%", True, ("top5",), lambda right, number: right / number, {"top5": 1},
+    judges_nonfinite=True,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MacroF1:
+    """Mean over the classes that occur, as label or prediction, of 2 TP / (2 TP + FP + FN)."""
+
+    name: str = "macro_f1"
+    label: str = "macro F1"
+    unit: str = "%"
+    higher_is_better: bool = True
+    judges_nonfinite: bool = True
+
+    def value(self, outcomes: Outcomes) -> Value | None:
+        return float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
+
+    def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
+        labels, predictions = outcomes["label"], outcomes["prediction"]
+        answered = predictions >= 0
+        number = 1 + max(int(labels.max()), int(predictions.max()))
+        found = []
+        for row in weights:
+            hits = np.bincount(labels[outcomes["right"]], row[outcomes["right"]], number)
+            told = np.bincount(predictions[answered], row[answered], number)
+            total = np.bincount(labels, row, number) + told
+            found.append((2 * hits[total > 0] / total[total > 0]).mean())
+        return np.array(found)
+
+    def bound(self, outcomes: Outcomes) -> Value | None:
+        if not outcomes.num_scored:
+            return None
+        waiting, perfect = ~outcomes.scored, outcomes.take(np.arange(len(outcomes)))
+        perfect["prediction"][waiting] = perfect["label"][waiting]
+        perfect["right"][waiting] = True
+        return self.value(perfect)
+
+    def ties(self) -> float:
+        return 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationError:
+    """Expected calibration error in equal bins of confidence, over the examples with finite answers.
+
+    Source:
+        Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599), equation 3.
+    """
+
+    name: str = "ece"
+    label: str = "calibration error"
+    unit: str = ""
+    higher_is_better: bool = False
+    judges_nonfinite: bool = False
+
+    def value(self, outcomes: Outcomes) -> Value | None:
+        found = float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
+        return None if np.isnan(found) else found
+
+    def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
+        finite = outcomes[FINITE]
+        confidences = outcomes["confidence"][finite].astype(np.float64)
+        gaps = confidences - outcomes["right"][finite]
+        bins = np.clip(np.ceil(confidences * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        counted = weights[:, finite]
+        sums = np.stack([np.abs(counted[:, bins == index] @ gaps[bins == index]) for index in range(BINS)], axis=1)
+        with np.errstate(invalid="ignore"):
+            found: NDArray[np.float64] = sums.sum(axis=1) / counted.sum(axis=1)
+        return found
+
+    def bound(self, outcomes: Outcomes) -> Value | None:
+        return None
+
+    def ties(self) -> float:
+        return 1e-9
+
+
+def earlier_step(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A decision as versions before tasks kept it, in the layout of today."""
+    accuracy, best = values["accuracy"], values["best_accuracy"]
+    number = round(values["correct"] / accuracy) if accuracy else values["num_examples_scored"]
+    return {
+        **values,
+        "value": accuracy,
+        "best_value": best,
+        "num_scored": values["num_examples_scored"],
+        "num_units": number,
+        "bound": values["accuracy_at_most"],
+        "metrics": {"accuracy": values["accuracy_at_most"]},
+        "best_metrics": {"accuracy": best},
+    }
+
+
+class Classification(Task):
+    """The default task."""
+
+    name = "classification"
+    has_classes = True
+    metrics = (ACCURACY, LOSS, MacroF1(), TOP5, CalibrationError())
+
+    @property
+    def key(self) -> list[Any]:
+        return []
+
+    def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "values" in plain:
+            return plain
+        number, top5 = plain["num_examples"], plain.get("top5_correct")
+        values = {"accuracy": [plain["correct"], number], "loss": plain["loss"], "macro_f1": plain["macro_f1"]}
+        values |= {"top5": None if top5 is None else [top5, number], "ece": plain.get("ece")}
+        kept = {name: plain[name] for name in ("num_nonfinite", "num_close", "precision", "device") if name in plain}
+        facts = {name: plain.get(name) for name in FACTS}
+        return {**kept, "num_units": number, "values": values, "facts": facts}
+
+    def answers(self, output: Any) -> Tensor:
+        return logits_of(output)
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
+        """Of logits, shape (batch, classes); not finite counts as wrong.
+
+        Raises:
+            DataError: a label outside the head's range.
+            ModelError: fewer than two classes.
+        """
+        logits = answers.float().cpu()
+        num_classes = logits.shape[1]
+        if num_classes < 2:
+            raise ModelError(f"the model's head has {num_classes} outputs; expected one per class, at least 2.")
+        if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+            raise DataError(
+                f"labels run from {int(labels.min())} to {int(labels.max())}, but the model's head has "
+                f"{num_classes} outputs (0 to {num_classes - 1}). Check the model's args and the data's classes."
+            )
+        finite = torch.isfinite(logits).all(dim=1)
+        safe = logits.nan_to_num(0.0, 0.0, 0.0)
+        top = safe.topk(min(5, num_classes), dim=1)
+        predictions = safe.argmax(dim=1).where(finite, -1)
+        losses = F.cross_entropy(safe, labels, reduction="none").where(finite, torch.nan)
+        confidences = (top.values[:, 0] - safe.logsumexp(dim=1)).exp().where(finite, torch.nan)
+        in_top5 = {"top5": ((top.indices == labels[:, None]).any(dim=1) & finite).numpy()} if num_classes > 5 else {}
+        return {
+            FINITE: finite.numpy(),
+            "right": (predictions == labels).numpy(),
+            "prediction": predictions.to(torch.int32).numpy(),
+            "loss": losses.numpy(),
+            "margin": (top.values[:, 0] - top.values[:, 1]).where(finite, torch.inf).numpy(),
+            "confidence": confidences.numpy(),
+            **in_top5,
+        }
+
+    def row(self, score: Score) -> Mapping[str, Any]:
+        facts = score.facts
+        top5 = score.shown("top5")
+        first = {name: facts[name] for name in ("accuracy", "correct", "num_examples", "loss")}
+        return first | {"top5_accuracy": top5, "macro_f1": facts["macro_f1"]}
+
+    def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = values["metrics"].get("accuracy")
+        accuracy = known if values["value"] is not None else None
+        return {
+            "accuracy": accuracy,
+            "correct": None if accuracy is None else round(accuracy * values["num_units"]),
+            "best_accuracy": values["best_metrics"].get("accuracy"),
+            "num_examples_scored": values["num_scored"],
+            "accuracy_at_most": known,
+        }
+
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
+        """Examples that only the new model has right, and that only the old one has."""
+        right, was_right = new["right"], old["right"]
+        return int((right & ~was_right).sum()), int((~right & was_right).sum())
+
+    def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
+        found: NDArray[np.int64] = labels.numpy()
+        return found
+
+    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """What is wrong by the largest margin, before what is right by the least."""
+        margins = outcomes["margin"].astype(np.float64)
+        return np.where(outcomes["right"], -margins, margins)
+
+    def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
+        labels, right = outcomes["label"], outcomes["right"]
+        loss = LOSS.value(outcomes)
+        ece = CalibrationError().value(outcomes)
+        return {
+            "accuracy": float(Fraction(int(right.sum()), len(outcomes))),
+            "correct": int(right.sum()),
+            "num_examples": len(outcomes),
+            "loss": None if loss is None else float(loss),
+            "macro_f1": MacroF1().value(outcomes),
+            "class_correct": np.bincount(labels[right], minlength=width).tolist(),
+            "class_count": np.bincount(labels, minlength=width).tolist(),
+            "top5_correct": int(outcomes["top5"].sum()) if "top5" in outcomes else None,
+            "ece": ece,
+            "num_close": int((outcomes["margin"] < CLOSE_LOGITS).sum()),
+        }

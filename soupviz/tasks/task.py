@@ -1,0 +1,133 @@
+"""A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.errors import DataError
+from soupviz.models.building import tensor_of
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.outcomes import FINITE, Column, Outcomes
+from soupviz.tasks.score import Score
+
+
+class Task(ABC):
+    """What scoring, search and pages know of a task; one of a user's own names its metrics and fills in `outcomes`."""
+
+    name: ClassVar[str] = ""
+    """As kitchen.yaml and messages call it."""
+
+    unit: ClassVar[str] = "example"
+    """What is judged one by one: an example, an utterance."""
+
+    version: ClassVar[int] = 1
+    """Of what is kept of each unit; another one makes old scores unfindable."""
+
+    has_classes: ClassVar[bool] = False
+    """Whether each unit has one class, by which `groups` divides them."""
+
+    metrics: tuple[Metric, ...] = ()
+    """The objective first."""
+
+    @abstractmethod
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
+        """The columns of a batch, with a row for each unit; `finite` among them, unless every answer is always finite.
+
+        Args:
+            answers: what `answers` gave. labels: of the same units, as the data set has them.
+        Raises:
+            DataError: labels that do not go with the answers.
+        """
+
+    def answers(self, output: Any) -> Tensor:
+        """What is judged, in what the model returned; its first dimension is the batch.
+
+        Raises:
+            ModelError: it is not there.
+        """
+        return tensor_of(output)
+
+    def targets(self, labels: Tensor) -> Mapping[str, Column]:
+        """Columns that are known before anything is scored."""
+        return {"label": labels.numpy()}
+
+    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """How badly each unit was answered: what is scored first where weights are to be given up soon."""
+        return np.zeros(len(outcomes))
+
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
+        """How many units the new model answers better than the old one, and how many worse."""
+        gained = self.hardness(old) - self.hardness(new)
+        return int((gained > 0).sum()), int((gained < 0).sum())
+
+    def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
+        """Of each unit its class; None: the task has none, or a unit has several."""
+        return None
+
+    def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
+        """What a score tells beside its metrics, as plain data. width: how many numbers the model says of each unit."""
+        return {}
+
+    def row(self, score: Score) -> Mapping[str, Any]:
+        """A score as a row of a table."""
+        return {name: score.shown(name) for name in score.values} | {"num_units": score.num_units}
+
+    def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a search's decision tells beside its own keys, from these: value, metrics, num_scored, ..."""
+        return {}
+
+    def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A score as the store has it, in the layout of today."""
+        return plain
+
+    @property
+    def key(self) -> list[Any]:
+        """What scores depend on; empty where scores were kept before there were tasks."""
+        return [self.name, self.version]
+
+
+def judged(task: Task, answers: Tensor, labels: Tensor, split: str) -> Mapping[str, Column]:
+    """What a task says of some units of a split, checked: a row for each, and whether its answer is finite.
+
+    Raises:
+        DataError: labels that do not go with the answers, or columns that do not go with the units.
+    """
+    try:
+        columns = dict(task.outcomes(answers, labels))
+    except DataError as error:
+        raise DataError(f"data.{split}: {error}") from None
+    columns.setdefault(FINITE, np.ones(len(labels), dtype=np.bool_))
+    for name, values in columns.items():
+        if len(values) != len(labels):
+            raise DataError(
+                f"data.{split}: {task.name} gave {len(values)} rows of {name!r} for {len(labels)} units; expected one "
+                "for each."
+            )
+    return columns
+
+
+def score_of(
+    task: Task, objective: Metric, split: str, outcomes: Outcomes, width: int, precision: str, device: str
+) -> Score:
+    """All that a task's metrics say of outcomes.
+
+    Args:
+        objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
+    """
+    metrics = [objective, *(metric for metric in task.metrics if metric.name != objective.name)]
+    facts = task.facts(outcomes, width)
+    return Score(
+        split=split,
+        num_units=len(outcomes),
+        values={metric.name: metric.value(outcomes) for metric in metrics},
+        num_nonfinite=outcomes.num_nonfinite,
+        num_close=int(facts.get("num_close", 0)),
+        precision=precision,
+        device=device,
+        facts={name: value for name, value in facts.items() if name != "num_close"},
+        outcomes=outcomes,
+    )
