@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, changed
 from soupviz.store.database import Store
 from soupviz.version import __version__
 
@@ -20,13 +20,8 @@ from soupviz.version import __version__
 @contextmanager
 def fresh(kitchen: Kitchen) -> Iterator[Kitchen]:
     """The kitchen with an empty store, so that nothing is taken from what was measured before."""
-    kept = kitchen.store
     with tempfile.TemporaryDirectory(prefix="soupviz-bench-") as folder:
-        kitchen.store = kitchen.scorer.store = Store(Path(folder, "store.sqlite"))
-        try:
-            yield kitchen
-        finally:
-            kitchen.store = kitchen.scorer.store = kept
+        yield changed(kitchen, store=Store(Path(folder, "store.sqlite")))
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
@@ -88,4 +83,4 @@ def frozen_copy(kitchen: Kitchen, folder: Path) -> Kitchen:
         }
         save_file(tensors, folder / f"{item.name.replace(os.sep, '_')}.safetensors")
     names = {name: str(folder / f"{name.replace(os.sep, '_')}.safetensors") for name in kitchen.names}
-    return Kitchen(kitchen.spec.model_copy(update={"ingredients": names, "base": None}), kitchen.file)
+    return Kitchen.open(kitchen.spec.model_copy(update={"ingredients": names, "base": None}), kitchen.file)

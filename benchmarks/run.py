@@ -43,8 +43,8 @@ class Bench:
         self.path = path
         self.mix_bytes = mix_bytes
         self.kitchen = Kitchen.load(path, progress=progress)
-        for split in self.kitchen.report_splits():
-            self.kitchen.split(split, progress)
+        for split in self.kitchen.splits.reporting:
+            self.kitchen.splits.load(split, progress)
         self.book = Textbook(self.kitchen)
         self.measures = Measures()
         self.agreement = Agreement()
@@ -81,8 +81,9 @@ class Bench:
         seconds, singles = timed(self.book.score)
         with cold_cache():
             opened, kitchen = timed(Kitchen.load, self.path)
-            with fresh(kitchen):
-                ours, scores = timed(kitchen.score_ingredients)
+            with fresh(kitchen) as kitchen:
+                ours, _ = timed(kitchen.scores.of_ingredients)
+                scores = {name: kitchen.scores.score(((name, 1.0),)) for name in kitchen.names}  # their examples, too
         self.measures.take(score_textbook_seconds=seconds, score_soupviz_seconds=opened + ours)
         for name, score in scores.items():
             self.agreement.score(name, score, singles[name])
@@ -90,7 +91,7 @@ class Bench:
     def _uniform(self) -> None:
         theirs, count = timed(self.book.uniform)
         with fresh(self.kitchen) as kitchen:
-            ours, score = timed(lambda: kitchen.score_mix(mean_of(kitchen.pool)))
+            ours, score = timed(lambda: kitchen.scores.score(mean_of(kitchen.pool)))
         self.measures.take(uniform_textbook_seconds=theirs, uniform_soupviz_seconds=ours)
         self.agreement.score("uniform", score, count)
 
@@ -106,8 +107,8 @@ class Bench:
         """Both searches on a kitchen made for it; the ingredients are scored once for the two, by either side."""
         with tempfile.TemporaryDirectory(prefix="soupviz-bench-") as folder:
             kitchen = frozen_copy(self.kitchen, Path(folder))
-            for split in kitchen.report_splits():
-                kitchen.split(split)
+            for split in kitchen.splits.reporting:
+                kitchen.splits.load(split)
             book = Textbook(kitchen, self.book.num_workers)
             theirs, ours = self._searches(kitchen, book, (ALPHA, "mean"), "frozen ")
         self.measures.take(frozen_textbook_seconds=theirs, frozen_soupviz_seconds=ours)
@@ -120,7 +121,7 @@ class Bench:
             seconds, decisions = timed(lambda alpha=alpha: book.greedy(alpha, singles))
             theirs += seconds + sum(timed(book.count, book.first, split)[0] for split in self._reports())
             searched.append(decisions)
-        with fresh(kitchen):
+        with fresh(kitchen) as kitchen:
             ours, soups = timed(lambda: [greedy(kitchen, alpha=alpha) for alpha in alphas])
             whole = [greedy(kitchen, alpha=alpha, complete=True) for alpha in alphas]
         for alpha, decisions, *both in zip(alphas, searched, soups, whole, strict=True):
@@ -133,7 +134,7 @@ class Bench:
             self.agreement.step(f"{what}, {name}", step, accepted, count)
 
     def _reports(self) -> list[str]:
-        return [split for split in self.kitchen.report_splits() if split != "held_out"]
+        return [split for split in self.kitchen.splits.reporting if split != "held_out"]
 
     def _sweep(self) -> None:
         """The textbook scores the ingredients once too; its candidates are told from the first few."""
@@ -167,8 +168,8 @@ class Bench:
     def _forward(self) -> None:
         """A pass inside an evaluation, against the bare model's best on batches that lie ready."""
         kitchen = self.kitchen
-        split, evaluator = kitchen.split("held_out"), kitchen.evaluator
-        weights = list(mix_tensors(kitchen.resolved(((kitchen.names[0], 1.0),))))
+        split, evaluator = kitchen.splits.load("held_out"), kitchen.evaluator
+        weights = list(mix_tensors(kitchen.scores.resolved(((kitchen.names[0], 1.0),))))
         evaluator.evaluate(split, Trial(lambda: weights, evaluator.blank(split)))
         feed = evaluator.feed(split)
         bare = []

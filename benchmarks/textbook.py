@@ -101,7 +101,7 @@ class Textbook:
 
     def count(self, weights: Weights, split_name: str = "held_out") -> Count:
         """One pass: build the model, load the weights, decode and score every example, in float32."""
-        split = self.kitchen.split(split_name)
+        split = self.kitchen.splits.load(split_name)
         started = time.perf_counter()
         device = self.kitchen.device
         model = building.build(self.kitchen.spec.model, self.kitchen.folder).to(device)

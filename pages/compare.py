@@ -11,7 +11,7 @@ st.write("Is a soup really better than the best ingredient, or is that chance?")
 opened = session.kitchen()
 session.keep_url()
 
-split = "test" if "test" in opened.split_names else "held_out"
+split = "test" if "test" in opened.splits.names else "held_out"
 if split == "held_out":
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
 if scoring := work.find_score_job(opened, split):

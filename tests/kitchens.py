@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from soupviz.cli.run import main
+from soupviz.data import splits
+from soupviz.data.splits import Split
 
 MLP = """
 from torch import nn
@@ -168,6 +170,37 @@ def small_kitchen(
         "device": "cpu",
     }
     return write_yaml(folder, **(document | keys))
+
+
+def regression_kitchen(folder: Path, *, outputs: int = 1, num_examples: int = 120, **keys: Any) -> Path:
+    """A whole kitchen of the task regression: the base's own answers, with noise, are the labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = small_kitchen(folder, args={"classes": outputs}, task="regression", **keys)
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    shifts = document["data"].get("shifts", {})
+    model = build_model(MLP, classes=outputs)
+    for number, split in enumerate(document["data"] | shifts):
+        if split == "shifts":
+            continue
+        generator = torch.Generator().manual_seed(200 + number)
+        inputs = torch.randn(num_examples, 6, generator=generator)
+        with torch.no_grad():
+            answers = model(inputs)
+        noisy = answers + 0.1 * torch.randn(answers.shape, generator=generator)
+        write_arrays(folder / f"{split}.safetensors", inputs, noisy[:, 0].contiguous() if outputs == 1 else noisy)
+    return file
+
+
+def read_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let splits of arrays have labels that are real numbers."""
+
+    def load(name: str, spec: Any, folder: Path, *_: Any, **__: Any) -> Split:
+        tensors = load_file(folder / str(spec.path))
+        content = str(tensors["labels"].sum().item())
+        return Split(name, {"": tensors["inputs"]}, tensors["labels"], None, None, fingerprint=f"{spec.path} {content}")
+
+    monkeypatch.setattr(splits, "load", load)
+    monkeypatch.setattr(splits, "check_head", lambda *_: None)
 
 
 def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

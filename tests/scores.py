@@ -11,6 +11,7 @@ from soupviz.tasks.classification import ACCURACY, Classification
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.regression import RMSE, Regression
 from soupviz.tasks.score import Bound, Score
 from soupviz.tasks.task import Task, score_of
 from soupviz.types import Coefficients
@@ -102,3 +103,12 @@ def a_step(
         step, ingredient, accuracy, best, accepted, num_scored, num_units, bound,
         {"accuracy": bound}, {"accuracy": best}, mix,
     )  # fmt: skip
+
+
+def a_regression(errors: Sequence[float], split: str = "held_out") -> Score:
+    """A score of a regression with these errors, one number for each unit; the targets are 0, 1, 2, ..."""
+    found = np.array(errors, dtype=np.float64)[:, None]
+    columns = {"finite": np.isfinite(found[:, 0]), "squared": found**2, "absolute": np.abs(found)}
+    target = np.arange(len(errors), dtype=np.float64)[:, None]
+    outcomes = Outcomes.of(columns, {"target": target, "target_squared": target**2})
+    return judged(outcomes, split, task=Regression(), objective=RMSE, width=1)

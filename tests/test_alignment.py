@@ -381,7 +381,7 @@ def held_bytes():
     storages = {
         found.untyped_storage().data_ptr(): found.untyped_storage().nbytes()
         for found in gc.get_objects()
-        if type(found) is torch.Tensor
+        if type(found) is torch.Tensor and found.layout is torch.strided
     }
     return sum(storages.values())
 

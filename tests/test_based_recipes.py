@@ -78,7 +78,7 @@ def correct(kitchen: Kitchen, weights: dict[str, Tensor], split: str) -> int:
     """By a model of the test's own."""
     model = build_model((kitchen.folder / "model.py").read_text())
     model.load_state_dict(weights, strict=True)
-    data = kitchen.split(split)
+    data = kitchen.splits.load(split)
     with torch.no_grad():
         return int((model(data.inputs[""]).argmax(1) == data.labels).sum())
 
@@ -153,10 +153,10 @@ def test_running_statistics_of_a_merge_are_averaged_or_the_firsts(recipe, tmp_pa
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=40))
     soups = [sv.cook(kitchen, recipe.model_copy(update={"batchnorm": batchnorm})) for batchnorm in ("average", "first")]
     average, first = (soup.state_dict() for soup in soups)
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     ranked = sorted(kitchen.names, key=lambda name: -scores[name].correct)
     used = ranked[:2] if isinstance(recipe, Slerp) else kitchen.names
-    variances = [kitchen.resolve(name).tensors["1.running_var"] for name in used]
+    variances = [kitchen.weights.resolve(name).tensors["1.running_var"] for name in used]
     torch.testing.assert_close(average["1.running_var"], torch.stack(variances).mean(0))
     assert torch.equal(first["1.running_var"], variances[0])
     assert torch.equal(first["0.weight"], average["0.weight"])
@@ -190,10 +190,10 @@ def test_dare_of_density_1_is_task_arithmetic_and_of_another_seed_another_soup(k
 
 def test_a_merge_of_few_members_is_of_these(kitchen):
     soup = sv.cook(kitchen, Karcher(members=("m_2",)))
-    assert equal(soup.state_dict(), kitchen.resolve("m_2").tensors)
+    assert equal(soup.state_dict(), kitchen.weights.resolve("m_2").tensors)
     few = sv.cook(kitchen, Ties(members=("m_3", "m_1")))
     assert few.pool == ("m_1", "m_3")
-    assert kitchen.pantry.leaves([name for name, _ in few.mix]) == ["m_1", "m_3", "base"]
+    assert kitchen.weights.leaves([name for name, _ in few.mix]) == ["m_1", "m_3", "base"]
 
 
 def test_another_base_is_another_soup_where_the_base_counts(tmp_path):
@@ -223,23 +223,23 @@ def test_means_on_the_sphere_need_no_base(method, tmp_path):
 
 
 def test_slerp_takes_the_two_that_are_best_on_held_out(kitchen):
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     first, second = sorted(kitchen.names, key=lambda name: -scores[name].correct)[:2]
     soup = sv.cook(kitchen, Slerp(alpha=0.3))
-    formula = kitchen.pantry.formula(soup.mix[0][0])
+    formula = kitchen.weights.formula(soup.mix[0][0])
     assert [name for name, _ in formula.parts] == [first, second]
     for key, tensor in soup.state_dict().items():
-        a, b = (kitchen.resolve(name).tensors[key] for name in (first, second))
+        a, b = (kitchen.weights.resolve(name).tensors[key] for name in (first, second))
         assert torch.equal(tensor, merging.slerp(a, b, 0.3))
 
 
 @pytest.mark.parametrize(("alpha", "place"), [(0.0, 0), (1.0, 1)])
 def test_the_ends_of_slerp_are_the_two_bit_for_bit(kitchen, alpha, place):
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     ranked = sorted(kitchen.names, key=lambda name: -scores[name].correct)
     soup = sv.cook(kitchen, Slerp(alpha=alpha))
-    assert equal(soup.state_dict(), kitchen.resolve(ranked[place]).tensors)
-    assert soup.scores["test"].correct == kitchen.score_mix(((ranked[place], 1.0),), "test").correct
+    assert equal(soup.state_dict(), kitchen.weights.resolve(ranked[place]).tensors)
+    assert soup.scores["test"].correct == kitchen.scores.score(((ranked[place], 1.0),), "test").correct
 
 
 def test_slerp_of_one_is_refused(kitchen):

@@ -1,4 +1,3 @@
-import copy
 import json
 from dataclasses import asdict, replace
 
@@ -14,7 +13,7 @@ from soupviz.analysis.verdicts import verdict_of
 from soupviz.data.classes import stratified_part
 from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.mixing.averaging import mean_of
-from soupviz.pantry import Pantry
+from soupviz.mixing.named import NamedWeights
 from soupviz.recipes import MENU, parse
 from soupviz.recipes.search import with_newcomer
 
@@ -31,14 +30,14 @@ def opened(tmp_path_factory):
 def kitchen(opened):
     """Opened once; nothing is known."""
     opened.store.clear()
-    for split in opened.split_names:
-        opened.split(split)
+    for split in opened.splits.names:
+        opened.splits.load(split)
     return opened
 
 
 def right(kitchen, mix, treatment="average"):
     """What a mix has right of the whole of held_out, as scored the usual way."""
-    return kitchen.score_mix(mix, "held_out", treatment).outcomes["right"]
+    return kitchen.scores.score(mix, "held_out", treatment).outcomes["right"]
 
 
 def greedy_by_hand(kitchen, rows):
@@ -57,7 +56,7 @@ def greedy_by_hand(kitchen, rows):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_greedy_search_is_cross_fitted_as_by_hand(kitchen, seed):
     found = crossfit.crossfit(kitchen, parse({"method": "greedy"}), seed=seed)
-    labels = kitchen.split("held_out").labels
+    labels = kitchen.splits.load("held_out").labels
     halves = [stratified_part(labels, index, 2, seed).numpy() for index in (0, 1)]
     assert sorted(np.concatenate(halves)) == list(range(240))
     selecting = judging = fixed = broken = 0
@@ -79,14 +78,14 @@ def test_a_greedy_search_is_cross_fitted_as_by_hand(kitchen, seed):
 
 
 def test_the_halves_are_stratified(kitchen):
-    labels = kitchen.split("held_out").labels
+    labels = kitchen.splits.load("held_out").labels
     counts = [np.bincount(labels[stratified_part(labels, index, 2, 0)], minlength=3) for index in (0, 1)]
     assert abs(counts[0] - counts[1]).max() <= 1
 
 
 def test_what_selects_nothing_has_no_optimism_and_costs_nothing_where_it_is_known(kitchen, evaluations):
-    kitchen.score_ingredients("held_out")
-    whole = kitchen.score_mix(mean_of(kitchen.names))
+    kitchen.scores.of_ingredients("held_out")
+    whole = kitchen.scores.score(mean_of(kitchen.names))
     evaluations.clear()
     recipe = parse({"method": "uniform"})
     assert crossfit.cost(kitchen, recipe).evaluations == 0
@@ -97,7 +96,7 @@ def test_what_selects_nothing_has_no_optimism_and_costs_nothing_where_it_is_know
 
 def test_single_ingredients_are_cut_out_of_what_is_known(kitchen, evaluations):
     """Of a soup that is one ingredient on each half nothing but candidates is evaluated."""
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
     recipe = parse({"method": "greedy"})
     told = crossfit.cost(kitchen, recipe)
@@ -111,14 +110,14 @@ def test_candidates_that_the_search_has_scored_whole_are_not_scored_again(kitche
     crossfit.crossfit(kitchen, parse({"method": "greedy"}))
     fewer = len(evaluations)
     kitchen.store.clear()
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
     crossfit.crossfit(kitchen, parse({"method": "greedy"}))
     assert fewer < len(evaluations)
 
 
 def test_it_leaves_no_run_no_score_on_test_and_no_folder(kitchen):
-    kitchen.score_ingredients("test")
+    kitchen.scores.of_ingredients("test")
     before = [run.key for run in kitchen.store.runs()]
     seen = verdict_of(kitchen, sv.uniform(kitchen)).models_seen
     runs = len(kitchen.store.runs())
@@ -126,7 +125,7 @@ def test_it_leaves_no_run_no_score_on_test_and_no_folder(kitchen):
     assert len(kitchen.store.runs()) == runs == len(before) + 1
     assert verdict_of(kitchen, sv.uniform(kitchen)).models_seen == seen
     assert list((kitchen.store.folder / "crossfit").iterdir()) == []
-    assert kitchen.split_names == ["held_out", "test", "train", "shifts.blur"]
+    assert kitchen.splits.names == ["held_out", "test", "train", "shifts.blur"]
 
 
 def test_it_is_kept_and_known_from_then_on(kitchen, evaluations):
@@ -152,13 +151,13 @@ def test_the_verdict_tells_the_optimism(kitchen):
 
 
 def test_a_cross_fit_that_was_stopped_goes_on(kitchen, evaluations):
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     recipe = parse({"method": "greedy"})
     evaluations.clear()
     whole = asdict(crossfit.crossfit(kitchen, recipe))
     needed = len(evaluations)
     kitchen.store.clear()
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
 
     def stop(_done, _total, _what):
@@ -211,9 +210,9 @@ def test_a_run_is_cross_fitted_over_what_it_chose_among(kitchen):
     assert crossfit.recipe_in(kitchen, run) == soup.recipe
     older = sv.greedy(kitchen)
     recorded = kitchen.store.run(older.key)
-    more = copy.copy(kitchen)
-    more.ingredients = (*kitchen.ingredients, replace(kitchen.ingredients[0], name="newcomer"))
-    more.pantry = Pantry(kitchen.file, more.ingredients, kitchen.base, kitchen.architecture, kitchen.store)
+    ingredients = (*kitchen.ingredients, replace(kitchen.ingredients[0], name="newcomer"))
+    named = NamedWeights(kitchen.file, ingredients, kitchen.base, kitchen.architecture, kitchen.store)
+    more = replace(kitchen, ingredients=ingredients, weights=named)
     assert crossfit.recipe_in(more, recorded).members == tuple(kitchen.names)
 
 

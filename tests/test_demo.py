@@ -34,8 +34,8 @@ def soups(kitchen) -> dict[str, sv.Soup]:
 def test_the_demo_has_what_a_kitchen_can_have(kitchen):
     assert kitchen.names == [f"digits_{index:02d}" for index in range(len(TUNINGS))]
     assert kitchen.base is not None
-    assert kitchen.split_names == ["held_out", "test", "train", "shifts.rotated", "shifts.noisy"]
-    assert [len(kitchen.split(name)) for name in kitchen.split_names] == [400, 997, 320, 997, 997]
+    assert kitchen.splits.names == ["held_out", "test", "train", "shifts.rotated", "shifts.noisy"]
+    assert [len(kitchen.splits.load(name)) for name in kitchen.splits.names] == [400, 997, 320, 997, 997]
     assert kitchen.spec.classes == tuple("0123456789")
 
 
@@ -46,7 +46,7 @@ def test_the_parts_of_the_demo_are_disjoint(demo):
 
 
 def test_the_best_single_the_uniform_and_the_greedy_soup_differ(kitchen, soups):
-    best = max(kitchen.score_ingredients().values(), key=lambda score: score.correct)
+    best = max(kitchen.scores.of_ingredients().values(), key=lambda score: score.correct)
     correct = {name: soup.scores["held_out"].correct for name, soup in soups.items()}
     assert len({best.correct, correct["uniform"], correct["mean"]}) == 3
     assert correct["mean"] > best.correct
@@ -58,7 +58,7 @@ def test_the_best_single_the_uniform_and_the_greedy_soup_differ(kitchen, soups):
 
 def on_test(kitchen: sv.Kitchen, soup: sv.Soup) -> Difference:
     """Of the soup to the best ingredient, which is chosen on held_out as the soup is."""
-    return difference(soup.scores["test"], kitchen.score_mix(((best_on_held_out(kitchen), 1.0),), "test"))
+    return difference(soup.scores["test"], kitchen.scores.score(((best_on_held_out(kitchen), 1.0),), "test"))
 
 
 def named_by_preflight(kitchen: sv.Kitchen) -> list[str]:
@@ -72,7 +72,7 @@ def test_greedy_beats_the_best_ingredient_on_test_beyond_chance(kitchen, soups):
 
 
 def test_greedy_beats_every_single_ingredient_on_test(kitchen, soups):
-    singles = kitchen.score_ingredients("test").values()
+    singles = kitchen.scores.of_ingredients("test").values()
     assert soups["mean"].scores["test"].correct > max(score.correct for score in singles)
 
 
@@ -110,14 +110,14 @@ def test_greedy_accepts_some_and_rejects_some(soups, name):
 
 
 def test_the_last_fine_tuning_was_hurt_by_its_learning_rate(kitchen):
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     hurt = scores.pop(kitchen.names[-1])
     assert hurt.correct < min(score.correct for score in scores.values())
 
 
 def test_the_ingredients_gained_on_the_base(kitchen):
-    base = kitchen.score_mix((("base", 1.0),))
-    assert max(score.correct for score in kitchen.score_ingredients().values()) > base.correct
+    base = kitchen.scores.score((("base", 1.0),))
+    assert max(score.correct for score in kitchen.scores.of_ingredients().values()) > base.correct
 
 
 def test_learning_rates_stand_in_the_table(kitchen):
@@ -169,8 +169,8 @@ def test_the_demo_network_loads_its_checkpoints_in_plain_pytorch(demo):
 def test_the_run_lies_below_the_demo_with_the_same_base_and_data(kitchen, run):
     assert run.name == "Demo: one run over time"
     assert run.base.fingerprint == kitchen.base.fingerprint
-    assert run.split_names == kitchen.split_names
-    assert all(run.split(name).fingerprint == kitchen.split(name).fingerprint for name in run.split_names)
+    assert run.splits.names == kitchen.splits.names
+    assert all(run.splits.load(name).fingerprint == kitchen.splits.load(name).fingerprint for name in run.splits.names)
 
 
 def test_the_runs_checkpoints_name_their_step_and_the_average_is_not_among_them(run):
@@ -188,7 +188,7 @@ RECIPES = [("swa", "--start", 7 * RECORDED_EVERY), ("lawa", "--last", 4), ("ema"
 def test_the_average_over_time_beats_the_last_checkpoint_on_held_out(run, capsys, recipe):
     """Of 30 seeds of its building the mean of the last five beat it in 28, by 14 of 400 on average; ema in 29."""
     found = json_of(capsys, "soup", run.folder, "--recipe", *recipe)
-    last = run.score_ingredients()[run.names[-1]]
+    last = run.scores.of_ingredients()[run.names[-1]]
     assert found["scores"]["held_out"]["correct"] > last.correct
     used = [name for name, weight in found["coefficients"].items() if weight]
     assert used == run.names[-len(used) :]

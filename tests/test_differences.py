@@ -134,7 +134,7 @@ def test_tensors_that_only_begin_alike_are_not_the_same(tmp_path: Path, monkeypa
 
 def test_tied_tensors_are_looked_at_once(tmp_path: Path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, source=TIED, num_ingredients=2))
-    assert len(sameness(kitchen).layers) == len(kitchen.ingredients[0].tensors) - len(kitchen.ties)
+    assert len(sameness(kitchen).layers) == len(kitchen.ingredients[0].tensors) - len(kitchen.architecture.ties)
     item = kitchen.ingredients[0].tensors
-    names = [row.name for row in difference(item, item, ties=kitchen.ties)]
-    assert not set(names) & set(kitchen.ties)
+    names = [row.name for row in difference(item, item, ties=kitchen.architecture.ties)]
+    assert not set(names) & set(kitchen.architecture.ties)

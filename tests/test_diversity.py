@@ -198,7 +198,7 @@ def test_no_p_value_while_pairs_are_missing_and_no_line_through_too_few():
 @pytest.fixture
 def kitchen(tmp_path: Path) -> sv.Kitchen:
     opened = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=4, num_examples=60))
-    opened.score_ingredients()
+    opened.scores.of_ingredients()
     return opened
 
 
@@ -208,7 +208,7 @@ def test_midpoints_are_scored_once_and_known_afterwards(kitchen, evaluations):
     found = score_midpoints(kitchen, mixes, "held_out", on_score=lambda names, correct: told.append((names, correct)))
     assert len(evaluations) == 6
     assert told == list(found.items())
-    assert found == {(a, b): kitchen.score_mix(mean_of([a, b])).correct for a, b in mixes}
+    assert found == {(a, b): kitchen.scores.score(mean_of([a, b])).correct for a, b in mixes}
     assert score_midpoints(kitchen, mixes, "held_out") == found
     assert len(evaluations) == 6
 
@@ -228,10 +228,10 @@ def test_two_copies_are_their_own_average(tmp_path, evaluations):
     file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60)
     (tmp_path / "m_2.safetensors").write_bytes((tmp_path / "m_0.safetensors").read_bytes())
     kitchen = sv.Kitchen.load(file)
-    kitchen.score_ingredients()
+    kitchen.scores.of_ingredients()
     before = len(evaluations)
     found = score_midpoints(kitchen, midpoints(kitchen, kitchen.names), "held_out")
-    assert found["m_0", "m_2"] == kitchen.score_mix((("m_0", 1.0),)).correct
+    assert found["m_0", "m_2"] == kitchen.scores.score((("m_0", 1.0),)).correct
     (pair,) = pairs_of(gather(kitchen, ["m_0", "m_2"], "held_out"))
     assert gains([pair], found)[0].gain == 0
     assert len(evaluations) - before == 2  # of m_0 and m_1, and of m_1 and m_2
@@ -255,8 +255,8 @@ def test_gathered_answers_come_from_the_store(kitchen, evaluations):
     given = gather(kitchen, ["m_2", "m_0"], "held_out")
     assert evaluations == []
     assert given.names == ("m_2", "m_0")
-    assert (given.predictions[1] == kitchen.score_mix((("m_0", 1.0),)).outcomes["prediction"]).all()
-    assert (given.labels == kitchen.split("held_out").labels.numpy()).all()
+    assert (given.predictions[1] == kitchen.scores.score((("m_0", 1.0),)).outcomes["prediction"]).all()
+    assert (given.labels == kitchen.splits.load("held_out").labels.numpy()).all()
 
 
 def test_ensembles_of_two_are_what_the_kitchen_scores_and_cost_no_evaluation_where_logits_are_kept(
@@ -270,8 +270,8 @@ def test_ensembles_of_two_are_what_the_kitchen_scores_and_cost_no_evaluation_whe
     assert evaluations == []
     assert told == list(found.items())
     for (a, b), correct in found.items():
-        assert correct == kitchen.score_mix(mean_of([a, b]), "held_out", "probabilities").correct
-    kitchen.split("test")
+        assert correct == kitchen.scores.score(mean_of([a, b]), "held_out", "probabilities").correct
+    kitchen.splits.load("test")
     assert without_logits(kitchen, kitchen.names, "test") == kitchen.names
 
 

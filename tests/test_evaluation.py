@@ -230,23 +230,23 @@ def test_uint8_images_are_normalized_on_the_way():
 def test_a_reduced_precision_computes_in_it_and_is_recorded(tmp_path, precision, dtype):
     full = Kitchen.load(small_kitchen(tmp_path / "full"))
     reduced = Kitchen.load(small_kitchen(tmp_path / "reduced", precision=precision))
-    scores = [kitchen.score_mix((("m_0", 1.0),)) for kitchen in (full, reduced)]
+    scores = [kitchen.scores.score((("m_0", 1.0),)) for kitchen in (full, reduced)]
     assert [score.precision for score in scores] == ["float32", precision]
     losses = [score.outcomes["loss"] for score in scores]
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(losses[1], losses[0], atol=0.1)
     outputs = []
     reduced.evaluator.model[-1].register_forward_hook(lambda *call: outputs.append(call[2].dtype))
-    evaluate(reduced.evaluator, reduced.split("held_out"))
+    evaluate(reduced.evaluator, reduced.splits.load("held_out"))
     assert set(outputs) == {dtype}
     assert {item.dtype for item in reduced.evaluator.model.parameters()} == {torch.float32}
 
 
 def test_scores_of_another_precision_are_not_taken_from_the_store(tmp_path):
     small_kitchen(tmp_path)
-    first = Kitchen.load(tmp_path).score_mix((("m_0", 1.0),))
+    first = Kitchen.load(tmp_path).scores.score((("m_0", 1.0),))
     small_kitchen(tmp_path, precision="bfloat16")
-    assert Kitchen.load(tmp_path).score_mix((("m_0", 1.0),)).precision == "bfloat16" != first.precision
+    assert Kitchen.load(tmp_path).scores.score((("m_0", 1.0),)).precision == "bfloat16" != first.precision
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved_and_the_work_goes_on():
@@ -389,8 +389,8 @@ def test_a_head_of_one_output_is_refused():
         CLASSIFICATION.outcomes(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))
 
 
-def test_num_classes_is_the_width_of_the_head(mlp, mlp_split):
-    assert evaluator(mlp).num_classes(mlp_split) == 3
+def test_the_width_is_that_of_the_head(mlp, mlp_split):
+    assert evaluator(mlp).width(mlp_split) == 3
 
 
 # Cancelling and resuming
@@ -431,9 +431,9 @@ def test_an_evaluation_that_goes_on_from_a_part_equals_the_whole(already):
 
 def test_a_cancelled_score_goes_on_where_it_stopped(tmp_path):
     small_kitchen(tmp_path, batch_size=20)
-    whole = Kitchen.load(small_kitchen(tmp_path / "other", batch_size=20)).score_mix((("m_1", 1.0),))
+    whole = Kitchen.load(small_kitchen(tmp_path / "other", batch_size=20)).scores.score((("m_1", 1.0),))
     kitchen = Kitchen.load(tmp_path)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
 
     def stop(done: int, total: int, what: str) -> None:
         assert (total, what) == (200, "scoring held_out")
@@ -441,10 +441,10 @@ def test_a_cancelled_score_goes_on_where_it_stopped(tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        kitchen.score_mix((("m_1", 1.0),), progress=stop)
+        kitchen.scores.score((("m_1", 1.0),), progress=stop)
     told: list[int] = []
     again = Kitchen.load(tmp_path)
-    score = again.score_mix((("m_1", 1.0),), progress=lambda done, _total, what: told.append(done))
+    score = again.scores.score((("m_1", 1.0),), progress=lambda done, _total, what: told.append(done))
     assert [done for done in told if done > 1][:2] == [80, 100]
     assert score == whole
     assert same(score.outcomes, whole.outcomes)

@@ -164,7 +164,7 @@ def test_an_image_survives_the_way_to_the_screen_bit_for_bit(channels):
 
 def test_an_image_of_a_folder_is_shown_as_it_was_decoded(tmp_path):
     kitchen = sv.Kitchen.load(image_kitchen(tmp_path))
-    split = kitchen.split("held_out")
+    split = kitchen.splits.load("held_out")
     assert (opened_png(split, 3) == split.inputs[""][3].permute(1, 2, 0).numpy().squeeze()).all()
 
 
@@ -253,35 +253,35 @@ def reviews(folder: Path, function: str = "reviews", **more) -> sv.Kitchen:
 @pytest.mark.parametrize("version", [None, "1"])
 def test_a_data_set_may_tell_its_examples_as_texts(tmp_path, version):
     more = {"version": version} if version else {}
-    split = reviews(tmp_path, **more).split("held_out")
+    split = reviews(tmp_path, **more).splits.load("held_out")
     assert split.texts == tuple(f"review {index}" for index in range(30))
-    again = sv.Kitchen.load(tmp_path / "kitchen.yaml").split("held_out")
+    again = sv.Kitchen.load(tmp_path / "kitchen.yaml").splits.load("held_out")
     assert again.texts == split.texts
 
 
 def test_a_part_of_a_data_set_has_its_texts(tmp_path):
-    split = reviews(tmp_path, part={"index": 1, "of": 2, "seed": 0}).split("held_out")
+    split = reviews(tmp_path, part={"index": 1, "of": 2, "seed": 0}).splits.load("held_out")
     assert split.texts == tuple(f"review {int(row[0])}" for row in split.inputs[""])
     assert 0 < len(split.texts) < 30
 
 
 def test_texts_do_not_change_what_scores_are_kept_under(tmp_path):
     told, silent = reviews(tmp_path / "a"), reviews(tmp_path / "b", "silent")
-    assert silent.split("held_out").texts == ()
-    assert told.split("held_out").fingerprint == silent.split("held_out").fingerprint
+    assert silent.splits.load("held_out").texts == ()
+    assert told.splits.load("held_out").fingerprint == silent.splits.load("held_out").fingerprint
 
 
 def test_a_text_that_is_no_string_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"data\.held_out: text\(0\) of the dataset gave int; expected a string"):
-        reviews(tmp_path, "broken").split("held_out")
+        reviews(tmp_path, "broken").splits.load("held_out")
 
 
 def test_classes_are_called_as_the_kitchen_says_or_by_number(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "a", num_ingredients=1, num_examples=20))
-    assert examples.class_names(kitchen, kitchen.split("test")) == ["0", "1", "2"]
+    assert examples.class_names(kitchen, kitchen.splits.load("test")) == ["0", "1", "2"]
     file = small_kitchen(tmp_path / "b", source=MLP, num_ingredients=1, num_examples=20, classes=["x", "y", "z"])
     kitchen = sv.Kitchen.load(file)
-    assert examples.class_names(kitchen, kitchen.split("test")) == ["x", "y", "z"]
+    assert examples.class_names(kitchen, kitchen.splits.load("test")) == ["x", "y", "z"]
 
 
 # Pictures

@@ -160,7 +160,7 @@ def test_a_grid_that_is_none_is_refused(kitchen, x, y, xs, words):
 
 
 def test_the_number_of_ingredients_takes_the_best_on_held_out(kitchen):
-    scores = kitchen.score_ingredients("held_out")
+    scores = kitchen.scores.of_ingredients("held_out")
     best = sorted(kitchen.names, key=lambda name: -scores[name].correct)
     found = grids.cells(kitchen, grid_of(kitchen, "greedy", "alpha", COUNT, [0.5], [1, 2, 4]))
     pools = {cell.y: pool_of(kitchen, cell.recipe) for cell in found}

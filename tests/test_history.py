@@ -35,8 +35,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def kitchen(file: Path) -> Kitchen:
     kitchen = Kitchen.load(file)
-    for split in kitchen.report_splits():
-        kitchen.split(split)
+    for split in kitchen.splits.reporting:
+        kitchen.splits.load(split)
     return kitchen
 
 
@@ -50,7 +50,7 @@ def own(tmp_path: Path) -> Path:
 
 def only_entry(file: Path) -> history.Entry:
     kitchen = Kitchen.load(file)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     (entry,) = history.entries(kitchen)
     return entry
 
@@ -64,8 +64,8 @@ def test_a_run_tells_where_it_was_cooked(own: Path) -> None:
     made_in = (only_entry(own).run.result or {})["made_in"]
     kitchen = Kitchen.load(own)
     assert (made_in["device"], made_in["precision"]) == ("cpu", "float32")
-    assert made_in["ingredients"] == {name: kitchen.resolve(name).fingerprint[:12] for name in ("m_0", "m_1")}
-    assert made_in["held_out"] == kitchen.split("held_out").fingerprint[:12]
+    assert made_in["ingredients"] == {name: kitchen.weights.resolve(name).fingerprint[:12] for name in ("m_0", "m_1")}
+    assert made_in["held_out"] == kitchen.splits.load("held_out").fingerprint[:12]
 
 
 def test_a_checkpoint_that_is_gone_is_named(own: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_pair_exchanged_has_fixed_and_broken_exchanged(kitchen: Kitchen) -> No
 
 def test_only_what_is_read_and_scored_is_compared(file: Path) -> None:
     kitchen = Kitchen.load(file)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     assert [pair.split for pair in history.pairs(kitchen, *kitchen.store.runs())] == ["held_out"]
     assert len(history.wanted(kitchen, kitchen.store.runs())) == 4
 

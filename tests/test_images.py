@@ -318,11 +318,11 @@ def test_once_the_kitchen_names_its_classes_nothing_is_left_to_tell(numbered, ca
 def test_notes_cost_nothing(numbered, evaluations):
     kitchen = sv.Kitchen.load(numbered)
     assert notes_of(kitchen) == []
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     [note] = notes_of(kitchen)
     assert "order of the classes" in note
     assert "best ingredient" not in note
-    assert best_under(kitchen, kitchen.split("held_out").classes) is None
+    assert best_under(kitchen, kitchen.splits.load("held_out").classes) is None
     assert evaluations == []
 
 

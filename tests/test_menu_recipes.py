@@ -146,9 +146,10 @@ def test_weighted_per_class_or_slice_is_the_plain_loop(number, seed, per):
     assert sum(found.values()) == pytest.approx(1.0)
 
 
-def test_weighted_per_part_is_of_accuracy_only():
-    with pytest.raises(RecipeError, match=r"per class weighs by accuracy within each class, but metric is 'loss'"):
-        parse({"method": "weighted", "per": "class", "metric": "loss"})
+def test_weighted_per_part_weighs_by_any_metric_within_each_part():
+    recipe = parse({"method": "weighted", "per": "class", "metric": "loss"})
+    taste = Taste(3)
+    assert sum(share for _, share in recipe.plan(taste.judge)) == pytest.approx(1.0)
 
 
 def test_parameters_that_were_added_later_leave_the_key_of_a_recipe_as_it_was():
@@ -436,7 +437,7 @@ def test_a_shift_weight_is_a_fraction_and_the_title_tells_it():
     with pytest.raises(RecipeError, match="shift_weight"):
         parse({"method": "greedy", "shift_weight": 1.5})
     assert Greedy(objective="with_shifts", shift_weight=0.3).title == "greedy (alpha = mean, with shifts by 0.3)"
-    assert Weighted(per="slice").title == "weighted (accuracy, per slice, T = 0.01)"
+    assert Weighted(per="slice").title == "weighted (per slice, T = 0.01)"
 
 
 def test_recipes_say_what_they_need_and_on_what_they_select():

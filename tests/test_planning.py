@@ -64,7 +64,7 @@ def test_a_soup_that_was_cooked_costs_nothing(kitchen):
 
 
 def test_bytes_are_those_of_the_checkpoints_tensors(kitchen):
-    size = sum(tensor.nbytes for tensor in kitchen.resolve("m_0").tensors.values())
+    size = sum(tensor.nbytes for tensor in kitchen.weights.resolve("m_0").tensors.values())
     found = plan(kitchen, Uniform(members=("m_0", "m_1")), writes=True)
     # For held_out, for test, and for the file.
     assert (found.bytes_read, found.bytes_written) == (3 * 2 * size, size)
@@ -99,9 +99,9 @@ def no_examples(monkeypatch):
 def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
     for split in ("held_out", "test"):
-        kitchen.score_mix((("m_0", 1.0),), split)
+        kitchen.scores.score((("m_0", 1.0),), split)
     mean = mean_of(kitchen.names)
-    kitchen.score_mix(mean)
+    kitchen.scores.score(mean)
     wanted = [((("m_0", 1.0),), "held_out", "average"), ((("m_0", 1.0),), "test", "average")]
     wanted += [(mean, "held_out", "average"), (mean, "test", "average"), (mean, "shifts.none", "average")]
     full = {one: known(kitchen, *one) for one in wanted}
@@ -116,15 +116,15 @@ def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):
     small_kitchen(tmp_path / "other", num_ingredients=1, num_examples=30)
     change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
     kitchen = Kitchen.load(file)
-    score = kitchen.score_mix((("other/m_0", 1.0),))
+    score = kitchen.scores.score((("other/m_0", 1.0),))
     no_examples()
     assert ingredient_summaries(kitchen, "held_out", ["m_0", "other/m_0"]) == {"other/m_0": score}
 
 
 def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30, shifts=["blur"]))
-    for split in kitchen.report_splits():
-        kitchen.score_ingredients(split)
+    for split in kitchen.splits.reporting:
+        kitchen.scores.of_ingredients(split)
     sv.greedy(kitchen)
     no_examples()
     assert tables.ingredients(kitchen)["test"].notna().all()
@@ -139,7 +139,7 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     """Compare's table: the paired counts of every row against the best ingredient."""
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
     for split in ("held_out", "test"):
-        kitchen.score_ingredients(split)
+        kitchen.scores.of_ingredients(split)
     sv.uniform(kitchen)
     runs = kitchen.store.runs()
     first = compare.entries(kitchen, runs, "test")
@@ -158,10 +158,10 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
 
 def test_scores_of_ingredients_that_are_known_unpack_no_example(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
-    table, scores = kitchen.score(), kitchen.score_ingredients("test")
+    table, scores = kitchen.score(), kitchen.scores.of_ingredients("test")
     no_examples()
     assert kitchen.score().equals(table)
-    assert kitchen.score_ingredients("test") == scores
+    assert kitchen.scores.of_ingredients("test") == scores
 
 
 def test_what_a_report_gathers_unpacks_no_example(tmp_path, no_examples):
@@ -176,7 +176,7 @@ def test_a_list_of_ingredients_takes_one_look_at_the_store_however_many_they_are
     def looks(number: int) -> int:
         kitchen = Kitchen.load(small_kitchen(tmp_path / str(number), num_ingredients=number, num_examples=20))
         for split in ("held_out", "test"):
-            kitchen.score_ingredients(split)
+            kitchen.scores.of_ingredients(split)
         seen: list[int] = []
         connect = sqlite3.connect
         with monkeypatch.context() as patch:

@@ -93,7 +93,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> sv.Kitchen:
 
 def test_every_pair_is_evaluated_once_and_never_again(tmp_path: Path, evaluations: list[int]):
     opened = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=5))
-    opened.score_ingredients()
+    opened.scores.of_ingredients()
     assert cost(opened, wanted(opened)).evaluations == 10
     before = len(evaluations)
     seen: list[Any] = []
@@ -106,8 +106,8 @@ def test_every_pair_is_evaluated_once_and_never_again(tmp_path: Path, evaluation
 
 def test_a_barrier_is_the_midpoints_loss_above_the_mean_of_the_ends(kitchen: sv.Kitchen):
     found = measure(kitchen)
-    losses = [kitchen.score_mix(((name, 1.0),)).loss for name in kitchen.names]
-    middle = kitchen.score_mix(((kitchen.names[0], 0.5), (kitchen.names[2], 0.5)))
+    losses = [kitchen.scores.score(((name, 1.0),)).loss for name in kitchen.names]
+    middle = kitchen.scores.score(((kitchen.names[0], 0.5), (kitchen.names[2], 0.5)))
     assert losses[0] is not None and losses[2] is not None and middle.loss is not None
     assert found.rises[0, 2] == pytest.approx(middle.loss - (losses[0] + losses[2]) / 2)
     assert found.nats.tolist() == found.nats.T.tolist()

@@ -146,7 +146,7 @@ def test_greedy_lists_the_whole_pool_the_rejected_as_zero(kitchen):
 @pytest.mark.parametrize("order", ["best", "listed", "random"])
 def test_greedy_starts_from_the_best_of_its_pool_in_every_order(kitchen, order):
     members = ["m_0", "m_1", "m_2"]
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     soup = sv.greedy(kitchen, alpha=0.3, order=order, seed=1, members=members)
     assert soup.trajectory[0].correct == max(scores[name].correct for name in members)
     assert sorted(step.ingredient for step in soup.trajectory) == members

@@ -173,7 +173,7 @@ def test_a_formula_over_a_formula_is_found_again(exported: tuple[Soup, Path], tm
     """What the outer one is made of has to be known before it, in whatever order they are named."""
     kitchen = exported[0].kitchen
     ties = sv.cook(kitchen, {"method": "ties"}).mix
-    outer = kitchen.pantry.adopt(Formula(kind="karcher", parts=((ties[0][0], 0.5), ("m_1", 0.5))))
+    outer = kitchen.weights.adopt(Formula(kind="karcher", parts=((ties[0][0], 0.5), ("m_1", 0.5))))
     values = {"method": "interpolation", "a": "inner", "b": "outer", "mix_a": ties, "mix_b": outer, "alpha": 0.5}
     soup = sv.cook(kitchen, values)
     weights = soup.state_dict()
@@ -264,7 +264,7 @@ def test_a_soup_that_one_half_selected_reports_on_the_other_and_not_on_the_whole
     found = verdict_of(sv.Kitchen.load(kitchen.file), soup)
     assert found.selected_on == ("held_out",)
     changed = sv.Kitchen.load(kitchen.file)
-    changed.split("shifts.all")
+    changed.splits.load("shifts.all")
     assert verdict_of(changed, changed.store.run(made.key)).selected_on == ("held_out", "shifts.all")
 
 

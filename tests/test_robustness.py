@@ -276,8 +276,8 @@ def test_without_the_facts_the_initialisation_counts_as_a_model(clip):
 def kitchen(tmp_path_factory):
     opened = sv.Kitchen.load(small_kitchen(tmp_path_factory.mktemp("k"), num_examples=60, shifts=("blur", "noise")))
     sv.uniform(opened)
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     return opened
 
 
@@ -288,17 +288,17 @@ def test_a_kitchens_points_are_its_known_scores_and_nothing_is_computed(kitchen,
     assert (scores.x, scores.y) == ("test", ("shifts.blur", "shifts.noise"))
     assert [model.kind for model in scores.models] == ["base", *["ingredient"] * 4, "soup", "ensemble"]
     row = scores.accuracies.loc[runs[0].key]
-    for split in kitchen.report_splits():
+    for split in kitchen.splits.reporting:
         assert row[split] == runs[0].result["scores"][split]["accuracy"]
     assert scores.points("test", scores.y)["id"].tolist() == [runs[0].key]
 
 
 def test_what_is_scored_appears(kitchen):
-    for split in kitchen.report_splits():
-        kitchen.score_ingredients(split)
+    for split in kitchen.splits.reporting:
+        kitchen.scores.of_ingredients(split)
     scores = scores_of(kitchen, mixes_of(kitchen, []))
     points = scores.points("test", scores.y).set_index("id")
-    expected = np.mean([kitchen.known_score((("m_1", 1.0),), split).accuracy for split in scores.y])
+    expected = np.mean([kitchen.scores.known((("m_1", 1.0),), split).accuracy for split in scores.y])
     assert points.loc["m_1", "y"] == pytest.approx(expected)
 
 

@@ -49,14 +49,14 @@ def logits_of(soup, state):
     model = kitchen.evaluator.model
     model.load_state_dict(state)
     with torch.no_grad():
-        return model(kitchen.split("test").inputs[""]).numpy()
+        return model(kitchen.splits.load("test").inputs[""]).numpy()
 
 
 def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup):
     scaled = calibrate(soup)
     kitchen = soup.kitchen
-    logits = {split: kitchen.logits(soup.mix, split) for split in ("held_out", "test")}
-    labels = {split: kitchen.split(split).labels.numpy() for split in logits}
+    logits = {split: kitchen.scores.logits(soup.mix, split) for split in ("held_out", "test")}
+    labels = {split: kitchen.splits.load(split).labels.numpy() for split in logits}
     assert scaled.temperature == pytest.approx(fit_temperature(logits["held_out"], labels["held_out"]))
     assert list(scaled.after) == ["held_out", "test"]
     assert scaled.after["held_out"].nll <= scaled.before["held_out"].nll

@@ -74,10 +74,10 @@ def test_early_rejection_changes_no_decision(tmp_path, number, source, alpha, or
 
 def test_a_candidate_is_given_up_as_soon_as_it_cannot_win_and_goes_on_when_asked(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, batch_size=10))
-    best = kitchen.score_mix((("m_0", 1.0),))
+    best = kitchen.scores.score((("m_0", 1.0),))
     rival = a_score(np.arange(200) >= 5)  # five wrong are as many as can be
     limit = Limit(BY_ACCURACY.gives_up(rival), hardest_first(CLASSIFICATION, [(best.outcomes, 1.0)]))
-    bound = kitchen.try_mix(MIX, "held_out", "average", lambda *_told: None, limit)
+    bound = kitchen.scores.attempt(MIX, "held_out", "average", lambda *_told: None, limit)
     assert isinstance(bound, Bound)
     num_wrong = int((~bound.outcomes["right"][bound.outcomes.scored]).sum())
     assert 5 <= num_wrong <= bound.num_scored < 200
@@ -85,11 +85,11 @@ def test_a_candidate_is_given_up_as_soon_as_it_cannot_win_and_goes_on_when_asked
     assert bound.num_scored % 10 == 0
     again = sv.Kitchen.load(tmp_path)
     again.evaluator.evaluate = None  # what is known is enough: nothing is evaluated
-    assert again.try_mix(MIX, "held_out", "average", lambda *_told: None, limit) == bound
+    assert again.scores.attempt(MIX, "held_out", "average", lambda *_told: None, limit) == bound
     told: list[int] = []
-    score = sv.Kitchen.load(tmp_path).score_mix(MIX, progress=lambda done, _total, what: told.append(done))
+    score = sv.Kitchen.load(tmp_path).scores.score(MIX, progress=lambda done, _total, what: told.append(done))
     assert next(done for done in told if done > 1) == bound.num_scored + 10
-    elsewhere = sv.Kitchen.load(small_kitchen(tmp_path / "other", batch_size=10)).score_mix(MIX)
+    elsewhere = sv.Kitchen.load(small_kitchen(tmp_path / "other", batch_size=10)).scores.score(MIX)
     assert (score.correct, score.class_correct) == (elsewhere.correct, elsewhere.class_correct)
     assert score.loss == pytest.approx(elsewhere.loss, rel=1e-6)
 
@@ -118,7 +118,7 @@ def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, sourc
     has_cut = kitchen.evaluator.paths.has_cut
     assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
-    plain.scorer.share(plain.ingredients[:1])
+    plain.scores.scorer.share(plain.ingredients[:1])
     whole = sv.greedy(plain, alpha=0.3, complete=True)
     assert not plain.evaluator.paths.has_cut
     assert soup.mix == whole.mix
@@ -135,8 +135,8 @@ def test_weights_from_elsewhere_do_not_take_the_shared_path(tmp_path):
     kitchen = sv.Kitchen.load(file)
     kitchen.score()
     assert kitchen.evaluator.paths.has_cut
-    found = kitchen.score_mix(((str(tmp_path / "other.pt"), 1.0),))
-    split = kitchen.split("held_out")
+    found = kitchen.scores.score(((str(tmp_path / "other.pt"), 1.0),))
+    split = kitchen.splits.load("held_out")
     model = build_model(MLP)
     model.load_state_dict(tensors)
     with torch.no_grad():

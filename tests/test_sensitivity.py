@@ -58,14 +58,14 @@ def by_hand(kitchen: sv.Kitchen, tensors: dict[str, Tensor]) -> tuple[Tensor, fl
     source = (kitchen.folder / "model.py").read_text(encoding="utf-8")
     model = build_model(source)
     model.load_state_dict(tensors)
-    split = kitchen.split(HELD_OUT)
+    split = kitchen.splits.load(HELD_OUT)
     with torch.no_grad():
         logits = model(split.take(torch.arange(len(split)), torch.device("cpu"))[""])
     return logits.argmax(1) == split.labels, float(nn.functional.cross_entropy(logits, split.labels))
 
 
 def test_a_swap_is_what_a_swapped_state_dict_does_in_plain_torch(kitchen):
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     whole, whole_loss = by_hand(kitchen, dict(a))
     for effect in sensitivity(kitchen, Probe(A, B)):
         keys = keys_of(groups_of(kitchen))[effect.group.name]
@@ -82,7 +82,7 @@ def test_a_swap_is_what_a_swapped_state_dict_does_in_plain_torch(kitchen):
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.5])
 def test_scaling_an_update_is_what_it_is_in_plain_torch(kitchen, factor):
-    a, base = (kitchen.resolve(name).tensors for name in ("m_0", "base"))
+    a, base = (kitchen.weights.resolve(name).tensors for name in ("m_0", "base"))
     for effect in sensitivity(kitchen, Probe(A, BASE, alpha=1 - factor)):
         keys = keys_of(groups_of(kitchen))[effect.group.name]
         scaled = {
@@ -91,7 +91,7 @@ def test_scaling_an_update_is_what_it_is_in_plain_torch(kitchen, factor):
         }
         right, loss = by_hand(kitchen, scaled | {k: v.clamp(min=0) for k, v in scaled.items() if "running_var" in k})
         assert effect.accuracy == pytest.approx(right.float().mean().item(), abs=1.5 / len(right))
-        whole = kitchen.score_mix(A)
+        whole = kitchen.scores.score(A)
         assert effect.change.loss == pytest.approx(loss - whole.loss, abs=1e-4)
 
 
@@ -108,7 +108,7 @@ def test_the_base_scaled_by_one_changes_nothing(kitchen):
 
 def test_it_takes_one_evaluation_for_each_group_that_differs(tmp_path, evaluations):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=2, num_examples=40))
-    kitchen.score_mix(A)
+    kitchen.scores.score(A)
     probe = Probe(A, B)
     told = cost(kitchen, wanted(kitchen, probe, groups(kitchen, A, B)))
     assert (told.evaluations, told.known) == (2, 1)
@@ -123,7 +123,7 @@ def test_it_takes_one_evaluation_for_each_group_that_differs(tmp_path, evaluatio
 def test_identical_groups_cost_nothing_and_change_nothing(half_frozen, evaluations):
     found = groups(half_frozen, A, B)
     assert found == [Group("0", 16 * 6 + 16, False), Group("2", 3 * 16 + 3, True)]
-    half_frozen.score_mix(A)
+    half_frozen.scores.score(A)
     evaluations.clear()
     effects = sensitivity(half_frozen, Probe(A, B))
     assert len(evaluations) == 1
@@ -140,7 +140,7 @@ def test_a_frozen_group_is_seen_in_soups_and_formulas_too(half_frozen):
 
 def test_a_model_differs_from_itself_in_nothing(kitchen, evaluations):
     assert not any(group.differs for group in groups(kitchen, A, A))
-    kitchen.score_mix(A)
+    kitchen.scores.score(A)
     evaluations.clear()
     sensitivity(kitchen, Probe(A, A))
     assert evaluations == []
@@ -167,7 +167,7 @@ def test_statistics_alone_are_a_difference(tmp_path):
 
 
 def test_distances_are_relative_to_a(kitchen):
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     for name, found in distances(kitchen, A, B).items():
         keys = [k for k in keys_of(groups_of(kitchen))[name] if a[k].is_floating_point() and "running" not in k]
         apart = math.sqrt(sum(float((b[key] - a[key]).double().square().sum()) for key in keys))
@@ -224,7 +224,7 @@ def test_the_key_is_of_the_content(kitchen):
 
 
 def test_a_comparison_with_oneself_is_nothing(kitchen):
-    score = kitchen.score_mix(A)
+    score = kitchen.scores.score(A)
     assert compared(score, score) == Paired(0.0, 0.0, 0, 0, 1.0)
     assert half(Probe(A, B)) == combine(A, B, 0.5)
 

@@ -22,10 +22,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_halves_are_disjoint_and_together_the_whole(file: Path) -> None:
-    (whole,) = sv.Kitchen.load(file).split("held_out").inputs.values()
+    (whole,) = sv.Kitchen.load(file).splits.load("held_out").inputs.values()
     split_held_out(file)
     kitchen = sv.Kitchen.load(file)
-    halves = [next(iter(kitchen.split(name).inputs.values())) for name in ("held_out", "test")]
+    halves = [next(iter(kitchen.splits.load(name).inputs.values())) for name in ("held_out", "test")]
     rows = [{tuple(row) for row in half.flatten(1).tolist()} for half in halves]
     assert abs(len(halves[0]) - len(halves[1])) <= 1
     assert not rows[0] & rows[1]

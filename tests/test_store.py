@@ -108,9 +108,9 @@ def test_a_score_is_told_under_the_name_of_the_split_that_asks(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
     shutil.copy(tmp_path / "held_out.safetensors", tmp_path / "test.safetensors")
     kitchen = sv.Kitchen.load(tmp_path)
-    held_out = kitchen.score_mix((("m_0", 1.0),), "held_out")
+    held_out = kitchen.scores.score((("m_0", 1.0),), "held_out")
     scores = open_store(kitchen.file).size()["scores"]
-    assert kitchen.score_mix((("m_0", 1.0),), "test") == replace(held_out, split="test")
+    assert kitchen.scores.score((("m_0", 1.0),), "test") == replace(held_out, split="test")
     assert open_store(kitchen.file).size()["scores"] == scores
 
 
@@ -554,7 +554,7 @@ def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
     """Scores with their examples, runs with what the user called and pinned, and fingerprints of files."""
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
     soup = sv.greedy(kitchen)
-    scores = kitchen.score_ingredients()
+    scores = {name: kitchen.scores.score(((name, 1.0),)) for name in kitchen.names}
     kitchen.store.name_run(soup.key, "mine")
     kitchen.store.pin_run(soup.key)
     before = kitchen.store.size()["scores"]
@@ -562,7 +562,7 @@ def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
     no_evaluation()
     opened = sv.Kitchen.load(kitchen.file)
     assert opened.store.size()["scores"] == before
-    found = opened.score_ingredients()
+    found = {name: opened.scores.score(((name, 1.0),)) for name in opened.names}
     assert found == scores
     for name, score in found.items():
         told = scores[name].outcomes
@@ -577,13 +577,13 @@ def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
 
 def test_scoring_goes_on_from_where_an_earlier_version_stopped(tmp_path, evaluations):
     mix = (("m_0", 0.25), ("m_1", 0.75))
-    whole = sv.Kitchen.load(small_kitchen(tmp_path / "whole", batch_size=20)).score_mix(mix)
+    whole = sv.Kitchen.load(small_kitchen(tmp_path / "whole", batch_size=20)).scores.score(mix)
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "part", batch_size=20))
     with pytest.raises(Cancelled):
-        kitchen.score_mix(mix, progress=stopped_at(60))
+        kitchen.scores.score(mix, progress=stopped_at(60))
     make_earlier(kitchen.store.path)
     seen: list[int] = []
-    score = sv.Kitchen.load(kitchen.file).score_mix(mix, progress=lambda done, _total, _what: seen.append(done))
+    score = sv.Kitchen.load(kitchen.file).scores.score(mix, progress=lambda done, _total, _what: seen.append(done))
     assert next(done for done in seen if done > 1) == 80
     assert score == whole
 

@@ -146,8 +146,8 @@ def agree_on_curve(kitchen: sv.Kitchen, book: Textbook, a: str, b: str, points: 
     curve = sv.interpolate(kitchen, a, b, points=points, split=split, **ends)
     for alpha in curve["alpha"]:
         mixed = add([(book.weights[a], 1 - alpha), (book.weights[b], alpha)])
-        agree(kitchen.score_mix(((a, 1 - alpha), (b, alpha)), split), book.count(mixed, split))
-    counts = [kitchen.score_mix(((a, 1 - alpha), (b, alpha)), split).correct for alpha in curve["alpha"]]
+        agree(kitchen.scores.score(((a, 1 - alpha), (b, alpha)), split), book.count(mixed, split))
+    counts = [kitchen.scores.score(((a, 1 - alpha), (b, alpha)), split).correct for alpha in curve["alpha"]]
     assert curve["correct"].tolist() == counts
 
 
@@ -178,11 +178,10 @@ def ingredients_only(digits) -> tuple[sv.Kitchen, Textbook]:
 
 def test_demo_every_ingredient_scores_as_in_the_textbook_on_every_split(ingredients_only):
     kitchen, book = ingredients_only
-    for split in kitchen.report_splits():
-        scores = kitchen.score_ingredients(split)
-        assert list(scores) == list(book.files)
-        for name, score in scores.items():
-            agree(score, book.count(book.weights[name], split))
+    for split in kitchen.splits.reporting:
+        assert list(kitchen.scores.of_ingredients(split)) == list(book.files)
+        for name in kitchen.names:
+            agree(kitchen.scores.score(((name, 1.0),), split), book.count(book.weights[name], split))
 
 
 def test_demo_uniform_is_the_textbooks(ingredients_only):

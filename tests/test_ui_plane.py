@@ -67,7 +67,7 @@ def test_the_map_is_what_was_measured_and_the_table_tells_how_far_every_model_is
     assert size == 9
     for column in range(0, size, 2):
         assert spots[0][column] in measured
-        score = kitchen.known_score(in_plane(corners, *spots[0][column]), "held_out")
+        score = kitchen.scores.known(in_plane(corners, *spots[0][column]), "held_out")
         assert score is not None
         assert contour["z"][0][column] == pytest.approx(100 * score.accuracy)
     layout = figure(at)["layout"]

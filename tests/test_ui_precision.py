@@ -3,6 +3,7 @@
 from scores import a_step
 
 from soupviz.recipes.trajectory import Step
+from soupviz.tasks.classification import ACCURACY
 from soupviz.ui.precision import other_than, table, verdict
 
 
@@ -21,7 +22,7 @@ def test_the_sentence_says_whether_the_same_ingredients_are_accepted():
 
 
 def test_the_table_follows_the_first_search_and_finds_each_ingredient_in_the_second():
-    rows = table(OWN, DIFFERENT, "float32", "bfloat16")
+    rows = table(ACCURACY, OWN, DIFFERENT, "float32", "bfloat16")
     assert rows["ingredient"].tolist() == ["a", "b", "c"]
     assert rows["float32"].tolist() == ["start", "accepted", "rejected early"]
     assert rows["bfloat16"].tolist() == ["rejected", "start", "accepted"]

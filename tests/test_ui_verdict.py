@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
 from soupviz.analysis import crossfit, decisions, verdicts
+from soupviz.analysis.decision_summary import summary
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
@@ -28,8 +29,8 @@ def a_panel() -> None:
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])
     opened = st.session_state["opened"]
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     run = opened.store.run(st.session_state["run"])
     verdict.draw(opened, run)
     decisions.draw(opened, run)
@@ -56,8 +57,8 @@ def button(app: AppTest, label: str) -> Any:
 @pytest.fixture
 def kitchen(tmp_path: Path) -> Kitchen:
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=240, scale=0.35, num_ingredients=4))
-    for split in kitchen.report_splits():
-        kitchen.split(split)
+    for split in kitchen.splits.reporting:
+        kitchen.splits.load(split)
     return kitchen
 
 
@@ -104,7 +105,7 @@ def test_the_log_is_filtered_by_outcome_and_by_name(kitchen: Kitchen) -> None:
     soup = sv.greedy(kitchen, complete=True)
     found = decisions.log(kitchen, soup.recipe, soup.trajectory)
     app = opened_on(kitchen.file, soup.key)
-    assert decisions.summary(found, soup.recipe) in texts(app)
+    assert summary(kitchen.task, kitchen.objective, found, soup.recipe) in texts(app)
 
     def shown() -> list[str]:
         return list(next(one for one in app.dataframe if "outcome" in one.value).value["candidate"])
@@ -138,13 +139,13 @@ def test_what_was_rejected_early_can_be_scored_whole(tmp_path: Path) -> None:
 
 def test_the_saved_log_reads_back(kitchen: Kitchen) -> None:
     soup = sv.greedy(kitchen, complete=True)
-    table = decisions.frame(decisions.log(kitchen, soup.recipe, soup.trajectory))
+    table = decisions.frame(kitchen.task, kitchen.objective, decisions.log(kitchen, soup.recipe, soup.trajectory))
     again = pd.read_csv(io.StringIO(table.to_csv(index=False)))
     assert list(again["sentence"]) == list(table["sentence"])
 
 
 def test_yardsticks_leave_empty_what_is_not_known(kitchen: Kitchen) -> None:
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     found = verdicts.judge(kitchen, "soup", mean_of(kitchen.names))
     table = verdict.yardsticks(found)
     assert table["test"].isna().all()

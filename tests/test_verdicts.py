@@ -38,8 +38,8 @@ def file(tmp_path_factory):
 @pytest.fixture
 def kitchen(file):
     opened = sv.Kitchen.load(file)
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     return opened
 
 
@@ -57,24 +57,24 @@ def test_a_difference_agrees_with_scipy(seed):
 
 
 def test_the_verdict_has_every_figure_of_a_scored_soup(kitchen):
-    kitchen.score_ingredients("test")
-    kitchen.score_mix(mean_of(kitchen.names), "test")
-    kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
+    kitchen.scores.of_ingredients("test")
+    kitchen.scores.score(mean_of(kitchen.names), "test")
+    kitchen.scores.score(mean_of(kitchen.names), "test", "probabilities")
     run = kitchen.store.runs()[0]
     found = verdict_of(kitchen, run)
-    soup = kitchen.score_mix(mix_in(run), "test")
+    soup = kitchen.scores.score(mix_in(run), "test")
     assert found.reports_on == "test"
     assert found.accuracies["test"].correct == soup.correct
     interval = stats.binomtest(soup.correct, soup.num_examples).proportion_ci(0.95, method="wilson")
     assert (found.accuracies["test"].low, found.accuracies["test"].high) == (interval.low, interval.high)
     assert [found.accuracies[split].selects for split in ("held_out", "test", "shifts.blur")] == [True, False, False]
-    held_out = kitchen.score_ingredients("held_out")
+    held_out = kitchen.scores.of_ingredients("held_out")
     best = max(kitchen.names, key=lambda name: held_out[name].correct)
     assert found.best.name == best
-    assert found.best.differences["test"] == difference(soup, kitchen.score_mix(((best, 1.0),), "test"))
-    ensemble = kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
+    assert found.best.differences["test"] == difference(soup, kitchen.scores.score(((best, 1.0),), "test"))
+    ensemble = kitchen.scores.score(mean_of(kitchen.names), "test", "probabilities")
     assert (found.ceiling.accuracies["test"].correct, found.ceiling.passes) == (ensemble.correct, 4)
-    assert found.floor.accuracies["test"].correct == kitchen.score_mix(mean_of(kitchen.names), "test").correct
+    assert found.floor.accuracies["test"].correct == kitchen.scores.score(mean_of(kitchen.names), "test").correct
     assert found.crossfit is None
 
 
@@ -96,28 +96,28 @@ def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
 
 def test_models_looked_at_on_test_are_counted_with_soups_apart(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
-    kitchen.split("held_out"), kitchen.split("test")
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
     assert judge(kitchen, "m_0", (("m_0", 1.0),)).models_seen == 0
-    kitchen.score_ingredients("test")
-    kitchen.score_mix((("m_0", 0.5), ("m_1", 0.5)), "test")
-    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")
-    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
-    kitchen.score_mix((("m_0", 0.5), ("m_3", 0.5)), "held_out")
+    kitchen.scores.of_ingredients("test")
+    kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), "test")
+    kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")
+    kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
+    kitchen.scores.score((("m_0", 0.5), ("m_3", 0.5)), "held_out")
     found = judge(kitchen, "m_0", (("m_0", 1.0),))
     assert (found.models_seen, found.soups_seen) == (6, 2)
 
 
 def test_what_is_not_scored_is_none_and_said(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
-    kitchen.split("held_out"), kitchen.split("test")
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
     mix = (("m_0", 0.5), ("m_1", 0.5))
     nothing = judge(kitchen, "soup", mix)
     assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.accuracies)) == (None, None, None, {})
     assert nothing.sentence == "Not judged yet: no ingredient is scored on held_out."
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     found = judge(kitchen, "soup", mix)
     assert found.sentence == "Not judged yet: it is not scored on test."
-    kitchen.score_mix(mix, "test")
+    kitchen.scores.score(mix, "test")
     best = found.best.name
     told = judge(kitchen, "soup", mix).sentence
     assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
@@ -129,7 +129,7 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     assert len(lacking) == 6 + 3
     assert (cost.evaluations, cost.known, cost.examples) == (5 + 2, 5, 7 * 80)
     for one in lacking:
-        kitchen.score_mix(one[0], one[1], one[2])
+        kitchen.scores.score(one[0], one[1], one[2])
     assert planning.lacking(kitchen, verdicts.wanted(kitchen, mix)) == []
     assert judge(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
 
@@ -160,7 +160,7 @@ def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_pat
     file.write_text(text)
     kitchen = sv.Kitchen.load(file)
     soup = sv.uniform(kitchen)
-    kitchen.score_ingredients()
+    kitchen.scores.of_ingredients()
     found = verdict_of(kitchen, soup)
     assert found.reports_on == "held_out"
     assert "no test split" in found.looks

@@ -96,13 +96,13 @@ def measure(
     pairs = pairs_of(kitchen)
     total = len(kitchen.names) + len(pairs)
     ends = [
-        kitchen.score_mix(((name, 1.0),), SPLIT, progress=part_of(progress, index, total))
+        kitchen.scores.score(((name, 1.0),), SPLIT, progress=part_of(progress, index, total))
         for index, name in enumerate(kitchen.names)
     ]
     found = []
     for index, (first, second) in enumerate(pairs, len(ends)):
         within = part_of(progress, index, total)
-        score = kitchen.score_mix(midpoint(kitchen, first, second), SPLIT, treatment, within)
+        score = kitchen.scores.score(midpoint(kitchen, first, second), SPLIT, treatment, within)
         found.append(compare(first, second, (ends[first], ends[second]), score))
         on_pair(found[-1])
     return gather(kitchen, treatment, found)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import combine
-from soupviz.soups.curves import Peak, coarse_to_fine, loss_interval, peak
-from soupviz.tasks.metrics import whole_loss, wilson
+from soupviz.soups.curves import Peak, barrier_of, coarse_to_fine
+from soupviz.tasks.figures import interval, two_metrics, whole_value
+from soupviz.tasks.metric import Metric, Value
+from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
@@ -24,28 +25,34 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was measured at a place, with 95 % intervals: Wilson's of the accuracy, a normal one of the mean loss."""
+    """What was measured at a place.
+
+    values: by metric, over all units; None where one is not finite. intervals: of 95 %, by metric, where known.
+    merit: by the kitchen's objective, higher is better.
+    """
 
     place: Place
-    correct: int
-    num_examples: int
-    accuracy_interval: tuple[float, float]
-    loss: float | None
-    loss_interval: tuple[float, float] | None
+    num_units: int
+    values: Mapping[str, float | None]
+    intervals: Mapping[str, tuple[float, float] | None]
+    merit: tuple[int, Value]
 
     @classmethod
-    def of(cls, place: Place, score: Score) -> "Reading":
-        """A score without its examples."""
-        interval, loss = _wilson(score.correct, score.num_examples), whole_loss(score)
-        around = None if loss is None else loss_interval(score)
-        return cls(place, score.correct, score.num_examples, interval, loss, around)
+    def of(cls, place: Place, score: Score, kitchen: Kitchen) -> "Reading":
+        """A score without its units, under the metrics that are drawn."""
+        metrics = drawn_metrics(kitchen)
+        return cls(
+            place,
+            score.num_units,
+            {metric.name: whole_value(metric, score) for metric in metrics},
+            {metric.name: interval(metric, score) for metric in metrics},
+            Objective(kitchen.objective).merit(score),
+        )
 
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.num_examples
 
-
-_wilson = cache(wilson)
+def drawn_metrics(kitchen: Kitchen) -> tuple[Metric, ...]:
+    """The objective, and what stands beside it."""
+    return two_metrics(kitchen.task.metrics, kitchen.objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,43 +96,44 @@ def survey(
     places = bundle.places()
     for index, place in enumerate(places):
         mixture = bundle.mix(place.pair, place.alpha)
-        score = kitchen.score_mix(mixture, place.split, place.statistics, part_of(progress, index, len(places)))
-        readings.append(Reading.of(place, score))
+        score = kitchen.scores.score(mixture, place.split, place.statistics, part_of(progress, index, len(places)))
+        readings.append(Reading.of(place, score, kitchen))
         on_reading(readings[-1])
     return readings
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One curve on one split, by alpha, and its barriers, as far as it is known.
+    """One curve on one split, by alpha, and its barriers by metric, as far as it is known.
 
-    in_loss: in nats. in_errors: the barrier of the share of errors, a fraction. None before both ends and a point
-    between them are known, or where a loss is not finite.
+    A barrier is how far the curve is worse than the chord between its ends. None before both ends and a point between
+    them are known, or where a value is not finite.
     """
 
     readings: tuple[Reading, ...]
-    in_loss: Peak | None
-    in_errors: Peak | None
+    barriers: Mapping[str, Peak | None]
 
 
-def lines(readings: Iterable[Reading]) -> dict[tuple[str, str, str], Line]:
+def lines(readings: Iterable[Reading], metrics: Sequence[Metric]) -> dict[tuple[str, str, str], Line]:
     """Readings by (pair, statistics, split)."""
     found: dict[tuple[str, str, str], list[Reading]] = {}
     for each in sorted(readings, key=lambda each: each.place):
         found.setdefault((each.place.pair, each.place.statistics, each.place.split), []).append(each)
-    return {key: _line(tuple(each)) for key, each in found.items()}
+    return {
+        key: Line(tuple(each), {metric.name: _barrier(each, metric) for metric in metrics})
+        for key, each in found.items()
+    }
 
 
-def _line(readings: tuple[Reading, ...]) -> Line:
+def _barrier(readings: Sequence[Reading], metric: Metric) -> Peak | None:
     inside = [each for each in readings if 0.0 <= each.place.alpha <= 1.0]
     alphas = [each.place.alpha for each in inside]
-    if len(alphas) < 3 or (alphas[0], alphas[-1]) != (0.0, 1.0):
-        return Line(readings, None, None)
-    losses = [each.loss for each in inside if each.loss is not None]
-    in_loss = peak(alphas, losses) if len(losses) == len(alphas) else None
-    return Line(readings, in_loss, peak(alphas, [1.0 - each.accuracy for each in inside]))
+    values = [value for each in inside if (value := each.values[metric.name]) is not None]
+    if len(alphas) < 3 or (alphas[0], alphas[-1]) != (0.0, 1.0) or len(values) < len(alphas):
+        return None
+    return barrier_of(alphas, values, metric)
 
 
 def best(line: Line) -> Reading:
-    """The reading with most correct; of equals the one nearest to the middle of the path."""
-    return max(line.readings, key=lambda each: (each.correct, -abs(each.place.alpha - 0.5)))
+    """The best reading by the kitchen's metric; of equals the one nearest to the middle of the path."""
+    return max(line.readings, key=lambda each: (each.merit, -abs(each.place.alpha - 0.5)))

@@ -86,7 +86,7 @@ def recipe_in(kitchen: Kitchen, run: Run) -> Recipe:
 
 def known(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> CrossFit | None:
     """The cross-fit of a recipe if it was estimated before; nothing is computed."""
-    if not kitchen.has_split(HELD_OUT):
+    if not kitchen.splits.is_loaded(HELD_OUT):
         return None
     kept = kitchen.store.finding(finding_key(kitchen, recipe, seed))
     return kept and CrossFit(**kept | {"halves": tuple(Half(**half) for half in kept["halves"])})
@@ -111,7 +111,7 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
         raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
     if recipe.meets_guests and kitchen.guests.items:
         raise RecipeError(f"{where} guests join it, whose kitchens cannot be halved; take a kitchen without guests.")
-    number = len(kitchen.split(HELD_OUT))
+    number = len(kitchen.splits.load(HELD_OUT))
     if number < LEAST:
         raise RecipeError(f"{where} held_out has {number} examples; expected at least {LEAST}, to be halved.")
 
@@ -122,7 +122,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
     Args:
         kitchen: whose held_out was read.
     """
-    number = len(kitchen.split(HELD_OUT))
+    number = len(kitchen.splits.load(HELD_OUT))
     alone = singles(kitchen, recipe)
     missing = len(lacking(kitchen, alone))
     evaluations, examples = missing, missing * number
@@ -166,12 +166,12 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     check(kitchen, recipe)
     if kept := known(kitchen, recipe, seed):
         return kept
-    whole = kitchen.split(HELD_OUT, progress)
-    kitchen.treatment(recipe.treatment, progress)
+    whole = kitchen.splits.load(HELD_OUT, progress)
+    kitchen.scores.treatment(recipe.treatment, progress)
     if "train" in recipe.needs:
-        kitchen.split("train", progress)
+        kitchen.splits.load("train", progress)
     for one in singles(kitchen, recipe):
-        kitchen.score_mix(*one, progress)
+        kitchen.scores.score(*one, progress)
     progress(0, 1, "cutting held_out in two")
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]
@@ -181,7 +181,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
         own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
-        judged = own.score_mix(soup.mix, "test", recipe.treatment, progress)
+        judged = own.scores.score(soup.mix, "test", recipe.treatment, progress)
         best, right = _best(kitchen, selecting.numpy())
         halves.append(_half(soup, judged, best, right[selecting.numpy()], right[judging.numpy()]))
         rights.append((outcomes_of(judged)["right"], right[judging.numpy()]))
@@ -234,6 +234,6 @@ def _together(
 
 def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, NDArray[np.bool_]]:
     """The best ingredient on a half, ties by kitchen order, and what it has right of the whole."""
-    rights = {name: outcomes_of(kitchen.score_mix(((name, 1.0),), HELD_OUT))["right"] for name in kitchen.names}
+    rights = {name: outcomes_of(kitchen.scores.score(((name, 1.0),), HELD_OUT))["right"] for name in kitchen.names}
     best = max(rights, key=lambda name: int(rights[name][selecting].sum()))
     return best, rights[best]

@@ -167,9 +167,9 @@ def sameness(kitchen: Kitchen, *, progress: Progress = quiet) -> Sameness:
     """
     items = [*kitchen.ingredients, *([kitchen.base] if kitchen.base else [])]
     first = items[0].tensors
-    keys = [key for key, tensor in first.items() if tensor.is_floating_point() and key not in kitchen.ties]
-    layers = layer_groups(first, kitchen.ties)
-    key_of_finding = digest(["sameness 1", [item.fingerprint for item in items], sorted(kitchen.ties)])
+    keys = [key for key, tensor in first.items() if tensor.is_floating_point() and key not in kitchen.architecture.ties]
+    layers = layer_groups(first, kitchen.architecture.ties)
+    key_of_finding = digest(["sameness 1", [item.fingerprint for item in items], sorted(kitchen.architecture.ties)])
     classes = kitchen.store.finding(key_of_finding)
     if classes is None:
         classes = []

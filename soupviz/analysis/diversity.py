@@ -119,10 +119,10 @@ def gather(kitchen: Kitchen, names: Sequence[str], split: str, progress: Progres
     """The answers of ingredients; what was not scored before is scored."""
     rows = []
     for index, mixture in enumerate(singles(names)):
-        score = kitchen.score_mix(mixture, split, progress=part_of(progress, index, len(names)))
+        score = kitchen.scores.score(mixture, split, progress=part_of(progress, index, len(names)))
         assert score.outcomes is not None
         rows.append(score.outcomes["prediction"])
-    return Answers(split, tuple(names), np.stack(rows), kitchen.split(split).labels.numpy())
+    return Answers(split, tuple(names), np.stack(rows), kitchen.splits.load(split).labels.numpy())
 
 
 def pairs_of(answers: Answers) -> list[Pair]:
@@ -158,7 +158,7 @@ def midpoints(kitchen: Kitchen, names: Sequence[str]) -> dict[Names, Coefficient
     Args:
         names: in kitchen order, which is part of what a score is kept under.
     """
-    prints = {name: kitchen.resolve(name).fingerprint for name in names}
+    prints = {name: kitchen.weights.resolve(name).fingerprint for name in names}
     return {
         (a, b): mean_of([a, b]) if prints[a] != prints[b] else ((a, 1.0),) for a, b in itertools.combinations(names, 2)
     }
@@ -181,7 +181,7 @@ def score_midpoints(
     found = {}
     for index, (names, mixture) in enumerate(mixes.items()):
         within = part_of(progress, index, len(mixes))
-        found[names] = kitchen.score_mix(mixture, split, treatment, within).correct
+        found[names] = kitchen.scores.score(mixture, split, treatment, within).correct
         within(1, 1, f"averaging {names[0]} and {names[1]}")
         on_score(names, found[names])
     return found
@@ -189,7 +189,7 @@ def score_midpoints(
 
 def without_logits(kitchen: Kitchen, names: Sequence[str], split: str) -> list[str]:
     """The ingredients whose logits are not kept: each takes an evaluation. The split must have been read."""
-    keys = {name: kitchen.score_key(((name, 1.0),), split, "average") for name in names}
+    keys = {name: kitchen.scores.key(((name, 1.0),), split, "average") for name in names}
     return [name for name, key in keys.items() if kitchen.store.logits(key) is None]
 
 
@@ -202,9 +202,9 @@ def score_ensembles(
     on_score: Callable[[Names, int], None] = lambda _names, _correct: None,
 ) -> dict[Names, int]:
     """How many examples the averaged probabilities of each pair get right, from the logits of each ingredient."""
-    labels = kitchen.split(split).labels
+    labels = kitchen.splits.load(split).labels
     logits = {
-        name: kitchen.logits(((name, 1.0),), split, progress=part_of(progress, index, 2 * len(names)))
+        name: kitchen.scores.logits(((name, 1.0),), split, progress=part_of(progress, index, 2 * len(names)))
         for index, name in enumerate(names)
     }
     pairs = list(itertools.combinations(names, 2))

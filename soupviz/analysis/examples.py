@@ -38,7 +38,7 @@ def examples_of(score: Score) -> Outcomes:
 def class_names(kitchen: Kitchen, split: Split) -> list[str]:
     """The classes as the kitchen or the split's folders name them, else their numbers."""
     named = kitchen.spec.classes or split.classes
-    return [str(name) for name in named or range(kitchen.num_classes(split))]
+    return [str(name) for name in named or range(kitchen.scores.width(split))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,15 +136,15 @@ def gram(
         SoupError: a name that nothing is found for. Cancelled: from progress.
     """
     chosen = tuple(kitchen.names if names is None else names)
-    items = [kitchen.resolve(name) for name in chosen]
+    items = [kitchen.weights.resolve(name) for name in chosen]
     reference = reference or (BASE if kitchen.base else None)
-    start = kitchen.resolve(reference) if reference else None
+    start = kitchen.weights.resolve(reference) if reference else None
     fingerprints = [item.fingerprint for item in items]
-    key = digest(["geometry 1", fingerprints, start.fingerprint if start else None, sorted(kitchen.ties)])
+    key = digest(["geometry 1", fingerprints, start.fingerprint if start else None, sorted(kitchen.architecture.ties)])
     found = kitchen.store.finding(key)
     if found is None:
         origin = start.tensors if start else None
-        both = _products([item.tensors for item in items], origin, kitchen.ties, progress)
+        both = _products([item.tensors for item in items], origin, kitchen.architecture.ties, progress)
         found = [matrix.tolist() for matrix in both]
         kitchen.store.keep_finding(key, found)
     return Geometry(chosen, reference or MEAN, np.asarray(found[0]), np.asarray(found[1]))
@@ -153,7 +153,7 @@ def gram(
 def bytes_to_read(kitchen: Kitchen) -> int:
     """Bytes of the weights of the ingredients and the base: what their geometry reads."""
     items = [*kitchen.ingredients, *([kitchen.base] if kitchen.base else [])]
-    keys = weight_keys(items[0].tensors, kitchen.ties)
+    keys = weight_keys(items[0].tensors, kitchen.architecture.ties)
     return sum(item.tensors[key].nbytes for item in items for key in keys)
 
 

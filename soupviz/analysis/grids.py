@@ -10,6 +10,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.treatments import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.soups.cooking import cook
+from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import Cost, cost, ingredient_summaries, plan
 from soupviz.soups.soup import pool_of, run_key
 from soupviz.types import Coefficients, Progress, quiet
@@ -63,7 +64,7 @@ def offered(kitchen: Kitchen) -> dict[str, list[Parameter]]:
     found = {}
     for method, kind in MENU.items():
         axes = axes_of(kitchen, kind)
-        if len(axes) > 1 and not kitchen.lacks(kind.requires):
+        if len(axes) > 1 and not lacking_for(kitchen, kind.requires):
             found[method] = axes
     return found
 
@@ -71,7 +72,7 @@ def offered(kitchen: Kitchen) -> dict[str, list[Parameter]]:
 def axes_of(kitchen: Kitchen, kind: type[Pooled]) -> list[Parameter]:
     """What of a recipe can be an axis here: its numeric parameters, and how many of the best ingredients it gets."""
     possible = [
-        one for one in numeric_parameters(kind) if not (one.name == "shift_weight" and kitchen.lacks({"shifts"}))
+        one for one in numeric_parameters(kind) if not (one.name == "shift_weight" and lacking_for(kitchen, {"shifts"}))
     ]
     count = Parameter(COUNT, int, 1, len(kitchen.names), None, "the best on held_out are taken")
     return [*possible, count] if len(kitchen.names) > 1 else possible
@@ -148,7 +149,7 @@ def _cell(kitchen: Kitchen, grid: Grid, best: Sequence[str], column: int, row: i
     try:
         recipe = parse(values)
         check_batchnorm(recipe.batchnorm)
-        reason = kitchen.lacks(recipe.needs)
+        reason = lacking_for(kitchen, recipe.needs)
     except SoupError as error:
         return Cell(column, row, x, y, None, str(error))
     return Cell(column, row, x, y, None if reason else recipe, reason)
@@ -164,7 +165,7 @@ def known(kitchen: Kitchen, cell: Cell) -> Outcome | None:
     if run is None or run.status != "finished" or run.result is None:
         return None
     scores = run.result["scores"]
-    if not set(kitchen.report_splits()) <= set(scores):
+    if not set(kitchen.splits.reporting) <= set(scores):
         return None
     return Outcome(cell.column, cell.row, run.key, {split: float(one["accuracy"]) for split, one in scores.items()})
 
@@ -180,7 +181,7 @@ def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
     evaluations = examples = 0
     for recipe in (cell.recipe for cell in waiting if cell.recipe is not None):
         bound = plan(kitchen, recipe)
-        selecting = recipe.selects_on(kitchen.split_names) if recipe.is_search else []
+        selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
         pool = pool_of(kitchen, recipe)
         own: list[tuple[Coefficients, str, str]] = [
             (((name, 1.0),), split, recipe.treatment) for split in selecting for name in pool
@@ -210,7 +211,7 @@ def cook_grid(
         RecipeError: of `check`. Cancelled: from the progress callback; what is finished stays.
     """
     if COUNT in (grid.x, grid.y):
-        kitchen.score_ingredients("held_out", list(grid.pool), progress)
+        kitchen.scores.of_ingredients("held_out", list(grid.pool), progress)
     planned = cells(kitchen, grid)
     outcomes = {(cell.column, cell.row): known(kitchen, cell) for cell in planned}
     for outcome in filter(None, outcomes.values()):

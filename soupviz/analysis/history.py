@@ -59,7 +59,7 @@ def why_outdated(kitchen: Kitchen, run: Run) -> str:
     then: Mapping[str, Any] = run.result.get("made_in") or {}
     for name in pool_in(run):
         try:
-            fingerprint = kitchen.resolve(name).fingerprint
+            fingerprint = kitchen.weights.resolve(name).fingerprint
         except SoupError:
             gone.append(name)
             continue
@@ -177,7 +177,7 @@ class Pair:
 
 def wanted(kitchen: Kitchen, runs: Sequence[Run]) -> list[tuple[Coefficients, str, str]]:
     """The scores that a comparison of soups needs: mix, split and treatment of each."""
-    return [(mix_in(run), split, treatment_in(run)) for split in kitchen.report_splits() for run in runs]
+    return [(mix_in(run), split, treatment_in(run)) for split in kitchen.splits.reporting for run in runs]
 
 
 def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
@@ -186,7 +186,7 @@ def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
     p_value: exact McNemar, two-sided. verdict: what that says of b against a, in words.
     """
     compared = []
-    for split in kitchen.report_splits():
+    for split in kitchen.splits.reporting:
         of_a, of_b = (_known(kitchen, run, split) for run in (a, b))
         if of_a is not None and of_b is not None:
             fixed, broken = paired_counts(of_b, of_a)

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from soupviz.errors import RecipeError
 from soupviz.recipes import Pooled, own_parameters
+from soupviz.recipes.judge import PARTS
 
 COUNT = "number of ingredients"
 MOST_VALUES = 25
@@ -75,11 +76,17 @@ def _numeric(kind: type[Pooled], name: str, field: FieldInfo) -> Parameter | Non
 def _implied(kind: type[Pooled], word: str) -> tuple[tuple[str, str], ...]:
     """The parameter that has to have a word."""
     for name in own_parameters(kind):
-        if get_origin(kind.model_fields[name].annotation) is Literal and word in get_args(
-            kind.model_fields[name].annotation
-        ):
+        if word in _words(kind.model_fields[name]):
             return ((name, word),)
     return ()
+
+
+def _words(field: FieldInfo) -> tuple[str, ...]:
+    """What a parameter may be, where it is one of several words."""
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)
+    extra = field.json_schema_extra
+    return PARTS if isinstance(extra, dict) and extra.get("choices") == "goals" else ()
 
 
 def default_values(parameter: Parameter) -> list[float]:

@@ -201,7 +201,7 @@ def scan(
     found = []
     for index, spot in enumerate(spots):
         within = part_of(progress, index, len(spots))
-        found.append(Value.of(spot, kitchen.score_mix(in_plane(corners, *spot), split, treatment, within)))
+        found.append(Value.of(spot, kitchen.scores.score(in_plane(corners, *spot), split, treatment, within)))
         on_value(found[-1])
     return found
 
@@ -241,8 +241,8 @@ def locate(
     """
     mixes = [tuple(mix) for mix in mixes]
     names = list(dict.fromkeys(name for mix in mixes for name, _ in mix))
-    fingerprints = {name: kitchen.resolve(name).fingerprint for name in names}
-    key = digest(["plane 1", mixes, fingerprints, sorted(kitchen.ties)])
+    fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in names}
+    key = digest(["plane 1", mixes, fingerprints, sorted(kitchen.architecture.ties)])
     gram = kitchen.store.finding(key)
     if gram is None:
         gram = _gram(kitchen, mixes, progress).tolist()
@@ -252,15 +252,15 @@ def locate(
 
 def _gram(kitchen: Kitchen, mixes: Sequence[Coefficients], progress: Progress) -> Matrix:
     """Inner products of mixes: by their coefficients, where these sum to one; of their weights, where they do not."""
-    odd = [mix for mix in mixes if not is_affine(kitchen.resolved(mix))]
+    odd = [mix for mix in mixes if not is_affine(kitchen.scores.resolved(mix))]
     plain = [mix for mix in mixes if mix not in odd]
     names = list(dict.fromkeys(name for mix in plain for name, _ in mix if name != BASE))
     if not odd:
         return geometry.gram(kitchen, names, progress=progress).of_mixes(mixes)
-    tensors: list[Mapping[str, Tensor]] = [kitchen.resolve(name).tensors for name in names]
-    tensors += [dict(kitchen.weights(mix)) for mix in odd]
+    tensors: list[Mapping[str, Tensor]] = [kitchen.weights.resolve(name).tensors for name in names]
+    tensors += [dict(kitchen.scores.mixed(mix)) for mix in odd]
     origin = kitchen.base or kitchen.ingredients[0]
-    products = geometry.inner_products(tensors, origin.tensors, ties=kitchen.ties, progress=progress)
+    products = geometry.inner_products(tensors, origin.tensors, ties=kitchen.architecture.ties, progress=progress)
     weights = np.zeros((len(mixes), len(tensors)))
     for row, mix in zip(weights, mixes, strict=True):
         if mix in odd:

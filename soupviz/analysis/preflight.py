@@ -85,10 +85,10 @@ def inspect(
     Raises:
         RecipeError: a treatment that this kitchen has no data or no layers for. Cancelled: from progress.
     """
-    kitchen.treatment(treatment)
+    kitchen.scores.treatment(treatment)
     geometry = space.gram(kitchen, progress=progress)
     measured = between.measure(kitchen, treatment, progress=progress, on_pair=on_pair)
-    scores = {name: kitchen.score_mix(((name, 1.0),), SPLIT) for name in kitchen.names}
+    scores = {name: kitchen.scores.score(((name, 1.0),), SPLIT) for name in kitchen.names}
     reordered = reordered_classes(kitchen, scores)
     return Report(tuple(judge(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
 
@@ -189,8 +189,8 @@ def reordered_classes(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str
     """
     from scipy.optimize import linear_sum_assignment  # loads slowly
 
-    split = kitchen.split(SPLIT)
-    labels, width = split.labels.numpy(), kitchen.num_classes(split)
+    split = kitchen.splits.load(SPLIT)
+    labels, width = split.labels.numpy(), kitchen.scores.width(split)
     classes = split.classes or tuple(str(number) for number in range(width))
     found = {}
     for name, score in scores.items():

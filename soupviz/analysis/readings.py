@@ -11,7 +11,7 @@ from soupviz.recipes.judge import HELD_OUT
 
 def notes_of(kitchen: Kitchen) -> list[str]:
     """Sentences about the splits that were read in this process; nothing is read or computed for them."""
-    splits = [kitchen.split(name) for name in kitchen.split_names if kitchen.has_split(name)]
+    splits = [kitchen.splits.load(name) for name in kitchen.splits.names if kitchen.splits.is_loaded(name)]
     notes = [note for split in splits for note in split.notes]
     return notes + [_about_orders(kitchen, split) for split in splits if split.name == HELD_OUT and split.other_orders]
 
@@ -24,13 +24,13 @@ def best_under(kitchen: Kitchen, order: Sequence[str]) -> tuple[str, float] | No
     Returns:
         Its name and a fraction; None where none is scored yet.
     """
-    split = kitchen.split(HELD_OUT)
+    split = kitchen.splits.load(HELD_OUT)
     assert split.classes is not None
     places = np.array([order.index(name) for name in split.classes])
     labels = places[split.labels.numpy()]
     found = {}
     for name in kitchen.names:
-        score = kitchen.known_score(((name, 1.0),), HELD_OUT)
+        score = kitchen.scores.known(((name, 1.0),), HELD_OUT)
         if score is not None and score.outcomes is not None:
             found[name] = float((score.outcomes["prediction"] == labels).mean())
     return max(found.items(), key=lambda item: item[1]) if found else None

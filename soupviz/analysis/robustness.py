@@ -12,6 +12,7 @@ from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.treatments import OUTPUTS
+from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.runs import Run
@@ -163,10 +164,10 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     """
     import pandas as pd
 
-    splits = kitchen.report_splits()
+    splits = kitchen.splits.reporting
     shifts = tuple(name for name in splits if name.startswith("shifts."))
     if not shifts:
-        raise CurveError(f"{kitchen.lacks({'shifts'})}.")
+        raise CurveError(f"{lacking_for(kitchen, {'shifts'})}.")
     found = summaries(kitchen, [(one.mix, split, one.treatment) for one in mixes for split in splits])
     known = [[found.get((one.mix, split, one.treatment)) for split in splits] for one in mixes]
     values = [[score.accuracy if score else None for score in row] for row in known]

@@ -55,7 +55,7 @@ class Probe:
     def key(self, kitchen: Kitchen) -> str:
         """The same for the same question about the same weights and data."""
         ends = [_content(kitchen, end) for end in (self.a, self.b)]
-        data = [kitchen.split(HELD_OUT).fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
+        data = [kitchen.splits.load(HELD_OUT).fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
         train = kitchen.spec.data.train  # what kitchen.yaml says of it: a key must not have to read it
         return digest([ends, data, self.alpha, self.by, self.treatment, train.model_dump_json() if train else ""])
 
@@ -111,10 +111,10 @@ def groups(kitchen: Kitchen, a: Coefficients, b: Coefficients, by: Grouping = "b
     Running statistics and counters are no parameters; a tensor that is one with another in the model counts once.
     A group is said to be the same where every ingredient of both mixes has the same bits in it; nothing is mixed.
     """
-    key = digest(["layer groups 1", *(_content(kitchen, end) for end in (a, b)), by, sorted(kitchen.ties)])
+    key = digest(["layer groups 1", *(_content(kitchen, end) for end in (a, b)), by, sorted(kitchen.architecture.ties)])
     found: list[list[Any]] | None = kitchen.store.finding(key)
     if found is None:
-        ends = [kitchen.resolved(end) for end in (a, b)]
+        ends = [kitchen.scores.resolved(end) for end in (a, b)]
         first, *others = [item.tensors for end in ends for item, _ in end]
         is_kept = a == b or all(is_affine(end) for end in ends)  # a mix that is affine keeps what its parts share
 
@@ -124,7 +124,7 @@ def groups(kitchen: Kitchen, a: Coefficients, b: Coefficients, by: Grouping = "b
 
         found = []
         for name, keys in keys_of(groups_of(kitchen, by)).items():
-            parameters = sum(first[key].numel() for key in weight_keys(first, kitchen.ties) if key in keys)
+            parameters = sum(first[key].numel() for key in weight_keys(first, kitchen.architecture.ties) if key in keys)
             found.append([name, parameters, not (is_kept and all(map(is_same, keys)))])
         kitchen.store.keep_finding(key, found)
     return [Group(*values) for values in found]
@@ -138,13 +138,15 @@ def distances(
     Returns:
         By group, in float64; None where a's weights are all zero, or where the group has none.
     """
-    key = digest(["layer distances 1", *(_content(kitchen, end) for end in (a, b)), by, sorted(kitchen.ties)])
+    key = digest(
+        ["layer distances 1", *(_content(kitchen, end) for end in (a, b)), by, sorted(kitchen.architecture.ties)]
+    )
     found: dict[str, float | None] | None = kitchen.store.finding(key)
     if found is None:
         members = groups_of(kitchen, by)
         squares = {name: torch.zeros(2, dtype=torch.float64) for name in members.values()}
-        keys = weight_keys(kitchen.resolve(a[0][0]).tensors, kitchen.ties)
-        pairs = zip(kitchen.weights(a, keys=keys), kitchen.weights(b, keys=keys), strict=True)
+        keys = weight_keys(kitchen.weights.resolve(a[0][0]).tensors, kitchen.architecture.ties)
+        pairs = zip(kitchen.scores.mixed(a, keys=keys), kitchen.scores.mixed(b, keys=keys), strict=True)
         for index, ((key_of, old), (_, new)) in enumerate(pairs):
             progress(index, len(keys), "comparing weights")
             wide = old.double()
@@ -157,7 +159,7 @@ def distances(
 
 def _content(kitchen: Kitchen, mixture: Coefficients) -> list[list[str]]:
     """A mix by its fingerprints."""
-    return [[item.fingerprint, weight.hex()] for item, weight in kitchen.resolved(mixture)]
+    return [[item.fingerprint, weight.hex()] for item, weight in kitchen.scores.resolved(mixture)]
 
 
 def wanted(kitchen: Kitchen, probe: Probe, found: Sequence[Group]) -> list[tuple[Coefficients, str, str]]:
@@ -185,7 +187,7 @@ def sensitivity(
     found = groups(kitchen, probe.a, probe.b, probe.by)
     count = 2 + sum(group.differs for group in found)
     apart = distances(kitchen, probe.a, probe.b, probe.by, part_of(progress, 0, count))
-    whole = kitchen.score_mix(probe.a, HELD_OUT, probe.treatment, part_of(progress, 1, count))
+    whole = kitchen.scores.score(probe.a, HELD_OUT, probe.treatment, part_of(progress, 1, count))
     effects: list[Effect] = []
     number = 2
     for group in found:
@@ -196,7 +198,7 @@ def sensitivity(
                 progress(number * total + done, count * total, f"{name}, {what}")
 
             within(0, 1, "mixing")
-            score = kitchen.score_mix(probe.one(kitchen, group.name), HELD_OUT, probe.treatment, within)
+            score = kitchen.scores.score(probe.one(kitchen, group.name), HELD_OUT, probe.treatment, within)
             number += 1
         effects.append(Effect(group, apart[group.name], score.accuracy, score.num_examples, compared(score, whole)))
         on_effect(effects[-1])

@@ -15,6 +15,7 @@ from soupviz.soups.planning import Wanted, ingredient_summaries, known
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, treatment_in
 from soupviz.store.runs import Run
+from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 
@@ -115,7 +116,7 @@ def judge(
         selected it, or may have.
     """
     selects = tuple(selected_on)
-    reports_on = "test" if "test" in kitchen.split_names else HELD_OUT
+    reports_on = "test" if "test" in kitchen.splits.names else HELD_OUT
     scores = _known(kitchen, mix, treatment)
     best = best_on_held_out(kitchen)
 
@@ -162,14 +163,16 @@ def judge(
 def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:
     """The splits that had a part in a choice, those among them that came into the kitchen since, as far as they were
     read."""
-    read = [split for split in kitchen.report_splits() if kitchen.has_split(split)]
+    read = [split for split in kitchen.splits.reporting if kitchen.splits.is_loaded(split)]
     return list(dict.fromkeys([*selected_on, *met_by(kitchen, selecting, read)]))
 
 
 def by_merit(kitchen: Kitchen) -> list[str]:
     """The ingredients, the best on held_out first, ties in kitchen order; what is not scored yet comes last."""
     scores = ingredient_summaries(kitchen, HELD_OUT, kitchen.names)
-    return sorted(kitchen.names, key=lambda name: -scores[name].correct if name in scores else 1)
+    merit = Objective(kitchen.objective).merit
+    known = sorted(filter(scores.__contains__, kitchen.names), key=lambda name: merit(scores[name]), reverse=True)
+    return [*known, *(name for name in kitchen.names if name not in scores)]
 
 
 def best_on_held_out(kitchen: Kitchen) -> str | None:
@@ -180,14 +183,14 @@ def best_on_held_out(kitchen: Kitchen) -> str | None:
 
 def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:
     """The scores, on held_out and on the split that reports, that a whole verdict needs."""
-    splits = [split for split in (HELD_OUT, "test") if split in kitchen.split_names]
+    splits = [split for split in (HELD_OUT, "test") if split in kitchen.splits.names]
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
     mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], treatment)]
     return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
 
 
 def _known(kitchen: Kitchen, mix: Coefficients, treatment: str) -> dict[str, Score]:
-    found = {split: known(kitchen, mix, split, treatment) for split in kitchen.report_splits()}
+    found = {split: known(kitchen, mix, split, treatment) for split in kitchen.splits.reporting}
     return {split: score for split, score in found.items() if score is not None}
 
 
@@ -218,11 +221,11 @@ def _spent(evaluations: int | None, scores: Iterable[str], selected_on: Iterable
 
 def _seen(kitchen: Kitchen, split: str) -> tuple[int, int]:
     """Different models that were scored on a split so far, and how many of them are no single checkpoint."""
-    if not kitchen.has_split(split):
+    if not kitchen.splits.is_loaded(split):
         return 0, 0
-    data = kitchen.split(split)
+    data = kitchen.splits.load(split)
     seen = kitchen.store.count_scores(split, len(data), data.fingerprint, *kitchen.evaluator.numerics)
     names = [*kitchen.names, *(["base"] if kitchen.base else [])]
-    singles = {kitchen.resolve(name).fingerprint: name for name in names}
-    keys = [kitchen.score_key(((name, 1.0),), split, "average") for name in singles.values()]
+    singles = {kitchen.weights.resolve(name).fingerprint: name for name in names}
+    keys = [kitchen.scores.key(((name, 1.0),), split, "average") for name in singles.values()]
     return seen, seen - len(kitchen.store.scored(keys))

@@ -23,6 +23,7 @@ from soupviz.cli.arguments import (
     chosen,
     open_kitchen,
 )
+from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import RecipeError
@@ -79,7 +80,7 @@ def soup(
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, checked, planning.plan(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, checked, planning.plan(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)
@@ -113,7 +114,7 @@ def menu(
         cooked = cook_menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
-    printing.show_menu(as_json, opened.name, cooked)
+    show_menu(as_json, opened, cooked)
     printing.show_notes(opened)
 
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 import typer
 
 import soupviz as sv
-from benchmarks.figures import FIGURES
-from benchmarks.run import Bench
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -26,6 +24,7 @@ from soupviz.cli.arguments import (
 )
 from soupviz.cli.progress import progress_bar
 from soupviz.demo.digits import demo_kitchen
+from soupviz.errors import SoupError
 from soupviz.files import cache_folder
 from soupviz.mixing.treatments import check_batchnorm
 
@@ -54,10 +53,10 @@ def score(
     """Score every ingredient on a split."""
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
-        scores = opened.score_ingredients(split, chosen(members, opened), progress)
+        scores = opened.scores.of_ingredients(split, chosen(members, opened), progress)
     if split == "held_out":
         printing.tell_disagreements(opened, scores)
-    printing.show_scores(as_json, f"{opened.name}: {split}", scores)
+    printing.show_scores(as_json, opened, f"{opened.name}: {split}", scores)
     printing.show_notes(opened)
 
 
@@ -76,7 +75,7 @@ def interpolate(
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Accuracy and loss on the line from A to B."""
+    """What the task's metrics say on the line from A to B."""
     check_batchnorm(batchnorm)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
@@ -84,7 +83,7 @@ def interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
             batchnorm=batchnorm, progress=progress,
         )  # fmt: skip
-    printing.show_curve(as_json, a, b, split, curve)
+    printing.show_curve(as_json, opened, a, b, split, curve)
     printing.show_notes(opened)
 
 
@@ -92,18 +91,26 @@ def interpolate(
 def bench(
     kitchen: KitchenFile,
     rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
-    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}; default: all")] = "",
+    only: Annotated[str, typer.Option(help="figures separated by commas; default: all")] = "",
     picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg; default: no picture")] = None,
     mix_mb: Annotated[int, typer.Option(help="MB of each of the 12 checkpoints made to be mixed", min=1)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Time soupviz against the loops that a textbook would write; exit 1 if they decide or count differently."""
+    try:
+        from benchmarks import telling
+        from benchmarks.run import Bench
+    except ImportError:
+        raise SoupError(
+            "bench: the benchmark lies in the folder `benchmarks` of soupviz's repository, which is not installed with "
+            "the package; run the command from a clone of it."
+        ) from None
     with progress_bar(as_json) as progress:
         measured = Bench(kitchen, mix_mb * 10**6, progress)
         measured.run(rounds, [name.strip() for name in only.split(",") if name.strip()], progress)
-    printing.show_bench(as_json, measured, rounds)
+    telling.show_bench(as_json, measured, rounds)
     if picture:
-        printing.write_picture(picture, measured)
+        telling.write_picture(picture, measured)
     if measured.agreement.differences:
         raise typer.Exit(1)
 

@@ -52,14 +52,16 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[
     return data, {"height": {"step": 26}, "encoding": {"y": y}, "layer": [bar, point], "resolve": apart}
 
 
-def against(table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str) -> Chart:
+def against(
+    table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str, is_rising: bool = True
+) -> Chart:
     """One figure of each model against another; the best in `y` and the chosen stand out.
 
     Args:
-        table: id, x and y; y in percent. What lacks either is left out.
+        table: id, x and y. What lacks either is left out. is_rising: whether the highest y is the best.
     """
     shown = table.dropna(subset=[x, y])
-    best = shown[y].idxmax() if len(shown) else None
+    best = (shown[y].idxmax() if is_rising else shown[y].idxmin()) if len(shown) else None
     data = pd.DataFrame({"id": shown["id"], "x": shown[x], "y": shown[y]})
     data["kind"] = ["best" if index == best else "ingredient" for index in shown.index]
     data["chosen"] = shown["id"].isin(list(chosen))

@@ -53,7 +53,7 @@ def needed(soup: Soup) -> list[Wanted]:
     kitchen = soup.kitchen
     best = best_on_held_out(kitchen) or kitchen.names[0]
     pairs = [(((best, 1.0),), "average"), (soup.mix, soup.recipe.treatment)]
-    splits = kitchen.report_splits()
+    splits = kitchen.splits.reporting
     singles: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
     return [*singles, *((mixture, split, how) for split in splits for mixture, how in pairs)]
 
@@ -65,10 +65,10 @@ def gather(soup: Soup, progress: Progress = quiet) -> Company:
         Cancelled: from the progress callback.
     """
     kitchen = soup.kitchen
-    kitchen.score_ingredients(progress=part_of(progress, 0, 2))
+    kitchen.scores.of_ingredients(progress=part_of(progress, 0, 2))
     wanted = lacking(kitchen, needed(soup)[len(kitchen.names) :])
     for index, (mixture, split, treatment) in enumerate(wanted):
-        kitchen.score_mix(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
+        kitchen.scores.score(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
     best = best_on_held_out(kitchen)
     ingredients = tuple(
         _model(kitchen, name, name, "best" if name == best else "ingredient", ((name, 1.0),)) for name in kitchen.names
@@ -114,7 +114,7 @@ def _kind(soup: Soup) -> str:
 
 def _model(kitchen: Kitchen, id: str, name: str, kind: str, mixture: Coefficients, treatment: str = "average") -> Model:
     """With the scores that are known, without their examples."""
-    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.report_splits()])
+    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.splits.reporting])
     return Model(id, name, kind, mixture, treatment, {split: score for (_, split, _), score in found.items()})
 
 
@@ -122,7 +122,7 @@ def facts(soup: Soup) -> dict[str, str]:
     """What soup it is, when and on what it was made; what is not known is left out."""
     kitchen = soup.kitchen
     run = kitchen.store.run(soup.key)
-    told = {split: f"{split} ({len(kitchen.split(split)):,} examples)" for split in kitchen.report_splits()}
+    told = {split: f"{split} ({len(kitchen.splits.load(split)):,} examples)" for split in kitchen.splits.reporting}
     reporting = [text for split, text in told.items() if split not in soup.selected_on]
     arguments = ", ".join(f"{key}={value!r}" for key, value in kitchen.spec.model.args.items())
     found = {

@@ -22,6 +22,7 @@ from soupviz.reports.drawing import inline_svg
 from soupviz.soups.curves import grid
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
+from soupviz.tasks import wording
 from soupviz.tasks.metrics import wilson
 
 LONGEST = 40
@@ -91,10 +92,11 @@ def trajectory(soup: Soup) -> Figure | None:
     accepted = sum(step.accepted for step in soup.trajectory) - 1
     tried = len(soup.trajectory) - 1
     title = f"The search accepted {accepted} of {tried} candidates"
-    last = soup.trajectory[-1].best_accuracy
-    alt = f"Accuracy on held_out of each candidate in order; the best so far ends at {100 * last:.2f} %."
-    caption = f"{title}. The line is the best so far; an arrow pointing down is a bound at which scoring stopped."
-    return drawn(search.trajectory(soup.trajectory), "trajectory", title, alt, caption)
+    metric = soup.kitchen.objective
+    last = wording.shown(metric, soup.trajectory[-1].best_metrics.get(metric.name))
+    alt = f"{wording.titled(metric)} on held_out of each candidate in order; the best so far ends at {last}."
+    caption = f"{title}. The line is the best so far; an arrow is a bound at which scoring stopped."
+    return drawn(search.trajectory(soup.trajectory, metric), "trajectory", title, alt, caption)
 
 
 def curve(soup: Soup, best: Model) -> Figure | None:
@@ -103,15 +105,19 @@ def curve(soup: Soup, best: Model) -> Figure | None:
     if len(readings) < 3:
         return None
     pair, statistics = readings[0].place.pair, readings[0].place.statistics
-    found = bundles.lines(readings)
+    first, *others = metrics = bundles.drawn_metrics(soup.kitchen)
+    found = bundles.lines(readings, metrics)
     line = found[pair, statistics, HELD_OUT]
-    chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric="accuracy", split=HELD_OUT)
+    chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric=first, split=HELD_OUT)
     title = f"The straight line from {best.name} (alpha 0) to the soup (alpha 1)"
-    caption = f"{title}: accuracy at the {len(readings)} points that are known, with 95 % intervals."
-    if line.in_loss is not None:
-        caption += f" The loss barrier on it is {line.in_loss.height:.3f} nats on held_out."
-    told = ", ".join(f"{100 * each.accuracy:.1f} % at {each.place.alpha:g}" for each in line.readings)
-    return drawn(chart, "curve", title, f"Accuracy on held_out: {told}.", caption)
+    caption = f"{title}: {first.label} at the {len(readings)} points that are known, with 95 % intervals."
+    of_loss = others[0] if others and first.higher_is_better else first
+    if (barrier := line.barriers[of_loss.name]) is not None:
+        caption += f" The {of_loss.label} barrier on it is {wording.height(of_loss, barrier.height)} on held_out."
+    told = ", ".join(
+        f"{wording.shown(first, each.values[first.name], 1)} at {each.place.alpha:g}" for each in line.readings
+    )
+    return drawn(chart, "curve", title, f"{wording.titled(first)} on held_out: {told}.", caption)
 
 
 def known_readings(soup: Soup, best: Model) -> list[Reading]:
@@ -121,7 +127,9 @@ def known_readings(soup: Soup, best: Model) -> list[Reading]:
         return []
     pair = f"{best.name} → soup"
     scores = {a: known(soup.kitchen, combine(best.mix, soup.mix, a), HELD_OUT, treatment) for a in ALPHAS}
-    return [Reading.of(Place(pair, treatment, HELD_OUT, a), score) for a, score in scores.items() if score]
+    return [
+        Reading.of(Place(pair, treatment, HELD_OUT, a), score, soup.kitchen) for a, score in scores.items() if score
+    ]
 
 
 def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from soupviz.analysis import barriers, decisions, wording
+from soupviz.analysis.decision_summary import summary
 from soupviz.analysis.examples import class_changes, class_names, examples_of, most_changed
 from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
@@ -138,7 +139,7 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
     differs = any(one.fixed or one.broken for one in changed)
     shown = most_changed(changed, SHOWN) if differs else []
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
-    splits = [name for name in kitchen.report_splits() if _is_known(company, name)]
+    splits = [name for name in kitchen.splits.reporting if _is_known(company, name)]
     return {
         "soup": company.soup,
         "best": company.best.name,
@@ -149,9 +150,11 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
         "ingredients": rows.ingredients(soup, company, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log),
-        "reasons": getattr(soup.recipe, "objective", "") not in ("", "accuracy"),
-        "search_note": decisions.summary(log, soup.recipe) if log else NO_SEARCH.format(soup.title),
-        "classes": rows.classes(company, shown, class_names(kitchen, kitchen.split(split)), split),
+        "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
+        "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
+        if log
+        else NO_SEARCH.format(soup.title),
+        "classes": rows.classes(company, shown, class_names(kitchen, kitchen.splits.load(split)), split),
         "classes_left_out": len(changed) - len(shown),
         "no_changes": "" if differs else f"Nothing: on {split} both have the same examples right.",
         "limits": _limits(soup, company, verdict),
@@ -167,13 +170,13 @@ def _class_changes(company: Company, soup: Soup, split: str) -> list[Any]:
     kitchen = soup.kitchen
     new, old = (known(kitchen, model.mix, split, model.treatment) for model in (company.soup, company.best))
     assert new is not None and old is not None  # both were scored when the report was begun
-    return class_changes(examples_of(new), examples_of(old), kitchen.split(split).labels.numpy())
+    return class_changes(examples_of(new), examples_of(old), kitchen.splits.load(split).labels.numpy())
 
 
 def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any]:
     kitchen = soup.kitchen
     split = verdict.reports_on
-    names = class_names(kitchen, kitchen.split(split))
+    names = class_names(kitchen, kitchen.splits.load(split))
     return {
         "models": figures.all_models(company, verdict),
         "trajectory": figures.trajectory(soup),

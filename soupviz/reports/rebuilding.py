@@ -16,7 +16,7 @@ def instructions(soup: Soup, folder: Path) -> dict[str, str]:
     if soup.recipe.treatment in OUTPUTS:
         values: dict[str, Any] = {
             "recipe": soup.recipe.model_dump(mode="json"),
-            "ingredients": {name: soup.kitchen.resolve(name).fingerprint for name, _ in soup.mix},
+            "ingredients": {name: soup.kitchen.weights.resolve(name).fingerprint for name, _ in soup.mix},
         }
         how = "An ensemble has no weights of its own to rebuild. Cook its recipe again in its kitchen:"
         method = values["recipe"]["method"]

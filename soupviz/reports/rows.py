@@ -84,7 +84,7 @@ def ingredients(soup: Soup, company: Company, splits: Sequence[str]) -> Rows:
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
             "accuracies": [percent(_accuracy(model.scores.get(split))) for split in splits],
             "loss": nats(model.scores["held_out"].loss),
-            "fingerprint": soup.kitchen.resolve(model.id).fingerprint[:12],
+            "fingerprint": soup.kitchen.weights.resolve(model.id).fingerprint[:12],
         }
         for model in models
     ]  # fmt: skip
@@ -100,9 +100,9 @@ def decisions(log: Iterable[Decision]) -> Rows:
         {
             "step": one.step, "candidate": one.candidate.removeprefix("start: "), "outcome": one.outcome,
             "accepted": one.outcome in ("start", "accepted"),
-            "accuracy": f"≤ {percent(one.accuracy_at_most)}" if one.accuracy is None else percent(one.accuracy),
+            "accuracy": f"≤ {percent(one.bound)}" if one.value is None else percent(one.value),
             "margin": NONE if one.margin is None else "≤ " * one.is_bound + f"{one.margin:+,}".replace("-", MINUS),
-            "fixed": _count(one.fixed), "broken": _count(one.broken), "p": p(one.p_value), "sentence": one.sentence,
+            "fixed": _count(one.better), "broken": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
         }
         for one in log
     ]  # fmt: skip

@@ -85,6 +85,7 @@ class Evaluator:
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], Feed] = {}
+        self._width: int | None = None
 
     @property
     def numerics(self) -> tuple[str, str]:
@@ -160,9 +161,16 @@ class Evaluator:
         """Of a split of which nothing is scored yet."""
         return Outcomes.blank(len(split), self.task.targets(split.labels))
 
-    def num_classes(self, split: Split) -> int:
-        """The width of the head, from a forward pass of two examples."""
-        return self._call(split, self.model, split.take(torch.arange(2), self.device)).shape[1]
+    def width(self, split: Split) -> int:
+        """How many numbers the model says of each unit, from a forward pass of two; it is the same for every split."""
+        if self._width is None:
+            self._width = self.try_two(split)
+        return self._width
+
+    def try_two(self, split: Split) -> int:
+        """A forward pass of two units, which tells of inputs that the model does not take; how much it says of each."""
+        answers = self._call(split, self.model, split.take(torch.arange(2), self.device))
+        return answers.shape[1] if answers.ndim > 1 else 1
 
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soupviz.data.loading import Splits
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.spec import KitchenSpec
@@ -16,29 +17,35 @@ from soupviz.types import Coefficients, Progress
 from soupviz.weights.ingredients import Ingredient
 
 
+class Scored(Protocol):
+    """What is asked of a guest's own scores."""
+
+    def score(self, mix: Coefficients, split: str = ..., treatment: str = ..., progress: Progress = ...) -> Score: ...
+
+    def known(self, mix: Coefficients, split: str, treatment: str = ...) -> Score | None: ...
+
+    def summaries(self, mixes: Sequence[tuple[Coefficients, str]], split: str) -> list[Score | None]: ...
+
+    def logits(
+        self, mix: Coefficients, split: str = ..., treatment: str = ..., progress: Progress = ...
+    ) -> NDArray[np.float32]: ...
+
+
 class Host(Protocol):
     """What is asked of a guest's own kitchen."""
 
-    ingredients: tuple[Ingredient, ...]
-    model_fingerprint: str
-    spec: KitchenSpec
-    device: torch.device
-
-    def has_split(self, name: str) -> bool: ...
-
-    def split(self, name: str, progress: Progress = ...) -> Split: ...
-
-    def score_mix(
-        self, coefficients: Coefficients, split_name: str = ..., treatment: str = ..., progress: Progress = ...
-    ) -> Score: ...
-
-    def known_score(self, coefficients: Coefficients, split_name: str, treatment: str = ...) -> Score | None: ...
-
-    def known_summaries(self, mixes: Sequence[tuple[Coefficients, str]], split_name: str) -> list[Score | None]: ...
-
-    def logits(
-        self, coefficients: Coefficients, split_name: str = ..., treatment: str = ..., progress: Progress = ...
-    ) -> NDArray[np.float32]: ...
+    @property
+    def ingredients(self) -> tuple[Ingredient, ...]: ...
+    @property
+    def model_fingerprint(self) -> str: ...
+    @property
+    def spec(self) -> KitchenSpec: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def splits(self) -> Splits: ...
+    @property
+    def scores(self) -> Scored: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +57,15 @@ class Guest:
 
     def score(self, split: Split, progress: Progress) -> Score:
         self._check(split, progress)
-        return self.kitchen.score_mix(self.mix, split.name, progress=progress)
+        return self.kitchen.scores.score(self.mix, split.name, progress=progress)
 
     def known(self, split: Split) -> Score | None:
-        return self.kitchen.known_score(self.mix, split.name) if self.kitchen.has_split(split.name) else None
+        return self.kitchen.scores.known(self.mix, split.name) if self.kitchen.splits.is_loaded(split.name) else None
 
     def summary(self, split: Split) -> Score | None:
         """The score without its examples."""
-        has_split = self.kitchen.has_split(split.name)
-        return self.kitchen.known_summaries([(self.mix, "average")], split.name)[0] if has_split else None
+        has_split = self.kitchen.splits.is_loaded(split.name)
+        return self.kitchen.scores.summaries([(self.mix, "average")], split.name)[0] if has_split else None
 
     def context(self, split_name: str) -> list[str]:
         """What else its answers depend on: its model, precision and device, and its data's content.
@@ -66,16 +73,16 @@ class Guest:
         The data was read with the kitchen's own; a guest that has no such split is refused when it is to be scored.
         """
         kitchen = self.kitchen
-        content = kitchen.split(split_name).fingerprint if kitchen.has_split(split_name) else ""
+        content = kitchen.splits.load(split_name).fingerprint if kitchen.splits.is_loaded(split_name) else ""
         return [kitchen.model_fingerprint, kitchen.spec.precision, kitchen.device.type, content]
 
     def logits(self, split: Split, progress: Progress) -> NDArray[np.float32]:
         self._check(split, progress)
-        return self.kitchen.logits(self.mix, split.name, progress=progress)
+        return self.kitchen.scores.logits(self.mix, split.name, progress=progress)
 
     def _check(self, split: Split, progress: Progress) -> None:
         """Whether the guest's kitchen has the same examples in the same order, as far as labels tell."""
-        theirs = self.kitchen.split(split.name, progress)
+        theirs = self.kitchen.splits.load(split.name, progress)
         if len(theirs) != len(split) or not torch.equal(theirs.labels, split.labels) or theirs.classes != split.classes:
             raise KitchenError(
                 f"{split.name}: {self.mix[0][0]} comes from a kitchen whose {split.name} has {len(theirs):,} examples "
@@ -117,7 +124,7 @@ class Guests:
         """Read a split of every kitchen that has it, so that what its models say can be told from its content."""
         for kitchen in self._kitchens.values():
             if split_name in kitchen.spec.split_specs():
-                kitchen.split(split_name, progress)
+                kitchen.splits.load(split_name, progress)
 
     def context(self, name: str) -> list[str]:
         """What a run that a guest has a part in depends on, beside its weights.

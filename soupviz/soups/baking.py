@@ -110,7 +110,7 @@ def _mixed(
 
     items = [(look_up(name), weight) for name, weight in record.mix]
     if kitchen is not None:
-        scorer, treatment = kitchen.scorer, kitchen.treatment(record.batchnorm)
+        scorer, treatment = kitchen.scores.scorer, kitchen.scores.treatment(record.batchnorm)
         return lambda keys: scorer.weights(items, treatment, keys)
     statistics: BatchNorm = "first" if record.batchnorm == "first" else "average"
     return lambda keys: mix_tensors(items, statistics, keys)
@@ -140,13 +140,13 @@ def _check(file: Path, record: Record, content: Content, again: Identity, tell: 
 
 def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
     """Weights that were trained, from the store of the kitchen that they were trained in."""
-    if kitchen is None or not kitchen.pantry.has_kept(name):
+    if kitchen is None or not kitchen.weights.has_kept(name):
         where = f" of {kitchen.file}" if kitchen else ""
         raise ExportError(
             f"{name} was trained, or made from data, and is not in the store{where}: cook it there again, or load "
             "the exported soup that holds its weights back into that kitchen."
         )
-    return kitchen.resolve(name)
+    return kitchen.weights.resolve(name)
 
 
 def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
@@ -181,7 +181,7 @@ def _as_base(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 def _in_kitchen(name: str, origin: Origin, kitchen: Kitchen) -> Ingredient:
     """A kitchen's ingredient; of a file with raw weights and an average those of the two that were cooked."""
-    item = kitchen.resolve(name)
+    item = kitchen.weights.resolve(name)
     if item.fitted is None or origin.weights in (None, item.fitted.weights) or not item.fitted.has_twin:
         return item
     return read_ingredient(

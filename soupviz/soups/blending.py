@@ -11,7 +11,7 @@ from soupviz.types import Coefficients
 
 def groups_of(kitchen: Kitchen, by: Grouping = "block") -> dict[str, str]:
     """The layer group of each key of a kitchen's model."""
-    return layer_groups(kitchen.ingredients[0].tensors, kitchen.ties, by)
+    return layer_groups(kitchen.ingredients[0].tensors, kitchen.architecture.ties, by)
 
 
 def blend(
@@ -44,9 +44,9 @@ def blend(
         weights, by = by_block, "block"  # one mix has one formula, and so one score, however it was asked for
     names, places = _parts(a, b)
     shares = {group: _shares(a, b, alpha, places, len(names)) for group, alpha in weights.items()}
-    parameters = {"groups": shares, "ties": kitchen.ties} | ({"by": by} if by != "block" else {})
+    parameters = {"groups": shares, "ties": kitchen.architecture.ties} | ({"by": by} if by != "block" else {})
     parts = tuple((name, 1.0 / len(names)) for name in names)
-    return kitchen.pantry.adopt(Formula(kind="layered", parts=parts, parameters=parameters, batchnorm=batchnorm))
+    return kitchen.weights.adopt(Formula(kind="layered", parts=parts, parameters=parameters, batchnorm=batchnorm))
 
 
 def _parts(a: Coefficients, b: Coefficients) -> tuple[list[str], list[int]]:

@@ -18,6 +18,7 @@ from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
 from soupviz.store.database import Store
@@ -62,11 +63,11 @@ def cook(
         Cancelled: from the progress callback.
     """
     recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
-    if missing := kitchen.lacks(recipe.needs):
+    if missing := lacking_for(kitchen, recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
-    kitchen.treatment(recipe.treatment, progress)
-    for split in kitchen.report_splits():  # what is wrong with the test split shows before hours of search, not after
-        kitchen.split(split, progress)
+    kitchen.scores.treatment(recipe.treatment, progress)
+    for split in kitchen.splits.reporting:  # what is wrong with the test split shows before hours of search, not after
+        kitchen.splits.load(split, progress)
     key = run_key(kitchen, recipe)
     steps: list[Step] = []
 
@@ -89,12 +90,12 @@ def cook(
         judge = _judge(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(judge)
         scores = {
-            split: kitchen.score_mix(coefficients, split, recipe.treatment, progress)
-            for split in kitchen.report_splits()
+            split: kitchen.scores.score(coefficients, split, recipe.treatment, progress)
+            for split in kitchen.splits.reporting
         }
         pool = pool_of(kitchen, recipe)
         weights = dict(coefficients)
-        is_linear = not kitchen.pantry.formulas(list(weights))
+        is_linear = not kitchen.weights.formulas(list(weights))
         selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
             key=key,
@@ -104,7 +105,7 @@ def cook(
             pool=tuple(pool),
             trajectory=tuple(steps),
             scores=scores,
-            clamped=kitchen.count_clamped(coefficients, recipe.treatment),
+            clamped=kitchen.scores.count_clamped(coefficients, recipe.treatment),
             kitchen=kitchen,
             notes=judge.notes | _learned_from(kitchen, recipe, progress),
             evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
@@ -119,7 +120,7 @@ def cook(
 
 def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
     """What selects a soup: splits of this kitchen; and of a place between soups, what selected those loaded back."""
-    found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.split_names)}
+    found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.splits.names)}
     ends = {mix for side in ("mix_a", "mix_b", "mix_c") if (mix := getattr(recipe, side, None))}
     for run in kitchen.store.runs() if ends else ():
         if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in ends:
@@ -131,7 +132,7 @@ def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
 def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:
     """What train holds: a run's key has only what kitchen.yaml says of it, so that listing soups does not read it."""
     has_learned = recipe.trains and "train" in recipe.needs
-    return {"train": kitchen.split("train", progress).fingerprint} if has_learned else {}
+    return {"train": kitchen.splits.load("train", progress).fingerprint} if has_learned else {}
 
 
 def _stands(kitchen: Kitchen, recipe: Recipe, run: Run, progress: Progress) -> bool:
@@ -147,8 +148,8 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     soup = recall(kitchen, run)
     for step in soup.trajectory:
         on_step(step)
-    splits = kitchen.report_splits()
-    scores = {split: kitchen.score_mix(soup.mix, split, soup.recipe.treatment, progress) for split in splits}
+    splits = kitchen.splits.reporting
+    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.treatment, progress) for split in splits}
     again = replace(soup, scores=scores)
     kitchen.store.end_run(run.key, "finished", again.as_dict())
     return again
@@ -183,7 +184,7 @@ def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
 def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]) -> Judge:
     """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
     names = pool_of(kitchen, recipe)
-    selecting = recipe.selects_on(kitchen.split_names)
+    selecting = recipe.selects_on(kitchen.splits.names)
     expected = (len(names) + recipe.candidates(len(names))) * len(selecting)
     scored = 0
 
@@ -192,13 +193,13 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-        result = kitchen.try_mix(mixture, "held_out", recipe.treatment, within, limit)
+        result = kitchen.scores.attempt(mixture, "held_out", recipe.treatment, within, limit)
         scored += 1
         return result
 
     def also(mixture: Coefficients, split: str) -> Score:
         nonlocal scored
-        result = kitchen.score_mix(mixture, split, recipe.treatment, within)
+        result = kitchen.scores.score(mixture, split, recipe.treatment, within)
         scored += 1
         return result
 
@@ -208,8 +209,8 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         Objective(kitchen.objective),
         attempt,
         tell,
-        facts=lambda name: kitchen.resolve(name).metadata,
-        adopt=kitchen.pantry.adopt,
+        facts=lambda name: kitchen.weights.resolve(name).metadata,
+        adopt=kitchen.weights.adopt,
         lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
         complete=options.complete,
         groups=_groups(kitchen),
@@ -221,7 +222,7 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
 
 def goal_of(kitchen: Kitchen, goal: str, shift_weight: float = 0.5) -> Objective:
     """What a recipe raises or lowers in a kitchen, by the name that it has for it."""
-    shifts = [name for name in kitchen.split_names if name.startswith("shifts.")]
+    shifts = [name for name in kitchen.splits.names if name.startswith("shifts.")]
     return find_goal(goal, kitchen.task, Objective(kitchen.objective), _groups(kitchen), shifts, shift_weight)
 
 
@@ -234,7 +235,7 @@ def goals_of(kitchen: Kitchen) -> list[str]:
 
 def _groups(kitchen: Kitchen) -> dict[Per, NDArray[np.int64]]:
     """Of each unit of held_out its class and its slice, where there are such."""
-    split = kitchen.split("held_out")
+    split = kitchen.splits.load("held_out")
     classes = kitchen.task.groups(split.labels)
     found: dict[Per, NDArray[np.int64]] = {} if classes is None else {"class": classes}
     return found | ({"slice": split.slices.index} if split.slices else {})

@@ -1,4 +1,4 @@
-"""Accuracy and loss on the straight line between two sets of weights."""
+"""What a task's metrics say on the straight line between two sets of weights."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import combine
 from soupviz.mixing.treatments import OUTPUTS, check_batchnorm
 from soupviz.soups.soup import Soup
-from soupviz.tasks.metrics import whole_loss
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
@@ -100,7 +100,9 @@ def trace(
     found = []
     for index, alpha in enumerate(alphas):
         mixture = combine(end_mix(a), end_mix(b), alpha)
-        found.append(Point(alpha, kitchen.score_mix(mixture, split, batchnorm, part_of(progress, index, len(alphas)))))
+        found.append(
+            Point(alpha, kitchen.scores.score(mixture, split, batchnorm, part_of(progress, index, len(alphas))))
+        )
         on_point(found[-1])
     return found
 
@@ -124,8 +126,9 @@ def interpolate(
         start, stop: the first and last alpha; outside [0, 1] extrapolates.
         batchnorm: what becomes of running statistics; default: what the soups at the ends were cooked with.
     Returns:
-        One row per point, by alpha: alpha, accuracy (a fraction), loss (nats; None where an answer is not finite),
-        correct, num_examples.
+        One row per point, by alpha: alpha, value (the kitchen's metric), and what the task tells of a point: of a
+        classifier accuracy (a fraction), loss (nats; None where an answer is not finite), correct, num_examples; else
+        every metric and num_units.
     Raises:
         SoupError: an unknown end or split, or fewer than two points.
     """
@@ -137,16 +140,11 @@ def interpolate(
     batchnorm = check_batchnorm(batchnorm or path_batchnorm(a, b))
     found = trace(kitchen, a, b, coarse_to_fine(alphas), split=split, batchnorm=batchnorm, progress=progress)
     scores = {point.alpha: point.score for point in found}
-    rows = [(alpha, scores[alpha]) for alpha in alphas]
-    return pd.DataFrame(
-        {
-            "alpha": alphas,
-            "accuracy": [score.accuracy for _, score in rows],
-            "loss": [whole_loss(score) for _, score in rows],
-            "correct": [score.correct for _, score in rows],
-            "num_examples": [score.num_examples for _, score in rows],
-        }
-    )
+    rows = [
+        {"value": scores[alpha].shown(kitchen.objective.name)} | dict(kitchen.task.point(scores[alpha]))
+        for alpha in alphas
+    ]
+    return pd.DataFrame([{"alpha": alpha} | row for alpha, row in zip(alphas, rows, strict=True)])
 
 
 def barrier(alphas: Sequence[float], losses: Sequence[float]) -> float:
@@ -177,7 +175,7 @@ def peak(alphas: Sequence[float], heights: Sequence[float]) -> Peak:
     """The barrier with its place.
 
     Args:
-        alphas: ascending, from 0 to 1. heights: what is bad where it is high: a loss, or a share of errors.
+        alphas: ascending, from 0 to 1. heights: what is bad where it is high: an error, or minus what is raised.
     Returns:
         The first alpha of the greatest height; an end, with height 0.0, where the curve is never above the chord.
     Raises:
@@ -193,19 +191,13 @@ def peak(alphas: Sequence[float], heights: Sequence[float]) -> Peak:
     return Peak(float(x[at]), max(0.0, float(above[at])), float(chord[at]))
 
 
-def loss_interval(score: Score, confidence: float = 0.95) -> tuple[float, float] | None:
-    """The normal interval of a mean loss, in nats: mean ± z s / sqrt(n) over the examples whose logits are finite.
+def barrier_of(alphas: Sequence[float], values: Sequence[float], metric: Metric) -> Peak:
+    """How far a curve of a metric is worse than the chord between its ends; the chord's value is the metric's.
 
-    Returns:
-        (low, high); None where the losses of the examples are not known, or of fewer than two.
+    Args:
+        alphas: ascending, from 0 to 1. values: one for each.
     """
-    from scipy.special import ndtri
-
-    if score.outcomes is None:
-        return None
-    losses = score.outcomes["loss"][score.outcomes["prediction"] >= 0].astype(np.float64)
-    if len(losses) < 2:
-        return None
-    half = float(ndtri(0.5 + confidence / 2)) * float(losses.std(ddof=1)) / len(losses) ** 0.5
-    mean = float(losses.mean())
-    return mean - half, mean + half
+    if not metric.higher_is_better:
+        return peak(alphas, values)
+    found = peak(alphas, [-value for value in values])
+    return Peak(found.alpha, found.height, -found.chord)

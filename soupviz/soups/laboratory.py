@@ -58,7 +58,7 @@ class Laboratory:
         """A learned soup: one coefficient for each ingredient, or for each ingredient and layer group."""
         split, rows = self._rows(sample)
         size = min(LEARNING_BATCH, len(rows))
-        ties = self.kitchen.ties
+        ties = self.kitchen.architecture.ties
         groups = layer_groups(self._items(names)[0].tensors, ties)
 
         def batches(epoch: int) -> Iterator[tuple[Mapping[str, Tensor], Tensor]]:
@@ -83,7 +83,7 @@ class Laboratory:
         shares = {group: list(weights) for group, weights in found.coefficients.items()}
         parameters = {"groups": shares, "ties": ties}
         formula = Formula(kind="layered", parts=mean_of(names), parameters=parameters, batchnorm=self.statistics)
-        return self.kitchen.pantry.adopt(formula), found
+        return self.kitchen.weights.adopt(formula), found
 
     def blend(self, a: Coefficients, b: Coefficients, weights: Mapping[str, float], by: Grouping) -> Coefficients:
         """A mix of two mixes with a weight for every layer group."""
@@ -102,7 +102,7 @@ class Laboratory:
             )
 
         tensors = fisher_average([item.tensors for item in items], fisher_of)
-        return self.kitchen.pantry.keep("fisher", self._with_statistics(tensors, items), mean_of(names))
+        return self.kitchen.weights.keep("fisher", self._with_statistics(tensors, items), mean_of(names))
 
     def regmean(self, names: Sequence[str], sample: Sample, shrink: float) -> Coefficients:
         """The linear layers whose outputs come nearest to every ingredient's own."""
@@ -114,7 +114,7 @@ class Laboratory:
             return gram_matrices(model, items[index].tensors, self._inputs(sample), on_batch=told)
 
         tensors = regmean([item.tensors for item in items], grams_of, shrink=shrink)
-        return self.kitchen.pantry.keep("regmean", self._with_statistics(tensors, items), mean_of(names))
+        return self.kitchen.weights.keep("regmean", self._with_statistics(tensors, items), mean_of(names))
 
     def rebasin(
         self, names: Sequence[str], sample: Sample | None, seed: int
@@ -128,7 +128,7 @@ class Laboratory:
         """
         model = self.kitchen.evaluator.model
         first, *others = self._items(names)
-        split = self.kitchen.split("held_out")
+        split = self.kitchen.splits.load("held_out")
         example = split.take(torch.arange(min(EXAMPLE, len(split))), self._device)
         aligned = [first]
         for number, item in enumerate(others):
@@ -145,7 +145,7 @@ class Laboratory:
             repaired = repair(model, ends, [share] * len(ends), tensors, self._inputs(sample))
             tensors = dict(repaired.tensors)
             notes = {"repaired": list(repaired.corrected), "left": dict(repaired.left)}
-        return self.kitchen.pantry.keep("rebasin", tensors, mean_of(names)), notes
+        return self.kitchen.weights.keep("rebasin", tensors, mean_of(names)), notes
 
     @property
     def guests(self) -> list[str]:
@@ -154,7 +154,7 @@ class Laboratory:
 
     def attempt(self, treatment: str) -> Callable[[Coefficients, Limit | None], Score | Bound]:
         """What a judge asks for a score, for a search under another treatment than the recipe's own."""
-        return lambda mixture, limit: self.kitchen.try_mix(mixture, "held_out", treatment, self.progress, limit)
+        return lambda mixture, limit: self.kitchen.scores.attempt(mixture, "held_out", treatment, self.progress, limit)
 
     def distil(
         self,
@@ -174,14 +174,14 @@ class Laboratory:
         Returns:
             The student, and every epoch.
         """
-        sample = Sample("train", num_examples or len(self.kitchen.split("train", self.progress)), parameters.seed)
+        sample = Sample("train", num_examples or len(self.kitchen.splits.load("train", self.progress)), parameters.seed)
         split, rows = self._rows(sample)
-        answers = self.kitchen.logits(teacher[0], "train", teacher[1], self.progress)
+        answers = self.kitchen.scores.logits(teacher[0], "train", teacher[1], self.progress)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
-        model.load_state_dict(dict(self.kitchen.weights(*start)), strict=False)  # but for what is no weight
+        model.load_state_dict(dict(self.kitchen.scores.mixed(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
         checkpoint.parent.mkdir(exist_ok=True)
-        like = self.kitchen.resolve(self.kitchen.names[0]).tensors
+        like = self.kitchen.weights.resolve(self.kitchen.names[0]).tensors
 
         def weights() -> dict[str, Tensor]:
             return {key: tensor.detach().cpu().to(like[key].dtype) for key, tensor in weights_of(model).items()}
@@ -200,7 +200,7 @@ class Laboratory:
             on_epoch=scored,
             progress=self.progress,
         )
-        kept = self.kitchen.pantry.keep("student", weights(), self._own(dict((*start[0], *teacher[0]))))
+        kept = self.kitchen.weights.keep("student", weights(), self._own(dict((*start[0], *teacher[0]))))
         checkpoint.unlink(missing_ok=True)
         return kept, history
 
@@ -221,20 +221,20 @@ class Laboratory:
 
     def _score(self, tensors: Mapping[str, Tensor]) -> Score:
         """Of weights that nobody keeps, on held_out."""
-        split = self.kitchen.split("held_out")
+        split = self.kitchen.splits.load("held_out")
         trial = Trial(lambda: tensors.items(), self.kitchen.evaluator.blank(split))
         self.kitchen.evaluator.evaluate(split, trial)
-        return self.kitchen.scorer.summarized(split, trial.found, self.kitchen.num_classes(split))
+        return self.kitchen.scores.scorer.summarized(split, trial.found, self.kitchen.scores.width(split))
 
     def _items(self, names: Sequence[str]) -> list[Ingredient]:
-        return [self.kitchen.resolve(name) for name in names]
+        return [self.kitchen.weights.resolve(name) for name in names]
 
     def _rows(self, sample: Sample) -> tuple[Split, Tensor]:
         """A split, and which of its examples: drawn with the sample's seed, in the split's order.
 
         Of held_out never more than half: what is chosen by all of it afterwards must not have learned all of it.
         """
-        split = self.kitchen.split(sample.split, self.progress)
+        split = self.kitchen.splits.load(sample.split, self.progress)
         most = len(split) // 2 if sample.split == "held_out" else len(split)
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(sample.seed))
         return split, order[: min(sample.num_examples, max(1, most))].sort().values

@@ -10,9 +10,11 @@ from soupviz.mixing.treatments import RECALIBRATE
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.cooking import cook
+from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import plan
 from soupviz.soups.soup import Soup
-from soupviz.tasks.metrics import Compared, compared_with
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.paired import Comparison, compare_many
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import pick
 
@@ -56,7 +58,7 @@ class Menu:
     left_out: Mapping[str, str]
     best: str
     reports_on: str
-    compared: Mapping[str, Compared]
+    compared: Mapping[str, Comparison]
 
 
 def cook_menu(
@@ -76,10 +78,10 @@ def cook_menu(
         SoupError: an unknown member, or data that does not fit.
     """
     pick(kitchen.ingredients, members)  # an unknown member is nobody's reason to be left out
-    kitchen.split("held_out", progress)
+    kitchen.splits.load("held_out", progress)
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
-    can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not kitchen.lacks({"train"})
+    can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not lacking_for(kitchen, {"train"})
     chosen = (*DEFAULTS, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
     for index, values in enumerate(chosen):
         # Each member of an ensemble keeps its own statistics.
@@ -99,18 +101,20 @@ def cook_menu(
             left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])
-    singles = kitchen.score_ingredients("held_out", members, progress)
-    best = max(singles, key=lambda name: singles[name].correct)
-    reports_on = "test" if "test" in kitchen.split_names else "held_out"
-    rival = kitchen.score_mix(((best, 1.0),), reports_on, progress=progress)
-    compared = compared_with(rival, {soup.key: soup.scores[reports_on] for soup in soups})
-    ranked = sorted(soups, key=lambda soup: -soup.scores["held_out"].correct)
+    singles = kitchen.scores.of_ingredients("held_out", members, progress)
+    merit = Objective(kitchen.objective).merit
+    best = max(singles, key=lambda name: merit(singles[name]))
+    reports_on = "test" if "test" in kitchen.splits.names else "held_out"
+    rival = kitchen.scores.score(((best, 1.0),), reports_on, progress=progress)
+    judged = {soup.key: soup.scores[reports_on] for soup in soups}
+    compared = compare_many(kitchen.task, kitchen.objective, rival, judged)
+    ranked = sorted(soups, key=lambda soup: merit(soup.scores["held_out"]), reverse=True)
     return Menu(ranked, left_out, best, reports_on, compared)
 
 
 def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     """Why a recipe is not cooked; empty where it is."""
-    if missing := kitchen.lacks(recipe.needs):
+    if missing := lacking_for(kitchen, recipe.needs):
         return missing
     cost = plan(kitchen, recipe)
     if (needed := cost.evaluations + cost.known) > budget:

@@ -49,18 +49,19 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     pool = pool_of(kitchen, recipe)
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"
-    sizes = {name: sum(tensor.nbytes for tensor in kitchen.resolve(name).tensors.values()) for name in pool}
-    selecting = recipe.selects_on(kitchen.split_names)
+    sizes = {name: sum(tensor.nbytes for tensor in kitchen.weights.resolve(name).tensors.values()) for name in pool}
+    selecting = recipe.selects_on(kitchen.splits.names)
     singles = [(name, split) for split in selecting for name in pool] if recipe.is_search else []
     unknown = lacking(kitchen, [(((name, 1.0),), split, recipe.treatment) for name, split in singles])
     candidates = recipe.candidates(len(pool)) * len(selecting)
     # The soup is scored on each split; of a search those that select are known by then.
-    finals = [split for split in kitchen.report_splits() if not (singles and split in selecting)]
+    finals = [split for split in kitchen.splits.reporting if not (singles and split in selecting)]
     total = len(singles) + candidates + len(finals)
     evaluations = 0 if is_done else len(unknown) + candidates + len(finals)
     # A split that was not read yet is taken to be as long as held_out.
     lengths = {
-        split: len(kitchen.split(split if kitchen.has_split(split) else "held_out")) for split in kitchen.split_names
+        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else "held_out"))
+        for split in kitchen.splits.names
     }
     tried = recipe.candidates(len(pool)) * sum(lengths[split] for split in selecting)
     rest = sum(lengths[split] for split in [*finals, *(split for _, split, _ in unknown)])
@@ -116,7 +117,10 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     unknown = lacking(kitchen, asked)
     passes = dict.fromkeys(one for each in unknown for one in _passes(kitchen, each))
     estimated = {(mixture, treatment) for mixture, _, treatment in passes if num_examples(treatment)}
-    lengths = {split: len(kitchen.split(split if kitchen.has_split(split) else "held_out")) for _, split, _ in passes}
+    lengths = {
+        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else "held_out"))
+        for _, split, _ in passes
+    }
     examples = sum(lengths[split] for _, split, _ in passes)
     examples += sum(num_examples(treatment) for _, treatment in estimated)
     rate = kitchen.evaluator.rate
@@ -133,13 +137,13 @@ def _passes(kitchen: Kitchen, one: Wanted) -> Iterator[Wanted]:
     for name, _ in mixture:
         alone: Wanted = ((name, 1.0),), split, "average"
         is_here = name not in kitchen.guests.items and is_readable(kitchen, split, "average")
-        if not is_here or kitchen.store.logits(kitchen.score_key(*alone)) is None:
+        if not is_here or kitchen.store.logits(kitchen.scores.key(*alone)) is None:
             yield alone
 
 
 def lacking(kitchen: Kitchen, wanted: Iterable[Wanted]) -> list[Wanted]:
     """Those of the scores that are not known yet, in their order; no example of a known one is read."""
-    keys = {one: kitchen.score_key(*one) if is_readable(kitchen, *one[1:]) else "" for one in wanted}
+    keys = {one: kitchen.scores.key(*one) if is_readable(kitchen, *one[1:]) else "" for one in wanted}
     there = kitchen.store.scored(filter(None, keys.values()))
     return [one for one, key in keys.items() if key not in there]
 
@@ -149,19 +153,19 @@ def known(kitchen: Kitchen, mixture: Coefficients, split: str, treatment: str = 
 
     Its examples are unpacked: where only the summary is wanted, of many scores even, ask for `summaries`.
     """
-    is_there = split in kitchen.split_names and is_readable(kitchen, split, treatment)
-    return kitchen.known_score(mixture, split, treatment) if is_there else None
+    is_there = split in kitchen.splits.names and is_readable(kitchen, split, treatment)
+    return kitchen.scores.known(mixture, split, treatment) if is_there else None
 
 
 def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]:
     """Those of the scores that are known, without their examples: for lists, which need no example."""
     by_split: dict[str, list[Wanted]] = {}
     for one in dict.fromkeys(wanted):
-        if one[1] in kitchen.split_names and is_readable(kitchen, *one[1:]):
+        if one[1] in kitchen.splits.names and is_readable(kitchen, *one[1:]):
             by_split.setdefault(one[1], []).append(one)
     found: dict[Wanted, Score] = {}
     for split, ones in by_split.items():
-        scores = kitchen.known_summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
+        scores = kitchen.scores.summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
 
@@ -172,9 +176,9 @@ def paired(kitchen: Kitchen, wanted: Iterable[Wanted], rival: Wanted) -> dict[Wa
     What two have right is looked at once: of many pairs the two counts are kept, and no example is read again.
     """
     keys = {
-        one: digest(["paired", kitchen.score_key(*one), kitchen.score_key(*rival)])
+        one: digest(["paired", kitchen.scores.key(*one), kitchen.scores.key(*rival)])
         for one in dict.fromkeys(wanted)
-        if one[1] in kitchen.split_names and is_readable(kitchen, *one[1:])
+        if one[1] in kitchen.splits.names and is_readable(kitchen, *one[1:])
     }
     kept = {key: (fixed, broken) for key, (fixed, broken) in kitchen.store.findings(keys.values()).items()}
     new: dict[str, tuple[int, int]] = {}
@@ -198,21 +202,21 @@ def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> 
 
 def is_readable(kitchen: Kitchen, split: str, treatment: str) -> bool:
     """Whether the store can be asked for a score without a split being read first."""
-    return kitchen.has_split(split) and (not num_examples(treatment) or kitchen.has_split("train"))
+    return kitchen.splits.is_loaded(split) and (not num_examples(treatment) or kitchen.splits.is_loaded("train"))
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:
     """The model, what its graph folds, the split as the model takes it, and a few tensors of a mix."""
-    tensors = kitchen.resolve(pool[0]).tensors.values()
+    tensors = kitchen.weights.resolve(pool[0]).tensors.values()
     model = sum(4 * tensor.numel() for tensor in tensors)
     largest = max(4 * tensor.numel() for tensor in tensors)
-    return 2 * model + kitchen.evaluator.ready_bytes(kitchen.split("held_out")) + TENSORS_HELD * largest
+    return 2 * model + kitchen.evaluator.ready_bytes(kitchen.splits.load("held_out")) + TENSORS_HELD * largest
 
 
 def measure_rate(kitchen: Kitchen, progress: Progress = quiet) -> None:
     """Score a few batches of held_out, so that a plan can tell seconds."""
-    split = kitchen.split("held_out", progress)
+    split = kitchen.splits.load("held_out", progress)
     found = kitchen.evaluator.blank(split)
     found.scored[3 * kitchen.evaluator.batch_size :] = True
-    items = kitchen.resolved(((kitchen.names[0], 1.0),))
+    items = kitchen.scores.resolved(((kitchen.names[0], 1.0),))
     kitchen.evaluator.evaluate(split, Trial(lambda: mix_tensors(items), found))

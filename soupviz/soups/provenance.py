@@ -153,7 +153,7 @@ def record_of(
     """
     kitchen = soup.kitchen
     named = [*soup.pool, *(name for name, _ in soup.mix)]  # an end of a path may be a formula
-    leaves = [kitchen.resolve(name) for name in kitchen.pantry.leaves(named)]
+    leaves = [kitchen.weights.resolve(name) for name in kitchen.weights.leaves(named)]
     origins, key_maps = origins_of(leaves, folder)
     return Record(
         soupviz=__version__,
@@ -166,12 +166,12 @@ def record_of(
         mix=soup.mix,
         coefficients=None if soup.coefficients is None else dict(soup.coefficients),
         pool=soup.pool,
-        formulas=kitchen.pantry.formulas(named),
+        formulas=kitchen.weights.formulas(named),
         temperature=temperature,
         scaled_layer=layer,
         ingredients=origins,
         key_maps=key_maps,
-        ties=dict(kitchen.ties),
+        ties=dict(kitchen.architecture.ties),
         selected_on=tuple(soup.selected_on),
         selecting_data=dict(soup.selecting_data),
         scores={split: score.summary() for split, score in soup.scores.items()},

@@ -50,7 +50,9 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
-    scores = {split: kitchen.score_mix(mixture, split, record.batchnorm, progress) for split in kitchen.report_splits()}
+    scores = {
+        split: kitchen.scores.score(mixture, split, record.batchnorm, progress) for split in kitchen.splits.reporting
+    }
     soup = Soup(
         key=key,
         recipe=recipe,
@@ -60,7 +62,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         # A step may name something else than an ingredient: a subset, an alpha.
         trajectory=tuple(_step(step, names, made) for step in record.trajectory),
         scores=scores,
-        clamped=kitchen.count_clamped(mixture, record.batchnorm),
+        clamped=kitchen.scores.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
         notes={ELSEWHERE: told} if told else {},
         selecting_data=record.selecting_data,
@@ -89,7 +91,7 @@ def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> s
     if record.fingerprint is None:
         return "It kept no fingerprint of its own weights either, so that these cannot be checked."
     like = kitchen.ingredients[0].tensors
-    content = content_of(record, like, lambda keys: kitchen.weights(mixture, record.batchnorm, keys))
+    content = content_of(record, like, lambda keys: kitchen.scores.mixed(mixture, record.batchnorm, keys))
     again = content.identity()
     if again.fingerprint == record.fingerprint:
         return ""
@@ -141,8 +143,8 @@ def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
     here = {item.fingerprint: item.name for item in (*kitchen.guests.items.values(), *kitchen.ingredients)}
-    if kitchen.pantry.base is not None:  # it may have another head
-        here.setdefault(kitchen.pantry.base.fingerprint, BASE)
+    if kitchen.weights.base is not None:  # it may have another head
+        here.setdefault(kitchen.weights.base.fingerprint, BASE)
     for name, origin in record.ingredients.items():
         if origin.fingerprint not in here:
             twins = [item.fitted for item in kitchen.ingredients if item.name == name and item.fitted]
@@ -166,12 +168,12 @@ def _made(kitchen: Kitchen, record: Record, names: Mapping[str, str], file: Path
     for name in reversed(record.formulas):  # what a formula is made of stands behind it
         formula = record.formulas[name].renamed(made)
         if formula.kind != KEPT:
-            ((made[name], _),) = kitchen.pantry.adopt(formula)
-        elif kitchen.pantry.has_kept(name):
+            ((made[name], _),) = kitchen.weights.adopt(formula)
+        elif kitchen.weights.has_kept(name):
             made[name] = name
         elif file is not None and file.suffix not in RECIPES and record.mix == ((name, 1.0),):
-            weights = kitchen.pantry.read(file).tensors
-            ((made[name], _),) = kitchen.pantry.keep(name.rpartition("-")[0], weights, formula.parts)
+            weights = kitchen.weights.read(file).tensors
+            ((made[name], _),) = kitchen.weights.keep(name.rpartition("-")[0], weights, formula.parts)
         else:
             raise ExportError(
                 f"{record.title!r} needs {name}, which was trained, or made from data, and is not in this kitchen's "

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soupviz.errors import ExportError
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, at_precision
 from soupviz.models.routes import answers_from
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.content import Content, scaled_keys
@@ -55,9 +55,9 @@ def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
 
 def scale(kitchen: Kitchen, mixture: Coefficients, treatment: str, progress: Progress = quiet) -> Scaled:
     """The same of any mix, or ensemble."""
-    splits = kitchen.report_splits()
-    logits = {split: kitchen.logits(mixture, split, treatment, progress) for split in splits}
-    labels = {split: kitchen.split(split).labels.numpy() for split in splits}
+    splits = kitchen.splits.reporting
+    logits = {split: kitchen.scores.logits(mixture, split, treatment, progress) for split in splits}
+    labels = {split: kitchen.splits.load(split).labels.numpy() for split in splits}
     temperature = fit_temperature(logits["held_out"], labels["held_out"])
     reported = "test" if "test" in splits else "held_out"
     return Scaled(
@@ -77,7 +77,7 @@ def last_linear(kitchen: Kitchen) -> str:
         ExportError: the logits come from something else, or the layer shares its weights with another.
     """
     model = kitchen.evaluator.model
-    split = kitchen.split("held_out")
+    split = kitchen.splits.load("held_out")
     outputs: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
@@ -96,7 +96,7 @@ def last_linear(kitchen: Kitchen) -> str:
             "the temperature cannot be divided into the weights: the model's logits do not come straight from a linear "
             "layer. Write the soup without it; the card names the temperature."
         )
-    tied = {key for pair in kitchen.ties.items() for key in pair}
+    tied = {key for pair in kitchen.architecture.ties.items() for key in pair}
     if scaled_keys(tied, found[-1]):
         raise ExportError(
             f"the temperature cannot be divided into {found[-1]}: it shares its weights with another layer. Write the "
@@ -142,15 +142,15 @@ def check_division(soup: Soup, layer: str, content: Content) -> None:
 
 
 def _whole(soup: Soup) -> Callable[[], Iterable[tuple[str, Tensor]]]:
-    return lambda: soup.kitchen.weights(soup.mix, soup.recipe.treatment)
+    return lambda: soup.kitchen.scores.mixed(soup.mix, soup.recipe.treatment)
 
 
 def _answers(
     kitchen: Kitchen, weights: Callable[[], Iterable[tuple[str, Tensor]]]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Predicted class and logits of every example of held_out, computed in float32 whatever the kitchen does."""
-    exact = kitchen if kitchen.spec.precision == "float32" else kitchen.at_precision("float32")
-    split = kitchen.split("held_out")
+    exact = kitchen if kitchen.spec.precision == "float32" else at_precision(kitchen, "float32")
+    split = kitchen.splits.load("held_out")
     trial = Trial(weights, exact.evaluator.blank(split))
     logits = exact.evaluator.evaluate(split, trial, keep_logits=True)
     assert logits is not None  # there is no split without examples

@@ -30,7 +30,7 @@ class Examples(BaseModel):
 
 def examples_in(kitchen: Kitchen, split: str) -> Examples:
     """A split of a kitchen, by what is in it; read if it was not."""
-    read = kitchen.split(split)
+    read = kitchen.splits.load(split)
     part = kitchen.spec.split_specs()[split].part
     return Examples(fingerprint=read.fingerprint, whole=read.whole or read.fingerprint, part=part)
 
@@ -62,14 +62,14 @@ def of_other_data(kitchen: Kitchen, selecting: Mapping[str, Examples], version: 
         )
     if not any(_is_other(kitchen, split, data) for split, data in selecting.items()):
         return ""
-    met = met_by(kitchen, selecting, kitchen.report_splits())
+    met = met_by(kitchen, selecting, kitchen.splits.reporting)
     names, has = " and ".join(met), "have" if len(met) > 1 else "has"
     where = f"{names} here {has} examples of it, and cannot report on it" if met else "no split here has any of it"
     return f"It was selected on other data than this kitchen's held_out: {where}."
 
 
 def _is_other(kitchen: Kitchen, split: str, data: Examples) -> bool:
-    return split not in kitchen.split_names or examples_in(kitchen, split).fingerprint != data.fingerprint
+    return split not in kitchen.splits.names or examples_in(kitchen, split).fingerprint != data.fingerprint
 
 
 def named(selecting: Mapping[str, Examples]) -> str:

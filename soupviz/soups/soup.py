@@ -80,10 +80,15 @@ class Soup:
         Raises:
             RecipeError: an ensemble, which has no weights of its own.
         """
-        return dict(self.kitchen.weights(self.mix, self.recipe.treatment))
+        return dict(self.kitchen.scores.mixed(self.mix, self.recipe.treatment))
+
+    def told(self) -> dict[str, Any]:
+        """The soup as the command line's JSON has it: its recipe names the metric that it raised."""
+        values = self.as_dict()
+        return values | {"recipe": resolved(self.kitchen, values["recipe"])}
 
     def as_dict(self) -> dict[str, Any]:
-        """The soup as plain data: what `soup --json` prints and the store keeps."""
+        """The soup as plain data, as the store keeps it."""
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "mix": [list(item) for item in self.mix],
@@ -102,6 +107,11 @@ class Soup:
         }
 
 
+def resolved(kitchen: Kitchen, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's plain data with the kitchen's own metric by its name, where the recipe leaves it to the kitchen."""
+    return {name: kitchen.objective.name if name in GOALS and not value else value for name, value in values.items()}
+
+
 def plain_step(kitchen: Kitchen, step: Step) -> dict[str, Any]:
     """A decision as plain data, with the names that the task has for it."""
     values = step.as_dict()
@@ -118,8 +128,8 @@ def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
         "device": str(kitchen.device),
         "precision": kitchen.spec.precision,
         "model": kitchen.model_fingerprint[:12],
-        "held_out": kitchen.split("held_out").fingerprint[:12],
-        "ingredients": {name: kitchen.resolve(name).fingerprint[:12] for name in pool},
+        "held_out": kitchen.splits.load("held_out").fingerprint[:12],
+        "ingredients": {name: kitchen.weights.resolve(name).fingerprint[:12] for name in pool},
     }
 
 
@@ -135,15 +145,18 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
 
 
 def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
-    fingerprints = {name: kitchen.resolve(name).fingerprint for name in pool}
-    # The kitchen's own metric by its name, as runs of versions that had no other were kept.
-    values = {name: kitchen.objective.name if name in GOALS and not value else value for name, value in values.items()}
-    context: list[Any] = [kitchen.split("held_out").fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
+    fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in pool}
+    values = resolved(kitchen, values)  # as runs of versions that had no other metric were kept
+    context: list[Any] = [
+        kitchen.splits.load("held_out").fingerprint,
+        kitchen.model_fingerprint,
+        *kitchen.evaluator.numerics,
+    ]
     context += kitchen.task.key
     if kitchen.objective.name != kitchen.task.metrics[0].name:
         context.append(kitchen.objective.name)
     if BASE in recipe.needs:
-        context.append(kitchen.resolve(BASE).fingerprint)
+        context.append(kitchen.weights.resolve(BASE).fingerprint)
     if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:
         guests = {name: [item.fingerprint, kitchen.guests.context(name)] for name, item in kitchen.guests.items.items()}
         context.append(guests)
@@ -152,7 +165,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         train = kitchen.spec.data.train
         context.append(train.model_dump_json(exclude={"slices"}) if train else "")
     if "slices" in recipe.needs:
-        divided = kitchen.split("held_out").slices
+        divided = kitchen.splits.load("held_out").slices
         context.append(slices.fingerprint(divided) if divided else "")
     if "shifts" in recipe.needs:
         shifts = kitchen.spec.data.shifts
@@ -169,7 +182,7 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     """
     assert run.result is not None
     try:
-        kitchen.resolved(mix_in(run))
+        kitchen.scores.resolved(mix_in(run))
         key = _key(kitchen, parse(run.recipe), run.recipe, pool_in(run))
         if ELSEWHERE in run.result.get("notes", {}):
             key = elsewhere_key(kitchen, key, mix_in(run), from_plain(run.result["selecting_data"]))
@@ -186,7 +199,7 @@ def elsewhere_key(kitchen: Kitchen, key: str, mix: Coefficients, selecting: Mapp
     Args:
         key: of its recipe here.
     """
-    weights = [[kitchen.resolve(name).fingerprint, weight.hex()] for name, weight in mix]
+    weights = [[kitchen.weights.resolve(name).fingerprint, weight.hex()] for name, weight in mix]
     splits = {
         name: spec.model_dump(mode="json", exclude={"slices"}) for name, spec in kitchen.spec.split_specs().items()
     }
@@ -238,7 +251,7 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
         trajectory=tuple(Step.from_dict(step) for step in run.result["trajectory"]),
-        scores={split: kitchen.scorer.recalled(score, split) for split, score in run.result["scores"].items()},
+        scores={split: kitchen.scores.scorer.recalled(score, split) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
         notes=run.result.get("notes", {}),

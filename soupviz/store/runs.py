@@ -3,6 +3,9 @@
 import json
 import sqlite3
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +71,77 @@ def row_of(run: Run) -> tuple[Any, ...]:
     return (
         run.id, run.key, title, run.status, recipe, result, run.error, run.created, run.updated, label, int(run.pinned)
     )  # fmt: skip
+
+
+class RunTable(ABC):
+    """The runs of a store."""
+
+    @abstractmethod
+    def _connection(self) -> AbstractContextManager[sqlite3.Connection]:
+        """One short transaction."""
+
+    def begin_run(self, key: str, name: str, recipe: dict[str, Any]) -> None:
+        """Note that a run started; a finished run of the same key stays finished, another is taken up again."""
+        now = time.time()
+        with self._connection() as connection:
+            connection.execute(
+                "INSERT INTO runs (key, name, status, recipe, created, updated) VALUES (?, ?, 'running', ?, ?, ?) "
+                "ON CONFLICT (key) DO UPDATE SET status = 'running', error = NULL, updated = excluded.updated "
+                "WHERE runs.status <> 'finished'",
+                (key, name, json.dumps(recipe), now, now),
+            )
+
+    def touch_run(self, key: str, result: dict[str, Any] | None = None) -> None:
+        """Say that a run is alive, with what it has so far."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET updated = ?, result = COALESCE(?, result) WHERE key = ? AND status = 'running'",
+                (time.time(), json.dumps(result) if result else None, key),
+            )
+
+    def end_run(self, key: str, status: str, result: dict[str, Any] | None = None, error: str | None = None) -> None:
+        """Say how a run ended; one that was finished before stays finished, however its repetition ended."""
+        with self._connection() as connection:
+            connection.execute(
+                "UPDATE runs SET status = ?, result = COALESCE(?, result), error = ?, updated = ? "
+                "WHERE key = ? AND (status <> 'finished' OR ? = 'finished')",
+                (status, json.dumps(result) if result else None, error, time.time(), key, status),
+            )
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first; one that was killed shows as interrupted."""
+        with self._connection() as connection:
+            rows = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs ORDER BY id").fetchall()
+        return [run_of(row) for row in rows]
+
+    def run(self, key: str) -> Run | None:
+        with self._connection() as connection:
+            row = connection.execute(f"SELECT {RUN_COLUMNS} FROM runs WHERE key = ?", (key,)).fetchone()
+        return run_of(row) if row else None
+
+    def num_runs(self) -> int:
+        with self._connection() as connection:
+            return int(connection.execute("SELECT COUNT(*) FROM runs").fetchone()[0])
+
+    def name_run(self, key: str, name: str | None) -> None:
+        """Call a run by a name of the user's own; None, or an empty one, gives it its recipe's title back."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET label = ? WHERE key = ?", ((name or "").strip() or None, key))
+
+    def pin_run(self, key: str, pinned: bool = True) -> None:
+        """Mark a run as one to be kept, or no longer."""
+        with self._connection() as connection:
+            connection.execute("UPDATE runs SET pinned = ? WHERE key = ?", (int(pinned), key))
+
+    def forget_run(self, key: str) -> None:
+        """Forget that a recipe was cooked; the scores that it took stay."""
+        with self._connection() as connection:
+            connection.execute("DELETE FROM runs WHERE key = ?", (key,))
+
+    def take_back(self, runs: Iterable[Run]) -> None:
+        """Undo `forget_run`: runs as they were, under their numbers; one that was cooked again since stays as it is."""
+        with self._connection() as connection:
+            connection.executemany(
+                f"INSERT OR IGNORE INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [row_of(run) for run in runs],
+            )

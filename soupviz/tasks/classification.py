@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from soupviz.errors import DataError, ModelError
 from soupviz.models.building import logits_of
+from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import SumMetric, Value, Weights
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
+from soupviz.tasks.wording import cell
 
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
@@ -140,6 +142,10 @@ class Classification(Task):
 
     name = "classification"
     has_classes = True
+    can_calibrate = True
+    in_tables = ("accuracy", "loss", "top5", "macro_f1")
+    gains = ("fixed", "broken")
+    verbs = ("fixes", "breaks")
     metrics = (ACCURACY, LOSS, MacroF1(), TOP5, CalibrationError())
 
     @property
@@ -198,6 +204,18 @@ class Classification(Task):
         first = {name: facts[name] for name in ("accuracy", "correct", "num_examples", "loss")}
         return first | {"top5_accuracy": top5, "macro_f1": facts["macro_f1"]}
 
+    def point(self, score: Score) -> Mapping[str, Any]:
+        first = {"accuracy": score.shown("accuracy"), "loss": whole_value(LOSS, score)}
+        return first | {name: score.facts[name] for name in ("correct", "num_examples")}
+
+    def in_words(self, score: Score) -> Mapping[str, str]:
+        objective = {metric.label: metric for metric in self.metrics if metric.name == score.metric}
+        cells = {label: cell(metric, score.shown(metric.name)) for label, metric in objective.items()}
+        cells["accuracy"] = cell(ACCURACY, score.shown("accuracy"))
+        cells["correct"] = f"{score.facts['correct']}/{score.num_units}"
+        cells["loss"] = cell(LOSS, score.shown("loss"))
+        return cells
+
     def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         known = values["metrics"].get("accuracy")
         accuracy = known if values["value"] is not None else None
@@ -213,6 +231,9 @@ class Classification(Task):
         """Examples that only the new model has right, and that only the old one has."""
         right, was_right = new["right"], old["right"]
         return int((right & ~was_right).sum()), int((~right & was_right).sum())
+
+    def only(self, model: str) -> str:
+        return f"{self.unit}s that only {model} has right"
 
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         found: NDArray[np.int64] = labels.numpy()

@@ -77,18 +77,6 @@ def paired_counts(new: Score, old: Score) -> tuple[int, int]:
     return int((right & ~was_right).sum()), int((~right & was_right).sum())
 
 
-def slice_counts(score: Score, index: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """(examples right, examples) of each slice.
-
-    Args:
-        index: of each example's slice, shape (num_examples,).
-    """
-    assert score.outcomes is not None
-    counts = np.bincount(index)
-    rights = np.bincount(index[score.outcomes["right"]], minlength=len(counts))
-    return list(zip(rights.tolist(), counts.tolist(), strict=True))
-
-
 def calibration_error(
     confidences: NDArray[np.float32], correct: NDArray[np.bool_], num_bins: int = 15, *, adaptive: bool = False
 ) -> float:

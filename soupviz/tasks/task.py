@@ -10,9 +10,11 @@ from torch import Tensor
 
 from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
+from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.score import Score
+from soupviz.tasks.wording import cell
 
 
 class Task(ABC):
@@ -29,6 +31,18 @@ class Task(ABC):
 
     has_classes: ClassVar[bool] = False
     """Whether each unit has one class, by which `groups` divides them."""
+
+    can_calibrate: ClassVar[bool] = False
+    """Whether answers are logits of classes, whose confidence a temperature can mend."""
+
+    in_tables: ClassVar[tuple[str, ...]] = ()
+    """Metrics that tables show beside the objective; empty: all."""
+
+    gains: ClassVar[tuple[str, str]] = ("better", "worse")
+    """What units are called that a model answers better than its rival, and worse."""
+
+    verbs: ClassVar[tuple[str, str]] = ("is better on", "is worse on")
+    """What a model does to them."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
@@ -64,6 +78,10 @@ class Task(ABC):
         gained = self.hardness(old) - self.hardness(new)
         return int((gained > 0).sum()), int((gained < 0).sum())
 
+    def only(self, model: str) -> str:
+        """The units that one of two models answers better, in words."""
+        return f"{self.unit}s that {model} answers better"
+
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         """Of each unit its class; None: the task has none, or a unit has several."""
         return None
@@ -75,6 +93,15 @@ class Task(ABC):
     def row(self, score: Score) -> Mapping[str, Any]:
         """A score as a row of a table."""
         return {name: score.shown(name) for name in score.values} | {"num_units": score.num_units}
+
+    def point(self, score: Score) -> Mapping[str, Any]:
+        """A score as a point of a curve: every metric over all units."""
+        return {metric.name: whole_value(metric, score) for metric in self.metrics} | {"num_units": score.num_units}
+
+    def in_words(self, score: Score) -> Mapping[str, str]:
+        """A score as cells of a short table, by the columns' titles, the objective first."""
+        known = [metric for name in score.values for metric in self.metrics if metric.name == name]
+        return {metric.label: cell(metric, score.shown(metric.name)) for metric in known}
 
     def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a search's decision tells beside its own keys, from these: value, metrics, num_scored, ..."""

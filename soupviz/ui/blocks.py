@@ -60,7 +60,7 @@ def set_weights(weights: Sequence[float]) -> None:
 def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None) -> None:
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
-    number, rate = len(opened.split(HELD_OUT)), opened.evaluator.rate
+    number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
     each = asking.told(Cost(1, 0, number, number / rate if rate else None))
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
@@ -119,12 +119,12 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     unknown = planning.lacking(opened, [(one, HELD_OUT, treatment) for one in wanted])
     # By content; train is not read for a key: what kitchen.yaml says of it stands for it.
     train = opened.spec.data.train
-    content = [opened.score_key(one, HELD_OUT, "average") for one in wanted]
+    content = [opened.scores.key(one, HELD_OUT, "average") for one in wanted]
     key = f"weights {digest([content, treatment, train.model_dump_json() if train else ''])} {opened.file}"
 
     def do(job: Job) -> None:
         for index, one in enumerate(wanted):
-            opened.score_mix(one, HELD_OUT, treatment, part_of(job.progress, index, len(wanted)))
+            opened.scores.score(one, HELD_OUT, treatment, part_of(job.progress, index, len(wanted)))
 
     def start() -> Job:
         # Before what takes long: a slider is answered at once, and what makes way goes on from its scores.

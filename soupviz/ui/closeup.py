@@ -55,14 +55,14 @@ def pair_curve(opened: Kitchen, judged: Report, treatment: str) -> None:
 
     def trace(job: Job) -> dict[float, Score]:
         return {
-            alpha: opened.score_mix(mixture(alpha), SPLIT, how(alpha), part_of(job.progress, index, POINTS))
+            alpha: opened.scores.score(mixture(alpha), SPLIT, how(alpha), part_of(job.progress, index, POINTS))
             for index, alpha in enumerate(curves.coarse_to_fine(alphas))
         }
 
     def cost() -> Cost:
         return planning.cost(opened, [(mixture(alpha), SPLIT, how(alpha)) for alpha in alphas])
 
-    key = f"pair {opened.score_key(mixture(0.5), SPLIT, treatment)} {a} {b}"
+    key = f"pair {opened.scores.key(mixture(0.5), SPLIT, treatment)} {a} {b}"
     job = asking.result(opened, key, f"Draw the curve from {a} to {b}", cost, trace, ahead=True)
     if job is not None:
         _draw(alphas, [job.result[alpha] for alpha in alphas], (a, b))
@@ -109,10 +109,10 @@ def layer_diff(opened: Kitchen, chosen: Sequence[str]) -> None:
     if a == b:
         st.caption("Choose two different ones.")
         return
-    one, two = opened.resolve(a), opened.resolve(b)
+    one, two = opened.weights.resolve(a), opened.weights.resolve(b)
 
     def compare(job: Job) -> list[Difference]:
-        return difference(one.tensors, two.tensors, ties=opened.ties, progress=job.progress)
+        return difference(one.tensors, two.tensors, ties=opened.architecture.ties, progress=job.progress)
 
     key = f"difference {one.fingerprint} {two.fingerprint}"
     job = asking.result(opened, key, f"Compare {a} with {b}", lambda: FREE, compare, ahead=True)

@@ -197,7 +197,7 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     widgets.score_metrics({split: score.summary() for split, score in scores.items()})
     if row.kind == "ensemble":
         return
-    checkpoint = opened.resolve(row.id)
+    checkpoint = opened.weights.resolve(row.id)
     facts = {"file": checkpoint.path, "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata)
     st.table({name: verbatim(str(value)) for name, value in facts.items()})
 

@@ -50,7 +50,7 @@ class Asked:
 
     def key(self, opened: Kitchen, what: str) -> str:
         """Of a job: by content, so that a file that changed is scored anew. No split is read for it."""
-        fingerprints = [opened.resolve(name).fingerprint for name in self.names]
+        fingerprints = [opened.weights.resolve(name).fingerprint for name in self.names]
         spec = [opened.spec.split_specs()[self.split].model_dump_json(exclude={"slices"})]
         train = opened.spec.data.train
         spec += [train.model_dump_json()] if train and self.batchnorm != "average" else []
@@ -60,7 +60,7 @@ class Asked:
 
 def choose_split(opened: Kitchen) -> str:
     """Where errors are looked at; held_out unless another is asked for. Test examples are read only on demand."""
-    splits = opened.report_splits()
+    splits = opened.splits.reporting
     split = st.segmented_control(
         "Split", splits, default="held_out", required=True, key="split", bind="query-params",
         format_func=lambda name: f"{name} (selects)" if name == "held_out" else name.removeprefix("shifts."),
@@ -164,7 +164,7 @@ def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) ->
         )  # fmt: skip
 
     missing = without_logits(opened, asked.names, asked.split)
-    examples = len(missing) * len(opened.split(asked.split))
+    examples = len(missing) * len(opened.splits.load(asked.split))
     rate = opened.evaluator.rate
     wanted = Cost(len(missing), len(asked.names) - len(missing), examples, examples / rate if rate else None)
     job = asking.result(

@@ -112,10 +112,10 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     wanted = [(model.mix, split, model.treatment) for model in (soup, rival)]
 
     def do(job: Job) -> list[Score]:
-        return [opened.score_mix(*one, job.progress) for one in wanted]
+        return [opened.scores.score(*one, job.progress) for one in wanted]
 
     contents = [
-        [[opened.resolve(name).fingerprint, weight.hex()] for name, weight in model.mix] + [model.treatment]
+        [[opened.weights.resolve(name).fingerprint, weight.hex()] for name, weight in model.mix] + [model.treatment]
         for model in (soup, rival)
     ]
     specs = [opened.spec.split_specs()[split].model_dump_json(exclude={"slices"})]
@@ -125,7 +125,7 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     job = asking.result(opened, key, f"Score both on {split}", lambda: cost(opened, wanted), do, ahead=True)
     if job is None:
         return None
-    data = opened.split(split)
+    data = opened.splits.load(split)
     return Match(data, examples.class_names(opened, data), soup, rival, *job.result)
 
 

@@ -140,14 +140,14 @@ def compute(opened: Kitchen, grid: Grid) -> tuple[list[Cell], list[Outcome], boo
 
 def _key(opened: Kitchen, grid: Grid) -> str:
     names = [*grid.pool, *(["base"] if opened.base else [])]
-    pinned = [opened.resolve(name).fingerprint for name in names]
+    pinned = [opened.weights.resolve(name).fingerprint for name in names]
     plain = [grid.method, grid.x, grid.y, grid.xs, grid.ys, dict(grid.fixed), grid.pool]
-    return f"grid {digest([plain, pinned, opened.split('held_out').fingerprint, *opened.evaluator.numerics])}"
+    return f"grid {digest([plain, pinned, opened.splits.load('held_out').fingerprint, *opened.evaluator.numerics])}"
 
 
 def choose_shown(opened: Kitchen) -> str:
     """Which accuracy the colours are."""
-    splits = opened.report_splits()
+    splits = opened.splits.reporting
     shifts = [split for split in splits if split.startswith("shifts.")]
     options = [*splits, *([MEAN_SHIFT] if len(shifts) > 1 else [])]
     if len(options) == 1:

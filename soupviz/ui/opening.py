@@ -111,7 +111,7 @@ def _numbers(text: str) -> list[float]:
 
 def offer_split(opened: Kitchen) -> None:
     """Where test is missing: deal held_out in two, and say so."""
-    if "test" in opened.split_names or not opened.file.is_file():
+    if "test" in opened.splits.names or not opened.file.is_file():
         return
     st.header("No test split")
     st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")

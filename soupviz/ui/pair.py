@@ -52,8 +52,8 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> int | None:
     done = work.jobs().find(f"{asked.key(opened, ENSEMBLE)} {opened.file}")
     if done is not None and done.state == "finished":
         return int(done.result[pair.names])
-    split = opened.split(asked.split)
-    if len(split) * opened.num_classes(split) > QUICK or without_logits(opened, pair.names, asked.split):
+    split = opened.splits.load(asked.split)
+    if len(split) * opened.scores.width(split) > QUICK or without_logits(opened, pair.names, asked.split):
         known = planning.summaries(opened, [(mean_of(pair.names), asked.split, "probabilities")])
         return next((score.correct for score in known.values()), None)
     return score_ensembles(opened, pair.names, asked.split)[pair.names]

@@ -52,7 +52,7 @@ class Chosen:
     def key(self, opened: Kitchen, *, of_scores: bool) -> str:
         """The key of a job: by content; the geometry depends on all models, the scores on the corners alone."""
         items = self.corners if of_scores else self.items
-        keys: list[Any] = [opened.score_key(item.mix, "held_out", "average") for item in items]
+        keys: list[Any] = [opened.scores.key(item.mix, "held_out", "average") for item in items]
         if of_scores:
             keys += [self.split, self.batchnorm, self.fineness, opened.spec.data.model_dump_json()]
         return f"plane {'scores' if of_scores else 'places'} {digest(keys)}"
@@ -85,7 +85,7 @@ def choose(opened: Kitchen) -> Chosen:
     ]
     row = st.container(horizontal=True)
     metric = row.segmented_control("Show", ["accuracy", "loss"], default="accuracy", required=True, key="show", **bound)
-    split = row.selectbox("Split", opened.report_splits(), key="split", width=150, **bound)
+    split = row.selectbox("Split", opened.splits.reporting, key="split", width=150, **bound)
     grids = {f"{size} × {size}": size for size in FINENESS}
     fineness = row.selectbox("Grid", list(grids), index=1, key="grid", width=110, **bound)
     batchnorm = "average"
@@ -190,7 +190,7 @@ def clamped(opened: Kitchen, shown: Chosen, frame: Frame) -> None:
     """Tell of running variances that are clamped at the corners of the grid."""
     edges = planes.rows(frame, FINENESS[0])
     outermost = [edges[row][column] for row in (0, -1) for column in (0, -1)]
-    counts = [opened.count_clamped(in_plane(shown.mixes, *spot), shown.batchnorm) for spot in outermost]
+    counts = [opened.scores.count_clamped(in_plane(shown.mixes, *spot), shown.batchnorm) for spot in outermost]
     if most := max(counts):
         st.caption(f"Outside the triangle up to {most} running variances would be negative; they are clamped at 0.")
 

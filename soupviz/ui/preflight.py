@@ -35,7 +35,9 @@ def content(opened: Kitchen) -> str:
     """Of all that the report depends on, beside the treatment."""
     prints = [item.fingerprint for item in opened.ingredients] + ([opened.base.fingerprint] if opened.base else [])
     refused = [one.reason for one in opened.refused]
-    return digest([prints, opened.names, refused, opened.split(SPLIT).fingerprint, *opened.evaluator.numerics])[:16]
+    return digest([prints, opened.names, refused, opened.splits.load(SPLIT).fingerprint, *opened.evaluator.numerics])[
+        :16
+    ]
 
 
 def weights(opened: Kitchen) -> Weights | None:
@@ -95,8 +97,8 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in first.values() if tensor.is_floating_point()}
     )
-    numbers = sum(tensor.numel() for key, tensor in first.items() if key not in opened.ties)
-    split = opened.split(SPLIT)
+    numbers = sum(tensor.numel() for key, tensor in first.items() if key not in opened.architecture.ties)
+    split = opened.splits.load(SPLIT)
     copies = len(opened.names) - len(set(barriers.twins(opened)))
     refused = len([one for one in opened.refused if one.name != BASE])
     widgets.metric_row(
@@ -104,7 +106,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
             ("Checkpoints that fit", str(len(opened.names)), f"{refused} refused, {copies} copies"),
             ("Tensors", f"{len(first):,}", "the same in all"),
             ("Numbers", _count(numbers), f"{', '.join(dtypes)}"),
-            ("Classes", str(opened.num_classes(split)), "the head's width"),
+            ("Classes", str(opened.scores.width(split)), "the head's width"),
         ]
     )
     widgets.refused(opened)

@@ -11,6 +11,7 @@ from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.soups import planning
+from soupviz.soups.needs import lacking_for
 from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.jobs import Job
@@ -33,7 +34,7 @@ FORMATS = (
 def of_kitchen() -> Scores:
     """The open kitchen's; what is missing can be asked for, with its cost."""
     opened = session.kitchen()
-    if opened.lacks({"shifts"}):
+    if lacking_for(opened, {"shifts"}):
         st.info("This kitchen has no shifts: further test splits, of data unlike what the models were tuned for.")
         st.caption("Add some under `data:` in kitchen.yaml; a corruption of the test images is one, too:")
         st.code(EXAMPLE, language="yaml")
@@ -54,9 +55,9 @@ def of_kitchen() -> Scores:
 
 def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     """Score on test and the shifts what is not scored there."""
-    splits = [name for name in opened.report_splits() if name != "held_out" or "test" not in opened.split_names]
+    splits = [name for name in opened.splits.reporting if name != "held_out" or "test" not in opened.splits.names]
     wanted = [(one.mix, split, one.treatment) for one in mixes for split in splits]
-    pinned = [[opened.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
+    pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
     plain = [pinned, [one.treatment for one in mixes], opened.spec.data.model_dump(mode="json")]
     key = f"shift {digest(plain)}"
     before = asking.find(opened, key)
@@ -68,7 +69,7 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
 
     def score(job: Job) -> None:
         for index, (mixture, split, treatment) in enumerate(wanted):
-            opened.score_mix(mixture, split, treatment, part_of(job.progress, index, len(wanted)))
+            opened.scores.score(mixture, split, treatment, part_of(job.progress, index, len(wanted)))
 
     title = f"Score all {len(mixes)} models on {', '.join(map(short, splits))}"
     if asking.result(opened, key, title, lambda: planning.cost(opened, wanted), score):

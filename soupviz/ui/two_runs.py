@@ -50,7 +50,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
 
         def score(job: Job) -> None:
             for mixture, split, treatment in wanted:
-                opened.score_mix(mixture, split, treatment, job.progress)
+                opened.scores.score(mixture, split, treatment, job.progress)
 
         key = f"pair {a.run.key} {b.run.key}"
         asking.result(opened, key, "Score both on every split", lambda: cost(opened, wanted), score)

@@ -125,7 +125,7 @@ def _score_missing(opened: Kitchen, run: Run) -> None:
 
     def score(job: Job) -> None:
         for index, (wanted, split, how) in enumerate(missing):
-            opened.score_mix(wanted, split, how, part_of(job.progress, index, len(missing)))
+            opened.scores.score(wanted, split, how, part_of(job.progress, index, len(missing)))
 
     splits = " and ".join(dict.fromkeys(split for _, split, _ in missing))
     title = f"Score what is missing on {splits}"

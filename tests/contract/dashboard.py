@@ -1,5 +1,6 @@
 """The dashboard as a visitor has it, run without a browser: through app.py, by what stands on its pages."""
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +47,15 @@ def until(at: AppTest, done: Callable[[AppTest], bool]) -> AppTest:
     while not done(at):
         assert not at.exception, at.exception[0].stack_trace
         assert not at.error, [error.value for error in at.error]
-        assert time.monotonic() < deadline, [str(element.value) for element in at.main]
+        assert time.monotonic() < deadline, [str(getattr(element, "value", element)) for element in at.main]
         time.sleep(0.05)
         at.run()
     return at
+
+
+def shown(element) -> str:
+    """What a reader sees of a text: without the signs that keep names from being read as Markdown."""
+    return re.sub(r"\\(.)", r"\1", element.value)
 
 
 def labelled(elements, label: str):

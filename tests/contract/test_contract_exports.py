@@ -120,7 +120,9 @@ def test_an_export_loads_back_and_is_exported_again_to_the_same_bits(kept, tmp_p
         at.text_input(key="load path").set_value(str(folder / was["file"])).run()
         dashboard.labelled(at.button, "Load").click().run()
         title = yaml.safe_load((folder / "soups" / name / "recipe.yaml").read_text(encoding="utf-8"))["title"]
-        dashboard.until(at, lambda at, title=title: any(f"Loaded: {title}." in one.value for one in at.success))
+        dashboard.until(
+            at, lambda at, title=title: any(f"Loaded: {title}." in dashboard.shown(one) for one in at.success)
+        )
         dashboard.until(at, lambda at, title=title: soups_called(at, title))
         [loaded] = soups_called(at, title)
         dashboard.labelled(at.selectbox, "Soup").select(loaded).run()

@@ -1,4 +1,4 @@
-"""What a kitchen can mix, by name: ingredients, the base, files, and weights made of these by a formula."""
+"""Everything that can be mixed, by name: ingredients, the base, guests, files, and what formulas make of these."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from soupviz.weights.selection import BASE, file_in
 from soupviz.weights.writing import write
 
 
-class Pantry:
+class NamedWeights:
     """Looks names up. Formulas, and weights that were trained, are kept beside the store."""
 
     def __init__(
@@ -29,16 +29,18 @@ class Pantry:
         base: Ingredient | None,
         architecture: Architecture,
         store: Store,
+        guests: Mapping[str, Ingredient] | None = None,
     ):
         self.file = file
         self.ingredients = {item.name: item for item in ingredients}
         self.base = base
+        self.guests = guests or {}
         self.store = store
         self._architecture = architecture
         self._others: dict[str, Ingredient] = {}
 
     def resolve(self, name: str) -> Ingredient:
-        """An ingredient by name, `base`, weights made by a formula, or a checkpoint's file (an exported soup, say).
+        """An ingredient by name, `base`, a guest, weights made by a formula, or a checkpoint's file.
 
         Raises:
             KitchenError: none of these, or a formula over an ingredient that has changed.
@@ -50,6 +52,8 @@ class Pantry:
             return self.base
         if name in self.ingredients:
             return self.ingredients[name]
+        if name in self.guests:
+            return self.guests[name]
         if name not in self._others:
             formula = self.formula(name)
             self._others[name] = self._made(name, formula) if formula else self._read(name)
