@@ -19,6 +19,7 @@ from soupviz.analysis import examples
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
 from soupviz.pictures import examples as pictures
+from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.outcomes import Outcomes
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -318,3 +319,18 @@ def test_a_matrix_of_many_classes_has_no_numbers_in_it():
     assert sum(layer["mark"]["type"] == "text" for layer in few[1]["layer"]) > 0
     assert sum(layer["mark"]["type"] == "text" for layer in many[1]["layer"]) == 0
     assert len(many[0]) == 900
+
+
+def test_units_with_several_labels_are_ranked_by_who_is_right_and_by_the_loss():
+    task, labels = Multilabel(), torch.tensor([[1, 0], [1, 0], [1, 0], [1, 0]])
+    right, wrong, worse = [1.0, -1.0], [-1.0, -1.0], [-3.0, -1.0]
+    new, old = (
+        Outcomes.of(task.outcomes(torch.tensor(answers), labels), task.targets(labels))
+        for answers in ([right, wrong, worse, wrong], [worse, right, right, worse])
+    )
+    kinds = ("only soup", "only rival", "both wrong", "largest gain", "largest loss", "largest error")
+    found = {kind: examples.ranked(task, new, old, kind).tolist() for kind in kinds}
+    assert found == {
+        "only soup": [0], "only rival": [2, 1], "both wrong": [3], "largest gain": [0, 3], "largest loss": [2, 1],
+        "largest error": [2, 1, 3, 0],
+    }  # fmt: skip

@@ -201,7 +201,7 @@ def test_the_corners_have_the_scores_of_what_stands_there(kitchen, evaluations):
     before = len(evaluations)
     told = []
     found = scan(kitchen, corners, planes.CORNERS, on_value=told.append)
-    assert found == told == [Value.of(spot, score) for spot, score in zip(planes.CORNERS, alone, strict=True)]
+    assert found == told == [Value.of(kitchen, spot, score) for spot, score in zip(planes.CORNERS, alone, strict=True)]
     assert len(evaluations) == before
 
 
@@ -213,7 +213,7 @@ def test_a_scan_evaluates_each_spot_once_and_nothing_again(kitchen, evaluations)
     assert len(evaluations) == before + 3
     assert scan(kitchen, corners, spots) == first
     assert len(evaluations) == before + 3
-    assert first[0].correct == kitchen.scores.score((("m_0", 0.5), ("m_1", 0.25), ("m_2", 0.25))).correct
+    assert first[0].counts["correct"] == kitchen.scores.score((("m_0", 0.5), ("m_1", 0.25), ("m_2", 0.25))).correct
 
 
 # The recipe

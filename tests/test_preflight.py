@@ -24,6 +24,7 @@ from soupviz.demo import digits
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.soups.planning import cost
+from soupviz.tasks.classification import ACCURACY, LOSS
 from soupviz.tasks.score import Score
 from soupviz.ui import work
 
@@ -52,14 +53,14 @@ END = score([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 0])
     ],
 )
 def test_pairs_by_hand(middle: Score, rise: float, drop: float, separated: bool):
-    found = compare(0, 1, (END, END), middle)
+    found = compare(0, 1, (END, END), middle, metric=LOSS, objective=ACCURACY)
     assert found.rise == pytest.approx(rise, abs=1e-6, nan_ok=True)
     assert found.drop == pytest.approx(drop)
     assert found.separated is separated
 
 
 def test_a_midpoint_with_nothing_finite_is_separated_and_its_height_unknown():
-    found = compare(0, 1, (END, END), score([np.nan] * 4, [0] * 4, nonfinite=4))
+    found = compare(0, 1, (END, END), score([np.nan] * 4, [0] * 4, nonfinite=4), metric=LOSS, objective=ACCURACY)
     assert np.isnan(found.rise) and found.separated
 
 
@@ -67,7 +68,7 @@ def barriers_of(separated: list[tuple[int, int]], n: int) -> Barriers:
     matrix = np.zeros((n, n), dtype=bool)
     for i, j in separated:
         matrix[i, j] = matrix[j, i] = True
-    return Barriers(tuple("abcdef"[:n]), "average", np.zeros((n, n)), np.zeros((n, n)), matrix)
+    return Barriers(tuple("abcdef"[:n]), "average", np.zeros((n, n)), np.zeros((n, n)), matrix, LOSS)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +111,8 @@ def test_a_barrier_is_the_midpoints_loss_above_the_mean_of_the_ends(kitchen: sv.
     middle = kitchen.scores.score(((kitchen.names[0], 0.5), (kitchen.names[2], 0.5)))
     assert losses[0] is not None and losses[2] is not None and middle.loss is not None
     assert found.rises[0, 2] == pytest.approx(middle.loss - (losses[0] + losses[2]) / 2)
-    assert found.nats.tolist() == found.nats.T.tolist()
-    assert np.diagonal(found.nats).tolist() == [0.0] * 4 and found.nats.min() >= 0
+    assert found.heights.tolist() == found.heights.T.tolist()
+    assert np.diagonal(found.heights).tolist() == [0.0] * 4 and found.heights.min() >= 0
 
 
 def test_another_order_of_the_ingredients_gives_the_same_verdicts(tmp_path: Path):
@@ -121,7 +122,7 @@ def test_another_order_of_the_ingredients_gives_the_same_verdicts(tmp_path: Path
     other = inspect(sv.Kitchen.load(file))
     assert {one.name: one.verdict for one in other.verdicts} == {one.name: one.verdict for one in forward.verdicts}
     order = [forward.barriers.names.index(name) for name in other.barriers.names]
-    assert other.barriers.nats == pytest.approx(forward.barriers.nats[np.ix_(order, order)], abs=1e-5)
+    assert other.barriers.heights == pytest.approx(forward.barriers.heights[np.ix_(order, order)], abs=1e-5)
 
 
 def test_pairs_not_measured_yet_are_missing(kitchen: sv.Kitchen):

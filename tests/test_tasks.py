@@ -317,3 +317,47 @@ def test_one_number_for_each_example_is_a_column():
     assert task.answers(narrow).shape == (2, 1)
     found = whole(task, wide, narrow)
     assert found["absolute"].tolist() == [[0.5], [1.0]]
+
+
+# What is told of a unit
+
+
+def test_a_classifiers_answer_is_told_with_its_confidence():
+    logits = torch.tensor([[3.0, 0.0], [3.0, 0.0], [math.nan, 0.0]])
+    found = whole(CLASSIFICATION, logits, torch.tensor([0, 1, 1]))
+    told = [CLASSIFICATION.told(found, row, ["cat", "dog"]) for row in range(3)]
+    assert told == ["✓ cat, 95 %", "✗ cat, 95 %", "✗ nothing: its output is not finite"]
+    assert [CLASSIFICATION.target(found, row, ["cat", "dog"]) for row in range(3)] == ["cat", "dog", "dog"]
+    assert CLASSIFICATION.wrong(found).tolist() == [False, True, True]
+    assert CLASSIFICATION.choices(found).tolist() == [[0], [0], [-1]]
+
+
+def test_several_labels_are_told_with_what_is_missed():
+    task, names = Multilabel(), ["cat", "dog", "cow"]
+    found = whole(task, torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0]]), torch.tensor([[1, 1, 0], [0, 1, 0]]))
+    assert [task.told(found, row, names) for row in range(2)] == ["✓ cat, dog", "✗ cat; missed dog"]
+    assert [task.target(found, row, names) for row in range(2)] == ["cat, dog", "dog"]
+    assert task.wrong(found).tolist() == [False, True] and task.choices(found).tolist() == [[1, 1, 0], [1, 0, 0]]
+
+
+def test_a_prediction_is_told_with_what_is_right():
+    task = Regression()
+    found = whole(task, torch.tensor([[151.25], [math.inf]]), torch.tensor([142.0, 1.0]))
+    assert task.told(found, 0, []) == "predicted 151.2, is 142"
+    assert task.told(found, 1, []) == "✗ nothing: its output is not finite, is 1"
+    assert task.errors(found)[0].tolist() == [9.25] and task.wrong(found) is None and task.choices(found) is None
+    assert task.hardness(found).tolist() == [9.25**2, math.inf]
+
+
+def test_a_task_of_ones_own_tells_its_columns_unless_it_says_more():
+    class Own(Task):
+        name = "own"
+        metrics = (SumMetric("mean", "mean", "", True, ("size",), lambda size, number: size / number),)
+
+        def outcomes(self, answers, labels):
+            return {"size": answers.numpy(), "long": np.ones((len(answers), 2))}
+
+    task = Own()
+    found = whole(task, torch.tensor([1.5, 2.0]), torch.tensor([0, 0]))
+    assert task.told(found, 1, []) == "size 2" and task.target(found, 1, []) == ""
+    assert not (task.has_classes or task.can_calibrate or task.can_ensemble) and task.errors(found).shape == (2, 1)

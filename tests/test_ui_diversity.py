@@ -102,7 +102,7 @@ def test_the_ensemble_of_a_pair_is_what_the_kitchen_scores_and_not_their_average
     kitchen = Kitchen.load(small)
     wanted = diversity.Asked("held_out", tuple(kitchen.names), (), "average")
     for two in pairs_of(gather(kitchen, kitchen.names, "held_out")):
-        expected = kitchen.scores.score(mean_of(two.names), "held_out", "probabilities").correct
+        expected = kitchen.scores.score(mean_of(two.names), "held_out", "probabilities").shown("accuracy")
         assert pair.ensemble_of(kitchen, wanted, two) == expected
 
 

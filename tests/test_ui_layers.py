@@ -69,7 +69,7 @@ def test_each_group_alone_is_in_the_table(file: Path) -> None:
     a, b = (((name, 1.0),) for name in ends(at))
     for group, other in (("0", "2"), ("2", "0")):
         mixture = blend(kitchen, a, b, {group: 1.0, other: 0.0})
-        assert table["accuracy"][group] == pytest.approx(100 * kitchen.scores.score(mixture).accuracy)
+        assert table["value"][group] == pytest.approx(100 * kitchen.scores.score(mixture).accuracy)
     assert not at.exception
 
 
@@ -190,7 +190,7 @@ def test_scaling_is_towards_the_base(file: Path) -> None:
     a = ((next(box.value for box in at.selectbox if box.label.startswith("A,")), 1.0),)
     expected = kitchen.scores.known(blend(kitchen, a, (("base", 1.0),), {"0": 1.0, "2": 0.0}), "held_out")
     assert expected is not None
-    assert shown_with(at, "apart").set_index("group")["accuracy"]["0"] == pytest.approx(100 * expected.accuracy)
+    assert shown_with(at, "apart").set_index("group")["value"]["0"] == pytest.approx(100 * expected.accuracy)
 
 
 def test_without_a_base_scaling_is_not_offered_and_the_page_says_why(tmp_path: Path) -> None:

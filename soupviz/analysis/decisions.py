@@ -13,7 +13,7 @@ from soupviz.recipes.judge import HELD_OUT
 from soupviz.recipes.search import with_newcomer
 from soupviz.recipes.subsets import Pruned
 from soupviz.recipes.trajectory import GIVEN_UP, Step
-from soupviz.soups.cooking import goal_of
+from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
 from soupviz.tasks.figures import is_share
 from soupviz.tasks.metric import Metric

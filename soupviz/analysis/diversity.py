@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,73 +10,86 @@ from numpy.typing import NDArray
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.task import judged
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.task import Task, judged
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
 Names = tuple[str, str]
 """A pair, in the order of the kitchen."""
 
 
+BADLY = 0.75
+"""Where answers are neither right nor wrong: those beyond this quantile of all models' are bad ones."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What several models say of each example of a split.
+    """How several models answer each unit of a split.
 
-    predictions: class index, -1 where the logits are not all finite, int32, shape (num_models, num_examples).
-    labels: int64, shape (num_examples,).
+    values: of the objective. wrong: whether an answer is wrong or, where a task knows neither right nor wrong, among
+    the worst quarter of all; shape (num_models, num_units). choices: what was chosen, whole numbers, shape (num_models,
+    num_units, k), errors: how far off, of the same shape; each None where the other says it.
     """
 
     split: str
     names: tuple[str, ...]
-    predictions: NDArray[np.int32]
-    labels: NDArray[np.int64]
+    values: tuple[float | None, ...]
+    wrong: NDArray[np.bool_]
+    choices: NDArray[np.int64] | None = None
+    errors: NDArray[np.float64] | None = None
 
     def of(self, names: Sequence[str]) -> "Answers":
         """The answers of some of the models, in the order given."""
         rows = [self.names.index(name) for name in names]
-        return Answers(self.split, tuple(names), self.predictions[rows], self.labels)
+        return replace(
+            self,
+            names=tuple(names),
+            values=tuple(self.values[row] for row in rows),
+            wrong=self.wrong[rows],
+            choices=None if self.choices is None else self.choices[rows],
+            errors=None if self.errors is None else self.errors[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """How two models do on the same examples, in counts.
+    """How two models do on the same units, in counts.
 
-    both_right, only_a, only_b (only that one is right) and both_wrong add up to the examples. same_wrong: of those
-    that both get wrong, with the same prediction. different: examples with different predictions.
+    value_a, value_b: of the objective. both_right, only_a, only_b (only that one is right) and both_wrong add up to the
+    units. same_wrong: of those that both get wrong, with the same choice; None where answers are no choices.
+    different: units with different choices, or of which only one is wrong. correlation: of their errors, Pearson's;
+    None where answers are choices.
     """
 
     a: str
     b: str
+    value_a: float | None
+    value_b: float | None
     both_right: int
     only_a: int
     only_b: int
     both_wrong: int
-    same_wrong: int
+    same_wrong: int | None
     different: int
+    correlation: float | None = None
 
     @property
     def names(self) -> Names:
         return self.a, self.b
 
     @property
-    def num_examples(self) -> int:
+    def num_units(self) -> int:
         return self.both_right + self.only_a + self.only_b + self.both_wrong
 
     @property
-    def accuracy_a(self) -> float:
-        return (self.both_right + self.only_a) / self.num_examples
-
-    @property
-    def accuracy_b(self) -> float:
-        return (self.both_right + self.only_b) / self.num_examples
-
-    @property
-    def mean_accuracy(self) -> float:
-        return (self.accuracy_a + self.accuracy_b) / 2
+    def mean_value(self) -> float | None:
+        return None if self.value_a is None or self.value_b is None else (self.value_a + self.value_b) / 2
 
     @property
     def disagreement(self) -> float:
-        """The share of examples with different predictions, as the model-soups paper and DiWA count it."""
-        return self.different / self.num_examples
+        """The share of units with different choices, as the model-soups paper and DiWA count it."""
+        return self.different / self.num_units
 
     @property
     def overlap(self) -> float | None:
@@ -87,7 +100,7 @@ class Pair:
     @property
     def expected_overlap(self) -> float | None:
         """The overlap of models that err as often, but independently: e_a e_b / (e_a + e_b - e_a e_b)."""
-        a, b = 1 - self.accuracy_a, 1 - self.accuracy_b
+        a, b = ((only + self.both_wrong) / self.num_units for only in (self.only_b, self.only_a))
         return a * b / (a + b - a * b) if a + b else None
 
     @property
@@ -117,39 +130,68 @@ def singles(names: Sequence[str]) -> list[Coefficients]:
 
 def gather(kitchen: Kitchen, names: Sequence[str], split: str, progress: Progress = quiet) -> Answers:
     """The answers of ingredients; what was not scored before is scored."""
-    rows = []
-    for index, mixture in enumerate(singles(names)):
-        score = kitchen.scores.score(mixture, split, progress=part_of(progress, index, len(names)))
-        assert score.outcomes is not None
-        rows.append(score.outcomes["prediction"])
-    return Answers(split, tuple(names), np.stack(rows), kitchen.splits.load(split).labels.numpy())
+    scores = [
+        kitchen.scores.score(mixture, split, progress=part_of(progress, index, len(names)))
+        for index, mixture in enumerate(singles(names))
+    ]
+    values = tuple(score.whole(kitchen.objective) for score in scores)
+    outcomes = [score.outcomes for score in scores if score.outcomes is not None]
+    return answers_of(kitchen.task, split, names, values, outcomes)
+
+
+def answers_of(
+    task: Task, split: str, names: Sequence[str], values: Sequence[float | None], outcomes: Sequence[Outcomes]
+) -> Answers:
+    """What a task says of the outcomes of several models."""
+    wrong = [found for one in outcomes if (found := task.wrong(one)) is not None]
+    choices = [chosen for one in outcomes if (chosen := task.choices(one)) is not None]
+    return Answers(
+        split,
+        tuple(names),
+        tuple(values),
+        np.stack(wrong or badly(task, outcomes)),
+        np.stack(choices) if choices else None,
+        None if choices else np.stack([task.errors(one) for one in outcomes]),
+    )
+
+
+def badly(task: Task, outcomes: Sequence[Outcomes]) -> list[NDArray[np.bool_]]:
+    """Of each model the units that it answers worse than three quarters of all answers of all models are."""
+    hardness = [task.hardness(one) for one in outcomes]
+    bound = np.quantile(np.nan_to_num(np.concatenate(hardness)), BADLY)
+    return [one > bound for one in hardness]
 
 
 def pairs_of(answers: Answers) -> list[Pair]:
     """Every pair once, in the order of the names."""
-    right = (answers.predictions == answers.labels).astype(np.float64)
-    both = np.rint(right @ right.T).astype(np.int64)
-    alone = np.diagonal(both)
+    wrong = answers.wrong.astype(np.float64)
+    both = np.rint(wrong @ wrong.T).astype(np.int64)
+    alone, number = np.diagonal(both), answers.wrong.shape[1]
+    related = None if answers.errors is None else _correlations(answers.errors)
     found = []
     for i, a in enumerate(answers.names):
-        different = (answers.predictions[i] != answers.predictions[i + 1 :]).sum(axis=1)
         for j, b in enumerate(answers.names[i + 1 :], start=i + 1):
-            both_right, only_a, only_b = int(both[i, j]), int(alone[i] - both[i, j]), int(alone[j] - both[i, j])
-            unlike = int(different[j - i - 1])
+            both_wrong, only_a, only_b = int(both[i, j]), int(alone[j] - both[i, j]), int(alone[i] - both[i, j])
+            both_right = number - both_wrong - only_a - only_b
+            unlike, same_wrong = only_a + only_b, None
+            if answers.choices is not None:
+                unlike = int((answers.choices[i] != answers.choices[j]).any(axis=1).sum())
+                # Who agrees is right with the other, or wrong in the same way.
+                same_wrong = number - unlike - both_right
+            related_as = None if related is None or np.isnan(related[i, j]) else float(related[i, j])
+            value_a, value_b = answers.values[i], answers.values[j]
             found.append(
-                Pair(
-                    a=a,
-                    b=b,
-                    both_right=both_right,
-                    only_a=only_a,
-                    only_b=only_b,
-                    both_wrong=len(answers.labels) - both_right - only_a - only_b,
-                    # Who agrees is right with the other, or wrong in the same way.
-                    same_wrong=len(answers.labels) - unlike - both_right,
-                    different=unlike,
-                )
+                Pair(a, b, value_a, value_b, both_right, only_a, only_b, both_wrong, same_wrong, unlike, related_as)
             )
     return found
+
+
+def _correlations(errors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pearson's, of every two models, over the units of which all have a finite answer; shape (n, n)."""
+    flat = errors.reshape(len(errors), -1)
+    flat = flat[:, np.isfinite(flat).all(axis=0)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.atleast_2d(np.corrcoef(flat)) if flat.shape[1] > 1 else np.full((len(errors),) * 2, np.nan)
 
 
 def midpoints(kitchen: Kitchen, names: Sequence[str]) -> dict[Names, Coefficients]:
@@ -171,17 +213,17 @@ def score_midpoints(
     treatment: str = "average",
     *,
     progress: Progress = quiet,
-    on_score: Callable[[Names, int], None] = lambda _names, _correct: None,
-) -> dict[Names, int]:
-    """How many examples each midpoint gets right: one evaluation for each that was not scored before.
+    on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
+) -> dict[Names, float | None]:
+    """The objective of each midpoint: one evaluation for each that was not scored before.
 
     Args:
-        on_score: told each count as soon as it is there.
+        on_score: told each value as soon as it is there; None where it is not finite.
     """
-    found = {}
+    found: dict[Names, float | None] = {}
     for index, (names, mixture) in enumerate(mixes.items()):
         within = part_of(progress, index, len(mixes))
-        found[names] = kitchen.scores.score(mixture, split, treatment, within).correct
+        found[names] = kitchen.scores.score(mixture, split, treatment, within).whole(kitchen.objective)
         within(1, 1, f"averaging {names[0]} and {names[1]}")
         on_score(names, found[names])
     return found
@@ -199,19 +241,24 @@ def score_ensembles(
     split: str,
     *,
     progress: Progress = quiet,
-    on_score: Callable[[Names, int], None] = lambda _names, _correct: None,
-) -> dict[Names, int]:
-    """How many examples the averaged probabilities of each pair get right, from the logits of each ingredient."""
+    on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
+) -> dict[Names, float | None]:
+    """The objective of the averaged probabilities of each pair, from the logits of each ingredient.
+
+    Of a task that can average answers.
+    """
     labels = kitchen.splits.load(split).labels
     logits = {
         name: kitchen.scores.logits(((name, 1.0),), split, progress=part_of(progress, index, 2 * len(names)))
         for index, name in enumerate(names)
     }
     pairs = list(itertools.combinations(names, 2))
-    found = {}
+    found: dict[Names, float | None] = {}
+    targets = kitchen.task.targets(labels)
     for index, (a, b) in enumerate(pairs):
         together = combined([logits[a], logits[b]], [0.5, 0.5], "probabilities")
-        found[a, b] = int(judged(kitchen.task, together, labels, split)["right"].sum())
+        value = kitchen.objective.value(Outcomes.of(judged(kitchen.task, together, labels, split), targets))
+        found[a, b] = None if value is None else float(value)
         on_score((a, b), found[a, b])
         progress(len(pairs) + index + 1, 2 * len(pairs), f"asking {a} and {b} together")
     return found
@@ -219,21 +266,23 @@ def score_ensembles(
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """A pair, and how many examples what was made of the two gets right: their midpoint, or their ensemble."""
+    """A pair, and the objective of what was made of the two: of their midpoint, or of their ensemble.
+
+    gain: by how much it is better than the two are on average; an error that falls is a gain.
+    Source:
+        Rame et al. 2022 (arXiv 2205.09739), figure 1: the gain of averaged weights over the mean of the two.
+    """
 
     pair: Pair
-    correct: int
-
-    @property
-    def gain(self) -> float:
-        """Accuracy less the mean accuracy of the two, a fraction.
-
-        Source:
-            Rame et al. 2022 (arXiv 2205.09739), figure 1: the gain of averaged weights over their mean accuracy.
-        """
-        return self.correct / self.pair.num_examples - self.pair.mean_accuracy
+    value: float
+    gain: float
 
 
-def gains(pairs: Sequence[Pair], correct: Mapping[Names, int]) -> list[Gain]:
+def gains(pairs: Sequence[Pair], values: Mapping[Names, float | None], metric: Metric) -> list[Gain]:
     """The pairs of which that is known."""
-    return [Gain(pair, correct[pair.names]) for pair in pairs if pair.names in correct]
+    found = []
+    for pair in pairs:
+        value, mean = values.get(pair.names), pair.mean_value
+        if value is not None and mean is not None:
+            found.append(Gain(pair, value, value - mean if metric.higher_is_better else mean - value))
+    return found

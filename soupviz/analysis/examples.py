@@ -13,12 +13,15 @@ from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
 
 Rows = NDArray[np.int64]
 """Positions of examples in their split."""
 
 Kind = Literal["only soup", "only rival", "both wrong", "any"]
 Order = Literal["surest error", "least sure error", "as listed"]
+Ranking = Literal["only soup", "only rival", "both wrong", "largest gain", "largest loss", "largest error"]
+BY_HARDNESS: tuple[Ranking, ...] = ("largest gain", "largest loss", "largest error")
 
 LARGEST = 128
 """Pixels of the longer side of a picture as it is shown; larger ones are made smaller."""
@@ -26,7 +29,7 @@ LARGEST = 128
 SMALLEST_SIDE = 4
 """A tensor of fewer pixels on a side is no picture."""
 
-NUMBERS_SHOWN = 8
+NUMBERS_SHOWN = 16
 
 
 def examples_of(score: Score) -> Outcomes:
@@ -52,7 +55,7 @@ class ClassChange:
 
     @property
     def points(self) -> float:
-        """Accuracy on this class, new less old, in percentage points."""
+        """The share that is right of this class, new less old, in percentage points."""
         return 100 * (self.fixed - self.broken) / self.num_examples
 
 
@@ -134,6 +137,31 @@ def pick(
     last = wrong["right"][rows] | ~np.isfinite(sure)
     rank = np.where(last, 0.0, -sure if order == "surest error" else sure)
     return rows[np.lexsort((rank, last))]
+
+
+def ranked(task: Task, new: Outcomes, old: Outcomes, kind: Ranking) -> Rows:
+    """Units of a kind, the most telling first, by how badly they are answered.
+
+    Args:
+        kind: where the new model is better (largest gain) or worse (largest loss) than the old one, or all by the new
+            one's error; or, where answers are right or wrong, by which of the two is right.
+    """
+    now, before = task.hardness(new), task.hardness(old)
+    wrong, was_wrong = task.wrong(new), task.wrong(old)
+    if kind == "largest error":
+        return np.argsort(-now, kind="stable")
+    if kind in BY_HARDNESS:
+        better, worse = (now, before) if kind == "largest gain" else (before, now)
+        rows = np.flatnonzero(better < worse)
+        return rows[np.argsort(better[rows] - worse[rows], kind="stable")]
+    assert wrong is not None and was_wrong is not None
+    chosen, rank = {
+        "only soup": (~wrong & was_wrong, before),
+        "only rival": (wrong & ~was_wrong, now),
+        "both wrong": (wrong & was_wrong, now),
+    }[kind]
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(-rank[rows], kind="stable")]
 
 
 def pixels(split: Split, row: int) -> NDArray[np.uint8] | None:

@@ -13,6 +13,8 @@ from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import Cost, cost, ingredient_summaries, plan
 from soupviz.soups.soup import pool_of, run_key
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, quiet
 
 MOST_CELLS = 400
@@ -50,12 +52,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a cell. run: the key of its run; accuracies: by split, fractions. Else the reason for none."""
+    """What became of a cell. run: the key of its run; values: of the objective, by split. Else the reason for none."""
 
     column: int
     row: int
     run: str = ""
-    accuracies: Mapping[str, float] | None = None
+    values: Mapping[str, float | None] | None = None
     reason: str = ""
 
 
@@ -119,7 +121,10 @@ def _levels(count: int) -> list[int]:
 def ranked(kitchen: Kitchen, pool: Sequence[str]) -> list[str] | None:
     """The pool, the best on held_out first, ties in kitchen order; None while one of them is not scored."""
     scores = ingredient_summaries(kitchen, "held_out", pool)
-    return sorted(pool, key=lambda name: -scores[name].correct) if len(scores) == len(pool) else None
+    objective = Objective(kitchen.objective)
+    if len(scores) < len(pool):
+        return None
+    return sorted(pool, key=lambda name: objective.merit(scores[name]), reverse=True)
 
 
 def cells(kitchen: Kitchen, grid: Grid) -> list[Cell]:
@@ -167,7 +172,19 @@ def known(kitchen: Kitchen, cell: Cell) -> Outcome | None:
     scores = run.result["scores"]
     if not set(kitchen.splits.reporting) <= set(scores):
         return None
-    return Outcome(cell.column, cell.row, run.key, {split: float(one["accuracy"]) for split, one in scores.items()})
+    found = {split: kitchen.scores.scorer.recalled(one, split) for split, one in scores.items()}
+    return Outcome(cell.column, cell.row, run.key, _values(kitchen, found))
+
+
+def _values(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str, float | None]:
+    return {split: score.whole(kitchen.objective) for split, score in scores.items()}
+
+
+def best_of(kitchen: Kitchen, outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The cell that is best on held_out; of equals the first that was cooked."""
+    sign = 1 if kitchen.objective.higher_is_better else -1
+    cooked = [(value, one) for one in outcomes if (value := (one.values or {}).get("held_out")) is not None]
+    return max(cooked, key=lambda pair: sign * pair[0], default=(0.0, None))[1]
 
 
 def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
@@ -242,8 +259,7 @@ def _cook(kitchen: Kitchen, cell: Cell, progress: Progress) -> Outcome:
     finally:
         if is_new:
             mark(kitchen, key)
-    accuracies = {split: score.accuracy for split, score in soup.scores.items()}
-    return Outcome(cell.column, cell.row, soup.key, accuracies)
+    return Outcome(cell.column, cell.row, soup.key, _values(kitchen, soup.scores))
 
 
 def mark(kitchen: Kitchen, key: str) -> None:

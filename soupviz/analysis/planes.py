@@ -15,7 +15,6 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import is_affine
 from soupviz.recipes.paths import in_plane
-from soupviz.tasks.metrics import whole_loss
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.selection import BASE
@@ -173,18 +172,18 @@ def _step(index: int, size: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What was measured at a spot."""
+    """What was measured at a spot. figures: by metric, over all units. counts: whole numbers that the task tells."""
 
     spot: Spot
-    accuracy: float
-    loss: float | None
-    correct: int
-    num_examples: int
+    figures: Mapping[str, float | None]
+    counts: Mapping[str, int]
 
     @classmethod
-    def of(cls, spot: Spot, score: Score) -> "Value":
-        """A score without its examples."""
-        return cls(spot, score.accuracy, whole_loss(score), score.correct, score.num_examples)
+    def of(cls, kitchen: Kitchen, spot: Spot, score: Score) -> "Value":
+        """A score without its units."""
+        figures = {metric.name: score.whole(metric) for metric in kitchen.task.metrics}
+        counts = {name: value for name, value in score.facts.items() if isinstance(value, int)}
+        return cls(spot, figures, counts | {"num_units": score.num_units})
 
 
 def scan(
@@ -201,7 +200,7 @@ def scan(
     found = []
     for index, spot in enumerate(spots):
         within = part_of(progress, index, len(spots))
-        found.append(Value.of(spot, kitchen.scores.score(in_plane(corners, *spot), split, treatment, within)))
+        found.append(Value.of(kitchen, spot, kitchen.scores.score(in_plane(corners, *spot), split, treatment, within)))
         on_value(found[-1])
     return found
 

@@ -11,7 +11,9 @@ from soupviz.analysis import geometry as space
 from soupviz.analysis.barriers import SPLIT, Barriers, Pair
 from soupviz.analysis.geometry import Geometry
 from soupviz.kitchen import Kitchen
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
+from soupviz.tasks.wording import factor, gap_unit
 from soupviz.types import Progress, quiet
 from soupviz.weights.selection import BASE
 
@@ -21,20 +23,23 @@ SAME_START = 0.5
 """Share of another net's weights that is still in a net: near 1 for nets of one initialisation however far they were
 trained, near 0 for nets of different ones (measured: 0.7 to 1.2, and -0.02 to 0.02)."""
 
+NATS = "nats"
+
 LONG = 3.0
 """Times the usual distance from the base: an update that is longer was trained too far."""
 
 REORDERED = 0.2
-"""Accuracy that other names for its classes must win before an ingredient's classes count as in another order."""
+"""Share of the examples that other names for its classes must set right before an ingredient's classes count as in
+another order."""
 
 NO_BARRIER = 0.005
-"""Nats that are told as none."""
+"""What is told as none: nats, or a share of what the ingredients have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of one file of the kitchen. distance_to_base: None without a base, or where the file was refused.
-    barrier_max: in nats, to any other ingredient; None where nothing was measured."""
+    barrier_max: to any other ingredient, in the metric of barriers; None where nothing was measured."""
 
     name: str
     verdict: Kind
@@ -60,10 +65,11 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """As the command line prints it; a barrier that is not finite is null."""
-        nats = [[None if np.isnan(value) else float(value) for value in row] for row in self.barriers.nats]
+        heights = [[None if np.isnan(value) else float(value) for value in row] for row in self.barriers.heights]
         return {
             "ingredients": {one.name: one.as_dict() for one in self.verdicts},
-            "barriers": nats,
+            "metric": self.barriers.metric.name,
+            "barriers": heights,
             "cosines": self.geometry.cosines.tolist(),
             "names": list(self.barriers.names),
             "reference": self.geometry.reference_name,
@@ -89,7 +95,7 @@ def inspect(
     geometry = space.gram(kitchen, progress=progress)
     measured = between.measure(kitchen, treatment, progress=progress, on_pair=on_pair)
     scores = {name: kitchen.scores.score(((name, 1.0),), SPLIT) for name in kitchen.names}
-    reordered = reordered_classes(kitchen, scores)
+    reordered = reordered_classes(kitchen, scores) if kitchen.task.has_classes else {}
     return Report(tuple(judge(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
 
 
@@ -120,23 +126,32 @@ def judge(
         if firsts[index] != index:
             kind, sentence = "duplicate", f"identical to {kitchen.names[firsts[index]]}"
         elif index in members:
-            kind, sentence = "in_basin", _in_basin(index, members, measured)
+            kind, sentence = "in_basin", _in_basin(index, members, measured, scores)
         else:
             kind, sentence = "far", _far(index, members, distinct, measured, geometry, (reordered or {}).get(name, ""))
-        others = np.delete(measured.nats[index], index)
+        others = np.delete(measured.heights[index], index)
         highest = float(np.nanmax(others)) if np.isfinite(others).any() else None if len(others) else 0.0
         found.append(Verdict(name, kind, sentence, float(geometry.norms[index]) if kitchen.base else None, highest))
     refused = [one for one in kitchen.refused if one.name != BASE]
     return [*found, *(Verdict(one.name, "incompatible", one.reason, None, None) for one in refused)]
 
 
-def _in_basin(index: int, members: Sequence[int], measured: Barriers) -> str:
+def _in_basin(index: int, members: Sequence[int], measured: Barriers, scores: Mapping[str, Score]) -> str:
     others = [other for other in members if other != index]
     if not others:
         return "in the basin: there is no other ingredient to compare it with"
-    highest = float(measured.nats[index, others].max())
-    told = "no barrier" if highest < NO_BARRIER else f"a barrier of at most {highest:.2f} nats"
+    highest = float(measured.heights[index, others].max())
+    metric = measured.metric
+    usual = 1.0 if metric.unit == NATS else abs(scores[measured.names[index]].shown(metric.name) or 1.0)
+    told = "no barrier" if highest < NO_BARRIER * usual else f"a barrier of at most {height(metric, highest)}"
     return f"in the basin: {told} to {_counted(len(others), len(others), 'other there', 'others there')}"
+
+
+def height(metric: Metric, value: float) -> str:
+    """A barrier in words: "0.31 nats", "2.1 points", "0.8 RMSE"."""
+    if metric.unit == NATS:
+        return f"{value:.2f} nats"
+    return f"{factor(metric) * value:.3g} {gap_unit(metric) or metric.label}"
 
 
 def _far(
@@ -149,11 +164,13 @@ def _far(
 ) -> str:
     others = [other for other in distinct if other != index]
     apart = [other for other in others if measured.separated[index, other]]
-    heights = measured.nats[index, apart]
+    heights = measured.heights[index, apart]
     if reordered:
         return f"far: probably another class order ({reordered}); reorder its head"
-    height = "outputs that are not finite" if np.isnan(heights).all() else f"barrier {np.nanmean(heights):.2f} nats"
-    start = f"far: {height} to {_counted(len(apart), len(others), 'other', 'others')}, "
+    told = "outputs that are not finite"
+    if not np.isnan(heights).all():
+        told = f"barrier {height(measured.metric, float(np.nanmean(heights)))}"
+    start = f"far: {told} to {_counted(len(apart), len(others), 'other', 'others')}, "
     # A net is compared with those that it would be mixed with; only where there are none, with the base or with all.
     relatives = [other for other in members if other != index] or ([-1] if geometry.reference_name == BASE else others)
     if _kept(geometry, index, relatives) < SAME_START:
@@ -185,6 +202,8 @@ def _kept(geometry: Geometry, index: int, others: Sequence[int]) -> float:
 def reordered_classes(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str, str]:
     """The ingredients that have many more right once their classes are named otherwise, each with an example of it.
 
+    Of a task whose units have one class each.
+
     The best naming is that of the assignment problem on the table of what was said against what is right.
     """
     from scipy.optimize import linear_sum_assignment  # loads slowly
@@ -200,7 +219,7 @@ def reordered_classes(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str
         counts = np.zeros((width, width), dtype=np.int64)
         np.add.at(counts, (said[finite], labels[finite]), 1)
         rows, columns = linear_sum_assignment(counts, maximize=True)
-        if (counts[rows, columns].sum() - score.correct) / score.num_examples > REORDERED:
+        if (counts[rows, columns].sum() - np.trace(counts)) / score.num_units > REORDERED:
             moved = max(
                 (pair for pair in zip(rows, columns, strict=True) if pair[0] != pair[1]), key=counts.__getitem__
             )

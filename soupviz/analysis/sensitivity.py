@@ -16,8 +16,9 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import BatchNorm, combine, is_affine
 from soupviz.models.layers import Grouping, keys_of
 from soupviz.soups.blending import blend, groups_of
-from soupviz.tasks.metrics import mcnemar, paired_counts, whole_loss
+from soupviz.tasks.paired import Comparison, compare
 from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.ingredients import COUNTER, same_bits
 
@@ -71,38 +72,24 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Paired:
-    """One model against another on the same examples.
-
-    points: of accuracy, in percent of the examples. loss: the change in nats; None where an answer is not finite.
-    fixed, broken: examples that only the new one, only the old one has right. p_value: exact McNemar.
-    """
-
-    points: float
-    loss: float | None
-    fixed: int
-    broken: int
-    p_value: float
-
-
-@dataclass(frozen=True, slots=True)
 class Effect:
-    """What moving one group does. distance: `|b - a| / |a|` over its weights, None where a's are all zero. accuracy: of
-    the mix. change: against a; a group that does not differ changes nothing."""
+    """What moving one group does.
+
+    distance: `|b - a| / |a|` over its weights, None where a's are all zero. value: of the mix, by the objective.
+    change: of the objective against a; a group that does not differ changes nothing. changes: of every metric.
+    """
 
     group: Group
     distance: float | None
-    accuracy: float
-    num_examples: int
-    change: Paired
+    value: float | None
+    change: Comparison
+    changes: Mapping[str, float | None]
 
 
-def compared(new: Score, old: Score) -> Paired:
-    """The paired difference of two scores on one split."""
-    fixed, broken = paired_counts(new, old)
-    now, before = whole_loss(new), whole_loss(old)
-    loss = None if now is None or before is None else now - before
-    return Paired(100 * (fixed - broken) / new.num_examples, loss, fixed, broken, mcnemar(fixed, broken))
+def changes(task: Task, new: Score, old: Score) -> dict[str, float | None]:
+    """By metric the difference new - old; None where one of them says nothing of some answers."""
+    pairs = {metric.name: (new.whole(metric), old.whole(metric)) for metric in task.metrics}
+    return {name: None if now is None or was is None else now - was for name, (now, was) in pairs.items()}
 
 
 def groups(kitchen: Kitchen, a: Coefficients, b: Coefficients, by: Grouping = "block") -> list[Group]:
@@ -189,6 +176,7 @@ def sensitivity(
     apart = distances(kitchen, probe.a, probe.b, probe.by, part_of(progress, 0, count))
     whole = kitchen.scores.score(probe.a, HELD_OUT, probe.treatment, part_of(progress, 1, count))
     effects: list[Effect] = []
+    nothing: Comparison | None = None
     number = 2
     for group in found:
         score = whole
@@ -200,7 +188,11 @@ def sensitivity(
             within(0, 1, "mixing")
             score = kitchen.scores.score(probe.one(kitchen, group.name), HELD_OUT, probe.treatment, within)
             number += 1
-        effects.append(Effect(group, apart[group.name], score.accuracy, score.num_examples, compared(score, whole)))
+            change = compare(kitchen.task, kitchen.objective, score, whole)
+        else:
+            change = nothing = nothing or compare(kitchen.task, kitchen.objective, whole, whole)
+        told = changes(kitchen.task, score, whole)
+        effects.append(Effect(group, apart[group.name], score.shown(kitchen.objective.name), change, told))
         on_effect(effects[-1])
     return effects
 

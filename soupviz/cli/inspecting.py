@@ -31,7 +31,13 @@ def _show(as_json: bool, title: str, report: Report) -> None:
         [one.name, one.verdict.replace("_", " "), _figure(one.distance_to_base), _figure(one.barrier_max)]
         for one in report.verdicts
     ]
-    columns = ("ingredient", "verdict", "distance to base", "highest barrier (nats, held_out)")
+    metric = report.barriers.metric
+    columns = (
+        "ingredient",
+        "verdict",
+        "distance to base",
+        f"highest barrier ({metric.unit or metric.label}, held_out)",
+    )
     printing.show(as_json, report.as_dict(), f"{title}: what can be mixed", columns, rows)
     if not as_json:
         for one in report.verdicts:

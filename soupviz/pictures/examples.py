@@ -27,7 +27,7 @@ SHOWN = 30
 
 
 def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | None = None) -> Chart:
-    """Accuracy of each class, soup less rival, in points; the largest gain on top.
+    """The share that is right of each class, soup less rival, in points; the largest gain on top.
 
     Args:
         classes: names by index. chosen: the class that stands out.

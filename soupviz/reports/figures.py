@@ -24,6 +24,7 @@ from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
 from soupviz.tasks import wording
 from soupviz.tasks.metrics import wilson
+from soupviz.tasks.wording import titled
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
@@ -133,27 +134,30 @@ def known_readings(soup: Soup, best: Model) -> list[Reading]:
 
 
 def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:
-    """The loss barriers between ingredients, where at least half of them are known."""
+    """The barriers between ingredients, where at least half of them are known."""
     pairs, total = known_pairs(kitchen, treatment), len(barriers.pairs_of(kitchen))
     if not pairs or 2 * len(pairs) < total:
         return None
-    nats = barriers.gather(kitchen, treatment, pairs).nats
-    title = "Loss barriers half-way between ingredients"
-    caption = f"{title}, in nats on held_out: {len(pairs)} of {total} pairs are measured."
-    look: Mapping[str, Any] = preflight.BARRIER
-    chart = preflight.pairs(kitchen.names, nats, **look)
-    return drawn(chart, "barriers", title, f"The highest is {np.nanmax(nats):.3f} nats.", caption)
+    found = barriers.gather(kitchen, treatment, pairs)
+    metric, heights = found.metric, found.heights
+    title = f"{titled(metric)} barriers half-way between ingredients"
+    counted_in = f", in {metric.unit}" if metric.unit else ""
+    caption = f"{title}{counted_in} on held_out: {len(pairs)} of {total} pairs are measured."
+    chart = preflight.pairs(kitchen.names, heights, **preflight.barrier_look(metric))
+    alt = f"The highest is {np.nanmax(heights):.3f} {metric.unit}".rstrip()
+    return drawn(chart, "barriers", title, f"{alt}.", caption)
 
 
 def known_pairs(kitchen: Kitchen, treatment: str) -> list[barriers.Pair]:
     """The pairs of ingredients whose midpoint was scored before."""
     ends = [known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names]
     found = []
+    metric = barriers.metric_of(kitchen)
     for first, second in barriers.pairs_of(kitchen):
         a, b = ends[first], ends[second]
         middle = known(kitchen, barriers.midpoint(kitchen, first, second), HELD_OUT, treatment)
         if a and b and middle:
-            found.append(barriers.compare(first, second, (a, b), middle))
+            found.append(barriers.compare(first, second, (a, b), middle, metric=metric, objective=kitchen.objective))
     return found
 
 

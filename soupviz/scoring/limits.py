@@ -26,5 +26,6 @@ def hardest_first(task: Task, parts: Sequence[tuple[Outcomes, float]]) -> NDArra
     Returns:
         Positions by falling expected hardness: that of the parts, weighed as they are mixed.
     """
-    expected = sum(weight * task.hardness(part) for part, weight in parts)
+    with np.errstate(invalid="ignore"):  # without a finite answer it is infinite, and weights may be below 0
+        expected = sum(weight * task.hardness(part) for part, weight in parts)
     return np.argsort(-np.asarray(expected), kind="stable")

@@ -7,16 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Judge, Recipe, parse
-from soupviz.recipes.judge import PARTS, Per, find_goal
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.precision import arithmetic_of
+from soupviz.soups.goals import groups_of
 from soupviz.soups.laboratory import Laboratory
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
@@ -213,32 +210,11 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         adopt=kitchen.weights.adopt,
         lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
         complete=options.complete,
-        groups=_groups(kitchen),
+        groups=groups_of(kitchen),
         shifts=selecting[1:],
         also=also,
         base_is_whole=kitchen.base is not None,
     )
-
-
-def goal_of(kitchen: Kitchen, goal: str, shift_weight: float = 0.5) -> Objective:
-    """What a recipe raises or lowers in a kitchen, by the name that it has for it."""
-    shifts = [name for name in kitchen.splits.names if name.startswith("shifts.")]
-    return find_goal(goal, kitchen.task, Objective(kitchen.objective), _groups(kitchen), shifts, shift_weight)
-
-
-def goals_of(kitchen: Kitchen) -> list[str]:
-    """What a recipe can raise or lower in a kitchen, by name, its own metric first."""
-    parts = [part for part in PARTS if not part.endswith("_class") or kitchen.task.has_classes]
-    others = [metric.name for metric in kitchen.task.metrics if metric.name != kitchen.objective.name]
-    return [kitchen.objective.name, *others, *parts]
-
-
-def _groups(kitchen: Kitchen) -> dict[Per, NDArray[np.int64]]:
-    """Of each unit of held_out its class and its slice, where there are such."""
-    split = kitchen.splits.load("held_out")
-    classes = kitchen.task.groups(split.labels)
-    found: dict[Per, NDArray[np.int64]] = {} if classes is None else {"class": classes}
-    return found | ({"slice": split.slices.index} if split.slices else {})
 
 
 def uniform(

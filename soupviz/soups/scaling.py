@@ -9,13 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soupviz.errors import ExportError
+from soupviz.errors import ExportError, RecipeError
 from soupviz.kitchen import Kitchen, at_precision
 from soupviz.models.routes import answers_from
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.content import Content, scaled_keys
 from soupviz.soups.soup import Soup
 from soupviz.tasks.calibration import Bin, Calibration, fit_temperature, measure, reliability
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Progress, quiet
 
 SAME = 1e-3
@@ -42,19 +43,26 @@ class Scaled:
         return {"temperature": self.temperature, "splits": splits}
 
 
+def no_temperature(task: Task) -> str:
+    """Why a task has no temperature."""
+    return f"The answers of a {task.name} are no logits of classes, so there is no confidence that a temperature mends."
+
+
 def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
     """Fit a soup's temperature on held_out, and measure what it changes on held_out, test and the shifts.
 
     Logits are kept in the store: asked again it costs nothing.
 
     Raises:
-        RecipeError: no temperature fits.
+        RecipeError: no temperature fits, or the task has none.
     """
     return scale(soup.kitchen, soup.mix, soup.recipe.treatment, progress)
 
 
 def scale(kitchen: Kitchen, mixture: Coefficients, treatment: str, progress: Progress = quiet) -> Scaled:
     """The same of any mix, or ensemble."""
+    if not kitchen.task.can_calibrate:
+        raise RecipeError(no_temperature(kitchen.task))
     splits = kitchen.splits.reporting
     logits = {split: kitchen.scores.logits(mixture, split, treatment, progress) for split in splits}
     labels = {split: kitchen.splits.load(split).labels.numpy() for split in splits}

@@ -39,13 +39,13 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """One bar of a reliability diagram: mean confidence and accuracy of the examples in a range of confidence."""
+    """One bar of a reliability diagram: mean confidence of the examples in a range, and the share that is right."""
 
     low: float
     high: float
     count: int
     confidence: float | None
-    accuracy: float | None
+    right: float | None
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:

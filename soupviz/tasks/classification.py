@@ -1,6 +1,6 @@
 """Classification: one of several classes for each example, by softmax; a head of one output stands for two classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,7 +17,7 @@ from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import SumMetric, Value, Weights
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.score import Score
-from soupviz.tasks.task import Task
+from soupviz.tasks.task import NOTHING, Task
 from soupviz.tasks.wording import cell
 
 CLOSE_LOGITS = 1e-4
@@ -144,6 +144,8 @@ class Classification(Task):
     has_classes = True
     can_calibrate = True
     in_tables = ("accuracy", "loss", "top5", "macro_f1")
+    can_ensemble = True
+    barrier = "loss"
     gains = ("fixed", "broken")
     verbs = ("fixes", "breaks")
     metrics = (ACCURACY, LOSS, MacroF1(), TOP5, CalibrationError())
@@ -234,6 +236,25 @@ class Classification(Task):
 
     def only(self, model: str) -> str:
         return f"{self.unit}s that only {model} has right"
+
+    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
+        found: NDArray[np.bool_] = ~outcomes["right"]
+        return found
+
+    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
+        found: NDArray[np.int64] = outcomes["prediction"].astype(np.int64)[:, None]
+        return found
+
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        return classes[int(outcomes["label"][row])]
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """Right or wrong, the class that is predicted, and how sure the model is."""
+        prediction = int(outcomes["prediction"][row])
+        if prediction < 0:
+            return NOTHING
+        mark = "✓" if outcomes["right"][row] else "✗"
+        return f"{mark} {classes[prediction]}, {100 * float(outcomes['confidence'][row]):.0f} %"
 
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         found: NDArray[np.int64] = labels.numpy()

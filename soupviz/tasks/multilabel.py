@@ -1,6 +1,6 @@
 """Multilabel classification: any number of the classes for each example, each by its own sigmoid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from soupviz.errors import DataError
 from soupviz.tasks.classification import LOSS_BAND
 from soupviz.tasks.metric import SumMetric, Value, Weights
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
-from soupviz.tasks.task import Task
+from soupviz.tasks.task import NOTHING, Task
 
 COUNTS = ("true_positive", "false_positive", "false_negative")
 PERFECT = {"false_positive": 0, "false_negative": 0}
@@ -106,6 +106,7 @@ class Multilabel(Task):
     """Logits of shape (batch, classes) against labels of 0 and 1 of the same shape; a class is predicted above 0."""
 
     name = "multilabel"
+    barrier = "loss"
     metrics = (MACRO_F1, MICRO_F1, LabelMap(), LOSS)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
@@ -140,6 +141,31 @@ class Multilabel(Task):
         found: NDArray[np.float64] = np.nan_to_num(outcomes["loss"].astype(np.float64), nan=np.inf)
         return found
 
+    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
+        """Whether any class is predicted that is not there, or missed."""
+        found = outcomes["false_positive"] | outcomes["false_negative"]
+        return np.asarray(found.any(axis=1), dtype=np.bool_)
+
+    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
+        found: NDArray[np.int64] = (outcomes["true_positive"] | outcomes["false_positive"]).astype(np.int64)
+        return found
+
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        return _named(outcomes["label"][row], classes)
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """The classes that are predicted, then those that are missed."""
+        if not outcomes[FINITE][row]:
+            return NOTHING
+        extra, missed = outcomes["false_positive"][row], outcomes["false_negative"][row]
+        mark = "✗" if (extra | missed).any() else "✓"
+        lacking = f"; missed {_named(missed, classes)}" if missed.any() else ""
+        return f"{mark} {_named(outcomes['true_positive'][row] | extra, classes)}{lacking}"
+
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         counts = {name: outcomes[name].sum(axis=0) for name in COUNTS}
         return {"class_f1": _f1(*counts.values()).tolist(), "class_count": outcomes["label"].sum(axis=0).tolist()}
+
+
+def _named(are_there: Column, classes: Sequence[str]) -> str:
+    return ", ".join(classes[index] for index in np.flatnonzero(are_there).tolist()) or "none"

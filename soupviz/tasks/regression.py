@@ -1,6 +1,6 @@
 """Regression: one or several real numbers for each example."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
-from soupviz.tasks.task import Task
+from soupviz.tasks.task import NOTHING, Task
 
 BAND = 1e-6
 """Of the value: what another batch size may change of a mean error."""
@@ -79,9 +79,24 @@ class Regression(Task):
         }
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """The summed squared error; without a finite answer, worse than any."""
         found: NDArray[np.float64] = outcomes["squared"].sum(axis=1)
+        return np.where(outcomes[FINITE], found, np.inf)
+
+    def errors(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """The residuals: prediction - target."""
+        found: NDArray[np.float64] = outcomes["prediction"].astype(np.float64) - outcomes["target"]
         return found
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        if not outcomes[FINITE][row]:
+            return f"{NOTHING}, is {_numbers(outcomes['target'][row])}"
+        return f"predicted {_numbers(outcomes['prediction'][row])}, is {_numbers(outcomes['target'][row])}"
 
 
 def _two_dimensional(values: Tensor) -> Tensor:
     return values[:, None] if values.ndim == 1 else values
+
+
+def _numbers(values: Column) -> str:
+    return ", ".join(f"{value:.4g}" for value in values.tolist())

@@ -1,11 +1,12 @@
 """How one set of weights did on one split: the values of the task's metrics, and the outcomes they come from."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from soupviz.tasks.metric import Value
+from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.outcomes import Outcomes
 
 
@@ -85,6 +86,13 @@ class Score:
     def shown(self, metric: str) -> float | None:
         """A value as a float."""
         return None if (value := self.values.get(metric)) is None else float(value)
+
+    def whole(self, metric: Metric) -> float | None:
+        """A value over all units; None where it is not finite, or leaves out units whose answers are not."""
+        value = self.shown(metric.name)
+        if value is None or not math.isfinite(value) or (self.num_nonfinite and not metric.judges_nonfinite):
+            return None
+        return value
 
     def summary(self) -> dict[str, Any]:
         """The score as JSON tells it: what the task promises first."""

@@ -1,7 +1,7 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,9 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
+
+NOTHING = "✗ nothing: its output is not finite"
+"""The answer for a unit that the model has none for."""
 
 
 class Task(ABC):
@@ -32,9 +35,6 @@ class Task(ABC):
     has_classes: ClassVar[bool] = False
     """Whether each unit has one class, by which `groups` divides them."""
 
-    can_calibrate: ClassVar[bool] = False
-    """Whether answers are logits of classes, whose confidence a temperature can mend."""
-
     in_tables: ClassVar[tuple[str, ...]] = ()
     """Metrics that tables show beside the objective; empty: all."""
 
@@ -43,6 +43,15 @@ class Task(ABC):
 
     verbs: ClassVar[tuple[str, str]] = ("is better on", "is worse on")
     """What a model does to them."""
+
+    can_calibrate: ClassVar[bool] = False
+    """Whether answers are logits of classes, whose confidence a temperature can mend."""
+
+    can_ensemble: ClassVar[bool] = False
+    """Whether the answers of several models can be averaged into one."""
+
+    barrier: ClassVar[str] = ""
+    """The metric whose rise half-way between two models shows a barrier; empty: the objective."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
@@ -75,12 +84,42 @@ class Task(ABC):
 
     def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
         """How many units the new model answers better than the old one, and how many worse."""
-        gained = self.hardness(old) - self.hardness(new)
-        return int((gained > 0).sum()), int((gained < 0).sum())
+        now, before = self.hardness(new), self.hardness(old)
+        return int((now < before).sum()), int((now > before).sum())
 
     def only(self, model: str) -> str:
         """The units that one of two models answers better, in words."""
         return f"{self.unit}s that {model} answers better"
+
+    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
+        """Whether each unit is answered wrong; None: answers are nearer or farther, and neither right nor wrong."""
+        return None
+
+    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
+        """What the model chose for each unit, as whole numbers, shape (num_units, k): two models with the same agree.
+
+        None: answers are no choice among a few.
+        """
+        return None
+
+    def errors(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """How each unit's answer errs, shape (num_units, k), for correlations between models."""
+        return self.hardness(outcomes)[:, None]
+
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """What is right for a unit, in words; empty where `told` says it.
+
+        Args:
+            classes: names by index; numbers where they have none.
+        """
+        return ""
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """A unit's answer in words, and how good it is."""
+        if FINITE in outcomes and not outcomes[FINITE][row]:
+            return NOTHING
+        plain = {name: values for name, values in outcomes.columns.items() if name != FINITE and values.ndim == 1}
+        return ", ".join(f"{name} {values[row]:.4g}" for name, values in plain.items() if values.dtype.kind in "biuf")
 
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         """Of each unit its class; None: the task has none, or a unit has several."""

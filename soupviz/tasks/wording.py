@@ -49,6 +49,11 @@ def axis_title(metric: Metric) -> str:
     return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
 
 
+def titled(metric: Metric) -> str:
+    """The label at the beginning of a sentence."""
+    return metric.label[:1].upper() + metric.label[1:]
+
+
 def is_improvement(metric: Metric, difference: float) -> bool:
     """Whether a difference of values is for the better: of an error, where it falls."""
     return difference > 0 if metric.higher_is_better else difference < 0
@@ -65,11 +70,6 @@ def on_split(metric: Metric, split: str) -> str:
     """Of a chart's axis: "accuracy on test (%)", "RMSE on test, lower is better"."""
     unit = f" ({metric.unit})" if metric.unit else ""
     return f"{metric.label} on {split.removeprefix('shifts.')}{unit}{hint(metric)}"
-
-
-def titled(metric: Metric) -> str:
-    """The label at the beginning of a sentence."""
-    return metric.label[:1].upper() + metric.label[1:]
 
 
 def panel_title(metric: Metric) -> str:

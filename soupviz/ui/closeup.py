@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.barriers import SPLIT, metric_of
 from soupviz.analysis.differences import Difference, by_layer, difference
 from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
@@ -13,10 +13,11 @@ from soupviz.mixing.averaging import combine
 from soupviz.pictures import preflight as pictures
 from soupviz.soups import curves, planning
 from soupviz.soups.planning import FREE, Cost
-from soupviz.tasks.metrics import whole_loss
 from soupviz.tasks.score import Score
+from soupviz.tasks.wording import titled
 from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts
+from soupviz.ui.formats import figure
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -65,31 +66,34 @@ def pair_curve(opened: Kitchen, judged: Report, treatment: str) -> None:
     key = f"pair {opened.scores.key(mixture(0.5), SPLIT, treatment)} {a} {b}"
     job = asking.result(opened, key, f"Draw the curve from {a} to {b}", cost, trace, ahead=True)
     if job is not None:
-        _draw(alphas, [job.result[alpha] for alpha in alphas], (a, b))
+        _draw(opened, alphas, [job.result[alpha] for alpha in alphas], (a, b))
 
 
 def _highest(judged: Report) -> tuple[str, str]:
     """The pair of the highest barrier; the first of equals."""
-    names, nats = judged.barriers.names, judged.barriers.nats
+    names, heights = judged.barriers.names, judged.barriers.heights
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
-    i, j = max(pairs, key=lambda pair: nats[pair] if nats[pair] == nats[pair] else float("inf"))
+    i, j = max(pairs, key=lambda pair: heights[pair] if heights[pair] == heights[pair] else float("inf"))
     return names[i], names[j]
 
 
-def _draw(alphas: Sequence[float], scores: Sequence[Score], ends: tuple[str, str]) -> None:
-    """Loss and accuracy, each with its chord and its barrier; losses that are not finite leave a gap."""
+def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], ends: tuple[str, str]) -> None:
+    """The metric of barriers and the objective, each with its chord and barrier; what is not finite leaves a gap."""
     row = st.container(horizontal=True, gap="small")
-    left, right = row.container(width=SIDE), row.container(width=SIDE)
-    losses = [float("nan") if (loss := whole_loss(score)) is None else loss for score in scores]
-    charts.show(
-        pictures.curve(alphas, losses, ends, title=f"loss on {SPLIT} (nats)"),
-        key="pair loss", alt=f"Loss between {ends[0]} and {ends[1]}", place=left,
-    )  # fmt: skip
-    accuracies = [100 * score.accuracy for score in scores]
-    charts.show(
-        pictures.curve(alphas, accuracies, ends, title=f"accuracy on {SPLIT} (%)", above=False),
-        key="pair accuracy", alt=f"Accuracy between {ends[0]} and {ends[1]}", place=right,
-    )  # fmt: skip
+    shown = {metric.name: metric for metric in (metric_of(opened), opened.objective)}
+    for metric in shown.values():
+        values = [figure(metric, score.whole(metric)) for score in scores]
+        if None in (values[0], values[-1]):
+            continue  # without both ends there is no chord
+        title = f"{metric.label} on {SPLIT}" + (f" ({metric.unit})" if metric.unit else "")
+        charts.show(
+            pictures.curve(
+                alphas, [float("nan") if value is None else value for value in values], ends, title=title, metric=metric
+            ),
+            key=f"pair {metric.name}",
+            alt=f"{titled(metric)} between {ends[0]} and {ends[1]}",
+            place=row.container(width=SIDE),
+        )
     st.caption("Circles are the two ingredients, stars are mixes; the dashed line is what no barrier would look like.")
 
 

@@ -8,7 +8,7 @@ from soupviz.mixing.averaging import is_affine
 from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures.reliability import reliability
 from soupviz.soups import planning
-from soupviz.soups.scaling import Scaled, scale
+from soupviz.soups.scaling import Scaled, no_temperature, scale
 from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.slicing import has_slices, slice_table
@@ -23,7 +23,7 @@ SLICES, CALIBRATION, BATCHNORM = "Slices", "Calibration", "BatchNorm"
 def draw(opened: Kitchen, run: Run) -> None:
     """One panel of a finished run: the one that is asked for."""
     mixture = mix_in(run)
-    offered = [SLICES, *([CALIBRATION] if opened.task.can_calibrate else [])]
+    offered = [SLICES, CALIBRATION]
     if widgets.has_batchnorm(opened) and treatment_in(run) not in OUTPUTS:
         offered.append(BATCHNORM)
     asked = st.segmented_control("Look closer", offered, key="panel", bind="query-params")
@@ -61,6 +61,9 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
 
 def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """A temperature fitted on held_out, what it changes, and the reliability diagram."""
+    if not opened.task.can_calibrate:
+        st.write(no_temperature(opened.task))
+        return
 
     def fit(job: Job) -> Scaled:
         return scale(opened, mixture, treatment_in(run), job.progress)

@@ -13,7 +13,7 @@ from soupviz.pictures import search
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
 from soupviz.recipes.trajectory import Step
 from soupviz.soups import planning
-from soupviz.soups.cooking import goal_of, goals_of
+from soupviz.soups.goals import goal_of, goals_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.soup import mix_in, run_key, treatment_in
 from soupviz.store.runs import Run
