@@ -40,7 +40,7 @@ else:
     )
     temperature = row.segmented_control(
         "Temperature",
-        exporting.TEMPERATURES if opened.task.can_calibrate else exporting.TEMPERATURES[:1],
+        exporting.TEMPERATURES if opened.task.has_logits else exporting.TEMPERATURES[:1],
         default="none",
         required=True,
         help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is divided.",

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
     from soupviz.soups.exports import export
     from soupviz.soups.menu import cook_menu
     from soupviz.soups.soup import Soup
+    from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
+    from soupviz.tasks.outcomes import Outcomes
+    from soupviz.tasks.task import Task
 
 __all__ = [
     "Kitchen",
+    "Metric",
+    "NumberMetric",
+    "Outcomes",
     "SWARecorder",
     "Soup",
     "SoupError",
+    "SumMetric",
+    "Task",
     "__version__",
     "bake",
     "cook",
@@ -37,9 +45,14 @@ __all__ = [
 
 HOMES = {
     "Kitchen": "kitchen",
+    "Metric": "tasks.metric",
+    "NumberMetric": "tasks.metric",
+    "Outcomes": "tasks.outcomes",
     "SWARecorder": "weights.training",
     "Soup": "soups.soup",
     "SoupError": "errors",
+    "SumMetric": "tasks.metric",
+    "Task": "tasks.task",
     "bake": "soups.baking",
     "cook": "soups.cooking",
     "cook_menu": "soups.menu",

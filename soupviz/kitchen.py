@@ -10,7 +10,7 @@ import torch
 from soupviz.data import splits as checks
 from soupviz.data.loading import HELD_OUT, TRAIN, Check, Splits
 from soupviz.data.splits import Split
-from soupviz.errors import CompatibilityError
+from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building
 from soupviz.models.architecture import Architecture
@@ -115,6 +115,8 @@ class Kitchen:
         architecture = Architecture(model, lambda: building.build(spec.model, folder))
         task = find_task(spec.task.name, spec.task.parameters, folder)
         objective = find_metric(task, spec.metric)
+        if spec.classes and task.labels == "numbers":
+            raise KitchenError(f"{file}: classes names classes, which the task {task.name} has not; remove it.")
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
         store = open_store(file)
@@ -128,7 +130,9 @@ class Kitchen:
         }
         joined = Guests(opened, [item.name for item in found.ingredients])
         named = NamedWeights(file, found.ingredients, found.base, architecture, store, joined.items)
-        splits = Splits(spec, file, model, checked_by(evaluator), skip_corrupt=skip_corrupt, also_read=joined.read)
+        splits = Splits(
+            spec, file, model, checked_by(evaluator), task.labels, skip_corrupt=skip_corrupt, also_read=joined.read
+        )
         fingerprint = building.fingerprint(spec.model, model, folder)
         scorer = Scorer(evaluator, store, fingerprint, joined, objective)
         scorer.share(found.ingredients)
@@ -231,11 +235,10 @@ def checked_by(evaluator: Evaluator) -> Check:
 
     def check(split: Split, place: str) -> Split:
         width = evaluator.width(split)
-        if evaluator.task.has_classes:
-            checks.check_head(split, place, width)
+        checks.check_head(split, place, width, evaluator.task.labels)
         if split.name == TRAIN:
             evaluator.try_two(split)
-        if split.name == HELD_OUT:  # of the model, told once
+        if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once
             return replace(split, notes=(*split.notes, *evaluator.told_of_outputs(split)))
         return split
 

@@ -142,8 +142,10 @@ class SplitSpec(Spec):
     restrict_classes: bool = Field(False, description="predict only classes that have examples in this split")
     text: str = Field("text", description="text only: the column of sentences")
     pair: str | None = Field(None, description="text only: the column of second sentences")
-    label: str = Field(
-        "label", description="text only: the column of class names, or of their positions in `classes` from 0"
+    label: Place | tuple[Place, ...] = Field(
+        "label",
+        description="text only: the column of class names, or of their positions in `classes` from 0; of other tasks "
+        "the column of numbers, or a list of columns",
     )
     tokenizer: str | None = Field(
         None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"

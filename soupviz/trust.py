@@ -19,7 +19,11 @@ from soupviz.spec import KitchenSpec, kitchen_file, read_kitchen_file
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""
 
-OWN_FACTORIES = {"soupviz.demo:DigitsNet": "torch", "soupviz.models.yolo:classifier": "ultralytics"}
+OWN_FACTORIES = {
+    "soupviz.demo:DigitsNet": "torch",
+    "soupviz.demo:DiabetesNet": "torch",
+    "soupviz.models.yolo:classifier": "ultralytics",
+}
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
 NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from soupviz.cli.run import main
-from soupviz.data import splits
-from soupviz.data.splits import Split
 
 MLP = """
 from torch import nn
@@ -189,18 +187,6 @@ def regression_kitchen(folder: Path, *, outputs: int = 1, num_examples: int = 12
         noisy = answers + 0.1 * torch.randn(answers.shape, generator=generator)
         write_arrays(folder / f"{split}.safetensors", inputs, noisy[:, 0].contiguous() if outputs == 1 else noisy)
     return file
-
-
-def read_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let splits of arrays have labels that are real numbers."""
-
-    def load(name: str, spec: Any, folder: Path, *_: Any, **__: Any) -> Split:
-        tensors = load_file(folder / str(spec.path))
-        content = str(tensors["labels"].sum().item())
-        return Split(name, {"": tensors["inputs"]}, tensors["labels"], None, None, fingerprint=f"{spec.path} {content}")
-
-    monkeypatch.setattr(splits, "load", load)
-    monkeypatch.setattr(splits, "check_head", lambda *_: None)
 
 
 def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

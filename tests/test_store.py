@@ -17,7 +17,7 @@ from kitchens import json_of, run_command, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import Cancelled, DataError, KitchenError
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import steps_from
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.soups import cooking
 from soupviz.soups.cooking import SWEEP_ALPHAS
@@ -532,7 +532,7 @@ def make_earlier(store: Path) -> None:
                 {
                     name: value
                     for name, value in score.items()
-                    if name not in ("metric", "value", "metrics", "num_units")
+                    if name not in ("metric", "value", "metrics", "exact", "num_units")
                 }
             )
         today.execute("INSERT INTO scores VALUES (?, ?, ?, 0.0)", (key, told, zlib.compress(buffer.getvalue(), 1)))
@@ -557,6 +557,7 @@ def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
     scores = {name: kitchen.scores.score(((name, 1.0),)) for name in kitchen.names}
     kitchen.store.name_run(soup.key, "mine")
     kitchen.store.pin_run(soup.key)
+    examples = {name: kitchen.scores.score(((name, 1.0),)).outcomes for name in scores}
     before = kitchen.store.size()["scores"]
     make_earlier(kitchen.store.path)
     no_evaluation()
@@ -564,9 +565,9 @@ def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
     assert opened.store.size()["scores"] == before
     found = {name: opened.scores.score(((name, 1.0),)) for name in opened.names}
     assert found == scores
-    for name, score in found.items():
-        told = scores[name].outcomes
-        assert all(np.array_equal(score.outcomes[column], told[column], equal_nan=True) for column in told.columns)
+    for name, told in examples.items():
+        kept = opened.scores.score(((name, 1.0),)).outcomes
+        assert all(np.array_equal(kept[column], told[column], equal_nan=True) for column in told.columns)
     [run] = opened.store.runs()
     assert (run.key, run.name, run.pinned) == (soup.key, "mine", True)
     told = {split: score.summary() for split, score in soup.scores.items()}
@@ -593,11 +594,36 @@ def test_decisions_of_an_earlier_version_are_told_as_they_were():
         "step": 1, "ingredient": "b", "accuracy": 0.7, "correct": 140, "best_accuracy": 0.7, "accepted": True,
         "num_examples_scored": 200, "accuracy_at_most": 0.7, "mix": [["a", 0.5], ["b", 0.5]],
     }  # fmt: skip
-    step = Step.from_dict(kept)
+    early = kept | {"accuracy": None, "correct": None, "accepted": False, "accuracy_at_most": 0.65}
+    step, early = steps_from([kept, early | {"num_examples_scored": 40}])
     told = Classification().step(step.as_dict())
     assert {name: told[name] for name in told.keys() & kept.keys()} == {
         name: kept[name] for name in told.keys() & kept.keys()
     }
     assert (step.value, step.best_value, step.num_units, step.mix) == (0.7, 0.7, 200, (("a", 0.5), ("b", 0.5)))
-    early = Step.from_dict(kept | {"accuracy": None, "correct": None, "accepted": False, "accuracy_at_most": 0.65})
     assert (early.value, early.bound, early.outcome) == (None, 0.65, "rejected early")
+    assert (early.num_scored, early.num_units) == (40, 200)
+
+
+def test_a_score_of_an_earlier_version_has_no_best_five_of_five_classes_or_fewer(tmp_path):
+    """Its outcomes had, as all of them were among the best five."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    task = kitchen.task
+    columns = {"right": np.ones(2, bool), "top5": np.ones(2, bool)}
+    assert list(task.earlier_columns({"top5_correct": None}, columns)) == ["right"]
+    assert list(task.earlier_columns({"top5_correct": 2}, columns)) == ["right", "top5"]
+    assert list(task.earlier_columns({"values": {}}, columns)) == ["right", "top5"]
+    mix = (("m_0", 1.0),)
+    score = kitchen.scores.score(mix)
+    make_earlier(kitchen.store.path)
+    again = sv.Kitchen.load(kitchen.file).scores.score(mix)
+    assert set(again.outcomes.columns) == set(score.outcomes.columns)
+    assert "top5" not in again.outcomes
+
+
+def test_a_soup_that_is_recalled_has_the_exact_scores_that_were_cooked(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    soup = sv.greedy(kitchen)
+    again = recall(kitchen, kitchen.store.run(soup.key))
+    assert again.scores == soup.scores
+    assert type(again.scores["test"].values["accuracy"]) is Fraction

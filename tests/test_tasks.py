@@ -302,6 +302,46 @@ def test_an_answer_that_is_not_finite_counts_as_wrong(task):
     assert not after["prediction"][4] >= 0 if task.name == "classification" else not after["true_positive"][4].any()
 
 
+def test_the_error_of_a_regression_is_that_of_its_finite_answers():
+    """Errors 1 and 3 of the first two; the third counts for nothing but the rank."""
+    task = Regression()
+    found = whole(task, torch.tensor([[1.0], [7.0], [torch.nan]]), torch.tensor([0.0, 4.0, 2.0]))
+    assert value(task, "rmse", found) == pytest.approx(math.sqrt(5))
+    assert value(task, "mae", found) == 2.0
+    # Their mean squared error is 5, the variance of all labels 8 / 3.
+    assert value(task, "r2", found) == pytest.approx(1 - 5 / (8 / 3))
+    weights = np.array([[1.0, 1.0, 5.0], [0.0, 0.0, 1.0]])
+    rmse = next(metric for metric in task.metrics if metric.name == "rmse")
+    values = rmse.values(found, weights)
+    assert values[0] == pytest.approx(math.sqrt(5)) and np.isnan(values[1])
+    lost = whole(task, torch.full((2, 1), torch.inf), torch.tensor([0.0, 4.0]))
+    assert [metric.value(lost) for metric in task.metrics] == [None, None, None]
+
+
+def test_labels_that_are_all_alike_have_no_r2():
+    assert (
+        value(Regression(), "r2", whole(Regression(), torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 3.0]))) is None
+    )
+
+
+@pytest.mark.parametrize("num_classes", [3, 40])
+def test_macro_f1_of_resamples_is_that_of_each(num_classes):
+    """By a product where classes are few, by counting where they are many."""
+    random = np.random.default_rng(num_classes)
+    labels = random.integers(0, num_classes, 60)
+    answers = torch.from_numpy(random.normal(size=(60, num_classes)).astype(np.float32))
+    answers[:4] = torch.nan
+    found = whole(CLASSIFICATION, answers, torch.from_numpy(labels))
+    weights = random.multinomial(60, np.full(60, 1 / 60), size=5).astype(float)
+    [metric] = [one for one in CLASSIFICATION.metrics if one.name == "macro_f1"]
+    for row, got in zip(weights, metric.values(found, weights), strict=True):
+        rows = np.repeat(np.arange(60), row.astype(int))
+        told = found["prediction"][rows]
+        known = sorted({*labels[rows], *told[told >= 0]})
+        expected = sklearn.f1_score(labels[rows], told, labels=known, average="macro", zero_division=0)
+        assert got == pytest.approx(expected, abs=1e-12)
+
+
 # Labels that do not fit
 
 
@@ -360,4 +400,4 @@ def test_a_task_of_ones_own_tells_its_columns_unless_it_says_more():
     task = Own()
     found = whole(task, torch.tensor([1.5, 2.0]), torch.tensor([0, 0]))
     assert task.told(found, 1, []) == "size 2" and task.target(found, 1, []) == ""
-    assert not (task.has_classes or task.can_calibrate or task.can_ensemble) and task.errors(found).shape == (2, 1)
+    assert not (task.has_classes or task.has_logits or task.has_probabilities) and task.errors(found).shape == (2, 1)

@@ -365,3 +365,30 @@ def test_a_soups_recipe_reads_no_file_outside_the_dashboards_folders(root: Path,
     found = approved(file)
     with pytest.raises(KitchenError, match="lies outside the folders"):
         Kitchen.open(found.spec, file).weights.resolve(str(elsewhere))
+
+
+TASK = """
+import soupviz as sv
+
+class Mine(sv.Task):
+    metrics = (sv.SumMetric("n", "n", "", True, (), lambda n: n),)
+"""
+
+
+def test_a_task_of_the_users_own_is_asked_about_and_refused_once_it_changed(root):
+    small_kitchen(root, source=MLP)
+    (root / "mine.py").write_text(TASK, encoding="utf-8")
+    file = change_yaml(root / "kitchen.yaml", lambda kitchen: kitchen.update(task="mine.py:Mine"))
+    found = workspace.request(file, read_kitchen_file(file))
+    assert "mine.py:Mine" in found.code
+    assert str(root / "mine.py") in found.seen
+    trust.bind(found, lambda path: path)
+    Kitchen.load(file)
+    (root / "mine.py").write_text(TASK + "\n# changed\n", encoding="utf-8")
+    with pytest.raises(KitchenError, match=r"mine\.py.*not what you said yes to"):
+        Kitchen.load(file)
+
+
+def test_a_task_of_soupvizs_own_is_not_asked_about(root):
+    small_kitchen(root, source=MLP, task="classification")
+    assert asked(root, task="regression").code == ()

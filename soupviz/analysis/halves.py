@@ -48,7 +48,7 @@ def halved(kitchen: Kitchen, recipe: Recipe, rows: Mapping[str, Tensor], seed: i
     parts = {name: _part(whole, chosen, seed) for name, chosen in rows.items()}
     parts |= {TRAIN: kitchen.splits.load(TRAIN)} if kitchen.splits.is_loaded(TRAIN) else {}
     model = kitchen.evaluator.model
-    splits = Splits(spec, kitchen.file, model, checked_by(kitchen.evaluator), known=parts)
+    splits = Splits(spec, kitchen.file, model, checked_by(kitchen.evaluator), kitchen.task.labels, known=parts)
     own = changed(kitchen, spec=spec, store=Store(folder / "store.sqlite"), splits=splits)
     _prime(kitchen, own, recipe, rows)
     return own

@@ -7,7 +7,7 @@ from typing import Any
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.planning import known
 from soupviz.soups.soup import is_current, made_in, mix_in, pool_in, treatment_in
 from soupviz.store.runs import Run
@@ -201,7 +201,7 @@ def _known(kitchen: Kitchen, run: Run, split: str) -> Score | None:
 
 def steps_of(run: Run) -> list[Step]:
     """A run's decisions, as far as it came; empty for what is no search."""
-    return [Step.from_dict(step) for step in (run.result or {}).get("trajectory", [])]
+    return list(steps_from((run.result or {}).get("trajectory", [])))
 
 
 @dataclass(frozen=True, slots=True)

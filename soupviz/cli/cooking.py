@@ -77,7 +77,7 @@ def soup(
             raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     checked = parse(values | {"members": chosen(members, opened)})
-    if (calibrate or bake_temperature) and not opened.task.can_calibrate:
+    if (calibrate or bake_temperature) and not opened.task.has_logits:
         raise RecipeError(scaling.no_temperature(opened.task))
     if plan:
         with progress_bar(as_json) as progress:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,6 +23,7 @@ from soupviz.cli.arguments import (
     open_kitchen,
 )
 from soupviz.cli.progress import progress_bar
+from soupviz.demo.diabetes import diabetes_kitchen
 from soupviz.demo.digits import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
@@ -32,11 +33,15 @@ from soupviz.mixing.treatments import check_batchnorm
 @app.command()
 def demo(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="where to; default: the cache folder")] = None,
+    task: Annotated[
+        Literal["classification", "regression"],
+        typer.Option(help="classification: handwritten digits; regression: diabetes of 442 patients"),
+    ] = "classification",
     as_json: AsJson = False,
 ) -> None:
-    """Build the demo kitchen: scikit-learn's handwritten digits."""
+    """Build a demo kitchen of data that ship with scikit-learn: handwritten digits, or diabetes."""
     with progress_bar(as_json) as progress:
-        file = demo_kitchen(directory, progress)
+        file = (demo_kitchen if task == "classification" else diabetes_kitchen)(directory, progress)
     answer(json.dumps({"kitchen": str(file)}) if as_json else str(file))
 
 

@@ -149,7 +149,9 @@ def value_on(soup: Soup, split: str) -> str:
     return cell(metric, soup.scores[split].shown(metric.name))
 
 
-def _amount(name: str, value: float | None) -> str:
+def _amount(name: str, value: Any) -> str:
+    if name == "notes":
+        return " ".join(value) or "–"
     if "bytes" in name:
         return f"{(value or 0) / 1e6:,.1f} MB"
     return "–" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from soupviz.data import splits
+from soupviz.data.labels import Kind
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError
 from soupviz.spec import KitchenSpec
@@ -31,6 +32,7 @@ class Splits:
         file: Path,
         model: nn.Module,
         check: Check,
+        kind: Kind = "classes",
         *,
         skip_corrupt: bool = False,
         also_read: AlsoRead = lambda _name, _progress: None,
@@ -41,6 +43,7 @@ class Splits:
         self._file = file
         self._model = model
         self._check = check
+        self._kind = kind
         self._skip_corrupt = skip_corrupt
         self._also_read = also_read
         self._loaded: dict[str, Split] = dict(known or {})
@@ -81,6 +84,7 @@ class Splits:
                 self._file.parent,
                 self._model,
                 classes=classes,
+                kind=self._kind,
                 skip_corrupt=self._skip_corrupt,
                 progress=progress,
             )

@@ -2,10 +2,7 @@
 
 import copy
 import math
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.adamw import adamw
 
-from soupviz.files import cache_folder
+from soupviz.demo.building import built
 from soupviz.types import Progress, quiet
 from soupviz.weights.training import SWARecorder
 
@@ -84,39 +81,7 @@ def demo_kitchen(folder: Path | None = None, progress: Progress = quiet) -> Path
     Args:
         folder: where; default: the user's cache folder.
     """
-    target = folder or cache_folder("demo") / VERSION
-    file = target / "kitchen.yaml"
-    if not file.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".demo-", dir=target.parent))
-        try:
-            work.chmod(0o755)
-            with _one_thread():
-                _build(work, progress)
-            if target.is_dir():
-                shutil.copytree(work, target, dirs_exist_ok=True)
-            else:
-                work.rename(target)
-        except OSError:  # another process was first
-            if not file.is_file():
-                raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-    return file
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """So small a network gains nothing by more; where the cores are busy, waiting for each other took 5 times as long.
-
-    It also makes the demo the same on any number of cores.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return built(folder, VERSION, _build, progress)
 
 
 def _build(folder: Path, progress: Progress, seed: int = 0) -> None:

@@ -9,18 +9,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import LARGEST, PIECE, BatchNorm, mix_tensors
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import evaluating, logits_with, placed
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import Ingredient
 
 Normalise = Literal["softmax", "free"]
 Batches = Callable[[int], Iterable[tuple[Mapping[str, Tensor], Tensor]]]
-"""Given an epoch, from 0: inputs by name ("" for a single tensor) and int64 labels, as the model takes them."""
+"""Given an epoch, from 0: inputs by name ("" for a single tensor) and labels, as the model and the task take them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class _Setting:
     pool: Sequence[Ingredient]
     groups: Mapping[str, Sequence[str]]
     batchnorm: BatchNorm
+    task: Task
 
 
 def learn(
@@ -58,10 +60,11 @@ def learn(
     learning_rate: float,
     start: Sequence[float] | None = None,
     batchnorm: BatchNorm = "average",
+    task: Task | None = None,
     num_batches: int = 1,
     progress: Progress = quiet,
 ) -> Learned:
-    """Mixing coefficients by gradient descent on the cross-entropy of the soup.
+    """Mixing coefficients by gradient descent on the loss of the soup, of a classifier its cross-entropy.
 
     Every step mixes one soup, takes the gradient of the loss at its weights, and has the gradient of each coefficient
     as its inner product with that ingredient, tensor by tensor: memory holds a soup and a gradient, however many
@@ -76,6 +79,7 @@ def learn(
         group_of: the group of a key. A tied tensor is in the group of its first name.
         normalise: "softmax" gives coefficients above 0 that sum to one in every group; "free" gives any.
         start: the coefficients to start from, in every group; default: all alike.
+        task: whose loss it is; default: classification. Without logits there is no temperature.
         num_batches: of an epoch, for progress alone.
     Raises:
         RecipeError: fewer than two ingredients, an epoch without batches, a start that does not fit, or a loss or a
@@ -88,7 +92,9 @@ def learn(
     pool = [Ingredient(f"ingredient {number}", Path(), tensors, "") for number, tensors in enumerate(ingredients, 1)]
     if len(pool) < 2:
         raise RecipeError(f"a learned soup needs at least 2 ingredients, and has {len(pool)}; add some.")
-    setting = _Setting(model, pool, _keys_by_group(pool[0].tensors, group_of, tied_keys(model)), batchnorm)
+    setting = _Setting(
+        model, pool, _keys_by_group(pool[0].tensors, group_of, tied_keys(model)), batchnorm, task or Classification()
+    )
     raw = _raw(start, normalise, len(pool)).repeat(len(setting.groups), 1).requires_grad_()
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     step = _adam([raw, log_temperature], learning_rate)
@@ -179,9 +185,12 @@ def _descent(
     """The mean loss, and its gradients: by coefficient, shape (num_groups, num_ingredients), and by log_temperature."""
     parameters, buffers = placed(setting.model, _mixed(setting, coefficients))
     leaves = {key: tensor.requires_grad_() for key, tensor in parameters.items()}
-    logits = logits_with(setting.model, leaves | buffers, batch).float()
-    loss = F.cross_entropy(logits * log_temperature.exp().to(logits), labels.to(logits.device))
+    answers = logits_with(setting.model, leaves | buffers, batch, setting.task.answers).float()
+    if setting.task.has_logits:
+        answers = answers * log_temperature.exp().to(answers)
+    loss = setting.task.loss(answers, labels)
     slope, *found = torch.autograd.grad(loss, [log_temperature, *leaves.values()], allow_unused=True)
+    slope = torch.zeros_like(log_temperature) if slope is None else slope
     slopes = dict(zip(leaves, found, strict=True))
     gradient = torch.zeros(len(setting.groups), len(setting.pool), dtype=torch.float64)
     for row, keys in enumerate(setting.groups.values()):

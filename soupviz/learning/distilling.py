@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from soupviz.errors import ExportError, RecipeError
 from soupviz.files import digest, replacing
 from soupviz.models.routes import answers_from
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import fingerprint
 
@@ -44,13 +45,16 @@ class Distillation:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over train, numbered from 1: means over its examples, each as the student was when it saw them."""
+    """One pass over train, numbered from 1: means over its examples, each as the student was when it saw them.
+
+    accuracy: None where the task has no classes.
+    """
 
     number: int
     loss: float
     hard_loss: float
     soft_loss: float
-    accuracy: float
+    accuracy: float | None
     seconds: float
 
 
@@ -68,23 +72,21 @@ class State:
 
 
 def distillation_loss(
-    logits: Tensor, labels: Tensor, teacher: Tensor, temperature: float, hard: float
+    logits: Tensor, labels: Tensor, teacher: Tensor, temperature: float, hard: float, task: Task | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`hard * CE(student, labels) + (1 - hard) * T^2 * KL(teacher_T || student_T)`, in nats, mean over the batch.
+    """`hard * loss(student, labels) + (1 - hard) * soft_loss(student, teacher)`, mean over the batch.
+
+    Of a classifier that is `hard * CE(student, labels) + (1 - hard) * T^2 * KL(teacher_T || student_T)`, in nats.
 
     Args:
-        logits: the student's, shape (batch, classes); teacher: the teacher's, of the same shape.
-        labels: int64, shape (batch,).
+        logits: the student's answers; teacher: the teacher's, of the same shape.
+        task: whose losses they are; default: classification.
     Returns:
-        The loss, its hard part and its soft part (with the T^2), neither weighted.
-    Source:
-        Hinton et al. 2015 (arXiv 1503.02531), section 2. Differs: KL, which is their cross-entropy with the soft
-        targets less the teacher's own entropy, so that the gradients are the same and a perfect student has loss 0.
+        The loss, its hard part and its soft part, neither weighted.
     """
-    hard_loss = F.cross_entropy(logits, labels)
-    student_log, teacher_log = (F.log_softmax(one / temperature, dim=1) for one in (logits, teacher))
-    # The gradients of the soft loss shrink as 1 / T^2: the factor keeps `hard` meaning the same at each temperature.
-    soft_loss = temperature**2 * F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+    task = task or Classification()
+    hard_loss = task.loss(logits, labels)
+    soft_loss = task.soft_loss(logits, teacher, temperature)
     return hard * hard_loss + (1.0 - hard) * soft_loss, hard_loss, soft_loss
 
 
@@ -96,6 +98,7 @@ def distill(
     parameters: Distillation,
     *,
     device: torch.device,
+    task: Task | None = None,
     checkpoint: Path | None = None,
     on_epoch: Callable[[Epoch], object] = lambda _epoch: None,
     progress: Progress = quiet,
@@ -108,8 +111,10 @@ def distill(
 
     Args:
         take: gives the inputs of some examples, by their positions (int64, on the CPU), as the model takes them.
-        labels: int64, shape (num_examples,).
-        teacher: its logits, float32, shape (num_examples, num_classes), of the examples without augmentation.
+        labels: of a classifier int64, shape (num_examples,).
+        teacher: its answers, float32, of a classifier logits of shape (num_examples, num_classes), of the examples
+            without augmentation.
+        task: whose losses are lowered; default: classification.
         checkpoint: a file that is written after each epoch, and every so often within a long one. Where it is there
             already and of the same student, parameters, labels and teacher, training goes on from it; else anew.
         on_epoch: told of each epoch once its checkpoint is written; not again of those before a resumption.
@@ -123,7 +128,8 @@ def distill(
         Hinton et al. 2015 (arXiv 1503.02531); AdamW: Loshchilov and Hutter 2019 (arXiv 1711.05101), with the cosine of
         their 2017 (arXiv 1608.03983) without restarts.
     """
-    _check(parameters, labels, teacher)
+    task = task or Classification()
+    _check(parameters, labels, teacher, task)
     student.to(device)
     key = _key(student, parameters, labels, teacher) if checkpoint else ""
     num_batches = len(_batches(len(labels), parameters, 0))
@@ -142,11 +148,11 @@ def distill(
                     group["lr"] = parameters.learning_rate * (1 + math.cos(math.pi * state.step / total)) / 2
                 torch.manual_seed(_seed(parameters, "step", state.step))  # of dropout
                 answers = labels[rows].to(device), teacher[rows].to(device)
-                found = _step(student, optimizer, take(rows), *answers, parameters)
+                found = _step(student, optimizer, take(rows), *answers, parameters, task)
                 state.sums = [before + value for before, value in zip(state.sums, found, strict=True)]
                 state.seconds += time.monotonic() - started
                 state.step += 1
-            _end_epoch(state, student, len(labels))
+            _end_epoch(state, student, len(labels), task)
             if checkpoint:
                 due = _save(checkpoint, key, student, optimizer, state)
             on_epoch(state.history[-1])
@@ -154,7 +160,7 @@ def distill(
     return state.history
 
 
-def _check(parameters: Distillation, labels: Tensor, teacher: Tensor) -> None:
+def _check(parameters: Distillation, labels: Tensor, teacher: Tensor, task: Task) -> None:
     for name, most in (("temperature", 100), ("learning_rate", 1)):
         if not 0.0 < (value := getattr(parameters, name)) <= most:
             raise RecipeError(f"distill: {name} is {value}; expected above 0 and at most {most}.")
@@ -167,17 +173,18 @@ def _check(parameters: Distillation, labels: Tensor, teacher: Tensor) -> None:
         )
     if not len(labels):
         raise RecipeError("distill: train is empty; a student needs examples to learn from. Check data.train.")
-    if labels.ndim != 1 or teacher.ndim != 2 or len(labels) != len(teacher):
+    is_odd = task.has_logits and (labels.ndim != 1 or teacher.ndim != 2)
+    if is_odd or len(labels) != len(teacher):
         raise RecipeError(
             f"distill: labels of shape {tuple(labels.shape)} and teacher's logits of shape {tuple(teacher.shape)}; "
             "expected (num_examples,) and (num_examples, num_classes)."
         )
-    if int(labels.min()) < 0 or int(labels.max()) >= teacher.shape[1]:
+    if task.has_logits and (int(labels.min()) < 0 or int(labels.max()) >= teacher.shape[1]):
         raise RecipeError(
             f"distill: labels run from {int(labels.min())} to {int(labels.max())}, but the teacher has "
             f"{teacher.shape[1]} classes. Check data.train."
         )
-    if num_bad := int((~torch.isfinite(teacher).all(dim=1)).sum()):
+    if num_bad := int((~torch.isfinite(teacher.flatten(1)).all(dim=1)).sum()):
         raise RecipeError(
             f"distill: the teacher's logits of {num_bad} examples are not finite; choose a teacher that can judge all."
         )
@@ -217,19 +224,20 @@ def _step(
     labels: Tensor,
     teacher: Tensor,
     parameters: Distillation,
+    task: Task,
 ) -> list[float]:
     """One step of the optimizer; what it adds to an epoch's sums."""
-    logits = answers_from(student, inputs).float()
+    logits = answers_from(student, inputs, task.answers).float()
     if logits.shape != teacher.shape:
         raise RecipeError(
             f"distill: the student's logits are of shape {tuple(logits.shape)}, the teacher's of "
             f"{tuple(teacher.shape)}; expected the same classes. Choose a student with the teacher's head."
         )
-    losses = distillation_loss(logits, labels, teacher, parameters.temperature, parameters.hard)
+    losses = distillation_loss(logits, labels, teacher, parameters.temperature, parameters.hard, task)
     optimizer.zero_grad()
     losses[0].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    correct = (logits.argmax(dim=1) == labels).float().mean()
+    correct = (logits.argmax(dim=1) == labels).float().mean() if task.has_logits else torch.zeros_like(losses[0])
     means: list[float] = torch.stack([*losses, correct]).detach().tolist()
     if not math.isfinite(means[0]):
         raise _diverged(f"its loss is {means[0]}")
@@ -240,11 +248,12 @@ def _diverged(how: str) -> RecipeError:
     return RecipeError(f"distill: the student diverged ({how}); lower learning_rate.")
 
 
-def _end_epoch(state: State, student: nn.Module, num_examples: int) -> None:
+def _end_epoch(state: State, student: nn.Module, num_examples: int, task: Task) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in student.parameters()):
         raise _diverged("its weights are not finite")  # after the last step, which no loss has seen
     loss, hard_loss, soft_loss, accuracy = (total / num_examples for total in state.sums)
-    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, accuracy, state.seconds))
+    right = accuracy if task.has_logits else None
+    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, right, state.seconds))
     state.sums, state.seconds = [0.0] * len(state.sums), 0.0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from soupviz.models.building import tied_keys
+from soupviz.models.building import logits_of, tied_keys
 from soupviz.models.routes import answers_from, call
 
 
@@ -36,9 +36,18 @@ def _standing_in(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..
     return stand_in
 
 
-def logits_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-    """The logits for a batch, shape (batch, classes), with these parameters and buffers in place of the model's own."""
-    return answers_from(_standing_in(model, weights), batch)
+def logits_with(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    batch: Mapping[str, Tensor],
+    read: Callable[[Any], Tensor] = logits_of,
+) -> Tensor:
+    """The logits for a batch, shape (batch, classes), with these parameters and buffers in place of the model's own.
+
+    Args:
+        read: finds other answers than logits in what the model returns.
+    """
+    return answers_from(_standing_in(model, weights), batch, read)
 
 
 def placed(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

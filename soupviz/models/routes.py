@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from soupviz.errors import ModelError, told
 from soupviz.models import graph
-from soupviz.models.building import logits_of
+from soupviz.models.building import logits_of, tensor_of
 from soupviz.models.usercode import guarded
 
 AGREES = 1e-3
@@ -148,8 +148,8 @@ class Paths:
 
 
 def _agree(output: Any, expected: Any) -> bool:
-    """Whether two outputs are the same logits up to rounding."""
-    one, other = logits_of(output), logits_of(expected)
+    """Whether two outputs are the same up to rounding."""
+    one, other = tensor_of(output), tensor_of(expected)
     finite = torch.isfinite(other)
     if not torch.equal(torch.isfinite(one), finite):
         return False

@@ -13,14 +13,15 @@ from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 
 class Distilled(Pooled):
     """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
 
-    It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`. An ensemble that teaches has the
-    kitchen's guests in it, models of other architectures.
+    It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`; of a regression, squared errors.
+    An ensemble that teaches has the kitchen's guests in it, models of other architectures.
 
     Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
     stopped goes on from its last checkpoint.
@@ -55,6 +56,11 @@ class Distilled(Pooled):
 
     def candidates(self, num_members: int) -> int:
         return num_members + self.epochs
+
+    def unfit(self, task: Task) -> str:
+        if task.has_loss and task.has_soft_loss:
+            return ""
+        return f"distilled: the task {task.name} has no loss between a student's answers and a teacher's; take a soup."
 
     def plan(self, judge: Judge) -> Coefficients:
         start = self._mix(judge, self.start)

@@ -10,11 +10,14 @@ from soupviz.recipes.averages import by_performance
 from soupviz.recipes.greedy import search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 
 class Ensemble(Pooled):
     """The average of the members' probabilities or logits: of all, of those a greedy search keeps, or weighted.
+
+    Of a regression it is the average of what they answer.
 
     Source: Lakshminarayanan et al. 2017 (arXiv 1612.01474); greedy: Caruana et al. 2004, as Wortsman et al. 2022 do it,
     each member once.
@@ -46,6 +49,11 @@ class Ensemble(Pooled):
     @property
     def treatment(self) -> str:
         return self.output
+
+    def unfit(self, task: Task) -> str:
+        if task.has_probabilities or self.output == "probabilities":
+            return ""
+        return f"ensemble: the task {task.name} has one output to average; leave output at its default."
 
     def candidates(self, num_members: int) -> int:
         return num_members - 1 if self.choice == "greedy" else 1

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from soupviz.mixing.averaging import BatchNorm
 from soupviz.mixing.treatments import check_batchnorm, num_examples
 from soupviz.recipes.judge import HELD_OUT, Judge
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 
@@ -47,6 +48,10 @@ class Recipe(BaseModel, ABC):
     def needs(self) -> frozenset[str]:
         """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
         return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
+
+    def unfit(self, task: Task) -> str:
+        """Why it cannot be cooked for a task, in a sentence; empty where it can."""
+        return ""
 
     @property
     def of_statistics(self) -> BatchNorm:

@@ -1,6 +1,6 @@
 """The decisions of a search, in their order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -68,9 +68,13 @@ class Step:
         )
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Step":
-        """The step that `as_dict` gave, as JSON keeps it."""
-        values = values if "value" in values else earlier_step(values)
+    def from_dict(cls, values: Mapping[str, Any], num_units: int = 0) -> "Step":
+        """The step that `as_dict` gave, as JSON keeps it.
+
+        Args:
+            num_units: of the split, for decisions of earlier versions, which do not tell it where they came early.
+        """
+        values = values if "value" in values else earlier_step(values, num_units)
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         mix = values.get("mix")
         return cls(**{**known, "mix": mix and mix_from(mix)})
@@ -105,6 +109,13 @@ class Step:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def steps_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """A search's decisions, as JSON keeps them."""
+    # What it began with was scored whole.
+    number = max((step["num_examples_scored"] for step in kept if "value" not in step), default=0)
+    return tuple(Step.from_dict(step, number) for step in kept)
 
 
 def _shown(value: Any) -> float | None:

@@ -170,7 +170,7 @@ class Evaluator:
     def try_two(self, split: Split) -> int:
         """A forward pass of two units, which tells of inputs that the model does not take; how much it says of each."""
         answers = self._call(split, self.model, split.take(torch.arange(2), self.device))
-        return answers.shape[1] if answers.ndim > 1 else 1
+        return math.prod(answers.shape[1:])
 
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""

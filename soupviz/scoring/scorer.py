@@ -18,8 +18,6 @@ from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.scoring.guests import Guest, Guests
 from soupviz.scoring.limits import Limit
 from soupviz.store.database import KeptScore, Store
-from soupviz.tasks.ensembles import combined
-from soupviz.tasks.finding import source_of
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
@@ -107,7 +105,7 @@ class Scorer:
             context.append(self._batch_size)
         found = [self.guests.find(item.name) for item, _ in items]
         context += [guest.context(split.name) for guest in found if guest]
-        context += [*self.evaluator.task.key, *source_of(self.evaluator.task)]
+        context += [*self.evaluator.task.key, *self.evaluator.task.source]
         return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
 
     def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
@@ -115,16 +113,24 @@ class Scorer:
         if guest := self._guest(effective(items)):
             return guest.known(split)
         plain, columns = self.store.score(self.key(items, split, treatment))
-        return None if plain is None or columns is None else self._read(plain, split, self._outcomes(split, columns))
+        return (
+            None
+            if plain is None or columns is None
+            else self._read(plain, split, self._outcomes(split, columns, plain))
+        )
 
     def partial(self, items: Mix, split: Split, treatment: Treatment) -> Outcomes | None:
         """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
         plain, columns = self.store.score(self.key(effective(items), split, treatment))
         return None if plain is not None or columns is None else self._outcomes(split, columns)
 
-    def _outcomes(self, split: Split, columns: Mapping[str, NDArray[Any]]) -> Outcomes:
-        held = {name: values for name, values in columns.items() if name != SCORED}
-        return Outcomes(columns[SCORED], self.evaluator.task.targets(split.labels), held)
+    def _outcomes(
+        self, split: Split, columns: Mapping[str, NDArray[Any]], plain: Mapping[str, Any] | None = None
+    ) -> Outcomes:
+        task = self.evaluator.task
+        kept = task.earlier_columns(plain, columns) if plain is not None else columns
+        held = {name: values for name, values in kept.items() if name != SCORED}
+        return Outcomes(columns[SCORED], task.targets(split.labels), held)
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -165,13 +171,13 @@ class Scorer:
             return guest.score(split, progress)
         key = self.key(items, split, treatment)
         plain, columns = self.store.score(key)
-        found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns)
+        found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns, plain)
         if plain is not None:
             return self._read(plain, split, found)
         if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
             logits = self._of_each(items, split, num_classes, progress)
-            answers = combined(logits, [weight for _, weight in items], treatment.name)
             task = self.evaluator.task
+            answers = task.averaged(logits, [weight for _, weight in items], treatment.name)
             held = judged(task, answers, split.labels, split.name)
             found = Outcomes.of(held, task.targets(split.labels))
         else:
@@ -221,7 +227,7 @@ class Scorer:
             return guest.logits(split, progress)
         if treatment.is_output and len(items) > 1:
             each = self._of_each(items, split, num_classes, progress)
-            return combined(each, [weight for _, weight in items], treatment.name).numpy()
+            return self.evaluator.task.averaged(each, [weight for _, weight in items], treatment.name).numpy()
         key = self.key(items, split, treatment)
         kept = self.store.logits(key)
         if kept is None:

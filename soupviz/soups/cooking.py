@@ -10,7 +10,7 @@ from typing import Any
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Judge, Recipe, parse
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.goals import groups_of
@@ -62,6 +62,8 @@ def cook(
     recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
     if missing := lacking_for(kitchen, recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
+    if reason := recipe.unfit(kitchen.task):
+        raise RecipeError(reason)
     kitchen.scores.treatment(recipe.treatment, progress)
     for split in kitchen.splits.reporting:  # what is wrong with the test split shows before hours of search, not after
         kitchen.splits.load(split, progress)
@@ -71,7 +73,7 @@ def cook(
     before = kitchen.store.run(key)
     if recipe.trains and before is not None and _stands(kitchen, recipe, before, progress):
         return _again(kitchen, before, on_step, progress)
-    earlier = [Step.from_dict(step) for step in ((before and before.result) or {}).get("trajectory", [])]
+    earlier = steps_from(((before and before.result) or {}).get("trajectory", []))
 
     def stepped(step: Step) -> None:
         steps.append(step)

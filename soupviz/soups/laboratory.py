@@ -75,6 +75,7 @@ class Laboratory:
             epochs=epochs,
             learning_rate=rate,
             batchnorm=self.statistics,
+            task=self.kitchen.task,
             num_batches=-(-len(rows) // size),
             progress=self.progress,
         )
@@ -196,6 +197,7 @@ class Laboratory:
             torch.from_numpy(np.array(answers[rows.numpy()])),
             parameters,
             device=self._device,
+            task=self.kitchen.task,
             checkpoint=checkpoint,
             on_epoch=scored,
             progress=self.progress,

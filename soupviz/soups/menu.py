@@ -114,7 +114,7 @@ def cook_menu(
 
 def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     """Why a recipe is not cooked; empty where it is."""
-    if missing := lacking_for(kitchen, recipe.needs):
+    if missing := lacking_for(kitchen, recipe.needs) or recipe.unfit(kitchen.task):
         return missing
     cost = plan(kitchen, recipe)
     if (needed := cost.evaluations + cost.known) > budget:

@@ -11,6 +11,7 @@ from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.recipes import Recipe
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.soup import pool_of, run_key
+from soupviz.tasks.metric import has_bound
 from soupviz.tasks.metrics import paired_counts
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, quiet
@@ -25,7 +26,7 @@ class Plan:
 
     evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
     scored. bytes_read: of checkpoints. bytes_written: of the exported soup. peak_bytes: of memory, beside mapped
-    files. seconds: None where the speed was not measured yet.
+    files. seconds: None where the speed was not measured yet. notes: what else there is to tell, in sentences.
     """
 
     evaluations: int
@@ -35,6 +36,7 @@ class Plan:
     bytes_written: int
     peak_bytes: int
     seconds: float | None
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,7 +83,15 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
         bytes_written=writes * max(sizes.values()),
         peak_bytes=_peak(kitchen, pool),
         seconds=examples / rate if rate else None,
+        notes=_notes(kitchen, recipe),
     )
+
+
+def _notes(kitchen: Kitchen, recipe: Recipe) -> tuple[str, ...]:
+    metric = kitchen.objective
+    if not recipe.is_search or has_bound(metric):
+        return ()
+    return (f"{metric.label} has no bound: every candidate is scored whole, none is given up early.",)
 
 
 @dataclass(frozen=True, slots=True)

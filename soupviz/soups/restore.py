@@ -9,7 +9,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.formulas import KEPT
 from soupviz.mixing.treatments import num_examples
 from soupviz.recipes import Recipe, parse
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import steps_from
 from soupviz.soups.content import Identity, are_statistics, content_of, differing
 from soupviz.soups.provenance import RECIPES, Record
 from soupviz.soups.selecting import met_by, named, of_other_data
@@ -60,7 +60,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         coefficients=record.coefficients and {made[name]: weight for name, weight in record.coefficients.items()},
         pool=tuple(pool),
         # A step may name something else than an ingredient: a subset, an alpha.
-        trajectory=tuple(_step(step, names, made) for step in record.trajectory),
+        trajectory=steps_from([_step(step, names, made) for step in record.trajectory]),
         scores=scores,
         clamped=kitchen.scores.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
@@ -131,13 +131,13 @@ def checked(record: Record, soup: Soup) -> str:
     return f"{same} {told}"
 
 
-def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> Step:
+def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str, str]) -> dict[str, Any]:
     """A decision under the names of today; what it tried may be weights that this kitchen does not have."""
     mix = values.get("mix")
     here = mix if mix and all(name in made for name, _ in mix) else None
     renamed = here and [[made[name], weight] for name, weight in here]
     called = names.get(values["ingredient"], values["ingredient"])
-    return Step.from_dict({**values, "ingredient": called, "mix": renamed})
+    return {**values, "ingredient": called, "mix": renamed}
 
 
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:

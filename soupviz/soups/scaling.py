@@ -61,7 +61,7 @@ def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
 
 def scale(kitchen: Kitchen, mixture: Coefficients, treatment: str, progress: Progress = quiet) -> Scaled:
     """The same of any mix, or ensemble."""
-    if not kitchen.task.can_calibrate:
+    if not kitchen.task.has_logits:
         raise RecipeError(no_temperature(kitchen.task))
     splits = kitchen.splits.reporting
     logits = {split: kitchen.scores.logits(mixture, split, treatment, progress) for split in splits}

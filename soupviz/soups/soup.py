@@ -12,7 +12,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
@@ -152,7 +152,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         kitchen.model_fingerprint,
         *kitchen.evaluator.numerics,
     ]
-    context += kitchen.task.key
+    context += [*kitchen.task.key, *kitchen.task.source]
     if kitchen.objective.name != kitchen.task.metrics[0].name:
         context.append(kitchen.objective.name)
     if BASE in recipe.needs:
@@ -250,7 +250,7 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         mix=mix_in(run),
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
-        trajectory=tuple(Step.from_dict(step) for step in run.result["trajectory"]),
+        trajectory=steps_from(run.result["trajectory"]),
         scores={split: kitchen.scores.scorer.recalled(score, split) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from soupviz.errors import DataError, ModelError
 from soupviz.models.building import logits_of
+from soupviz.tasks.ensembles import combined
 from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import SumMetric, Value, Weights
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
@@ -22,6 +23,9 @@ from soupviz.tasks.wording import cell
 
 CLOSE_LOGITS = 1e-4
 """Two top logits closer than this may be ranked differently by another batch size or memory layout."""
+
+FEW_CLASSES = 32
+"""Up to so many, their counts in resamples are a matrix product; of more, counting is faster."""
 
 LOSS_BAND = 1e-6
 """Nats: what another batch size may change of a mean loss."""
@@ -63,15 +67,18 @@ class MacroF1:
 
     def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
         labels, predictions = outcomes["label"], outcomes["prediction"]
-        answered = predictions >= 0
         number = 1 + max(int(labels.max()), int(predictions.max()))
-        found = []
-        for row in weights:
-            hits = np.bincount(labels[outcomes["right"]], row[outcomes["right"]], number)
-            told = np.bincount(predictions[answered], row[answered], number)
-            total = np.bincount(labels, row, number) + told
-            found.append((2 * hits[total > 0] / total[total > 0]).mean())
-        return np.array(found)
+        if number <= FEW_CLASSES:
+            classes = np.arange(number)
+            is_label, is_told = labels[:, None] == classes, predictions[:, None] == classes
+            # One product for both; a sum of products that are whole numbers is exact in any order.
+            counts = weights @ np.hstack([is_label & outcomes["right"][:, None], is_label.astype(np.float64) + is_told])
+            return _mean_f1(counts[:, :number], counts[:, number:])
+        right, answered = outcomes["right"], predictions >= 0
+        hits = [np.bincount(labels[right], row[right], number) for row in weights]
+        told = [np.bincount(predictions[answered], row[answered], number) for row in weights]
+        total = [np.bincount(labels, row, number) + some for row, some in zip(weights, told, strict=True)]
+        return _mean_f1(np.array(hits), np.array(total))
 
     def bound(self, outcomes: Outcomes) -> Value | None:
         if not outcomes.num_scored:
@@ -83,6 +90,13 @@ class MacroF1:
 
     def ties(self) -> float:
         return 1e-12
+
+
+def _mean_f1(hits: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean of 2 TP / (2 TP + FP + FN) over the classes that occur; both of shape (num_resamples, classes)."""
+    f1 = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
+    found: NDArray[np.float64] = f1.sum(axis=1) / (total > 0).sum(axis=1)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +112,7 @@ class CalibrationError:
     unit: str = ""
     higher_is_better: bool = False
     judges_nonfinite: bool = False
+    has_bound: ClassVar[bool] = False
 
     def value(self, outcomes: Outcomes) -> Value | None:
         found = float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
@@ -121,10 +136,14 @@ class CalibrationError:
         return 1e-9
 
 
-def earlier_step(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A decision as versions before tasks kept it, in the layout of today."""
+def earlier_step(values: Mapping[str, Any], num_units: int) -> Mapping[str, Any]:
+    """A decision as versions before tasks kept it, in the layout of today.
+
+    Args:
+        num_units: of the split, as far as the decisions beside it tell; one that came early tells it not.
+    """
     accuracy, best = values["accuracy"], values["best_accuracy"]
-    number = round(values["correct"] / accuracy) if accuracy else values["num_examples_scored"]
+    number = max(num_units, values["num_examples_scored"])
     return {
         **values,
         "value": accuracy,
@@ -141,13 +160,14 @@ class Classification(Task):
     """The default task."""
 
     name = "classification"
+    labels = "classes"
     has_classes = True
-    can_calibrate = True
     in_tables = ("accuracy", "loss", "top5", "macro_f1")
-    can_ensemble = True
     barrier = "loss"
     gains = ("fixed", "broken")
     verbs = ("fixes", "breaks")
+    has_logits = True
+    has_probabilities = True
     metrics = (ACCURACY, LOSS, MacroF1(), TOP5, CalibrationError())
 
     @property
@@ -163,6 +183,28 @@ class Classification(Task):
         kept = {name: plain[name] for name in ("num_nonfinite", "num_close", "precision", "device") if name in plain}
         facts = {name: plain.get(name) for name in FACTS}
         return {**kept, "num_units": number, "values": values, "facts": facts}
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(answers, labels.to(answers.device))
+
+    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """`T^2 * KL(teacher_T || student_T)`, in nats.
+
+        Source:
+            Hinton et al. 2015 (arXiv 1503.02531), section 2. Differs: KL, which is their cross-entropy with the soft
+            targets less the teacher's own entropy, so that the gradients are the same and a perfect student has loss 0.
+        """
+        student_log, teacher_log = (F.log_softmax(one / temperature, dim=1) for one in (answers, teacher))
+        # The gradients shrink as 1 / T^2: the factor keeps the weight of the labels meaning the same at each T.
+        return temperature**2 * F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
+
+    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
+        return combined(answers, weights, output)
+
+    def earlier_columns(self, plain: Mapping[str, Any], columns: Mapping[str, Column]) -> Mapping[str, Column]:
+        """Without what an earlier version kept of heads with five classes or fewer, whose best five are all."""
+        is_idle = "values" not in plain and plain.get("top5_correct") is None
+        return {name: values for name, values in columns.items() if not (is_idle and name == "top5")}
 
     def answers(self, output: Any) -> Tensor:
         return logits_of(output)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from soupviz.errors import KitchenError, told
+from soupviz.errors import KitchenError
 from soupviz.files import file_digest
 from soupviz.models.building import load_function
+from soupviz.models.usercode import guarded
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
@@ -24,18 +25,19 @@ def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
         KitchenError: no such task, other parameters than it takes, or what the file has is no task.
     """
     kind: Any = TASKS.get(name)
-    if kind is None:
+    is_own = kind is None
+    if is_own:
         if ":" not in name:
             raise KitchenError(f"task is {name!r}; known are {', '.join(TASKS)}, and file.py:Task for one of your own.")
         kind = load_function(name, folder)
-    try:
+    with guarded(lambda told: KitchenError(f"task {name!r} with {dict(parameters)} failed with {told}.")):
         task = kind(**parameters)
-    except Exception as error:  # whatever the user's class raises
-        raise KitchenError(f"task {name!r} with {dict(parameters)} failed with {told(error)}.") from error
     if not isinstance(task, Task):
         raise KitchenError(f"task {name!r} is {type(task).__name__}; expected a subclass of soupviz.Task.")
     if not task.metrics:
         raise KitchenError(f"task {name!r} has no metrics; give it one at least, the objective first.")
+    if is_own:
+        task.source = [name, dict(parameters), *_source(kind)]
     return task
 
 
@@ -52,8 +54,9 @@ def find_metric(task: Task, name: str | None) -> Metric:
     return found[0]
 
 
-def source_of(task: Task) -> list[str]:
-    """What a task of a user's own file depends on: the file's digest. Of soupviz's own nothing but their version."""
-    if type(task) in TASKS.values():
-        return []
-    return [file_digest(Path(inspect.getfile(type(task))))]
+def _source(kind: Any) -> list[str]:
+    """The digest of the file that defines a user's own task; of one that is defined in none, its module's name."""
+    try:
+        return [file_digest(Path(inspect.getfile(kind)))]
+    except (TypeError, OSError):
+        return [str(getattr(kind, "__module__", ""))]

@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.outcomes import Column, Outcomes
+from soupviz.errors import DataError
+from soupviz.models.usercode import guarded
+from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 
 Value = Fraction | float
 Weights = NDArray[np.float64]
@@ -49,6 +51,11 @@ class Metric(Protocol):
 
     def ties(self) -> float:
         """Values no further apart than this are the same; 0 for exact ones."""
+
+
+def has_bound(metric: Metric) -> bool:
+    """Whether candidates may be given up before they are scored whole. A metric of the user's own need not say so."""
+    return bool(getattr(metric, "has_bound", True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +103,56 @@ class SumMetric:
 
     def _of_sums(self, sums: list[Any], num_units: int) -> Value | None:
         try:
-            found = self.of(*sums, Fraction(num_units))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = self.of(*sums, Fraction(num_units))
         except ZeroDivisionError:
             return None
-        return found if isinstance(found, Fraction) else float(found)
+        if isinstance(found, Fraction):
+            return found
+        return float(found) if math.isfinite(found) else None
+
+    def ties(self) -> float:
+        return self.band
+
+
+@dataclass(frozen=True, slots=True)
+class NumberMetric:
+    """One number from all answers and labels, by a function of the user's own that nothing is known of.
+
+    It has no bound, so every candidate is scored whole; resamples repeat rows, each a call of the function, so there
+    are fewer of them and p-values are coarser. The task keeps the answers themselves, as `Task.outcomes` does unless
+    it says otherwise. Only units with a finite answer are given to the function.
+
+    function: of answers, shape (num_units, ...), and labels, both as arrays. band: of `ties`. draws: resamples at most.
+    """
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    function: Callable[[NDArray[Any], NDArray[Any]], float]
+    band: float = 1e-9
+    draws: int = 500
+    judges_nonfinite: bool = False
+    has_bound: ClassVar[bool] = False
+
+    def value(self, outcomes: Outcomes) -> Value | None:
+        found = self._of_rows(outcomes, np.arange(len(outcomes))) if outcomes.is_whole else math.nan
+        return found if math.isfinite(found) else None
+
+    def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
+        rows = np.arange(len(outcomes))
+        return np.array([self._of_rows(outcomes, np.repeat(rows, np.rint(row).astype(np.int64))) for row in weights])
+
+    def _of_rows(self, outcomes: Outcomes, rows: NDArray[np.int64]) -> float:
+        rows = rows[outcomes[FINITE][rows]]
+        if not len(rows):
+            return math.nan
+        with guarded(lambda told: DataError(f"the metric {self.name!r} failed on {len(rows)} units with {told}")):
+            return float(self.function(outcomes[ANSWER][rows], outcomes[LABEL][rows]))
+
+    def bound(self, outcomes: Outcomes) -> Value | None:
+        return None
 
     def ties(self) -> float:
         return self.band

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
@@ -60,6 +61,7 @@ class LabelMap:
     unit: str = "%"
     higher_is_better: bool = True
     judges_nonfinite: bool = False
+    has_bound: ClassVar[bool] = False
 
     def value(self, outcomes: Outcomes) -> Value | None:
         found = float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
@@ -107,6 +109,8 @@ class Multilabel(Task):
 
     name = "multilabel"
     barrier = "loss"
+    labels = "flags"
+    has_probabilities = True
     metrics = (MACRO_F1, MICRO_F1, LabelMap(), LOSS)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
@@ -136,6 +140,25 @@ class Multilabel(Task):
             "false_positive": (told & ~truth).numpy(),
             "false_negative": (~told & truth).numpy(),
         }
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(answers, labels.to(answers))
+
+    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """`T^2 * KL(teacher_T || student_T)` of each class's two outcomes, in nats."""
+        chances = (teacher / temperature).sigmoid()
+        both = (F.binary_cross_entropy_with_logits(one / temperature, chances) for one in (answers, teacher))
+        student, least = both
+        return temperature**2 * (student - least)
+
+    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
+        if output != "probabilities":
+            return super().averaged(answers, weights, output)
+        members = torch.stack([torch.from_numpy(np.array(one)) for one in answers])
+        shares = torch.tensor(weights).log().view(-1, 1, 1)
+        # As logarithms: a chance that rounds to 1 would have no finite logit.
+        yes, no = ((F.logsigmoid(sign * members) + shares).logsumexp(dim=0) for sign in (1, -1))
+        return (yes - no).where(members.isfinite().all(dim=2).all(dim=0)[:, None], torch.nan)
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         found: NDArray[np.float64] = np.nan_to_num(outcomes["loss"].astype(np.float64), nan=np.inf)

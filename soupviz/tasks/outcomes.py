@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Column = NDArray[Any]
 
+ANSWER, LABEL = "answer", "label"
+"""Columns of a task that keeps what the model answered and what was right, as they are."""
+
 FINITE = "finite"
 """The column that every task keeps: whether all of the model's answer for the unit is finite."""
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
@@ -17,20 +18,24 @@ BAND = 1e-6
 """Of the value: what another batch size may change of a mean error."""
 
 
-def rmse(squared: Any, number: Any) -> Any:
-    """Of summed squared errors, shape (..., outputs): over all outputs of all examples."""
-    return np.sqrt(np.asarray(squared, dtype=np.float64).mean(axis=-1) / _each(number))
+def rmse(squared: Any, finite: Any, _number: Any) -> Any:
+    """Of summed squared errors, shape (..., outputs): over all outputs of the examples with finite answers."""
+    return np.sqrt(np.asarray(squared, dtype=np.float64).mean(axis=-1) / _each(finite))
 
 
-def mean_absolute(absolute: Any, number: Any) -> Any:
-    return np.asarray(absolute, dtype=np.float64).mean(axis=-1) / _each(number)
+def mean_absolute(absolute: Any, finite: Any, _number: Any) -> Any:
+    return np.asarray(absolute, dtype=np.float64).mean(axis=-1) / _each(finite)
 
 
-def r2(squared: Any, target: Any, target_squared: Any, number: Any) -> Any:
-    """Mean over the outputs of 1 - residual / total sum of squares; as scikit-learn's r2_score has it."""
+def r2(squared: Any, target: Any, target_squared: Any, finite: Any, number: Any) -> Any:
+    """Mean over the outputs of 1 - residual / total sum of squares; as scikit-learn's r2_score has it.
+
+    Where some answers are not finite: 1 - their mean squared error over the others / the variance of all labels.
+    """
     sums = [np.asarray(one, dtype=np.float64) for one in (squared, target, target_squared)]
     total = sums[2] - sums[1] ** 2 / np.asarray(_each(number))[..., None]
-    return (1.0 - sums[0] / total).mean(axis=-1)
+    share = np.asarray(_each(number) / _each(finite))[..., None]
+    return (1.0 - share * sums[0] / total).mean(axis=-1)
 
 
 def _each(number: Any) -> Any:
@@ -38,16 +43,17 @@ def _each(number: Any) -> Any:
     return np.asarray(number, dtype=np.float64)
 
 
-ERRORS = {"squared": 0, "absolute": 0}
-RMSE = SumMetric("rmse", "RMSE", "", False, ("squared",), rmse, ERRORS, BAND)
-MAE = SumMetric("mae", "MAE", "", False, ("absolute",), mean_absolute, ERRORS, BAND)
-R2 = SumMetric("r2", "R²", "", True, ("squared", "target", "target_squared"), r2, ERRORS, BAND)
+ERRORS = {"squared": 0, "absolute": 0, FINITE: 1}
+RMSE = SumMetric("rmse", "RMSE", "", False, ("squared", FINITE), rmse, ERRORS, BAND)
+MAE = SumMetric("mae", "MAE", "", False, ("absolute", FINITE), mean_absolute, ERRORS, BAND)
+R2 = SumMetric("r2", "R²", "", True, ("squared", "target", "target_squared", FINITE), r2, ERRORS, BAND)
 
 
 class Regression(Task):
     """Outputs of shape (batch, outputs), or (batch,), against labels of the same shape."""
 
     name = "regression"
+    labels = "numbers"
     metrics = (RMSE, MAE, R2)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
@@ -77,6 +83,14 @@ class Regression(Task):
             "squared": errors**2,
             "absolute": np.abs(errors),
         }
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """The mean squared error."""
+        return F.mse_loss(answers, _two_dimensional(labels).to(answers))
+
+    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """The mean squared difference; a temperature has no part in it."""
+        return F.mse_loss(answers, teacher)
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """The summed squared error; without a finite answer, worse than any."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, SumMetric, Weights
+from soupviz.tasks.metric import Metric, NumberMetric, SumMetric, Weights
 from soupviz.tasks.outcomes import Outcomes, joined
 
 DRAWS = 10_000
@@ -18,6 +18,11 @@ def draw_blocks(draws: int, num_units: int) -> Iterator[int]:
     step = max(1, CHUNK // max(1, num_units))
     for start in range(0, draws, step):
         yield min(step, draws - start)
+
+
+def draws_of(metric: Metric, draws: int) -> int:
+    """How many resamples there are: fewer where each is a call of a function that nothing is known of."""
+    return min(draws, metric.draws) if isinstance(metric, NumberMetric) else draws
 
 
 def bootstrap_differences(
@@ -34,11 +39,11 @@ def bootstrap_differences(
     Args:
         groups: of each unit its group, from 0; units of one group are drawn together. Default: each alone.
     Returns:
-        shape (draws,).
+        shape (draws,), or fewer where the metric allows no more.
     Source:
         Efron and Tibshirani 1993, section 13.3.
     """
-    random = np.random.default_rng(seed)
+    random, draws = np.random.default_rng(seed), draws_of(metric, draws)
     number = len(new) if groups is None else int(groups.max()) + 1
     found = []
     for block in draw_blocks(draws, len(new)):
@@ -74,7 +79,7 @@ def permutation_p(
     Source:
         Pitman 1937; Phipson and Smyth 2010 for the ones.
     """
-    random = np.random.default_rng(seed)
+    random, draws = np.random.default_rng(seed), draws_of(metric, draws)
     number = len(new) if groups is None else int(groups.max()) + 1
     of_swapped = _of_swapped(metric, new, old)
     seen = abs(float(of_swapped(np.zeros((1, len(new))))[0]))

@@ -95,13 +95,14 @@ class Score:
         return value
 
     def summary(self) -> dict[str, Any]:
-        """The score as JSON tells it: what the task promises first."""
+        """The score as JSON tells it: what the task promises first. exact: values that are fractions, as such."""
         return {
             **self.facts,
             "split": self.split,
             "metric": self.metric,
             "value": self.shown(self.metric),
             "metrics": {name: self.shown(name) for name in self.values},
+            "exact": {name: _plain(one) for name, one in self.values.items() if isinstance(one, Fraction)},
             "num_units": self.num_units,
             "num_nonfinite": self.num_nonfinite,
             "num_close": self.num_close,
@@ -111,20 +112,19 @@ class Score:
 
     def as_plain(self) -> dict[str, Any]:
         """The score as the store keeps it, without its outcomes; `from_plain` gives it back, exactly."""
-        values = {
-            name: [value.numerator, value.denominator] if isinstance(value, Fraction) else value
-            for name, value in self.values.items()
-        }
+        values = {name: _plain(value) for name, value in self.values.items()}
         kept = ("num_units", "num_nonfinite", "num_close", "precision", "device")
         return {name: getattr(self, name) for name in kept} | {"values": values, "facts": dict(self.facts)}
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> "Score":
-        """The score that `summary` told; its values are floats."""
+        """The score that `summary` told."""
         kept = ("split", "num_units", "num_nonfinite", "num_close", "precision", "device")
-        beside = {*kept, "metric", "value", "metrics"}
+        beside = {*kept, "metric", "value", "metrics", "exact"}
         facts = {name: value for name, value in summary.items() if name not in beside}
-        return cls(**{name: summary[name] for name in kept}, values=dict(summary["metrics"]), facts=facts)
+        exact = {name: Fraction(*value) for name, value in summary.get("exact", {}).items()}
+        values = dict(summary["metrics"]) | exact
+        return cls(**{name: summary[name] for name in kept}, values=values, facts=facts)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any], split: str, outcomes: Outcomes | None = None) -> "Score":
@@ -132,6 +132,10 @@ class Score:
             name: Fraction(*value) if isinstance(value, list) else value for name, value in plain["values"].items()
         }
         return cls(**{**plain, "split": split, "values": values, "outcomes": outcomes})
+
+
+def _plain(value: Value | None) -> list[int] | float | None:
+    return [value.numerator, value.denominator] if isinstance(value, Fraction) else value
 
 
 @dataclass(frozen=True, slots=True)

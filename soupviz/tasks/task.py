@@ -1,18 +1,21 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from soupviz.data.labels import Kind
 from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
+from soupviz.models.usercode import guarded
+from soupviz.tasks.ensembles import combined
 from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.outcomes import FINITE, Column, Outcomes
+from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
 
@@ -20,7 +23,7 @@ NOTHING = "✗ nothing: its output is not finite"
 """The answer for a unit that the model has none for."""
 
 
-class Task(ABC):
+class Task:
     """What scoring, search and pages know of a task; one of a user's own names its metrics and fills in `outcomes`."""
 
     name: ClassVar[str] = ""
@@ -31,6 +34,9 @@ class Task(ABC):
 
     version: ClassVar[int] = 1
     """Of what is kept of each unit; another one makes old scores unfindable."""
+
+    labels: ClassVar[Kind] = "any"
+    """How labels are read: class numbers, numbers, 0 and 1 for each class, or any numbers, as they are."""
 
     has_classes: ClassVar[bool] = False
     """Whether each unit has one class, by which `groups` divides them."""
@@ -44,27 +50,37 @@ class Task(ABC):
     verbs: ClassVar[tuple[str, str]] = ("is better on", "is worse on")
     """What a model does to them."""
 
-    can_calibrate: ClassVar[bool] = False
-    """Whether answers are logits of classes, whose confidence a temperature can mend."""
-
-    can_ensemble: ClassVar[bool] = False
-    """Whether the answers of several models can be averaged into one."""
-
     barrier: ClassVar[str] = ""
     """The metric whose rise half-way between two models shows a barrier; empty: the objective."""
+
+    has_logits: ClassVar[bool] = False
+    """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
+
+    has_probabilities: ClassVar[bool] = False
+    """Whether answers stand for probabilities, which ensembles may average instead of the answers."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
 
-    @abstractmethod
+    source: Sequence[Any] = ()
+    """Of a user's own task what it depends on: its reference, parameters, and its file's digest."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = cls.name or cls.__name__
+
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
-        """The columns of a batch, with a row for each unit; `finite` among them, unless every answer is always finite.
+        """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
+
+        A task that says otherwise may leave `finite` out where every answer is always finite.
 
         Args:
             answers: what `answers` gave. labels: of the same units, as the data set has them.
         Raises:
             DataError: labels that do not go with the answers.
         """
+        told = answers.float().cpu()
+        return {FINITE: told.flatten(1).isfinite().all(dim=1).numpy(), ANSWER: told.numpy()}
 
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned; its first dimension is the batch.
@@ -74,9 +90,36 @@ class Task(ABC):
         """
         return tensor_of(output)
 
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is a loss with a gradient: soups can be learned."""
+        return type(self).loss is not Task.loss
+
+    @property
+    def has_soft_loss(self) -> bool:
+        """Whether a student can learn a teacher's answers."""
+        return type(self).soft_loss is not Task.soft_loss
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """What learning lowers: the mean over a batch, with a gradient."""
+        raise NotImplementedError
+
+    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """How far answers are from a teacher's: the mean over a batch, 0 where they are the same, with a gradient."""
+        raise NotImplementedError
+
+    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
+        """What an ensemble answers; not finite where a member's answer is not.
+
+        Args:
+            answers: of each member, of all units. weights: one for each, which sum to one. output: "probabilities" or
+                "logits", what is averaged of a task that has both.
+        """
+        return combined(answers, weights, "logits")
+
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Columns that are known before anything is scored."""
-        return {"label": labels.numpy()}
+        return {LABEL: labels.numpy()}
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """How badly each unit was answered: what is scored first where weights are to be given up soon."""
@@ -150,6 +193,10 @@ class Task(ABC):
         """A score as the store has it, in the layout of today."""
         return plain
 
+    def earlier_columns(self, plain: Mapping[str, Any], columns: Mapping[str, Column]) -> Mapping[str, Column]:
+        """What the store has of a score's units, those columns that are kept today."""
+        return columns
+
     @property
     def key(self) -> list[Any]:
         """What scores depend on; empty where scores were kept before there were tasks."""
@@ -163,7 +210,10 @@ def judged(task: Task, answers: Tensor, labels: Tensor, split: str) -> Mapping[s
         DataError: labels that do not go with the answers, or columns that do not go with the units.
     """
     try:
-        columns = dict(task.outcomes(answers, labels))
+        # A bug of soupviz's own is not the data's.
+        own = guarded(lambda told: DataError(f"the task {task.name} failed with {told}"))
+        with own if task.source else nullcontext():
+            columns = dict(task.outcomes(answers, labels))
     except DataError as error:
         raise DataError(f"data.{split}: {error}") from None
     columns.setdefault(FINITE, np.ones(len(labels), dtype=np.bool_))

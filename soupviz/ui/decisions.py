@@ -14,7 +14,7 @@ from soupviz.pictures import search
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.greedy import LineSearch
 from soupviz.recipes.judge import HELD_OUT
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cost
 from soupviz.store.runs import Run
@@ -56,7 +56,7 @@ def draw(opened: Kitchen, run: Run, place: Any = st) -> None:
     Args:
         place: where the picture goes; the table takes the whole width.
     """
-    steps = [Step.from_dict(step) for step in (run.result or {}).get("trajectory", [])]
+    steps = list(steps_from((run.result or {}).get("trajectory", [])))
     if not steps:
         return
     recipe = parse(run.recipe)

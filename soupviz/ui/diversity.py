@@ -119,14 +119,14 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     """What averages, or ensembles, of two gain; returns the pair that is clicked."""
     st.header("Does averaging two gain more where they disagree more?")
     row = st.container(horizontal=True)
-    able = list(MADE) if opened.task.can_ensemble else [MIDPOINT]
+    able = list(MADE) if opened.task.has_probabilities else [MIDPOINT]
     made = row.segmented_control("Made of two", able, default=MIDPOINT, required=True, key="made", bind="query-params")
     axes = axes_of(opened)
     against = row.segmented_control(
         "Against", list(axes), default=next(iter(axes)), required=True, key="against", bind="query-params"
     )
 
-    if not opened.task.can_ensemble:
+    if not opened.task.has_probabilities:
         st.caption(f"The answers of a {opened.task.name} are not averaged into ensembles: their weights are.")
 
     def draw(values: Values) -> list[str]:

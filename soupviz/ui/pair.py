@@ -58,7 +58,7 @@ def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
 
 def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> float | None:
     """The objective of the two together, if that is known, or quick to tell from their logits."""
-    if not opened.task.can_ensemble:
+    if not opened.task.has_probabilities:
         return None
     done = work.jobs().find(f"{asked.key(opened, ENSEMBLE)} {opened.file}")
     if done is not None and done.state == "finished":

@@ -61,7 +61,7 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
 
 def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """A temperature fitted on held_out, what it changes, and the reliability diagram."""
-    if not opened.task.can_calibrate:
+    if not opened.task.has_logits:
         st.write(no_temperature(opened.task))
         return
 

@@ -8,7 +8,7 @@ import streamlit as st
 from soupviz.kitchen import Kitchen, at_precision
 from soupviz.pictures import search
 from soupviz.recipes import Greedy
-from soupviz.recipes.trajectory import Step
+from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
 from soupviz.spec import Precision
 from soupviz.store.runs import Run
@@ -34,7 +34,7 @@ def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
             if st.button(f"Search in {other}"):
                 job = _job(opened, recipe, other, key)
         if job is not None and not session.watch(job) and job.state == "finished":
-            steps = [Step.from_dict(step) for step in (run.result or {})["trajectory"]]
+            steps = list(steps_from((run.result or {})["trajectory"]))
             st.write(verdict(steps, job.result, own, other))
             st.dataframe(
                 table(opened.objective, steps, job.result, own, other),

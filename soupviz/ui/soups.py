@@ -63,7 +63,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     )
     try:
         recipe = parse(parameters)
-        missing = lacking_for(opened, recipe.needs)
+        missing = lacking_for(opened, recipe.needs) or recipe.unfit(opened.task)
     except SoupError as error:
         missing = str(error)
     if missing:
@@ -82,6 +82,7 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
         f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}; "
         f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
         + (" What it learns from, and the learning itself, is not in that." if recipe.trains else "")
+        + "".join(f" {verbatim(note)}" for note in cost.notes)
     )
 
 
