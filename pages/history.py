@@ -17,7 +17,7 @@ if not entries:
     st.stop()
 history.watch_cooking(opened)
 shown = history.filtered(entries)
-selected = history.selected(shown)
+selected = history.selected(opened, shown)
 row = st.container(horizontal=True, vertical_alignment="center")
 with row:
     history.offer_to_delete_many(opened, entries, shown)

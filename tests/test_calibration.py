@@ -10,8 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from soupviz.errors import RecipeError
-from soupviz.tasks.calibration import BINS, Bin, fit_temperature, measure, reliability
-from soupviz.tasks.metrics import calibration_error
+from soupviz.tasks.calibration import BINS, Bin, calibration_error, fit_temperature, measure, reliability
 
 
 def answers(num_examples: int = 400, num_classes: int = 4, seed: int = 0, sharp: float = 1.5):

@@ -69,11 +69,11 @@ def test_a_greedy_search_is_cross_fitted_as_by_hand(kitchen, seed):
         fixed += int((new & ~old)[others].sum())
         broken += int((~new & old)[others].sum())
         half = found.halves[index]
-        assert (half.best, half.selecting, half.judging) == (best, int(new[rows].sum()), int(new[others].sum()))
-        assert (half.best_selecting, half.best_judging) == (int(old[rows].sum()), int(old[others].sum()))
-    assert (found.selecting, found.judging, found.num_examples) == (selecting, judging, 240)
+        assert (half.best, half.selecting, half.judging) == (best, new[rows].mean(), new[others].mean())
+        assert (half.best_selecting, half.best_judging) == (old[rows].mean(), old[others].mean())
+    assert (found.selecting, found.judging, found.num_units) == (selecting / 240, judging / 240, 240)
     assert found.optimism == pytest.approx((selecting - judging) / 240)
-    assert (found.fixed, found.broken) == (fixed, broken)
+    assert (found.better, found.worse) == (fixed, broken)
     assert found.p_value == (stats.binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0)
 
 
@@ -90,7 +90,7 @@ def test_what_selects_nothing_has_no_optimism_and_costs_nothing_where_it_is_know
     recipe = parse({"method": "uniform"})
     assert crossfit.cost(kitchen, recipe).evaluations == 0
     found = crossfit.crossfit(kitchen, recipe)
-    assert (found.selecting, found.judging, found.optimism) == (whole.correct, whole.correct, 0.0)
+    assert (found.selecting, found.judging, found.optimism) == (whole.accuracy, whole.accuracy, 0.0)
     assert evaluations == []
 
 
@@ -146,7 +146,7 @@ def test_the_verdict_tells_the_optimism(kitchen):
     found = crossfit.crossfit(kitchen, soup.recipe)
     verdict = verdict_of(kitchen, soup)
     assert verdict.crossfit == found
-    assert f"{100 * found.judging / 240:.1f} % on the other" in verdict.optimism
+    assert f"{100 * found.judging:.1f} % on the other" in verdict.optimism
     assert verdict_of(kitchen, kitchen.store.runs()[0]).crossfit == found
 
 
@@ -183,7 +183,7 @@ QUICK = {
 def test_every_recipe_of_the_menu_can_be_cross_fitted(kitchen, method):
     members = {"members": ["m_0", "m_1", "m_2"]} if method in ("exhaustive", "beam") else {}
     found = crossfit.crossfit(kitchen, parse({"method": method} | QUICK.get(method, {}) | members))
-    assert found.num_examples == 240
+    assert found.num_units == 240
     assert sum(half.num_judging for half in found.halves) == 240
     assert list((kitchen.store.folder / "crossfit").iterdir()) == []
     # What was trained for a half is gone with it.
@@ -226,7 +226,7 @@ def test_slices_are_cut_with_their_examples(tmp_path):
     file.write_text(text)
     kitchen = sv.Kitchen.load(file)
     found = crossfit.crossfit(kitchen, parse({"method": "greedy", "objective": "worst_slice"}))
-    assert found.num_examples == 80
+    assert found.num_units == 80
 
 
 def test_the_key_changes_with_what_it_depends_on(kitchen):

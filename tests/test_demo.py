@@ -7,10 +7,11 @@ from safetensors.torch import load_file
 
 import soupviz as sv
 from soupviz.analysis.preflight import inspect
-from soupviz.analysis.significance import LEVEL, Difference, difference
 from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.demo.digits import RECORDED_EVERY, RUN, SIZES, TUNINGS, DigitsNet, _build, demo_kitchen
 from soupviz.errors import Cancelled
+from soupviz.tasks.paired import Comparison, compare
+from soupviz.tasks.significance import LEVEL
 from soupviz.types import quiet
 from soupviz.weights.checkpoints import read
 from soupviz.weights.ingredients import fingerprint
@@ -56,9 +57,10 @@ def test_the_best_single_the_uniform_and_the_greedy_soup_differ(kitchen, soups):
 # What the demo shows
 
 
-def on_test(kitchen: sv.Kitchen, soup: sv.Soup) -> Difference:
+def on_test(kitchen: sv.Kitchen, soup: sv.Soup) -> Comparison:
     """Of the soup to the best ingredient, which is chosen on held_out as the soup is."""
-    return difference(soup.scores["test"], kitchen.scores.score(((best_on_held_out(kitchen), 1.0),), "test"))
+    best = kitchen.scores.score(((best_on_held_out(kitchen), 1.0),), "test")
+    return compare(kitchen.task, kitchen.objective, soup.scores["test"], best)
 
 
 def named_by_preflight(kitchen: sv.Kitchen) -> list[str]:
@@ -67,7 +69,7 @@ def named_by_preflight(kitchen: sv.Kitchen) -> list[str]:
 
 def test_greedy_beats_the_best_ingredient_on_test_beyond_chance(kitchen, soups):
     found = on_test(kitchen, soups["mean"])
-    assert found.fixed > found.broken
+    assert found.better > found.worse
     assert found.p_value < LEVEL
 
 
@@ -95,7 +97,7 @@ def test_at_nine_of_ten_seeds_of_its_building_the_demo_shows_the_same(tmp_path: 
         _build(folder, quiet, seed)
         kitchen = sv.Kitchen.load(folder)
         found = on_test(kitchen, sv.greedy(kitchen))
-        beyond_chance += found.fixed > found.broken and found.p_value < LEVEL
+        beyond_chance += found.better > found.worse and found.p_value < LEVEL
         hurt = on_test(kitchen, sv.uniform(kitchen))
         assert hurt.fixed < hurt.broken
         assert named_by_preflight(kitchen) == [kitchen.names[-1]]

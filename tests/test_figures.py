@@ -8,10 +8,11 @@ from scipy import stats
 from scores import CLASSIFICATION, a_regression, a_score, counted
 
 from soupviz.tasks.classification import ACCURACY, LOSS, MacroF1
-from soupviz.tasks.figures import counts, interval, is_share, two_metrics, whole_value
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.figures import counts, interval, two_metrics, whole_value
+from soupviz.tasks.metric import is_share
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
+from soupviz.tasks.significance import wilson
 
 
 def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():

@@ -15,9 +15,11 @@ from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.recipes.trajectory import Step
+from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
-from soupviz.tasks.metrics import mcnemar
+from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.significance import mcnemar
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 
@@ -177,18 +179,18 @@ def test_the_paired_test_counts_what_only_one_soup_has_right(kitchen: Kitchen) -
     pairs = history.pairs(kitchen, a, b)
     assert [pair.split for pair in pairs] == ["held_out", "test"]
     for pair in pairs:
-        assert pair.a.outcomes is not None and pair.b.outcomes is not None
-        right_a, right_b = pair.a.outcomes["right"].tolist(), pair.b.outcomes["right"].tolist()
-        assert pair.fixed == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
-        assert pair.broken == sum(old and not new for old, new in zip(right_a, right_b, strict=True))
-        assert pair.p_value == mcnemar(pair.fixed, pair.broken)
-        assert pair.fixed - pair.broken == pair.b.correct - pair.a.correct
+        scores = [kitchen.scores.score(mix_in(run), pair.split, treatment_in(run)) for run in (a, b)]
+        right_a, right_b = (score.outcomes["right"].tolist() for score in scores if score.outcomes is not None)
+        assert pair.better == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
+        assert pair.worse == sum(old and not new for old, new in zip(right_a, right_b, strict=True))
+        assert pair.p_value == mcnemar(pair.better, pair.worse)
+        assert pair.better - pair.worse == sum(right_b) - sum(right_a)
 
 
 def test_a_pair_exchanged_has_fixed_and_broken_exchanged(kitchen: Kitchen) -> None:
     a, b = kitchen.store.runs()
     for there, back in zip(history.pairs(kitchen, a, b), history.pairs(kitchen, b, a), strict=True):
-        assert (there.fixed, there.broken, there.p_value) == (back.broken, back.fixed, back.p_value)
+        assert (there.better, there.worse, there.p_value) == (back.worse, back.better, back.p_value)
 
 
 def test_only_what_is_read_and_scored_is_compared(file: Path) -> None:
@@ -223,10 +225,10 @@ def test_a_soup_that_is_no_weighted_sum_has_no_parts() -> None:
 
 def test_the_picture_of_two_searches_has_every_decision_and_a_specification_that_stays() -> None:
     steps = [step(0, "y", True), step(1, "x", False)]
-    data, spec = searches(steps, steps[:1], ("#1 a", "#2 b"))
+    data, spec = searches(steps, steps[:1], ("#1 a", "#2 b"), ACCURACY)
     assert data["search"].tolist() == ["#1 a", "#1 a", "#2 b"]
     assert data["best"].tolist() == [60.0] * 3
-    assert json.dumps(spec) == json.dumps(searches([], [], ("#1 a", "#2 b"))[1])
+    assert json.dumps(spec) == json.dumps(searches([], [], ("#1 a", "#2 b"), ACCURACY)[1])
 
 
 def test_a_run_has_its_own_name_until_it_is_emptied(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import sqlite3
 
 import pytest
 from kitchens import change_yaml, json_of, small_kitchen
+from scores import CLASSIFICATION
 
 import soupviz as sv
 from soupviz.analysis import grids, history, robustness
@@ -13,7 +14,6 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Uniform
 from soupviz.reports import contents
 from soupviz.soups.planning import ingredient_summaries, known, measure_rate, plan, summaries
-from soupviz.tasks.metrics import paired_counts
 from soupviz.ui import compare, tables
 
 
@@ -132,7 +132,7 @@ def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples)
     assert by_merit(kitchen) == grids.ranked(kitchen, kitchen.names)
     assert [entry.is_soup for entry in history.entries(kitchen)] == [True]
     mixes = [mix for mix in robustness.mixes_of(kitchen, []) if mix.model.kind == "ingredient"]
-    assert robustness.scores_of(kitchen, mixes).accuracies.notna().all(axis=None)
+    assert robustness.scores_of(kitchen, mixes).values.notna().all(axis=None)
 
 
 def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_examples):
@@ -147,13 +147,15 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     rival = known(kitchen, best.mix, "test")
     for row in first:
         full = known(kitchen, row.mix, "test", row.treatment)
-        assert row.counts == (paired_counts(full, rival) if full and row is not best else None)
-    assert sum(row.counts is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
+        assert (row.pair and row.pair[:2]) == (
+            CLASSIFICATION.better(full.outcomes, rival.outcomes) if full and row is not best else None
+        )
+    assert sum(row.pair is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
     no_examples()
     again = compare.entries(kitchen, runs, "test")
     assert again == first
-    compare.table(again, "test")
-    compare.picture(again, "test", "")
+    compare.table(again, "test", kitchen.task, kitchen.objective)
+    compare.picture(again, "test", "", kitchen.objective)
 
 
 def test_scores_of_ingredients_that_are_known_unpack_no_example(tmp_path, no_examples):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from kitchens import json_of, read_numbers, regression_kitchen, run_command
+from kitchens import json_of, regression_kitchen, run_command
 from panels import settled
 from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
@@ -19,11 +19,6 @@ from soupviz.tasks.regression import MAE, R2, RMSE
 from soupviz.ui import panels, soups
 from soupviz.ui.path import Choice, best_alpha
 from soupviz.ui.path import Path as Line
-
-
-@pytest.fixture(autouse=True)
-def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_numbers(monkeypatch)
 
 
 @pytest.fixture

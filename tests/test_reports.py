@@ -21,6 +21,7 @@ from soupviz.pictures import models
 from soupviz.reports import figures, page
 from soupviz.reports.choosing import chosen
 from soupviz.reports.drawing import inline_svg
+from soupviz.tasks.classification import ACCURACY
 
 NASTY = "<script>alert('&\"x')</script>"
 """A name that is dangerous wherever it is not escaped."""
@@ -238,8 +239,8 @@ def test_pictures_are_transparent_and_their_axes_take_the_colour_of_the_text(doc
 
 
 def test_a_picture_keeps_apart_from_another_in_the_same_page():
-    row = {"id": "a", "name": "a", "kind": "best", "accuracy": 50.0, "low": 40.0, "high": 60.0}
-    chart = models.intervals([row], "test")
+    row = {"id": "a", "name": "a", "kind": "best", "value": 0.5, "low": 0.4, "high": 0.6}
+    chart = models.intervals([row], "test", ACCURACY)
     one, other = (inline_svg(chart, name=name, title=name, alt="what it shows") for name in ("cats", "dogs"))
     assert one.replace("cats", "dogs") == other
     assert 'id="cats-title"' in one
@@ -275,7 +276,7 @@ def test_the_verdict_is_that_of_every_other_place(document, soup):
     against = {(row[0], row[1]): row for row in cells(document, "Differences to other models")}
     found = verdict.best.differences["test"]
     row = against[verdict.best.name, "test"]
-    assert [int(row[4]), int(row[5])] == [found.fixed, found.broken]
+    assert [int(row[4]), int(row[5])] == [found.better, found.worse]
     assert verdict.looks in document.text
     assert verdict.optimism in document.text
 

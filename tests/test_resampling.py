@@ -14,11 +14,11 @@ from soupviz.recipes.search import Candidate, greedy
 from soupviz.tasks import resampling
 from soupviz.tasks.classification import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import mcnemar
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import bootstrap_differences, permutation_p, smallest_detectable
 from soupviz.tasks.score import Bound, Score
+from soupviz.tasks.significance import mcnemar
 
 OUTSIDE = {"wer": WER, "nats": NATS, "map": MAP}
 DRAWS = 2_000

@@ -239,7 +239,7 @@ def test_after_held_out_was_split_in_two_a_soup_that_it_selected_does_not_report
     assert run is not None and is_current(halved, run)
     for found in (verdict_of(halved, run), verdict_of(halved, soup)):
         assert found.selected_on == ("held_out", "test")
-        assert found.accuracies["test"].selects
+        assert found.values["test"].selects
         assert found.elsewhere == soup.notes[ELSEWHERE]
     # Nor does a place on the way to another model.
     way = {"a": "soup", "b": "m_0", "mix_a": soup.mix, "mix_b": [["m_0", 1.0]], "alpha": 0.5}

@@ -13,9 +13,9 @@ from sklearn import metrics as sklearn
 from torch.nn import functional as F
 
 from soupviz.errors import DataError
+from soupviz.tasks.calibration import calibration_error
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import Metric, SumMetric
-from soupviz.tasks.metrics import calibration_error
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes

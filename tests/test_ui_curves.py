@@ -17,7 +17,7 @@ from soupviz.pictures import curves as pictures
 from soupviz.soups import curves
 from soupviz.tasks.classification import ACCURACY, LOSS
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.significance import wilson
 from soupviz.ui.curves import pairs_of
 from soupviz.ui.path import Choice
 

@@ -173,7 +173,7 @@ def test_two_soups_are_tested_against_each_other_on_every_split(file: Path) -> N
     scores = next(frame.value for frame in at.dataframe if "verdict" in frame.value)
     assert scores["split"].tolist() == ["held_out", "test"]
     differences = scores["b"] - scores["a"]
-    assert (differences - scores["points"]).abs().max() == pytest.approx(0)
+    assert (differences - scores["difference"]).abs().max() == pytest.approx(0)
     recipes = next(frame.value for frame in at.dataframe if "differs" in frame.value)
     assert recipes["field"].iloc[0] == "method"
     parts = next(frame.value for frame in at.dataframe if "decision a" in frame.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kitchens import json_of, read_numbers, regression_kitchen, run_command
+from kitchens import json_of, regression_kitchen, run_command
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, settle, trusted  # noqa: F401 - a fixture
 from test_ui_curves import computed
@@ -26,11 +26,6 @@ from soupviz.soups import scaling
 from soupviz.tasks.slicing import has_slices, slice_table
 from soupviz.ui import panels, terrain
 from soupviz.ui.viewers.finding import viewer_of
-
-
-@pytest.fixture(autouse=True)
-def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    read_numbers(monkeypatch)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_table_opens_without_a_kitchen(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(CSV)
     at = of_table("scores.csv")
     assert errors(at) == []
-    assert "Accuracies are read as fractions" in texts(at)
+    assert "Scores are read as fractions" in texts(at)
     assert "val is taken for the held-out split that selected, so x is test." in texts(at)
     assert len(table_of(at)) == 5
 

@@ -16,6 +16,7 @@ from soupviz.analysis.decision_summary import summary
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
+from soupviz.tasks.classification import ACCURACY
 from soupviz.ui import verdict
 from soupviz.ui.verbatim import verbatim
 
@@ -76,7 +77,7 @@ def test_the_panel_says_what_is_missing_scores_it_and_then_judges(kitchen: Kitch
     assert names == ["this soup", "best ingredient", "ceiling", "floor"]
     assert list(shown["passes"]) == [1, 1, 4, 1]
     assert found.floor is not None
-    assert shown["test"].iloc[3] == pytest.approx(100 * found.floor.accuracies["test"].accuracy)
+    assert shown["test"].iloc[3] == pytest.approx(100 * found.floor.values["test"].value)
     assert [one.label for one in app.metric][:2] == ["held_out (selects)", "test (reports)"]
     assert any(one.label.startswith("test, against m_") for one in app.metric)
 
@@ -147,13 +148,13 @@ def test_the_saved_log_reads_back(kitchen: Kitchen) -> None:
 def test_yardsticks_leave_empty_what_is_not_known(kitchen: Kitchen) -> None:
     kitchen.scores.of_ingredients("held_out")
     found = verdicts.judge(kitchen, "soup", mean_of(kitchen.names))
-    table = verdict.yardsticks(found)
+    table = verdict.yardsticks(kitchen, found)
     assert table["test"].isna().all()
     assert table["held_out"].notna().tolist() == [False, True, False, False]
 
 
 def test_the_picture_of_differences_has_one_row_for_each_yardstick() -> None:
     row = {"name": "a", "kind": "best", "difference": 0.3, "low": -0.6, "high": 1.2}
-    data, spec = differences([row, row | {"name": "all", "kind": "ensemble"}], "test")
+    data, spec = differences([row, row | {"name": "all", "kind": "ensemble"}], "test", ACCURACY)
     assert list(data["name"]) == ["a", "all"]
     assert "test" in str(spec["layer"][1]["encoding"]["x"]["title"])

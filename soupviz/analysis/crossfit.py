@@ -1,15 +1,19 @@
 """What selecting on held_out does to the numbers there: search on one half, score on the other, both ways."""
 
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from soupviz.analysis.halves import halved, singles
-from soupviz.analysis.significance import bootstrap_interval
 from soupviz.data.classes import stratified_part
+from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -20,55 +24,56 @@ from soupviz.recipes.averages import Uniform
 from soupviz.recipes.judge import HELD_OUT, outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
-from soupviz.soups.soup import Soup, pool_in, pool_of, run_key
+from soupviz.soups.soup import pool_in, pool_of, run_key
 from soupviz.store.runs import Run
-from soupviz.tasks.metrics import mcnemar
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.outcomes import Outcomes, joined
+from soupviz.tasks.paired import compare
 from soupviz.tasks.score import Score
 from soupviz.types import Progress, part_of, quiet
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of a cross-fit; another version makes old ones unfindable."""
 
 LEAST = 20
-"""Examples of held_out below which halves say nothing."""
+"""Units of held_out below which halves say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
     """One of the two searches: what it made, the best ingredient on the half that selected, and what became of both.
 
-    Counts of correct examples: of the soup and of that ingredient, on the half that selected and on the half that
-    judged.
+    Values of the objective: of the soup and of that ingredient, on the half that selected and on the half that judged.
     """
 
     made_of: str
     best: str
     num_selecting: int
-    selecting: int
-    best_selecting: int
+    selecting: float
+    best_selecting: float
     num_judging: int
-    judging: int
-    best_judging: int
+    judging: float
+    best_judging: float
 
 
 @dataclass(frozen=True, slots=True)
 class CrossFit:
-    """Both searches together; every example of held_out selects once and judges once.
+    """Both searches together; every unit of held_out selects once and judges once.
 
-    selecting, judging: examples right where the half that they are in selected the soup, and where it did not.
-    optimism: the difference of the two accuracies, a fraction. fixed, broken: examples that only the soup, or only the
-    best ingredient had right, both chosen on the other half. difference, low, high: of their accuracies, with a 95 %
-    bootstrap interval. p_value: of McNemar's exact test.
+    selecting, judging: the objective's value over all units, each with the soup that its half selected, and with the
+    other. optimism: how much better the former is. better, worse: units that the soup answers better, and worse, than
+    the best ingredient, both chosen on the other half. difference, low, high: of their values, with a 95 % bootstrap
+    interval. p_value: of the paired test.
     """
 
     title: str
-    num_examples: int
+    num_units: int
     seed: int
-    selecting: int
-    judging: int
+    selecting: float
+    judging: float
     optimism: float
-    fixed: int
-    broken: int
+    better: int
+    worse: int
     difference: float
     low: float
     high: float
@@ -95,7 +100,7 @@ def known(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> CrossFit | None:
 def finding_key(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> str:
     """What a cross-fit is kept under: the run's key, all ingredients (one is the best), and the halves' seed."""
     everyone = {item.name: item.fingerprint for item in kitchen.ingredients}
-    return digest(["crossfit", VERSION, run_key(kitchen, recipe), everyone, seed])
+    return digest(["crossfit", VERSION, kitchen.objective.name, run_key(kitchen, recipe), everyone, seed])
 
 
 def check(kitchen: Kitchen, recipe: Recipe) -> None:
@@ -113,7 +118,9 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
         raise RecipeError(f"{where} guests join it, whose kitchens cannot be halved; take a kitchen without guests.")
     number = len(kitchen.splits.load(HELD_OUT))
     if number < LEAST:
-        raise RecipeError(f"{where} held_out has {number} examples; expected at least {LEAST}, to be halved.")
+        raise RecipeError(
+            f"{where} held_out has {number} {kitchen.task.unit}s; expected at least {LEAST}, to be halved."
+        )
 
 
 def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
@@ -151,9 +158,9 @@ def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
 def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progress = quiet) -> CrossFit:
     """Search on one half of held_out and score on the other, both ways; kept from then on.
 
-    The halves are stratified by class. What was scored on the whole of held_out is not scored again: its halves are
-    cut out of it. The searches have a store of their own, from which they go on when they were stopped, and which is
-    removed when both are done, so that they never stand among the kitchen's soups.
+    The halves are stratified by class where there are classes. What was scored on the whole of held_out is not scored
+    again: its halves are cut out of it. The searches have a store of their own, from which they go on when they were
+    stopped, and which is removed when both are done, so that they never stand among the kitchen's soups.
 
     Args:
         seed: of the halves.
@@ -176,64 +183,91 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [stratified_part(whole.labels, index, 2, seed) for index in (0, 1)]
-    halves, rights = [], []
+    rows = [stratified_part(_strata(kitchen, whole), index, 2, seed) for index in (0, 1)]
+    searches = []
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
         own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
-        judged = own.scores.score(soup.mix, "test", recipe.treatment, progress)
-        best, right = _best(kitchen, selecting.numpy())
-        halves.append(_half(soup, judged, best, right[selecting.numpy()], right[judging.numpy()]))
-        rights.append((outcomes_of(judged)["right"], right[judging.numpy()]))
-    found = _together(recipe, seed, halves, rights)
+        chosen, judged = (own.scores.score(soup.mix, split, recipe.treatment, progress) for split in (HELD_OUT, "test"))
+        best, known_of_best = _best(kitchen, selecting.numpy())
+        searches.append(
+            Search(
+                soup.made_of, best, _bare(kitchen, outcomes_of(chosen)), _bare(kitchen, outcomes_of(judged)),
+                *(_bare(kitchen, known_of_best.take(part.numpy())) for part in (selecting, judging)),
+            )
+        )  # fmt: skip
+    found = _together(kitchen, recipe, seed, searches)
     kitchen.store.keep_finding(key, asdict(found))
     shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
-def _half(
-    soup: Soup, judged: Score, best: str, best_selecting: NDArray[np.bool_], best_judging: NDArray[np.bool_]
-) -> Half:
-    """One search, counted. best_selecting, best_judging: what the best ingredient has right on either half."""
-    return Half(
-        made_of=soup.made_of,
-        best=best,
-        num_selecting=len(best_selecting),
-        selecting=soup.scores[HELD_OUT].correct,
-        best_selecting=int(best_selecting.sum()),
-        num_judging=len(best_judging),
-        judging=judged.correct,
-        best_judging=int(best_judging.sum()),
-    )
+class Search(NamedTuple):
+    """One of the two searches, with its units: the soup and the best ingredient on the half that selected them, and on
+    the half that judged."""
+
+    made_of: str
+    best: str
+    selecting: Score
+    judging: Score
+    best_selecting: Score
+    best_judging: Score
 
 
-def _together(
-    recipe: Recipe, seed: int, halves: Sequence[Half], rights: Sequence[tuple[NDArray[np.bool_], NDArray[np.bool_]]]
-) -> CrossFit:
-    fixed = sum(int((new & ~old).sum()) for new, old in rights)
-    broken = sum(int((~new & old).sum()) for new, old in rights)
-    number = sum(half.num_judging for half in halves)
-    selecting, judging = sum(half.selecting for half in halves), sum(half.judging for half in halves)
-    low, high = bootstrap_interval(fixed, broken, number)
+def _strata(kitchen: Kitchen, whole: Split) -> Tensor:
+    """What both halves shall have as much of: each class, where there are classes."""
+    groups = kitchen.task.groups(whole.labels)
+    return torch.zeros(len(whole), dtype=torch.int64) if groups is None else torch.from_numpy(groups)
+
+
+def _bare(kitchen: Kitchen, *parts: Outcomes) -> Score:
+    """What the objective alone says of units, those of several parts together."""
+    outcomes, metric = joined(parts), kitchen.objective
+    values = {metric.name: metric.value(outcomes)}
+    return Score(HELD_OUT, len(outcomes), values, outcomes.num_nonfinite, outcomes=outcomes)
+
+
+def _together(kitchen: Kitchen, recipe: Recipe, seed: int, searches: Sequence[Search]) -> CrossFit:
+    task, metric = kitchen.task, kitchen.objective
+
+    def over_both(scores: Iterable[Score]) -> Score:
+        return _bare(kitchen, *(outcomes_of(score) for score in scores))
+
+    def value(score: Score) -> float:
+        found = score.shown(metric.name)
+        return math.nan if found is None else found
+
+    selecting, judging = (over_both(one) for one in zip(*((s.selecting, s.judging) for s in searches), strict=True))
+    found = compare(task, metric, judging, over_both(one.best_judging for one in searches))
+    sign = 1 if metric.higher_is_better else -1
     return CrossFit(
         title=recipe.title,
-        num_examples=number,
+        num_units=judging.num_units,
         seed=seed,
-        selecting=selecting,
-        judging=judging,
-        optimism=(selecting - judging) / number,
-        fixed=fixed,
-        broken=broken,
-        difference=(fixed - broken) / number,
-        low=low,
-        high=high,
-        p_value=mcnemar(fixed, broken),
-        halves=tuple(halves),
-    )
+        selecting=value(selecting),
+        judging=value(judging),
+        optimism=sign * (value(selecting) - value(judging)),
+        better=found.better,
+        worse=found.worse,
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        halves=tuple(
+            Half(
+                made_of=one.made_of, best=one.best,
+                num_selecting=one.selecting.num_units, selecting=value(one.selecting),
+                best_selecting=value(one.best_selecting),
+                num_judging=one.judging.num_units, judging=value(one.judging), best_judging=value(one.best_judging),
+            )
+            for one in searches
+        ),
+    )  # fmt: skip
 
 
-def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, NDArray[np.bool_]]:
-    """The best ingredient on a half, ties by kitchen order, and what it has right of the whole."""
-    rights = {name: outcomes_of(kitchen.scores.score(((name, 1.0),), HELD_OUT))["right"] for name in kitchen.names}
-    best = max(rights, key=lambda name: int(rights[name][selecting].sum()))
-    return best, rights[best]
+def _best(kitchen: Kitchen, selecting: NDArray[np.int64]) -> tuple[str, Outcomes]:
+    """The best ingredient on a half, ties by kitchen order, and what became of all units with it."""
+    whole = {name: outcomes_of(kitchen.scores.score(((name, 1.0),), HELD_OUT)) for name in kitchen.names}
+    parts = {name: _bare(kitchen, outcomes.take(selecting)) for name, outcomes in whole.items()}
+    best = Objective(kitchen.objective).best_first(parts)[0]
+    return best, whole[best]

@@ -2,9 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import chance
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor, gap, shown
 

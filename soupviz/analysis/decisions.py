@@ -15,12 +15,11 @@ from soupviz.recipes.subsets import Pruned
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import mcnemar
+from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import mcnemar
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor
 from soupviz.types import Coefficients

@@ -8,10 +8,11 @@ from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
-from soupviz.soups.planning import known
+from soupviz.soups.comparing import compared
 from soupviz.soups.soup import is_current, made_in, mix_in, pool_in, treatment_in
 from soupviz.store.runs import Run
-from soupviz.tasks.metrics import judgement, mcnemar, paired_counts
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.paired import Comparison
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 
@@ -162,41 +163,29 @@ def recipe_fields(a: Run, b: Run) -> list[Field]:
     return sorted(fields, key=lambda field: not field.differs)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two soups on one split: examples that only b (fixed) and only a (broken) has right, and what the test says."""
-
-    split: str
-    a: Score
-    b: Score
-    fixed: int
-    broken: int
-    p_value: float
-    verdict: str
-
-
 def wanted(kitchen: Kitchen, runs: Sequence[Run]) -> list[tuple[Coefficients, str, str]]:
     """The scores that a comparison of soups needs: mix, split and treatment of each."""
     return [(mix_in(run), split, treatment_in(run)) for split in kitchen.splits.reporting for run in runs]
 
 
-def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Pair]:
-    """Two soups of the kitchen as it is compared on the same examples, on each split where both were scored.
-
-    p_value: exact McNemar, two-sided. verdict: what that says of b against a, in words.
-    """
-    compared = []
-    for split in kitchen.splits.reporting:
-        of_a, of_b = (_known(kitchen, run, split) for run in (a, b))
-        if of_a is not None and of_b is not None:
-            fixed, broken = paired_counts(of_b, of_a)
-            told = judgement(fixed, broken)
-            compared.append(Pair(split, of_a, of_b, fixed, broken, mcnemar(fixed, broken), told))
-    return compared
+def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Comparison]:
+    """Two soups of the kitchen as it is compared on the same units, b with a, on each split where both were scored."""
+    (mix_a, how_a), (mix_b, how_b) = ((mix_in(run), treatment_in(run)) for run in (a, b))
+    found = [compared(kitchen, (mix_b, split, how_b), (mix_a, split, how_a)) for split in kitchen.splits.reporting]
+    return [one for one in found if one is not None]
 
 
-def _known(kitchen: Kitchen, run: Run, split: str) -> Score | None:
-    return known(kitchen, mix_in(run), split, treatment_in(run))
+def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
+    """The scores that were kept with a run, each of the data of its time."""
+    kept = (run.result or {}).get("scores", {})
+    return {split: kitchen.scores.scorer.recalled(summary, split) for split, summary in kept.items()}
+
+
+def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
+    """The finished run whose soup is best on held_out, of equals the first."""
+    scores = {run.key: scores_in(kitchen, run)["held_out"] for run in runs}
+    first = next(iter(Objective(kitchen.objective).best_first(scores)), None)
+    return next((run for run in runs if run.key == first), None)
 
 
 def steps_of(run: Run) -> list[Step]:

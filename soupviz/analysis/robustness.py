@@ -33,10 +33,10 @@ ENSEMBLE = "ensemble of all"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`y = intercept + slope x`, on the accuracies or on their logits.
+    """`y = intercept + slope x`, on the values or on their logits.
 
     r_squared: the share of y's variance that it accounts for. num_models: that it was fitted to. low, high: the range
-    of their x, as fractions. spread: standard deviation of the models around it, with num_models - 2 degrees of
+    of their x. spread: standard deviation of the models around it, with num_models - 2 degrees of
     freedom; centre and extent: mean of x and the sum of squares around it. All on the line's own scale but low, high.
     """
 
@@ -52,7 +52,7 @@ class Line:
     extent: float
 
     def at(self, x: float) -> float:
-        """The accuracy that an individual model of accuracy x has under shift, by the line."""
+        """What an individual model that has x in distribution has under shift, by the line."""
         return _from(self.intercept + self.slope * _to(x, self.scale), self.scale)
 
     def around(self, x: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -66,7 +66,7 @@ class Line:
         return _from(middle - width, self.scale), _from(middle + width, self.scale)
 
     def above(self, x: float, y: float) -> float:
-        """Effective robustness: how much higher y is than the line at x, as a fraction.
+        """Effective robustness: how much higher y is than the line at x; of an error, lower is better.
 
         Source:
             Taori et al. 2020 (arXiv 2007.00644), section 2; the line is fitted to this sweep's own models.
@@ -74,18 +74,18 @@ class Line:
         return y - self.at(x)
 
 
-def logit(accuracy: float) -> float:
+def logit(share: float) -> float:
     """`log(a / (1 - a))`. Source: Miller et al. 2021 (arXiv 2107.04649), section 2, beside the probit they prefer."""
-    return math.log(accuracy / (1 - accuracy))
+    return math.log(share / (1 - share))
 
 
 def expit(value: float) -> float:
-    """The accuracy of a logit."""
+    """The share of a logit."""
     return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def _to(accuracy: float, scale: Scale) -> float:
-    return accuracy if scale == "linear" else logit(accuracy)
+def _to(value: float, scale: Scale) -> float:
+    return value if scale == "linear" else logit(value)
 
 
 def _from(value: float, scale: Scale) -> float:
@@ -93,12 +93,12 @@ def _from(value: float, scale: Scale) -> float:
 
 
 def fit_line(x: Sequence[float], y: Sequence[float], scale: Scale = "linear") -> Line:
-    """Least squares of accuracy under shift on accuracy in distribution.
+    """Least squares of a metric under shift on the same in distribution.
 
     Args:
-        x, y: fractions, one pair for each individual model. scale: `logit` fits the logits of both.
+        x, y: one pair for each individual model. scale: `logit` fits the logits of both, which are shares.
     Raises:
-        CurveError: fewer than three models, all of the same x, or an accuracy of 0 or 1 on the logit scale.
+        CurveError: fewer than three models, all of the same x, or a share of 0 or 1 on the logit scale.
     Source:
         Miller et al. 2021 (arXiv 2107.04649), "Accuracy on the line".
     """
@@ -107,11 +107,12 @@ def fit_line(x: Sequence[float], y: Sequence[float], scale: Scale = "linear") ->
     if len(x) < FEWEST:
         raise CurveError(f"a line needs at least {FEWEST} individual models, got {len(x)}; score or add more of them.")
     if scale == "logit" and (worst := [value for value in (*x, *y) if not 0 < value < 1]):
-        raise CurveError(f"an accuracy of {worst[0]:.0%} has no logit; leave it out, or take linear axes.")
+        raise CurveError(f"a share of {worst[0]:.0%} has no logit; leave it out, or take linear axes.")
     xs, ys = ([_to(value, scale) for value in values] for values in (x, y))
     if max(xs) - min(xs) < 1e-12:
         raise CurveError(
-            f"all {len(x)} individual models have the same accuracy, {x[0]:.2%}: no line goes through them."
+            f"all {len(x)} individual models have the same value in distribution, {x[0]:.4g}: no line goes through "
+            "them."
         )
     found = stats.linregress(xs, ys)
     left = np.asarray(ys) - found.intercept - found.slope * np.asarray(xs)
@@ -150,7 +151,7 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         selected_on = tuple(run.result.get("selected_on", ["held_out"]))
         mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, treatment))
-    if len(kitchen.pool) > 1:
+    if len(kitchen.pool) > 1 and kitchen.task.has_probabilities:
         name = f"ensemble of all {len(kitchen.pool)}"
         found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.pool), "probabilities"))
     return found
@@ -170,7 +171,9 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
         raise CurveError(f"{lacking_for(kitchen, {'shifts'})}.")
     found = summaries(kitchen, [(one.mix, split, one.treatment) for one in mixes for split in splits])
     known = [[found.get((one.mix, split, one.treatment)) for split in splits] for one in mixes]
-    values = [[score.accuracy if score else None for score in row] for row in known]
-    accuracies = pd.DataFrame(values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
+    metric = kitchen.objective
+    known_values = [[score.shown(metric.name) if score else None for score in row] for row in known]
+    values = pd.DataFrame(known_values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
     across = ("test", "held_out") if "test" in splits else ("held_out",)
-    return Scores(tuple(one.model for one in mixes), accuracies, across, shifts, across[0], shifts, "held_out")
+    models = tuple(one.model for one in mixes)
+    return Scores(models, values, across, shifts, across[0], shifts, "held_out", metric=metric)

@@ -1,4 +1,4 @@
-"""Tables of scores without any weights: which columns are accuracies, in which unit, and what each row is."""
+"""Tables of scores without any weights: which columns are scores, in which unit, and what each row is."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from soupviz.analysis.score_files import RawTable, Row, Source, number, read_raw, score_files
 from soupviz.errors import DataError
+from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.metric import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +30,7 @@ BY_WORD = (
 """What the words in a model's name, in its facts or in its file's name make of it; the first that fits."""
 
 SELECTS = re.compile(r"held|^val|[_ .-]val|valid|^dev|[_ .-]dev|2p$")
-NOT_ACCURACIES = re.compile(
+NOT_SCORES = re.compile(
     r"^(lr|learning_?rate|wd|weight_?decay|epochs?|seed|steps?|batch_?size|(label_?)?smoothing|mix(up)?|dropout|alpha"
     r"|temperature|momentum|index|rank|correct|num_?examples|n|count|params|parameters|.*loss.*)$"
 )
@@ -49,21 +51,23 @@ class Model:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Accuracies of models on several splits.
+    """What models have on several splits, under one metric.
 
-    accuracies: fractions, one row for each model by its id, one column for each split; missing where not measured.
+    values: one row for each model by its id, one column for each split; missing where not measured.
     x_columns, y_columns: what each axis can show. x, y: what they show first. selecting: the split that selected, if
-    it is among them. notes: what was assumed, in sentences.
+    it is among them. notes: what was assumed, in sentences. metric: of all the values; a table of files has shares of
+    right answers, as fractions.
     """
 
     models: tuple[Model, ...]
-    accuracies: "pd.DataFrame"
+    values: "pd.DataFrame"
     x_columns: tuple[str, ...]
     y_columns: tuple[str, ...]
     x: str
     y: tuple[str, ...]
     selecting: str | None
     notes: tuple[str, ...] = ()
+    metric: Metric = ACCURACY
 
     def points(self, x: str, y: Sequence[str], kinds: Mapping[str, str] | None = None) -> "pd.DataFrame":
         """What is measured on `x` and on all of `y`.
@@ -71,7 +75,7 @@ class Scores:
         Args:
             y: one split, or several, whose plain mean counts. kinds: by id, in place of what was found.
         Returns:
-            id, name, kind, x and y as fractions, in the order of the models. The kind of the ingredient that is best on
+            id, name, kind, x and y, in the order of the models. The kind of the ingredient that is best on
             the split that selected, else on x, is `best`.
         """
         import pandas as pd
@@ -82,14 +86,14 @@ class Scores:
                 "id": [model.id for model in self.models],
                 "name": [model.name for model in self.models],
                 "kind": [told.get(model.id, model.kind) for model in self.models],
-                "x": self.accuracies[x].to_numpy(float),
-                "y": self.accuracies[list(y)].to_numpy(float).mean(axis=1),
-                "best by": self.accuracies[self.selecting or x].to_numpy(float),
+                "x": self.values[x].to_numpy(float),
+                "y": self.values[list(y)].to_numpy(float).mean(axis=1),
+                "best by": self.values[self.selecting or x].to_numpy(float),
             }
         ).dropna(subset=["x", "y"])
         singles = table.loc[table["kind"] == "ingredient", "best by"].dropna()
         if len(singles):
-            table.loc[singles.idxmax(), "kind"] = "best"
+            table.loc[singles.idxmax() if self.metric.higher_is_better else singles.idxmin(), "kind"] = "best"
         return table.drop(columns="best by").reset_index(drop=True)
 
 
@@ -97,7 +101,7 @@ def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
     """A table of scores, from one or several files, without any weights.
 
     Columns are found by what is in them. A column of names: one with a usual header, else the first of texts that all
-    differ. Accuracies: numbers from 0 to 1, or percent where one is above 1; hyperparameters and losses are known by
+    differ. Scores: numbers from 0 to 1, or percent where one is above 1; hyperparameters and losses are known by
     their headers. A kind column, if there is one, says what is a soup; else rows and files named soup, uniform or
     greedy are soups. A .json file of facts by model name may come along.
 
@@ -113,7 +117,7 @@ def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
     table = read_raw(expanded)
     names_from = _name_column(table)
     kinds_from = _kind_column(table, names_from)
-    columns, left_out = _accuracy_columns(table, {names_from, kinds_from})
+    columns, left_out = _score_columns(table, {names_from, kinds_from})
     per_unit, unit_note = _unit(table, columns)
     models = _models(table, names_from, kinds_from, columns)
     selecting = next((name for name in columns if SELECTS.search(name.lower())), None) if len(columns) > 2 else None
@@ -122,7 +126,7 @@ def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
     if selecting:
         notes.append(f"{selecting} is taken for the held-out split that selected, so x is {first}.")
     if left_out:
-        notes.append(f"Not taken for accuracies: {', '.join(left_out)}.")
+        notes.append(f"Not taken for scores: {', '.join(left_out)}.")
     notes += [
         f"{model.name} is drawn as base: {table.facts_file} says “{told}”."
         for model in models
@@ -172,15 +176,15 @@ def _kind_column(table: RawTable, names_from: str) -> str | None:
     return None
 
 
-def _accuracy_columns(table: RawTable, others: Iterable[str | None]) -> tuple[list[str], list[str]]:
-    """The columns of accuracies, and further ones of numbers that are none."""
+def _score_columns(table: RawTable, others: Iterable[str | None]) -> tuple[list[str], list[str]]:
+    """The columns of scores, and further ones of numbers that are none."""
     found, left_out = [], []
     for column in table.columns:
         cells = table.values(column)
         numbers = [value for _, text in cells if (value := number(text)) is not None]
         if column in others or 2 * len(numbers) <= len(cells):  # a column of texts
             continue
-        if NOT_ACCURACIES.match(column.lower()) or not all(0 <= value <= 100 for value in numbers):
+        if NOT_SCORES.match(column.lower()) or not all(0 <= value <= 100 for value in numbers):
             left_out.append(column)
             continue
         if wrong := [(row, text) for row, text in cells if number(text) is None]:
@@ -192,14 +196,14 @@ def _accuracy_columns(table: RawTable, others: Iterable[str | None]) -> tuple[li
         found.append(column)
     if len(found) < 2:
         raise DataError(
-            f"{table.rows[0].file}: expected at least two columns of accuracies, one in distribution and one under "
+            f"{table.rows[0].file}: expected at least two columns of scores, one in distribution and one under "
             f"shift; found {', '.join(found) or 'none'} among {', '.join(table.columns)}."
         )
     return found, left_out
 
 
 def _unit(table: RawTable, columns: Sequence[str]) -> tuple[float, str]:
-    """What an accuracy of one is written as, 1 or 100, and how that was told."""
+    """What a score of one is written as, 1 or 100, and how that was told."""
     cells = [(row, column, number(text) or 0.0) for column in columns for row, text in table.values(column)]
     over = [cell for cell in cells if cell[2] > 1]
     under = [cell for cell in cells if 0 < cell[2] <= 1]
@@ -207,11 +211,11 @@ def _unit(table: RawTable, columns: Sequence[str]) -> tuple[float, str]:
         (row, column, value), (other, other_column, less) = over[0], under[0]
         raise DataError(
             f"{row.at(column)} has {value:g}, which is percent, and {other.at(other_column)} has {less:g}, which looks "
-            "like a fraction. Write all accuracies in one unit, or leave out the column that is none."
+            "like a fraction. Write all scores in one unit, or leave out the column that is none."
         )
     if over:
-        return 100.0, "Accuracies are read as percent, as some are above 1."
-    return 1.0, "Accuracies are read as fractions, as none is above 1."
+        return 100.0, "Scores are read as percent, as some are above 1."
+    return 1.0, "Scores are read as fractions, as none is above 1."
 
 
 def _models(table: RawTable, names_from: str, kinds_from: str | None, columns: Sequence[str]) -> tuple[Model, ...]:

@@ -2,8 +2,8 @@
 
 from soupviz.kitchen import Kitchen
 from soupviz.tasks import paired
-from soupviz.tasks.metrics import UNPROVEN, chance
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.wording import gap
 
 SAME = "the same"

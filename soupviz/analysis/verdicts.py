@@ -6,23 +6,24 @@ from typing import Any
 
 from soupviz.analysis import crossfit, wording
 from soupviz.analysis.crossfit import CrossFit
-from soupviz.analysis.significance import Accuracy, Difference, accuracy_of, difference
+from soupviz.analysis.significance import Measured, measured
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes.judge import HELD_OUT
-from soupviz.soups.planning import Wanted, ingredient_summaries, known
+from soupviz.soups.comparing import compared
+from soupviz.soups.planning import Wanted, ingredient_summaries
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, treatment_in
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
-from soupviz.tasks.score import Score
+from soupviz.tasks.paired import Comparison
 from soupviz.types import Coefficients
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """What the soup is held against: by split its accuracies, and the soup's differences to it, as far as known.
+    """What the soup is held against: by split its values, and the soup's differences to it, as far as known.
 
     passes: forward passes for one answer.
     """
@@ -31,27 +32,28 @@ class Yardstick:
     mix: Coefficients
     treatment: str
     passes: int
-    accuracies: Mapping[str, Accuracy]
-    differences: Mapping[str, Difference]
+    values: Mapping[str, Measured]
+    differences: Mapping[str, Comparison]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What can be said of a soup today.
 
-    reports_on: the split that judges: test, or held_out where there is no test. accuracies: by split. best: the best
-    ingredient on held_out. ceiling: the ensemble of all ingredients. floor: the uniform soup. passes: forward passes
-    for one answer. evaluations: scores that the choice took on the splits that selected. models_seen: different models
-    that were scored on `reports_on` so far; soups_seen: those of them that are no single checkpoint. crossfit: what
-    selecting on held_out makes of the numbers there, if that was estimated. The sentences say it in words; each names
-    its split. sizes: for every split, whether it is large enough for the difference seen on it. elsewhere: that other
-    data than this held_out selected it, or may have.
+    metric: the objective's name. reports_on: the split that judges: test, or held_out where there is no test.
+    values: by split. best: the best ingredient on held_out. ceiling: the ensemble of all ingredients. floor: the
+    uniform soup. passes: forward passes for one answer. evaluations: scores that the choice took on the splits that
+    selected. models_seen: different models that were scored on `reports_on` so far; soups_seen: those of them that are
+    no single checkpoint. crossfit: what selecting on held_out makes of the numbers there, if that was estimated. The
+    sentences say it in words; each names its split. sizes: for every split, whether it is large enough for the
+    difference seen on it. elsewhere: that other data than this held_out selected it, or may have.
     """
 
     name: str
+    metric: str
     reports_on: str
     selected_on: tuple[str, ...]
-    accuracies: Mapping[str, Accuracy]
+    values: Mapping[str, Measured]
     best: Yardstick | None
     ceiling: Yardstick | None
     floor: Yardstick | None
@@ -116,48 +118,59 @@ def judge(
         selected it, or may have.
     """
     selects = tuple(selected_on)
+    task, metric = kitchen.task, kitchen.objective
     reports_on = "test" if "test" in kitchen.splits.names else HELD_OUT
-    scores = _known(kitchen, mix, treatment)
+    values = measured(kitchen, _on_each_split(kitchen, mix, treatment), selects)
     best = best_on_held_out(kitchen)
 
     def against(called: str, other: Coefficients, how: str) -> Yardstick:
-        theirs = _known(kitchen, other, how)
         passes = len(other) if how in OUTPUTS else 1
-        accuracies = {split: accuracy_of(score, selects) for split, score in theirs.items()}
-        return Yardstick(called, other, how, passes, accuracies, _differences(scores, theirs))
+        theirs = measured(kitchen, _on_each_split(kitchen, other, how), selects)
+        found = {split: compared(kitchen, (mix, split, treatment), (other, split, how)) for split in values}
+        differences = {split: one for split, one in found.items() if one is not None}
+        return Yardstick(called, other, how, passes, theirs, differences)
 
     yardsticks = [against(*row) for row in _yardsticks(kitchen, best, treatment)]
-    ceiling, floor = yardsticks[1:] if len(yardsticks) == 3 else (None, None)
-    leader = yardsticks[0] if yardsticks else None
+    by_kind = {_kind(one): one for one in yardsticks}
+    leader = by_kind.get("best")
     seen, soups = _seen(kitchen, reports_on)
     is_itself = best is not None and tuple(mix) == ((best, 1.0),)
     differences = leader.differences if leader else {}
     return Verdict(
         name=name,
+        metric=metric.name,
         reports_on=reports_on,
         selected_on=selects,
-        accuracies={split: accuracy_of(score, selects) for split, score in scores.items()},
+        values=values,
         best=leader,
-        ceiling=ceiling,
-        floor=floor,
+        ceiling=by_kind.get("ceiling"),
+        floor=by_kind.get("floor"),
         passes=len(mix) if treatment in OUTPUTS else 1,
         evaluations=evaluations,
         models_seen=seen,
         soups_seen=soups,
         crossfit=found,
         sentence=wording.headline(
+            task,
+            metric,
             best,
             differences.get(reports_on),
             reports_on,
             is_itself=is_itself,
-            is_scored=reports_on in scores,
+            is_scored=reports_on in values,
             selects=reports_on in selects,
         ),
-        sizes=tuple(wording.size(one) for one in differences.values() if not is_itself),
+        sizes=tuple(wording.size(task, metric, one) for one in differences.values() if not is_itself),
         looks=wording.looks(evaluations, selects, seen, soups, reports_on),
-        optimism=wording.optimism(found),
+        optimism=wording.optimism(metric, found),
         elsewhere=elsewhere,
     )
+
+
+def _kind(yardstick: Yardstick) -> str:
+    if len(yardstick.mix) == 1:
+        return "best"
+    return "ceiling" if yardstick.treatment in OUTPUTS else "floor"
 
 
 def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:
@@ -170,9 +183,9 @@ def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[
 def by_merit(kitchen: Kitchen) -> list[str]:
     """The ingredients, the best on held_out first, ties in kitchen order; what is not scored yet comes last."""
     scores = ingredient_summaries(kitchen, HELD_OUT, kitchen.names)
-    merit = Objective(kitchen.objective).merit
-    known = sorted(filter(scores.__contains__, kitchen.names), key=lambda name: merit(scores[name]), reverse=True)
-    return [*known, *(name for name in kitchen.names if name not in scores)]
+    ordered = {name: scores[name] for name in kitchen.names if name in scores}
+    first = Objective(kitchen.objective).best_first(ordered)
+    return [*first, *(name for name in kitchen.names if name not in scores)]
 
 
 def best_on_held_out(kitchen: Kitchen) -> str | None:
@@ -189,13 +202,13 @@ def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> l
     return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
 
 
-def _known(kitchen: Kitchen, mix: Coefficients, treatment: str) -> dict[str, Score]:
-    found = {split: known(kitchen, mix, split, treatment) for split in kitchen.splits.reporting}
-    return {split: score for split, score in found.items() if score is not None}
+def _on_each_split(kitchen: Kitchen, mix: Coefficients, treatment: str) -> list[Wanted]:
+    return [(mix, split, treatment) for split in kitchen.splits.reporting]
 
 
 def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tuple[str, Coefficients, str]]:
-    """The best ingredient, the ensemble of all, and the uniform soup with the soup's own treatment of statistics."""
+    """The best ingredient, the ensemble of all where the task has one, and the uniform soup with the soup's own
+    treatment of statistics."""
     if best is None:
         return []
     rows: list[tuple[str, Coefficients, str]] = [(best, ((best, 1.0),), "average")]
@@ -203,13 +216,10 @@ def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tupl
         return rows
     everyone = mean_of(kitchen.pool)
     how = "average" if treatment in OUTPUTS else treatment
-    rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
+    if kitchen.task.has_probabilities:
+        rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
     rows.append((f"uniform soup of all {len(everyone)}", everyone, how))
     return rows
-
-
-def _differences(scores: Mapping[str, Score], others: Mapping[str, Score]) -> dict[str, Difference]:
-    return {split: difference(score, others[split]) for split, score in scores.items() if split in others}
 
 
 def _spent(evaluations: int | None, scores: Iterable[str], selected_on: Iterable[str]) -> int | None:

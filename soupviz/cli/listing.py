@@ -9,8 +9,9 @@ from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
 from soupviz.soups.menu import Menu
 from soupviz.soups.soup import Soup
-from soupviz.tasks.figures import interval, is_share
-from soupviz.tasks.paired import Comparison
+from soupviz.tasks.figures import interval
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.paired import Compared
 from soupviz.tasks.wording import gap, shown
 
 
@@ -46,7 +47,7 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
         typer.echo(f"left out: {name}: {reason}", err=True)
 
 
-def _compared(opened: Kitchen, found: Comparison) -> dict[str, Any]:
+def _compared(opened: Kitchen, found: Compared) -> dict[str, Any]:
     """Of one of several: without an interval, which is not computed for a list."""
     told = {name: getattr(found, name) for name in ("difference", "better", "worse", "p_value", "number", "judgement")}
     # Of units that are right or wrong, by the names that the contract has for them.
@@ -59,7 +60,7 @@ def _calibration(soup: Soup, reports: str) -> dict[str, float | None]:
     return {"ece": score.shown("ece")} if "ece" in score.values else {}
 
 
-def _menu_row(soup: Soup, reports: str, compared: Comparison) -> list[str]:
+def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
     metric, cells = soup.kitchen.objective, []
     for split, score in soup.scores.items():
         between = interval(metric, score) if split == reports else None

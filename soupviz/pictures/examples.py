@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
-from soupviz.tasks.metrics import mcnemar
+from soupviz.tasks.significance import mcnemar
 
 CLASS = "class"
 """The selection of the bars; its field is index."""

@@ -94,7 +94,8 @@ def _others(soup: Soup) -> list[Model]:
     if (count := len(kitchen.pool)) > 1:
         everyone = mean_of(kitchen.pool)
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
-        found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
+        if kitchen.task.has_probabilities:
+            found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
     for run in kitchen.store.runs():
         if run.status == "finished" and is_current(kitchen, run):
             other = recall(kitchen, run)
@@ -122,7 +123,10 @@ def facts(soup: Soup) -> dict[str, str]:
     """What soup it is, when and on what it was made; what is not known is left out."""
     kitchen = soup.kitchen
     run = kitchen.store.run(soup.key)
-    told = {split: f"{split} ({len(kitchen.splits.load(split)):,} examples)" for split in kitchen.splits.reporting}
+    told = {
+        split: f"{split} ({len(kitchen.splits.load(split)):,} {kitchen.task.unit}s)"
+        for split in kitchen.splits.reporting
+    }
     reporting = [text for split, text in told.items() if split not in soup.selected_on]
     arguments = ", ".join(f"{key}={value!r}" for key, value in kitchen.spec.model.args.items())
     found = {

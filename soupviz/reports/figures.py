@@ -11,6 +11,7 @@ from soupviz.analysis import barriers, bundles, geometry
 from soupviz.analysis.bundles import Place, Reading
 from soupviz.analysis.examples import ClassChange, most_changed
 from soupviz.analysis.verdicts import Verdict
+from soupviz.analysis.wording import interval_of, plain
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import combine
 from soupviz.mixing.treatments import OUTPUTS
@@ -19,12 +20,13 @@ from soupviz.pictures.basics import Chart
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.reports.contents import Company, Model
 from soupviz.reports.drawing import inline_svg
+from soupviz.soups.comparing import intervals
 from soupviz.soups.curves import grid
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
 from soupviz.tasks import wording
-from soupviz.tasks.metrics import wilson
-from soupviz.tasks.wording import titled
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.wording import PERCENT, factor, titled
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
@@ -48,35 +50,45 @@ def drawn(chart: Chart, name: str, title: str, alt: str, caption: str = "") -> F
     return Figure(inline_svg(chart, name=name, title=title, alt=alt), caption or f"{title}.")
 
 
-def all_models(company: Company, verdict: Verdict) -> Figure:
-    """Accuracies with their intervals on the split that reports.
+def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
+    """Values with their intervals on the split that reports.
 
-    Of many models the best are shown, and those that matter; what is far below all that matter would flatten the rest.
+    Of many models the best are shown, and those that matter; what is far worse than all that matter would flatten the
+    rest.
     """
-    split = verdict.reports_on
-    scored = [(model, model.scores[split]) for model in company.all if split in model.scores]
-    scored.sort(key=lambda pair: -pair[1].correct)
+    split, metric = verdict.reports_on, soup.kitchen.objective
+    there = {model.id: model for model in company.all if split in model.scores}
+    ranked = Objective(metric).best_first({id: model.scores[split] for id, model in there.items()})
     matters = {company.soup.id, company.best.id, "base", "ensemble", "uniform"}
-    percents = [100 * score.accuracy for _, score in scored]
-    floor = percents[0] - max(3.0, 4 * (percents[0] - statistics.median(percents)))
-    floor = min([floor, *(100 * score.accuracy for model, score in scored if model.id in matters)])
-    others = [m.id for m, score in scored if m.id not in matters and 100 * score.accuracy >= floor]
-    shown = matters | set(others[: LONGEST - len(matters)])
-    labels = _labels([model for model, _ in scored if model.id in shown])
-    rows = []
-    for model, score in scored:
-        if model.id in shown:
-            low, high = wilson(score.correct, score.num_examples)
-            percent = {"accuracy": 100 * score.accuracy, "low": 100 * low, "high": 100 * high}
-            rows.append({"id": model.id, "name": labels[model.id], "kind": model.kind} | percent)
-    title = f"The soup among {len(scored)} models on {split}"
+    sign = factor(metric) if metric.higher_is_better else -factor(metric)
+    values = {id: there[id].scores[split].shown(metric.name) for id in ranked}
+    heights = {id: sign * value for id, value in values.items() if value is not None}
+    highest = max(heights.values(), default=0.0)
+    least = 3.0 if metric.unit == PERCENT else 0.03 * abs(highest)
+    floor = highest - max(least, 4 * (highest - statistics.median(heights.values() or [0.0])))
+    floor = min([floor, *(heights[id] for id in heights if id in matters)])
+    others = [id for id in heights if id not in matters and heights[id] >= floor]
+    drawn_ids = [id for id in heights if id in matters | set(others[: LONGEST - len(matters)])]
+    labels = _labels([there[id] for id in drawn_ids])
+    scored = {id: (there[id].mix, split, there[id].treatment) for id in drawn_ids}
+    around = intervals(soup.kitchen, {one: there[id].scores[split] for id, one in scored.items()})
+    rows = [
+        {"id": id, "name": labels[id], "kind": there[id].kind, "value": values[id]}
+        | dict(zip(("low", "high"), around[scored[id]], strict=True))
+        for id in drawn_ids
+    ]
+    title = f"The soup among {len(ranked)} models on {split}"
     symbol = "hexagon" if company.soup.kind == "ensemble" else "star"
-    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % Wilson intervals."
-    if left := len(scored) - len(rows):
-        caption += f" {left} lower model{'s are' if left > 1 else ' is'} left out."
-    own = verdict.accuracies[split]
-    alt = f"{company.soup.name} has {100 * own.accuracy:.1f} %, between {100 * own.low:.1f} and {100 * own.high:.1f}."
-    return drawn(models.intervals(rows, split, {company.soup.id}), "models", title, alt, caption)
+    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % {interval_of(metric)} intervals."
+    if left := len(ranked) - len(rows):
+        caption += (
+            f" {left} {'lower' if metric.higher_is_better else 'worse'} model{'s are' if left > 1 else ' is'} left out."
+        )
+    own = verdict.values[split]
+    unit = f" {metric.unit}" if metric.unit else ""
+    alt = f"{company.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
+    alt += f"{plain(metric, own.high)}."
+    return drawn(models.intervals(rows, split, metric, {company.soup.id}), "models", title, alt, caption)
 
 
 def _labels(shown: Sequence[Model]) -> Mapping[str, str]:

@@ -1,11 +1,13 @@
 """The model card that goes beside an exported soup."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
-from soupviz.soups.provenance import Record
+from soupviz.soups.provenance import Judged, Record
 from soupviz.soups.selecting import named
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.significance import wilson
+from soupviz.tasks.wording import PERCENT
 
 LOADERS = {
     ".safetensors": "from safetensors.torch import load_file\n\n"
@@ -18,11 +20,9 @@ A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 
 ## Scores
 
-| split | role | accuracy | 95% interval | correct | examples | loss (nats) |
-|---|---|---|---|---|---|---|
 {scores}
 
-The soup was chosen on {selected_on}: its accuracy there is optimistic. Judge it by the other splits.{data}
+The soup was chosen on {selected_on}: its {label} there is optimistic.{direction} Judge it by the other splits.{data}
 
 ## Load it
 
@@ -65,7 +65,9 @@ def card(name: str, of: Record) -> str:
         what=what if is_linear else f"made from {len(pool)} checkpoints",
         kitchen=record["kitchen"],
         version=record["soupviz"],
-        scores="\n".join(_score_row(split, score, record["selected_on"]) for split, score in record["scores"].items()),
+        scores=_scores(of),
+        label=of.judged.label,
+        direction="" if of.judged.higher_is_better else f" Of {of.judged.label}, lower is better.",
         selected_on=", ".join(record["selected_on"]),
         data=f" What chose it: {named(of.selecting_data)}." if of.selecting_data else "",
         weights=_weights(record),
@@ -93,14 +95,38 @@ def card(name: str, of: Record) -> str:
     )
 
 
-def _score_row(split: str, score: Mapping[str, Any], selected_on: Sequence[str]) -> str:
-    low, high = wilson(score["correct"], score["num_examples"])
-    role = "selected on" if split in selected_on else "reports"
-    loss = "–" if score["loss"] is None else f"{score['loss']:.4f}"
-    return (
-        f"| {split} | {role} | {score['accuracy']:.2%} | {low:.2%} to {high:.2%} "
-        f"| {score['correct']} | {score['num_examples']} | {loss} |"
-    )
+def _scores(of: Record) -> str:
+    """The table of scores: of each split the objective with its interval, and what is told beside it."""
+    judged = of.judged
+    title = judged.label if judged.metric_unit in ("", PERCENT) else f"{judged.label} ({judged.metric_unit})"
+    heads = ["split", "role", title, "95% interval", *(["right"] if judged.is_share else []), f"{judged.unit}s"]
+    heads += [judged.beside[1]] if judged.beside else []
+    rows = [heads, ["---"] * len(heads), *(_score_row(of, split) for split in of.scores)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _score_row(of: Record, split: str) -> list[str]:
+    judged, score = of.judged, of.scores[split]
+    value, number = _value(score, judged.metric), score.get("num_units", score.get("num_examples", 0))
+    right = round((value or 0.0) * number)
+    interval = judged.intervals.get(split) or (wilson(right, number) if judged.is_share else None)
+    told = "–" if interval is None else " to ".join(_told(judged, end) for end in interval)
+    row = [split, "selected on" if split in of.selected_on else "reports", _told(judged, value), told]
+    row += [str(right)] if judged.is_share else []
+    beside = _value(score, judged.beside[0]) if judged.beside else None
+    return [*row, str(number), *(["–" if beside is None else f"{beside:.4f}"] if judged.beside else [])]
+
+
+def _value(score: Mapping[str, Any], metric: str) -> float | None:
+    """In a score as a record tells it; earlier versions had each metric beside the others."""
+    found: float | None = score["metrics"].get(metric) if "metrics" in score else score.get(metric)
+    return found
+
+
+def _told(judged: Judged, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2%}" if judged.metric_unit == PERCENT else f"{value:.4g}"
 
 
 def _weights(record: Mapping[str, Any]) -> str:

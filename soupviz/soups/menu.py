@@ -9,12 +9,13 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.treatments import RECALIBRATE
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.scoring.batchnorm import norms_of
+from soupviz.soups.comparing import paired
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import plan
 from soupviz.soups.soup import Soup
 from soupviz.tasks.objective import Objective
-from soupviz.tasks.paired import Comparison, compare_many
+from soupviz.tasks.paired import Compared, compare_pairs
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import pick
 
@@ -58,7 +59,7 @@ class Menu:
     left_out: Mapping[str, str]
     best: str
     reports_on: str
-    compared: Mapping[str, Comparison]
+    compared: Mapping[str, Compared]
 
 
 def cook_menu(
@@ -82,7 +83,9 @@ def cook_menu(
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
     can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not lacking_for(kitchen, {"train"})
-    chosen = (*DEFAULTS, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
+    metrics = {metric.name for metric in kitchen.task.metrics}
+    defaults = [one for one in DEFAULTS if "loss" in metrics or "loss" not in one.values()]
+    chosen = (*defaults, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
     for index, values in enumerate(chosen):
         # Each member of an ensemble keeps its own statistics.
         shared = {"members": members} | ({"batchnorm": batchnorm} if values["method"] != "ensemble" else {})
@@ -102,13 +105,16 @@ def cook_menu(
             continue
         on_soup(soups[-1])
     singles = kitchen.scores.of_ingredients("held_out", members, progress)
-    merit = Objective(kitchen.objective).merit
-    best = max(singles, key=lambda name: merit(singles[name]))
+    objective = Objective(kitchen.objective)
+    best = objective.best_first(singles)[0]
     reports_on = "test" if "test" in kitchen.splits.names else "held_out"
     rival = kitchen.scores.score(((best, 1.0),), reports_on, progress=progress)
-    judged = {soup.key: soup.scores[reports_on] for soup in soups}
-    compared = compare_many(kitchen.task, kitchen.objective, rival, judged)
-    ranked = sorted(soups, key=lambda soup: merit(soup.scores["held_out"]), reverse=True)
+    tested = {soup.key: (soup.mix, reports_on, soup.recipe.treatment) for soup in soups}
+    pairs = paired(kitchen, tested.values(), (((best, 1.0),), reports_on, "average"))
+    found = {soup.key: (soup.scores[reports_on], pairs[tested[soup.key]]) for soup in soups}
+    compared = compare_pairs(kitchen.task, kitchen.objective, rival, found)
+    order = objective.best_first({soup.key: soup.scores["held_out"] for soup in soups})
+    ranked = sorted(soups, key=lambda soup: order.index(soup.key))
     return Menu(ranked, left_out, best, reports_on, compared)
 
 

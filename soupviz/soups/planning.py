@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mix_tensors
 from soupviz.mixing.treatments import OUTPUTS, num_examples
@@ -12,7 +11,6 @@ from soupviz.recipes import Recipe
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.soup import pool_of, run_key
 from soupviz.tasks.metric import has_bound
-from soupviz.tasks.metrics import paired_counts
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, quiet
 
@@ -178,29 +176,6 @@ def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]
         scores = kitchen.scores.summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
-
-
-def paired(kitchen: Kitchen, wanted: Iterable[Wanted], rival: Wanted) -> dict[Wanted, tuple[int, int]]:
-    """(fixed, broken) of each of the scores that are known against a known one on the same split.
-
-    What two have right is looked at once: of many pairs the two counts are kept, and no example is read again.
-    """
-    keys = {
-        one: digest(["paired", kitchen.scores.key(*one), kitchen.scores.key(*rival)])
-        for one in dict.fromkeys(wanted)
-        if one[1] in kitchen.splits.names and is_readable(kitchen, *one[1:])
-    }
-    kept = {key: (fixed, broken) for key, (fixed, broken) in kitchen.store.findings(keys.values()).items()}
-    new: dict[str, tuple[int, int]] = {}
-    missing = [one for one, key in keys.items() if key not in kept]
-    old = known(kitchen, *rival) if missing else None
-    for one in missing:
-        score = known(kitchen, *one)
-        if score is not None and old is not None:
-            new[keys[one]] = paired_counts(score, old)
-    kitchen.store.keep_findings(new)
-    counts = kept | new
-    return {one: counts[key] for one, key in keys.items() if key in counts}
 
 
 def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> dict[str, Score]:

@@ -13,8 +13,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from soupviz.errors import ExportError
 from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.mixing.treatments import check_batchnorm, num_examples
+from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
+from soupviz.tasks.classification import ACCURACY, LOSS, Classification
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.wording import axis_title
 from soupviz.types import Coefficients
 from soupviz.version import __version__
 from soupviz.weights import checkpoints
@@ -40,6 +44,24 @@ class Origin(BaseModel):
     weights: Weights | None = None
     key_map: str | None = None
     ignored: tuple[str, ...] = ()
+
+
+class Judged(BaseModel):
+    """What the scores of a record are of: the task, its unit and the objective. Earlier versions had one only.
+
+    beside: name and title of the metric that is told with the objective. intervals: by split, of the objective.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    task: str = Classification.name
+    unit: str = Classification.unit
+    metric: str = ACCURACY.name
+    label: str = ACCURACY.label
+    metric_unit: str = ACCURACY.unit
+    higher_is_better: bool = True
+    is_share: bool = True
+    beside: tuple[str, str] | None = (LOSS.name, axis_title(LOSS))
+    intervals: dict[str, tuple[float, float]] = {}
 
 
 class Record(BaseModel):
@@ -71,6 +93,7 @@ class Record(BaseModel):
     ties: dict[str, str]
     selected_on: tuple[str, ...] = ("held_out",)
     selecting_data: dict[str, Examples] = {}
+    judged: Judged = Judged()
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
 
@@ -174,8 +197,27 @@ def record_of(
         ties=dict(kitchen.architecture.ties),
         selected_on=tuple(soup.selected_on),
         selecting_data=dict(soup.selecting_data),
+        judged=_judged(soup),
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],
+    )
+
+
+def _judged(soup: Soup) -> Judged:
+    """What the soup's scores are of, with their intervals."""
+    kitchen, metric = soup.kitchen, soup.kitchen.objective
+    other = next((one for one in kitchen.task.metrics if one.name != metric.name), None)
+    around = intervals(kitchen, {(soup.mix, split, soup.recipe.treatment): one for split, one in soup.scores.items()})
+    return Judged(
+        task=kitchen.task.name,
+        unit=kitchen.task.unit,
+        metric=metric.name,
+        label=metric.label,
+        metric_unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        is_share=is_share(metric),
+        beside=None if other is None else (other.name, axis_title(other)),
+        intervals={split: interval for (_, split, _), interval in around.items()},
     )
 
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from soupviz.errors import RecipeError
-from soupviz.tasks.metrics import calibration_error
 
 BINS = 15
 
@@ -89,6 +88,29 @@ def _check_fits(logits: torch.Tensor, labels: torch.Tensor) -> None:
             "no temperature fits these logits: they say no more about the labels than chance, so that the largest is "
             "best. Fit it on more, or other, examples."
         )
+
+
+def calibration_error(
+    confidences: NDArray[np.float32], correct: NDArray[np.bool_], num_bins: int = 15, *, adaptive: bool = False
+) -> float:
+    """Expected calibration error: how far confidence and accuracy are apart, bin by bin, weighed by their examples.
+
+    Args:
+        confidences: probability of the predicted class, shape (num_examples,), finite.
+        adaptive: bins of as many examples each, instead of bins of equal width over [0, 1].
+    Source:
+        Naeini et al. 2015; Guo et al. 2017 (arXiv 1706.04599), equation 3; adaptive: Nguyen and O'Connor 2015.
+    """
+    if adaptive:
+        order = np.argsort(confidences, kind="stable")
+        parts = np.array_split(order, num_bins)
+    else:
+        bins = np.clip(np.ceil(confidences * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+        parts = [np.flatnonzero(bins == index) for index in range(num_bins)]
+    gaps = [
+        abs(float(confidences[part].mean()) - float(correct[part].mean())) * len(part) for part in parts if len(part)
+    ]
+    return sum(gaps) / len(confidences)
 
 
 def measure(logits: NDArray[np.float32], labels: NDArray[np.int64], temperature: float = 1.0) -> Calibration:

@@ -40,7 +40,7 @@ BINS = 15
 
 ACCURACY = SumMetric(
     "accuracy", "accuracy", "%", True, ("right",), lambda right, number: right / number, {"right": 1},
-    judges_nonfinite=True,
+    judges_nonfinite=True, is_share=True,
 )  # fmt: skip
 LOSS = SumMetric(
     "loss", "loss", "nats", False, ("loss", FINITE), lambda loss, finite, _number: loss / finite,
@@ -48,7 +48,7 @@ LOSS = SumMetric(
 )  # fmt: skip
 TOP5 = SumMetric(
     "top5", "top-5 accuracy", "%", True, ("top5",), lambda right, number: right / number, {"top5": 1},
-    judges_nonfinite=True,
+    judges_nonfinite=True, is_share=True,
 )  # fmt: skip
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, SumMetric
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.metric import Metric, SumMetric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import drawn
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import wilson
 
 DRAWS = 200
 """Resamples for the interval of a metric that is no function of sums."""
@@ -29,17 +29,6 @@ def whole_value(metric: Metric, score: Score) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return value if metric.judges_nonfinite or not score.num_nonfinite else None
-
-
-def is_share(metric: Metric) -> bool:
-    """Whether a metric counts units that are right: its value is their number, of all."""
-    return (
-        isinstance(metric, SumMetric)
-        and len(metric.columns) == 1
-        and dict(metric.perfect) == {metric.columns[0]: 1}
-        and metric.judges_nonfinite
-        and not metric.ties()
-    )
 
 
 def counts(metric: Metric, score: Score) -> tuple[int, int] | None:

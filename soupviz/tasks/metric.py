@@ -64,7 +64,8 @@ class SumMetric:
 
     columns: names of outcomes' columns or targets. of: the value, from the columns' sums in that order and then the
     number of units, in arithmetic that numbers and arrays of resamples share. perfect: what the columns of a perfect
-    unit hold; those not named are targets. band: of `ties`.
+    unit hold; those not named are targets. band: of `ties`. is_share: whether it is the share of units that are right,
+    of one column of True and False: what is known exactly of such shares then counts.
     """
 
     name: str
@@ -76,6 +77,7 @@ class SumMetric:
     perfect: Mapping[str, float] = field(default_factory=dict)
     band: float = 0.0
     judges_nonfinite: bool = False
+    is_share: bool = False
 
     def value(self, outcomes: Outcomes) -> Value | None:
         if not all(name in outcomes for name in self.columns):
@@ -168,3 +170,8 @@ def exact_sum(column: Column) -> Any:
     if column.dtype.kind in "biu":
         return Fraction(int(column.sum(dtype=np.int64)))
     return math.fsum(np.nan_to_num(column, nan=0.0, posinf=0.0, neginf=0.0).tolist())
+
+
+def is_share(metric: Metric) -> bool:
+    """Whether a metric is the share of units that are right: exact tests and formulas hold."""
+    return isinstance(metric, SumMetric) and metric.is_share

@@ -1,7 +1,7 @@
 """What a search raises or lowers: a metric over all units, over parts of them, or with the shifts."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -71,6 +71,10 @@ class Objective:
         rank = 0 if self.metric.judges_nonfinite else -score.num_nonfinite
         signed = -math.inf if value is None else value if self.metric.higher_is_better else -value
         return rank, signed
+
+    def best_first(self, scores: Mapping[str, Score]) -> list[str]:
+        """Names in the order of their scores, equally good ones as they stand."""
+        return sorted(scores, key=lambda name: self.merit(scores[name]), reverse=True)
 
     def is_better(self, new: Score | Bound, old: Score) -> bool:
         """Whether a score is strictly better, by more than what counts as the same. A bound never is."""

@@ -53,10 +53,29 @@ def bootstrap_differences(
     return np.concatenate(found)
 
 
+def bootstrap_values(
+    metric: Metric, outcomes: Outcomes, *, groups: NDArray[np.int64] | None = None, draws: int = DRAWS, seed: int = 0
+) -> NDArray[np.float64]:
+    """A metric on resamples of the units, shape (draws,).
+
+    Args:
+        groups: units of one group are drawn together.
+    """
+    random = np.random.default_rng(seed)
+    number = len(outcomes) if groups is None else int(groups.max()) + 1
+    found = []
+    for block in draw_blocks(draws, len(outcomes)):
+        counts = drawn(random, block, number)
+        found.append(metric.values(outcomes, counts if groups is None else counts[:, groups]))
+    return np.concatenate(found)
+
+
 def drawn(random: np.random.Generator, block: int, number: int) -> Weights:
     """How often each of `number` things is drawn, with replacement and as many times; shape (block, number)."""
-    picks = random.integers(0, number, size=(block, number)) + number * np.arange(block)[:, None]
-    return np.bincount(picks.ravel(), minlength=block * number).reshape(block, number).astype(np.float64)
+    counts = np.empty((block, number))
+    for row, picks in enumerate(random.integers(0, number, size=(block, number))):
+        counts[row] = np.bincount(picks, minlength=number)
+    return counts
 
 
 def permutation_p(
@@ -86,7 +105,7 @@ def permutation_p(
     slack = 1e-9 * max(1.0, seen)  # sums of floats round otherwise in a matrix product
     extreme = 0
     for block in draw_blocks(draws, len(new)):
-        swaps = random.integers(0, 2, size=(block, number)).astype(np.float64)
+        swaps = random.integers(0, 2, size=(block, number), dtype=np.uint8).astype(np.float64)
         apart = of_swapped(swaps if groups is None else swaps[:, groups])
         extreme += int((np.abs(apart) >= seen - slack).sum())
     return (1 + extreme) / (1 + draws)

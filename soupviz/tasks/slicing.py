@@ -7,12 +7,11 @@ import numpy as np
 
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import mcnemar
+from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import mcnemar
 from soupviz.tasks.task import Task
 from soupviz.types import Slices
 

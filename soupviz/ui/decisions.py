@@ -18,8 +18,7 @@ from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cost
 from soupviz.store.runs import Run
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.wording import PERCENT, factor, gap, on_split
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.jobs import Job

@@ -2,9 +2,9 @@
 
 from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
-from soupviz.tasks.metric import Metric, SumMetric
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT, factor, gap_unit
 
 
@@ -43,11 +43,6 @@ def gap_help(metric: Metric, split: str) -> str:
 def figure(metric: Metric, value: float | None) -> float | None:
     """A value as tables and charts show it."""
     return None if value is None else factor(metric) * value
-
-
-def is_share(metric: Metric) -> bool:
-    """Whether a metric counts units that are right."""
-    return isinstance(metric, SumMetric) and len(metric.columns) == 1 and metric.perfect == {metric.columns[0]: 1}
 
 
 def interval(metric: Metric, score: Score) -> str:

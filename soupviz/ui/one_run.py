@@ -25,7 +25,7 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     _name(opened, run)
     result = run.result or {}
     if "scores" in result:
-        widgets.score_metrics(result["scores"], result.get("selected_on", ["held_out"]))
+        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", ["held_out"]))
     left, right = st.columns(2)
     with left:
         st.header("Recipe")

@@ -12,12 +12,11 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.diversity import ENSEMBLE, MIDPOINT, errors_of
 from soupviz.soups import planning
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import wilson
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import shown, titled
 from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity import Asked, Values, label_of
-from soupviz.ui.formats import is_share
 from soupviz.ui.verbatim import verbatim
 
 QUICK = 10**7
@@ -99,7 +98,7 @@ def draw_values(metric: Metric, rows: Sequence[tuple[str, str, float]], num_unit
     drawn = []
     for name, kind, value in rows:
         low, high = wilson(round(value * num_units), num_units)
-        row: dict[str, Any] = {"id": name, "name": name, "kind": kind, "accuracy": 100 * value}
-        drawn.append(row | {"low": 100 * low, "high": 100 * high})
+        row: dict[str, Any] = {"id": name, "name": name, "kind": kind, "value": value}
+        drawn.append(row | {"low": low, "high": high})
     title = f"{titled(metric)} on {split} of {len(rows)}"
-    charts.show(models.intervals(drawn, split), key="standing of the pair", alt=title)
+    charts.show(models.intervals(drawn, split, metric), key="standing of the pair", alt=title)

@@ -25,7 +25,7 @@ EXAMPLE = """data:
       path: data/test
       transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
 FORMATS = (
-    "One row for each model: a name, and at least two accuracies, as fractions or in percent. Several files are read "
+    "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
     ".json file may say more of each model by its name."
 )
@@ -44,7 +44,7 @@ def of_kitchen() -> Scores:
         session.watch(reading)
         st.stop()
     mixes = mixes_of(opened, session.finished_runs(opened))
-    if len(opened.pool) > 1 and not st.toggle(
+    if any(one.model.id == ENSEMBLE for one in mixes) and not st.toggle(
         f"With the ensemble of all {len(opened.pool)}", key="ensemble", bind="query-params",
         help="The yardstick: it takes every ingredient's answer, and so as many forward passes.",
     ):  # fmt: skip

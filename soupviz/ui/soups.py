@@ -17,8 +17,7 @@ from soupviz.soups.goals import goal_of, goals_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.soup import mix_in, run_key, treatment_in
 from soupviz.store.runs import Run
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Value
+from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
 from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work

@@ -11,9 +11,9 @@ from soupviz.soups.planning import ingredient_summaries, summaries
 from soupviz.soups.scaling import Scaled
 from soupviz.tasks.figures import counts
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.metrics import wilson
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
+from soupviz.tasks.significance import wilson
 from soupviz.tasks.slicing import SliceRow
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import factor, shown

@@ -12,8 +12,10 @@ from soupviz.mixing.treatments import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
 from soupviz.soups.needs import lacking_for
 from soupviz.tasks import wording
-from soupviz.tasks.figures import is_share
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.paired import num_right
+from soupviz.tasks.score import Score
+from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
@@ -32,13 +34,13 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
 
 
-def score_metrics(scores: Mapping[str, Mapping[str, Any]], selected_on: Sequence[str] = ("held_out",)) -> None:
-    """A metric per split; those that selected say so."""
+def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequence[str] = ("held_out",)) -> None:
+    """A value per split; those that selected say so."""
     items = []
     for split, score in scores.items():
         role = "selects" if split in selected_on else "reports"
-        note = f"{role}: {score['correct']} of {score['num_examples']}"
-        items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
+        number = f"{num_right(metric, score)} of {score.num_units}" if is_share(metric) else f"n = {score.num_units:,}"
+        items.append((split.removeprefix("shifts."), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
     metric_row(items)
 
 
@@ -162,26 +164,6 @@ def _metric_columns(opened: Kitchen, table: pd.DataFrame) -> dict[str, Metric]:
     beside = {metric.label: metric for metric in tables.metrics_beside(opened)}
     columns = dict.fromkeys(SPLITS, opened.objective) | beside
     return {name: metric for name, metric in columns.items() if name in table}
-
-
-def comparison_columns() -> dict[str, Any]:
-    """The columns of the comparison; held_out says that it selected."""
-    percent = st.column_config.NumberColumn
-    return {
-        "model": st.column_config.TextColumn("model", pinned=True, width=225),
-        "held_out": percent("held_out (selects)", format="%.2f %%"),
-        "test": percent("test", format="%.2f %%", width=90),
-        "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
-        "p": percent(
-            "p", format="%.3f", help="exact McNemar test on the same examples, Holm-corrected over what is shown"
-        ),
-        "verdict": st.column_config.TextColumn("verdict", width=215),
-        "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
-        "passes": percent("passes", help="forward passes for one answer: an ensemble needs one for each member"),
-        "saw": st.column_config.TextColumn("saw", help="the data that had a part in making it"),
-        "scores": percent("scores", help="that it took to find the soup; shared ones among them"),
-        "seconds": percent("seconds", format="%.1f"),
-    }
 
 
 def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
