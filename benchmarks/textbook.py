@@ -18,7 +18,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.models import building
 from soupviz.models.building import logits_of
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.tasks.classification import CLOSE_LOGITS
+from soupviz.tasks.class_metrics import CLOSE_LOGITS
 
 Weights = dict[str, Tensor]
 

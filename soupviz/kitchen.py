@@ -18,7 +18,7 @@ from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.guests import Guests
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
-from soupviz.spec import KitchenSpec, Precision, kitchen_file, read_kitchen_file
+from soupviz.spec import KitchenSpec, Precision
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
@@ -30,6 +30,7 @@ from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.metadata import as_number
 from soupviz.weights.pairs import set_aside
+from soupviz.yaml_file import kitchen_file, read_kitchen_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from typing import Any
 from soupviz.errors import KitchenError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
-from soupviz.spec import KitchenSpec, kitchen_file, read_kitchen_file
+from soupviz.spec import KitchenSpec
+from soupviz.yaml_file import kitchen_file, read_kitchen_file
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.classification import ACCURACY, Classification
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes

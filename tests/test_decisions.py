@@ -12,7 +12,8 @@ from soupviz.analysis.decisions import Decision
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.classification import ACCURACY, Classification
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classification import Classification
 
 TASK = Classification()
 

@@ -10,8 +10,8 @@ from sklearn.datasets import load_diabetes
 import soupviz as sv
 from soupviz import trust
 from soupviz.demo.diabetes import SIZES, TUNINGS, diabetes_kitchen
-from soupviz.spec import read_kitchen_file
 from soupviz.tasks.paired import compare
+from soupviz.yaml_file import read_kitchen_file
 
 
 @pytest.fixture(scope="module")

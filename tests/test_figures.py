@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from scores import CLASSIFICATION, a_regression, a_score, counted
 
-from soupviz.tasks.classification import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.figures import counts, interval, two_metrics, whole_value
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.multilabel import Multilabel

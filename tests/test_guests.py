@@ -13,8 +13,8 @@ from soupviz.recipes import parse
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
 from soupviz.soups.soup import run_key
-from soupviz.spec import read_kitchen_file
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file
 
 WIDE = """
 from torch import nn

@@ -17,9 +17,9 @@ from test_bad_input import image_kitchen
 import soupviz
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.spec import read_kitchen_file
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
+from soupviz.yaml_file import read_kitchen_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))

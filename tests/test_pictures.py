@@ -5,7 +5,7 @@ import pytest
 from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.class_metrics import ACCURACY
 
 STEPS = [
     a_step(0, "a", 0.7, 0.7, True),

@@ -147,9 +147,8 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     rival = known(kitchen, best.mix, "test")
     for row in first:
         full = known(kitchen, row.mix, "test", row.treatment)
-        assert (row.pair and row.pair[:2]) == (
-            CLASSIFICATION.better(full.outcomes, rival.outcomes) if full and row is not best else None
-        )
+        expected = CLASSIFICATION.better(full.outcomes, rival.outcomes) if full and row is not best else None
+        assert (row.pair and row.pair[:2]) == expected
     assert sum(row.pair is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
     no_examples()
     again = compare.entries(kitchen, runs, "test")

@@ -22,8 +22,8 @@ from soupviz.recognition.data import columns_of
 from soupviz.recognition.files import definitions
 from soupviz.recognition.trainer import transform
 from soupviz.recognition.writing import text_of, write
-from soupviz.spec import validate
 from soupviz.weights.converting import convert
+from soupviz.yaml_file import validate
 
 
 def source_of(proposal, key):

@@ -12,7 +12,7 @@ from scores import some_outcomes
 
 from soupviz.recipes.search import Candidate, greedy
 from soupviz.tasks import resampling
-from soupviz.tasks.classification import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes

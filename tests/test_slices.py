@@ -20,11 +20,13 @@ from soupviz.recipes import Greedy, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import plan
 from soupviz.soups.soup import is_current, recall, run_key
-from soupviz.spec import SplitSpec, validate
-from soupviz.tasks.classification import ACCURACY, Classification
+from soupviz.spec import SplitSpec
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classification import Classification
 from soupviz.tasks.regression import MAE, Regression
 from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import by_class, slice_table, slices_of
+from soupviz.yaml_file import validate
 
 TASK = Classification()
 

@@ -11,7 +11,7 @@ from soupviz.data import splitting
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import KitchenError
 from soupviz.soups.soup import is_current
-from soupviz.spec import read_kitchen_file
+from soupviz.yaml_file import read_kitchen_file
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from soupviz.errors import KitchenError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.named import NamedWeights
 from soupviz.models.building import load_function
-from soupviz.spec import KitchenSpec, read_kitchen_file, validate
+from soupviz.spec import KitchenSpec
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file, validate
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}
 

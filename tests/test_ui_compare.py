@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from scores import CLASSIFICATION, counted
 
-from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.paired import Pair, interval
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import mcnemar

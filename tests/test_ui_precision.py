@@ -3,7 +3,7 @@
 from scores import a_step
 
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.ui.precision import other_than, table, verdict
 
 

@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from test_pages import as_read, errors, fresh_server, page, press, settle  # noqa: F401 - fresh_server is a fixture
 
 from soupviz.errors import KitchenError
-from soupviz.spec import read_kitchen_file
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file
 
 
 @pytest.fixture

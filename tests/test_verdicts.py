@@ -12,7 +12,7 @@ from soupviz.analysis.verdicts import judge, verdict_of
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups import planning
 from soupviz.soups.soup import mix_in
-from soupviz.tasks.classification import ACCURACY
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.paired import compare
 
 

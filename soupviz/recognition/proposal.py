@@ -9,7 +9,8 @@ from soupviz.errors import KitchenError
 from soupviz.recognition.composing import Setting, compose
 from soupviz.recognition.finding import find_run
 from soupviz.recognition.runs import Answers, Fact, MayRead, Question, Run
-from soupviz.spec import KitchenSpec, validate
+from soupviz.spec import KitchenSpec
+from soupviz.yaml_file import validate
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from soupviz.mixing.treatments import check_batchnorm, num_examples
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
-from soupviz.tasks.classification import ACCURACY, LOSS, Classification
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.wording import axis_title
 from soupviz.types import Coefficients

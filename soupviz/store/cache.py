@@ -5,8 +5,8 @@ from pathlib import Path
 
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, folder_bytes
-from soupviz.spec import kitchen_file
 from soupviz.store.database import open_store
+from soupviz.yaml_file import kitchen_file
 
 KEPT = ("decoded", "converted", "downloads", "uploads")
 """Folders below the cache that can be made again: decoded splits, mappable copies of old checkpoints, and the files

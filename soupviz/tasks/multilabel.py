@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from soupviz.errors import DataError
-from soupviz.tasks.classification import LOSS_BAND
+from soupviz.tasks.class_metrics import LOSS_BAND
 from soupviz.tasks.metric import SumMetric, Value, Weights
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.task import NOTHING, Task

@@ -10,9 +10,10 @@ from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.runs import parse_arguments
-from soupviz.spec import KitchenSpec, validate
+from soupviz.spec import KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.ui import session, work, workspace
+from soupviz.yaml_file import validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
 

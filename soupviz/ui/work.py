@@ -15,12 +15,13 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
-from soupviz.spec import KitchenSpec, read_kitchen_file
+from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
 from soupviz.types import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
+from soupviz.yaml_file import read_kitchen_file
 
 KITCHENS_KEPT = 4
 """Kitchens that are held open; each holds its model, and splits made ready for it."""
