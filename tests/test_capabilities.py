@@ -143,7 +143,7 @@ class Near(sv.Task):
 
 def test_a_temperature_needs_logits(tmp_path):
     soup = sv.uniform(sv.Kitchen.load(regression_kitchen(tmp_path)))
-    with pytest.raises(RecipeError, match="which the task regression has not"):
+    with pytest.raises(RecipeError, match="no logits of classes"):
         calibrate(soup)
 
 

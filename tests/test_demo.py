@@ -82,9 +82,9 @@ def test_the_intruder_that_preflight_names_spoils_the_uniform_soup(kitchen, soup
     intruder = kitchen.names[-1]
     assert named_by_preflight(kitchen) == [intruder]
     assert soups["mean"].coefficients[intruder] == 0
-    assert on_test(kitchen, soups["uniform"]).fixed < on_test(kitchen, soups["uniform"]).broken
+    assert on_test(kitchen, soups["uniform"]).better < on_test(kitchen, soups["uniform"]).worse
     others = sv.uniform(kitchen, members=[name for name in kitchen.names if name != intruder])
-    assert on_test(kitchen, others).fixed > on_test(kitchen, others).broken
+    assert on_test(kitchen, others).better > on_test(kitchen, others).worse
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_at_nine_of_ten_seeds_of_its_building_the_demo_shows_the_same(tmp_path: 
         found = on_test(kitchen, sv.greedy(kitchen))
         beyond_chance += found.better > found.worse and found.p_value < LEVEL
         hurt = on_test(kitchen, sv.uniform(kitchen))
-        assert hurt.fixed < hurt.broken
+        assert hurt.better < hurt.worse
         assert named_by_preflight(kitchen) == [kitchen.names[-1]]
     assert beyond_chance >= 9
 

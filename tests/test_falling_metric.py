@@ -265,7 +265,7 @@ def test_one_run_shows_its_errors(file: Path) -> None:
     run = sv.Kitchen.load(file).store.runs()[0]
     kept = run.result["scores"]["test"]["metrics"]["rmse"] if run.result else None
     assert f"{kept:.4g}" in [one.value for one in at.metric]
-    assert any("n = 60" in one.delta for one in at.metric)
+    assert any("n = 120" in one.delta for one in at.metric)
 
 
 def test_the_shift_page_offers_no_logits_and_looks_below_the_line(file: Path) -> None:

@@ -203,7 +203,10 @@ def test_a_search_is_told_in_rmse_and_what_the_task_lacks_in_a_sentence(file, mo
     log = next(frame.value for frame in app.dataframe if "outcome" in frame.value)
     assert {"better", "worse"} <= set(log)
     assert log["held_out"].tolist() == pytest.approx([step.value for step in soup.trajectory])
-    assert [list(group.options) for group in app.get("button_group") if group.key == "panel"] in ([], [["Slices"]])
+    assert [list(group.options) for group in app.get("button_group") if group.key == "panel"] in (
+        [],
+        [["Slices", "Calibration"]],
+    )
 
 
 def test_alpha_and_curves_draw_rmse(file):

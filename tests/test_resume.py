@@ -60,7 +60,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def cook(file: Path) -> dict[str, Any]:
     """The same soup, cooked in this process, as the command prints it."""
-    return json.loads(json.dumps(sv.greedy(sv.Kitchen.load(file), alpha=0.4).as_dict()))
+    return json.loads(json.dumps(sv.greedy(sv.Kitchen.load(file), alpha=0.4).told()))
 
 
 def forwards(file: Path) -> list[str]:

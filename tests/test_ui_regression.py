@@ -181,7 +181,7 @@ def test_diversity_of_a_regression_is_against_the_correlation_of_errors(file: Pa
     sv.Kitchen.load(file).scores.of_ingredients()
     at = computed(page("diversity.py", file), "Score 6 averages of two")
     assert "better than the mean of the two" in said(at) and "unit of the correlation of errors" in said(at)
-    assert "are not averaged into ensembles" in said(at) and "accuracy" not in said(at)
+    assert "are not drawn here" in said(at) and "accuracy" not in said(at)
     at.session_state["pair"] = "m_0 + m_1"
     settle(at.run())
     assert not at.exception and errors(at) == []

@@ -44,6 +44,12 @@ def measure(metric: Metric) -> str:
     return gap_unit(metric) or metric.label
 
 
+def measured(metric: Metric, value: float) -> str:
+    """A value with what it is of, where its unit does not say it: "92.5 %", "RMSE 0.137"."""
+    told = shown(metric, value, 1)
+    return told if metric.unit else f"{metric.label} {told}"
+
+
 def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
     """A value without its unit, which stands elsewhere."""
     if value is None or math.isnan(value):
@@ -180,8 +186,8 @@ def optimism(metric: Metric, found: "CrossFit | None") -> str:
     if found is None:
         return "How optimistic held_out is about it was not estimated yet."
     halves = (
-        f"cross-fitted, soups have {shown(metric, found.selecting, 1)} on the half of held_out that selected them and "
-        f"{shown(metric, found.judging, 1)} on the other"
+        f"cross-fitted, soups have {measured(metric, found.selecting)} on the half of held_out that selected them and "
+        f"{measured(metric, found.judging)} on the other"
     )
     least = 0.001 if metric.unit == PERCENT else 1e-3 * abs(found.judging)
     if found.optimism < least:

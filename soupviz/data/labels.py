@@ -57,7 +57,7 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         read = labels.astype({"classes": np.int64, "numbers": np.float32, "flags": np.uint8}[kind])
     good = np.isfinite(read) if kind == "numbers" else read == labels
     good = good & (read <= 1) if kind == "flags" else good
-    strange = np.flatnonzero(~good.reshape(len(labels), -1).all(axis=1))
+    strange = np.flatnonzero(~good.all(axis=tuple(range(1, good.ndim))))
     if strange.size:
         raise DataError(
             f"data.{name}: the label of example {strange[0]} is {labels[strange[0]]}; expected {WANTED[kind]}"

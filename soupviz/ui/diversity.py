@@ -127,7 +127,7 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     )
 
     if not opened.task.has_probabilities:
-        st.caption(f"The answers of a {opened.task.name} are not averaged into ensembles: their weights are.")
+        st.caption(f"Ensembles of a {opened.task.name} are not drawn here; the recipe ensemble cooks one of all.")
 
     def draw(values: Values) -> list[str]:
         found = gains(pairs, values, opened.objective)

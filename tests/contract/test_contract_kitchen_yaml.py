@@ -178,7 +178,6 @@ def test_metric_sets_the_objective(tmp_path):
     assert found["scores"]["held_out"]["metric"] == "loss"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the task regression, whose targets are numbers")
 def test_regression_is_a_task(tmp_path):
     file = tiny(tmp_path, task="regression", model={"factory": "net.py:build", "args": {"classes": 1}}, splits=())
     for name in ("a", "b", "c", "d", "base"):
