@@ -20,10 +20,10 @@ from typer.main import get_command
 
 import soupviz as sv
 from soupviz.cli.run import app
-from soupviz.config import FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
 from soupviz.data.transforms import SEVERITIES
-from soupviz.models import FACTORIES
+from soupviz.models.building import FACTORIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
+from soupviz.spec import FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
 from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
 
 FOLDER = Path(__file__).resolve().parent / "reference"

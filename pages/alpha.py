@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from soupviz import curves, planning
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis.bundles import drawn_metrics
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
+from soupviz.soups import curves, planning
 from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
@@ -53,11 +54,11 @@ def draw() -> None:
     """The curve as far as it is known, and what can be done with the mix at the slider."""
     scores = STORED | dict(JOB.events)
     left = PATH.inside(st.query_params.get("alpha"))
-    alpha = curve(PATH.picture(scores, left), key=f"curve {PATH.id}")
+    alpha = curve(PATH.picture(METRICS, scores, left), key=f"curve {PATH.id}")
     if alpha is not None:
         st.query_params["alpha"] = f"{alpha:g}"
-    alpha = next((known for known in (alpha, left, best_alpha(scores)) if known is not None), 0.5)
-    figures(scores)
+    alpha = next((known for known in (alpha, left, best_alpha(METRICS[0], scores)) if known is not None), 0.5)
+    figures(METRICS, scores)
     if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary", shortcut="Ctrl+Enter"):
         work.cook_job(OPENED, PATH.recipe(alpha))
         st.session_state["kept"] = PATH.recipe(alpha)
@@ -69,6 +70,7 @@ st.write("What lies on the straight line between two sets of weights, and where 
 OPENED = session.kitchen()
 session.keep_url()
 PATH = choose(OPENED)
+METRICS = drawn_metrics(OPENED)
 JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
 STORED = {}
 if not JOB.events:
@@ -81,7 +83,9 @@ session.watch(JOB)
 if JOB.state in ("cancelled", "failed") and st.button("Go on"):
     compute(OPENED, PATH)
     st.rerun()
-clamped = [OPENED.count_clamped(PATH.mix(alpha), PATH.batchnorm) for alpha in PATH.alphas[:: len(PATH.alphas) - 1]]
+clamped = [
+    OPENED.scores.count_clamped(PATH.mix(alpha), PATH.batchnorm) for alpha in PATH.alphas[:: len(PATH.alphas) - 1]
+]
 if max(clamped):
     st.caption(f"Beyond [0, 1] up to {max(clamped)} running variances would be negative; they are clamped at 0.")
 if kept := st.session_state.get("kept"):

@@ -11,7 +11,7 @@ st.write("Is a soup really better than the best ingredient, or is that chance?")
 opened = session.kitchen()
 session.keep_url()
 
-split = "test" if "test" in opened.split_names else "held_out"
+split = "test" if "test" in opened.splits.names else "held_out"
 if split == "held_out":
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
 if scoring := work.find_score_job(opened, split):
@@ -20,7 +20,8 @@ if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(co
     with st.expander(f"{len(cooking.result)} recipes of the menu were left out"):
         st.table({title: verbatim(reason) for title, reason in cooking.result.items()})
 runs = session.finished_runs(opened)
-rows = compare.ranked(compare.entries(opened, runs, split))
+task, metric = opened.task, opened.objective
+rows = compare.ranked(compare.entries(opened, runs, split), metric)
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
     # A key of its own: a click counts though the number changes while the split is read in the background.
@@ -39,22 +40,22 @@ run = session.chosen_run(opened)
 ids = [entry.id for entry in rows]
 picked = session.picked_ingredient(ids) or (run.key if run else "")
 state = st.dataframe(
-    compare.table(rows, split),
+    compare.table(rows, split, task, metric),
     hide_index=True,
     on_select="rerun",
     selection_mode="single-row",
     key=f"compare {tables.digest(ids)}",
-    column_config=widgets.comparison_columns(),
+    column_config=compare.columns(metric),
     placeholder="–",
-    alt="Every ingredient and soup with its accuracy and the verdict",
+    alt=f"Every ingredient and soup with its {metric.label} and the verdict",
 )
-st.caption(compare.correction(rows, split))
+st.caption(compare.correction(rows, split, task, metric))
 points = []
 if any(entry.judged for entry in rows):
     selected = charts.show(
-        compare.picture(rows, split, picked),
+        compare.picture(rows, split, picked, metric),
         key=f"picture {tables.digest(ids)}",
-        alt=f"Accuracy on {split} with intervals",
+        alt=f"{metric.label[:1].upper()}{metric.label[1:]} on {split} with intervals",
         clicked=MODEL,
     )
     points = [str(one["id"]) for one in selected]

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from soupviz.insight import bundles
-from soupviz.planning import cost
+from soupviz.analysis import bundles
+from soupviz.soups.planning import cost
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
 
@@ -15,11 +15,11 @@ def work(job: Job) -> list[bundles.Reading]:
 
 def draw() -> None:
     """The curves as far as they are known, and what a click in a picture or in the table chooses."""
-    lines = bundles.lines(known())
+    lines = bundles.lines(known(), METRICS)
     if not lines:
         return
-    place = curves.draw(SHOWN, lines, curves.chosen_pair(SHOWN))
-    pairs = curves.draw_table(SHOWN, lines)
+    place = curves.draw(SHOWN, METRICS, lines, curves.chosen_pair(SHOWN))
+    pairs = curves.draw_table(SHOWN, METRICS, lines)
     if place is not None:
         curves.choose_place(place)
         st.rerun()
@@ -37,6 +37,7 @@ st.write("What lies on the straight lines between several pairs of models: one b
 OPENED = session.kitchen()
 session.keep_url()
 SHOWN = curves.choose(OPENED)
+METRICS = bundles.drawn_metrics(OPENED)
 curves.warn(OPENED, SHOWN)
 KEY = SHOWN.key(OPENED)
 before = asking.find(OPENED, KEY)
@@ -47,7 +48,7 @@ JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
 if (chosen := curves.chosen_place(SHOWN)) is not None:
     st.header(SHOWN.recipe(chosen).title)
-    widgets.metric_row(curves.told_at(bundles.lines(known()), chosen, SHOWN.bundle.splits))
+    widgets.metric_row(curves.told_at(OPENED.objective, bundles.lines(known(), METRICS), chosen, SHOWN.bundle.splits))
     keeping.offer(OPENED, SHOWN.recipe(chosen))
 else:
     st.caption("Click a point of a curve to keep that mix as a soup, or a row of the table to bring out its curves.")

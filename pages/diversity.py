@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.insight.diversity import pairs_of
+from soupviz.analysis.diversity import pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.ui import clicks, diversity, examples, pair, session
 
@@ -20,7 +20,7 @@ def draw_pairs(opened: Kitchen, split: str) -> None:
         return
     pairs = pairs_of(answers)
     selected = diversity.chosen_pair(pairs)
-    cell = diversity.draw_overlaps(pairs, asked, selected)
+    cell = diversity.draw_overlaps(opened, pairs, asked, selected)
     point = diversity.draw_made(opened, asked, pairs, selected)
     diversity.take_click(pairs, overlaps=cell, gains=point)
     pair.draw(opened, asked, pairs)
@@ -33,7 +33,7 @@ def draw_soup(opened: Kitchen, split: str) -> None:
         return
     match = examples.compared(opened, split, *examples.choose(opened))
     if match is not None:
-        examples.draw(match)
+        examples.draw(opened, match)
 
 
 st.title("Diversity")

@@ -4,9 +4,9 @@ import streamlit as st
 import yaml
 
 from soupviz.errors import SoupError
-from soupviz.provenance import record_of
-from soupviz.soups import recall, treatment_in
-from soupviz.treatments import OUTPUTS
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.soups.provenance import record_of
+from soupviz.soups.soup import recall, treatment_in
 from soupviz.ui import exporting, reporting, session, verdict, work, workspace
 from soupviz.ui.verbatim import verbatim
 
@@ -40,7 +40,7 @@ else:
     )
     temperature = row.segmented_control(
         "Temperature",
-        exporting.TEMPERATURES,
+        exporting.TEMPERATURES if opened.task.has_logits else exporting.TEMPERATURES[:1],
         default="none",
         required=True,
         help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is divided.",

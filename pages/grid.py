@@ -11,7 +11,7 @@ session.keep_url()
 chosen = grid.choose(opened)
 cells, outcomes, is_drawn = grid.compute(opened, chosen)
 if not is_drawn:
-    grid.summarize(chosen, outcomes, grid.draw_map(opened, chosen, cells, outcomes))
+    grid.summarize(opened, chosen, outcomes, grid.draw_map(opened, chosen, cells, outcomes))
 if run := grid.open_cell(opened, outcomes):
     grid.draw_cell(opened, run)
 elif any(outcome.run for outcome in outcomes):

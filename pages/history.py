@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.insight import history as core
+from soupviz.analysis import history as core
 from soupviz.ui import history, one_run, session, two_runs
 
 st.title("History")
@@ -17,7 +17,7 @@ if not entries:
     st.stop()
 history.watch_cooking(opened)
 shown = history.filtered(entries)
-selected = history.selected(shown)
+selected = history.selected(opened, shown)
 row = st.container(horizontal=True, vertical_alignment="center")
 with row:
     history.offer_to_delete_many(opened, entries, shown)

@@ -22,8 +22,8 @@ widgets.offer_test_split(opened)
 
 def draw(_job: Job | None = None) -> None:
     """The table, which fills while scores come; its selection is the subset for the next page."""
-    table, same = tables.without_shared(tables.ingredients(opened))
-    chosen = widgets.ingredient_table(widgets.filtered(table))
+    table, same = tables.without_shared(opened, tables.ingredients(opened))
+    chosen = widgets.ingredient_table(opened, widgets.filtered(opened, table))
     widgets.shared(same)
     st.session_state["members"] = chosen
 
@@ -41,11 +41,11 @@ if row.button(label, type="primary", shortcut="Ctrl+Enter"):
 if row.button("Look for new files", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)
     st.rerun()
-has_test = "test" in opened.split_names
+has_test = "test" in opened.splits.names
 if row.button("Score the test split", disabled=not has_test):
     work.score_job(opened, "test")
     st.rerun()
 if test_job := work.find_score_job(opened, "test"):
     session.watch(test_job)
 
-widgets.scatter(tables.without_shared(tables.ingredients(opened))[0], chosen)
+widgets.scatter(opened, tables.without_shared(opened, tables.ingredients(opened))[0], chosen)

@@ -13,7 +13,7 @@ NAMES = layers.names_of(OPENED, ASKED)
 CHOSEN = st.query_params.get("group")
 WEIGHTS = blocks.weights_of(OPENED, NAMES)
 st.header("One layer group at a time")
-layers.choose_view()
+layers.choose_view(OPENED)
 KNOWN = layers.effects(OPENED, ASKED)
 if KNOWN and (clicked := layers.draw(OPENED, ASKED, KNOWN, CHOSEN)):
     st.query_params["group"] = clicked

@@ -4,10 +4,11 @@ import itertools
 
 import streamlit as st
 
-from soupviz.insight import planes
-from soupviz.insight.planes import Value
-from soupviz.planning import FREE, cost
+from soupviz.analysis import planes
+from soupviz.analysis.planes import Value
 from soupviz.recipes.paths import in_plane
+from soupviz.soups.planning import FREE, cost
+from soupviz.tasks.wording import titled
 from soupviz.ui import asking, plane, session, terrain, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -31,7 +32,7 @@ def draw() -> None:
     """The map as far as it is known, and what a click in it chooses."""
     values = known()
     names = ", ".join(verbatim(corner.name) for corner in SHOWN.corners)
-    st.write(f"**{SHOWN.metric.capitalize()} on {SHOWN.split} of the mixes of {names}**")
+    st.write(f"**{titled(SHOWN.metric)} on {SHOWN.split} of the mixes of {names}**")
     if len(values) < len(SPOTS):
         st.caption(f"{len(values)} of {len(SPOTS)} spots are computed; between them the map is interpolated linearly.")
     kind, value = terrain.draw(SHOWN, FRAME, values, ITEMS, key=f"map {KEY}")

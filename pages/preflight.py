@@ -16,7 +16,7 @@ treatment = preflight.treatment(opened)
 judged = preflight.report(opened, treatment)
 if judged is not None:
     with summary:
-        preflight.summary(judged)
+        preflight.summary(opened, judged)
         preflight.take_basin(judged)
 chosen = preflight.table(opened, found, judged)
 if found is not None and len(opened.names) > 1:

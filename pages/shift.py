@@ -6,7 +6,7 @@ from soupviz.ui import session, shift
 from soupviz.ui.scores import KITCHEN, TABLE, of_kitchen, of_table, open_soup
 
 st.title("Shift")
-st.write("Is a soup more robust to a shift of the data than its accuracy without shift says?")
+st.write("Is a soup more robust to a shift of the data than its score without shift says?")
 session.keep_url()
 source = st.segmented_control(
     "Scores of", [KITCHEN, TABLE], default=KITCHEN, required=True, key="source", bind="query-params"

@@ -5,7 +5,7 @@ import streamlit as st
 from soupviz.ui import decisions, session, soups, work
 
 st.title("Soup")
-st.write("Which ingredients, mixed how, raise held-out accuracy, and what does alpha do to it?")
+st.write("Which ingredients, mixed how, make it better on held_out, and what does alpha do to it?")
 opened = session.kitchen()
 session.keep_url()
 

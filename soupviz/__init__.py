@@ -6,22 +6,30 @@ from typing import TYPE_CHECKING, Any
 from soupviz.version import __version__
 
 if TYPE_CHECKING:
-    from soupviz.baking import bake
-    from soupviz.cooking import cook, greedy, sweep, uniform
-    from soupviz.curves import interpolate
     from soupviz.errors import SoupError
-    from soupviz.exports import export
     from soupviz.kitchen import Kitchen
-    from soupviz.menu import cook_menu
     from soupviz.recognition.proposal import recognise
     from soupviz.reports.page import report
-    from soupviz.soups import Soup
+    from soupviz.soups.baking import bake
+    from soupviz.soups.cooking import cook, greedy, sweep, uniform
+    from soupviz.soups.curves import interpolate
+    from soupviz.soups.exports import export
+    from soupviz.soups.menu import cook_menu
+    from soupviz.soups.soup import Soup
+    from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
+    from soupviz.tasks.outcomes import Outcomes
+    from soupviz.tasks.task import Task
 
 __all__ = [
     "Kitchen",
+    "Metric",
+    "NumberMetric",
+    "Outcomes",
     "SWARecorder",
     "Soup",
     "SoupError",
+    "SumMetric",
+    "Task",
     "__version__",
     "bake",
     "cook",
@@ -37,19 +45,24 @@ __all__ = [
 
 HOMES = {
     "Kitchen": "kitchen",
+    "Metric": "tasks.metric",
+    "NumberMetric": "tasks.metric",
+    "Outcomes": "tasks.outcomes",
     "SWARecorder": "weights.training",
-    "Soup": "soups",
+    "Soup": "soups.soup",
     "SoupError": "errors",
-    "bake": "baking",
-    "cook": "cooking",
-    "cook_menu": "menu",
-    "export": "exports",
-    "greedy": "cooking",
-    "interpolate": "curves",
+    "SumMetric": "tasks.metric",
+    "Task": "tasks.task",
+    "bake": "soups.baking",
+    "cook": "soups.cooking",
+    "cook_menu": "soups.menu",
+    "export": "soups.exports",
+    "greedy": "soups.cooking",
+    "interpolate": "soups.curves",
     "recognise": "recognition.proposal",
     "report": "reports.page",
-    "sweep": "cooking",
-    "uniform": "cooking",
+    "sweep": "soups.cooking",
+    "uniform": "soups.cooking",
 }
 """Which module has a name; loaded when it is asked for, so that a process loads only what it uses."""
 

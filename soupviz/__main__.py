@@ -1,6 +1,6 @@
 """`python -m soupviz`: the command line."""
 
-from soupviz.startup import loading
+from soupviz.cli.startup import loading
 
 
 def main() -> None:

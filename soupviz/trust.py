@@ -11,15 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupviz.config import KitchenSpec, kitchen_file, read_kitchen_file
 from soupviz.errors import KitchenError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
+from soupviz.spec import KitchenSpec
+from soupviz.yaml_file import kitchen_file, read_kitchen_file
 
 LIBRARIES = ("torchvision", "timm", "transformers")
 """Whose models go without a question: `LIBRARY:NAME`, while the library is the installed one."""
 
-OWN_FACTORIES = {"soupviz.demo:DigitsNet": "torch", "soupviz.yolo:classifier": "ultralytics"}
+OWN_FACTORIES = {
+    "soupviz.demo:DigitsNet": "torch",
+    "soupviz.demo:DiabetesNet": "torch",
+    "soupviz.models.yolo:classifier": "ultralytics",
+}
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
 NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})
@@ -107,6 +112,8 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
 def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
     """The functions and libraries' factories that a kitchen uses, each with its arguments."""
     used = [(spec.model.factory, spec.model.args)]
+    if ":" in spec.task.name:
+        used.append((spec.task.name, spec.task.parameters))
     for split in spec.split_specs().values():
         named = str(split.path) if split.format == "python" else split.format
         if split.format == "python" or ":" in split.format:

@@ -15,8 +15,8 @@ from filelock import FileLock
 from hypothesis import settings
 from shared import SHARED
 
-from soupviz.demo import VERSION, demo_kitchen
-from soupviz.evaluation import Evaluator
+from soupviz.demo.digits import VERSION, demo_kitchen
+from soupviz.scoring.evaluator import Evaluator
 
 settings.register_profile("soupviz", deadline=None, derandomize=True, database=None)
 settings.load_profile("soupviz")

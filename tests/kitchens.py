@@ -170,6 +170,25 @@ def small_kitchen(
     return write_yaml(folder, **(document | keys))
 
 
+def regression_kitchen(folder: Path, *, outputs: int = 1, num_examples: int = 120, **keys: Any) -> Path:
+    """A whole kitchen of the task regression: the base's own answers, with noise, are the labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = small_kitchen(folder, args={"classes": outputs}, task="regression", **keys)
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    shifts = document["data"].get("shifts", {})
+    model = build_model(MLP, classes=outputs)
+    for number, split in enumerate(document["data"] | shifts):
+        if split == "shifts":
+            continue
+        generator = torch.Generator().manual_seed(200 + number)
+        inputs = torch.randn(num_examples, 6, generator=generator)
+        with torch.no_grad():
+            answers = model(inputs)
+        noisy = answers + 0.1 * torch.randn(answers.shape, generator=generator)
+        write_arrays(folder / f"{split}.safetensors", inputs, noisy[:, 0].contiguous() if outputs == 1 else noisy)
+    return file
+
+
 def run_command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     """Run the command line in this process: (exit code, what it wrote to stdout, what to stderr)."""
     capsys.readouterr()

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from nets import NETS, ROWS, library_net, randomised, shuffles, state_of
 from torch import nn
 
-from soupviz.alignment import align, check_same_function, match_weights, repair
-from soupviz.architecture import RUNNING_STATISTICS
 from soupviz.errors import CompatibilityError, DataError
-from soupviz.models import logits_of
-from soupviz.moments import measure
-from soupviz.paths import call
-from soupviz.permuting import permutation_spec, permute
-from soupviz.wiring import Axis, PermutationSpec
+from soupviz.mixing.alignment import align, check_same_function, match_weights, repair
+from soupviz.mixing.moments import measure
+from soupviz.mixing.permuting import permutation_spec, permute
+from soupviz.models.architecture import RUNNING_STATISTICS
+from soupviz.models.building import logits_of
+from soupviz.models.routes import call
+from soupviz.models.wiring import Axis, PermutationSpec
 
 
 def halfway(one, other, alpha=0.5):

@@ -6,9 +6,9 @@ from kitchens import MLP, build_model, labelled, small_kitchen
 from test_evaluation import evaluator, split_of
 
 import soupviz as sv
-from soupviz.arithmetic import arithmetic_of
-from soupviz.evaluation import Task
-from soupviz.records import PerExample
+from soupviz.kitchen import at_precision
+from soupviz.scoring.evaluator import Trial
+from soupviz.scoring.precision import arithmetic_of
 
 NAMES = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
@@ -69,17 +69,17 @@ def test_a_model_runs_with_the_flags_of_its_precision(precision, expected):
     used = evaluator(model, precision=precision)
     model.register_forward_hook(lambda *_told: seen.append(flags()))
     split = split_of(*labelled(build_model(MLP), (6,), 8, seed=1))
-    used.evaluate(split, Task(lambda: (), PerExample.blank(8)))
+    used.evaluate(split, Trial(lambda: (), used.blank(split)))
     assert seen and all(one == expected for one in seen)
 
 
 def test_tf32_is_a_precision_of_its_own(tmp_path):
     exact = sv.Kitchen.load(small_kitchen(tmp_path))
-    fast = exact.at_precision("tf32")
+    fast = at_precision(exact, "tf32")
     mix = (("m_0", 1.0),)
-    assert fast.score_mix(mix).precision == "tf32" != exact.score_mix(mix).precision
-    assert fast.score_key(mix, "held_out", "average") != exact.score_key(mix, "held_out", "average")
-    assert sv.Kitchen.load(small_kitchen(tmp_path / "asked", precision="tf32")).score_mix(mix).precision == "tf32"
+    assert fast.scores.score(mix).precision == "tf32" != exact.scores.score(mix).precision
+    assert fast.scores.key(mix, "held_out", "average") != exact.scores.key(mix, "held_out", "average")
+    assert sv.Kitchen.load(small_kitchen(tmp_path / "asked", precision="tf32")).scores.score(mix).precision == "tf32"
 
 
 def test_scores_and_runs_of_another_type_of_device_are_not_taken(tmp_path, evaluations, monkeypatch):

@@ -685,7 +685,7 @@ def test_skip_corrupt_goes_on_with_the_other_images(tmp_path, capsys):
     found = json_of(capsys, *arguments, "--skip-corrupt")
     assert {score["num_examples"] for score in found["ingredients"].values()} == {5}
     kitchen = sv.Kitchen.load(str(arguments[1]), skip_corrupt=True)
-    assert [Path(file).name for file in kitchen.split("held_out").skipped] == ["1.jpg"]
+    assert [Path(file).name for file in kitchen.splits.load("held_out").skipped] == ["1.jpg"]
 
 
 def test_a_file_that_is_no_checkpoint_is_refused_by_what_it_is(tmp_path):
@@ -755,7 +755,7 @@ def test_a_read_only_folder_is_refused_at_export(tmp_path, capsys, monkeypatch):
     file = small_kitchen(tmp_path / "kitchen")
     cooked = sv.uniform(sv.Kitchen.load(file))
     (tmp_path / "out").mkdir()
-    monkeypatch.setattr(sys.modules["soupviz.exports"], "is_writable", lambda folder: folder != tmp_path / "out")
+    monkeypatch.setattr(sys.modules["soupviz.soups.exports"], "is_writable", lambda folder: folder != tmp_path / "out")
     with pytest.raises(ExportError, match=r"out: the folder is read-only; choose another\."):
         sv.export(cooked, tmp_path / "out" / "soup.safetensors")
     target = tmp_path / "out" / "soup.pt"

@@ -13,9 +13,9 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
-from soupviz.provenance import Record, read_record
 from soupviz.reports.rebuilding import instructions
-from soupviz.restore import restore
+from soupviz.soups.provenance import Record, read_record
+from soupviz.soups.restore import restore
 from soupviz.weights.key_maps import Constant
 
 VIT = """

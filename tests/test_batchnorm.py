@@ -11,15 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz import batchnorm
-from soupviz.batchnorm import SEED, norms_of
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
-from soupviz.evaluation import Evaluator
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of, mix
-from soupviz.records import Coefficients
-from soupviz.search import with_newcomer
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.recipes.search import with_newcomer
+from soupviz.scoring import batchnorm
+from soupviz.scoring.batchnorm import SEED, norms_of
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.types import Coefficients
 
 BATCH = 16
 TRAIN = 64
@@ -201,8 +201,8 @@ def kitchen(tmp_path_factory) -> Kitchen:
 def independent(kitchen: Kitchen, mixture: Coefficients) -> nn.Module:
     """A model of its own with the mix's weights, its statistics by torch."""
     model = build_model(BATCHNORM)
-    model.load_state_dict(mix(kitchen.resolved(mixture)))
-    found = by_torch(model, kitchen.split("train").inputs[""], BATCH)
+    model.load_state_dict(mix(kitchen.scores.resolved(mixture)))
+    found = by_torch(model, kitchen.splits.load("train").inputs[""], BATCH)
     model.load_state_dict(found, strict=False)
     return model
 
@@ -213,9 +213,9 @@ def correct(model: nn.Module, split: Split) -> int:
 
 
 def test_a_mixs_weights_have_them_and_are_else_the_mix(kitchen):
-    weights = dict(kitchen.weights(PAIR, "recalibrate"))
+    weights = dict(kitchen.scores.mixed(PAIR, "recalibrate"))
     expected = independent(kitchen, PAIR).state_dict()
-    plain = dict(kitchen.weights(PAIR))
+    plain = dict(kitchen.scores.mixed(PAIR))
     assert list(weights) == list(plain)
     for key, tensor in weights.items():
         if key.endswith(("running_mean", "running_var")):
@@ -229,25 +229,25 @@ def test_a_mixs_weights_have_them_and_are_else_the_mix(kitchen):
 def test_a_soup_is_scored_with_them(kitchen, split):
     soup = sv.uniform(kitchen, batchnorm="recalibrate")
     model = independent(kitchen, soup.mix)
-    assert soup.scores[split].correct == correct(model, kitchen.split(split))
+    assert soup.scores[split].correct == correct(model, kitchen.splits.load(split))
     assert soup.clamped == 0
     with torch.no_grad():
-        logits = model(kitchen.split(split).inputs[""])
-    np.testing.assert_allclose(kitchen.logits(soup.mix, split, "recalibrate"), logits, rtol=1e-3, atol=1e-4)
+        logits = model(kitchen.splits.load(split).inputs[""])
+    np.testing.assert_allclose(kitchen.scores.logits(soup.mix, split, "recalibrate"), logits, rtol=1e-3, atol=1e-4)
 
 
 def test_a_number_of_examples_is_taken_as_said(kitchen):
-    weights = dict(kitchen.weights(PAIR, f"recalibrate:{BATCH}"))
+    weights = dict(kitchen.scores.mixed(PAIR, f"recalibrate:{BATCH}"))
     model = build_model(BATCHNORM)
-    model.load_state_dict(mix(kitchen.resolved(PAIR)))
-    expected = by_torch(model, kitchen.split("train").inputs[""], BATCH, BATCH)
+    model.load_state_dict(mix(kitchen.scores.resolved(PAIR)))
+    expected = by_torch(model, kitchen.splits.load("train").inputs[""], BATCH, BATCH)
     close({key: weights[key] for key in expected}, expected)
 
 
 def test_greedy_reestimates_for_every_candidate(kitchen):
     """Each count of its trajectory is that of an own model whose statistics torch has re-estimated."""
     soup = sv.greedy(kitchen, batchnorm="recalibrate", complete=True)
-    held_out = kitchen.split("held_out")
+    held_out = kitchen.splits.load("held_out")
     first, *others = soup.trajectory
     mixture: Coefficients = ((first.ingredient, 1.0),)
     best = correct(independent(kitchen, mixture), held_out)
@@ -264,16 +264,16 @@ def test_greedy_reestimates_for_every_candidate(kitchen):
 def test_an_ingredient_alone_is_scored_apart_with_its_own_statistics_and_with_new_ones(tmp_path):
     kitchen = batchnorm_kitchen(tmp_path, change=shifted)
     alone: Coefficients = (("m_0", 1.0),)
-    plain = kitchen.score_mix(alone)
-    assert kitchen.known_score(alone, "held_out", "recalibrate") is None
-    anew = kitchen.score_mix(alone, treatment="recalibrate")
+    plain = kitchen.scores.score(alone)
+    assert kitchen.scores.known(alone, "held_out", "recalibrate") is None
+    anew = kitchen.scores.score(alone, treatment="recalibrate")
     model = build_model(BATCHNORM)
-    model.load_state_dict(dict(kitchen.resolve("m_0").tensors))
-    assert plain.correct == correct(model, kitchen.split("held_out"))
-    assert anew.correct == correct(independent(kitchen, alone), kitchen.split("held_out"))
+    model.load_state_dict(dict(kitchen.weights.resolve("m_0").tensors))
+    assert plain.correct == correct(model, kitchen.splits.load("held_out"))
+    assert anew.correct == correct(independent(kitchen, alone), kitchen.splits.load("held_out"))
     assert plain.loss != anew.loss
-    assert kitchen.known_score(alone, "held_out") == plain
-    assert kitchen.known_score(alone, "held_out", "recalibrate") == anew
+    assert kitchen.scores.known(alone, "held_out") == plain
+    assert kitchen.scores.known(alone, "held_out", "recalibrate") == anew
 
 
 def shifted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -290,16 +290,16 @@ def test_they_mend_statistics_that_do_not_fit(tmp_path):
 
 def test_a_path_beyond_its_ends_has_none_that_are_negative(kitchen):
     mixture: Coefficients = (("m_3", 6.0), ("m_0", -5.0))
-    assert kitchen.count_clamped(mixture) > 0
-    assert kitchen.count_clamped(mixture, "recalibrate") == 0
-    assert kitchen.count_clamped(mixture, "first") == 0
-    weights = dict(kitchen.weights(mixture, "recalibrate"))
+    assert kitchen.scores.count_clamped(mixture) > 0
+    assert kitchen.scores.count_clamped(mixture, "recalibrate") == 0
+    assert kitchen.scores.count_clamped(mixture, "first") == 0
+    weights = dict(kitchen.scores.mixed(mixture, "recalibrate"))
     assert bool((weights["1.running_var"] > 0).all())
 
 
 def test_a_curve_reestimates_at_every_point(kitchen):
     curve = sv.interpolate(kitchen, "m_0", "m_2", points=3, batchnorm="recalibrate")
-    held_out = kitchen.split("held_out")
+    held_out = kitchen.splits.load("held_out")
     for alpha, found in zip(curve["alpha"], curve["correct"], strict=True):
         mixture = tuple((name, share) for name, share in (("m_0", 1 - alpha), ("m_2", alpha)) if share)
         assert found == correct(independent(kitchen, mixture), held_out)
@@ -310,7 +310,7 @@ def test_bfloat16_statistics_are_rounded_to_the_ingredients_dtype(tmp_path):
         tmp_path,
         change=lambda tensors: {key: t.bfloat16() if t.is_floating_point() else t for key, t in tensors.items()},
     )
-    weights = dict(kitchen.weights(PAIR, "recalibrate"))
+    weights = dict(kitchen.scores.mixed(PAIR, "recalibrate"))
     assert {weights[key].dtype for key in ("1.running_mean", "1.running_var")} == {torch.bfloat16}
 
 
@@ -330,7 +330,7 @@ def test_an_exported_soup_holds_them(kitchen, tmp_path):
     model = build_model(BATCHNORM)
     model.load_state_dict(load_file(path), strict=True)
     for split in ("held_out", "test"):
-        assert correct(model, kitchen.split(split)) == soup.scores[split].correct
+        assert correct(model, kitchen.splits.load(split)) == soup.scores[split].correct
     close(
         {key: tensor for key, tensor in load_file(path).items() if key.endswith(("mean", "var"))},
         {key: t for key, t in independent(kitchen, soup.mix).state_dict().items() if key.endswith(("mean", "var"))},
@@ -368,11 +368,11 @@ def test_the_command_line_cooks_with_them(kitchen, capsys):
 
 def test_other_train_data_are_other_scores(tmp_path):
     kitchen = batchnorm_kitchen(tmp_path)
-    key = kitchen.score_key(mean_of(["m_0", "m_1"]), "held_out", "recalibrate")
+    key = kitchen.scores.key(mean_of(["m_0", "m_1"]), "held_out", "recalibrate")
     write_arrays(tmp_path / "train.safetensors", *labelled(build_model(BATCHNORM), (3, 8, 8), TRAIN, seed=9))
     again = Kitchen.load(kitchen.file)
-    assert again.score_key(mean_of(["m_0", "m_1"]), "held_out", "recalibrate") != key
-    assert again.score_key(mean_of(["m_0", "m_1"]), "held_out", "average") == kitchen.score_key(
+    assert again.scores.key(mean_of(["m_0", "m_1"]), "held_out", "recalibrate") != key
+    assert again.scores.key(mean_of(["m_0", "m_1"]), "held_out", "average") == kitchen.scores.key(
         mean_of(["m_0", "m_1"]), "held_out", "average"
     )
 
@@ -387,24 +387,24 @@ def test_a_frozen_backbone_is_re_estimated_too_though_its_activations_were_kept(
     )  # fmt: skip
     kitchen = Kitchen.load(file)
     halves = (("m_0", 0.5), ("m_1", 0.5))
-    kitchen.score_mix(halves)
+    kitchen.scores.score(halves)
     assert kitchen.evaluator.paths.has_cut
-    score = kitchen.score_mix(halves, "held_out", "recalibrate")
+    score = kitchen.scores.score(halves, "held_out", "recalibrate")
     model = build_model(BATCHNORM)
-    model.load_state_dict(dict(kitchen.weights(halves, "recalibrate")))
-    split = kitchen.split("held_out")
+    model.load_state_dict(dict(kitchen.scores.mixed(halves, "recalibrate")))
+    split = kitchen.splits.load("held_out")
     with torch.no_grad():
         logits = model(split.inputs[""])
     assert score.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, split.labels)), abs=1e-5)
-    assert score.loss != pytest.approx(kitchen.score_mix(halves).loss, abs=1e-4)
+    assert score.loss != pytest.approx(kitchen.scores.score(halves).loss, abs=1e-4)
 
 
 def test_memory_that_halved_the_batch_changes_no_statistics(tmp_path):
     """They are kept under the kitchen's batch size, whatever an evaluation before has come down to."""
-    expected = dict(batchnorm_kitchen(tmp_path).weights(PAIR, "recalibrate"))
+    expected = dict(batchnorm_kitchen(tmp_path).scores.mixed(PAIR, "recalibrate"))
     kitchen = batchnorm_kitchen(tmp_path)
     kitchen.evaluator.batch_size = BATCH // 4
-    found = dict(kitchen.weights(PAIR, "recalibrate"))
+    found = dict(kitchen.scores.mixed(PAIR, "recalibrate"))
     assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())
 
 

@@ -10,9 +10,9 @@ import torch
 from kitchens import BATCHNORM, json_of, run_command, small_kitchen
 from PIL import Image
 
-from soupviz.bench.figures import FIGURES
-from soupviz.bench.measuring import frozen_copy
-from soupviz.bench.textbook import Count, Textbook
+from benchmarks.figures import FIGURES
+from benchmarks.measuring import frozen_copy
+from benchmarks.textbook import Count, Textbook
 from soupviz.kitchen import Kitchen
 
 
@@ -123,3 +123,10 @@ def test_an_unknown_figure_is_refused_with_those_known(file, capsys):
     status, _, err = run_command(capsys, "bench", file, "--only", "speed")
     assert status == 2
     assert "no figure 'speed'; known are score, uniform" in err
+
+
+def test_without_the_repository_the_command_says_where_the_benchmark_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "benchmarks", None)
+    status, _, err = run_command(capsys, "bench", small_kitchen(tmp_path))
+    assert status == 2
+    assert "clone" in err

@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import soupviz as sv
-from soupviz.blending import blend, groups_of, presets
 from soupviz.errors import RecipeError
-from soupviz.layers import check_weights, keys_of, layer_groups
-from soupviz.mixing import combine, mix
-from soupviz.provenance import read_record
+from soupviz.mixing.averaging import combine, mix
+from soupviz.models.layers import check_weights, keys_of, layer_groups
 from soupviz.recipes import Interpolation, parse, recipe_digest
-from soupviz.records import Coefficients
-from soupviz.restore import restore
+from soupviz.soups.blending import blend, groups_of, presets
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import Coefficients
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)
 SOUP = (("m_2", 0.5), ("m_0", 0.3), ("m_1", 0.2))
@@ -36,7 +36,7 @@ def normed(tmp_path_factory: pytest.TempPathFactory) -> sv.Kitchen:
 
 
 def weights(kitchen: sv.Kitchen, mixture: Coefficients, treatment: str = "average") -> dict[str, Tensor]:
-    return dict(kitchen.weights(mixture, treatment))
+    return dict(kitchen.scores.mixed(mixture, treatment))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -81,7 +81,7 @@ def test_groups_are_listed_front_to_back():
 
 def test_every_group_is_mixed_with_its_own_weight(kitchen):
     mixed = weights(kitchen, blend(kitchen, A, B, {"0": 0.25, "2": 0.75}))
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     for key, tensor in mixed.items():
         alpha = 0.25 if key.startswith("0.") else 0.75
         assert torch.allclose(tensor, (1 - alpha) * a[key] + alpha * b[key], atol=1e-7)
@@ -104,7 +104,7 @@ def test_a_group_is_bit_for_bit_what_the_path_has_in_it(kitchen, ends, alpha):
 def test_running_statistics_go_with_their_group(normed):
     names = keys_of(groups_of(normed))
     mixed = weights(normed, blend(normed, A, B, {name: float(name == "1") for name in names}))
-    a, b = (normed.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (normed.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     for key, tensor in mixed.items():
         if not key.endswith("num_batches_tracked"):
             assert torch.equal(tensor, (b if key.startswith("1.") else a)[key])
@@ -114,7 +114,7 @@ def test_running_statistics_go_with_their_group(normed):
 def test_the_first_ones_statistics_are_taken_where_that_is_asked_for(normed):
     alphas = dict.fromkeys(groups_of(normed).values(), 0.25) | {"0": 0.5}
     mixed = weights(normed, blend(normed, A, B, alphas, batchnorm="first"))
-    assert torch.equal(mixed["1.running_mean"], normed.resolve("m_0").tensors["1.running_mean"])
+    assert torch.equal(mixed["1.running_mean"], normed.weights.resolve("m_0").tensors["1.running_mean"])
 
 
 NESTED = """
@@ -139,7 +139,7 @@ def test_modules_can_have_weights_of_their_own(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, source=NESTED, num_ingredients=2, num_examples=20))
     names = list(keys_of(groups_of(kitchen, "module")))
     soup = sv.cook(kitchen, recipe(weights={name: float(name == "2.1") for name in names}, by="module"))
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     mixed = soup.state_dict()
     assert all(torch.equal(mixed[key], (b if key.startswith("2.1.") else a)[key]) for key in mixed)
     [file, *_] = sv.export(soup, tmp_path / "soup.safetensors")
@@ -233,13 +233,13 @@ def test_a_kept_mix_is_exported_baked_and_restored_bit_for_bit(normed, tmp_path,
 
 def test_what_was_kept_before_there_were_groupings_keeps_its_name(kitchen):
     ((name, _),) = blend(kitchen, A, B, {"0": 0.25, "2": 0.75})
-    formula = kitchen.pantry.formula(name)
+    formula = kitchen.weights.formula(name)
     assert formula is not None
     assert set(formula.parameters) == {"groups", "ties"}
     assert formula.parameters["groups"] == {"0": [0.75, 0.25], "2": [0.25, 0.75]}
 
 
 def test_ingredients_stay_as_they_are(kitchen):
-    before = {name: mix([(kitchen.resolve(name), 1.0)]) for name in kitchen.names}
+    before = {name: mix([(kitchen.weights.resolve(name), 1.0)]) for name in kitchen.names}
     weights(kitchen, blend(kitchen, SOUP, B, {"0": 0.5, "2": -0.5}))
-    assert all(same(before[name], dict(kitchen.resolve(name).tensors)) for name in kitchen.names)
+    assert all(same(before[name], dict(kitchen.weights.resolve(name).tensors)) for name in kitchen.names)

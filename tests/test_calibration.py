@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from soupviz.calibration import BINS, Bin, fit_temperature, measure, reliability
 from soupviz.errors import RecipeError
-from soupviz.metrics import calibration_error
+from soupviz.tasks.calibration import BINS, Bin, calibration_error, fit_temperature, measure, reliability
 
 
 def answers(num_examples: int = 400, num_classes: int = 4, seed: int = 0, sharp: float = 1.5):
@@ -205,10 +204,10 @@ def test_the_bars_hold_every_example_once_and_add_up_to_the_error(num_examples, 
     assert sum(bar.count for bar in bars) == num_examples
     full = [bar for bar in bars if bar.count]
     assert all(bar.low - 1e-6 <= bar.confidence <= bar.high + 1e-6 for bar in full)
-    assert all((bar.confidence, bar.accuracy) == (None, None) for bar in bars if not bar.count)
+    assert all((bar.confidence, bar.right) == (None, None) for bar in bars if not bar.count)
     found = measure(logits, labels, temperature)
-    assert sum(bar.accuracy * bar.count for bar in full) / num_examples == pytest.approx(found.accuracy)
-    error = sum(abs(bar.confidence - bar.accuracy) * bar.count for bar in full) / num_examples
+    assert sum(bar.right * bar.count for bar in full) / num_examples == pytest.approx(found.accuracy)
+    error = sum(abs(bar.confidence - bar.right) * bar.count for bar in full) / num_examples
     assert error == pytest.approx(found.ece, abs=1e-6)
 
 
@@ -222,7 +221,7 @@ def test_a_bar_by_hand():
 
 def test_certainty_is_in_the_last_bar():
     bars = reliability(np.array([[500.0, 0.0]], np.float32), np.array([0]))
-    assert (bars[-1].count, bars[-1].confidence, bars[-1].accuracy) == (1, 1.0, 1.0)
+    assert (bars[-1].count, bars[-1].confidence, bars[-1].right) == (1, 1.0, 1.0)
 
 
 def test_the_error_is_that_of_the_scores():

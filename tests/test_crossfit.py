@@ -1,4 +1,3 @@
-import copy
 import json
 from dataclasses import asdict, replace
 
@@ -8,15 +7,15 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
+from soupviz.analysis import crossfit
+from soupviz.analysis.crossfit import finding_key
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.data.classes import stratified_part
 from soupviz.errors import Cancelled, RecipeError, SoupError
-from soupviz.insight import crossfit
-from soupviz.insight.crossfit import finding_key
-from soupviz.insight.verdicts import verdict_of
-from soupviz.mixing import mean_of
-from soupviz.pantry import Pantry
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.named import NamedWeights
 from soupviz.recipes import MENU, parse
-from soupviz.search import with_newcomer
+from soupviz.recipes.search import with_newcomer
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +30,14 @@ def opened(tmp_path_factory):
 def kitchen(opened):
     """Opened once; nothing is known."""
     opened.store.clear()
-    for split in opened.split_names:
-        opened.split(split)
+    for split in opened.splits.names:
+        opened.splits.load(split)
     return opened
 
 
 def right(kitchen, mix, treatment="average"):
     """What a mix has right of the whole of held_out, as scored the usual way."""
-    return kitchen.score_mix(mix, "held_out", treatment).per_example.correct
+    return kitchen.scores.score(mix, "held_out", treatment).outcomes["right"]
 
 
 def greedy_by_hand(kitchen, rows):
@@ -57,7 +56,7 @@ def greedy_by_hand(kitchen, rows):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_greedy_search_is_cross_fitted_as_by_hand(kitchen, seed):
     found = crossfit.crossfit(kitchen, parse({"method": "greedy"}), seed=seed)
-    labels = kitchen.split("held_out").labels
+    labels = kitchen.splits.load("held_out").labels
     halves = [stratified_part(labels, index, 2, seed).numpy() for index in (0, 1)]
     assert sorted(np.concatenate(halves)) == list(range(240))
     selecting = judging = fixed = broken = 0
@@ -70,34 +69,34 @@ def test_a_greedy_search_is_cross_fitted_as_by_hand(kitchen, seed):
         fixed += int((new & ~old)[others].sum())
         broken += int((~new & old)[others].sum())
         half = found.halves[index]
-        assert (half.best, half.selecting, half.judging) == (best, int(new[rows].sum()), int(new[others].sum()))
-        assert (half.best_selecting, half.best_judging) == (int(old[rows].sum()), int(old[others].sum()))
-    assert (found.selecting, found.judging, found.num_examples) == (selecting, judging, 240)
+        assert (half.best, half.selecting, half.judging) == (best, new[rows].mean(), new[others].mean())
+        assert (half.best_selecting, half.best_judging) == (old[rows].mean(), old[others].mean())
+    assert (found.selecting, found.judging, found.num_units) == (selecting / 240, judging / 240, 240)
     assert found.optimism == pytest.approx((selecting - judging) / 240)
-    assert (found.fixed, found.broken) == (fixed, broken)
+    assert (found.better, found.worse) == (fixed, broken)
     assert found.p_value == (stats.binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0)
 
 
 def test_the_halves_are_stratified(kitchen):
-    labels = kitchen.split("held_out").labels
+    labels = kitchen.splits.load("held_out").labels
     counts = [np.bincount(labels[stratified_part(labels, index, 2, 0)], minlength=3) for index in (0, 1)]
     assert abs(counts[0] - counts[1]).max() <= 1
 
 
 def test_what_selects_nothing_has_no_optimism_and_costs_nothing_where_it_is_known(kitchen, evaluations):
-    kitchen.score_ingredients("held_out")
-    whole = kitchen.score_mix(mean_of(kitchen.names))
+    kitchen.scores.of_ingredients("held_out")
+    whole = kitchen.scores.score(mean_of(kitchen.names))
     evaluations.clear()
     recipe = parse({"method": "uniform"})
     assert crossfit.cost(kitchen, recipe).evaluations == 0
     found = crossfit.crossfit(kitchen, recipe)
-    assert (found.selecting, found.judging, found.optimism) == (whole.correct, whole.correct, 0.0)
+    assert (found.selecting, found.judging, found.optimism) == (whole.accuracy, whole.accuracy, 0.0)
     assert evaluations == []
 
 
 def test_single_ingredients_are_cut_out_of_what_is_known(kitchen, evaluations):
     """Of a soup that is one ingredient on each half nothing but candidates is evaluated."""
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
     recipe = parse({"method": "greedy"})
     told = crossfit.cost(kitchen, recipe)
@@ -111,14 +110,14 @@ def test_candidates_that_the_search_has_scored_whole_are_not_scored_again(kitche
     crossfit.crossfit(kitchen, parse({"method": "greedy"}))
     fewer = len(evaluations)
     kitchen.store.clear()
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
     crossfit.crossfit(kitchen, parse({"method": "greedy"}))
     assert fewer < len(evaluations)
 
 
 def test_it_leaves_no_run_no_score_on_test_and_no_folder(kitchen):
-    kitchen.score_ingredients("test")
+    kitchen.scores.of_ingredients("test")
     before = [run.key for run in kitchen.store.runs()]
     seen = verdict_of(kitchen, sv.uniform(kitchen)).models_seen
     runs = len(kitchen.store.runs())
@@ -126,7 +125,7 @@ def test_it_leaves_no_run_no_score_on_test_and_no_folder(kitchen):
     assert len(kitchen.store.runs()) == runs == len(before) + 1
     assert verdict_of(kitchen, sv.uniform(kitchen)).models_seen == seen
     assert list((kitchen.store.folder / "crossfit").iterdir()) == []
-    assert kitchen.split_names == ["held_out", "test", "train", "shifts.blur"]
+    assert kitchen.splits.names == ["held_out", "test", "train", "shifts.blur"]
 
 
 def test_it_is_kept_and_known_from_then_on(kitchen, evaluations):
@@ -147,18 +146,18 @@ def test_the_verdict_tells_the_optimism(kitchen):
     found = crossfit.crossfit(kitchen, soup.recipe)
     verdict = verdict_of(kitchen, soup)
     assert verdict.crossfit == found
-    assert f"{100 * found.judging / 240:.1f} % on the other" in verdict.optimism
+    assert f"{100 * found.judging:.1f} % on the other" in verdict.optimism
     assert verdict_of(kitchen, kitchen.store.runs()[0]).crossfit == found
 
 
 def test_a_cross_fit_that_was_stopped_goes_on(kitchen, evaluations):
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     recipe = parse({"method": "greedy"})
     evaluations.clear()
     whole = asdict(crossfit.crossfit(kitchen, recipe))
     needed = len(evaluations)
     kitchen.store.clear()
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     evaluations.clear()
 
     def stop(_done, _total, _what):
@@ -184,7 +183,7 @@ QUICK = {
 def test_every_recipe_of_the_menu_can_be_cross_fitted(kitchen, method):
     members = {"members": ["m_0", "m_1", "m_2"]} if method in ("exhaustive", "beam") else {}
     found = crossfit.crossfit(kitchen, parse({"method": method} | QUICK.get(method, {}) | members))
-    assert found.num_examples == 240
+    assert found.num_units == 240
     assert sum(half.num_judging for half in found.halves) == 240
     assert list((kitchen.store.folder / "crossfit").iterdir()) == []
     # What was trained for a half is gone with it.
@@ -211,9 +210,9 @@ def test_a_run_is_cross_fitted_over_what_it_chose_among(kitchen):
     assert crossfit.recipe_in(kitchen, run) == soup.recipe
     older = sv.greedy(kitchen)
     recorded = kitchen.store.run(older.key)
-    more = copy.copy(kitchen)
-    more.ingredients = (*kitchen.ingredients, replace(kitchen.ingredients[0], name="newcomer"))
-    more.pantry = Pantry(kitchen.file, more.ingredients, kitchen.base, kitchen.architecture, kitchen.store)
+    ingredients = (*kitchen.ingredients, replace(kitchen.ingredients[0], name="newcomer"))
+    named = NamedWeights(kitchen.file, ingredients, kitchen.base, kitchen.architecture, kitchen.store)
+    more = replace(kitchen, ingredients=ingredients, weights=named)
     assert crossfit.recipe_in(more, recorded).members == tuple(kitchen.names)
 
 
@@ -227,7 +226,7 @@ def test_slices_are_cut_with_their_examples(tmp_path):
     file.write_text(text)
     kitchen = sv.Kitchen.load(file)
     found = crossfit.crossfit(kitchen, parse({"method": "greedy", "objective": "worst_slice"}))
-    assert found.num_examples == 80
+    assert found.num_units == 80
 
 
 def test_the_key_changes_with_what_it_depends_on(kitchen):

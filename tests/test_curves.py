@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from kitchens import BATCHNORM, save, small_kitchen
 
 from soupviz import Kitchen, export, interpolate, uniform
-from soupviz.cooking import cook
-from soupviz.curves import barrier, coarse_to_fine, end_mix, grid, trace
 from soupviz.errors import CompatibilityError, CurveError, KitchenError
 from soupviz.recipes import parse
+from soupviz.soups.cooking import cook
+from soupviz.soups.curves import barrier, coarse_to_fine, end_mix, grid, trace
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,8 @@ def test_a_barrier_needs_a_curve_from_0_to_1(alphas):
 
 def test_a_curve_is_a_table_by_alpha(kitchen):
     curve = interpolate(kitchen, "m_0", "m_1", points=5)
-    assert list(curve.columns) == ["alpha", "accuracy", "loss", "correct", "num_examples"]
+    assert list(curve.columns) == ["alpha", "value", "accuracy", "loss", "correct", "num_examples"]
+    assert curve["value"].tolist() == curve["accuracy"].tolist()
     assert curve["alpha"].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
     assert curve["accuracy"].tolist() == (curve["correct"] / 200).tolist()
 
@@ -100,7 +101,7 @@ def test_a_curve_is_a_table_by_alpha(kitchen):
 @pytest.mark.parametrize("split", ["held_out", "test"])
 def test_the_ends_of_a_curve_are_the_ingredients_own_scores(kitchen, split):
     curve = interpolate(kitchen, "m_0", "m_2", points=3, split=split)
-    scores = kitchen.score_ingredients(split)
+    scores = kitchen.scores.of_ingredients(split)
     for row, name in ((0, "m_0"), (2, "m_2")):
         assert curve["correct"][row] == scores[name].correct
         assert curve["loss"][row] == scores[name].loss
@@ -116,9 +117,9 @@ def test_a_curve_backwards_is_the_curve_reversed(kitchen):
 def test_a_curve_goes_on_beyond_its_ends(kitchen):
     curve = interpolate(kitchen, "base", "m_1", points=4, start=-0.5, stop=1.0)
     assert curve["alpha"].tolist() == [-0.5, 0.0, 0.5, 1.0]
-    beyond = kitchen.score_mix((("base", 1.5), ("m_1", -0.5)))
+    beyond = kitchen.scores.score((("base", 1.5), ("m_1", -0.5)))
     assert curve["correct"][0] == beyond.correct
-    assert curve["correct"][1] == kitchen.score_mix((("base", 1.0),)).correct
+    assert curve["correct"][1] == kitchen.scores.score((("base", 1.0),)).correct
 
 
 def test_a_soup_is_an_end_as_its_own_mix_and_as_its_exported_file(kitchen, tmp_path):
@@ -151,7 +152,7 @@ def test_batchnorm_first_keeps_the_statistics_of_the_first_end(tmp_path):
     recipe = {"method": "interpolation", "a": "m_0", "b": "m_1", "alpha": 0.5}
     ends = {"mix_a": (("m_0", 1.0),), "mix_b": (("m_1", 1.0),)}
     soup = cook(kitchen, parse(recipe | ends | {"batchnorm": "first"}))
-    assert torch.equal(soup.state_dict()["1.running_mean"], kitchen.resolve("m_0").tensors["1.running_mean"])
+    assert torch.equal(soup.state_dict()["1.running_mean"], kitchen.weights.resolve("m_0").tensors["1.running_mean"])
     curve = interpolate(kitchen, "m_0", "m_1", points=3, batchnorm="first")
     assert curve["loss"][1] == soup.scores["held_out"].loss
     assert curve["loss"][1] != interpolate(kitchen, "m_0", "m_1", points=3)["loss"][1]
@@ -183,7 +184,7 @@ def test_a_float32_export_of_a_bfloat16_soup_is_an_end_without_loss(tmp_path):
     tensors = {key: tensor.to(torch.float32) + 1e-6 for key, tensor in soup.state_dict().items()}
     save(tensors, tmp_path / "other.safetensors")
     with pytest.raises(CompatibilityError, match=r"of type torch\.float32; 'm_0' .* has torch\.bfloat16"):
-        kitchen.resolve(str(tmp_path / "other.safetensors"))
+        kitchen.weights.resolve(str(tmp_path / "other.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from kitchens import write_arrays
 from PIL import Image
 from torch import Tensor, nn
 
-from soupviz.config import SplitSpec
 from soupviz.data import datasets, images, splits
 from soupviz.data.classes import stratified_part
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
+from soupviz.spec import SplitSpec
 
 CPU = torch.device("cpu")
 

@@ -6,11 +6,16 @@ from kitchens import small_kitchen
 from scipy import stats
 
 import soupviz as sv
-from soupviz.insight import decisions
-from soupviz.insight.decisions import Decision
-from soupviz.mixing import mean_of
+from soupviz.analysis import decisions
+from soupviz.analysis.decision_summary import summary
+from soupviz.analysis.decisions import Decision
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
-from soupviz.records import Step
+from soupviz.recipes.trajectory import Step
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classification import Classification
+
+TASK = Classification()
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def kitchen(tmp_path_factory):
 
 
 def right(kitchen, mix, treatment="average"):
-    return kitchen.score_mix(mix, "held_out", treatment).per_example.correct
+    return kitchen.scores.score(mix, "held_out", treatment).outcomes["right"]
 
 
 def told(kitchen, soup):
@@ -30,12 +35,12 @@ def told(kitchen, soup):
 def test_every_candidate_is_counted_against_the_soup_before_it(kitchen):
     soup = sv.greedy(kitchen, complete=True)
     start, *others = told(kitchen, soup)
-    assert (start.outcome, start.fixed, start.p_value, start.margin) == ("start", None, None, None)
+    assert (start.outcome, start.better, start.p_value, start.margin) == ("start", None, None, None)
     kept = [start.candidate]
     for one, step in zip(others, soup.trajectory[1:], strict=True):
         new, old = right(kitchen, mean_of([*kept, one.candidate])), right(kitchen, mean_of(kept))
         fixed, broken = int((new & ~old).sum()), int((~new & old).sum())
-        assert (one.fixed, one.broken, one.margin) == (fixed, broken, fixed - broken)
+        assert (one.better, one.worse, one.margin) == (fixed, broken, fixed - broken)
         assert one.p_value == pytest.approx(stats.binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0)
         assert one.difference == pytest.approx((int(new.sum()) - int(old.sum())) / 600)
         assert (one.outcome == "accepted") == step.accepted == (fixed > broken)
@@ -50,17 +55,19 @@ def test_what_was_rejected_early_is_counted_as_far_as_it_was_scored(tmp_path):
     early = [one for one in told(kitchen, soup) if one.outcome == "rejected early"]
     assert early
     for one in early:
-        key = kitchen.score_key(one.mix, "held_out", "average")
-        partial = kitchen.store.score(key, "held_out")[1]
+        key = kitchen.scores.key(one.mix, "held_out", "average")
+        finished, columns = kitchen.store.score(key)
+        assert finished is None
+        is_right, scored = columns["right"], columns["scored"]
         steps = [step for step in soup.trajectory[: one.step] if step.accepted]
-        old = kitchen.score_mix(steps[-1].mix).per_example
-        assert one.num_scored == partial.num_scored < 900
-        assert one.fixed == int((partial.correct & ~old.correct & partial.scored).sum())
-        assert one.broken == int((~partial.correct & old.correct & partial.scored).sum())
+        old = kitchen.scores.score(steps[-1].mix).outcomes
+        assert one.num_scored == scored.sum() < 900
+        assert one.better == int((is_right & ~old["right"] & scored).sum())
+        assert one.worse == int((~is_right & old["right"] & scored).sum())
         # Their examples are those that are probably wrong, no random ones: a p-value would say nothing.
-        assert one.p_value is None and one.is_bound and one.accuracy is None
-        assert one.margin == 900 - partial.num_errors - old.correct.sum() <= 0
-        assert one.sentence.startswith(f"rejected early: of the {partial.num_scored} examples scored (of 900) it fixes")
+        assert one.p_value is None and one.is_bound and one.value is None
+        assert one.margin == 900 - int((~is_right & scored).sum()) - int(old["right"].sum()) <= 0
+        assert one.sentence.startswith(f"rejected early: of the {scored.sum()} examples scored (of 900) it fixes")
     whole = sv.greedy(kitchen, complete=True)
     assert not any(one.is_bound for one in told(kitchen, whole))
 
@@ -78,7 +85,7 @@ def test_of_other_searches_an_earlier_version_kept_counts_only(kitchen):
     soup = sv.cook(kitchen, {"method": "pruned"}, complete=True)
     steps = [replace(step, mix=None) for step in soup.trajectory]
     for new, old in zip(told(kitchen, soup), decisions.log(kitchen, soup.recipe, steps), strict=True):
-        assert (old.margin, old.outcome, old.fixed, old.p_value) == (new.margin, new.outcome, None, None)
+        assert (old.margin, old.outcome, old.better, old.p_value) == (new.margin, new.outcome, None, None)
 
 
 def test_steps_survive_json(kitchen):
@@ -105,7 +112,7 @@ def test_every_search_tells_what_it_tried(kitchen, method):
 def test_a_greedy_ensemble_has_a_log_too(kitchen):
     soup = sv.cook(kitchen, {"method": "ensemble", "choice": "greedy"})
     found = told(kitchen, soup)
-    assert all(one.fixed is not None for one in found[1:])
+    assert all(one.better is not None for one in found[1:])
     assert found[0].mix == ((soup.trajectory[0].ingredient, 1.0),)
 
 
@@ -114,12 +121,12 @@ def test_epochs_of_a_training_are_no_candidates(kitchen):
     found = told(kitchen, soup)
     assert [one.outcome for one in found] == ["start", "epoch", "epoch"]
     assert "an epoch is no candidate: the last is kept" in found[1].sentence
-    assert decisions.summary(found, soup.recipe).startswith("From the greedy mix, 2 epochs. The last is kept")
+    assert summary(TASK, ACCURACY, found, soup.recipe).startswith("From the greedy mix, 2 epochs. The last is kept")
 
 
 def test_another_objective_tells_both_values(kitchen):
     soup = sv.greedy(kitchen, objective="loss")
-    losses = {step.step: kitchen.score_mix(step.mix).loss for step in soup.trajectory}
+    losses = {step.step: kitchen.scores.score(step.mix).loss for step in soup.trajectory}
     best = losses[0]
     for one in told(kitchen, soup)[1:]:
         verb = "lowers" if one.outcome == "accepted" else "does not lower"
@@ -169,13 +176,13 @@ START = decision(9, "start")
     ],
 )
 def test_one_sentence_says_why_greedy_kept_what_it_kept(others, sentence):
-    assert decisions.summary([START, *others], GREEDY) == sentence
+    assert summary(TASK, ACCURACY, [START, *others], GREEDY) == sentence
 
 
 def test_a_search_that_is_not_greedy_says_what_it_kept():
     tried = [decision(0, "start", candidate="alpha 0"), decision(1, "accepted", 5, 0.4, candidate="alpha 0.1")]
-    assert decisions.summary(tried, parse({"method": "wise_ft"})) == "alpha 0.1 is kept, the best of 2 tried."
-    leaders = decisions.summary(tried, parse({"method": "beam"}))
+    assert summary(TASK, ACCURACY, tried, parse({"method": "wise_ft"})) == "alpha 0.1 is kept, the best of 2 tried."
+    leaders = summary(TASK, ACCURACY, tried, parse({"method": "beam"}))
     assert leaders == "alpha 0.1 is kept, after 1 change of the lead; what never led is not in the log."
 
 
@@ -184,18 +191,18 @@ def test_a_sentence_has_the_counts_the_margin_and_the_p_value(kitchen):
     for one in told(kitchen, soup)[1:]:
         more = f"{one.margin} more right than" if one.margin > 0 else f"{-one.margin} short of"
         rest = f"{more if one.margin else 'as many right as'} the soup before it; p "
-        assert one.sentence.startswith(f"{one.outcome}: fixes {one.fixed}, breaks {one.broken} of 600: {rest}")
+        assert one.sentence.startswith(f"{one.outcome}: fixes {one.better}, breaks {one.worse} of 600: {rest}")
 
 
 def test_the_log_is_a_table(kitchen):
     soup = sv.greedy(kitchen, complete=True)
     found = told(kitchen, soup)
-    table = decisions.frame(found)
+    table = decisions.frame(TASK, ACCURACY, found)
     assert list(table["candidate"]) == [step.ingredient for step in soup.trajectory]
     assert list(table["margin"][1:]) == [one.margin for one in found[1:]]
     assert np.allclose(table["points"][1:].astype(float), [100 * one.difference for one in found[1:]])
     assert table.to_csv(index=False).count("\n") == len(found) + 1
-    assert decisions.frame([]).empty
+    assert decisions.frame(TASK, ACCURACY, []).empty
 
 
 def test_a_log_computes_nothing(kitchen, evaluations):

@@ -16,10 +16,10 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import nn
 
-from soupviz.config import SplitSpec
 from soupviz.data import decoded, images, splits
 from soupviz.errors import Cancelled, DataError
 from soupviz.files import cache_folder, folder_bytes
+from soupviz.spec import SplitSpec
 
 NUM_IMAGES = 20
 
@@ -93,7 +93,7 @@ import os, signal, sys
 from pathlib import Path
 from torch import nn
 from soupviz.data import images, splits
-from soupviz.config import SplitSpec
+from soupviz.spec import SplitSpec
 
 images.CHUNK = 4
 
@@ -124,7 +124,7 @@ import sys, time
 from pathlib import Path
 from torch import nn
 from soupviz.data import images, splits
-from soupviz.config import SplitSpec
+from soupviz.spec import SplitSpec
 
 images.CHUNK = 2
 root = Path(sys.argv[1])

@@ -9,8 +9,8 @@ from kitchens import TIED, small_kitchen
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
+from soupviz.analysis.differences import by_layer, difference, sameness
 from soupviz.errors import Cancelled
-from soupviz.insight.differences import by_layer, difference, sameness
 
 
 def one(a: torch.Tensor, b: torch.Tensor):
@@ -57,7 +57,7 @@ def test_integers_and_empty_tensors_and_scalars_are_compared_too():
 def test_pieces_add_up(monkeypatch):
     a, b = torch.randn(10, 10), torch.randn(10, 10)
     whole = one(a, b)
-    monkeypatch.setattr("soupviz.insight.differences.PIECE", 7)
+    monkeypatch.setattr("soupviz.analysis.differences.PIECE", 7)
     parts = one(a, b)
     assert parts.as_dict() == pytest.approx(whole.as_dict())
 
@@ -124,7 +124,7 @@ def test_what_was_found_is_kept_and_can_be_cancelled(tmp_path: Path):
 
 
 def test_tensors_that_only_begin_alike_are_not_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("soupviz.insight.differences.GLANCE", 2)
+    monkeypatch.setattr("soupviz.analysis.differences.GLANCE", 2)
     file = frozen_kitchen(tmp_path)
     tensors = load_file(tmp_path / "m_1.safetensors")
     tensors["0.weight"][-1, -1] += 1
@@ -134,7 +134,7 @@ def test_tensors_that_only_begin_alike_are_not_the_same(tmp_path: Path, monkeypa
 
 def test_tied_tensors_are_looked_at_once(tmp_path: Path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, source=TIED, num_ingredients=2))
-    assert len(sameness(kitchen).layers) == len(kitchen.ingredients[0].tensors) - len(kitchen.ties)
+    assert len(sameness(kitchen).layers) == len(kitchen.ingredients[0].tensors) - len(kitchen.architecture.ties)
     item = kitchen.ingredients[0].tensors
-    names = [row.name for row in difference(item, item, ties=kitchen.ties)]
-    assert not set(names) & set(kitchen.ties)
+    names = [row.name for row in difference(item, item, ties=kitchen.architecture.ties)]
+    assert not set(names) & set(kitchen.architecture.ties)

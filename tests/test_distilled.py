@@ -10,17 +10,17 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.distilling import Distillation, distill
 from soupviz.errors import Cancelled, ExportError, RecipeError
-from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.laboratory import Laboratory
-from soupviz.mixing import mean_of, mix
-from soupviz.provenance import read_record
+from soupviz.learning.distilling import Distillation, distill
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import parse
 from soupviz.recipes.distilled import Distilled
-from soupviz.records import Step
-from soupviz.restore import restore
+from soupviz.recipes.trajectory import Step
+from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
 
 QUICK = Distilled(epochs=4, learning_rate=0.02, start="best")
 TRAIN = 300  # three steps an epoch
@@ -52,13 +52,13 @@ def answers(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def correct(kitchen: Kitchen, weights, split: str) -> int:
-    data = kitchen.split(split)
+    data = kitchen.splits.load(split)
     return int((answers(own_model(kitchen, weights), data.inputs[""]).argmax(1) == data.labels).sum())
 
 
 def trained(kitchen: Kitchen, recipe: Distilled, start, teacher: Tensor, rows: Tensor | None = None) -> nn.Module:
     """A student by `distill` alone: the kitchen's train split, weights to start from, a teacher's logits."""
-    train = kitchen.split("train")
+    train = kitchen.splits.load("train")
     rows = torch.arange(len(train)) if rows is None else rows
     model = own_model(kitchen, start)
     distill(
@@ -71,8 +71,8 @@ def trained(kitchen: Kitchen, recipe: Distilled, start, teacher: Tensor, rows: T
 
 def ensemble_of(kitchen: Kitchen, names: list[str], split: str) -> Tensor:
     """Logarithms of averaged probabilities."""
-    inputs = kitchen.split(split).inputs[""]
-    models = [own_model(kitchen, kitchen.resolve(name).tensors) for name in names]
+    inputs = kitchen.splits.load(split).inputs[""]
+    models = [own_model(kitchen, kitchen.weights.resolve(name).tensors) for name in names]
     return torch.stack([answers(model, inputs).double().softmax(1) for model in models]).mean(0).log().float()
 
 
@@ -80,7 +80,7 @@ def greedy_ensemble(kitchen: Kitchen) -> list[str]:
     """Best first; keep whoever makes more of the averaged probabilities right on held_out."""
 
     def count(names: list[str]) -> int:
-        return int((ensemble_of(kitchen, names, "held_out").argmax(1) == kitchen.split("held_out").labels).sum())
+        return int((ensemble_of(kitchen, names, "held_out").argmax(1) == kitchen.splits.load("held_out").labels).sum())
 
     first, *others = sorted(kitchen.names, key=lambda name: -count([name]))
     chosen = [first]
@@ -108,7 +108,7 @@ def test_a_student_is_among_the_finished_runs(tmp_path):
     assert (run.status, run.name) == ("finished", "student of ensemble (from best, 4 epochs)")
     [(name, weight)] = soup.mix
     assert (name.rpartition("-")[0], weight, soup.coefficients) == ("student", 1.0, None)
-    formula = kitchen.pantry.formula(name)
+    formula = kitchen.weights.formula(name)
     assert (formula.kind, sorted(formula.names)) == (KEPT, kitchen.names)
     assert [path.name for path in (kitchen.store.folder / "made").iterdir()] == [f"{name}.safetensors"]
     for split in ("held_out", "test"):
@@ -146,22 +146,22 @@ def test_a_student_repeats(kitchen, tmp_path):
 @pytest.mark.parametrize("start", ["best", "uniform", "greedy"])
 def test_it_starts_where_it_is_told(kitchen, start):
     """A step of almost nothing leaves the start."""
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     best = max(kitchen.names, key=lambda name: scores[name].correct)
     mixtures = {"best": ((best, 1.0),), "uniform": mean_of(kitchen.names), "greedy": sv.greedy(kitchen).mix}
     soup = sv.cook(kitchen, Distilled(start=start, epochs=1, learning_rate=1e-9))
     assert soup.trajectory[0].ingredient == f"start: {start}"
-    assert soup.trajectory[0].correct == kitchen.score_mix(mixtures[start]).correct == soup.trajectory[1].correct
-    close(soup.state_dict(), mix(kitchen.resolved(mixtures[start])))
+    assert soup.trajectory[0].correct == kitchen.scores.score(mixtures[start]).correct == soup.trajectory[1].correct
+    close(soup.state_dict(), mix(kitchen.scores.resolved(mixtures[start])))
 
 
 @pytest.mark.parametrize("teacher", ["ensemble", "greedy ensemble", "uniform", "greedy"])
 def test_it_learns_from_whom_it_is_told(teacher, tmp_path):
     kitchen = small(tmp_path, num_ingredients=5, scale=0.2, train=100)
     recipe = Distilled(teacher=teacher, start="uniform", hard=0.0, temperature=1.5, epochs=2, learning_rate=0.02)
-    train = kitchen.split("train").inputs[""]
+    train = kitchen.splits.load("train").inputs[""]
     greedy = sv.greedy(kitchen)
-    average = mix(kitchen.resolved(mean_of(kitchen.names)))
+    average = mix(kitchen.scores.resolved(mean_of(kitchen.names)))
     members = greedy_ensemble(kitchen)
     assert sorted(members) != sorted(name for name, _ in greedy.mix)  # else the two would not be told apart
     logits = {
@@ -180,9 +180,9 @@ def test_it_learns_from_whom_it_is_told(teacher, tmp_path):
 
 def test_it_learns_from_so_many_examples_of_train(kitchen):
     recipe = Distilled(teacher="uniform", start="uniform", examples=40, epochs=2, learning_rate=0.02, seed=3)
-    average = mix(kitchen.resolved(mean_of(kitchen.names)))
+    average = mix(kitchen.scores.resolved(mean_of(kitchen.names)))
     rows = torch.randperm(TRAIN, generator=torch.Generator().manual_seed(3))[:40].sort().values
-    teacher = answers(own_model(kitchen, average), kitchen.split("train").inputs[""])
+    teacher = answers(own_model(kitchen, average), kitchen.splits.load("train").inputs[""])
     close(sv.cook(kitchen, recipe).state_dict(), trained(kitchen, recipe, average, teacher, rows).state_dict())
     more = sv.cook(kitchen, recipe.model_copy(update={"examples": 10 * TRAIN}))
     assert equal(more.state_dict(), sv.cook(kitchen, recipe.model_copy(update={"examples": 0})).state_dict())
@@ -193,10 +193,10 @@ def test_start_and_teacher_have_the_statistics_that_the_recipe_says(batchnorm, t
     kitchen = small(tmp_path, source=BATCHNORM, shape=(3, 8, 8), train=60, num_examples=40)
     recipe = Distilled(teacher="uniform", start="uniform", epochs=1, learning_rate=0.01, batchnorm=batchnorm)
     start = sv.uniform(kitchen, batchnorm=batchnorm).state_dict()
-    teacher = answers(own_model(kitchen, start), kitchen.split("train").inputs[""])
+    teacher = answers(own_model(kitchen, start), kitchen.splits.load("train").inputs[""])
     expected = trained(kitchen, recipe, start, teacher).state_dict()
     soup = sv.cook(kitchen, recipe)
-    kept = dict(kitchen.resolve(soup.mix[0][0]).tensors)
+    kept = dict(kitchen.weights.resolve(soup.mix[0][0]).tensors)
     # Of a bias before BatchNorm the gradient is 0, and what AdamW makes of its rounding is anything.
     close(kept, {key: tensor for key, tensor in expected.items() if key != "0.bias"})
     assert kept["1.num_batches_tracked"] == start["1.num_batches_tracked"] + 1
@@ -338,7 +338,7 @@ def test_it_needs_train_and_says_what_it_does():
 
 def test_a_student_that_diverges_is_refused_and_the_run_says_why(tmp_path):
     kitchen = small(tmp_path, train=300)
-    tensors = {key: 1e30 * tensor for key, tensor in kitchen.resolve("m_0").tensors.items()}
+    tensors = {key: 1e30 * tensor for key, tensor in kitchen.weights.resolve("m_0").tensors.items()}
     assert np.isfinite(tensors["0.weight"].numpy()).all()
     torch.save(tensors, tmp_path / "wild.pt")
     (tmp_path / "kitchen.yaml").write_text(
@@ -354,18 +354,18 @@ def test_a_student_that_diverges_is_refused_and_the_run_says_why(tmp_path):
 def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40)
     first = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1})
-    monkeypatch.setattr("soupviz.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
+    monkeypatch.setattr("soupviz.soups.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
     told: list[Step] = []
     again = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1}, on_step=told.append)
     assert again.as_dict() == first.as_dict()
     assert tuple(told) == first.trajectory
-    assert again.scores["test"].per_example is not None
+    assert again.scores["test"].outcomes is not None
 
 
 def test_it_starts_at_an_ingredient_by_its_name(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40))
     soup = sv.cook(kitchen, {"method": "distilled", "epochs": 1, "start": "m_2"})
-    assert soup.trajectory[0].correct == kitchen.score_mix((("m_2", 1.0),)).correct
+    assert soup.trajectory[0].correct == kitchen.scores.score((("m_2", 1.0),)).correct
     with pytest.raises(RecipeError, match=r"start is 'm_7'; expected greedy, uniform, best, or one of m_0, m_1, m_2\."):
         sv.cook(kitchen, {"method": "distilled", "epochs": 1, "start": "m_7"})
 

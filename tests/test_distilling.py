@@ -10,9 +10,9 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from soupviz import distilling
-from soupviz.distilling import Distillation, Epoch, distill, distillation_loss
 from soupviz.errors import Cancelled, ExportError, RecipeError
+from soupviz.learning import distilling
+from soupviz.learning.distilling import Distillation, Epoch, distill, distillation_loss
 
 CPU = torch.device("cpu")
 QUICK = Distillation(epochs=3, batch_size=32, learning_rate=1e-2)

@@ -1,6 +1,7 @@
 """Pairs of models: the errors they have in common, and what averaging two gains over the mean of the two."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import altair
@@ -11,9 +12,8 @@ from kitchens import change_yaml, small_kitchen
 from sklearn.metrics import jaccard_score
 
 import soupviz as sv
-from soupviz.errors import Cancelled
-from soupviz.insight import barriers
-from soupviz.insight.diversity import (
+from soupviz.analysis import barriers
+from soupviz.analysis.diversity import (
     Answers,
     Gain,
     Pair,
@@ -25,10 +25,12 @@ from soupviz.insight.diversity import (
     score_midpoints,
     without_logits,
 )
-from soupviz.insight.trend import trend
-from soupviz.mixing import combine, mean_of
+from soupviz.analysis.trend import trend
+from soupviz.errors import Cancelled
+from soupviz.mixing.averaging import combine, mean_of
 from soupviz.pictures import diversity as pictures
-from soupviz.planning import cost
+from soupviz.soups.planning import cost
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 A = [0, 0, 0, 1, 1, 1, 2, 2]  # wrong on 3, 6, 7
@@ -38,7 +40,12 @@ C = [0, 0, 0, 0, 1, 1, 1, 1]
 
 def answers(*predictions: list[int], labels: np.ndarray = LABELS) -> Answers:
     names = tuple("abcdefgh"[: len(predictions)])
-    return Answers("held_out", names, np.array(predictions, dtype=np.int32), labels.astype(np.int64))
+    return told("held_out", names, np.array(predictions, dtype=np.int64), labels)
+
+
+def told(split: str, names: tuple[str, ...], predictions: np.ndarray, labels: np.ndarray) -> Answers:
+    values = (predictions == labels).mean(axis=1).tolist()
+    return Answers(split, names, tuple(values), predictions != labels, predictions[..., None])
 
 
 def random_answers(seed: int, models: int = 5, examples: int = 400, classes: int = 4) -> Answers:
@@ -53,8 +60,10 @@ def random_answers(seed: int, models: int = 5, examples: int = 400, classes: int
 
 def test_the_counts_of_a_pair_by_hand():
     (pair,) = pairs_of(answers(A, B))
-    assert pair == Pair("a", "b", both_right=4, only_a=1, only_b=0, both_wrong=3, same_wrong=2, different=2)
-    assert (pair.accuracy_a, pair.accuracy_b, pair.mean_accuracy) == (5 / 8, 4 / 8, 9 / 16)
+    assert pair == Pair(
+        "a", "b", 5 / 8, 4 / 8, both_right=4, only_a=1, only_b=0, both_wrong=3, same_wrong=2, different=2
+    )
+    assert pair.mean_value == 9 / 16
     assert pair.overlap == 3 / 4
     assert pair.disagreement == 2 / 8
     assert pair.ratio_error == 1 / 3
@@ -83,29 +92,29 @@ def test_pairs_come_once_each_in_the_order_of_the_names():
 @pytest.mark.parametrize("seed", range(4))
 def test_overlap_is_sklearns_jaccard_and_the_ratio_error_its_odds(seed):
     given = random_answers(seed)
-    wrong = given.predictions != given.labels
+    wrong = given.wrong
     for pair, (i, j) in zip(pairs_of(given), itertools.combinations(range(5), 2), strict=True):
         assert pair.overlap == pytest.approx(jaccard_score(wrong[i], wrong[j]))
         assert pair.ratio_error == pytest.approx(1 / pair.overlap - 1)
-        assert pair.disagreement == np.mean(given.predictions[i] != given.predictions[j])
-        assert pair.num_examples == 400
-        same = (given.predictions[i] == given.predictions[j]) & wrong[i]
+        assert pair.disagreement == np.mean(given.choices[i] != given.choices[j])
+        assert pair.num_units == 400
+        same = (given.choices[i] == given.choices[j])[:, 0] & wrong[i]
         assert pair.same_wrong == same.sum()
 
 
 def test_counts_do_not_depend_on_the_order_of_examples_nor_on_what_classes_are_called():
     given = random_answers(5)
     order = np.random.default_rng(1).permutation(400)
-    assert pairs_of(Answers("x", given.names, given.predictions[:, order], given.labels[order])) == pairs_of(given)
+    assert pairs_of(replace(given, wrong=given.wrong[:, order], choices=given.choices[:, order])) == pairs_of(given)
     called = np.array([2, 3, 1, 0, -1])  # -1, no prediction, stays what it is
-    renamed = Answers("x", given.names, called[given.predictions].astype(np.int32), called[given.labels])
+    renamed = replace(given, choices=called[given.choices])
     assert pairs_of(renamed) == pairs_of(given)
 
 
 def test_swapping_two_models_swaps_their_counts_only():
     (pair,), (swapped,) = pairs_of(answers(A, B)), pairs_of(answers(B, A))
     assert (swapped.only_a, swapped.only_b) == (pair.only_b, pair.only_a)
-    for name in ("overlap", "expected_overlap", "disagreement", "ratio_error", "q_statistic", "mean_accuracy"):
+    for name in ("overlap", "expected_overlap", "disagreement", "ratio_error", "q_statistic", "mean_value"):
         assert getattr(swapped, name) == getattr(pair, name)
 
 
@@ -121,15 +130,16 @@ def test_independent_errors_overlap_as_expected_and_have_no_q():
 def test_some_of_the_answers_keep_the_order_asked_for():
     given = random_answers(2).of(["d", "b"])
     assert given.names == ("d", "b")
-    assert (given.predictions == random_answers(2).predictions[[3, 1]]).all()
+    assert (given.choices == random_answers(2).choices[[3, 1]]).all()
 
 
 def test_the_gain_of_a_pair_by_hand():
     (pair,) = pairs_of(answers(A, B))
-    (gain,) = gains([pair], {("a", "b"): 6})
-    assert gain == Gain(pair, 6)
+    (gain,) = gains([pair], {("a", "b"): 6 / 8}, ACCURACY)
+    assert gain == Gain(pair, 6 / 8, 6 / 8 - 9 / 16)
+    assert gains([pair], {("a", "b"): 6 / 8}, LOSS)[0].gain == -gain.gain  # what rises is no gain of an error
     assert gain.gain == pytest.approx(6 / 8 - 9 / 16)
-    assert gains([pair], {("a", "c"): 6}) == []
+    assert gains([pair], {("a", "c"): 6 / 8}, ACCURACY) == []
 
 
 # The line through the pairs
@@ -198,17 +208,17 @@ def test_no_p_value_while_pairs_are_missing_and_no_line_through_too_few():
 @pytest.fixture
 def kitchen(tmp_path: Path) -> sv.Kitchen:
     opened = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=4, num_examples=60))
-    opened.score_ingredients()
+    opened.scores.of_ingredients()
     return opened
 
 
 def test_midpoints_are_scored_once_and_known_afterwards(kitchen, evaluations):
     mixes = midpoints(kitchen, kitchen.names)
     told = []
-    found = score_midpoints(kitchen, mixes, "held_out", on_score=lambda names, correct: told.append((names, correct)))
+    found = score_midpoints(kitchen, mixes, "held_out", on_score=lambda names, value: told.append((names, value)))
     assert len(evaluations) == 6
     assert told == list(found.items())
-    assert found == {(a, b): kitchen.score_mix(mean_of([a, b])).correct for a, b in mixes}
+    assert found == {(a, b): kitchen.scores.score(mean_of([a, b])).shown("accuracy") for a, b in mixes}
     assert score_midpoints(kitchen, mixes, "held_out") == found
     assert len(evaluations) == 6
 
@@ -228,12 +238,12 @@ def test_two_copies_are_their_own_average(tmp_path, evaluations):
     file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60)
     (tmp_path / "m_2.safetensors").write_bytes((tmp_path / "m_0.safetensors").read_bytes())
     kitchen = sv.Kitchen.load(file)
-    kitchen.score_ingredients()
+    kitchen.scores.of_ingredients()
     before = len(evaluations)
     found = score_midpoints(kitchen, midpoints(kitchen, kitchen.names), "held_out")
-    assert found["m_0", "m_2"] == kitchen.score_mix((("m_0", 1.0),)).correct
+    assert found["m_0", "m_2"] == kitchen.scores.score((("m_0", 1.0),)).shown("accuracy")
     (pair,) = pairs_of(gather(kitchen, ["m_0", "m_2"], "held_out"))
-    assert gains([pair], found)[0].gain == 0
+    assert gains([pair], found, ACCURACY)[0].gain == 0
     assert len(evaluations) - before == 2  # of m_0 and m_1, and of m_1 and m_2
 
 
@@ -255,8 +265,8 @@ def test_gathered_answers_come_from_the_store(kitchen, evaluations):
     given = gather(kitchen, ["m_2", "m_0"], "held_out")
     assert evaluations == []
     assert given.names == ("m_2", "m_0")
-    assert (given.predictions[1] == kitchen.score_mix((("m_0", 1.0),)).per_example.predictions).all()
-    assert (given.labels == kitchen.split("held_out").labels.numpy()).all()
+    assert (given.choices[1, :, 0] == kitchen.scores.score((("m_0", 1.0),)).outcomes["prediction"]).all()
+    assert (given.wrong[1] == ~kitchen.scores.score((("m_0", 1.0),)).outcomes["right"]).all()
 
 
 def test_ensembles_of_two_are_what_the_kitchen_scores_and_cost_no_evaluation_where_logits_are_kept(
@@ -270,8 +280,8 @@ def test_ensembles_of_two_are_what_the_kitchen_scores_and_cost_no_evaluation_whe
     assert evaluations == []
     assert told == list(found.items())
     for (a, b), correct in found.items():
-        assert correct == kitchen.score_mix(mean_of([a, b]), "held_out", "probabilities").correct
-    kitchen.split("test")
+        assert correct == kitchen.scores.score(mean_of([a, b]), "held_out", "probabilities").shown("accuracy")
+    kitchen.splits.load("test")
     assert without_logits(kitchen, kitchen.names, "test") == kitchen.names
 
 
@@ -312,22 +322,24 @@ def test_the_matrix_has_each_pair_twice_and_no_diagonal():
 
 def test_the_scatter_keeps_its_specification_while_scores_come():
     pairs = pairs_of(random_answers(0))
-    correct = {pair.names: pair.both_right + 20 for pair in pairs}
-    known = gains(pairs, correct)
+    values = {pair.names: (pair.both_right + 20) / pair.num_units for pair in pairs}
+    known = gains(pairs, values, ACCURACY)
     line = trend({one.pair.names: (100 * one.pair.disagreement, 100 * one.gain) for one in known})
-    whole = pictures.against_disagreement(known, line, pictures.MIDPOINT, chosen={"a"}, selected=("b", "c"))
+    whole = pictures.against_disagreement(known, line, pictures.MIDPOINT, ACCURACY, chosen={"a"}, selected=("b", "c"))
     data = drawn(whole)
     assert data["gain"].notna().sum() == 10
     assert data["line"].notna().sum() == 2
     sizes = data.dropna(subset=["gain"]).set_index(["a", "b"])["size"]
     assert sizes["b", "c"] > sizes["a", "b"] > sizes["d", "e"]
-    assert pictures.against_disagreement([], None, pictures.MIDPOINT)[1] == whole[1]
-    drawn(pictures.against_disagreement([], None, pictures.ENSEMBLE, "ratio error"))
+    assert pictures.against_disagreement([], None, pictures.MIDPOINT, ACCURACY)[1] == whole[1]
+    drawn(pictures.against_disagreement([], None, pictures.ENSEMBLE, ACCURACY, "ratio error"))
 
 
 def test_a_pair_without_a_ratio_is_not_drawn_against_it():
     (pair,) = pairs_of(answers(A, C))
-    data = drawn(pictures.against_disagreement([Gain(pair, 8)], None, pictures.MIDPOINT, "ratio error"))
+    data = drawn(
+        pictures.against_disagreement([Gain(pair, 1.0, 0.2)], None, pictures.MIDPOINT, ACCURACY, "ratio error")
+    )
     assert data["x"].isna().all()
 
 

@@ -16,9 +16,10 @@ from typer.main import get_command
 from docs import generate
 from soupviz.cli.options import given
 from soupviz.cli.run import app
-from soupviz.config import CORRUPTIONS, Spec, validate
 from soupviz.data.transforms import SEVERITIES
 from soupviz.recipes import MENU, PATHS, own_parameters, parse
+from soupviz.spec import CORRUPTIONS, Spec
+from soupviz.yaml_file import validate
 
 COMMAND_LINE: Any = get_command(app)
 COMMANDS: dict[str, Any] = COMMAND_LINE.commands

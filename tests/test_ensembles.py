@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from scipy.special import softmax
 
 import soupviz as sv
-from soupviz.curves import end_mix, trace
-from soupviz.ensembles import combined
 from soupviz.errors import CurveError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
+from soupviz.soups.curves import end_mix, trace
+from soupviz.tasks.ensembles import combined
 
 OUTPUTS = ("probabilities", "logits")
 CHOICES = ("uniform", "greedy", "weighted")
@@ -34,13 +34,13 @@ def outputs(kitchen: Kitchen, output: str, split: str = "held_out") -> Arrays:
         model = build_model((kitchen.folder / "model.py").read_text())
         model.load_state_dict(dict(item.tensors))
         with torch.no_grad():
-            logits = model(kitchen.split(split).inputs[""]).double().numpy()
+            logits = model(kitchen.splits.load(split).inputs[""]).double().numpy()
         found[item.name] = softmax(logits, axis=1) if output == "probabilities" else logits
     return found
 
 
 def count(kitchen: Kitchen, said: NDArray[np.float64], split: str = "held_out") -> int:
-    return int((said.argmax(1) == kitchen.split(split).labels.numpy()).sum())
+    return int((said.argmax(1) == kitchen.splits.load(split).labels.numpy()).sum())
 
 
 def plain_greedy(kitchen: Kitchen, said: Arrays) -> list[str]:
@@ -114,7 +114,7 @@ def test_a_uniform_ensemble_has_the_counts_of_a_plain_loop(kitchen, output, spli
     said = np.mean(list(outputs(kitchen, output, split).values()), axis=0)
     assert soup.scores[split].correct == count(kitchen, said, split)
     probabilities = said if output == "probabilities" else softmax(said, axis=1)
-    labels = kitchen.split(split).labels.numpy()
+    labels = kitchen.splits.load(split).labels.numpy()
     expected = -np.log(probabilities[np.arange(len(labels)), labels]).mean()
     assert soup.scores[split].loss == pytest.approx(expected, rel=1e-5)
     assert soup.coefficients == dict.fromkeys(kitchen.names, 1 / 6)
@@ -149,7 +149,7 @@ def test_a_weighted_ensemble_goes_by_a_softmax_of_accuracy(kitchen, output):
 def test_an_ensemble_of_one_is_that_one(kitchen, choice):
     soup = sv.cook(kitchen, {"method": "ensemble", "choice": choice, "members": ["m_2"]})
     assert soup.mix == (("m_2", 1.0),)
-    assert soup.scores["test"] == kitchen.score_mix((("m_2", 1.0),), "test")
+    assert soup.scores["test"] == kitchen.scores.score((("m_2", 1.0),), "test")
     assert soup.passes == 1
 
 
@@ -158,7 +158,7 @@ def test_its_logits_are_what_its_probabilities_come_from(kitchen, output):
     soup = sv.cook(kitchen, {"method": "ensemble", "output": output})
     said = np.mean(list(outputs(kitchen, output).values()), axis=0)
     probabilities = said if output == "probabilities" else softmax(said, axis=1)
-    found = softmax(kitchen.logits(soup.mix, "held_out", output), axis=1)
+    found = softmax(kitchen.scores.logits(soup.mix, "held_out", output), axis=1)
     np.testing.assert_allclose(found, probabilities, rtol=1e-4, atol=1e-6)
 
 
@@ -222,7 +222,7 @@ def test_examples_whose_logits_are_not_finite_count_as_wrong(tmp_path, output):
     said = np.mean([softmax(one, axis=1) if output == "probabilities" else one for one in logits], axis=0)
     expected = int((said.argmax(1) == arrays["labels"].numpy()[finite]).sum())
     assert (score.num_nonfinite, score.correct, score.num_examples) == (1, expected, 40)
-    assert score.per_example.predictions[5] == -1
+    assert score.outcomes["prediction"][5] == -1
     assert np.isfinite(score.loss)
 
 
@@ -239,7 +239,7 @@ def test_it_has_no_weights_to_mix_or_to_write(kitchen, ensemble, tmp_path):
     with pytest.raises(RecipeError, match=words):
         ensemble.state_dict()
     with pytest.raises(RecipeError, match=words):
-        kitchen.weights(ensemble.mix, "logits")
+        kitchen.scores.mixed(ensemble.mix, "logits")
     for suffix in (".safetensors", ".pt"):
         with pytest.raises(RecipeError, match=words):
             sv.export(ensemble, tmp_path / f"soup{suffix}")

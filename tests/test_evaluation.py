@@ -1,20 +1,22 @@
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from kitchens import BATCHNORM, MLP, build_model, labelled, small_kitchen
+from scores import CLASSIFICATION, judged
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from soupviz.data.splits import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
-from soupviz.evaluation import Evaluator, Task, choose_device, judge
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import summarize
-from soupviz.records import PerExample, Score
+from soupviz.scoring.evaluator import Evaluator, Trial, choose_device
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Score
 
 CPU = torch.device("cpu")
 
@@ -29,16 +31,18 @@ def evaluator(model: nn.Module, **options) -> Evaluator:
 
 
 def evaluate(
-    used: Evaluator, split: Split, *, found: PerExample | None = None, **options
-) -> tuple[PerExample, Tensor | None]:
+    used: Evaluator, split: Split, *, found: Outcomes | None = None, **options
+) -> tuple[Outcomes, Tensor | None]:
     """Score the weights that the evaluator's model has."""
-    task = Task(lambda: (), found or PerExample.blank(len(split)), options.pop("max_errors", None))
-    logits = used.evaluate(split, task, **options)
-    return task.found, logits
+    trial = Trial(lambda: (), found or used.blank(split))
+    logits = used.evaluate(split, trial, **options)
+    return trial.found, logits
 
 
-def same(a: PerExample, b: PerExample) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name), equal_nan=True) for f in fields(PerExample))
+def same(a: Outcomes, b: Outcomes) -> bool:
+    assert np.array_equal(a.scored, b.scored)
+    assert a.columns.keys() == b.columns.keys()
+    return all(np.array_equal(a[name], b[name], equal_nan=True) for name in a.columns)
 
 
 class Table(nn.Module):
@@ -63,7 +67,7 @@ def table_split(labels: list[int]) -> Split:
 
 def scored(logits: Tensor, labels: list[int]) -> Score:
     result, _ = evaluate(evaluator(Table(logits)), table_split(labels))
-    return summarize("held_out", result, np.array(labels), logits.shape[1], "float32")
+    return judged(result, width=logits.shape[1])
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +90,16 @@ def test_an_evaluation_computed_by_hand():
     losses = [np.log(1 + np.exp(-2)), np.log(1 + np.exp(-1)), np.log(1 + np.exp(3))]
     assert score.loss == pytest.approx(np.mean(losses), rel=1e-6)
     assert (score.class_correct, score.class_count) == ((1, 1), (1, 2))
-    assert score.per_example.predictions.tolist() == [0, 1, 0]
-    assert score.per_example.correct.tolist() == [True, True, False]
-    assert score.per_example.margins.tolist() == [2.0, 1.0, 3.0]
+    assert score.outcomes["prediction"].tolist() == [0, 1, 0]
+    assert score.outcomes["right"].tolist() == [True, True, False]
+    assert score.outcomes["margin"].tolist() == [2.0, 1.0, 3.0]
 
 
 def test_per_example_losses_are_cross_entropy_in_nats(mlp, mlp_split):
     result, logits = evaluate(evaluator(mlp), mlp_split, keep_logits=True)
     reference = F.cross_entropy(logits, mlp_split.labels, reduction="none")
-    np.testing.assert_allclose(result.losses, reference.numpy(), rtol=1e-5)
-    assert np.array_equal(result.correct, (logits.argmax(1) == mlp_split.labels).numpy())
+    np.testing.assert_allclose(result["loss"], reference.numpy(), rtol=1e-5)
+    assert np.array_equal(result["right"], (logits.argmax(1) == mlp_split.labels).numpy())
 
 
 def test_logits_are_kept_only_when_asked_in_float32(mlp, mlp_split):
@@ -132,11 +136,11 @@ def test_macro_f1_is_scikit_learns(num_classes, seed):
 
 def test_per_class_counts_add_up(mlp, mlp_split):
     result, _ = evaluate(evaluator(mlp), mlp_split)
-    score = summarize("held_out", result, mlp_split.labels.numpy(), 3, "float32")
+    score = judged(result, width=3)
     for label in range(3):
         chosen = mlp_split.labels.numpy() == label
         assert score.class_count[label] == chosen.sum()
-        assert score.class_correct[label] == result.correct[chosen].sum()
+        assert score.class_correct[label] == result["right"][chosen].sum()
     assert sum(score.class_correct) == score.correct
 
 
@@ -154,7 +158,7 @@ def test_an_example_whose_logits_are_not_all_finite_counts_as_wrong_and_is_count
     score = scored(logits, [1, 1, 0])
     assert (score.correct, score.num_nonfinite, score.num_examples) == (1, 2, 3)
     assert score.top5_correct == 1
-    assert score.per_example.predictions.tolist() == [-1, 1, -1]
+    assert score.outcomes["prediction"].tolist() == [-1, 1, -1]
     assert score.loss == pytest.approx(np.log(1 + 5 * np.exp(-9)), abs=1e-6)
     assert score.num_close == 0
 
@@ -174,10 +178,10 @@ def test_the_batch_size_changes_no_decision_and_no_loss_beyond_rounding(source, 
     split = split_of(*labelled(model, (6,) if source == MLP else (3, 8, 8), 103, seed=1))
     reference, _ = evaluate(evaluator(model, batch_size=50), split)
     result, _ = evaluate(evaluator(model, batch_size=batch_size), split)
-    decided = reference.margins > 1e-4
+    decided = reference["margin"] > 1e-4
     assert decided.sum() >= 100
-    assert np.array_equal(result.predictions[decided], reference.predictions[decided])
-    np.testing.assert_allclose(result.losses, reference.losses, atol=1e-5)
+    assert np.array_equal(result["prediction"][decided], reference["prediction"][decided])
+    np.testing.assert_allclose(result["loss"], reference["loss"], atol=1e-5)
 
 
 def test_channels_last_is_for_convolutional_networks():
@@ -226,23 +230,23 @@ def test_uint8_images_are_normalized_on_the_way():
 def test_a_reduced_precision_computes_in_it_and_is_recorded(tmp_path, precision, dtype):
     full = Kitchen.load(small_kitchen(tmp_path / "full"))
     reduced = Kitchen.load(small_kitchen(tmp_path / "reduced", precision=precision))
-    scores = [kitchen.score_mix((("m_0", 1.0),)) for kitchen in (full, reduced)]
+    scores = [kitchen.scores.score((("m_0", 1.0),)) for kitchen in (full, reduced)]
     assert [score.precision for score in scores] == ["float32", precision]
-    losses = [score.per_example.losses for score in scores]
+    losses = [score.outcomes["loss"] for score in scores]
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(losses[1], losses[0], atol=0.1)
     outputs = []
     reduced.evaluator.model[-1].register_forward_hook(lambda *call: outputs.append(call[2].dtype))
-    evaluate(reduced.evaluator, reduced.split("held_out"))
+    evaluate(reduced.evaluator, reduced.splits.load("held_out"))
     assert set(outputs) == {dtype}
     assert {item.dtype for item in reduced.evaluator.model.parameters()} == {torch.float32}
 
 
 def test_scores_of_another_precision_are_not_taken_from_the_store(tmp_path):
     small_kitchen(tmp_path)
-    first = Kitchen.load(tmp_path).score_mix((("m_0", 1.0),))
+    first = Kitchen.load(tmp_path).scores.score((("m_0", 1.0),))
     small_kitchen(tmp_path, precision="bfloat16")
-    assert Kitchen.load(tmp_path).score_mix((("m_0", 1.0),)).precision == "bfloat16" != first.precision
+    assert Kitchen.load(tmp_path).scores.score((("m_0", 1.0),)).precision == "bfloat16" != first.precision
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved_and_the_work_goes_on():
@@ -286,7 +290,7 @@ class TwoInputs(nn.Module):
 def test_dict_inputs_are_passed_by_name():
     inputs = {"weights": torch.tensor([1.0, -1.0, 1.0]), "ids": torch.tensor([0, 1, 2])}
     result, _ = evaluate(evaluator(TwoInputs(), batch_size=2), split_of(inputs, torch.tensor([0, 1, 2])))
-    assert result.correct.tolist() == [True, False, True]
+    assert result["right"].tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +302,7 @@ def test_logits_are_found_in_what_the_model_returns(wrap):
             return wrap(super().forward(index))
 
     result, _ = evaluate(evaluator(Wrapped(torch.eye(3))), table_split([0, 1, 0]))
-    assert result.correct.tolist() == [True, True, False]
+    assert result["right"].tolist() == [True, True, False]
 
 
 def test_inputs_that_the_model_does_not_take_are_named_by_shape(mlp):
@@ -334,7 +338,7 @@ def test_whatever_a_model_raises_is_one_clear_error(mlp_split, error, said):
 
 
 def test_our_own_bugs_are_not_taken_for_the_models(mlp, mlp_split, monkeypatch):
-    monkeypatch.setattr("soupviz.evaluation.judge", None)
+    monkeypatch.setattr(Classification, "outcomes", None)
     with pytest.raises(TypeError):
         evaluate(evaluator(mlp), mlp_split)
 
@@ -354,8 +358,8 @@ def test_a_head_of_one_output_answers_with_class_0_or_1():
     result, logits = evaluate(
         evaluator(Table(torch.tensor([[-1.0], [2.0], [-1.0]]))), table_split([0, 1, 1]), keep_logits=True
     )
-    assert result.predictions.tolist() == [0, 1, 0]
-    assert result.correct.tolist() == [True, True, False]
+    assert result["prediction"].tolist() == [0, 1, 0]
+    assert result["right"].tolist() == [True, True, False]
     assert logits.tolist() == [[0, -1], [0, 2], [0, -1]]
     with pytest.raises(DataError, match=r"labels run from 0 to 2, but the model's head has 2 outputs"):
         evaluate(evaluator(Table(torch.zeros(3, 1))), table_split([0, 1, 2]))
@@ -365,9 +369,9 @@ def test_only_allowed_classes_are_predicted_and_kept_as_logits():
     table = torch.tensor([[5.0, 1.0, 2.0], [5.0, 4.0, 3.0]])
     split = replace(table_split([2, 1]), allowed=(1, 2))
     result, logits = evaluate(evaluator(Table(table)), split, keep_logits=True)
-    assert result.predictions.tolist() == [2, 1]
+    assert result["prediction"].tolist() == [2, 1]
     expected = nn.functional.cross_entropy(table[:, 1:], torch.tensor([1, 0]), reduction="none")
-    np.testing.assert_allclose(result.losses, expected, rtol=1e-6)
+    np.testing.assert_allclose(result["loss"], expected, rtol=1e-6)
     assert logits.argmax(1).tolist() == [2, 1]
     assert torch.isfinite(logits).all()
 
@@ -377,16 +381,16 @@ def test_labels_outside_the_head_are_refused(mlp):
     with pytest.raises(DataError, match=r"labels run from 0 to 3, but the model's head has 3 outputs \(0 to 2\)"):
         evaluate(evaluator(mlp), split)
     with pytest.raises(DataError, match="labels run from -1 to 0"):
-        judge(torch.zeros(2, 3), torch.tensor([-1, 0]), "test")
+        CLASSIFICATION.outcomes(torch.zeros(2, 3), torch.tensor([-1, 0]))
 
 
 def test_a_head_of_one_output_is_refused():
     with pytest.raises(ModelError, match="the model's head has 1 outputs; expected one per class, at least 2"):
-        judge(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64), "test")
+        CLASSIFICATION.outcomes(torch.zeros(2, 1), torch.zeros(2, dtype=torch.int64))
 
 
-def test_num_classes_is_the_width_of_the_head(mlp, mlp_split):
-    assert evaluator(mlp).num_classes(mlp_split) == 3
+def test_the_width_is_that_of_the_head(mlp, mlp_split):
+    assert evaluator(mlp).width(mlp_split) == 3
 
 
 # Cancelling and resuming
@@ -406,11 +410,9 @@ def test_a_cancel_is_honoured_within_one_batch():
 
 def test_progress_is_told_after_every_batch():
     told: list[int] = []
-    found = PerExample.blank(25)
-    evaluate(
-        evaluator(Table(torch.eye(25)), batch_size=10), table_split(list(range(25))),
-        found=found, on_batch=lambda: told.append(found.num_scored),
-    )  # fmt: skip
+    used, split = evaluator(Table(torch.eye(25)), batch_size=10), table_split(list(range(25)))
+    found = used.blank(split)
+    evaluate(used, split, found=found, on_batch=lambda: told.append(found.num_scored))
     assert told == [10, 20, 25]
 
 
@@ -419,8 +421,8 @@ def test_an_evaluation_that_goes_on_from_a_part_equals_the_whole(already):
     logits = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     labels = [index % 4 for index in range(40)]
     whole, _ = evaluate(evaluator(Table(logits), batch_size=10), table_split(labels))
-    part = PerExample.blank(40)
-    part.write(np.arange(already), PerExample(*(getattr(whole, f.name)[:already] for f in fields(PerExample))))
+    part = evaluator(Table(logits)).blank(table_split(labels))
+    part.write(np.arange(already), whole.take(np.arange(already)).columns)
     model = Table(logits)
     result, _ = evaluate(evaluator(model, batch_size=10), table_split(labels), found=part)
     assert same(result, whole)
@@ -429,9 +431,9 @@ def test_an_evaluation_that_goes_on_from_a_part_equals_the_whole(already):
 
 def test_a_cancelled_score_goes_on_where_it_stopped(tmp_path):
     small_kitchen(tmp_path, batch_size=20)
-    whole = Kitchen.load(small_kitchen(tmp_path / "other", batch_size=20)).score_mix((("m_1", 1.0),))
+    whole = Kitchen.load(small_kitchen(tmp_path / "other", batch_size=20)).scores.score((("m_1", 1.0),))
     kitchen = Kitchen.load(tmp_path)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
 
     def stop(done: int, total: int, what: str) -> None:
         assert (total, what) == (200, "scoring held_out")
@@ -439,13 +441,13 @@ def test_a_cancelled_score_goes_on_where_it_stopped(tmp_path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        kitchen.score_mix((("m_1", 1.0),), progress=stop)
+        kitchen.scores.score((("m_1", 1.0),), progress=stop)
     told: list[int] = []
     again = Kitchen.load(tmp_path)
-    score = again.score_mix((("m_1", 1.0),), progress=lambda done, _total, what: told.append(done))
+    score = again.scores.score((("m_1", 1.0),), progress=lambda done, _total, what: told.append(done))
     assert [done for done in told if done > 1][:2] == [80, 100]
     assert score == whole
-    assert same(score.per_example, whole.per_example)
+    assert same(score.outcomes, whole.outcomes)
 
 
 # Devices

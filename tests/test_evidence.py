@@ -4,9 +4,9 @@ from kitchens import BATCHNORM, MLP, TIED, build_model, perturbed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from soupviz import evidence
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.evidence import Batches, fisher_diagonal, gram_matrices
+from soupviz.learning import moments
+from soupviz.learning.moments import Batches, fisher_diagonal, gram_matrices
 from soupviz.weights.ingredients import same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}
@@ -115,10 +115,10 @@ def test_gradients_computed_together_or_one_by_one_agree(monkeypatch):
     model, inputs = build_model(BATCHNORM), inputs_for(BATCHNORM)
     batches = in_batches(inputs)
     together = fisher_diagonal(model, model.state_dict(), batches)
-    monkeypatch.setattr(evidence, "_way", lambda *_arguments: evidence._one_by_one)
+    monkeypatch.setattr(moments, "_way", lambda *_arguments: moments._one_by_one)
     one_by_one = fisher_diagonal(model, model.state_dict(), batches)
     monkeypatch.undo()
-    monkeypatch.setattr(evidence, "GRADIENTS", 1)
+    monkeypatch.setattr(moments, "GRADIENTS", 1)
     by_single_examples = fisher_diagonal(model, model.state_dict(), batches)
     for key, expected in together.items():
         torch.testing.assert_close(one_by_one[key], expected, rtol=1e-4, atol=1e-8)

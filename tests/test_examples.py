@@ -10,27 +10,25 @@ import pytest
 import torch
 from kitchens import MLP, change_yaml, small_kitchen
 from PIL import Image
+from scores import some_outcomes
 from sklearn.metrics import confusion_matrix
 from test_bad_input import image_kitchen
 
 import soupviz as sv
+from soupviz.analysis import examples
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
-from soupviz.insight import examples
 from soupviz.pictures import examples as pictures
-from soupviz.records import PerExample
+from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.outcomes import Outcomes
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 
 
-def said(predictions, confidences=None, labels=LABELS) -> PerExample:
+def said(predictions, confidences=None, labels=LABELS) -> Outcomes:
     """What a model says of each example."""
-    result = PerExample.blank(len(labels))
-    result.predictions[:] = predictions
-    result.correct[:] = result.predictions == labels
-    result.confidences[:] = confidences if confidences is not None else 0.5
-    result.confidences[result.predictions < 0] = np.nan
-    return result
+    confidences = 0.5 if confidences is None else confidences
+    return some_outcomes(predictions=predictions, labels=labels, confidences=confidences)
 
 
 NEW = said([0, 0, 1, 1, 1, 0], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
@@ -66,9 +64,9 @@ def test_changes_add_up_to_what_the_pair_differs_by():
     labels = generator.integers(7, size=300)
     new, old = (said(generator.integers(7, size=300), labels=labels) for _ in range(2))
     found = examples.class_changes(new, old, labels)
-    assert sum(one.fixed for one in found) == (new.correct & ~old.correct).sum()
+    assert sum(one.fixed for one in found) == (new["right"] & ~old["right"]).sum()
     assert sum(one.points * one.num_examples for one in found) == pytest.approx(
-        100 * (new.correct.sum() - old.correct.sum())
+        100 * int(new["right"].sum() - old["right"].sum())
     )
     assert [-one.points for one in examples.class_changes(old, new, labels)[::-1]] == [one.points for one in found]
 
@@ -137,7 +135,7 @@ def test_a_label_and_a_prediction_filter():
 
 
 def test_a_cell_of_the_confusion_matrix_holds_the_examples_that_it_filters():
-    counts = examples.confusion(NEW.predictions, LABELS, 3)
+    counts = examples.confusion(NEW["prediction"], LABELS, 3)
     for label in range(3):
         for prediction in range(3):
             rows = examples.pick(NEW, OLD, LABELS, "any", label=label, prediction=prediction)
@@ -167,7 +165,7 @@ def test_an_image_survives_the_way_to_the_screen_bit_for_bit(channels):
 
 def test_an_image_of_a_folder_is_shown_as_it_was_decoded(tmp_path):
     kitchen = sv.Kitchen.load(image_kitchen(tmp_path))
-    split = kitchen.split("held_out")
+    split = kitchen.splits.load("held_out")
     assert (opened_png(split, 3) == split.inputs[""][3].permute(1, 2, 0).numpy().squeeze()).all()
 
 
@@ -256,35 +254,35 @@ def reviews(folder: Path, function: str = "reviews", **more) -> sv.Kitchen:
 @pytest.mark.parametrize("version", [None, "1"])
 def test_a_data_set_may_tell_its_examples_as_texts(tmp_path, version):
     more = {"version": version} if version else {}
-    split = reviews(tmp_path, **more).split("held_out")
+    split = reviews(tmp_path, **more).splits.load("held_out")
     assert split.texts == tuple(f"review {index}" for index in range(30))
-    again = sv.Kitchen.load(tmp_path / "kitchen.yaml").split("held_out")
+    again = sv.Kitchen.load(tmp_path / "kitchen.yaml").splits.load("held_out")
     assert again.texts == split.texts
 
 
 def test_a_part_of_a_data_set_has_its_texts(tmp_path):
-    split = reviews(tmp_path, part={"index": 1, "of": 2, "seed": 0}).split("held_out")
+    split = reviews(tmp_path, part={"index": 1, "of": 2, "seed": 0}).splits.load("held_out")
     assert split.texts == tuple(f"review {int(row[0])}" for row in split.inputs[""])
     assert 0 < len(split.texts) < 30
 
 
 def test_texts_do_not_change_what_scores_are_kept_under(tmp_path):
     told, silent = reviews(tmp_path / "a"), reviews(tmp_path / "b", "silent")
-    assert silent.split("held_out").texts == ()
-    assert told.split("held_out").fingerprint == silent.split("held_out").fingerprint
+    assert silent.splits.load("held_out").texts == ()
+    assert told.splits.load("held_out").fingerprint == silent.splits.load("held_out").fingerprint
 
 
 def test_a_text_that_is_no_string_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"data\.held_out: text\(0\) of the dataset gave int; expected a string"):
-        reviews(tmp_path, "broken").split("held_out")
+        reviews(tmp_path, "broken").splits.load("held_out")
 
 
 def test_classes_are_called_as_the_kitchen_says_or_by_number(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "a", num_ingredients=1, num_examples=20))
-    assert examples.class_names(kitchen, kitchen.split("test")) == ["0", "1", "2"]
+    assert examples.class_names(kitchen, kitchen.splits.load("test")) == ["0", "1", "2"]
     file = small_kitchen(tmp_path / "b", source=MLP, num_ingredients=1, num_examples=20, classes=["x", "y", "z"])
     kitchen = sv.Kitchen.load(file)
-    assert examples.class_names(kitchen, kitchen.split("test")) == ["x", "y", "z"]
+    assert examples.class_names(kitchen, kitchen.splits.load("test")) == ["x", "y", "z"]
 
 
 # Pictures
@@ -305,7 +303,7 @@ def test_bars_are_sorted_and_tell_the_size_of_each_class():
 
 @pytest.mark.parametrize("what", [pictures.COUNTS, pictures.SHARES, pictures.DIFFERENCE])
 def test_the_confusion_matrix_is_drawn_with_labels_as_rows(what):
-    new, old = (examples.confusion(one.predictions, LABELS, 3) for one in (NEW, OLD))
+    new, old = (examples.confusion(one["prediction"], LABELS, 3) for one in (NEW, OLD))
     data = drawn(pictures.confusions(new, old, ["x", "y", "z"], [0, 1, 2], what, (0, 1)))
     cell = data.set_index(["row", "column"]).loc[("x", "x")]
     assert (cell["soup"], cell["rival"]) == (2, 1)
@@ -321,3 +319,18 @@ def test_a_matrix_of_many_classes_has_no_numbers_in_it():
     assert sum(layer["mark"]["type"] == "text" for layer in few[1]["layer"]) > 0
     assert sum(layer["mark"]["type"] == "text" for layer in many[1]["layer"]) == 0
     assert len(many[0]) == 900
+
+
+def test_units_with_several_labels_are_ranked_by_who_is_right_and_by_the_loss():
+    task, labels = Multilabel(), torch.tensor([[1, 0], [1, 0], [1, 0], [1, 0]])
+    right, wrong, worse = [1.0, -1.0], [-1.0, -1.0], [-3.0, -1.0]
+    new, old = (
+        Outcomes.of(task.outcomes(torch.tensor(answers), labels), task.targets(labels))
+        for answers in ([right, wrong, worse, wrong], [worse, right, right, worse])
+    )
+    kinds = ("only soup", "only rival", "both wrong", "largest gain", "largest loss", "largest error")
+    found = {kind: examples.ranked(task, new, old, kind).tolist() for kind in kinds}
+    assert found == {
+        "only soup": [0], "only rival": [2, 1], "both wrong": [3], "largest gain": [0, 3], "largest loss": [2, 1],
+        "largest error": [2, 1, 3, 0],
+    }  # fmt: skip

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
-from soupviz.mixing import mix_tensors
-from soupviz.provenance import read_record
+from soupviz.mixing.averaging import mix_tensors
+from soupviz.soups.provenance import read_record
 from soupviz.version import __version__
 from soupviz.weights.ingredients import fingerprint
 
@@ -63,7 +63,7 @@ def test_a_soup_loads_in_plain_pytorch_with_strict_and_answers_as_it_was_scored(
     [path, *_] = sv.export(soup, out / f"soup{suffix}")
     model = build_model(source)
     model.load_state_dict(load(path), strict=True)
-    split = kitchen.split("held_out")
+    split = kitchen.splits.load("held_out")
     with torch.no_grad():
         correct = int((model(split.inputs[""]).argmax(1) == split.labels).sum())
     assert correct == soup.scores["held_out"].correct
@@ -387,7 +387,7 @@ def test_an_ingredient_that_changed_by_one_bit_fails_with_both_fingerprints(
     [path, *_] = sv.export(sv.uniform(kitchen), out / "soup.safetensors")
     by_one_bit(tmp_path / "kitchen" / "m_2.safetensors")
     changed = sv.Kitchen.load(kitchen.file)
-    old, new = (each.resolve("m_2").fingerprint[:12] for each in (kitchen, changed))
+    old, new = (each.weights.resolve("m_2").fingerprint[:12] for each in (kitchen, changed))
     words = rf"Ingredient 'm_2' \(.*m_2\.safetensors\) is not the one .* expected fingerprint {old}…, got {new}…"
     with pytest.raises(ExportError, match=words):
         sv.bake(path, out / "again.safetensors", kitchen=changed if with_kitchen else None)
@@ -450,7 +450,7 @@ def test_the_record_of_a_formula_names_it_with_all_that_it_is_made_of(kitchen, t
     assert record == read_record(recipe)
     [(name, weight)] = record.mix
     assert (weight, record.coefficients, record.pool) == (1.0, None, ("m_0", "m_2"))
-    assert record.formulas == {name: kitchen.pantry.formula(name)}
+    assert record.formulas == {name: kitchen.weights.formula(name)}
     assert list(record.ingredients) == ["m_0", "m_2", "base"]
     assert record.ingredients["base"].fingerprint == kitchen.base.fingerprint
     assert (out / record.ingredients["base"].file).resolve() == (kitchen.folder / "base.safetensors").resolve()
@@ -464,7 +464,7 @@ def test_the_card_of_a_formula_has_no_coefficients(kitchen, ties, out):
     assert "made from 3 checkpoints" in text
     assert "| ingredient | fingerprint |\n|---|---|\n" in text
     for name in ("m_0", "m_2", "base"):
-        assert f"| {name} | `{kitchen.resolve(name).fingerprint[:16]}` |" in text
+        assert f"| {name} | `{kitchen.weights.resolve(name).fingerprint[:16]}` |" in text
     assert "This rebuilds the weights bit for bit" in text
 
 
@@ -537,7 +537,7 @@ def test_an_exported_soup_is_scored_as_the_soup_it_is(kitchen, out, suffix):
     soup = sv.greedy(kitchen, alpha=0.3)
     [path, *_] = sv.export(soup, out / f"soup{suffix}")
     for split in ("held_out", "test"):
-        score = kitchen.score_mix(((str(path), 1.0),), split)
+        score = kitchen.scores.score(((str(path), 1.0),), split)
         assert (score.correct, score.loss) == (soup.scores[split].correct, soup.scores[split].loss)
 
 
@@ -593,7 +593,7 @@ def test_bake_says_which_tensor_differs(tmp_path, out, monkeypatch):
     one_bit = lambda key, t: torch.nextafter(t, t + 1) if key == "2.weight" else t  # noqa: E731
     honest = mix_tensors
     other = lambda *given: ((key, one_bit(key, t)) for key, t in honest(*given))  # noqa: E731
-    monkeypatch.setattr(sys.modules["soupviz.baking"], "mix_tensors", other)
+    monkeypatch.setattr(sys.modules["soupviz.soups.baking"], "mix_tensors", other)
     with pytest.raises(ExportError, match=r"1 of 4 tensors differ, the first of them 2\.weight"):
         sv.bake(path, out / "again.safetensors")
 

@@ -5,7 +5,7 @@ import torch
 from kitchens import MLP, build_model, small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.paths import Paths
+from soupviz.models.routes import Paths
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def prefixes(monkeypatch):
 
 def test_layers_that_all_soups_share_are_run_in_batches_of_the_kitchens_size(frozen, prefixes):
     sizes, _ = prefixes
-    Kitchen.load(frozen).score_mix((("m_0", 1.0),))
+    Kitchen.load(frozen).scores.score((("m_0", 1.0),))
     assert sizes == [16] * 12 + [8]
 
 
@@ -41,9 +41,9 @@ def test_shared_layers_that_do_not_fit_into_memory_are_run_in_smaller_batches(fr
     sizes, limit = prefixes
     limit[0] = 5
     kitchen = Kitchen.load(frozen)
-    score = kitchen.score_mix((("m_0", 1.0),))
+    score = kitchen.scores.score((("m_0", 1.0),))
     assert sizes == [16, 8, *[4] * 50]
     kitchen.store.clear()
     limit[0] = 10**9
-    whole = Kitchen.load(frozen).score_mix((("m_0", 1.0),))
+    whole = Kitchen.load(frozen).scores.score((("m_0", 1.0),))
     assert (whole.class_correct, whole.loss) == (score.class_correct, pytest.approx(score.loss, rel=1e-6))

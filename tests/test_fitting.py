@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
-from soupviz.architecture import Architecture
 from soupviz.errors import CompatibilityError
+from soupviz.models.architecture import Architecture
 from soupviz.weights.checkpoints import Checkpoint, read
 from soupviz.weights.fitting import fit, fit_body
 from soupviz.weights.ingredients import fingerprint

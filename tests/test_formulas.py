@@ -8,11 +8,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from soupviz import merging
 from soupviz.files import digest
-from soupviz.formulas import MERGES, Computed, Formula, made
-from soupviz.layers import layer_groups
-from soupviz.mixing import mean_of, mix
+from soupviz.mixing import merging
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import MERGES, Computed, Formula, made
+from soupviz.models.layers import layer_groups
 from soupviz.weights.ingredients import Ingredient, fingerprint
 
 NAMES = ["a", "b", "c"]

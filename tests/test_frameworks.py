@@ -39,7 +39,7 @@ def kitchen(
 
 
 def correct(opened: Kitchen) -> dict[str, int]:
-    return {name: score.correct for name, score in opened.score_ingredients().items()}
+    return {name: score.correct for name, score in opened.scores.of_ingredients().items()}
 
 
 def test_what_timms_checkpoint_saver_writes(tmp_path):

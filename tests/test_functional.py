@@ -3,7 +3,7 @@ import torch
 from kitchens import BATCHNORM, MLP, TIED, build_model, perturbed
 from torch import Tensor, nn
 
-from soupviz.functional import call_with, evaluating, logits_with, placed
+from soupviz.models.functional import call_with, evaluating, logits_with, placed
 
 
 def test_the_model_is_in_evaluation_mode_within_and_every_module_as_it_was_after():

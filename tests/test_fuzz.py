@@ -13,13 +13,13 @@ import torch
 import yaml
 from kitchens import MLP, build_model, perturbed, save, small_kitchen
 
-from soupviz.architecture import Architecture
-from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
+from soupviz.models.architecture import Architecture
 from soupviz.weights.checkpoints import read
 from soupviz.weights.containers import shards_of
 from soupviz.weights.fitting import fit
 from soupviz.weights.ingredients import check_against_model, fingerprint
+from soupviz.yaml_file import read_kitchen_file
 
 SECONDS = 20
 """That one file may take, on a loaded machine."""

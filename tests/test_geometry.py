@@ -10,8 +10,7 @@ from scipy.spatial.distance import cdist, pdist, squareform
 from torch import Tensor
 
 import soupviz as sv
-from soupviz.errors import Cancelled
-from soupviz.insight.geometry import (
+from soupviz.analysis.geometry import (
     GeometryError,
     bytes_to_read,
     cluster,
@@ -22,8 +21,9 @@ from soupviz.insight.geometry import (
     inner_products,
     weight_keys,
 )
+from soupviz.errors import Cancelled
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mix
+from soupviz.mixing.averaging import mix
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_another_order_of_the_items_orders_the_result():
 def test_tensors_larger_than_a_piece_are_read_whole(monkeypatch):
     items, reference = nets(3), nets(1, seed=9)[0]
     whole = inner_products(items, reference)
-    monkeypatch.setattr("soupviz.insight.geometry.PIECE", 4)
+    monkeypatch.setattr("soupviz.analysis.geometry.PIECE", 4)
     assert inner_products(items, reference) == pytest.approx(whole)
 
 
@@ -128,15 +128,15 @@ def test_mixes_have_their_place_without_being_mixed(kitchen: Kitchen):
         ((names[3], 1.5), ("base", -0.5)),
         (("base", 1.0),),
     ]
-    base = kitchen.resolve("base").tensors
-    real = inner_products([mix(kitchen.resolved(mixture)) for mixture in mixes], base)
+    base = kitchen.weights.resolve("base").tensors
+    real = inner_products([mix(kitchen.scores.resolved(mixture)) for mixture in mixes], base)
     assert gram(kitchen).of_mixes(mixes) == pytest.approx(real, abs=1e-5)
 
 
 def test_it_takes_whatever_the_kitchen_resolves_and_any_reference(kitchen: Kitchen):
     found = gram(kitchen, ["base", kitchen.names[1]], reference=kitchen.names[0])
     expected = inner_products(
-        [kitchen.resolve("base").tensors, kitchen.ingredients[1].tensors], kitchen.ingredients[0].tensors
+        [kitchen.weights.resolve("base").tensors, kitchen.ingredients[1].tensors], kitchen.ingredients[0].tensors
     )
     assert found.reference_name == kitchen.names[0] and found.gram == pytest.approx(expected)
 
@@ -160,9 +160,11 @@ def test_without_a_base_the_reference_is_the_mean(tmp_path: Path):
 
 def test_tied_weights_count_once(tmp_path: Path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, source=TIED, num_ingredients=2))
-    item, base = kitchen.ingredients[0].tensors, kitchen.resolve("base").tensors
-    once = sum(float((item[key] - base[key]).double().square().sum()) for key in item if key not in kitchen.ties)
-    assert kitchen.ties and gram(kitchen).norms[0] ** 2 == pytest.approx(once)
+    item, base = kitchen.ingredients[0].tensors, kitchen.weights.resolve("base").tensors
+    once = sum(
+        float((item[key] - base[key]).double().square().sum()) for key in item if key not in kitchen.architecture.ties
+    )
+    assert kitchen.architecture.ties and gram(kitchen).norms[0] ** 2 == pytest.approx(once)
 
 
 def test_reading_it_takes_the_bytes_of_the_weights(tmp_path: Path):

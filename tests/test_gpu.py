@@ -5,6 +5,7 @@ import torch
 from kitchens import BATCHNORM, MLP, small_kitchen
 
 import soupviz as sv
+from soupviz.kitchen import at_precision
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU, which this machine has not")
 SHAPES = {MLP: (6,), BATCHNORM: (3, 8, 8)}
@@ -27,14 +28,14 @@ def test_a_gpu_decides_as_the_cpu_does(tmp_path, source, alpha):
 def test_the_split_is_kept_on_the_gpu(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, device="cuda"))
     kitchen.score()
-    rows = kitchen.evaluator.feed(kitchen.split("held_out")).rows
+    rows = kitchen.evaluator.feed(kitchen.splits.load("held_out")).rows
     assert {tensor.device.type for tensor in rows.values()} == {"cuda"}
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_reduced_precision_is_near_float32(tmp_path, precision):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, device="cuda", num_examples=120))
-    full = kitchen.score_mix((("m_0", 1.0),))
-    reduced = kitchen.at_precision(precision).score_mix((("m_0", 1.0),))
+    full = kitchen.scores.score((("m_0", 1.0),))
+    reduced = at_precision(kitchen, precision).scores.score((("m_0", 1.0),))
     assert reduced.precision == precision
     assert reduced.loss == pytest.approx(full.loss, rel=0.05)

@@ -6,8 +6,8 @@ import torchvision
 from kitchens import BATCHNORM, MLP, build_model
 from torch import nn
 
-from soupviz.graph import Cut, Traced, cut, trace
-from soupviz.paths import Paths
+from soupviz.models.graph import Cut, Traced, cut, trace
+from soupviz.models.routes import Paths
 
 IMAGES = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 MODELS = ["resnet18", "shufflenet_v2_x0_5", "vit_b_16", "swin_t", "convnext_tiny"]

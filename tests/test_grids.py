@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz.cooking import cook
+from soupviz.analysis import grids
+from soupviz.analysis.grids import Grid
+from soupviz.analysis.parameters import COUNT, as_text, default_values, numeric_parameters, parse_values
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.insight import grids
-from soupviz.insight.grids import Grid
-from soupviz.insight.parameters import COUNT, as_text, default_values, numeric_parameters, parse_values
 from soupviz.pictures.grids import DONE, EMPTY, WAITING, heat
 from soupviz.recipes import MENU, parse
-from soupviz.soups import pool_of, run_key
+from soupviz.soups.cooking import cook
+from soupviz.soups.soup import pool_of, run_key
+from soupviz.tasks.class_metrics import ACCURACY
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_a_grid_that_is_none_is_refused(kitchen, x, y, xs, words):
 
 
 def test_the_number_of_ingredients_takes_the_best_on_held_out(kitchen):
-    scores = kitchen.score_ingredients("held_out")
+    scores = kitchen.scores.of_ingredients("held_out")
     best = sorted(kitchen.names, key=lambda name: -scores[name].correct)
     found = grids.cells(kitchen, grid_of(kitchen, "greedy", "alpha", COUNT, [0.5], [1, 2, 4]))
     pools = {cell.y: pool_of(kitchen, cell.recipe) for cell in found}
@@ -187,7 +188,7 @@ def test_cells_are_the_soups_that_cooking_each_alone_gives(kitchen, tmp_path):
     recipes = {(cell.column, cell.row): cell.recipe for cell in grids.cells(kitchen, grid)}
     for outcome in outcomes:
         alone = cook(other, recipes[outcome.column, outcome.row])
-        assert outcome.accuracies == {split: score.accuracy for split, score in alone.scores.items()}
+        assert outcome.values == {split: score.accuracy for split, score in alone.scores.items()}
         kept = kitchen.store.run(outcome.run)
         assert [tuple(item) for item in kept.result["mix"]] == list(alone.mix)
 
@@ -259,14 +260,14 @@ def test_a_kept_run_without_a_split_that_came_later_is_cooked_again(kitchen):
     result["scores"].pop("test")
     kitchen.store.end_run(key, "finished", result)
     assert grids.known(kitchen, cell) is None
-    assert set(grids.cook_grid(kitchen, grid)[0].accuracies) == {"held_out", "test"}
+    assert set(grids.cook_grid(kitchen, grid)[0].values) == {"held_out", "test"}
 
 
 # the picture
 
 
-def row(column, row, accuracy, state, frame=""):
-    return {"column": column, "row": row, "accuracy": accuracy, "state": state, "reason": "", "frame": frame}
+def row(column, row, value, state, frame=""):
+    return {"column": column, "row": row, "value": value, "state": state, "reason": "", "frame": frame}
 
 
 @pytest.mark.parametrize("columns", [2, 20])
@@ -274,7 +275,7 @@ def test_the_heat_map_is_vega_lite_and_stays_the_same_while_it_fills(columns):
     xs, ys = [f"{number:g}" for number in range(columns)], ["1", "2"]
     waiting = [row(x, y, None, WAITING) for x in xs for y in ys]
     full = [row(x, y, 90.0, DONE, "best open") for x in xs for y in ys[:1]] + [row(x, "2", None, EMPTY) for x in xs]
-    pictures = [heat(rows, ("alpha", "width"), (xs, ys), "accuracy on held_out (%)") for rows in (waiting, full)]
+    pictures = [heat(rows, ("alpha", "width"), (xs, ys), ACCURACY, "held_out") for rows in (waiting, full)]
     assert pictures[0][1] == pictures[1][1]
     for data, spec in pictures:
         altair.Chart.from_dict(spec | {"data": {"values": data.to_dict("records")}})

@@ -8,13 +8,13 @@ from kitchens import change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
-from soupviz.config import read_kitchen_file
 from soupviz.errors import KitchenError, RecipeError, SoupError
-from soupviz.provenance import read_record
 from soupviz.recipes import parse
-from soupviz.restore import restore
-from soupviz.soups import run_key
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.soups.soup import run_key
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file
 
 WIDE = """
 from torch import nn
@@ -46,10 +46,10 @@ def test_an_ensemble_averages_the_probabilities_of_models_of_two_architectures(f
     assert [name for name, _ in soup.mix] == ["m_0", "m_1", "m_2", "wide/m_0", "wide/m_1"]
     wide = sv.Kitchen.load(file.parent.parent / "wide")
     for split in ("held_out", "test"):
-        logits = [kitchen.logits(((name, 1.0),), split) for name in ("m_0", "m_1", "m_2")]
-        logits += [wide.logits(((name, 1.0),), split) for name in ("m_0", "m_1")]
+        logits = [kitchen.scores.logits(((name, 1.0),), split) for name in ("m_0", "m_1", "m_2")]
+        logits += [wide.scores.logits(((name, 1.0),), split) for name in ("m_0", "m_1")]
         answers = np.mean([softmax(one) for one in logits], axis=0).argmax(1)
-        assert soup.scores[split].correct == int((answers == kitchen.split(split).labels.numpy()).sum())
+        assert soup.scores[split].correct == int((answers == kitchen.splits.load(split).labels.numpy()).sum())
     assert soup.passes == 5
 
 
@@ -57,7 +57,7 @@ def test_a_greedy_ensemble_may_choose_guests_and_members_name_them(file):
     kitchen = sv.Kitchen.load(file)
     recipe = {"method": "ensemble", "choice": "greedy", "members": ["m_0", "wide/m_1"]}
     soup = sv.cook(kitchen, recipe)
-    alone = [kitchen.score_mix(((name, 1.0),)).correct for name in ("m_0", "wide/m_1")]
+    alone = [kitchen.scores.score(((name, 1.0),)).correct for name in ("m_0", "wide/m_1")]
     assert soup.scores["held_out"].correct >= max(alone)
     assert set(soup.coefficients) == {"m_0", "wide/m_1"}
 
@@ -78,7 +78,9 @@ def test_weights_of_a_guest_are_never_mixed(file):
 
 def test_an_ensemble_with_guests_is_recalled_and_known_without_a_pass(file, monkeypatch):
     first = sv.cook(sv.Kitchen.load(file), {"method": "ensemble"})
-    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    monkeypatch.setattr(
+        "soupviz.scoring.evaluator.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated")
+    )
     assert sv.cook(sv.Kitchen.load(file), {"method": "ensemble"}).as_dict() == first.as_dict()
 
 
@@ -114,9 +116,9 @@ def test_a_student_is_another_when_its_guests_are(tmp_path):
 
 def test_an_ensembles_score_depends_on_how_its_guests_are_judged(file):
     mixture = (("m_0", 0.5), ("wide/m_0", 0.5))
-    before = sv.Kitchen.load(file).score_key(mixture, "test", "logits")
+    before = sv.Kitchen.load(file).scores.key(mixture, "test", "logits")
     change_yaml(file.parent.parent / "wide" / "kitchen.yaml", lambda yaml: yaml.update(precision="bfloat16"))
-    assert sv.Kitchen.load(file).score_key(mixture, "test", "logits") != before
+    assert sv.Kitchen.load(file).scores.key(mixture, "test", "logits") != before
 
 
 def test_a_bad_file_of_a_guest_is_left_out_where_that_was_asked_for(file):
@@ -174,8 +176,8 @@ def test_what_a_guest_says_is_kept_by_its_datas_content_not_by_its_yaml(file):
 
     def keys():
         kitchen = sv.Kitchen.load(file)
-        kitchen.split("test")
-        return kitchen.score_key(mixture, "test", "logits"), run_key(kitchen, recipe)
+        kitchen.splits.load("test")
+        return kitchen.scores.key(mixture, "test", "logits"), run_key(kitchen, recipe)
 
     before = keys()
     guest = file.parent.parent / "wide"
@@ -192,10 +194,10 @@ def test_what_a_guest_says_is_kept_by_its_datas_content_not_by_its_yaml(file):
 def test_a_guests_scores_are_not_those_of_its_former_data(file):
     kitchen = sv.Kitchen.load(file)
     mixture = (("m_0", 0.5), ("wide/m_0", 0.5))
-    kitchen.score_mix(mixture, "test", "probabilities")
+    kitchen.scores.score(mixture, "test", "probabilities")
     guest = file.parent.parent / "wide" / "test.safetensors"
     tensors = load_file(guest)
     save_file({"inputs": -tensors["inputs"], "labels": tensors["labels"]}, guest)
     again = sv.Kitchen.load(file)
-    again.split("test")
-    assert again.known_score(mixture, "test", "probabilities") is None
+    again.splits.load("test")
+    assert again.scores.known(mixture, "test", "probabilities") is None

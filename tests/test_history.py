@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 from kitchens import change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
+from scores import a_step
 
 import soupviz as sv
-from soupviz.insight import history
+from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import mcnemar
 from soupviz.pictures.history import searches
-from soupviz.records import Step
-from soupviz.runs import Run
-from soupviz.store import Store
+from soupviz.recipes.trajectory import Step
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.database import Store
+from soupviz.store.runs import Run
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.significance import mcnemar
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 
@@ -34,8 +37,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def kitchen(file: Path) -> Kitchen:
     kitchen = Kitchen.load(file)
-    for split in kitchen.report_splits():
-        kitchen.split(split)
+    for split in kitchen.splits.reporting:
+        kitchen.splits.load(split)
     return kitchen
 
 
@@ -49,7 +52,7 @@ def own(tmp_path: Path) -> Path:
 
 def only_entry(file: Path) -> history.Entry:
     kitchen = Kitchen.load(file)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     (entry,) = history.entries(kitchen)
     return entry
 
@@ -63,8 +66,8 @@ def test_a_run_tells_where_it_was_cooked(own: Path) -> None:
     made_in = (only_entry(own).run.result or {})["made_in"]
     kitchen = Kitchen.load(own)
     assert (made_in["device"], made_in["precision"]) == ("cpu", "float32")
-    assert made_in["ingredients"] == {name: kitchen.resolve(name).fingerprint[:12] for name in ("m_0", "m_1")}
-    assert made_in["held_out"] == kitchen.split("held_out").fingerprint[:12]
+    assert made_in["ingredients"] == {name: kitchen.weights.resolve(name).fingerprint[:12] for name in ("m_0", "m_1")}
+    assert made_in["held_out"] == kitchen.splits.load("held_out").fingerprint[:12]
 
 
 def test_a_checkpoint_that_is_gone_is_named(own: Path) -> None:
@@ -176,23 +179,23 @@ def test_the_paired_test_counts_what_only_one_soup_has_right(kitchen: Kitchen) -
     pairs = history.pairs(kitchen, a, b)
     assert [pair.split for pair in pairs] == ["held_out", "test"]
     for pair in pairs:
-        assert pair.a.per_example is not None and pair.b.per_example is not None
-        right_a, right_b = pair.a.per_example.correct.tolist(), pair.b.per_example.correct.tolist()
-        assert pair.fixed == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
-        assert pair.broken == sum(old and not new for old, new in zip(right_a, right_b, strict=True))
-        assert pair.p_value == mcnemar(pair.fixed, pair.broken)
-        assert pair.fixed - pair.broken == pair.b.correct - pair.a.correct
+        scores = [kitchen.scores.score(mix_in(run), pair.split, treatment_in(run)) for run in (a, b)]
+        right_a, right_b = (score.outcomes["right"].tolist() for score in scores if score.outcomes is not None)
+        assert pair.better == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
+        assert pair.worse == sum(old and not new for old, new in zip(right_a, right_b, strict=True))
+        assert pair.p_value == mcnemar(pair.better, pair.worse)
+        assert pair.better - pair.worse == sum(right_b) - sum(right_a)
 
 
 def test_a_pair_exchanged_has_fixed_and_broken_exchanged(kitchen: Kitchen) -> None:
     a, b = kitchen.store.runs()
     for there, back in zip(history.pairs(kitchen, a, b), history.pairs(kitchen, b, a), strict=True):
-        assert (there.fixed, there.broken, there.p_value) == (back.broken, back.fixed, back.p_value)
+        assert (there.better, there.worse, there.p_value) == (back.worse, back.better, back.p_value)
 
 
 def test_only_what_is_read_and_scored_is_compared(file: Path) -> None:
     kitchen = Kitchen.load(file)
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     assert [pair.split for pair in history.pairs(kitchen, *kitchen.store.runs())] == ["held_out"]
     assert len(history.wanted(kitchen, kitchen.store.runs())) == 4
 
@@ -203,7 +206,7 @@ def run_of(coefficients: dict[str, float] | None, steps: list[Step]) -> Run:
 
 
 def step(number: int, name: str, accepted: bool) -> Step:
-    return Step(number, name, 0.5, 40, 0.6, accepted, 80, 0.5)
+    return a_step(number, name, 0.5, 0.6, accepted, num_scored=80, num_units=80)
 
 
 def test_parts_join_coefficients_and_decisions_the_largest_first() -> None:
@@ -222,10 +225,10 @@ def test_a_soup_that_is_no_weighted_sum_has_no_parts() -> None:
 
 def test_the_picture_of_two_searches_has_every_decision_and_a_specification_that_stays() -> None:
     steps = [step(0, "y", True), step(1, "x", False)]
-    data, spec = searches(steps, steps[:1], ("#1 a", "#2 b"))
+    data, spec = searches(steps, steps[:1], ("#1 a", "#2 b"), ACCURACY)
     assert data["search"].tolist() == ["#1 a", "#1 a", "#2 b"]
     assert data["best"].tolist() == [60.0] * 3
-    assert json.dumps(spec) == json.dumps(searches([], [], ("#1 a", "#2 b"))[1])
+    assert json.dumps(spec) == json.dumps(searches([], [], ("#1 a", "#2 b"), ACCURACY)[1])
 
 
 def test_a_run_has_its_own_name_until_it_is_emptied(tmp_path: Path) -> None:

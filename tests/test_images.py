@@ -14,13 +14,13 @@ from torch import nn
 from torchvision.datasets.folder import pil_loader
 
 import soupviz as sv
-from soupviz.config import SplitSpec
+from soupviz.analysis.readings import best_under, notes_of
 from soupviz.data import images, sources, splits
 from soupviz.data.classes import other_orders, restricted
 from soupviz.data.pixels import eight_bits
 from soupviz.data.splits import Split
 from soupviz.errors import CorruptImagesError, DataError
-from soupviz.insight.readings import best_under, notes_of
+from soupviz.spec import SplitSpec
 
 
 def load(folder: Path, name: str = "held_out", classes=None, **keys) -> Split:
@@ -318,11 +318,11 @@ def test_once_the_kitchen_names_its_classes_nothing_is_left_to_tell(numbered, ca
 def test_notes_cost_nothing(numbered, evaluations):
     kitchen = sv.Kitchen.load(numbered)
     assert notes_of(kitchen) == []
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     [note] = notes_of(kitchen)
     assert "order of the classes" in note
     assert "best ingredient" not in note
-    assert best_under(kitchen, kitchen.split("held_out").classes) is None
+    assert best_under(kitchen, kitchen.splits.load("held_out").classes) is None
     assert evaluations == []
 
 

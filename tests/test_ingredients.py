@@ -6,8 +6,8 @@ import torch
 from kitchens import MLP, build_model, perturbed, save
 from test_checkpoints import LEGACY, sharded
 
-from soupviz.architecture import Architecture
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.models.architecture import Architecture
 from soupviz.weights.checkpoints import read
 from soupviz.weights.fitting import Fitted, fit
 from soupviz.weights.ingredients import (

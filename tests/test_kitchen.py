@@ -10,9 +10,9 @@ from kitchens import BATCHNORM, TIED, build_model, perturbed, save, small_kitche
 from test_checkpoints import LEGACY, sharded
 
 import soupviz as sv
-from soupviz import evaluation
 from soupviz.errors import CompatibilityError, KitchenError
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, at_precision
+from soupviz.scoring import evaluator
 from soupviz.weights.selection import candidate_files
 
 
@@ -53,7 +53,7 @@ def build_model_state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_kitchen_needs_no_file(kitchen):
-    again = Kitchen(kitchen.spec, kitchen.folder / "not-there.yaml")
+    again = Kitchen.open(kitchen.spec, kitchen.folder / "not-there.yaml")
     assert again.names == kitchen.names
 
 
@@ -141,8 +141,8 @@ def test_files_of_every_format_stand_side_by_side_and_share_their_scores(tmp_pat
     kitchen = Kitchen.load(edit(tmp_path / "kitchen.yaml", ingredients=["x*"]))
     assert set(kitchen.names) == {"x.safetensors", "x.pt", "x.pth", "x.bin", "x.ckpt", "x_old"}
     assert len({item.fingerprint for item in kitchen.ingredients}) == 1
-    kitchen.score_mix(((kitchen.names[0], 1.0),))
-    assert all(kitchen.known_score(((name, 1.0),), "held_out") for name in kitchen.names)
+    kitchen.scores.score(((kitchen.names[0], 1.0),))
+    assert all(kitchen.scores.known(((name, 1.0),), "held_out") for name in kitchen.names)
 
 
 def test_a_tied_network_loads_from_files_that_name_the_tie_once(tmp_path):
@@ -151,7 +151,7 @@ def test_a_tied_network_loads_from_files_that_name_the_tie_once(tmp_path):
 
     whole = Kitchen.load(small_kitchen(tmp_path / "whole", source=TIED))
     once = Kitchen.load(small_kitchen(tmp_path / "once", source=TIED, change=untied))
-    assert whole.ties == {"second.weight": "first.weight"}
+    assert whole.architecture.ties == {"second.weight": "first.weight"}
     assert [a.fingerprint for a in whole.ingredients] == [b.fingerprint for b in once.ingredients]
     assert sv.uniform(whole).scores == sv.uniform(once).scores
 
@@ -188,7 +188,7 @@ def test_a_checkpoint_that_was_read_before_is_not_fingerprinted_again(tmp_path, 
     assert [item.fingerprint for item in Kitchen.load(file).ingredients] == [i.fingerprint for i in first.ingredients]
     monkeypatch.undo()
     save(build_model_state(tmp_path), tmp_path / "m_0.safetensors")
-    assert Kitchen.load(file).resolve("m_0").fingerprint != first.resolve("m_0").fingerprint
+    assert Kitchen.load(file).weights.resolve("m_0").fingerprint != first.weights.resolve("m_0").fingerprint
 
 
 # Splits
@@ -198,10 +198,10 @@ def test_splits_are_named_and_only_reporting_ones_are_scored(tmp_path):
     arrays = {"format": "arrays", "path": "held_out.safetensors"}
     data = {"held_out": arrays, "test": arrays, "train": arrays, "shifts": {"blur": arrays, "noise": arrays}}
     kitchen = Kitchen.load(small_kitchen(tmp_path, data=data))
-    assert kitchen.split_names == ["held_out", "test", "train", "shifts.blur", "shifts.noise"]
-    assert kitchen.report_splits() == ["held_out", "test", "shifts.blur", "shifts.noise"]
-    assert list(sv.uniform(kitchen).scores) == kitchen.report_splits()
-    assert kitchen.split("shifts.blur").name == "shifts.blur"
+    assert kitchen.splits.names == ["held_out", "test", "train", "shifts.blur", "shifts.noise"]
+    assert kitchen.splits.reporting == ["held_out", "test", "shifts.blur", "shifts.noise"]
+    assert list(sv.uniform(kitchen).scores) == kitchen.splits.reporting
+    assert kitchen.splits.load("shifts.blur").name == "shifts.blur"
 
 
 def test_a_kitchen_without_test_scores_what_it_has(tmp_path):
@@ -210,39 +210,39 @@ def test_a_kitchen_without_test_scores_what_it_has(tmp_path):
 
 
 def test_a_split_is_read_once_per_process(kitchen):
-    assert kitchen.split("test") is kitchen.split("test")
+    assert kitchen.splits.load("test") is kitchen.splits.load("test")
 
 
 def test_an_unknown_split_names_those_known(kitchen):
     with pytest.raises(KitchenError, match=r"no split 'shifts\.fog'; this kitchen has held_out, test"):
-        kitchen.split("shifts.fog")
+        kitchen.splits.load("shifts.fog")
 
 
 # Names
 
 
 def test_resolve_finds_ingredients_the_base_and_files(kitchen, tmp_path):
-    assert kitchen.resolve("m_1") is kitchen.ingredients[1]
-    assert kitchen.resolve("base") is kitchen.base
-    outside = save(dict(kitchen.resolve("m_2").tensors), tmp_path / "copy.pt")
-    assert kitchen.resolve(str(outside)).fingerprint == kitchen.resolve("m_2").fingerprint
-    assert kitchen.resolve("m_3.safetensors").fingerprint == kitchen.resolve("m_3").fingerprint
+    assert kitchen.weights.resolve("m_1") is kitchen.ingredients[1]
+    assert kitchen.weights.resolve("base") is kitchen.base
+    outside = save(dict(kitchen.weights.resolve("m_2").tensors), tmp_path / "copy.pt")
+    assert kitchen.weights.resolve(str(outside)).fingerprint == kitchen.weights.resolve("m_2").fingerprint
+    assert kitchen.weights.resolve("m_3.safetensors").fingerprint == kitchen.weights.resolve("m_3").fingerprint
 
 
 def test_resolve_refuses_what_is_none_of_these(kitchen, tmp_path):
     with pytest.raises(KitchenError, match="no ingredient 'm_l' in this kitchen; did you mean"):
-        kitchen.resolve("m_l")
+        kitchen.weights.resolve("m_l")
     save({"other": torch.ones(1)}, tmp_path / "odd.pt")
     with pytest.raises(
         CompatibilityError, match=r"odd\.pt is of another architecture.*Choose a file of this kitchen's"
     ):
-        kitchen.resolve(str(tmp_path / "odd.pt"))
+        kitchen.weights.resolve(str(tmp_path / "odd.pt"))
 
 
 def test_a_kitchen_without_base_says_how_to_name_one(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, base=None))
     with pytest.raises(KitchenError, match="this kitchen has no base; add `base: FILE`, or name an ingredient"):
-        kitchen.resolve("base")
+        kitchen.weights.resolve("base")
 
 
 # Scores
@@ -262,7 +262,7 @@ def test_score_is_a_table_with_one_row_per_ingredient(kitchen):
 
 def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(tmp_path):
     file = small_kitchen(tmp_path, num_ingredients=3)
-    tensors = dict(Kitchen.load(file).resolve("m_0").tensors)
+    tensors = dict(Kitchen.load(file).weights.resolve("m_0").tensors)
     save(tensors, tmp_path / "m_0.safetensors", {"lr": "1e-3", "epochs": "12", "loss": "not the score's"})
     (tmp_path / "m_1.json").write_text(json.dumps({"lr": 0.01, "tags": ["a"]}))
     (tmp_path / "sweep.csv").write_text("file,lr,note\nm_2.safetensors,0.1,long\nm_9.safetensors,9,none\n")
@@ -276,36 +276,36 @@ def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(t
 
 def test_a_score_is_computed_once_whoever_asks(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path)
-    first = Kitchen.load(file).score_ingredients()
-    monkeypatch.setattr(evaluation.Evaluator, "evaluate", lambda *_args, **_keys: pytest.fail("computed again"))
+    first = Kitchen.load(file).scores.of_ingredients()
+    monkeypatch.setattr(evaluator.Evaluator, "evaluate", lambda *_args, **_keys: pytest.fail("computed again"))
     again = Kitchen.load(file)
-    assert again.score_ingredients() == first
-    assert again.known_score((("m_0", 1.0),), "held_out") == first["m_0"]
-    assert again.known_score((("m_0", 0.5), ("m_1", 0.5)), "held_out") is None
-    assert again.known_score((("m_0", 1.0),), "test") is None
+    assert again.scores.of_ingredients() == first
+    assert again.scores.known((("m_0", 1.0),), "held_out") == first["m_0"]
+    assert again.scores.known((("m_0", 0.5), ("m_1", 0.5)), "held_out") is None
+    assert again.scores.known((("m_0", 1.0),), "test") is None
 
 
 def test_a_mix_is_kept_by_content_not_by_name(tmp_path):
     file = small_kitchen(tmp_path, ingredients={"one": "m_0.safetensors", "two": "m_1.safetensors"})
-    score = Kitchen.load(file).score_mix((("one", 0.25), ("two", 0.75)))
+    score = Kitchen.load(file).scores.score((("one", 0.25), ("two", 0.75)))
     renamed = edit(file, ingredients={"eins": "m_0.safetensors", "zwei": "m_1.safetensors"})
-    assert Kitchen.load(renamed).known_score((("eins", 0.25), ("zwei", 0.75)), "held_out") == score
-    assert Kitchen.load(renamed).known_score((("eins", 0.75), ("zwei", 0.25)), "held_out") is None
+    assert Kitchen.load(renamed).scores.known((("eins", 0.25), ("zwei", 0.75)), "held_out") == score
+    assert Kitchen.load(renamed).scores.known((("eins", 0.75), ("zwei", 0.25)), "held_out") is None
 
 
 def test_a_zero_coefficient_is_the_mix_without_it(kitchen):
-    score = kitchen.score_mix((("m_0", 1.0),))
-    assert kitchen.known_score((("m_0", 1.0), ("m_1", 0.0)), "held_out") == score
+    score = kitchen.scores.score((("m_0", 1.0),))
+    assert kitchen.scores.known((("m_0", 1.0), ("m_1", 0.0)), "held_out") == score
 
 
 def test_another_treatment_of_batchnorm_is_another_score(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=50))
     half = (("m_0", 0.5), ("m_1", 0.5))
-    average, first = (kitchen.score_mix(half, treatment=treatment) for treatment in ("average", "first"))
+    average, first = (kitchen.scores.score(half, treatment=treatment) for treatment in ("average", "first"))
     assert average.loss != first.loss
     whole = (("m_0", 1.0),)
-    score = kitchen.score_mix(whole)
-    assert kitchen.known_score(whole, "held_out", "first") == score
+    score = kitchen.scores.score(whole)
+    assert kitchen.scores.known(whole, "held_out", "first") == score
 
 
 def test_scoring_leaves_the_checkpoints_as_they_were(tmp_path):
@@ -319,9 +319,9 @@ def test_scoring_leaves_the_checkpoints_as_they_were(tmp_path):
 
 def test_progress_of_scoring_ingredients_counts_all_of_them(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, batch_size=50))
-    kitchen.split("held_out")
+    kitchen.splits.load("held_out")
     told = []
-    kitchen.score_ingredients(progress=lambda *values: told.append(values))
+    kitchen.scores.of_ingredients(progress=lambda *values: told.append(values))
     assert [done for done, _, _ in told if done > 1] == list(range(50, 801, 50))
     assert {total for _, total, _ in told if total > 4} == {800}
     assert told[-1][2] == "scoring held_out: m_3"
@@ -335,7 +335,7 @@ def test_candidate_files_need_not_exist_yet(kitchen):
 def test_another_precision_decides_on_its_own_scores_and_leaves_the_kitchens_alone(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=100))
     full = sv.greedy(kitchen, alpha=0.3)
-    reduced = sv.greedy(kitchen.at_precision("bfloat16"), alpha=0.3)
+    reduced = sv.greedy(at_precision(kitchen, "bfloat16"), alpha=0.3)
     assert full.key != reduced.key
     assert {score.precision for score in reduced.scores.values()} == {"bfloat16"}
     assert {score.precision for score in full.scores.values()} == {"float32"}

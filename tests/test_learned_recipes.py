@@ -19,21 +19,22 @@ from kitchens import (
     small_kitchen,
 )
 from safetensors.torch import load_file
+from scores import BY_ACCURACY, CLASSIFICATION
 from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import Cancelled, CompatibilityError, ExportError, RecipeError
-from soupviz.formulas import KEPT
 from soupviz.kitchen import Kitchen
-from soupviz.laboratory import Laboratory
-from soupviz.learning import Learned as Found
-from soupviz.mixing import mean_of, mix
-from soupviz.provenance import read_record
+from soupviz.learning.coefficients import Learned as Found
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Judge, parse
 from soupviz.recipes.judge import Sample
 from soupviz.recipes.learned import Learned
-from soupviz.records import quiet
-from soupviz.restore import restore
+from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
+from soupviz.types import quiet
 
 MADE = [
     {"method": "fisher", "examples": 30},
@@ -82,7 +83,7 @@ def correct(kitchen: Kitchen, weights: dict[str, Tensor], split: str) -> int:
     """By a model of the test's own."""
     model = build_model((kitchen.folder / "model.py").read_text())
     model.load_state_dict(weights, strict=True)
-    data = kitchen.split(split)
+    data = kitchen.splits.load(split)
     with torch.no_grad():
         return int((model(data.inputs[""]).argmax(1) == data.labels).sum())
 
@@ -129,7 +130,7 @@ def test_of_one_ingredient_it_is_refused(kitchen, values):
 @pytest.mark.parametrize("method", ["fisher", "regmean"])
 def test_an_average_of_one_ingredient_is_that_one_bit_for_bit(kitchen, method):
     soup = sv.cook(kitchen, {"method": method, "members": ["m_1"], "examples": 10})
-    assert equal(soup.state_dict(), kitchen.resolve("m_1").tensors)
+    assert equal(soup.state_dict(), kitchen.weights.resolve("m_1").tensors)
 
 
 @pytest.mark.parametrize("values", ALL, ids=called)
@@ -137,9 +138,9 @@ def test_running_statistics_are_averaged_or_the_firsts(values, tmp_path):
     """Of Re-Basin's the first is the best, in whose order the units are."""
     kitchen = small(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=40, num_ingredients=2)
     soup = sv.cook(kitchen, values | {"batchnorm": "first"})
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     first = max(kitchen.names, key=lambda name: scores[name].correct) if values["method"] == "rebasin" else "m_0"
-    found, expected = soup.state_dict(), kitchen.resolve(first).tensors
+    found, expected = soup.state_dict(), kitchen.weights.resolve(first).tensors
     for key in ("1.running_mean", "1.running_var"):
         assert torch.equal(found[key], expected[key])
     assert not torch.equal(sv.cook(kitchen, values).state_dict()["1.running_var"], expected["1.running_var"])
@@ -157,7 +158,7 @@ def test_of_held_out_at_most_half_is_learned_from(kitchen):
     lab = Laboratory(kitchen, quiet)
     for split, asked, given in (("held_out", 1000, 30), ("held_out", 7, 7), ("train", 1000, 50), ("train", 20, 20)):
         found, rows = lab._rows(Sample(split, asked, 3))
-        assert found is kitchen.split(split)
+        assert found is kitchen.splits.load(split)
         assert len(set(rows.tolist())) == len(rows) == given
         assert rows.tolist() == sorted(rows.tolist())
         assert lab._rows(Sample(split, asked, 3))[1].tolist() == rows.tolist()
@@ -199,7 +200,7 @@ def test_learned_coefficients_are_above_0_and_sum_to_one(kitchen):
 
 def test_an_ingredient_that_spoils_the_soup_gets_little(tmp_path):
     kitchen = small(tmp_path, num_examples=200, scale=0.05)
-    save(perturbed(kitchen.resolve("m_1").tensors, 2.0, seed=9), tmp_path / "m_1.safetensors")
+    save(perturbed(kitchen.weights.resolve("m_1").tensors, 2.0, seed=9), tmp_path / "m_1.safetensors")
     values = {"method": "learned", "epochs": 30, "learning_rate": 0.2, "data": "held_out"}
     soup = sv.cook(Kitchen.load(kitchen.file), values)
     assert soup.coefficients["m_1"] < 0.1
@@ -210,16 +211,19 @@ def test_an_ingredient_that_spoils_the_soup_gets_little(tmp_path):
 def test_learned_by_layer_has_coefficients_for_each_layer_and_none_in_all(kitchen):
     soup = sv.cook(kitchen, LAYERED)
     assert soup.coefficients is None
-    formula = kitchen.pantry.formula(soup.mix[0][0])
+    formula = kitchen.weights.formula(soup.mix[0][0])
     assert formula.kind == "layered"
     groups = formula.parameters["groups"]
     assert list(groups) == ["0", "2"]
     assert all(math.fsum(weights) == pytest.approx(1.0) and min(weights) > 0 for weights in groups.values())
     assert groups["0"] != groups["2"]
     expected = {
-        key: mix([(kitchen.resolve(name), weight) for name, weight in zip(kitchen.names, groups[key[0]], strict=True)])[
-            key
-        ]
+        key: mix(
+            [
+                (kitchen.weights.resolve(name), weight)
+                for name, weight in zip(kitchen.names, groups[key[0]], strict=True)
+            ]
+        )[key]
         for key in soup.state_dict()
     }
     assert equal(soup.state_dict(), expected)
@@ -256,7 +260,7 @@ def test_free_coefficients_may_be_anything_but_sum_to_zero(kitchen):
         def learn(self, names, _sample, **_options):
             return tuple(zip(names, weights, strict=True)), Found({"": weights}, 2.0, (0.5,))
 
-    judge = Judge(["a", "b", "c"], lambda *_asked: None, lab=Lab())
+    judge = Judge(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, lab=Lab())
     weights = (0.5, -0.25, 0.0)
     assert recipe.plan(judge) == (("a", 0.5), ("b", -0.25))  # what is zero is left out
     assert judge.notes == {"temperature": 0.5, "losses": [0.5]}
@@ -271,7 +275,7 @@ def test_free_coefficients_may_be_anything_but_sum_to_zero(kitchen):
 def test_regmean_solves_the_normal_equations_of_every_linear_layer(kitchen):
     """By numpy in float64: all see the same inputs of the first layer, whose solution is the mean."""
     soup = sv.cook(kitchen, {"method": "regmean", "data": "train", "examples": 1000, "shrink": 0.9})
-    inputs = kitchen.split("train").inputs[""].double().numpy()
+    inputs = kitchen.splits.load("train").inputs[""].double().numpy()
     grams, pulls = np.zeros((16, 16)), np.zeros((16, 3))
     for item in kitchen.ingredients:
         weights = {key: tensor.double().numpy() for key, tensor in item.tensors.items()}
@@ -281,7 +285,7 @@ def test_regmean_solves_the_normal_equations_of_every_linear_layer(kitchen):
         grams, pulls = grams + gram, pulls + gram @ weights["2.weight"].T
     found = soup.state_dict()
     np.testing.assert_allclose(found["2.weight"].numpy(), np.linalg.solve(grams, pulls).T, rtol=1e-3, atol=1e-4)
-    mean = mix(kitchen.resolved(mean_of(kitchen.names)))
+    mean = mix(kitchen.scores.resolved(mean_of(kitchen.names)))
     torch.testing.assert_close(found["0.weight"], mean["0.weight"], rtol=1e-4, atol=1e-5)
     assert torch.equal(found["2.bias"], mean["2.bias"])
     assert not torch.allclose(found["2.weight"], mean["2.weight"], atol=1e-3)
@@ -289,7 +293,7 @@ def test_regmean_solves_the_normal_equations_of_every_linear_layer(kitchen):
 
 def test_fisher_gives_numbers_between_those_of_the_ingredients(kitchen):
     soup = sv.cook(kitchen, {"method": "fisher", "data": "train", "examples": 40})
-    mean = mix(kitchen.resolved(mean_of(kitchen.names)))
+    mean = mix(kitchen.scores.resolved(mean_of(kitchen.names)))
     for key, tensor in soup.state_dict().items():
         stacked = torch.stack([item.tensors[key] for item in kitchen.ingredients])
         assert bool((tensor >= stacked.amin(0) - 1e-6).all() and (tensor <= stacked.amax(0) + 1e-6).all())
@@ -301,8 +305,8 @@ def test_it_is_kept_under_its_own_name_as_made_of_the_ingredients(kitchen, value
     soup = sv.cook(kitchen, values)
     [(name, weight)] = soup.mix
     assert (name.rpartition("-")[0], weight, soup.coefficients) == (values["method"], 1.0, None)
-    assert kitchen.pantry.has_kept(name)
-    formula = kitchen.pantry.formula(name)
+    assert kitchen.weights.has_kept(name)
+    formula = kitchen.weights.formula(name)
     assert (formula.kind, sorted(formula.names)) == (KEPT, kitchen.names)
 
 
@@ -410,19 +414,19 @@ def twins(request, tmp_path) -> Kitchen:
 
 
 def test_a_net_and_its_permuted_self_align_back_to_the_net(twins):
-    scores = twins.score_ingredients()
+    scores = twins.scores.of_ingredients()
     assert scores["m_0"].correct == scores["m_1"].correct
     assert scores["m_0"].loss == pytest.approx(scores["m_1"].loss, rel=1e-5)
     soup = sv.cook(twins, {"method": "rebasin", "repair": "no"})
-    assert equal(soup.state_dict(), twins.resolve("m_0").tensors)
+    assert equal(soup.state_dict(), twins.weights.resolve("m_0").tensors)
     assert soup.scores["held_out"] == scores["m_0"]
     assert soup.notes == {}
     mean = sv.uniform(twins).state_dict()  # which mixes up its units
-    assert not torch.allclose(mean["0.weight"], twins.resolve("m_0").tensors["0.weight"], atol=1e-2)
+    assert not torch.allclose(mean["0.weight"], twins.weights.resolve("m_0").tensors["0.weight"], atol=1e-2)
 
 
 def test_repair_leaves_what_is_not_broken(twins):
-    alone = twins.score_mix((("m_0", 1.0),))
+    alone = twins.scores.score((("m_0", 1.0),))
     soup = sv.cook(twins, {"method": "rebasin", "data": "train"})
     assert soup.scores["held_out"].correct == alone.correct
     assert soup.scores["held_out"].loss == pytest.approx(alone.loss, rel=1e-4)
@@ -437,7 +441,7 @@ def test_repair_leaves_what_is_not_broken(twins):
 
 def test_aligned_models_are_made_tensor_by_tensor_and_none_is_held(twins, monkeypatch):
     mixed = []
-    monkeypatch.setattr("soupviz.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
+    monkeypatch.setattr("soupviz.soups.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
     sv.cook(twins, {"method": "rebasin", "repair": "no"})
     aligned = [item for item, _ in mixed[1:]]
     assert len(aligned) == 1
@@ -445,10 +449,10 @@ def test_aligned_models_are_made_tensor_by_tensor_and_none_is_held(twins, monkey
 
 
 def test_the_others_come_into_the_order_of_the_best(kitchen):
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     ranked = sorted(kitchen.names, key=lambda name: -scores[name].correct)
     soup = sv.cook(kitchen, {"method": "rebasin", "repair": "no"})
-    assert kitchen.pantry.formula(soup.mix[0][0]).parts == mean_of(ranked)
+    assert kitchen.weights.formula(soup.mix[0][0]).parts == mean_of(ranked)
 
 
 @pytest.mark.parametrize(("source", "reason"), [(TIED, "no hidden units whose order is free"), (FOLDED, "'cat' takes")])

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from soupviz import learning
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.layers import layer_groups
-from soupviz.learning import Batches, Learned, learn
-from soupviz.mixing import mix
+from soupviz.learning import coefficients
+from soupviz.learning.coefficients import Batches, Learned, learn
+from soupviz.mixing.averaging import mix
+from soupviz.models.layers import layer_groups
 from soupviz.weights.ingredients import Ingredient, same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}
@@ -130,7 +130,7 @@ def test_the_gradient_is_that_of_autograd_through_all_ingredients_in_memory(sour
     model, states, inputs, labels = kitchen_of(source)
     group_of = layer_groups(states[0]).__getitem__ if by_layer else lambda key: ""
     expected = stacked_gradient(model, states, inputs, labels, group_of, normalise)
-    monkeypatch.setattr(learning, "_adam", plain_descent)
+    monkeypatch.setattr(coefficients, "_adam", plain_descent)
     batches = in_batches(inputs, labels, len(inputs))
     learned = learn(model, states, batches, group_of=group_of, normalise=normalise, epochs=1, learning_rate=1.0)
     assert list(learned.coefficients) == list(expected)
@@ -141,10 +141,10 @@ def test_the_gradient_is_that_of_autograd_through_all_ingredients_in_memory(sour
 
 def test_the_gradient_of_a_tensor_of_many_pieces_is_that_of_the_whole(monkeypatch):
     model, states, inputs, labels = kitchen_of(MLP)
-    monkeypatch.setattr(learning, "_adam", plain_descent)
+    monkeypatch.setattr(coefficients, "_adam", plain_descent)
     batches = in_batches(inputs, labels)
     whole = learn(model, states, batches, epochs=1, learning_rate=0.5)
-    monkeypatch.setattr("soupviz.learning.PIECE", 7)
+    monkeypatch.setattr("soupviz.learning.coefficients.PIECE", 7)
     in_pieces = learn(model, states, batches, epochs=1, learning_rate=0.5)
     assert in_pieces.coefficients[""] == pytest.approx(whole.coefficients[""], abs=1e-7)
 
@@ -153,7 +153,7 @@ def test_steps_are_those_of_torchs_adam():
     generator = torch.Generator().manual_seed(0)
     ours = [torch.ones(2, 3, dtype=torch.float64), torch.zeros((), dtype=torch.float64)]
     theirs = [value.clone().requires_grad_() for value in ours]
-    step, optimizer = learning._adam(ours, 0.05), torch.optim.Adam(theirs, lr=0.05)
+    step, optimizer = coefficients._adam(ours, 0.05), torch.optim.Adam(theirs, lr=0.05)
     for _ in range(20):
         gradients = [torch.randn(value.shape, generator=generator, dtype=torch.float64) ** 3 for value in ours]
         step(gradients)
@@ -177,7 +177,7 @@ def test_a_hand_computed_step_on_a_model_of_one_weight(monkeypatch):
         def forward(self, x: Tensor) -> Tensor:
             return torch.cat([self.w * x, torch.zeros_like(x)], dim=1)
 
-    monkeypatch.setattr(learning, "_adam", plain_descent)
+    monkeypatch.setattr(coefficients, "_adam", plain_descent)
     states = [{"w": torch.tensor([1.0])}, {"w": torch.tensor([3.0])}]
     one = in_batches(torch.ones(1, 1), torch.tensor([0]))
     learned = learn(Slope(), states, one, normalise="free", epochs=1, learning_rate=1.0)

@@ -10,7 +10,7 @@ from test_pages import ROOT, as_read, fresh_server, settle, trusted  # noqa: F40
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
+from soupviz.store.runs import Run
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def file(tmp_path: Path) -> Path:
     """A kitchen with two soups: the average of all, and of m_0 and m_1."""
     file = trusted(small_kitchen(tmp_path / "small", num_ingredients=3, num_examples=40))
     kitchen = Kitchen.load(file)
-    kitchen.score_ingredients("test")
+    kitchen.scores.of_ingredients("test")
     sv.uniform(kitchen), sv.uniform(kitchen, ["m_0", "m_1"])
     return file
 

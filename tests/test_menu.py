@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from kitchens import BATCHNORM, TIED, change_yaml, json_of, run_command, small_kitchen
+from scores import CLASSIFICATION
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
-from soupviz.menu import DEFAULTS, Menu, cook_menu
-from soupviz.metrics import holm, mcnemar, paired_counts
 from soupviz.recipes import MENU, parse
+from soupviz.soups.menu import DEFAULTS, Menu, cook_menu
+from soupviz.tasks.significance import holm, mcnemar
 
 OVER_TIME = {"swa", "ema", "lawa"}
 ON_THE_BASE = {"wise_ft", "task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock"}
@@ -70,12 +71,12 @@ def test_it_is_ordered_by_held_out(cooked):
 def test_each_soup_is_held_against_the_best_ingredient_and_p_is_corrected_over_the_menu(cooked, file):
     menu, _ = cooked
     kitchen = Kitchen.load(file)
-    singles = kitchen.score_ingredients()
+    singles = kitchen.scores.of_ingredients()
     assert singles[menu.best].correct == max(score.correct for score in singles.values())
-    rival = kitchen.score_mix(((menu.best, 1.0),), "test")
-    pairs = {soup.key: paired_counts(soup.scores["test"], rival) for soup in menu.soups}
+    rival = kitchen.scores.score(((menu.best, 1.0),), "test")
+    pairs = {soup.key: CLASSIFICATION.better(soup.scores["test"].outcomes, rival.outcomes) for soup in menu.soups}
     corrected = dict(zip(pairs, holm([mcnemar(*pair) for pair in pairs.values()]), strict=True))
-    assert {key: (one.fixed, one.broken) for key, one in menu.compared.items()} == pairs
+    assert {key: (one.better, one.worse) for key, one in menu.compared.items()} == pairs
     assert {key: one.p_value for key, one in menu.compared.items()} == pytest.approx(corrected)
     assert {one.number for one in menu.compared.values()} == {len(menu.soups)}
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scores import BY_ACCURACY, CLASSIFICATION, a_score, counted, judged, some_outcomes
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import (
     AlphaSearch,
     Bayesian,
@@ -32,10 +33,31 @@ from soupviz.recipes import (
     recipe_digest,
 )  # fmt: skip
 from soupviz.recipes.greedy import _is_better
-from soupviz.recipes.judge import value_of
-from soupviz.records import Bound, PerExample, Score
+from soupviz.recipes.judge import find_goal
+from soupviz.tasks.score import Bound, Score
 
 NUM_EXAMPLES = 60
+
+
+def judge_of(names, attempt, *more, **options) -> Judge:
+    return Judge(names, CLASSIFICATION, BY_ACCURACY, attempt, *more, **options)
+
+
+def limited(score: Score, limit) -> Score | Bound:
+    """A score, or what is known once the limit gives it up, example by example in the limit's order."""
+    whole = score.outcomes
+    part = replace(whole, scored=np.zeros(len(whole), dtype=bool))
+    for row in [] if limit is None else limit.order:
+        part.scored[row] = True
+        if not part.is_whole and limit.gives_up(part):
+            return Bound("held_out", len(part), part, {one.name: one.bound(part) for one in CLASSIFICATION.metrics})
+    return score
+
+
+def value_of(score: Score, goal: str, slices=None, shift_weight: float = 0.5, classes=None):
+    """What a recipe that is asked for a goal compares."""
+    groups = {per: index for per, index in (("class", classes), ("slice", slices)) if index is not None}
+    return find_goal(goal, CLASSIFICATION, BY_ACCURACY, groups, ["shifts"], shift_weight).value(score)
 
 
 class Taste:
@@ -50,34 +72,26 @@ class Taste:
         self.limits = limits
         self.asked: list[tuple] = []
         self.steps = []
-        self.judge = Judge(self.names, self.attempt, self.steps.append, lambda name: (facts or {}).get(name, {}))
+        self.judge = judge_of(
+            self.names, self.attempt, self.steps.append, lambda name: (facts or {}).get(name, {}),
+            groups={"class": self.labels},
+        )  # fmt: skip
 
     def score(self, mixture) -> Score:
         logits = sum(weight * self.logits[name] for name, weight in sorted(mixture))
         predictions = logits.argmax(1)
-        correct = predictions == self.labels
         shifted = logits - logits.max(1, keepdims=True)
         losses = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(logits)), self.labels]
         ordered = np.sort(logits, 1)
-        flags = np.ones(len(logits), dtype=bool)
-        found = PerExample(
-            predictions.astype(np.int32), correct, losses.astype(np.float32),
-            (ordered[:, -1] - ordered[:, -2]).astype(np.float32), np.ones(len(logits), np.float32), flags, flags,
-        )  # fmt: skip
-        counts = np.bincount(self.labels, minlength=3)
-        hits = np.bincount(self.labels[correct], minlength=3)
-        return Score(
-            "held_out", int(correct.sum()), len(correct), float(losses.mean()), 0.0, tuple(hits.tolist()),
-            tuple(counts.tolist()), per_example=found,
-        )  # fmt: skip
+        found = some_outcomes(
+            predictions=predictions, labels=self.labels, losses=losses, margins=ordered[:, -1] - ordered[:, -2]
+        )
+        return judged(found, width=3)
 
     def attempt(self, mixture, limit):
         self.asked.append(tuple(mixture))
         score = self.score(mixture)
-        wrong = (~score.per_example.correct).sum()
-        if self.limits and limit is not None and wrong >= limit.max_errors:
-            return Bound("held_out", NUM_EXAMPLES, NUM_EXAMPLES // 2, limit.max_errors)
-        return score
+        return limited(score, limit) if self.limits else score
 
 
 def subsets(names):
@@ -105,8 +119,9 @@ def test_weighted_goes_from_the_best_alone_to_all_alike():
 
 def test_weighted_per_class_is_the_mean_of_a_softmax_within_each_by_hand():
     """With T = 1 / ln 2 shares are powers of two. Of a: (2 / (2 + 1) + 1 / (1 + 1)) / 2; c has no examples."""
-    scores = {name: Score("held_out", right, 8, None, 0.0, (right, 0, 0), (4, 4, 0)) for name, right in AB.items()}
-    judge = Judge("ab", lambda mix, _limit: scores[mix[0][0]])
+    labels = np.arange(8) // 4
+    scores = {name: a_score(np.arange(8) < right, labels=labels, width=3) for name, right in AB.items()}
+    judge = judge_of("ab", lambda mix, _limit: scores[mix[0][0]], groups={"class": labels})
     found = dict(Weighted(per="class", temperature=1 / math.log(2)).plan(judge))
     assert found == pytest.approx({"a": 7 / 12, "b": 5 / 12})
 
@@ -118,11 +133,11 @@ AB = {"a": 4, "b": 0}
 def test_weighted_per_class_or_slice_is_the_plain_loop(number, seed, per):
     taste = Taste(number, seed)
     slices = np.random.default_rng(seed).integers(0, 4, NUM_EXAMPLES)
-    judge = replace(taste.judge, slices=np.unique(slices, return_inverse=True)[1])
+    judge = replace(taste.judge, groups=taste.judge.groups | {"slice": np.unique(slices, return_inverse=True)[1]})
     parts = slices if per == "slice" else taste.labels
     expected = dict.fromkeys(taste.names, 0.0)
     for part in set(parts.tolist()):
-        accuracies = {n: taste.score(((n, 1.0),)).per_example.correct[parts == part].mean() for n in taste.names}
+        accuracies = {n: taste.score(((n, 1.0),)).outcomes["right"][parts == part].mean() for n in taste.names}
         total = sum(math.exp(value / 0.1) for value in accuracies.values())
         for name, value in accuracies.items():
             expected[name] += math.exp(value / 0.1) / total / len(set(parts.tolist()))
@@ -131,9 +146,10 @@ def test_weighted_per_class_or_slice_is_the_plain_loop(number, seed, per):
     assert sum(found.values()) == pytest.approx(1.0)
 
 
-def test_weighted_per_part_is_of_accuracy_only():
-    with pytest.raises(RecipeError, match=r"per class weighs by accuracy within each class, but metric is 'loss'"):
-        parse({"method": "weighted", "per": "class", "metric": "loss"})
+def test_weighted_per_part_weighs_by_any_metric_within_each_part():
+    recipe = parse({"method": "weighted", "per": "class", "metric": "loss"})
+    taste = Taste(3)
+    assert sum(share for _, share in recipe.plan(taste.judge)) == pytest.approx(1.0)
 
 
 def test_parameters_that_were_added_later_leave_the_key_of_a_recipe_as_it_was():
@@ -147,18 +163,18 @@ def test_parameters_that_were_added_later_leave_the_key_of_a_recipe_as_it_was():
 
 
 def test_what_is_raised_by_hand():
-    score = Score("held_out", 6, 12, 0.5, 0.0, (4, 2, 0), (4, 8, 0))
-    assert value_of(score, "accuracy") == 6
-    assert value_of(score, "loss") == -0.5
-    assert value_of(score, "mean_class") == (1.0 + 0.25) / 2  # the class without examples does not count
-    assert value_of(score, "worst_class") == 0.25
+    classes = np.repeat([0, 1], [4, 8])
+    score = a_score(np.arange(12) < 6, labels=classes, losses=0.5, width=3)
+    assert value_of(score, "accuracy") == Fraction(6, 12)
+    assert value_of(score, "loss") == 0.5
+    assert value_of(score, "mean_class", classes=classes) == (1.0 + 0.25) / 2  # a class without examples counts nothing
+    assert value_of(score, "worst_class", classes=classes) == 0.25
 
 
 def test_what_is_raised_over_slices_by_hand():
     """Slice 0 has examples 0, 1 and 4 right out of four, slice 1 none of two, slice 2 one of one."""
     correct = np.array([1, 1, 0, 0, 1, 0, 1], dtype=bool)
-    found = PerExample(*[np.zeros(7)] * 7)
-    score = Score("held_out", 4, 7, None, 0.0, (), (), per_example=replace(found, correct=correct))
+    score = a_score(correct)
     slices = np.array([0, 0, 1, 1, 0, 0, 2])
     assert value_of(score, "mean_slice", slices) == pytest.approx((3 / 4 + 0 + 1) / 3)
     assert value_of(score, "worst_slice", slices) == 0.0
@@ -167,19 +183,22 @@ def test_what_is_raised_over_slices_by_hand():
 
 
 def test_what_is_raised_with_shifts_by_hand():
-    far = tuple(Score("shifts", right, 10, None, 0.0, (), ()) for right in (2, 6))
-    score = Score("held_out", 8, 10, None, 0.0, (), (), further=far)
+    score = replace(counted(8, 10), further=(counted(2, 10, "shifts"), counted(6, 10, "shifts")))
     assert value_of(score, "with_shifts") == pytest.approx(0.5 * 0.8 + 0.5 * 0.4)
     assert value_of(score, "with_shifts", None, 0.25) == pytest.approx(0.75 * 0.8 + 0.25 * 0.4)
-    assert value_of(score, "with_shifts", None, 0.0) == 0.8
+    assert value_of(score, "with_shifts", None, 0.0) == Fraction(8, 10)
     assert "further" not in score.summary()
 
 
 def test_means_of_accuracies_that_are_equal_are_equal_numbers():
     """1/10 + 2/10 + 6/10 is not 3/10 + 6/10 + 0/10 in floating point."""
-    one, other = (Score("held_out", 9, 30, None, 0.0, rights, (10, 10, 10)) for rights in ((1, 2, 6), (3, 6, 0)))
+    classes = np.arange(30) // 10
+    one, other = (
+        a_score(np.arange(30) % 10 < np.repeat(rights, 10), labels=classes) for rights in ((1, 2, 6), (3, 6, 0))
+    )
     assert 0.1 + 0.2 + 0.6 != 0.3 + 0.6 + 0.0
-    assert value_of(one, "mean_class") == value_of(other, "mean_class") == 0.3
+    means = [value_of(score, "mean_class", classes=classes) for score in (one, other)]
+    assert means == [Fraction(3, 10)] * 2
 
 
 # Subsets
@@ -238,13 +257,9 @@ def test_a_beam_holds_a_subset_against_each_of_those_it_can_be_reached_from():
 
     def attempt(mixture, limit):
         asked.append("".join(name for name, _ in mixture))
-        flags = np.arange(100) < right[asked[-1]]
-        found = PerExample(*[flags.astype(np.float32)] * 7)
-        score = Score("held_out", right[asked[-1]], 100, None, 0.0, (), (), per_example=replace(found, correct=flags))
-        wrong = 100 - score.correct
-        return Bound("held_out", 100, 50, limit.max_errors) if limit and wrong >= limit.max_errors else score
+        return limited(counted(right[asked[-1]]), limit)
 
-    assert Beam(width=2).plan(Judge(list("abc"), attempt)) == mean_of("abc")
+    assert Beam(width=2).plan(judge_of(list("abc"), attempt)) == mean_of("abc")
     assert len(asked) == len(set(asked))  # and each is scored once
 
 
@@ -311,13 +326,19 @@ def test_line_search_gives_each_newcomer_its_best_alpha(number, seed, points):
 def test_greedy_raises_what_it_is_asked_to(objective, number, seed):
     taste = Taste(number, seed)
     slices = np.arange(NUM_EXAMPLES) % 4
-    value = lambda names: value_of(taste.score(mean_of(names)), objective, slices)  # noqa: E731
+    sign = -1 if objective == "loss" else 1
+
+    def value(names):
+        return sign * value_of(taste.score(mean_of(names)), objective, slices, classes=taste.labels)
+
     first, *others = sorted(taste.names, key=lambda name: -value([name]))
     kept = [first]
     for name in others:
         if value([*kept, name]) > value(kept):
             kept.append(name)
-    assert Greedy(objective=objective).plan(replace(taste.judge, slices=slices)) == mean_of(kept)
+    assert Greedy(objective=objective).plan(
+        replace(taste.judge, groups=taste.judge.groups | {"slice": slices})
+    ) == mean_of(kept)
 
 
 class Overflowing(Taste):
@@ -328,11 +349,8 @@ class Overflowing(Taste):
         if dict(mixture).get("m_0", 0.0) < 0.3:
             return score
         bad = np.arange(NUM_EXAMPLES) % 4 == 0
-        found = score.per_example
-        found = replace(found, correct=found.correct & ~bad, losses=np.where(bad, np.nan, 0).astype(np.float32))
-        return replace(
-            score, correct=int(found.correct.sum()), loss=0.0, num_nonfinite=int(bad.sum()), per_example=found
-        )
+        predictions = np.where(bad, -1, score.outcomes["prediction"])
+        return judged(some_outcomes(predictions=predictions, labels=self.labels, losses=0.0), width=3)
 
 
 @pytest.mark.parametrize(
@@ -349,10 +367,14 @@ def test_no_objective_prefers_a_model_that_overflows(recipe):
 
 
 def test_of_equally_many_right_line_search_takes_no_lower_loss_over_fewer_answers():
-    whole = Score("held_out", 60, 100, 0.9, 0.0, (), ())
-    assert not _is_better(replace(whole, loss=0.1, num_nonfinite=5), whole)
-    assert _is_better(replace(whole, loss=0.8), whole)
-    assert _is_better(replace(whole, loss=2.0, num_nonfinite=4), replace(whole, loss=0.1, num_nonfinite=5))
+    def of(loss: float, num_nonfinite: int = 0) -> Score:
+        predictions = np.where(np.arange(100) < 60, 0, np.where(np.arange(100) < 100 - num_nonfinite, 1, -1))
+        return a_score(predictions=predictions, losses=loss)
+
+    judge = Taste(1).judge
+    assert not _is_better(judge, of(0.1, 5), of(0.9))
+    assert _is_better(judge, of(0.8), of(0.9))
+    assert _is_better(judge, of(2.0, 4), of(0.1, 5))
 
 
 def with_shifts(taste: Taste, seed: int) -> tuple[Judge, list[Taste]]:
@@ -415,7 +437,7 @@ def test_a_shift_weight_is_a_fraction_and_the_title_tells_it():
     with pytest.raises(RecipeError, match="shift_weight"):
         parse({"method": "greedy", "shift_weight": 1.5})
     assert Greedy(objective="with_shifts", shift_weight=0.3).title == "greedy (alpha = mean, with shifts by 0.3)"
-    assert Weighted(per="slice").title == "weighted (accuracy, per slice, T = 0.01)"
+    assert Weighted(per="slice").title == "weighted (per slice, T = 0.01)"
 
 
 def test_recipes_say_what_they_need_and_on_what_they_select():

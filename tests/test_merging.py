@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from soupviz import merging
-from soupviz.bench.mixes import mergekit
+from benchmarks.mixes import mergekit
 from soupviz.errors import RecipeError
-from soupviz.merging import breadcrumbs, dare, karcher, model_stock, slerp, task_arithmetic, ties
+from soupviz.mixing import merging
+from soupviz.mixing.merging import breadcrumbs, dare, karcher, model_stock, slerp, task_arithmetic, ties
 
 WEIGHTS = [0.2, 0.3, 0.5]
 HALVES = [0.5, 0.5]

@@ -235,7 +235,7 @@ def test_what_cannot_be_read_is_told_once_and_refuses_no_kitchen(tmp_path):
     kitchen = Kitchen.load(file)
     told = [note for note in kitchen.notes if note.startswith("Not read")]
     assert [name for note in told for name in ("log.csv", "m_0.yaml") if name in note] == ["log.csv", "m_0.yaml"]
-    assert kitchen.resolve("m_1").metadata["lr"] == 0.5
+    assert kitchen.weights.resolve("m_1").metadata["lr"] == 0.5
 
 
 def test_a_score_that_was_logged_of_other_weights_is_not_compared():

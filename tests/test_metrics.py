@@ -1,44 +1,25 @@
 import math
 from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from scores import CLASSIFICATION, a_score, some_outcomes
 
-from soupviz.metrics import (
-    calibration_error,
-    compared_with,
-    holm,
-    macro_f1,
-    mcnemar,
-    merit_by_loss,
-    paired_counts,
-    summarize,
-    verdict,
-    whole_loss,
-    wilson,
-)
-from soupviz.records import PerExample, Score
-
-
-def per_example(correct: list[bool]) -> PerExample:
-    flags = np.array(correct)
-    zeros = np.zeros(len(flags), dtype=np.float32)
-    return PerExample(
-        np.where(flags, 0, 1).astype(np.int32),
-        flags,
-        zeros,
-        zeros + 1,
-        zeros + 1,
-        flags,
-        np.ones(len(flags), dtype=bool),
-    )
+from soupviz.analysis.telling import verdict
+from soupviz.tasks.calibration import calibration_error
+from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.paired import compare_many
+from soupviz.tasks.score import Score
+from soupviz.tasks.significance import holm, mcnemar, wilson
 
 
 def score_of(correct: list[bool], split: str = "test") -> Score:
-    return summarize(split, per_example(correct), np.zeros(len(correct), dtype=np.int64), 2, "float32")
+    return a_score(correct, split)
 
 
 def test_wilson_of_8_in_10_by_hand():
@@ -86,9 +67,9 @@ def test_mcnemar_is_twice_the_smaller_binomial_tail(fixed, broken):
     assert mcnemar(fixed, broken) == mcnemar(broken, fixed)
 
 
-def test_paired_counts_compare_the_same_examples():
+def test_better_and_worse_are_counted_on_the_same_examples():
     new, old = score_of([True, True, False, True]), score_of([False, True, True, False])
-    assert paired_counts(new, old) == (2, 1)
+    assert CLASSIFICATION.better(new.outcomes, old.outcomes) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -107,25 +88,25 @@ def test_a_verdict_is_a_plain_sentence(fixed, broken, sentence):
     same = 100 - fixed - broken
     new = score_of([True] * fixed + [False] * broken + [True] * same)
     old = score_of([False] * fixed + [True] * broken + [True] * same)
-    assert verdict(new, old) == sentence
+    assert verdict(SimpleNamespace(task=CLASSIFICATION, objective=ACCURACY), new, old) == sentence
 
 
 def test_macro_f1_by_hand():
     """Class 0: TP 1, FP 1, FN 1, F1 1/2. Class 1: TP 1, FP 1, FN 0, F1 2/3. Class 2: no TP, F1 0. Class 3: absent."""
-    predictions, labels = np.array([0, 1, 0, 1], dtype=np.int32), np.array([0, 0, 2, 1])
-    assert macro_f1(predictions, labels, 4) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
+    outcomes = some_outcomes(predictions=[0, 1, 0, 1], labels=[0, 0, 2, 1])
+    assert MacroF1().value(outcomes) == pytest.approx((1 / 2 + 2 / 3 + 0) / 3)
 
 
 def test_a_prediction_of_nothing_is_a_miss_of_its_label_only():
-    predictions, labels = np.array([-1, 0], dtype=np.int32), np.array([0, 0])
-    assert macro_f1(predictions, labels, 2) == pytest.approx(2 / 3)
+    outcomes = some_outcomes(predictions=[-1, 0], labels=[0, 0])
+    assert MacroF1().value(outcomes) == pytest.approx(2 / 3)
 
 
 def test_a_summary_begins_with_the_four_figures_of_the_contract():
     summary = score_of([True, False, True, True]).summary()
     assert list(summary)[:4] == ["accuracy", "correct", "num_examples", "loss"]
     assert (summary["accuracy"], summary["correct"], summary["num_examples"]) == (0.75, 3, 4)
-    assert "per_example" not in summary
+    assert "outcomes" not in summary
 
 
 def test_calibration_error_by_hand():
@@ -145,22 +126,25 @@ def test_certainty_that_is_right_is_calibrated_and_certainty_that_is_wrong_is_no
     assert calibration_error(sure, np.zeros(5, dtype=bool)) == 1.0
 
 
+merit = Objective(LOSS).merit
+
+
 def of_loss(loss: float | None, num_nonfinite: int = 0, num_examples: int = 100) -> Score:
-    return Score("held_out", 0, num_examples, loss, 0.0, (), (), num_nonfinite=num_nonfinite)
+    return Score("held_out", num_examples, {"loss": loss}, num_nonfinite)
 
 
-def test_merit_by_loss_is_minus_the_loss_where_every_answer_is_finite():
-    assert merit_by_loss(of_loss(0.5)) == -0.5
-    assert whole_loss(of_loss(0.5)) == 0.5
+def test_the_merit_of_a_loss_is_minus_the_loss_where_every_answer_is_finite():
+    assert merit(of_loss(0.5)) == (0, -0.5)
+    assert of_loss(0.5).whole(LOSS) == 0.5
 
 
 @given(st.floats(0, 3e38) | st.just(math.inf), st.integers(1, 99), st.floats(0, 10), st.integers(1, 10**9))
 def test_who_has_an_answer_that_is_not_finite_is_below_all_who_have_none_and_fewer_are_better(loss, bad, other, size):
-    worst_whole = merit_by_loss(of_loss(loss))
-    assert worst_whole > merit_by_loss(of_loss(0.0, 1, size))
-    assert merit_by_loss(of_loss(other, bad)) > merit_by_loss(of_loss(0.0, bad + 1))
-    assert merit_by_loss(of_loss(None, 100)) < merit_by_loss(of_loss(other, bad))
-    assert whole_loss(of_loss(other, bad)) is None
+    worst_whole = merit(of_loss(loss))
+    assert worst_whole > merit(of_loss(0.0, 1, size))
+    assert merit(of_loss(other, bad)) > merit(of_loss(0.0, bad + 1))
+    assert merit(of_loss(None, 100)) < merit(of_loss(other, bad))
+    assert of_loss(other, bad).whole(LOSS) is None
 
 
 def test_holm_by_hand():
@@ -183,9 +167,11 @@ def test_of_many_models_one_that_is_better_by_chance_is_no_finding():
     """Six fixed and none broken is p = 0.031 alone, and nothing among twenty."""
     rival = score_of([False] * 6 + [True] * 14)
     lucky, same = score_of([True] * 20), rival
-    assert compared_with(rival, {"lucky": lucky})["lucky"].judgement == "better"
-    among = compared_with(rival, {"lucky": lucky} | {f"same {index}": same for index in range(19)})
+    assert compare_many(CLASSIFICATION, ACCURACY, rival, {"lucky": lucky})["lucky"].judgement == "better"
+    among = compare_many(
+        CLASSIFICATION, ACCURACY, rival, {"lucky": lucky} | {f"same {index}": same for index in range(19)}
+    )
     assert among["lucky"].p_value == pytest.approx(20 * 0.03125)
     assert among["lucky"].judgement == "no evidence of a difference"
     assert {one.number for one in among.values()} == {20}
-    assert (among["lucky"].fixed, among["lucky"].broken, among["lucky"].difference) == (6, 0, 0.3)
+    assert (among["lucky"].better, among["lucky"].worse, among["lucky"].difference) == (6, 0, 0.3)

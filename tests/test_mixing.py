@@ -9,7 +9,7 @@ from kitchens import BATCHNORM, build_model, perturbed
 from torch import Tensor, nn
 
 from soupviz.errors import CompatibilityError, RecipeError
-from soupviz.mixing import combine, count_clamped, effective, mean_of, mix, mix_tensors, resolve
+from soupviz.mixing.averaging import combine, count_clamped, effective, mean_of, mix, mix_tensors, resolve
 from soupviz.weights.ingredients import Ingredient
 
 

@@ -7,8 +7,8 @@ import pytest
 from kitchens import small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.mounts import is_on_network
-from soupviz.store import Store
+from soupviz.store.database import Store
+from soupviz.store.mounts import is_on_network
 
 LINUX = r"""
 /dev/sda1 / ext4 rw,relatime 0 0
@@ -77,13 +77,13 @@ def journal(store: Store) -> str:
 def test_a_store_on_a_network_file_system_is_written_without_shared_memory(tmp_path: Path) -> None:
     file = small_kitchen(tmp_path / "k", num_ingredients=2, num_examples=20)
     kitchen = Kitchen.load(file)
-    score = kitchen.score_mix((("m_0", 1.0),))
-    key = kitchen.score_key((("m_0", 1.0),), "held_out", "average")
+    score = kitchen.scores.score((("m_0", 1.0),))
+    key = kitchen.scores.key((("m_0", 1.0),), "held_out", "average")
     path = kitchen.store.path
     assert journal(Store(path, "/dev/sda1 / ext4 rw 0 0")) == "wal"
     remote = Store(path, f"/dev/sda1 / ext4 rw 0 0\nserver:/x {tmp_path} nfs rw 0 0")
     assert journal(remote) == "delete"  # a store that was there before is taken over
-    assert remote.score(key, "held_out")[0] == score
+    assert remote.summaries([key])[key] == score.as_plain()
     remote.keep_finding("a", 1)
     assert not path.with_name("store.sqlite-wal").exists()
     remote.clear()

@@ -115,14 +115,14 @@ def test_raw_or_averaged_weights_are_chosen_aloud(tmp_path, capsys):
     assert "The EMA ones are read" in only_note(ema)
     for kitchen, seeds in ((raw, (1, 3)), (ema, (2, 4))):
         for name, seed in zip(kitchen.names, seeds, strict=True):
-            assert torch.equal(kitchen.resolve(name).tensors["0.bias"], state(seed)["0.bias"])
+            assert torch.equal(kitchen.weights.resolve(name).tensors["0.bias"], state(seed)["0.bias"])
     status, out, err = run_command(capsys, "score", file, "--weights", "ema", "--json")
     assert status == 0
     assert f"note: {only_note(ema)}" in err
     correct = [score["correct"] for score in json.loads(out)["ingredients"].values()]
-    assert correct == [score.correct for score in ema.score_ingredients().values()]
+    assert correct == [score.correct for score in ema.scores.of_ingredients().values()]
     change_yaml(file, lambda document: document.update(weights="ema"))
-    assert Kitchen.load(file).resolve("x1").fingerprint == ema.resolve("x1").fingerprint
+    assert Kitchen.load(file).weights.resolve("x1").fingerprint == ema.weights.resolve("x1").fingerprint
 
 
 def test_a_kitchen_in_which_only_some_files_have_averages_says_so(tmp_path):
@@ -186,7 +186,7 @@ def test_a_copy_counts_once_unless_both_are_named(tmp_path):
     assert sv.greedy(kitchen).coefficients.keys() == {"x_epoch=1", "x_epoch=2"}
     both = sv.uniform(kitchen, members=["x_best", "x_epoch=2"])
     assert both.coefficients == {"x_best": 0.5, "x_epoch=2": 0.5}
-    assert list(kitchen.score_ingredients()) == kitchen.names
+    assert list(kitchen.scores.of_ingredients()) == kitchen.names
 
 
 def test_a_copy_in_which_only_batches_were_counted_on_counts_once(tmp_path):
@@ -276,7 +276,7 @@ def test_an_exported_soup_of_wrapped_files_is_rebuilt_without_the_kitchen(tmp_pa
 def test_a_checkpoint_that_changes_while_it_is_open_is_not_scored(tmp_path):
     kitchen = Kitchen.load(kitchen_of(tmp_path, {"x1.pt": state(1), "x2.pt": state(2)}))
     torch.save(state(5), tmp_path / "x2.pt")
-    kitchen.score_mix((("x1", 1.0),))
+    kitchen.scores.score((("x1", 1.0),))
     with pytest.raises(CheckpointError, match=r"x2\.pt has changed since the kitchen was opened"):
         sv.uniform(kitchen)
 
@@ -339,7 +339,7 @@ def test_a_file_that_was_exchanged_under_an_old_date_is_another_checkpoint(tmp_p
     for seed in (1, 5):
         torch.save(state(seed), tmp_path / "x1.pt")
         os.utime(tmp_path / "x1.pt", (0, 0))
-        found = Kitchen.load(file).resolve("x1")
+        found = Kitchen.load(file).weights.resolve("x1")
         assert found.fingerprint == fingerprint(state(seed))
 
 
@@ -403,7 +403,7 @@ def test_a_pickle_that_was_converted_is_read_from_what_was_made_of_it_and_that_i
     json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
     kitchen = Kitchen.load(file)
     assert {item.name: item.path.name for item in kitchen.ingredients} == {"x1": "x1.safetensors", "x2": "x2.pt"}
-    assert "converted_content" not in kitchen.resolve("x1").metadata
+    assert "converted_content" not in kitchen.weights.resolve("x1").metadata
     assert [note for note in kitchen.notes if "x1.safetensors for x1.pt" in note]
     torch.save(needs_code(9), tmp_path / "run" / "x1.pt")
     with pytest.raises(CompatibilityError, match=r"x1\.pt.* --trust$"):
@@ -416,8 +416,8 @@ def test_of_a_converted_pickle_with_an_average_the_chosen_weights_are_read(tmp_p
     file = kitchen_of(tmp_path, {"run/x1.pt": both}, pattern="run/*.pt")
     json_of(capsys, "convert", tmp_path / "run" / "x1.pt", "--trust")
     raw, average = Kitchen.load(file), Kitchen.load(file, weights="ema")
-    assert torch.equal(raw.resolve("x1").tensors["2.bias"], state(1)["2.bias"])
-    assert torch.equal(average.resolve("x1").tensors["2.bias"], state(5)["2.bias"])
+    assert torch.equal(raw.weights.resolve("x1").tensors["2.bias"], state(1)["2.bias"])
+    assert torch.equal(average.weights.resolve("x1").tensors["2.bias"], state(5)["2.bias"])
     assert any("weights: ema (--weights ema)" in note for note in raw.notes)
 
 
@@ -458,7 +458,7 @@ def test_convert_runs_a_files_code_only_on_the_users_word(tmp_path, capsys):
     change_yaml(file, lambda document: document.update(ingredients=["x*.safetensors"]))
     kitchen = Kitchen.load(file)
     assert [item.metadata["epoch"] for item in kitchen.ingredients] == ["1", "2"]
-    assert torch.equal(kitchen.resolve("x2").tensors["2.bias"], state(2)["2.bias"])
+    assert torch.equal(kitchen.weights.resolve("x2").tensors["2.bias"], state(2)["2.bias"])
     assert json_of(capsys, "convert", *paths, "--trust")["files"] == written
 
 

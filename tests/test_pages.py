@@ -15,11 +15,11 @@ from streamlit.testing.v1 import AppTest, app_test
 from test_bad_input import image_kitchen
 
 import soupviz
-from soupviz.config import read_kitchen_file
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
+from soupviz.yaml_file import read_kitchen_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
@@ -116,7 +116,7 @@ def as_read(markdown: str) -> str:
 def message_of(kitchen: Path) -> str:
     """What the core says of a kitchen that cannot be opened."""
     with pytest.raises(SoupError) as caught:
-        Kitchen.load(kitchen, skip_incompatible=True).split("held_out")
+        Kitchen.load(kitchen, skip_incompatible=True).splits.load("held_out")
     return str(caught.value)
 
 
@@ -264,8 +264,8 @@ def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) 
     at = press(page("compare.py", file), "models on test")
     assert not [button for button in at.button if "models on test" in button.label]
     opened = Kitchen.load(file)
-    assert opened.known_score(mixture, "test", "first") is not None
-    assert opened.known_score(mixture, "test", "average") is None
+    assert opened.scores.known(mixture, "test", "first") is not None
+    assert opened.scores.known(mixture, "test", "average") is None
 
 
 def test_forgetting_empties_the_store_and_only_after_a_second_click(tmp_path: Path) -> None:

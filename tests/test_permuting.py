@@ -10,10 +10,10 @@ from nets import IMAGES, NETS, ROWS, TOKENS, library_net, plain, randomised, shu
 from torch import nn
 
 from soupviz.errors import CompatibilityError
-from soupviz.models import logits_of
-from soupviz.paths import call
-from soupviz.permuting import permutation_spec, permute
-from soupviz.wiring import Axis, PermutationSpec
+from soupviz.mixing.permuting import permutation_spec, permute
+from soupviz.models.building import logits_of
+from soupviz.models.routes import call
+from soupviz.models.wiring import Axis, PermutationSpec
 
 PICTURES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 

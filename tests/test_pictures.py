@@ -2,46 +2,47 @@
 
 import altair
 import pytest
+from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.records import Step
+from soupviz.tasks.class_metrics import ACCURACY
 
 STEPS = [
-    Step(0, "a", 0.7, 70, 0.7, True, 100, 0.7),
-    Step(1, "b", 0.72, 72, 0.72, True, 100, 0.72),
-    Step(2, "c", None, None, 0.72, False, 40, 0.715),
-    Step(3, "d", 0.71, 71, 0.72, False, 100, 0.71),
-    Step(4, "e", None, None, 0.72, False, 90, 0.02),
+    a_step(0, "a", 0.7, 0.7, True),
+    a_step(1, "b", 0.72, 0.72, True),
+    a_step(2, "c", None, 0.72, False, num_scored=40, at_most=0.715),
+    a_step(3, "d", 0.71, 0.72, False),
+    a_step(4, "e", None, 0.72, False, num_scored=90, at_most=0.02),
 ]
 
 
 def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
-    rows = {row["ingredient"]: row for row in search.trajectory(STEPS)[0].to_dict("records")}
+    rows = {row["ingredient"]: row for row in search.trajectory(STEPS, ACCURACY)[0].to_dict("records")}
     assert rows["c"]["decision"] == "rejected early"
-    assert rows["c"]["accuracy"] == "at most 71.50 %, given up after 40 examples"
+    assert rows["c"]["value"] == "at most 71.50 %, given up after 40 examples"
     assert rows["c"]["drawn"] == 71.5
     assert rows["d"]["decision"] == "rejected"
-    assert rows["d"]["accuracy"] == "71.00 %"
+    assert rows["d"]["value"] == "71.00 %"
 
 
 def test_one_far_below_does_not_flatten_the_others():
-    drawn = search.trajectory(STEPS)[0]["drawn"].tolist()
+    drawn = search.trajectory(STEPS, ACCURACY)[0]["drawn"].tolist()
     assert min(drawn) > 60
 
 
 def test_only_the_data_change_with_the_search_and_with_the_slider():
     """Another specification would make the browser build the picture anew."""
-    assert search.trajectory(STEPS)[1] == search.trajectory(STEPS[:1])[1]
+    assert search.trajectory(STEPS, ACCURACY)[1] == search.trajectory(STEPS[:1], ACCURACY)[1]
     row = {"alpha": 0.1, "held_out": 0.7, "test": None}
-    assert search.sweep([row], 0.1)[1] == search.sweep([row, row | {"alpha": 0.2}], None)[1]
+    assert search.sweep([row], 0.1, ACCURACY)[1] == search.sweep([row, row | {"alpha": 0.2}], None, ACCURACY)[1]
 
 
 @pytest.mark.parametrize(
     "chart",
     [
-        search.trajectory(STEPS),
+        search.trajectory(STEPS, ACCURACY),
         search.coefficients({"a": 0.75, "b": 0.25, "c": 0.0}),
-        search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None),
+        search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], None, ACCURACY),
     ],
 )
 def test_every_specification_is_vega_lite(chart):
@@ -52,8 +53,6 @@ def test_every_specification_is_vega_lite(chart):
 
 def test_what_was_not_measured_is_not_drawn():
     assert search.coefficients({"a": 1.0, "c": 0.0})[0]["ingredient"].tolist() == ["a"]
-    rows = search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5)[0]
-    assert rows.dropna(subset=["accuracy"])[["alpha", "split", "accuracy"]].to_numpy().tolist() == [
-        [0.1, "held_out", 70]
-    ]
+    rows = search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5, ACCURACY)[0]
+    assert rows.dropna(subset=["value"])[["alpha", "split", "value"]].to_numpy().tolist() == [[0.1, "held_out", 70]]
     assert rows["slider"].dropna().tolist() == [0.5]

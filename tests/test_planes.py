@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 from soupviz import Kitchen, cook, export
+from soupviz.analysis import planes
+from soupviz.analysis.planes import Frame, PlaneError, Value, around, between, frame, locate, project, rows, scan
 from soupviz.cli.run import main
-from soupviz.insight import planes
-from soupviz.insight.planes import Frame, PlaneError, Value, around, between, frame, locate, project, rows, scan
 from soupviz.recipes import parse
 from soupviz.recipes.paths import in_plane
-from soupviz.soups import pool_of
+from soupviz.soups.soup import pool_of
 
 RIGHT = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 """A right triangle, A where the right angle is."""
@@ -104,7 +104,7 @@ def test_projections_are_those_of_least_squares(seed):
 def test_a_kitchen_is_placed_as_its_tensors_say(kitchen):
     mixes = [*whole("m_0", "m_1", "m_2"), *whole("m_3", "base"), (("m_0", 0.5), ("m_3", 0.5)), (("m_0", 2.0),)]
     found, projections = locate(kitchen, mixes)
-    flat = [torch.cat([t.flatten() for _, t in kitchen.weights(mix)]).double().numpy() for mix in mixes]
+    flat = [torch.cat([t.flatten() for _, t in kitchen.scores.mixed(mix)]).double().numpy() for mix in mixes]
     reference, expected = project(gram_of(np.stack(flat) - flat[0]))
     assert (found.width, found.foot, found.height) == pytest.approx(
         (reference.width, reference.foot, reference.height), rel=1e-5
@@ -197,11 +197,11 @@ def test_too_little_is_known_to_interpolate(known):
 
 def test_the_corners_have_the_scores_of_what_stands_there(kitchen, evaluations):
     corners = whole("m_0", "m_1", "base")
-    alone = [kitchen.score_mix(mix) for mix in corners]
+    alone = [kitchen.scores.score(mix) for mix in corners]
     before = len(evaluations)
     told = []
     found = scan(kitchen, corners, planes.CORNERS, on_value=told.append)
-    assert found == told == [Value.of(spot, score) for spot, score in zip(planes.CORNERS, alone, strict=True)]
+    assert found == told == [Value.of(kitchen, spot, score) for spot, score in zip(planes.CORNERS, alone, strict=True)]
     assert len(evaluations) == before
 
 
@@ -213,7 +213,7 @@ def test_a_scan_evaluates_each_spot_once_and_nothing_again(kitchen, evaluations)
     assert len(evaluations) == before + 3
     assert scan(kitchen, corners, spots) == first
     assert len(evaluations) == before + 3
-    assert first[0].correct == kitchen.score_mix((("m_0", 0.5), ("m_1", 0.25), ("m_2", 0.25))).correct
+    assert first[0].counts["correct"] == kitchen.scores.score((("m_0", 0.5), ("m_1", 0.25), ("m_2", 0.25))).correct
 
 
 # The recipe
@@ -252,5 +252,5 @@ def test_a_kept_point_is_baked_again_bit_for_bit(kitchen, tmp_path):
     with pytest.raises(SystemExit) as left:
         main(["bake", str(file), "--out", str(tmp_path / "again.safetensors"), "--kitchen", str(kitchen.file)])
     assert left.value.code == 0
-    again = Kitchen.load(kitchen.file).resolve(str(tmp_path / "again.safetensors"))
+    again = Kitchen.load(kitchen.file).weights.resolve(str(tmp_path / "again.safetensors"))
     assert all(torch.equal(tensor, again.tensors[key]) for key, tensor in soup.state_dict().items())

@@ -4,16 +4,16 @@ import sqlite3
 
 import pytest
 from kitchens import change_yaml, json_of, small_kitchen
+from scores import CLASSIFICATION
 
 import soupviz as sv
-from soupviz.insight import grids, history, robustness
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis import grids, history, robustness
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import paired_counts
-from soupviz.mixing import mean_of
-from soupviz.planning import ingredient_summaries, known, measure_rate, plan, summaries
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Uniform
 from soupviz.reports import contents
+from soupviz.soups.planning import ingredient_summaries, known, measure_rate, plan, summaries
 from soupviz.ui import compare, tables
 
 
@@ -50,7 +50,7 @@ def test_a_search_is_planned_as_every_ingredient_every_candidate_and_the_report(
 def test_cooking_takes_no_more_than_was_planned(kitchen, recipe, complete):
     bound = plan(kitchen, recipe)
     told = evaluated(kitchen)
-    sv.cooking.cook(kitchen, recipe, complete=complete)
+    sv.cook(kitchen, recipe, complete=complete)
     assert len(told) <= bound.evaluations
     assert sum(told) <= bound.examples
     if complete or isinstance(recipe, Uniform):
@@ -64,7 +64,7 @@ def test_a_soup_that_was_cooked_costs_nothing(kitchen):
 
 
 def test_bytes_are_those_of_the_checkpoints_tensors(kitchen):
-    size = sum(tensor.nbytes for tensor in kitchen.resolve("m_0").tensors.values())
+    size = sum(tensor.nbytes for tensor in kitchen.weights.resolve("m_0").tensors.values())
     found = plan(kitchen, Uniform(members=("m_0", "m_1")), writes=True)
     # For held_out, for test, and for the file.
     assert (found.bytes_read, found.bytes_written) == (3 * 2 * size, size)
@@ -92,22 +92,23 @@ def test_the_command_line_plans_without_cooking(tmp_path, capsys):
 @pytest.fixture
 def no_examples(monkeypatch):
     """Whoever unpacks what the store has of each example fails the test."""
-    return lambda: monkeypatch.setattr("soupviz.store._unpack", lambda _blob: pytest.fail("examples were unpacked"))
+    unpacked = "soupviz.store.database.unpack"
+    return lambda: monkeypatch.setattr(unpacked, lambda _blob: pytest.fail("examples were unpacked"))
 
 
 def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
     for split in ("held_out", "test"):
-        kitchen.score_mix((("m_0", 1.0),), split)
+        kitchen.scores.score((("m_0", 1.0),), split)
     mean = mean_of(kitchen.names)
-    kitchen.score_mix(mean)
+    kitchen.scores.score(mean)
     wanted = [((("m_0", 1.0),), "held_out", "average"), ((("m_0", 1.0),), "test", "average")]
     wanted += [(mean, "held_out", "average"), (mean, "test", "average"), (mean, "shifts.none", "average")]
     full = {one: known(kitchen, *one) for one in wanted}
     no_examples()
     found = summaries(kitchen, [*wanted, *wanted])
     assert found == {one: score for one, score in full.items() if score is not None}
-    assert [score.per_example for score in found.values()] == [None] * 3
+    assert [score.outcomes for score in found.values()] == [None] * 3
 
 
 def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):
@@ -115,15 +116,15 @@ def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):
     small_kitchen(tmp_path / "other", num_ingredients=1, num_examples=30)
     change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
     kitchen = Kitchen.load(file)
-    score = kitchen.score_mix((("other/m_0", 1.0),))
+    score = kitchen.scores.score((("other/m_0", 1.0),))
     no_examples()
     assert ingredient_summaries(kitchen, "held_out", ["m_0", "other/m_0"]) == {"other/m_0": score}
 
 
 def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30, shifts=["blur"]))
-    for split in kitchen.report_splits():
-        kitchen.score_ingredients(split)
+    for split in kitchen.splits.reporting:
+        kitchen.scores.of_ingredients(split)
     sv.greedy(kitchen)
     no_examples()
     assert tables.ingredients(kitchen)["test"].notna().all()
@@ -131,14 +132,14 @@ def test_lists_of_ingredients_and_soups_unpack_no_example(tmp_path, no_examples)
     assert by_merit(kitchen) == grids.ranked(kitchen, kitchen.names)
     assert [entry.is_soup for entry in history.entries(kitchen)] == [True]
     mixes = [mix for mix in robustness.mixes_of(kitchen, []) if mix.model.kind == "ingredient"]
-    assert robustness.scores_of(kitchen, mixes).accuracies.notna().all(axis=None)
+    assert robustness.scores_of(kitchen, mixes).values.notna().all(axis=None)
 
 
 def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_examples):
     """Compare's table: the paired counts of every row against the best ingredient."""
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
     for split in ("held_out", "test"):
-        kitchen.score_ingredients(split)
+        kitchen.scores.of_ingredients(split)
     sv.uniform(kitchen)
     runs = kitchen.store.runs()
     first = compare.entries(kitchen, runs, "test")
@@ -146,21 +147,22 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     rival = known(kitchen, best.mix, "test")
     for row in first:
         full = known(kitchen, row.mix, "test", row.treatment)
-        assert row.counts == (paired_counts(full, rival) if full and row is not best else None)
-    assert sum(row.counts is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
+        expected = CLASSIFICATION.better(full.outcomes, rival.outcomes) if full and row is not best else None
+        assert (row.pair and row.pair[:2]) == expected
+    assert sum(row.pair is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup
     no_examples()
     again = compare.entries(kitchen, runs, "test")
     assert again == first
-    compare.table(again, "test")
-    compare.picture(again, "test", "")
+    compare.table(again, "test", kitchen.task, kitchen.objective)
+    compare.picture(again, "test", "", kitchen.objective)
 
 
 def test_scores_of_ingredients_that_are_known_unpack_no_example(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
-    table, scores = kitchen.score(), kitchen.score_ingredients("test")
+    table, scores = kitchen.score(), kitchen.scores.of_ingredients("test")
     no_examples()
     assert kitchen.score().equals(table)
-    assert kitchen.score_ingredients("test") == scores
+    assert kitchen.scores.of_ingredients("test") == scores
 
 
 def test_what_a_report_gathers_unpacks_no_example(tmp_path, no_examples):
@@ -175,7 +177,7 @@ def test_a_list_of_ingredients_takes_one_look_at_the_store_however_many_they_are
     def looks(number: int) -> int:
         kitchen = Kitchen.load(small_kitchen(tmp_path / str(number), num_ingredients=number, num_examples=20))
         for split in ("held_out", "test"):
-            kitchen.score_ingredients(split)
+            kitchen.scores.of_ingredients(split)
         seen: list[int] = []
         connect = sqlite3.connect
         with monkeypatch.context() as patch:

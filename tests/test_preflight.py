@@ -12,18 +12,20 @@ import streamlit as st
 import torch
 from kitchens import BATCHNORM, MLP, build_model, json_of, perturbed, run_command, save, small_kitchen
 from safetensors.torch import load_file, save_file
+from scores import a_score
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
 from test_pages import ROOT, Routed, errors, page, settle, trusted, wait
 
 import soupviz as sv
-from soupviz import demo
+from soupviz.analysis.barriers import Barriers, basin, compare, gather, measure, pairs_of, twins, wanted
+from soupviz.analysis.preflight import inspect
+from soupviz.demo import digits
 from soupviz.errors import Cancelled, RecipeError
-from soupviz.evaluation import Evaluator
-from soupviz.insight.barriers import Barriers, basin, compare, gather, measure, pairs_of, twins, wanted
-from soupviz.insight.preflight import inspect
-from soupviz.planning import cost
-from soupviz.records import PerExample, Score
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.soups.planning import cost
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.score import Score
 from soupviz.ui import work
 
 INTRUDER = "digits_99"
@@ -31,13 +33,9 @@ INTRUDER = "digits_99"
 
 def score(losses: list[float], correct: list[int], nonfinite: int = 0) -> Score:
     """A score with these losses; an infinite loss is one of an output that is not finite."""
-    examples = PerExample.blank(len(losses))
-    examples.losses[:] = losses
-    examples.correct[:] = np.array(correct, dtype=bool)
-    finite = np.isfinite(losses)
-    loss = float(np.mean(np.array(losses)[finite])) if finite.any() else None
-    counts = (sum(correct), len(losses))
-    return Score("held_out", *counts, loss, 0.0, (), (), num_nonfinite=nonfinite, per_example=examples)
+    found = a_score(correct, losses=losses)
+    assert found.num_nonfinite == nonfinite
+    return found
 
 
 END = score([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 0])
@@ -55,14 +53,14 @@ END = score([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 0])
     ],
 )
 def test_pairs_by_hand(middle: Score, rise: float, drop: float, separated: bool):
-    found = compare(0, 1, (END, END), middle)
+    found = compare(0, 1, (END, END), middle, metric=LOSS, objective=ACCURACY)
     assert found.rise == pytest.approx(rise, abs=1e-6, nan_ok=True)
     assert found.drop == pytest.approx(drop)
     assert found.separated is separated
 
 
 def test_a_midpoint_with_nothing_finite_is_separated_and_its_height_unknown():
-    found = compare(0, 1, (END, END), score([np.nan] * 4, [0] * 4, nonfinite=4))
+    found = compare(0, 1, (END, END), score([np.nan] * 4, [0] * 4, nonfinite=4), metric=LOSS, objective=ACCURACY)
     assert np.isnan(found.rise) and found.separated
 
 
@@ -70,7 +68,7 @@ def barriers_of(separated: list[tuple[int, int]], n: int) -> Barriers:
     matrix = np.zeros((n, n), dtype=bool)
     for i, j in separated:
         matrix[i, j] = matrix[j, i] = True
-    return Barriers(tuple("abcdef"[:n]), "average", np.zeros((n, n)), np.zeros((n, n)), matrix)
+    return Barriers(tuple("abcdef"[:n]), "average", np.zeros((n, n)), np.zeros((n, n)), matrix, LOSS)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +94,7 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> sv.Kitchen:
 
 def test_every_pair_is_evaluated_once_and_never_again(tmp_path: Path, evaluations: list[int]):
     opened = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=5))
-    opened.score_ingredients()
+    opened.scores.of_ingredients()
     assert cost(opened, wanted(opened)).evaluations == 10
     before = len(evaluations)
     seen: list[Any] = []
@@ -109,12 +107,12 @@ def test_every_pair_is_evaluated_once_and_never_again(tmp_path: Path, evaluation
 
 def test_a_barrier_is_the_midpoints_loss_above_the_mean_of_the_ends(kitchen: sv.Kitchen):
     found = measure(kitchen)
-    losses = [kitchen.score_mix(((name, 1.0),)).loss for name in kitchen.names]
-    middle = kitchen.score_mix(((kitchen.names[0], 0.5), (kitchen.names[2], 0.5)))
+    losses = [kitchen.scores.score(((name, 1.0),)).loss for name in kitchen.names]
+    middle = kitchen.scores.score(((kitchen.names[0], 0.5), (kitchen.names[2], 0.5)))
     assert losses[0] is not None and losses[2] is not None and middle.loss is not None
     assert found.rises[0, 2] == pytest.approx(middle.loss - (losses[0] + losses[2]) / 2)
-    assert found.nats.tolist() == found.nats.T.tolist()
-    assert np.diagonal(found.nats).tolist() == [0.0] * 4 and found.nats.min() >= 0
+    assert found.heights.tolist() == found.heights.T.tolist()
+    assert np.diagonal(found.heights).tolist() == [0.0] * 4 and found.heights.min() >= 0
 
 
 def test_another_order_of_the_ingredients_gives_the_same_verdicts(tmp_path: Path):
@@ -124,7 +122,7 @@ def test_another_order_of_the_ingredients_gives_the_same_verdicts(tmp_path: Path
     other = inspect(sv.Kitchen.load(file))
     assert {one.name: one.verdict for one in other.verdicts} == {one.name: one.verdict for one in forward.verdicts}
     order = [forward.barriers.names.index(name) for name in other.barriers.names]
-    assert other.barriers.nats == pytest.approx(forward.barriers.nats[np.ix_(order, order)], abs=1e-5)
+    assert other.barriers.heights == pytest.approx(forward.barriers.heights[np.ix_(order, order)], abs=1e-5)
 
 
 def test_pairs_not_measured_yet_are_missing(kitchen: sv.Kitchen):
@@ -158,12 +156,12 @@ def test_running_statistics_can_be_re_estimated_half_way(tmp_path: Path, kitchen
 
 def intruder(folder: Path) -> None:
     """A DigitsNet of another seed, pre-trained and fine-tuned like the others."""
-    splits = demo._splits()
+    splits = digits._splits()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        net = demo.DigitsNet()
-    demo._train(net, splits["pretrain"], demo.Tuning(2e-3, 0.0, 0.0, 7, epochs=15))
-    demo._train(net, splits["train"], demo.Tuning(2e-3, 0.0, 0.2, 7))
+        net = digits.DigitsNet()
+    digits._train(net, splits["pretrain"], digits.Tuning(2e-3, 0.0, 0.0, 7, epochs=15))
+    digits._train(net, splits["train"], digits.Tuning(2e-3, 0.0, 0.2, 7))
     save_file(net.state_dict(), folder / f"{INTRUDER}.safetensors")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from soupviz import models
-from soupviz.config import ModelSpec
 from soupviz.errors import ModelError
+from soupviz.models import building
+from soupviz.spec import ModelSpec
 
 TINY = {
     "architectures": ["BertForSequenceClassification"], "model_type": "bert", "hidden_size": 8, "vocab_size": 11,
@@ -31,10 +31,10 @@ def transformers() -> Any:
 
 @pytest.mark.extras
 def test_the_class_under_architectures_is_built_with_the_folders_sizes(tmp_path: Path, transformers: Any) -> None:
-    model = models.build(spec(tmp_path, num_labels=3), tmp_path)
+    model = building.build(spec(tmp_path, num_labels=3), tmp_path)
     assert type(model) is transformers.BertForSequenceClassification
     with torch.no_grad():
-        logits = models.logits_of(model(torch.zeros(2, 4, dtype=torch.long)))
+        logits = building.logits_of(model(torch.zeros(2, 4, dtype=torch.long)))
     assert logits.shape == (2, 3)
 
 
@@ -43,7 +43,7 @@ def test_another_configuration_is_another_model(tmp_path: Path, transformers: An
     seen = set()
     for layers in (1, 2):
         one = spec(tmp_path, {"num_hidden_layers": layers})
-        seen.add(models.fingerprint(one, models.build(one, tmp_path), tmp_path))
+        seen.add(building.fingerprint(one, building.build(one, tmp_path), tmp_path))
     assert len(seen) == 2
 
 
@@ -51,7 +51,7 @@ def test_another_configuration_is_another_model(tmp_path: Path, transformers: An
 @pytest.mark.parametrize("name", ["BertForNothing", "Trainer", "pipeline", "__name__"])
 def test_what_is_no_model_of_transformers_is_refused_by_name(tmp_path: Path, transformers: Any, name: str) -> None:
     with pytest.raises(ModelError, match=f"no model '{name}'"):
-        models.build(spec(tmp_path, {"architectures": [name]}), tmp_path)
+        building.build(spec(tmp_path, {"architectures": [name]}), tmp_path)
 
 
 @pytest.mark.extras
@@ -60,13 +60,13 @@ def test_code_of_the_folder_is_not_run(tmp_path: Path, transformers: Any) -> Non
     one = spec(tmp_path, own)
     (tmp_path / "run" / "evil.py").write_text("raise SystemExit('it was run')")
     with pytest.raises(ModelError, match="run"):
-        models.build(one, tmp_path)
+        building.build(one, tmp_path)
 
 
 @pytest.mark.extras
 def test_an_argument_that_the_configuration_lacks_is_refused_by_name(tmp_path: Path, transformers: Any) -> None:
     with pytest.raises(ModelError, match="num_lables"):
-        models.build(spec(tmp_path, num_lables=3), tmp_path)
+        building.build(spec(tmp_path, num_lables=3), tmp_path)
 
 
 @pytest.mark.extras
@@ -82,14 +82,14 @@ def test_nothing_is_fetched_while_a_model_is_built(tmp_path: Path, transformers:
 
     monkeypatch.setattr(transformers, "BertForSequenceClassification", Watching)
     before = constants.HF_HUB_OFFLINE
-    models.build(spec(tmp_path), tmp_path)
+    building.build(spec(tmp_path), tmp_path)
     assert (seen, constants.HF_HUB_OFFLINE) == ([True], before)
 
 
 def test_without_transformers_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModelError, match="pip install transformers"):
-        models.build(spec(tmp_path), tmp_path)
+        building.build(spec(tmp_path), tmp_path)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"model_type": "bert"}', '{"architectures": []}'])
@@ -99,19 +99,19 @@ def test_a_folder_without_a_models_configuration_is_refused(tmp_path: Path, cont
     if content is not None:
         (tmp_path / "run" / "config.json").write_text(content)
     with pytest.raises(ModelError, match=r"config\.json"):
-        models.build(one, tmp_path)
+        building.build(one, tmp_path)
 
 
 def test_without_ultralytics_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     monkeypatch.setitem(sys.modules, "ultralytics.nn.tasks", None)
-    one = ModelSpec(factory="soupviz.yolo:classifier", args={"model": "yolo11n-cls.yaml", "num_classes": 2})
+    one = ModelSpec(factory="soupviz.models.yolo:classifier", args={"model": "yolo11n-cls.yaml", "num_classes": 2})
     with pytest.raises(ModelError, match="pip install ultralytics"):
-        models.build(one, tmp_path)
+        building.build(one, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["https://example.org/a-cls.yaml", "../a-cls.yaml", "best.pt"])
 def test_a_classifier_of_ultralytics_is_named_and_never_a_place(tmp_path: Path, name: str) -> None:
-    one = ModelSpec(factory="soupviz.yolo:classifier", args={"model": name, "num_classes": 2})
+    one = ModelSpec(factory="soupviz.models.yolo:classifier", args={"model": name, "num_classes": 2})
     with pytest.raises(ModelError, match=r"expected a name such as yolo11n-cls\.yaml"):
-        models.build(one, tmp_path)
+        building.build(one, tmp_path)

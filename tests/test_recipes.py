@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz.cooking import cook
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy, Interpolation, Uniform, parse, parse_alpha, recipe_digest
-from soupviz.search import with_newcomer
-from soupviz.soups import pool_of
+from soupviz.recipes.search import with_newcomer
+from soupviz.soups.cooking import cook
+from soupviz.soups.soup import pool_of
 
 ENDS = {"a": "x", "b": "y", "mix_a": [["x", 1.0]], "mix_b": [["y", 1.0]]}
 
@@ -146,7 +146,7 @@ def test_greedy_lists_the_whole_pool_the_rejected_as_zero(kitchen):
 @pytest.mark.parametrize("order", ["best", "listed", "random"])
 def test_greedy_starts_from_the_best_of_its_pool_in_every_order(kitchen, order):
     members = ["m_0", "m_1", "m_2"]
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     soup = sv.greedy(kitchen, alpha=0.3, order=order, seed=1, members=members)
     assert soup.trajectory[0].correct == max(scores[name].correct for name in members)
     assert sorted(step.ingredient for step in soup.trajectory) == members

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 import soupviz as sv
 from soupviz.cli.run import app, main
-from soupviz.config import validate
 from soupviz.data.classes import natural_order
 from soupviz.errors import DataError, KitchenError, SoupError
 from soupviz.recognition import check, recognise
@@ -24,6 +23,7 @@ from soupviz.recognition.files import definitions
 from soupviz.recognition.trainer import transform
 from soupviz.recognition.writing import text_of, write
 from soupviz.weights.converting import convert
+from soupviz.yaml_file import validate
 
 
 def source_of(proposal, key):
@@ -189,7 +189,7 @@ def test_a_run_of_ultralytics_has_to_be_converted_first(tmp_path):
     assert proposal.framework == "Ultralytics"
     assert [path.name for path in proposal.run.convert] == ["best.pt", "epoch1.pt", "last.pt"]
     assert proposal.document["model"] == {
-        "factory": "soupviz.yolo:classifier", "args": {"model": "yolo11n-cls.yaml", "num_classes": 3},
+        "factory": "soupviz.models.yolo:classifier", "args": {"model": "yolo11n-cls.yaml", "num_classes": 3},
     }  # fmt: skip
     assert proposal.document["data"]["held_out"]["transform"] == {"resize": 64, "crop": 64}
 

@@ -14,13 +14,14 @@ from kitchens import BATCHNORM, change_yaml, json_of, run_command, small_kitchen
 from safetensors.torch import load_file
 
 import soupviz as sv
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.errors import Cancelled, ExportError, KitchenError
-from soupviz.insight.verdicts import verdict_of
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
 from soupviz.pictures import models
 from soupviz.reports import figures, page
 from soupviz.reports.choosing import chosen
 from soupviz.reports.drawing import inline_svg
+from soupviz.tasks.class_metrics import ACCURACY
 
 NASTY = "<script>alert('&\"x')</script>"
 """A name that is dangerous wherever it is not escaped."""
@@ -238,8 +239,8 @@ def test_pictures_are_transparent_and_their_axes_take_the_colour_of_the_text(doc
 
 
 def test_a_picture_keeps_apart_from_another_in_the_same_page():
-    row = {"id": "a", "name": "a", "kind": "best", "accuracy": 50.0, "low": 40.0, "high": 60.0}
-    chart = models.intervals([row], "test")
+    row = {"id": "a", "name": "a", "kind": "best", "value": 0.5, "low": 0.4, "high": 0.6}
+    chart = models.intervals([row], "test", ACCURACY)
     one, other = (inline_svg(chart, name=name, title=name, alt="what it shows") for name in ("cats", "dogs"))
     assert one.replace("cats", "dogs") == other
     assert 'id="cats-title"' in one
@@ -275,7 +276,7 @@ def test_the_verdict_is_that_of_every_other_place(document, soup):
     against = {(row[0], row[1]): row for row in cells(document, "Differences to other models")}
     found = verdict.best.differences["test"]
     row = against[verdict.best.name, "test"]
-    assert [int(row[4]), int(row[5])] == [found.fixed, found.broken]
+    assert [int(row[4]), int(row[5])] == [found.better, found.worse]
     assert verdict.looks in document.text
     assert verdict.optimism in document.text
 
@@ -283,11 +284,11 @@ def test_the_verdict_is_that_of_every_other_place(document, soup):
 def test_every_ingredient_stands_there_with_its_coefficient_and_one_is_the_best(document, soup):
     rows = {row[0].removesuffix(" best"): row for row in cells(document, "Ingredients")}
     assert set(rows) == set(soup.kitchen.names)
-    scores = soup.kitchen.score_ingredients()
+    scores = soup.kitchen.scores.of_ingredients()
     for name, row in rows.items():
         assert float(row[1]) == pytest.approx(soup.coefficients[name], rel=1e-3)
         assert row[2] == f"{100 * scores[name].accuracy:.2f}"
-        assert soup.kitchen.resolve(name).fingerprint.startswith(row[-1])
+        assert soup.kitchen.weights.resolve(name).fingerprint.startswith(row[-1])
     [best] = [row[0].removesuffix(" best") for row in cells(document, "Ingredients") if row[0].endswith(" best")]
     assert best == max(scores, key=lambda name: scores[name].correct)
 
@@ -324,12 +325,12 @@ def test_what_was_not_measured_is_said(document):
 
 
 def test_the_curve_and_the_barriers_are_drawn_once_they_are_known(kitchen, soup, tmp_path):
-    [best] = sorted(kitchen.names, key=lambda name: -kitchen.score_mix(((name, 1.0),)).correct)[:1]
+    [best] = sorted(kitchen.names, key=lambda name: -kitchen.scores.score(((name, 1.0),)).correct)[:1]
     for alpha in (0.25, 0.5):
-        kitchen.score_mix(combine(((best, 1.0),), soup.mix, alpha))
+        kitchen.scores.score(combine(((best, 1.0),), soup.mix, alpha))
     for first in range(5):
         for second in range(first):
-            kitchen.score_mix(((kitchen.names[second], 0.5), (kitchen.names[first], 0.5)))
+            kitchen.scores.score(((kitchen.names[second], 0.5), (kitchen.names[first], 0.5)))
     document = read(sv.report(soup, tmp_path / "report.html"))
     captions = [node.text for node in document.all("figcaption")]
     assert any("at the 4 points that are known" in text for text in captions)
@@ -415,7 +416,7 @@ def test_a_kitchen_with_no_test_no_base_and_one_ingredient_has_a_report(tmp_path
 
 
 def test_a_soup_that_is_the_best_ingredient_itself_changes_nothing(kitchen, tmp_path):
-    scores = kitchen.score_ingredients()
+    scores = kitchen.scores.of_ingredients()
     soup = sv.uniform(kitchen, members=[max(scores, key=lambda name: scores[name].correct)])
     document = read(sv.report(soup, tmp_path / "report.html"))
     assert "Nothing: on test both have the same examples right." in document.text

@@ -10,16 +10,16 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz.config import PartSpec
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import ExportError
-from soupviz.formulas import Formula
-from soupviz.insight.verdicts import verdict_of
-from soupviz.provenance import Record, read_record, record_of
+from soupviz.mixing.formulas import Formula
 from soupviz.recipes import Greedy
-from soupviz.restore import checked, restore
-from soupviz.selecting import Examples, examples_in
-from soupviz.soups import ELSEWHERE, Soup, is_current
+from soupviz.soups.provenance import Record, read_record, record_of
+from soupviz.soups.restore import checked, restore
+from soupviz.soups.selecting import Examples, examples_in
+from soupviz.soups.soup import ELSEWHERE, Soup, is_current
+from soupviz.spec import PartSpec
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_a_formula_over_a_formula_is_found_again(exported: tuple[Soup, Path], tm
     """What the outer one is made of has to be known before it, in whatever order they are named."""
     kitchen = exported[0].kitchen
     ties = sv.cook(kitchen, {"method": "ties"}).mix
-    outer = kitchen.pantry.adopt(Formula(kind="karcher", parts=((ties[0][0], 0.5), ("m_1", 0.5))))
+    outer = kitchen.weights.adopt(Formula(kind="karcher", parts=((ties[0][0], 0.5), ("m_1", 0.5))))
     values = {"method": "interpolation", "a": "inner", "b": "outer", "mix_a": ties, "mix_b": outer, "alpha": 0.5}
     soup = sv.cook(kitchen, values)
     weights = soup.state_dict()
@@ -239,7 +239,7 @@ def test_after_held_out_was_split_in_two_a_soup_that_it_selected_does_not_report
     assert run is not None and is_current(halved, run)
     for found in (verdict_of(halved, run), verdict_of(halved, soup)):
         assert found.selected_on == ("held_out", "test")
-        assert found.accuracies["test"].selects
+        assert found.values["test"].selects
         assert found.elsewhere == soup.notes[ELSEWHERE]
     # Nor does a place on the way to another model.
     way = {"a": "soup", "b": "m_0", "mix_a": soup.mix, "mix_b": [["m_0", 1.0]], "alpha": 0.5}
@@ -264,7 +264,7 @@ def test_a_soup_that_one_half_selected_reports_on_the_other_and_not_on_the_whole
     found = verdict_of(sv.Kitchen.load(kitchen.file), soup)
     assert found.selected_on == ("held_out",)
     changed = sv.Kitchen.load(kitchen.file)
-    changed.split("shifts.all")
+    changed.splits.load("shifts.all")
     assert verdict_of(changed, changed.store.run(made.key)).selected_on == ("held_out", "shifts.all")
 
 

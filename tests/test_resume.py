@@ -13,9 +13,9 @@ import pytest
 from kitchens import small_kitchen
 
 import soupviz as sv
-from soupviz import runs
-from soupviz.runs import Run
-from soupviz.store import open_store
+from soupviz.store import runs
+from soupviz.store.database import open_store
+from soupviz.store.runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 10
@@ -60,7 +60,7 @@ def environment(cache: Path) -> dict[str, str]:
 
 def cook(file: Path) -> dict[str, Any]:
     """The same soup, cooked in this process, as the command prints it."""
-    return json.loads(json.dumps(sv.greedy(sv.Kitchen.load(file), alpha=0.4).as_dict()))
+    return json.loads(json.dumps(sv.greedy(sv.Kitchen.load(file), alpha=0.4).told()))
 
 
 def forwards(file: Path) -> list[str]:

@@ -14,9 +14,10 @@ from scipy import stats
 from shared import SHARED
 
 import soupviz as sv
+from soupviz.analysis.robustness import expit, fit_line, individuals, logit, mixes_of, read_scores, scores_of
 from soupviz.errors import CurveError, DataError
-from soupviz.insight.robustness import expit, fit_line, individuals, logit, mixes_of, read_scores, scores_of
 from soupviz.pictures.robustness import scatter
+from soupviz.tasks.class_metrics import ACCURACY
 
 CLIP = SHARED / "data" / "published-clip-soups"
 SHIFTS = ["ImageNetV2", "ImageNetSketch", "ImageNetR", "ObjectNet", "ImageNetA"]
@@ -93,7 +94,7 @@ def test_the_logit_and_its_inverse():
     ("x", "y", "scale", "words"),
     [
         ([0.5, 0.6], [0.5, 0.6], "linear", "at least 3 individual models, got 2"),
-        ([0.5, 0.5, 0.5], [0.5, 0.6, 0.7], "linear", "same accuracy, 50.00%"),
+        ([0.5, 0.5, 0.5], [0.5, 0.6, 0.7], "linear", "same value in distribution, 0.5"),
         ([0.5, 0.6, 1.0], [0.5, 0.6, 0.7], "logit", "100% has no logit"),
     ],
 )
@@ -121,23 +122,23 @@ def test_percent_and_fractions_give_the_same_scores_and_it_is_said_which_was_ass
     table[["val", "test", "blur", "noise"]] *= 100
     percent = read_scores(csv(table.to_csv(index=False)))
     fractions = read_scores(csv(CSV))
-    assert np.allclose(percent.accuracies, fractions.accuracies)
-    assert percent.notes[0] == "Accuracies are read as percent, as some are above 1."
-    assert fractions.notes[0] == "Accuracies are read as fractions, as none is above 1."
+    assert np.allclose(percent.values, fractions.values)
+    assert percent.notes[0] == "Scores are read as percent, as some are above 1."
+    assert fractions.notes[0] == "Scores are read as fractions, as none is above 1."
 
 
 def test_csv_and_jsonl_give_the_same_scores():
     table = pd.read_csv(io.BytesIO(CSV))
     lines = table.to_json(orient="records", lines=True).encode()
     found, expected = read_scores(("scores.jsonl", lines)), read_scores(csv(CSV))
-    assert found.accuracies.equals(expected.accuracies)
+    assert found.values.equals(expected.values)
     assert [model.kind for model in found.models] == [model.kind for model in expected.models]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_other_delimiters_and_a_byte_order_mark_are_read(delimiter):
     text = b"\xef\xbb\xbf" + CSV.replace(b",", delimiter.encode())
-    assert read_scores(csv(text)).accuracies.equals(read_scores(csv(CSV)).accuracies)
+    assert read_scores(csv(text)).values.equals(read_scores(csv(CSV)).values)
 
 
 def test_rows_and_files_named_as_soups_are_soups():
@@ -163,9 +164,9 @@ def test_what_is_a_soup_can_be_corrected():
 
 def test_hyperparameters_and_losses_are_no_accuracies_but_are_kept_with_the_model():
     scores = read_scores(csv("model,lr,epochs,test_loss,test,blur\na,1e-5,10,0.9,0.7,0.5\nb,3e-5,5,1.2,0.8,0.6\n"))
-    assert list(scores.accuracies) == ["test", "blur"]
+    assert list(scores.values) == ["test", "blur"]
     assert scores.models[0].facts == {"lr": "1e-5", "epochs": "10", "test_loss": "0.9"}
-    assert "Not taken for accuracies: lr, epochs, test_loss." in scores.notes
+    assert "Not taken for scores: lr, epochs, test_loss." in scores.notes
 
 
 def test_a_model_without_a_score_is_not_drawn():
@@ -195,7 +196,7 @@ def test_facts_name_the_initialisation():
             "line 3, column 'model': 'a' stands in scores.csv, line 2 too",
         ),
         (csv("model,test,blur\n,0.7,0.5\n"), "line 2, column 'model': expected the model's name, got nothing"),
-        (csv("model,test\na,0.7\n"), "at least two columns of accuracies"),
+        (csv("model,test\na,0.7\n"), "at least two columns of scores"),
         (csv("test,blur\n0.7,0.5\n0.7,0.6\n"), "no column names the models"),
         (csv("model,test,test\na,0.7,0.5\n"), "two columns are named 'test'"),
         (csv("model,,test\na,0.7,0.5\n"), "column 2 has no name"),
@@ -276,8 +277,8 @@ def test_without_the_facts_the_initialisation_counts_as_a_model(clip):
 def kitchen(tmp_path_factory):
     opened = sv.Kitchen.load(small_kitchen(tmp_path_factory.mktemp("k"), num_examples=60, shifts=("blur", "noise")))
     sv.uniform(opened)
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     return opened
 
 
@@ -287,18 +288,18 @@ def test_a_kitchens_points_are_its_known_scores_and_nothing_is_computed(kitchen,
     assert evaluations == []
     assert (scores.x, scores.y) == ("test", ("shifts.blur", "shifts.noise"))
     assert [model.kind for model in scores.models] == ["base", *["ingredient"] * 4, "soup", "ensemble"]
-    row = scores.accuracies.loc[runs[0].key]
-    for split in kitchen.report_splits():
+    row = scores.values.loc[runs[0].key]
+    for split in kitchen.splits.reporting:
         assert row[split] == runs[0].result["scores"][split]["accuracy"]
     assert scores.points("test", scores.y)["id"].tolist() == [runs[0].key]
 
 
 def test_what_is_scored_appears(kitchen):
-    for split in kitchen.report_splits():
-        kitchen.score_ingredients(split)
+    for split in kitchen.splits.reporting:
+        kitchen.scores.of_ingredients(split)
     scores = scores_of(kitchen, mixes_of(kitchen, []))
     points = scores.points("test", scores.y).set_index("id")
-    expected = np.mean([kitchen.known_score((("m_1", 1.0),), split).accuracy for split in scores.y])
+    expected = np.mean([kitchen.scores.known((("m_1", 1.0),), split).accuracy for split in scores.y])
     assert points.loc["m_1", "y"] == pytest.approx(expected)
 
 
@@ -317,7 +318,7 @@ def test_the_picture_is_vega_lite_and_has_every_model_once(scale, chosen):
     points = read_scores(csv(CSV)).points("test", ["blur", "noise"])
     singles = individuals(points)
     line = fit_line(singles["x"].tolist(), singles["y"].tolist(), scale)
-    data, spec = scatter(points, line, ("accuracy on test", "accuracy on mean of 2 shifts"), chosen, scale=scale)
+    data, spec = scatter(points, line, ("accuracy on test", "accuracy on 2 shifts"), ACCURACY, chosen, scale=scale)
     altair.Chart.from_dict(spec | {"data": {"values": data.to_dict("records")}})
     drawn = data.dropna(subset=["id"]).set_index("id")
     assert sorted(drawn.index) == sorted(points["id"])
@@ -332,6 +333,6 @@ def test_the_picture_is_vega_lite_and_has_every_model_once(scale, chosen):
 
 def test_a_picture_without_a_line_is_drawn_too():
     points = read_scores(csv(CSV)).points("test", ["blur"])
-    data, spec = scatter(points.head(1), None, ("x", "y"))
+    data, spec = scatter(points.head(1), None, ("x", "y"), ACCURACY)
     altair.Chart.from_dict(spec | {"data": {"values": data.to_dict("records")}})
     assert len(data) == 1

@@ -7,12 +7,12 @@ from kitchens import BATCHNORM, TIED, json_of, small_kitchen
 from safetensors.torch import load_file
 
 import soupviz as sv
-from soupviz import scaling
-from soupviz.calibration import fit_temperature, measure
-from soupviz.content import Content, scaled_keys
 from soupviz.errors import ExportError
-from soupviz.provenance import read_record
-from soupviz.scaling import calibrate, last_linear
+from soupviz.soups import scaling
+from soupviz.soups.content import Content, scaled_keys
+from soupviz.soups.provenance import read_record
+from soupviz.soups.scaling import calibrate, last_linear
+from soupviz.tasks.calibration import fit_temperature, measure
 
 CONVOLUTIONAL = """
 from torch import nn
@@ -49,14 +49,14 @@ def logits_of(soup, state):
     model = kitchen.evaluator.model
     model.load_state_dict(state)
     with torch.no_grad():
-        return model(kitchen.split("test").inputs[""]).numpy()
+        return model(kitchen.splits.load("test").inputs[""]).numpy()
 
 
 def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup):
     scaled = calibrate(soup)
     kitchen = soup.kitchen
-    logits = {split: kitchen.logits(soup.mix, split) for split in ("held_out", "test")}
-    labels = {split: kitchen.split(split).labels.numpy() for split in logits}
+    logits = {split: kitchen.scores.logits(soup.mix, split) for split in ("held_out", "test")}
+    labels = {split: kitchen.splits.load(split).labels.numpy() for split in logits}
     assert scaled.temperature == pytest.approx(fit_temperature(logits["held_out"], labels["held_out"]))
     assert list(scaled.after) == ["held_out", "test"]
     assert scaled.after["held_out"].nll <= scaled.before["held_out"].nll
@@ -68,7 +68,9 @@ def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup)
 
 def test_it_is_fitted_without_a_forward_pass_the_second_time(soup, monkeypatch):
     first = calibrate(soup)
-    monkeypatch.setattr("soupviz.evaluation.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated"))
+    monkeypatch.setattr(
+        "soupviz.scoring.evaluator.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated")
+    )
     assert calibrate(soup) == first
 
 

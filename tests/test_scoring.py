@@ -1,6 +1,7 @@
 """Scoring only as much as a decision needs, and only what differs: with the decisions and counts of scoring all."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -8,33 +9,27 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kitchens import BATCHNORM, MLP, build_model, small_kitchen
+from scores import BY_ACCURACY, CLASSIFICATION, a_score, some_outcomes
 from torch import Tensor
 
 import soupviz as sv
 from soupviz.data import feed
-from soupviz.limits import Limit, hardest_first
-from soupviz.records import Bound, PerExample
+from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.tasks.score import Bound
 
 MIX = (("m_0", 0.5), ("m_1", 0.5))
 
 
-def results(margins: list[float], correct: list[bool]) -> PerExample:
-    found = PerExample.blank(len(margins))
-    found.margins[:] = margins
-    found.correct[:] = correct
-    return found
-
-
 def test_hardest_first_is_what_is_wrong_then_what_is_right_with_least_margin():
-    soup = results([0.5, 2.0, 0.1, 3.0], [True, False, True, False])
-    assert hardest_first([(soup, 1.0)]).tolist() == [3, 1, 2, 0]
+    soup = some_outcomes([True, False, True, False], margins=[0.5, 2.0, 0.1, 3.0])
+    assert hardest_first(CLASSIFICATION, [(soup, 1.0)]).tolist() == [3, 1, 2, 0]
 
 
 def test_hardest_first_weighs_the_parts_as_they_are_mixed():
-    soup = results([1.0, 1.0, 1.0], [True, True, True])
-    newcomer = results([5.0, 5.0, 1.0], [True, False, True])
-    assert hardest_first([(soup, 0.5), (newcomer, 0.5)]).tolist() == [1, 2, 0]
-    assert hardest_first([(soup, 0.9), (newcomer, 0.1)]).tolist() == [1, 2, 0]
+    soup = some_outcomes([True, True, True], margins=[1.0, 1.0, 1.0])
+    newcomer = some_outcomes([True, False, True], margins=[5.0, 5.0, 1.0])
+    assert hardest_first(CLASSIFICATION, [(soup, 0.5), (newcomer, 0.5)]).tolist() == [1, 2, 0]
+    assert hardest_first(CLASSIFICATION, [(soup, 0.9), (newcomer, 0.1)]).tolist() == [1, 2, 0]
 
 
 def decisions(soup: sv.Soup) -> list[tuple[str, bool, float]]:
@@ -79,19 +74,22 @@ def test_early_rejection_changes_no_decision(tmp_path, number, source, alpha, or
 
 def test_a_candidate_is_given_up_as_soon_as_it_cannot_win_and_goes_on_when_asked(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, batch_size=10))
-    best = kitchen.score_mix((("m_0", 1.0),))
-    limit = Limit(max_errors=5, order=hardest_first([(best.per_example, 1.0)]))
-    bound = kitchen.try_mix(MIX, "held_out", "average", lambda *_told: None, limit)
+    best = kitchen.scores.score((("m_0", 1.0),))
+    rival = a_score(np.arange(200) >= 5)  # five wrong are as many as can be
+    limit = Limit(BY_ACCURACY.gives_up(rival), hardest_first(CLASSIFICATION, [(best.outcomes, 1.0)]))
+    bound = kitchen.scores.attempt(MIX, "held_out", "average", lambda *_told: None, limit)
     assert isinstance(bound, Bound)
-    assert 5 <= bound.num_errors <= bound.num_scored < 200
+    num_wrong = int((~bound.outcomes["right"][bound.outcomes.scored]).sum())
+    assert 5 <= num_wrong <= bound.num_scored < 200
+    assert bound.best_possible["accuracy"] == Fraction(200 - num_wrong, 200)
     assert bound.num_scored % 10 == 0
     again = sv.Kitchen.load(tmp_path)
     again.evaluator.evaluate = None  # what is known is enough: nothing is evaluated
-    assert again.try_mix(MIX, "held_out", "average", lambda *_told: None, limit) == bound
+    assert again.scores.attempt(MIX, "held_out", "average", lambda *_told: None, limit) == bound
     told: list[int] = []
-    score = sv.Kitchen.load(tmp_path).score_mix(MIX, progress=lambda done, _total, what: told.append(done))
+    score = sv.Kitchen.load(tmp_path).scores.score(MIX, progress=lambda done, _total, what: told.append(done))
     assert next(done for done in told if done > 1) == bound.num_scored + 10
-    elsewhere = sv.Kitchen.load(small_kitchen(tmp_path / "other", batch_size=10)).score_mix(MIX)
+    elsewhere = sv.Kitchen.load(small_kitchen(tmp_path / "other", batch_size=10)).scores.score(MIX)
     assert (score.correct, score.class_correct) == (elsewhere.correct, elsewhere.class_correct)
     assert score.loss == pytest.approx(elsewhere.loss, rel=1e-6)
 
@@ -120,7 +118,7 @@ def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, sourc
     has_cut = kitchen.evaluator.paths.has_cut
     assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
-    plain.scorer.share(plain.ingredients[:1])
+    plain.scores.scorer.share(plain.ingredients[:1])
     whole = sv.greedy(plain, alpha=0.3, complete=True)
     assert not plain.evaluator.paths.has_cut
     assert soup.mix == whole.mix
@@ -137,13 +135,13 @@ def test_weights_from_elsewhere_do_not_take_the_shared_path(tmp_path):
     kitchen = sv.Kitchen.load(file)
     kitchen.score()
     assert kitchen.evaluator.paths.has_cut
-    found = kitchen.score_mix(((str(tmp_path / "other.pt"), 1.0),))
-    split = kitchen.split("held_out")
+    found = kitchen.scores.score(((str(tmp_path / "other.pt"), 1.0),))
+    split = kitchen.splits.load("held_out")
     model = build_model(MLP)
     model.load_state_dict(tensors)
     with torch.no_grad():
         expected = model(split.inputs[""]).argmax(1)
-    assert np.array_equal(found.per_example.predictions, expected.numpy())
+    assert np.array_equal(found.outcomes["prediction"], expected.numpy())
 
 
 def test_activations_that_are_too_large_to_keep_are_not_kept(tmp_path, monkeypatch):

@@ -10,24 +10,25 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.blending import groups_of
-from soupviz.errors import Cancelled
-from soupviz.insight.sensitivity import (
+from soupviz.analysis.sensitivity import (
     HELD_OUT,
+    Effect,
     Group,
-    Paired,
     Probe,
-    compared,
+    changes,
     distances,
     groups,
     half,
     sensitivity,
     wanted,
 )
-from soupviz.layers import keys_of
-from soupviz.mixing import combine
+from soupviz.errors import Cancelled
+from soupviz.mixing.averaging import combine
+from soupviz.models.layers import keys_of
 from soupviz.pictures import layers
-from soupviz.planning import cost
+from soupviz.soups.blending import groups_of
+from soupviz.soups.planning import cost
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
 
 A, B, BASE = (("m_0", 1.0),), (("m_1", 1.0),), (("base", 1.0),)
 KINDS = {"mlp": {}, "batchnorm": {"source": BATCHNORM, "shape": (3, 8, 8), "train": 32}}
@@ -58,23 +59,28 @@ def by_hand(kitchen: sv.Kitchen, tensors: dict[str, Tensor]) -> tuple[Tensor, fl
     source = (kitchen.folder / "model.py").read_text(encoding="utf-8")
     model = build_model(source)
     model.load_state_dict(tensors)
-    split = kitchen.split(HELD_OUT)
+    split = kitchen.splits.load(HELD_OUT)
     with torch.no_grad():
         logits = model(split.take(torch.arange(len(split)), torch.device("cpu"))[""])
     return logits.argmax(1) == split.labels, float(nn.functional.cross_entropy(logits, split.labels))
 
 
+def is_nothing(effect: Effect) -> bool:
+    change = effect.change
+    return (change.difference, change.better, change.worse, change.p_value, effect.changes["loss"]) == (0, 0, 0, 1, 0)
+
+
 def test_a_swap_is_what_a_swapped_state_dict_does_in_plain_torch(kitchen):
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     whole, whole_loss = by_hand(kitchen, dict(a))
     for effect in sensitivity(kitchen, Probe(A, B)):
         keys = keys_of(groups_of(kitchen))[effect.group.name]
         right, loss = by_hand(kitchen, {key: (b if key in keys else a)[key] for key in a})
         fixed, broken = int((right & ~whole).sum()), int((~right & whole).sum())
-        assert (effect.change.fixed, effect.change.broken) == (fixed, broken)
-        assert effect.accuracy == pytest.approx(right.float().mean().item())
-        assert effect.change.points == pytest.approx(100 * (fixed - broken) / len(right))
-        assert effect.change.loss == pytest.approx(loss - whole_loss, abs=1e-5)
+        assert (effect.change.better, effect.change.worse) == (fixed, broken)
+        assert effect.value == pytest.approx(right.float().mean().item())
+        assert effect.change.difference == pytest.approx((fixed - broken) / len(right))
+        assert effect.changes["loss"] == pytest.approx(loss - whole_loss, abs=1e-5)
         assert effect.change.p_value == pytest.approx(
             binomtest(fixed, fixed + broken).pvalue if fixed + broken else 1.0
         )
@@ -82,7 +88,7 @@ def test_a_swap_is_what_a_swapped_state_dict_does_in_plain_torch(kitchen):
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.5])
 def test_scaling_an_update_is_what_it_is_in_plain_torch(kitchen, factor):
-    a, base = (kitchen.resolve(name).tensors for name in ("m_0", "base"))
+    a, base = (kitchen.weights.resolve(name).tensors for name in ("m_0", "base"))
     for effect in sensitivity(kitchen, Probe(A, BASE, alpha=1 - factor)):
         keys = keys_of(groups_of(kitchen))[effect.group.name]
         scaled = {
@@ -90,9 +96,9 @@ def test_scaling_an_update_is_what_it_is_in_plain_torch(kitchen, factor):
             for key in a
         }
         right, loss = by_hand(kitchen, scaled | {k: v.clamp(min=0) for k, v in scaled.items() if "running_var" in k})
-        assert effect.accuracy == pytest.approx(right.float().mean().item(), abs=1.5 / len(right))
-        whole = kitchen.score_mix(A)
-        assert effect.change.loss == pytest.approx(loss - whole.loss, abs=1e-4)
+        assert effect.value == pytest.approx(right.float().mean().item(), abs=1.5 / len(right))
+        whole = kitchen.scores.score(A)
+        assert effect.changes["loss"] == pytest.approx(loss - whole.loss, abs=1e-4)
 
 
 def test_all_groups_taken_are_b(kitchen):
@@ -103,12 +109,12 @@ def test_all_groups_taken_are_b(kitchen):
 
 def test_the_base_scaled_by_one_changes_nothing(kitchen):
     effects = sensitivity(kitchen, Probe(A, BASE, alpha=0.0))
-    assert {effect.change for effect in effects} == {Paired(0.0, 0.0, 0, 0, 1.0)}
+    assert all(is_nothing(effect) for effect in effects)
 
 
 def test_it_takes_one_evaluation_for_each_group_that_differs(tmp_path, evaluations):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=2, num_examples=40))
-    kitchen.score_mix(A)
+    kitchen.scores.score(A)
     probe = Probe(A, B)
     told = cost(kitchen, wanted(kitchen, probe, groups(kitchen, A, B)))
     assert (told.evaluations, told.known) == (2, 1)
@@ -123,11 +129,11 @@ def test_it_takes_one_evaluation_for_each_group_that_differs(tmp_path, evaluatio
 def test_identical_groups_cost_nothing_and_change_nothing(half_frozen, evaluations):
     found = groups(half_frozen, A, B)
     assert found == [Group("0", 16 * 6 + 16, False), Group("2", 3 * 16 + 3, True)]
-    half_frozen.score_mix(A)
+    half_frozen.scores.score(A)
     evaluations.clear()
     effects = sensitivity(half_frozen, Probe(A, B))
     assert len(evaluations) == 1
-    assert effects[0].change == Paired(0.0, 0.0, 0, 0, 1.0)
+    assert is_nothing(effects[0])
     assert effects[0].distance == 0.0
 
 
@@ -140,7 +146,7 @@ def test_a_frozen_group_is_seen_in_soups_and_formulas_too(half_frozen):
 
 def test_a_model_differs_from_itself_in_nothing(kitchen, evaluations):
     assert not any(group.differs for group in groups(kitchen, A, A))
-    kitchen.score_mix(A)
+    kitchen.scores.score(A)
     evaluations.clear()
     sensitivity(kitchen, Probe(A, A))
     assert evaluations == []
@@ -167,7 +173,7 @@ def test_statistics_alone_are_a_difference(tmp_path):
 
 
 def test_distances_are_relative_to_a(kitchen):
-    a, b = (kitchen.resolve(name).tensors for name in ("m_0", "m_1"))
+    a, b = (kitchen.weights.resolve(name).tensors for name in ("m_0", "m_1"))
     for name, found in distances(kitchen, A, B).items():
         keys = [k for k in keys_of(groups_of(kitchen))[name] if a[k].is_floating_point() and "running" not in k]
         apart = math.sqrt(sum(float((b[key] - a[key]).double().square().sum()) for key in keys))
@@ -224,45 +230,45 @@ def test_the_key_is_of_the_content(kitchen):
 
 
 def test_a_comparison_with_oneself_is_nothing(kitchen):
-    score = kitchen.score_mix(A)
-    assert compared(score, score) == Paired(0.0, 0.0, 0, 0, 1.0)
+    score = kitchen.scores.score(A)
+    assert set(changes(kitchen.task, score, score).values()) <= {0.0, None}
     assert half(Probe(A, B)) == combine(A, B, 0.5)
 
 
 @pytest.fixture
 def table(kitchen: sv.Kitchen) -> Any:
-    return layers.rows(sensitivity(kitchen, Probe(A, B)))
+    return layers.rows(sensitivity(kitchen, Probe(A, B)), kitchen.task, kitchen.objective)
 
 
 def test_the_picture_has_a_bar_for_each_group_whose_interval_holds_it(table):
-    assert (table["low"] <= table["points"]).all()
-    assert (table["points"] <= table["high"]).all()
+    assert (table["low"] <= table["accuracy"]).all()
+    assert (table["accuracy"] <= table["high"]).all()
     names = table["group"].tolist()
-    data, spec = layers.bars(table, "accuracy", names, chosen=[names[0]])
+    data, spec = layers.bars(table, ACCURACY, names, chosen=[names[0]], has_interval=True)
     assert data["chosen"].tolist() == [True] + [False] * (len(names) - 1)
-    assert data["value"].tolist() == table["points"].tolist()
+    assert data["change"].tolist() == table["accuracy"].tolist()
     assert spec["encoding"]["y"]["scale"]["domain"] == names
-    assert layers.bars(table.head(1), "accuracy", names)[1] == layers.bars(table, "accuracy", names)[1]
+    assert layers.bars(table.head(1), ACCURACY, names)[1] == layers.bars(table, ACCURACY, names)[1]
 
 
 def test_what_helps_most_is_on_top_and_the_unknown_below(table):
     names = table["group"].tolist()
-    by_accuracy = layers.ordered(table, "accuracy", names)
-    points = dict(zip(names, table["points"], strict=True))
+    by_accuracy = layers.ordered(table, ACCURACY, names)
+    points = dict(zip(names, table["accuracy"], strict=True))
     assert [points[name] for name in by_accuracy] == sorted(points.values(), reverse=True)
-    by_loss = layers.ordered(table, "loss", names)
+    by_loss = layers.ordered(table, LOSS, names)
     losses = dict(zip(names, table["loss"], strict=True))
     assert [losses[name] for name in by_loss] == sorted(losses.values())
-    assert layers.ordered(table.head(1), "loss", names) == names
+    assert layers.ordered(table.head(1), LOSS, names) == names
 
 
 def test_a_lower_loss_is_better(table):
-    data, _ = layers.bars(table, "loss", table["group"].tolist())
+    data, _ = layers.bars(table, LOSS, table["group"].tolist())
     assert [effect == "better" for effect in data["effect"]] == (table["loss"] <= 0).tolist()
 
 
 def test_many_groups_have_narrow_rows(table):
-    few, many = (layers.bars(table, "loss", [f"stage.{n}" for n in range(count)])[1] for count in (5, 60))
+    few, many = (layers.bars(table, LOSS, [f"stage.{n}" for n in range(count)])[1] for count in (5, 60))
     assert few["height"]["step"] > many["height"]["step"] > many["encoding"]["y"]["axis"]["labelFontSize"]
 
 

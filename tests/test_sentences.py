@@ -15,12 +15,11 @@ from shared import SHARED
 from torch import nn
 
 import soupviz as sv
-from soupviz.config import SplitSpec
 from soupviz.data import splits, tokens
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError
-from soupviz.evaluation import Evaluator, Task
-from soupviz.records import PerExample
+from soupviz.scoring.evaluator import Evaluator, Trial
+from soupviz.spec import SplitSpec
 
 CPU = torch.device("cpu")
 ROWS = [("good , good fun", "pos"), ("bad", "neg"), ("NA", "neg"), ("a good one to see again", "pos")]
@@ -134,13 +133,14 @@ def test_masked_padding_changes_no_decision(tmp_path, words, order):
     answers = []
     for batch_size in (1, 7, 60):
         model = Mean()
-        found = PerExample.blank(len(split))
         weights = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-        Evaluator(model, CPU, batch_size=batch_size).evaluate(split, Task(weights.items, found), order=order)
-        answers.append(found)
+        used = Evaluator(model, CPU, batch_size=batch_size)
+        trial = Trial(weights.items, used.blank(split))
+        used.evaluate(split, trial, order=order)
+        answers.append(trial.found)
     for other in answers[1:]:
-        assert np.array_equal(answers[0].predictions, other.predictions)
-        np.testing.assert_allclose(answers[0].losses, other.losses, rtol=1e-5)
+        assert np.array_equal(answers[0]["prediction"], other["prediction"])
+        np.testing.assert_allclose(answers[0]["loss"], other["loss"], rtol=1e-5)
 
 
 def test_a_model_without_a_mask_sees_the_same_padding_in_every_batch(tmp_path, words):

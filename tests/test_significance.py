@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from soupviz.insight.significance import bootstrap_interval, smallest_detectable
+from soupviz.tasks.significance import bootstrap_interval, smallest_detectable
 
 
 def paired(fixed: int, broken: int, num_examples: int) -> np.ndarray:

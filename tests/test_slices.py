@@ -10,27 +10,30 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arrays
+from scores import a_regression, a_score
 
 import soupviz as sv
-from soupviz.config import SplitSpec, validate
-from soupviz.cooking import cook
 from soupviz.data.slices import divided, fingerprint, read
 from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError, RecipeError
-from soupviz.metrics import slice_counts
-from soupviz.planning import plan
 from soupviz.recipes import Greedy, parse
-from soupviz.records import PerExample, Score
-from soupviz.slicing import by_class, slice_table, slices_of
-from soupviz.soups import is_current, recall, run_key
+from soupviz.soups.cooking import cook
+from soupviz.soups.planning import plan
+from soupviz.soups.soup import is_current, recall, run_key
+from soupviz.spec import SplitSpec
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.regression import MAE, Regression
+from soupviz.tasks.score import Score
+from soupviz.tasks.slicing import by_class, slice_table, slices_of
+from soupviz.yaml_file import validate
+
+TASK = Classification()
 
 
 def score_of(correct: list[int]) -> Score:
     """Which examples are right, as ones and zeros; of the rest nothing is looked at here."""
-    flags = np.array(correct, dtype=bool)
-    zeros = np.zeros(len(flags), dtype=np.float32)
-    found = PerExample(zeros.astype(np.int32), flags, zeros, zeros, zeros, flags, np.ones(len(flags), dtype=bool))
-    return Score("test", int(flags.sum()), len(flags), None, 0.0, (), (), per_example=found)
+    return a_score(correct, "test")
 
 
 def split_of(labels: list[int], classes=None, values: list[str] | None = None) -> Split:
@@ -47,31 +50,31 @@ def test_a_table_of_slices_by_hand():
     split = split_of([0] * 7, values=["b", "a", "a", "b", "b", "c", "a"])
     old = score_of([1, 0, 0, 1, 0, 1, 1])
     new = score_of([0, 1, 1, 1, 0, 1, 1])
-    a, b, c = slice_table(new, old, split)
+    a, b, c = slice_table(TASK, ACCURACY, new, old, split)
     assert a.as_dict() == {
-        "name": "a", "num_examples": 3, "accuracy": 1.0, "old_accuracy": 1 / 3, "points": 200 / 3, "fixed": 2,
-        "broken": 0, "p_value": 0.5,
+        "name": "a", "num_units": 3, "value": 1.0, "old_value": 1 / 3, "difference": 1 - 1 / 3, "better": 2,
+        "worse": 0, "p_value": 0.5,
     }  # fmt: skip
-    assert (b.name, b.num_examples, b.accuracy, b.old_accuracy) == ("b", 3, 1 / 3, 2 / 3)
-    assert (b.points, b.fixed, b.broken, b.p_value) == (-100 / 3, 0, 1, 1.0)
-    assert (c.points, c.fixed, c.broken, c.p_value) == (0.0, 0, 0, 1.0)
+    assert (b.name, b.num_units, b.value, b.old_value) == ("b", 3, 1 / 3, 2 / 3)
+    assert (b.difference, b.better, b.worse, b.p_value) == (1 / 3 - 2 / 3, 0, 1, 1.0)
+    assert (c.difference, c.better, c.worse, c.p_value) == (0.0, 0, 0, 1.0)
 
 
 def test_one_score_alone_has_accuracies_and_nothing_to_compare():
-    (row, other) = slice_table(score_of([1, 0, 1, 1]), None, split_of([0, 0, 1, 1]))
-    assert (row.name, row.num_examples, row.accuracy) == ("0", 2, 0.5)
-    assert (other.name, other.num_examples, other.accuracy) == ("1", 2, 1.0)
-    assert {row.old_accuracy, row.points, row.fixed, row.broken, row.p_value} == {None}
+    (row, other) = slice_table(TASK, ACCURACY, score_of([1, 0, 1, 1]), None, split_of([0, 0, 1, 1]))
+    assert (row.name, row.num_units, row.value) == ("0", 2, 0.5)
+    assert (other.name, other.num_units, other.value) == ("1", 2, 1.0)
+    assert {row.old_value, row.difference, row.better, row.worse, row.p_value} == {None}
 
 
 def test_without_slices_a_table_is_by_class_and_leaves_out_classes_without_examples():
-    rows = slice_table(score_of([1, 0, 1]), None, split_of([2, 0, 2], classes=("ant", "bee", "cow")))
-    assert [(row.name, row.accuracy) for row in rows] == [("ant", 0.0), ("cow", 1.0)]
+    rows = slice_table(TASK, ACCURACY, score_of([1, 0, 1]), None, split_of([2, 0, 2], classes=("ant", "bee", "cow")))
+    assert [(row.name, row.value) for row in rows] == [("ant", 0.0), ("cow", 1.0)]
 
 
 def test_the_kitchens_slices_come_before_classes():
-    assert slices_of(split_of([0, 1], values=["x", "x"])).names == ("x",)
-    assert slices_of(split_of([0, 1])).names == by_class(split_of([0, 1])).names == ("0", "1")
+    assert slices_of(TASK, split_of([0, 1], values=["x", "x"])).names == ("x",)
+    assert slices_of(TASK, split_of([0, 1])).names == by_class(split_of([0, 1])).names == ("0", "1")
 
 
 def test_slices_are_in_natural_order_and_every_one_has_an_example():
@@ -87,25 +90,33 @@ def test_a_table_is_a_group_by(examples):
     frame = pd.DataFrame(examples, columns=["new", "old", "slice"])
     new, old = score_of(frame["new"].tolist()), score_of(frame["old"].tolist())
     split = split_of([0] * len(frame), values=frame["slice"].tolist())
-    rows = {row.name: row for row in slice_table(new, old, split)}
+    rows = {row.name: row for row in slice_table(TASK, ACCURACY, new, old, split)}
     for name, group in frame.groupby("slice"):
         row = rows.pop(name)
         fixed, broken = int((group["new"] & ~group["old"]).sum()), int((~group["new"] & group["old"]).sum())
         n = fixed + broken
         tail = sum(comb(n, k) for k in range(min(fixed, broken) + 1)) / 2**n
-        assert (row.num_examples, row.fixed, row.broken) == (len(group), fixed, broken)
-        assert row.accuracy == pytest.approx(group["new"].mean())
-        assert row.points == pytest.approx(100 * (group["new"].mean() - group["old"].mean()))
+        assert (row.num_units, row.better, row.worse) == (len(group), fixed, broken)
+        assert row.value == pytest.approx(group["new"].mean())
+        assert row.difference == pytest.approx(group["new"].mean() - group["old"].mean())
         assert row.p_value == pytest.approx(min(1.0, 2 * tail))
-        assert row.old_accuracy == pytest.approx(group["old"].mean())
+        assert row.old_value == pytest.approx(group["old"].mean())
     assert not rows
 
 
-@given(RESULTS)
-def test_counts_of_slices_add_up_to_the_score(examples):
-    score = score_of([right for right, _, _ in examples])
-    counts = slice_counts(score, divided("x", [value for _, _, value in examples]).index)
-    assert (sum(right for right, _ in counts), sum(count for _, count in counts)) == (score.correct, score.num_examples)
+def test_a_table_of_an_error_by_hand():
+    """Of one unit in each of two slices: 3 and 4 wrong become 1 and 5."""
+    new, old = a_regression([1.0, -5.0]), a_regression([3.0, 4.0])
+    split = split_of([0, 0], values=["a", "b"])
+    first, second = slice_table(Regression(), MAE, new, old, split)
+    assert (first.value, first.old_value, first.difference, first.better, first.worse) == (1.0, 3.0, -2.0, 1, 0)
+    assert (second.value, second.old_value, second.difference, second.better, second.worse) == (5.0, 4.0, 1.0, 0, 1)
+    assert first.p_value == second.p_value == 1.0  # one unit swapped is as far apart as before
+
+
+def test_without_slices_and_classes_there_is_nothing_to_look_at_one_by_one():
+    with pytest.raises(RecipeError, match="test has no slices, and regression has no classes"):
+        slice_table(Regression(), MAE, a_regression([1.0, 2.0]), None, split_of([0, 0]))
 
 
 def test_a_fingerprint_tells_which_example_is_in_which_slice():
@@ -240,9 +251,9 @@ def test_slices_change_no_score_and_no_fingerprint(tmp_path):
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "plain", num_ingredients=5))
     kitchen = sv.Kitchen.load(sliced_kitchen(tmp_path / "sliced"))
     for split in ("held_out", "test"):
-        assert kitchen.split(split).slices.names == ("cam0", "cam1", "cam2")
-        assert plain.split(split).slices is None
-        assert kitchen.split(split).fingerprint == plain.split(split).fingerprint
+        assert kitchen.splits.load(split).slices.names == ("cam0", "cam1", "cam2")
+        assert plain.splits.load(split).slices is None
+        assert kitchen.splits.load(split).fingerprint == plain.splits.load(split).fingerprint
     assert kitchen.score()["correct"].tolist() == plain.score()["correct"].tolist()
 
 
@@ -278,8 +289,8 @@ def test_greedy_by_slices_raises_what_a_group_by_says(sliced, objective, of):
     cameras = (sliced.parent / "meta.csv").read_text().split()[1:]
 
     def value(names) -> float:
-        score = kitchen.score_mix(tuple((name, 1 / len(names)) for name in names))
-        return of(pd.Series(score.per_example.correct).groupby(cameras).mean().tolist())
+        score = kitchen.scores.score(tuple((name, 1 / len(names)) for name in names))
+        return of(pd.Series(score.outcomes["right"]).groupby(cameras).mean().tolist())
 
     first, *others = sorted(kitchen.names, key=lambda name: -value([name]))
     kept = [first]
@@ -333,7 +344,7 @@ def test_greedy_with_shifts_raises_the_weighted_sum(sliced, weight):
     def value(names) -> float:
         mixture = tuple((name, 1 / len(names)) for name in names)
         splits = ("held_out", "shifts.far1", "shifts.far2")
-        own, *shifts = [kitchen.score_mix(mixture, split).accuracy for split in splits]
+        own, *shifts = [kitchen.scores.score(mixture, split).accuracy for split in splits]
         return round((1 - weight) * own + weight * np.mean(shifts), 12)
 
     first, *others = sorted(kitchen.names, key=lambda name: -value([name]))
@@ -343,13 +354,13 @@ def test_greedy_with_shifts_raises_the_weighted_sum(sliced, weight):
             kept.append(name)
     soup = sv.greedy(kitchen, objective="with_shifts", shift_weight=weight)
     assert [name for name, _ in soup.mix] == kept
-    assert soup.trajectory[0].accuracy == kitchen.score_mix(((first, 1.0),)).accuracy
+    assert soup.trajectory[0].accuracy == kitchen.scores.score(((first, 1.0),)).accuracy
 
 
 def test_cooking_with_shifts_takes_what_was_planned_and_tells_progress_up_to_the_end(tmp_path):
     kitchen = sv.Kitchen.load(sliced_kitchen(tmp_path))
-    for split in kitchen.report_splits():
-        kitchen.split(split)
+    for split in kitchen.splits.reporting:
+        kitchen.splits.load(split)
     told: list[tuple[int, int]] = []
     recipe = Greedy(objective="with_shifts")
     bound = plan(kitchen, recipe)

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm
 
-from soupviz.architecture import weights_of
-from soupviz.formulas import Formula, made
-from soupviz.mixing import mix
-from soupviz.spectral import normalised, singular_vectors
+from soupviz.mixing.averaging import mix
+from soupviz.mixing.formulas import Formula, made
+from soupviz.mixing.spectral import normalised, singular_vectors
+from soupviz.models.architecture import weights_of
 from soupviz.weights.ingredients import Ingredient
 
 LAYERS = {

@@ -7,11 +7,11 @@ import yaml
 from kitchens import change_yaml, small_kitchen
 
 import soupviz as sv
-from soupviz.config import read_kitchen_file
 from soupviz.data import splitting
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import KitchenError
-from soupviz.soups import is_current
+from soupviz.soups.soup import is_current
+from soupviz.yaml_file import read_kitchen_file
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_halves_are_disjoint_and_together_the_whole(file: Path) -> None:
-    (whole,) = sv.Kitchen.load(file).split("held_out").inputs.values()
+    (whole,) = sv.Kitchen.load(file).splits.load("held_out").inputs.values()
     split_held_out(file)
     kitchen = sv.Kitchen.load(file)
-    halves = [next(iter(kitchen.split(name).inputs.values())) for name in ("held_out", "test")]
+    halves = [next(iter(kitchen.splits.load(name).inputs.values())) for name in ("held_out", "test")]
     rows = [{tuple(row) for row in half.flatten(1).tolist()} for half in halves]
     assert abs(len(halves[0]) - len(halves[1])) <= 1
     assert not rows[0] & rows[1]

@@ -1,8 +1,13 @@
+import io
 import json
 import multiprocessing
+import shutil
 import sqlite3
 import time
+import zlib
+from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +16,58 @@ import pytest
 from kitchens import json_of, run_command, small_kitchen
 
 import soupviz as sv
-from soupviz import cooking, runs
-from soupviz import store as stores
-from soupviz.cooking import SWEEP_ALPHAS
 from soupviz.errors import Cancelled, DataError, KitchenError
-from soupviz.evaluation import Evaluator
-from soupviz.records import PerExample, Score
-from soupviz.soups import recall
-from soupviz.store import Store, open_store
+from soupviz.recipes.trajectory import steps_from
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.soups import cooking
+from soupviz.soups.cooking import SWEEP_ALPHAS
+from soupviz.soups.soup import recall
+from soupviz.store import database as stores
+from soupviz.store import runs
+from soupviz.store.database import KeptScore, Store, open_store
+from soupviz.store.packing import unpack
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.outcomes import records
+from soupviz.tasks.score import Score
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 
 
-def examples(number: int) -> PerExample:
+def examples(number: int) -> dict[str, np.ndarray]:
+    """Columns of so many examples."""
     generator = np.random.default_rng(number)
-    return PerExample(
-        predictions=generator.integers(-1, 3, number).astype(np.int32),
-        correct=generator.random(number) < 0.5,
-        losses=np.where(generator.random(number) < 0.1, np.nan, generator.random(number)).astype(np.float32),
-        margins=generator.random(number).astype(np.float32),
-        confidences=generator.random(number).astype(np.float32),
-        top5=generator.random(number) < 0.9,
-        scored=np.ones(number, dtype=bool),
-    )
+    predictions = generator.integers(-1, 3, number).astype(np.int32)
+    return {
+        "scored": np.ones(number, dtype=bool),
+        "finite": predictions >= 0,
+        "right": generator.random(number) < 0.5,
+        "prediction": predictions,
+        "loss": np.where(generator.random(number) < 0.1, np.nan, generator.random(number)).astype(np.float32),
+        "margin": generator.random(number).astype(np.float32),
+        "top5": generator.random(number) < 0.9,
+    }
 
 
-def score_of(number: int, correct: int = 7) -> Score:
-    return Score(
-        split="held_out", correct=correct, num_examples=number, loss=0.25, macro_f1=0.6, class_correct=(3, 4),
-        class_count=(6, number - 6), top5_correct=None, num_nonfinite=1, num_close=2, per_example=examples(number),
+def kept(number: int, correct: int = 7, **changed: Any) -> KeptScore:
+    """A finished score of so many examples."""
+    values = {"accuracy": Fraction(correct, number), "loss": 0.25, "macro_f1": 0.6, "ece": None}
+    score = Score("held_out", number, values | changed, 1, 2, facts={"correct": correct, "class_count": [6, 1]})
+    value = score.shown("accuracy")
+    return KeptScore(
+        "held_out", "accuracy", value, number, "float32", "cpu", "abc", score.as_plain(), examples(number)
     )  # fmt: skip
 
 
-def same(one: PerExample, other: PerExample) -> bool:
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name), equal_nan=name in ("losses", "margins"))
-        and getattr(one, name).dtype == getattr(other, name).dtype
-        for name in PerExample.__dataclass_fields__
+def comes_back(found, kept: KeptScore) -> bool:
+    """Whether the store gives what was kept."""
+    plain, columns = found
+    return plain == kept.summary and same(columns, kept.columns)
+
+
+def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(
+        np.array_equal(values, other[name], equal_nan=values.dtype.kind == "f") and values.dtype == other[name].dtype
+        for name, values in one.items()
     )
 
 
@@ -72,49 +92,62 @@ def no_evaluation(monkeypatch: pytest.MonkeyPatch):
 # Scores
 
 
-@pytest.mark.parametrize("loss", [0.25, None])
+@pytest.mark.parametrize("loss", [0.25, 1 / 3, None])
 def test_a_score_comes_back_as_it_was_kept_to_another_process_too(store, loss):
-    kept = replace(score_of(20), loss=loss)
-    store.keep_score("key", kept)
+    store.keep_scores({"key": kept(20, loss=loss)})
     for opened in (store, Store(store.path)):
-        found, partial = opened.score("key", "held_out")
-        assert found == kept
-        assert partial is None
-        assert same(found.per_example, kept.per_example)
+        found = opened.score("key")
+        assert comes_back(found, kept(20, loss=loss))
+        values = Score.from_plain(found[0], "held_out").values
+        assert (values["accuracy"], values["loss"]) == (Fraction(7, 20), loss)
+        assert type(values["accuracy"]) is Fraction
 
 
-def test_a_score_is_told_under_the_name_of_the_split_that_asks(store):
+def test_a_score_is_told_under_the_name_of_the_split_that_asks(tmp_path):
     """The same content under another name is one score: keys are of content."""
-    store.keep_score("key", score_of(20))
-    assert store.score("key", "test")[0] == replace(score_of(20), split="test")
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    shutil.copy(tmp_path / "held_out.safetensors", tmp_path / "test.safetensors")
+    kitchen = sv.Kitchen.load(tmp_path)
+    held_out = kitchen.scores.score((("m_0", 1.0),), "held_out")
+    scores = open_store(kitchen.file).size()["scores"]
+    assert kitchen.scores.score((("m_0", 1.0),), "test") == replace(held_out, split="test")
+    assert open_store(kitchen.file).size()["scores"] == scores
 
 
 def test_what_was_never_scored_is_none(store):
-    store.keep_score("key", score_of(20))
-    assert store.score("other", "held_out") == (None, None)
+    store.keep_scores({"key": kept(20)})
+    assert store.score("other") == (None, None)
+
+
+def test_columns_of_arrays_of_varying_length_come_back(store):
+    found = records([np.arange(6.0).reshape(3, 2), np.zeros((0, 2)), np.ones((1, 2))])
+    wide = np.arange(6, dtype=np.int32).reshape(3, 2)
+    store.keep_scores({"key": replace(kept(3, 1), columns={"found": found, "wide": wide})})
+    columns = store.score("key")[1]
+    assert [one.tolist() for one in columns["found"]] == [one.tolist() for one in found]
+    assert [one.shape for one in columns["found"]] == [(3, 2), (0, 2), (1, 2)]
+    assert np.array_equal(columns["wide"], wide) and columns["wide"].dtype == np.int32
 
 
 def test_an_unfinished_evaluation_comes_back_as_far_as_it_went(store):
     store.keep_partial("key", examples(5))
     store.keep_partial("key", examples(9))
-    found, partial = store.score("key", "held_out")
+    found, partial = store.score("key")
     assert found is None
     assert same(partial, examples(9))
 
 
 def test_a_finished_score_replaces_an_unfinished_one(store):
     store.keep_partial("key", examples(5))
-    store.keep_score("key", score_of(20))
-    assert store.score("key", "held_out") == (score_of(20), None)
+    store.keep_scores({"key": kept(20)})
+    assert comes_back(store.score("key"), kept(20))
     assert store.size()["scores"] == 1
 
 
 def test_a_finished_score_is_not_replaced_by_an_unfinished_one(store):
-    store.keep_score("key", score_of(20))
+    store.keep_scores({"key": kept(20)})
     store.keep_partial("key", examples(5))
-    found, partial = store.score("key", "held_out")
-    assert found == score_of(20)
-    assert partial is None
+    assert comes_back(store.score("key"), kept(20))
 
 
 def test_a_fingerprint_or_a_refusal_of_a_file_is_kept(store):
@@ -193,8 +226,7 @@ def write_scores(path: Path, worker: int) -> None:
     store = Store(path)
     for number in range(25):
         store.keep_partial(f"{worker}-{number}", examples(4))
-        store.keep_score(f"{worker}-{number}", score_of(20, correct=worker))
-        store.keep_score(f"shared-{number}", score_of(20))
+        store.keep_scores({f"{worker}-{number}": kept(20, correct=worker), f"shared-{number}": kept(20)})
         store.begin_run(f"run-{worker}-{number}", "average", RECIPE)
         store.end_run(f"run-{worker}-{number}", "finished", {"worker": worker})
 
@@ -211,7 +243,7 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path):
     store = Store(path)
     assert store.size()["scores"] == 75
     for worker in (1, 2):
-        assert store.score(f"{worker}-24", "held_out")[0] == score_of(20, correct=worker)
+        assert comes_back(store.score(f"{worker}-24"), kept(20, correct=worker))
     runs = store.runs()
     assert len(runs) == 50
     assert {run.status for run in runs} == {"finished"}
@@ -219,11 +251,11 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path):
 
 def test_a_reader_is_not_held_up_by_a_writer(store):
     """Write-ahead logging: who reads sees the last finished transaction while another is open."""
-    store.keep_score("key", score_of(20))
+    store.keep_scores({"key": kept(20)})
     writer = sqlite3.connect(store.path)
     writer.execute("BEGIN EXCLUSIVE")
-    writer.execute("DELETE FROM scores")
-    assert store.score("key", "held_out")[0] == score_of(20)
+    writer.execute("DELETE FROM results")
+    assert comes_back(store.score("key"), kept(20))
     writer.rollback()
     writer.close()
 
@@ -278,7 +310,7 @@ def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
     empty = store.size()
     assert (empty["scores"], empty["runs"]) == (0, 0)
     for number in range(50):
-        store.keep_score(str(number), score_of(3000))
+        store.keep_scores({str(number): kept(3000)})
     store.begin_run("key", "average", RECIPE)
     store.keep_file("file", "abc", None)
     full = store.size()
@@ -286,7 +318,7 @@ def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
     assert full["bytes"] > 20 * empty["bytes"]
     store.clear()
     assert store.size() == empty
-    assert store.score("1", "held_out") == (None, None)
+    assert store.score("1") == (None, None)
     assert store.runs() == []
     assert store.file("file") is None
 
@@ -464,3 +496,134 @@ def test_a_run_that_is_silent_for_long_shows_as_running_while_its_process_lives(
 
     sv.greedy(kitchen, on_step=slow)
     assert seen == ["running"]
+
+
+# Stores of versions before tasks
+
+EARLIER = """
+CREATE TABLE scores (key TEXT PRIMARY KEY, summary TEXT, examples BLOB NOT NULL, created REAL NOT NULL);
+CREATE TABLE findings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
+CREATE TABLE files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
+CREATE TABLE runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL,
+  label TEXT, pinned INTEGER NOT NULL DEFAULT 0);
+"""
+ONCE = {"prediction": "predictions", "right": "correct", "loss": "losses", "margin": "margins"}
+ONCE |= {"confidence": "confidences", "top5": "top5", "scored": "scored"}
+
+
+def make_earlier(store: Path) -> None:
+    """Rewrite a store of today as versions before tasks kept it."""
+    today = sqlite3.connect(store)
+    today.executescript(EARLIER.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+    query = (
+        "SELECT outcomes.key, results.summary, columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key"
+    )
+    for key, summary, blob in today.execute(query).fetchall():
+        columns = unpack(blob)
+        columns.setdefault("top5", columns["finite"].copy())  # which was kept of few classes too
+        buffer = io.BytesIO()
+        np.savez(buffer, **{then: columns[now] for now, then in ONCE.items()})
+        told = None
+        if summary:
+            score = Score.from_plain(json.loads(summary), "held_out").summary()
+            told = json.dumps(
+                {
+                    name: value
+                    for name, value in score.items()
+                    if name not in ("metric", "value", "metrics", "exact", "num_units")
+                }
+            )
+        today.execute("INSERT INTO scores VALUES (?, ?, ?, 0.0)", (key, told, zlib.compress(buffer.getvalue(), 1)))
+    today.execute("DROP TABLE results")
+    today.execute("DROP TABLE outcomes")
+    today.commit()
+    today.close()
+
+
+def stopped_at(number: int):
+    def progress(done: int, _total: int, _what: str) -> None:
+        if done >= number:
+            raise Cancelled
+
+    return progress
+
+
+def test_a_store_of_an_earlier_version_is_carried_over(tmp_path, no_evaluation):
+    """Scores with their examples, runs with what the user called and pinned, and fingerprints of files."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    soup = sv.greedy(kitchen)
+    scores = {name: kitchen.scores.score(((name, 1.0),)) for name in kitchen.names}
+    kitchen.store.name_run(soup.key, "mine")
+    kitchen.store.pin_run(soup.key)
+    examples = {name: kitchen.scores.score(((name, 1.0),)).outcomes for name in scores}
+    before = kitchen.store.size()["scores"]
+    make_earlier(kitchen.store.path)
+    no_evaluation()
+    opened = sv.Kitchen.load(kitchen.file)
+    assert opened.store.size()["scores"] == before
+    found = {name: opened.scores.score(((name, 1.0),)) for name in opened.names}
+    assert found == scores
+    for name, told in examples.items():
+        kept = opened.scores.score(((name, 1.0),)).outcomes
+        assert all(np.array_equal(kept[column], told[column], equal_nan=True) for column in told.columns)
+    [run] = opened.store.runs()
+    assert (run.key, run.name, run.pinned) == (soup.key, "mine", True)
+    told = {split: score.summary() for split, score in soup.scores.items()}
+    assert {split: score.summary() for split, score in recall(opened, run).scores.items()} == told
+    assert sv.greedy(opened).mix == soup.mix
+    assert Store(opened.store.path).size()["scores"] == before  # and once is enough
+
+
+def test_scoring_goes_on_from_where_an_earlier_version_stopped(tmp_path, evaluations):
+    mix = (("m_0", 0.25), ("m_1", 0.75))
+    whole = sv.Kitchen.load(small_kitchen(tmp_path / "whole", batch_size=20)).scores.score(mix)
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path / "part", batch_size=20))
+    with pytest.raises(Cancelled):
+        kitchen.scores.score(mix, progress=stopped_at(60))
+    make_earlier(kitchen.store.path)
+    seen: list[int] = []
+    score = sv.Kitchen.load(kitchen.file).scores.score(mix, progress=lambda done, _total, _what: seen.append(done))
+    assert next(done for done in seen if done > 1) == 80
+    assert score == whole
+
+
+def test_decisions_of_an_earlier_version_are_told_as_they_were():
+    kept = {
+        "step": 1, "ingredient": "b", "accuracy": 0.7, "correct": 140, "best_accuracy": 0.7, "accepted": True,
+        "num_examples_scored": 200, "accuracy_at_most": 0.7, "mix": [["a", 0.5], ["b", 0.5]],
+    }  # fmt: skip
+    early = kept | {"accuracy": None, "correct": None, "accepted": False, "accuracy_at_most": 0.65}
+    step, early = steps_from([kept, early | {"num_examples_scored": 40}])
+    told = Classification().step(step.as_dict())
+    assert {name: told[name] for name in told.keys() & kept.keys()} == {
+        name: kept[name] for name in told.keys() & kept.keys()
+    }
+    assert (step.value, step.best_value, step.num_units, step.mix) == (0.7, 0.7, 200, (("a", 0.5), ("b", 0.5)))
+    assert (early.value, early.bound, early.outcome) == (None, 0.65, "rejected early")
+    assert (early.num_scored, early.num_units) == (40, 200)
+
+
+def test_a_score_of_an_earlier_version_has_no_best_five_of_five_classes_or_fewer(tmp_path):
+    """Its outcomes had, as all of them were among the best five."""
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    task = kitchen.task
+    columns = {"right": np.ones(2, bool), "top5": np.ones(2, bool)}
+    assert list(task.earlier_columns({"top5_correct": None}, columns)) == ["right"]
+    assert list(task.earlier_columns({"top5_correct": 2}, columns)) == ["right", "top5"]
+    assert list(task.earlier_columns({"values": {}}, columns)) == ["right", "top5"]
+    mix = (("m_0", 1.0),)
+    score = kitchen.scores.score(mix)
+    make_earlier(kitchen.store.path)
+    again = sv.Kitchen.load(kitchen.file).scores.score(mix)
+    assert set(again.outcomes.columns) == set(score.outcomes.columns)
+    assert "top5" not in again.outcomes
+
+
+def test_a_soup_that_is_recalled_has_the_exact_scores_that_were_cooked(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    soup = sv.greedy(kitchen)
+    again = recall(kitchen, kitchen.store.run(soup.key))
+    assert again.scores == soup.scores
+    assert type(again.scores["test"].values["accuracy"]) is Fraction

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import soupviz as sv
-from soupviz.demo import DigitsNet
+from soupviz.demo.digits import DigitsNet
+from soupviz.tasks.score import Score
 
 CLOSE = 1e-4
 Weights = dict[str, Tensor]
@@ -104,11 +105,11 @@ def textbook_greedy(book: Textbook, alpha, names: Sequence[str]) -> tuple[list[t
     return decisions, soup
 
 
-def agree(core: sv.cooking.Score, book: Count) -> None:
+def agree(core: Score, book: Count) -> None:
     """The same answer on every example that is not too close to call, and so the same count but for those."""
-    differs = torch.tensor(core.per_example.predictions.astype(np.int64)) != book.predictions
+    differs = torch.tensor(core.outcomes["prediction"].astype(np.int64)) != book.predictions
     assert not (differs & ~book.close).any(), f"{int((differs & ~book.close).sum())} clear examples differ"
-    right = torch.tensor(core.per_example.correct) != (book.predictions == book.labels)
+    right = torch.tensor(core.outcomes["right"]) != (book.predictions == book.labels)
     assert abs(core.correct - book.correct) <= int(right.sum()) <= int(book.close.sum())
     assert core.num_examples == len(book.labels)
     assert core.loss == pytest.approx(book.loss, rel=1e-4, abs=1e-5)
@@ -145,8 +146,8 @@ def agree_on_curve(kitchen: sv.Kitchen, book: Textbook, a: str, b: str, points: 
     curve = sv.interpolate(kitchen, a, b, points=points, split=split, **ends)
     for alpha in curve["alpha"]:
         mixed = add([(book.weights[a], 1 - alpha), (book.weights[b], alpha)])
-        agree(kitchen.score_mix(((a, 1 - alpha), (b, alpha)), split), book.count(mixed, split))
-    counts = [kitchen.score_mix(((a, 1 - alpha), (b, alpha)), split).correct for alpha in curve["alpha"]]
+        agree(kitchen.scores.score(((a, 1 - alpha), (b, alpha)), split), book.count(mixed, split))
+    counts = [kitchen.scores.score(((a, 1 - alpha), (b, alpha)), split).correct for alpha in curve["alpha"]]
     assert curve["correct"].tolist() == counts
 
 
@@ -177,10 +178,10 @@ def ingredients_only(digits) -> tuple[sv.Kitchen, Textbook]:
 
 def test_demo_every_ingredient_scores_as_in_the_textbook_on_every_split(ingredients_only):
     kitchen, book = ingredients_only
-    for split in kitchen.report_splits():
-        assert list(kitchen.score_ingredients(split)) == list(book.files)
+    for split in kitchen.splits.reporting:
+        assert list(kitchen.scores.of_ingredients(split)) == list(book.files)
         for name in kitchen.names:
-            agree(kitchen.score_mix(((name, 1.0),), split), book.count(book.weights[name], split))
+            agree(kitchen.scores.score(((name, 1.0),), split), book.count(book.weights[name], split))
 
 
 def test_demo_uniform_is_the_textbooks(ingredients_only):

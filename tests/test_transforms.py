@@ -9,10 +9,10 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
-from soupviz.config import CORRUPTIONS, TransformSpec
 from soupviz.data.transforms import corrupt, normalize, pipeline
 from soupviz.errors import DataError
 from soupviz.recognition.trainer import transform
+from soupviz.spec import CORRUPTIONS, TransformSpec
 
 
 def picture(width: int = 41, height: int = 29, mode: str = "RGB", seed: int = 0) -> Image.Image:

@@ -6,9 +6,9 @@ from kitchens import BATCHNORM, MLP, small_kitchen
 import soupviz as sv
 from soupviz.errors import RecipeError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import EXAMPLES, Treatment, check_batchnorm, num_examples
 from soupviz.recipes import parse, recipe_digest
-from soupviz.soups import run_key
-from soupviz.treatments import EXAMPLES, Treatment, check_batchnorm, num_examples
+from soupviz.soups.soup import run_key
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_treatment_says_whether_it_is_of_outputs_and_what_a_mix_does(name, is_
 
 
 def test_what_is_reestimated_is_kept_under_its_examples(kitchen):
-    train = kitchen.split("train")
+    train = kitchen.splits.load("train")
     assert Treatment("recalibrate:12", train).key == ["recalibrate", 12, train.fingerprint]
     assert Treatment("recalibrate", train).key == Treatment("recalibrate:4000", train).key
 
@@ -71,14 +71,14 @@ def test_what_is_reestimated_is_kept_under_its_examples(kitchen):
 
 
 def test_a_kitchen_gives_a_treatment_its_data(kitchen):
-    assert kitchen.treatment("average") == Treatment("average")
-    assert kitchen.treatment("probabilities") == Treatment("probabilities")
-    assert kitchen.treatment("recalibrate:7").train is kitchen.split("train")
+    assert kitchen.scores.treatment("average") == Treatment("average")
+    assert kitchen.scores.treatment("probabilities") == Treatment("probabilities")
+    assert kitchen.scores.treatment("recalibrate:7").train is kitchen.splits.load("train")
 
 
 def test_a_kitchen_refuses_a_treatment_that_it_does_not_know(kitchen):
     with pytest.raises(RecipeError, match="batchnorm is 'medium'; expected average"):
-        kitchen.treatment("medium")
+        kitchen.scores.treatment("medium")
     with pytest.raises(RecipeError, match="batchnorm is 'medium'; expected average"):
         sv.interpolate(kitchen, "m_0", "m_1", points=3, batchnorm="medium")
 
@@ -87,7 +87,7 @@ def test_reestimation_without_train_is_refused(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=40))
     place = r"kitchen\.yaml has no train; add `train:` under `data:` to it"
     with pytest.raises(RecipeError, match=rf"batchnorm is 'recalibrate': .*{place}, or take average\."):
-        kitchen.treatment("recalibrate")
+        kitchen.scores.treatment("recalibrate")
     with pytest.raises(RecipeError, match=rf"^average, BatchNorm recalibrate: .*{place}, or choose another recipe\."):
         sv.uniform(kitchen, batchnorm="recalibrate")
     assert kitchen.store.runs() == []
@@ -115,14 +115,14 @@ def test_it_is_part_of_the_recipe_and_of_the_runs_key(kitchen):
 def test_it_is_part_of_a_scores_key(kitchen):
     mixture = (("m_0", 0.5), ("m_1", 0.5))
     names = ("average", "first", "recalibrate", "recalibrate:40", "recalibrate:20", "logits", "probabilities")
-    assert len({kitchen.score_key(mixture, "held_out", name) for name in names}) == len(names)
+    assert len({kitchen.scores.key(mixture, "held_out", name) for name in names}) == len(names)
 
 
 def test_an_ingredient_alone_has_one_key_but_for_its_statistics_reestimated(kitchen):
     """Averaged or taken from the first, of one ingredient they are its own; and an ensemble of one is that one."""
 
     def keys(*names: str) -> set[str]:
-        return {kitchen.score_key((("m_0", 1.0),), "held_out", name) for name in names}
+        return {kitchen.scores.key((("m_0", 1.0),), "held_out", name) for name in names}
 
     assert len(keys("average", "first", "logits", "probabilities")) == 1
     assert len(keys("average", "recalibrate", "recalibrate:20")) == 3

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from kitchens import MLP, change_yaml, small_kitchen
 
 from soupviz import trust
-from soupviz.config import KitchenSpec, read_kitchen_file, validate
 from soupviz.errors import KitchenError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.models import load_function
-from soupviz.pantry import Pantry
+from soupviz.mixing.named import NamedWeights
+from soupviz.models.building import load_function
+from soupviz.spec import KitchenSpec
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file, validate
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}
 
@@ -294,12 +295,12 @@ def approved(file: Path) -> trust.Request:
 def test_code_that_changes_between_the_yes_and_its_use_is_not_run(root: Path) -> None:
     file = small_kitchen(root / "small", num_examples=20)
     spec = approved(file).spec
-    Kitchen(spec, file)
+    Kitchen.open(spec, file)
     (file.parent / "model.py").write_text(MLP + "# changed\n", encoding="utf-8")
     with pytest.raises(KitchenError, match=r"model\.py:build.* is not what you said yes to"):
-        Kitchen(spec, file)
+        Kitchen.open(spec, file)
     workspace.bind(workspace.request(file, spec))
-    Kitchen(spec, file)
+    Kitchen.open(spec, file)
 
 
 def test_a_module_that_appears_beside_approved_code_is_not_imported(root: Path) -> None:
@@ -307,7 +308,7 @@ def test_a_module_that_appears_beside_approved_code_is_not_imported(root: Path) 
     spec = approved(file).spec
     (file.parent / "json.py").write_text("raise SystemExit\n", encoding="utf-8")
     with pytest.raises(KitchenError, match=r"json\.py, which is not what you said yes to"):
-        Kitchen(spec, file)
+        Kitchen.open(spec, file)
 
 
 def test_nothing_but_what_was_approved_runs_in_a_kitchens_folder(root: Path) -> None:
@@ -341,7 +342,7 @@ def test_a_guests_kitchen_is_opened_as_it_was_approved(root: Path) -> None:
     change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
     found = approved(file)
     change_yaml(guest, lambda yaml: yaml["model"].update(factory="/elsewhere/x.py:build"))
-    opened = Kitchen(found.spec, file, guests=found.guests)
+    opened = Kitchen.open(found.spec, file, guests=found.guests)
     assert list(opened.guests.items) == ["other/m_0"]
 
 
@@ -360,8 +361,35 @@ def test_the_dashboard_asks_for_trust_in_a_guests_code_too(root: Path) -> None:
 def test_a_soups_recipe_reads_no_file_outside_the_dashboards_folders(root: Path, tmp_path: Path) -> None:
     file = small_kitchen(root / "small", num_examples=20)
     elsewhere = small_kitchen(tmp_path / "elsewhere", num_examples=20).with_name("m_0.safetensors")
-    pantry: Pantry = Kitchen.load(file).pantry
-    assert pantry.resolve(str(elsewhere)).path == elsewhere
+    named: NamedWeights = Kitchen.load(file).weights
+    assert named.resolve(str(elsewhere)).path == elsewhere
     found = approved(file)
     with pytest.raises(KitchenError, match="lies outside the folders"):
-        Kitchen(found.spec, file).pantry.resolve(str(elsewhere))
+        Kitchen.open(found.spec, file).weights.resolve(str(elsewhere))
+
+
+TASK = """
+import soupviz as sv
+
+class Mine(sv.Task):
+    metrics = (sv.SumMetric("n", "n", "", True, (), lambda n: n),)
+"""
+
+
+def test_a_task_of_the_users_own_is_asked_about_and_refused_once_it_changed(root):
+    small_kitchen(root, source=MLP)
+    (root / "mine.py").write_text(TASK, encoding="utf-8")
+    file = change_yaml(root / "kitchen.yaml", lambda kitchen: kitchen.update(task="mine.py:Mine"))
+    found = workspace.request(file, read_kitchen_file(file))
+    assert "mine.py:Mine" in found.code
+    assert str(root / "mine.py") in found.seen
+    trust.bind(found, lambda path: path)
+    Kitchen.load(file)
+    (root / "mine.py").write_text(TASK + "\n# changed\n", encoding="utf-8")
+    with pytest.raises(KitchenError, match=r"mine\.py.*not what you said yes to"):
+        Kitchen.load(file)
+
+
+def test_a_task_of_soupvizs_own_is_not_asked_about(root):
+    small_kitchen(root, source=MLP, task="classification")
+    assert asked(root, task="regression").code == ()

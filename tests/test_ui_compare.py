@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
+from scores import CLASSIFICATION, counted
 
-from soupviz.metrics import mcnemar, summarize
-from soupviz.records import PerExample, Score
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.paired import Pair, interval
+from soupviz.tasks.score import Score
+from soupviz.tasks.significance import mcnemar
 from soupviz.ui.compare import Entry, correction, picture, ranked, table
 
 NUMBER = 40
@@ -16,38 +18,37 @@ BEST = 20
 
 def scored(split: str, right: int) -> Score:
     """The first examples right, the others wrong."""
-    flags = np.arange(NUMBER) < right
-    ones = np.ones(NUMBER, dtype=np.float32)
-    found = PerExample(np.where(flags, 0, 1).astype(np.int32), flags, ones, ones, ones, flags, flags | True)
-    return summarize(split, found, np.zeros(NUMBER, dtype=np.int64), 2, "float32")
+    return counted(right, NUMBER, split)
 
 
 def entry(id: str, kind: str, held_out: int | None, test: int | None) -> Entry:
     scores = [
         None if right is None else scored(split, right) for split, right in (("held_out", held_out), ("test", test))
     ]
-    counts = None if test is None else (max(0, test - BEST), max(0, BEST - test))
-    return Entry(id, id, kind, ((id, 1.0),), "average", *scores, counts=None if kind == "best" else counts)
+    apart = None if test is None else (max(0, test - BEST), max(0, BEST - test))
+    pair = None if apart is None or kind == "best" else Pair(*apart, mcnemar(*apart))
+    around = interval(ACCURACY, scores[1]) if scores[1] else None
+    return Entry(id, id, kind, ((id, 1.0),), "average", *scores, pair=pair, interval=around)
 
 
 @pytest.fixture
 def rows() -> Sequence[Entry]:
     soups = [entry(f"soup {index}", "soup", 34 - index, 20 + index) for index in range(6)]
     checkpoints = [entry("a", "best", 31, BEST), entry("b", "ingredient", 30, 26), entry("c", "ingredient", None, None)]
-    return ranked([*soups, *checkpoints])
+    return ranked([*soups, *checkpoints], ACCURACY)
 
 
 def test_models_are_ordered_by_held_out_and_never_by_test(rows):
     held_out = [row.held_out.correct for row in rows if row.held_out]
     assert held_out == sorted(held_out, reverse=True)
     assert rows[-1].id == "c"
-    shown = picture(rows, "test", "")[0]
+    shown = picture(rows, "test", "", ACCURACY)[0]
     assert shown["id"].tolist() == [row.id for row in rows if row.judged]
 
 
 def test_p_values_are_corrected_over_the_soups_and_apart_over_the_checkpoints(rows):
     """Six soups fix 0 to 5 examples more than the best ingredient, b fixes 6: alone p is 0.03."""
-    shown = table(rows, "test").set_index("model")
+    shown = table(rows, "test", CLASSIFICATION, ACCURACY).set_index("model")
     assert shown.loc["soup 5", "p"] == pytest.approx(6 * mcnemar(5, 0))
     assert shown.loc["b", "p"] == pytest.approx(mcnemar(6, 0))
     assert shown.loc["b", "verdict"] == "better"
@@ -57,10 +58,13 @@ def test_p_values_are_corrected_over_the_soups_and_apart_over_the_checkpoints(ro
 
 def test_many_soups_make_a_lucky_one_no_finding(rows):
     lucky = entry("lucky", "soup", 30, 26)
-    assert table([*rows, lucky], "test").set_index("model").loc["lucky", "verdict"] == "no evidence of a difference"
+    assert (
+        table([*rows, lucky], "test", CLASSIFICATION, ACCURACY).set_index("model").loc["lucky", "verdict"]
+        == "no evidence of a difference"
+    )
 
 
 def test_it_is_said_over_how_many_tests_p_is_corrected(rows):
-    told = correction(rows, "test")
+    told = correction(rows, "test", CLASSIFICATION, ACCURACY)
     assert "corrected by Holm over 6 soups and ensembles, and apart over 1 other checkpoint shown" in told
-    assert correction([row for row in rows if row.judged is None], "test") == ""
+    assert correction([row for row in rows if row.judged is None], "test", CLASSIFICATION, ACCURACY) == ""

@@ -3,20 +3,21 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from kitchens import BATCHNORM, change_yaml, small_kitchen
 from scipy import stats
 from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 
-from soupviz import Kitchen, curves
+from soupviz import Kitchen
+from soupviz.analysis import bundles
+from soupviz.analysis.bundles import Bundle, Place, Reading
 from soupviz.errors import CurveError
-from soupviz.insight import bundles
-from soupviz.insight.bundles import Bundle, Place, Reading
-from soupviz.metrics import wilson
 from soupviz.pictures import curves as pictures
-from soupviz.records import PerExample, Score
+from soupviz.soups import curves
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.significance import wilson
 from soupviz.ui.curves import pairs_of
 from soupviz.ui.path import Choice
 
@@ -29,6 +30,15 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Kitchen:
 
 def whole(name: str) -> tuple[tuple[str, float], ...]:
     return ((name, 1.0),)
+
+
+METRICS = (ACCURACY, LOSS)
+
+
+def a_reading(pair: str, alpha: float, right: int, loss: float, split: str = "test") -> Reading:
+    """Of ten examples."""
+    values, intervals = {"accuracy": right / 10, "loss": loss}, {"accuracy": wilson(right, 10), "loss": (loss, loss)}
+    return Reading(Place(pair, "average", split, alpha), 10, values, intervals, (0, right / 10))
 
 
 def a_bundle(splits: tuple[str, ...] = ("held_out", "test", "shifts.blur"), points: int = 5) -> Bundle:
@@ -60,8 +70,8 @@ def test_the_splits_of_a_mix_follow_each_other_so_that_it_is_reestimated_once() 
 
 def test_a_survey_evaluates_shared_ends_once_and_nothing_again(tmp_path: Path, evaluations: list[int]) -> None:
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=40))
-    kitchen.split("held_out")
-    kitchen.num_classes(kitchen.split("held_out"))
+    kitchen.splits.load("held_out")
+    kitchen.scores.width(kitchen.splits.load("held_out"))
     before = len(evaluations)
     first = bundles.survey(kitchen, a_bundle(("held_out",)))
     assert len(evaluations) - before == 3 + 2 * 3  # m_0, m_1 and base, and three points between each pair
@@ -72,31 +82,14 @@ def test_a_survey_evaluates_shared_ends_once_and_nothing_again(tmp_path: Path, e
 def test_readings_are_scores_with_wilson_and_normal_intervals(kitchen: Kitchen, readings: list[Reading]) -> None:
     for reading in readings:
         mix = a_bundle().mix(reading.place.pair, reading.place.alpha)
-        score = kitchen.score_mix(mix, reading.place.split)
-        assert (reading.correct, reading.loss) == (score.correct, score.loss)
-        assert reading.accuracy_interval == wilson(score.correct, score.num_examples)
-        assert score.per_example is not None and reading.loss_interval is not None
-        losses = score.per_example.losses.astype(float)
+        score = kitchen.scores.score(mix, reading.place.split)
+        assert reading.values == {"accuracy": score.accuracy, "loss": score.loss}
+        assert reading.num_units == score.num_units
+        assert reading.intervals["accuracy"] == wilson(score.correct, score.num_examples)
+        assert score.outcomes is not None
+        losses = score.outcomes["loss"].astype(float)
         expected = stats.norm.interval(0.95, losses.mean(), stats.sem(losses))
-        assert reading.loss_interval == pytest.approx(expected)
-
-
-def a_score(losses: list[float], predictions: list[int]) -> Score:
-    examples = PerExample.blank(len(losses))
-    examples.losses[:], examples.predictions[:] = losses, predictions
-    return Score("test", 0, len(losses), 1.0, 0.0, (), (), per_example=examples)
-
-
-def test_a_loss_interval_by_hand_leaves_out_what_is_not_finite() -> None:
-    low, high = curves.loss_interval(a_score([1.0, 3.0, np.nan], [0, 0, -1])) or (0.0, 0.0)
-    assert (low, high) == pytest.approx((2 - 1.959964, 2 + 1.959964))  # the standard error of 1 and 3 is 1
-
-
-@pytest.mark.parametrize(
-    "score", [a_score([1.0], [0]), a_score([np.nan, 2.0], [-1, 0]), Score("t", 0, 1, 1, 0, (), ())]
-)
-def test_one_loss_has_no_interval(score: Score) -> None:
-    assert curves.loss_interval(score) is None
+        assert reading.intervals["loss"] == pytest.approx(expected)
 
 
 # Barriers
@@ -117,79 +110,82 @@ def test_a_peak_needs_both_ends() -> None:
 
 
 def test_a_line_has_the_barriers_of_its_losses_and_of_its_errors(readings: list[Reading]) -> None:
-    for line in bundles.lines(readings).values():
+    for line in bundles.lines(readings, METRICS).values():
         alphas = [each.place.alpha for each in line.readings]
         assert alphas == sorted(alphas)
-        assert line.in_loss is not None and line.in_errors is not None
-        assert line.in_loss.height == curves.barrier(alphas, [each.loss or 0.0 for each in line.readings])
-        assert line.in_errors.height == curves.barrier(alphas, [1 - each.accuracy for each in line.readings])
+        in_loss, in_errors = line.barriers["loss"], line.barriers["accuracy"]
+        assert in_loss is not None and in_errors is not None
+        assert in_loss.height == curves.barrier(alphas, [each.values["loss"] or 0.0 for each in line.readings])
+        errors_of = [1 - (each.values["accuracy"] or 0.0) for each in line.readings]
+        assert in_errors.height == pytest.approx(curves.barrier(alphas, errors_of))
 
 
 def test_a_barrier_is_of_the_path_and_not_of_what_lies_beyond_it(kitchen: Kitchen) -> None:
     wide = Bundle(a_bundle().pairs, curves.grid(9, -0.5, 1.5), ["held_out"], ["average"])
     narrow = Bundle(a_bundle().pairs, curves.grid(5), ["held_out"], ["average"])
-    both = [bundles.lines(bundles.survey(kitchen, bundle)) for bundle in (wide, narrow)]
-    assert [line.in_loss for line in both[0].values()] == [line.in_loss for line in both[1].values()]
+    both = [bundles.lines(bundles.survey(kitchen, bundle), METRICS) for bundle in (wide, narrow)]
+    assert [line.barriers for line in both[0].values()] == [line.barriers for line in both[1].values()]
 
 
 def test_half_a_line_has_no_barrier_yet(readings: list[Reading]) -> None:
-    for line in bundles.lines(readings[:12]).values():
-        assert line.in_loss is None
+    for line in bundles.lines(readings[:12], METRICS).values():
+        assert line.barriers == {"accuracy": None, "loss": None}
 
 
 def test_the_best_of_equals_is_nearest_to_the_middle(readings: list[Reading]) -> None:
-    equals = [Reading(Place("p", "average", "held_out", a), 5, 10, (0, 1), 1.0, None) for a in (0.0, 0.4, 1.0)]
-    (line,) = bundles.lines(equals).values()
+    equals = [a_reading("p", alpha, 5, 1.0, "held_out") for alpha in (0.0, 0.4, 1.0)]
+    (line,) = bundles.lines(equals, METRICS).values()
     assert bundles.best(line).place.alpha == 0.4
 
 
 # Pictures
 
 
-def a_picture(readings: list[Reading], metric: str, chosen: str | None = None) -> pictures.Chart:
+def a_picture(readings: list[Reading], metric: Metric, chosen: str | None = None) -> pictures.Chart:
     pairs = list(a_bundle().pairs)
     return pictures.curves(
-        bundles.lines(readings), pairs=pairs, statistics=["average"], metric=metric, split="test", chosen=chosen
-    )
+        bundles.lines(readings, METRICS), pairs=pairs, statistics=["average"], metric=metric, split="test",
+        chosen=chosen,
+    )  # fmt: skip
 
 
 def test_a_picture_shows_points_in_percent_with_their_bands(readings: list[Reading]) -> None:
-    data, _ = a_picture(readings, "accuracy")
+    data, _ = a_picture(readings, ACCURACY)
     points = data[data["value"].notna()]
     expected = {(r.place.pair, r.place.alpha): r for r in readings if r.place.split == "test"}
     assert len(points) == len(expected)
     for _, row in points.iterrows():
         reading = expected[row["pair"], row["alpha"]]
-        assert row["value"] == 100 * reading.accuracy
-        assert (row["low"] / 100, row["high"] / 100) == pytest.approx(wilson(reading.correct, reading.num_examples))
+        assert row["value"] == 100 * (reading.values["accuracy"] or 0.0)
+        assert (row["low"] / 100, row["high"] / 100) == pytest.approx(reading.intervals["accuracy"])
 
 
 def hill(pair: str, height: float) -> list[Reading]:
     """Losses of 1, 1 + height and 2 nats at alpha 0, 0.5 and 1; accuracies of 9, 6 and 7 tenths."""
     figures = [(0.0, 1.0, 9), (0.5, 1.0 + height, 6), (1.0, 2.0, 7)]
-    return [Reading(Place(pair, "average", "test", a), n, 10, wilson(n, 10), x, (x, x)) for a, x, n in figures]
+    return [a_reading(pair, alpha, right, loss) for alpha, loss, right in figures]
 
 
 def test_a_barrier_is_drawn_from_the_chord_to_the_curve_and_the_highest_is_written() -> None:
     both = [*hill("m_0 → m_1", 1.0), *hill("base → m_1", 0.9)]
-    losses, _ = a_picture(both, "loss")
+    losses, _ = a_picture(both, LOSS)
     told = losses[losses["chord"].notna()].set_index("pair")
     assert told.loc["m_0 → m_1", ["alpha", "chord", "curve", "text"]].tolist() == [0.5, 1.5, 2.0, "barrier 0.500 nats"]
     assert told.loc["base → m_1", "text"] == ""
-    accuracies, _ = a_picture(both, "accuracy", "base → m_1")
+    accuracies, _ = a_picture(both, ACCURACY, "base → m_1")
     told = accuracies[accuracies["chord"].notna()].set_index("pair")
     assert told.loc["base → m_1", ["chord", "curve"]].tolist() == pytest.approx([80.0, 60.0])
     assert told["text"].to_dict() == {"m_0 → m_1": "", "base → m_1": "barrier 20.0 points"}
 
 
 def test_a_barrier_too_low_to_be_written_is_not_drawn() -> None:
-    data, _ = a_picture(hill("m_0 → m_1", 0.5 + 1e-5), "loss")
+    data, _ = a_picture(hill("m_0 → m_1", 0.5 + 1e-5), LOSS)
     assert not data["chord"].notna().any()
 
 
 def test_the_specification_stays_while_data_grow_and_a_pair_is_chosen(readings: list[Reading]) -> None:
-    first = a_picture(readings[:9], "loss")
-    last = a_picture(readings, "loss", "base → m_1")
+    first = a_picture(readings[:9], LOSS)
+    last = a_picture(readings, LOSS, "base → m_1")
     assert first[1] == last[1]
     assert list(first[0].columns) == list(last[0].columns)
     assert set(last[0].loc[last[0]["pair"] == "base → m_1", "faint"]) == {False}
@@ -235,7 +231,7 @@ def test_the_page_computes_curves_and_keeps_a_point_of_one(with_statistics: Path
     assert rows["pair"][0].startswith("base → ")
     for _, row in rows.iterrows():
         a, b = row["pair"].split(" → ")
-        line = [kitchen.score_mix(bundles.combine(whole(a), whole(b), alpha)) for alpha in curves.grid(5)]
+        line = [kitchen.scores.score(bundles.combine(whole(a), whole(b), alpha)) for alpha in curves.grid(5)]
         height = curves.barrier(curves.grid(5), [score.loss or 0.0 for score in line])
         told = row["barrier on held_out"]
         assert told.startswith(f"{height:.3f} nats") or (told == "none" and height < pictures.TOLD)

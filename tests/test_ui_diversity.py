@@ -9,9 +9,9 @@ from test_examples import REVIEWS
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture among them
 
 import soupviz as sv
-from soupviz.insight.diversity import gather, pairs_of
+from soupviz.analysis.diversity import gather, pairs_of
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.ui import clicks, diversity, pair
 from soupviz.ui import examples as ui
 
@@ -53,8 +53,8 @@ def small(tmp_path: Path) -> Path:
     """Four ingredients that were scored, with all that the first page scores, in a kitchen that is trusted."""
     file = trusted(small_kitchen(tmp_path, num_ingredients=4, num_examples=60))
     kitchen = sv.Kitchen.load(file)
-    kitchen.score_ingredients()
-    kitchen.score_mix((("base", 1.0),)), kitchen.score_mix(mean_of(kitchen.names))
+    kitchen.scores.of_ingredients()
+    kitchen.scores.score((("base", 1.0),)), kitchen.scores.score(mean_of(kitchen.names))
     return file
 
 
@@ -75,7 +75,7 @@ def test_what_is_known_of_all_pairs_is_shown_without_being_asked_for(small: Path
     kitchen = Kitchen.load(small)
     for index, a in enumerate(kitchen.names):
         for b in kitchen.names[index + 1 :]:
-            kitchen.score_mix(mean_of([a, b]))
+            kitchen.scores.score(mean_of([a, b]))
     evaluations.clear()
     at = page("diversity.py", small)
     assert not [button for button in at.button if "averages" in button.label]
@@ -102,7 +102,7 @@ def test_the_ensemble_of_a_pair_is_what_the_kitchen_scores_and_not_their_average
     kitchen = Kitchen.load(small)
     wanted = diversity.Asked("held_out", tuple(kitchen.names), (), "average")
     for two in pairs_of(gather(kitchen, kitchen.names, "held_out")):
-        expected = kitchen.score_mix(mean_of(two.names), "held_out", "probabilities").correct
+        expected = kitchen.scores.score(mean_of(two.names), "held_out", "probabilities").shown("accuracy")
         assert pair.ensemble_of(kitchen, wanted, two) == expected
 
 
@@ -116,8 +116,8 @@ def test_only_the_chosen_ingredients_are_paired(small: Path, evaluations: list[i
     assert len(evaluations) == 1
     # In kitchen order, whatever was chosen first: the same mix as among all pairs.
     kitchen = Kitchen.load(small)
-    kitchen.split("held_out")
-    assert kitchen.known_score(mean_of(["m_0", "m_3"]), "held_out") is not None
+    kitchen.splits.load("held_out")
+    assert kitchen.scores.known(mean_of(["m_0", "m_3"]), "held_out") is not None
 
 
 def test_another_split_says_that_looking_spends_it(small: Path) -> None:
@@ -159,14 +159,14 @@ def test_a_kitchen_with_batchnorm_averages_as_asked(tmp_path: Path) -> None:
     settle(at)
     press(at, "Score their average")
     kitchen = Kitchen.load(file)
-    kitchen.split("held_out"), kitchen.split("train")
-    assert kitchen.known_score(mean_of(kitchen.names), "held_out", "recalibrate") is not None
+    kitchen.splits.load("held_out"), kitchen.splits.load("train")
+    assert kitchen.scores.known(mean_of(kitchen.names), "held_out", "recalibrate") is not None
 
 
 def test_the_average_of_all_meets_the_best_ingredient_where_nothing_was_cooked(small: Path) -> None:
     at = look_at_soup(page("diversity.py", small))
     kitchen = Kitchen.load(small)
-    best = max(kitchen.names, key=lambda name: kitchen.score_mix(((name, 1.0),)).correct)
+    best = max(kitchen.names, key=lambda name: kitchen.scores.score(((name, 1.0),)).correct)
     by_label = {box.label: box.value for box in at.selectbox}
     assert (by_label["Soup"], by_label["Rival"]) == ("average of all 4", best)
     assert pictures(at) == 2
@@ -203,8 +203,8 @@ def test_examples_are_shown_page_by_page_and_filtered(small: Path) -> None:
     assert gallery(at) != first
     look_at_soup(at, label="0", predicted="0")
     kitchen = Kitchen.load(small)
-    scored = kitchen.score_mix(mean_of(kitchen.names)).per_example
-    cell = (kitchen.split("held_out").labels.numpy() == 0) & (scored.predictions == 0)
+    scored = kitchen.scores.score(mean_of(kitchen.names)).outcomes
+    cell = (kitchen.splits.load("held_out").labels.numpy() == 0) & (scored["prediction"] == 0)
     assert f"{cell.sum()} of 60 examples" in shown(at)
     look_at_soup(at, kind="both are wrong")  # right and wrong at once
     assert "No example is of this kind" in shown(at)

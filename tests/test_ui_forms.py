@@ -13,7 +13,8 @@ def a_form() -> None:
     from soupviz.ui import forms
 
     kind = MENU[st.session_state["method"]]
-    st.session_state["made"] = kind(**forms.parameters(kind, st, decided=("alpha",)))
+    goals = ["accuracy", "loss", "worst_class", "with_shifts"]
+    st.session_state["made"] = kind(**forms.parameters(kind, st, goals, decided=("alpha",)))
 
 
 @pytest.mark.parametrize("method", MENU)
@@ -25,7 +26,9 @@ def test_a_form_left_alone_gives_the_recipe_with_its_defaults(method: str) -> No
     assert app.session_state["made"] == MENU[method]()
     widgets = [*app.selectbox, *app.slider, *app.number_input, *app.text_input]
     fields = MENU[method].model_fields
-    expected = [name for name in own_parameters(MENU[method]) if name != "alpha" and not fields[name].json_schema_extra]
+    always = (None, {"choices": "goals"})
+    names = [name for name in own_parameters(MENU[method]) if name != "alpha"]
+    expected = [name for name in names if fields[name].json_schema_extra in always]
     assert {widget.key for widget in widgets} == set(expected)
     for widget in widgets:
         assert widget.help == MENU[method].model_fields[widget.key].description
@@ -62,7 +65,7 @@ def a_form_of_wise_ft() -> None:
     from soupviz.recipes import MENU
     from soupviz.ui import forms
 
-    st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st))
+    st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st, ["accuracy"]))
 
 
 def test_a_word_or_a_number_is_one_choice() -> None:

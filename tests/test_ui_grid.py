@@ -8,9 +8,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, press, settle, trusted  # noqa: F401 - a fixture
 
 import soupviz as sv
-from soupviz.cooking import cook
-from soupviz.insight import grids
+from soupviz.analysis import grids
 from soupviz.recipes import Ties
+from soupviz.soups.cooking import cook
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from test_pages import as_read, fresh_server, press, settle, trusted  # noqa: F4
 import soupviz as sv
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, parse
-from soupviz.runs import Run
-from soupviz.store import Store
+from soupviz.store.database import Store
+from soupviz.store.runs import Run
 from soupviz.ui import history, one_run, workspace
 
 
@@ -173,7 +173,7 @@ def test_two_soups_are_tested_against_each_other_on_every_split(file: Path) -> N
     scores = next(frame.value for frame in at.dataframe if "verdict" in frame.value)
     assert scores["split"].tolist() == ["held_out", "test"]
     differences = scores["b"] - scores["a"]
-    assert (differences - scores["points"]).abs().max() == pytest.approx(0)
+    assert (differences - scores["difference"]).abs().max() == pytest.approx(0)
     recipes = next(frame.value for frame in at.dataframe if "differs" in frame.value)
     assert recipes["field"].iloc[0] == "method"
     parts = next(frame.value for frame in at.dataframe if "decision a" in frame.value)

@@ -9,9 +9,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, settle, trusted  # noqa: F401 - an autouse fixture
 
 import soupviz as sv
-from soupviz.blending import blend
-from soupviz.mixing import mean_of
-from soupviz.soups import recall
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups.blending import blend
+from soupviz.soups.soup import recall
 from soupviz.ui import blocks
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
     kitchen = sv.Kitchen.load(file)
     for mixture in (A, B, mean_of(kitchen.names), (("base", 1.0),)):
         for split in ("held_out", "test"):
-            kitchen.score_mix(mixture, split)
+            kitchen.scores.score(mixture, split)
     return file
 
 
@@ -69,7 +69,7 @@ def test_each_group_alone_is_in_the_table(file: Path) -> None:
     a, b = (((name, 1.0),) for name in ends(at))
     for group, other in (("0", "2"), ("2", "0")):
         mixture = blend(kitchen, a, b, {group: 1.0, other: 0.0})
-        assert table["accuracy"][group] == pytest.approx(100 * kitchen.score_mix(mixture).accuracy)
+        assert table["value"][group] == pytest.approx(100 * kitchen.scores.score(mixture).accuracy)
     assert not at.exception
 
 
@@ -86,7 +86,7 @@ def test_a_slider_that_is_let_go_scores_the_mix_at_once(file: Path) -> None:
     settle(at)
     kitchen = sv.Kitchen.load(file)
     a, b = (((name, 1.0),) for name in ends(at))
-    known = kitchen.known_score(blend(kitchen, a, b, {"0": 0.25, "2": 0.0}), "held_out")
+    known = kitchen.scores.known(blend(kitchen, a, b, {"0": 0.25, "2": 0.0}), "held_out")
     assert known is not None
     mix = next(metric for metric in at.metric if metric.label == "This mix, held_out")
     assert mix.value == f"{100 * known.accuracy:.2f} %"
@@ -188,9 +188,9 @@ def test_scaling_is_towards_the_base(file: Path) -> None:
     settle(at)
     kitchen = sv.Kitchen.load(file)
     a = ((next(box.value for box in at.selectbox if box.label.startswith("A,")), 1.0),)
-    expected = kitchen.known_score(blend(kitchen, a, (("base", 1.0),), {"0": 1.0, "2": 0.0}), "held_out")
+    expected = kitchen.scores.known(blend(kitchen, a, (("base", 1.0),), {"0": 1.0, "2": 0.0}), "held_out")
     assert expected is not None
-    assert shown_with(at, "apart").set_index("group")["accuracy"]["0"] == pytest.approx(100 * expected.accuracy)
+    assert shown_with(at, "apart").set_index("group")["value"]["0"] == pytest.approx(100 * expected.accuracy)
 
 
 def test_without_a_base_scaling_is_not_offered_and_the_page_says_why(tmp_path: Path) -> None:

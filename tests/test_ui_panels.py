@@ -9,7 +9,7 @@ from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
-from soupviz.soups import recall
+from soupviz.soups.soup import recall
 from soupviz.ui import panels, tables
 
 
@@ -22,8 +22,8 @@ def a_panel() -> None:
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])
     opened = st.session_state["opened"]
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     panels.draw(opened, opened.store.runs()[0])
 
 
@@ -40,7 +40,7 @@ def opened_on(file: Path, panel: str) -> AppTest:
 def file(tmp_path: Path) -> Path:
     file = small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_ingredients=3, num_examples=80, train=64)
     kitchen = sv.Kitchen.load(file)
-    kitchen.score_ingredients("test")
+    kitchen.scores.of_ingredients("test")
     sv.uniform(kitchen)
     return file
 
@@ -57,9 +57,9 @@ def test_slices_show_every_class_before_and_after(file: Path) -> None:
     app = opened_on(file, panels.SLICES)
     shown = app.dataframe[0].value
     kitchen = sv.Kitchen.load(file)
-    labels = kitchen.split("test").labels.bincount().tolist()
+    labels = kitchen.splits.load("test").labels.bincount().tolist()
     assert dict(zip(shown["slice"], shown["examples"], strict=True)) == {str(k): n for k, n in enumerate(labels) if n}
-    assert ((shown["after"] - shown["before"]) - shown["points"]).abs().max() == pytest.approx(0, abs=1e-9)
+    assert ((shown["after"] - shown["before"]) - shown["difference"]).abs().max() == pytest.approx(0, abs=1e-9)
 
 
 def test_calibration_is_fitted_when_asked_and_tells_each_split(file: Path) -> None:
@@ -79,10 +79,10 @@ def test_batchnorm_shows_the_score_of_each_treatment(file: Path) -> None:
     kitchen = sv.Kitchen.load(file)
     soup = recall(kitchen, kitchen.store.runs()[0])
     for treatment, told in zip(shown["statistics"], shown["test"], strict=True):
-        assert told == f"{100 * kitchen.score_mix(soup.mix, 'test', treatment).accuracy:.2f} %"
+        assert told == f"{100 * kitchen.scores.score(soup.mix, 'test', treatment).accuracy:.2f} %"
 
 
 def test_a_table_of_treatments_is_there_only_when_something_is_known(file: Path) -> None:
     kitchen: Any = sv.Kitchen.load(file)
-    kitchen.split("held_out"), kitchen.split("test")
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
     assert tables.treatments(kitchen, (("m_0", 0.5), ("m_1", 0.5)), ["average", "first"]) is None

@@ -11,7 +11,7 @@ from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401
 from test_ui_curves import computed
 
 import soupviz as sv
-from soupviz.insight import planes
+from soupviz.analysis import planes
 from soupviz.recipes.paths import in_plane
 
 
@@ -67,7 +67,7 @@ def test_the_map_is_what_was_measured_and_the_table_tells_how_far_every_model_is
     assert size == 9
     for column in range(0, size, 2):
         assert spots[0][column] in measured
-        score = kitchen.known_score(in_plane(corners, *spots[0][column]), "held_out")
+        score = kitchen.scores.known(in_plane(corners, *spots[0][column]), "held_out")
         assert score is not None
         assert contour["z"][0][column] == pytest.approx(100 * score.accuracy)
     layout = figure(at)["layout"]

@@ -1,11 +1,14 @@
 """Two precisions side by side."""
 
-from soupviz.records import Step
+from scores import a_step
+
+from soupviz.recipes.trajectory import Step
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.ui.precision import other_than, table, verdict
 
 
 def step(number: int, name: str, accuracy: float | None, accepted: bool) -> Step:
-    return Step(number, name, accuracy, None, 0.7, accepted, 100, accuracy or 0.69)
+    return a_step(number, name, accuracy, 0.7, accepted, at_most=accuracy or 0.69)
 
 
 OWN = [step(0, "a", 0.70, True), step(1, "b", 0.71, True), step(2, "c", None, False)]
@@ -19,7 +22,7 @@ def test_the_sentence_says_whether_the_same_ingredients_are_accepted():
 
 
 def test_the_table_follows_the_first_search_and_finds_each_ingredient_in_the_second():
-    rows = table(OWN, DIFFERENT, "float32", "bfloat16")
+    rows = table(ACCURACY, OWN, DIFFERENT, "float32", "bfloat16")
     assert rows["ingredient"].tolist() == ["a", "b", "c"]
     assert rows["float32"].tolist() == ["start", "accepted", "rejected early"]
     assert rows["bfloat16"].tolist() == ["rejected", "start", "accepted"]

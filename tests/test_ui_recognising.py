@@ -9,9 +9,9 @@ from runs import lightning_run, timm_run, ultralytics_run
 from streamlit.testing.v1 import AppTest
 from test_pages import as_read, errors, fresh_server, page, press, settle  # noqa: F401 - fresh_server is a fixture
 
-from soupviz.config import read_kitchen_file
 from soupviz.errors import KitchenError
 from soupviz.ui import workspace
+from soupviz.yaml_file import read_kitchen_file
 
 
 @pytest.fixture

@@ -60,7 +60,9 @@ def test_what_is_missing_is_scored_when_asked_at_the_cost_that_was_told(file: Pa
     opened = sv.Kitchen.load(file)
     rows = table_of(at).set_index("model")
     assert len(rows) == 6
-    expected = [opened.score_mix((("m_1", 1.0),), split).accuracy for split in ("test", "shifts.blur", "shifts.noise")]
+    expected = [
+        opened.scores.score((("m_1", 1.0),), split).accuracy for split in ("test", "shifts.blur", "shifts.noise")
+    ]
     assert rows.loc["m_1", "x"] == pytest.approx(100 * expected[0])
     assert rows.loc["m_1", "y"] == pytest.approx(50 * (expected[1] + expected[2]))
     assert (rows["y"] - rows["line"]).tolist() == pytest.approx(rows["above"].tolist())
@@ -85,7 +87,7 @@ def test_a_table_opens_without_a_kitchen(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(CSV)
     at = of_table("scores.csv")
     assert errors(at) == []
-    assert "Accuracies are read as fractions" in texts(at)
+    assert "Scores are read as fractions" in texts(at)
     assert "val is taken for the held-out split that selected, so x is test." in texts(at)
     assert len(table_of(at)) == 5
 

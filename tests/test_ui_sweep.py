@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
 from soupviz.recipes import parse
-from soupviz.soups import run_key
+from soupviz.soups.soup import run_key
 from soupviz.ui import soups, work
 
 
@@ -54,4 +54,4 @@ def test_the_best_alpha_is_best_by_what_the_search_raises(tmp_path):
     recipe = parse({"method": "greedy", "alpha": 0.1, "objective": "loss"})
     made = sv.sweep(kitchen, [0.1, 0.9], objective="loss")
     values = [soups.raised(kitchen, recipe, kitchen.store.run(soup.key)) for soup in made]
-    assert values == [-soup.scores["held_out"].loss for soup in made]
+    assert values == [(0, -soup.scores["held_out"].loss) for soup in made]

@@ -11,10 +11,12 @@ from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
-from soupviz.insight import crossfit, decisions, verdicts
+from soupviz.analysis import crossfit, decisions, verdicts
+from soupviz.analysis.decision_summary import summary
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.ui import verdict
 from soupviz.ui.verbatim import verbatim
 
@@ -28,8 +30,8 @@ def a_panel() -> None:
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])
     opened = st.session_state["opened"]
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     run = opened.store.run(st.session_state["run"])
     verdict.draw(opened, run)
     decisions.draw(opened, run)
@@ -56,8 +58,8 @@ def button(app: AppTest, label: str) -> Any:
 @pytest.fixture
 def kitchen(tmp_path: Path) -> Kitchen:
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=240, scale=0.35, num_ingredients=4))
-    for split in kitchen.report_splits():
-        kitchen.split(split)
+    for split in kitchen.splits.reporting:
+        kitchen.splits.load(split)
     return kitchen
 
 
@@ -75,7 +77,7 @@ def test_the_panel_says_what_is_missing_scores_it_and_then_judges(kitchen: Kitch
     assert names == ["this soup", "best ingredient", "ceiling", "floor"]
     assert list(shown["passes"]) == [1, 1, 4, 1]
     assert found.floor is not None
-    assert shown["test"].iloc[3] == pytest.approx(100 * found.floor.accuracies["test"].accuracy)
+    assert shown["test"].iloc[3] == pytest.approx(100 * found.floor.values["test"].value)
     assert [one.label for one in app.metric][:2] == ["held_out (selects)", "test (reports)"]
     assert any(one.label.startswith("test, against m_") for one in app.metric)
 
@@ -104,7 +106,7 @@ def test_the_log_is_filtered_by_outcome_and_by_name(kitchen: Kitchen) -> None:
     soup = sv.greedy(kitchen, complete=True)
     found = decisions.log(kitchen, soup.recipe, soup.trajectory)
     app = opened_on(kitchen.file, soup.key)
-    assert decisions.summary(found, soup.recipe) in texts(app)
+    assert summary(kitchen.task, kitchen.objective, found, soup.recipe) in texts(app)
 
     def shown() -> list[str]:
         return list(next(one for one in app.dataframe if "outcome" in one.value).value["candidate"])
@@ -138,21 +140,21 @@ def test_what_was_rejected_early_can_be_scored_whole(tmp_path: Path) -> None:
 
 def test_the_saved_log_reads_back(kitchen: Kitchen) -> None:
     soup = sv.greedy(kitchen, complete=True)
-    table = decisions.frame(decisions.log(kitchen, soup.recipe, soup.trajectory))
+    table = decisions.frame(kitchen.task, kitchen.objective, decisions.log(kitchen, soup.recipe, soup.trajectory))
     again = pd.read_csv(io.StringIO(table.to_csv(index=False)))
     assert list(again["sentence"]) == list(table["sentence"])
 
 
 def test_yardsticks_leave_empty_what_is_not_known(kitchen: Kitchen) -> None:
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     found = verdicts.judge(kitchen, "soup", mean_of(kitchen.names))
-    table = verdict.yardsticks(found)
+    table = verdict.yardsticks(kitchen, found)
     assert table["test"].isna().all()
     assert table["held_out"].notna().tolist() == [False, True, False, False]
 
 
 def test_the_picture_of_differences_has_one_row_for_each_yardstick() -> None:
     row = {"name": "a", "kind": "best", "difference": 0.3, "low": -0.6, "high": 1.2}
-    data, spec = differences([row, row | {"name": "all", "kind": "ensemble"}], "test")
+    data, spec = differences([row, row | {"name": "all", "kind": "ensemble"}], "test", ACCURACY)
     assert list(data["name"]) == ["a", "all"]
     assert "test" in str(spec["layer"][1]["encoding"]["x"]["title"])

@@ -17,12 +17,12 @@ from test_imports import imported
 
 import soupviz.ui
 from soupviz import trust
-from soupviz.config import read_kitchen_file
 from soupviz.errors import Cancelled, DataError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import FINISHED_KEPT, Job, Jobs
+from soupviz.yaml_file import read_kitchen_file
 
 UI = Path(soupviz.ui.__file__).parent
 

@@ -11,8 +11,8 @@ from kitchens import MLP, build_model, json_of, run_command, save, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import Cancelled, DataError, ModelError, told
-from soupviz.paths import logits_from
-from soupviz.usercode import guarded
+from soupviz.models.routes import answers_from
+from soupviz.models.usercode import guarded
 
 NET = """
 import sys, torch, warnings
@@ -95,7 +95,7 @@ def test_a_forward_that_leaves_in_a_later_batch_is_one_error_of_a_search_too(tmp
 
 def test_a_row_too_few_is_refused_wherever_logits_are_asked_for():
     with pytest.raises(ModelError, match="logits of 2 examples for a batch of 3"):
-        logits_from(lambda x: x[1:], {"": torch.zeros(3, 4)})
+        answers_from(lambda x: x[1:], {"": torch.zeros(3, 4)})
 
 
 # What a model returns

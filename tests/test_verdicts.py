@@ -4,22 +4,24 @@ import numpy as np
 import pytest
 from kitchens import small_kitchen
 from scipy import stats
+from scores import CLASSIFICATION, a_score
 
 import soupviz as sv
-from soupviz import planning
-from soupviz.insight import verdicts, wording
-from soupviz.insight.significance import difference
-from soupviz.insight.verdicts import judge, verdict_of
-from soupviz.mixing import mean_of
-from soupviz.records import PerExample, Score
-from soupviz.soups import mix_in
+from soupviz.analysis import verdicts, wording
+from soupviz.analysis.verdicts import judge, verdict_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups import planning
+from soupviz.soups.soup import mix_in
+from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.paired import compare
 
 
 def score_of(correct, split="test"):
-    found = PerExample.blank(len(correct))
-    found.scored[:] = True
-    found.correct[:] = correct
-    return Score(split, int(sum(correct)), len(correct), None, 0.0, (), (), per_example=found)
+    return a_score(correct, split)
+
+
+def difference(new, old):
+    return compare(CLASSIFICATION, ACCURACY, new, old)
 
 
 def pair(fixed, broken, number, split="test"):
@@ -41,8 +43,8 @@ def file(tmp_path_factory):
 @pytest.fixture
 def kitchen(file):
     opened = sv.Kitchen.load(file)
-    for split in opened.report_splits():
-        opened.split(split)
+    for split in opened.splits.reporting:
+        opened.splits.load(split)
     return opened
 
 
@@ -51,33 +53,33 @@ def test_a_difference_agrees_with_scipy(seed):
     chance = np.random.default_rng(seed)
     new, old = (score_of((chance.random(400) < share).tolist()) for share in (0.75, 0.7))
     found = difference(new, old)
-    right, was = new.per_example.correct, old.per_example.correct
-    assert (found.fixed, found.broken) == (int((right & ~was).sum()), int((~right & was).sum()))
-    assert found.p_value == stats.binomtest(found.fixed, found.fixed + found.broken).pvalue
+    right, was = new.outcomes["right"], old.outcomes["right"]
+    assert (found.better, found.worse) == (int((right & ~was).sum()), int((~right & was).sum()))
+    assert found.p_value == stats.binomtest(found.better, found.better + found.worse).pvalue
     assert found.difference == pytest.approx(new.accuracy - old.accuracy)
     assert found.low <= found.difference <= found.high
-    assert new.accuracy - old.accuracy == pytest.approx((found.fixed - found.broken) / 400)
+    assert new.accuracy - old.accuracy == pytest.approx((found.better - found.worse) / 400)
 
 
 def test_the_verdict_has_every_figure_of_a_scored_soup(kitchen):
-    kitchen.score_ingredients("test")
-    kitchen.score_mix(mean_of(kitchen.names), "test")
-    kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
+    kitchen.scores.of_ingredients("test")
+    kitchen.scores.score(mean_of(kitchen.names), "test")
+    kitchen.scores.score(mean_of(kitchen.names), "test", "probabilities")
     run = kitchen.store.runs()[0]
     found = verdict_of(kitchen, run)
-    soup = kitchen.score_mix(mix_in(run), "test")
+    soup = kitchen.scores.score(mix_in(run), "test")
     assert found.reports_on == "test"
-    assert found.accuracies["test"].correct == soup.correct
+    assert found.values["test"].right == soup.correct
     interval = stats.binomtest(soup.correct, soup.num_examples).proportion_ci(0.95, method="wilson")
-    assert (found.accuracies["test"].low, found.accuracies["test"].high) == (interval.low, interval.high)
-    assert [found.accuracies[split].selects for split in ("held_out", "test", "shifts.blur")] == [True, False, False]
-    held_out = kitchen.score_ingredients("held_out")
+    assert (found.values["test"].low, found.values["test"].high) == (interval.low, interval.high)
+    assert [found.values[split].selects for split in ("held_out", "test", "shifts.blur")] == [True, False, False]
+    held_out = kitchen.scores.of_ingredients("held_out")
     best = max(kitchen.names, key=lambda name: held_out[name].correct)
     assert found.best.name == best
-    assert found.best.differences["test"] == difference(soup, kitchen.score_mix(((best, 1.0),), "test"))
-    ensemble = kitchen.score_mix(mean_of(kitchen.names), "test", "probabilities")
-    assert (found.ceiling.accuracies["test"].correct, found.ceiling.passes) == (ensemble.correct, 4)
-    assert found.floor.accuracies["test"].correct == kitchen.score_mix(mean_of(kitchen.names), "test").correct
+    assert found.best.differences["test"] == difference(soup, kitchen.scores.score(((best, 1.0),), "test"))
+    ensemble = kitchen.scores.score(mean_of(kitchen.names), "test", "probabilities")
+    assert (found.ceiling.values["test"].right, found.ceiling.passes) == (ensemble.correct, 4)
+    assert found.floor.values["test"].right == kitchen.scores.score(mean_of(kitchen.names), "test").correct
     assert found.crossfit is None
 
 
@@ -87,7 +89,7 @@ def test_a_soup_and_its_run_have_the_same_verdict(kitchen):
 
 def test_a_verdict_is_plain_data(kitchen):
     values = json.loads(json.dumps(verdict_of(kitchen, kitchen.store.runs()[0]).as_dict()))
-    assert values["sentence"] and values["accuracies"]["held_out"]["num_examples"] == 300
+    assert values["sentence"] and values["values"]["held_out"]["num_units"] == 300
 
 
 def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
@@ -99,28 +101,28 @@ def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
 
 def test_models_looked_at_on_test_are_counted_with_soups_apart(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
-    kitchen.split("held_out"), kitchen.split("test")
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
     assert judge(kitchen, "m_0", (("m_0", 1.0),)).models_seen == 0
-    kitchen.score_ingredients("test")
-    kitchen.score_mix((("m_0", 0.5), ("m_1", 0.5)), "test")
-    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")
-    kitchen.score_mix((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
-    kitchen.score_mix((("m_0", 0.5), ("m_3", 0.5)), "held_out")
+    kitchen.scores.of_ingredients("test")
+    kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), "test")
+    kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")
+    kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
+    kitchen.scores.score((("m_0", 0.5), ("m_3", 0.5)), "held_out")
     found = judge(kitchen, "m_0", (("m_0", 1.0),))
     assert (found.models_seen, found.soups_seen) == (6, 2)
 
 
 def test_what_is_not_scored_is_none_and_said(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
-    kitchen.split("held_out"), kitchen.split("test")
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
     mix = (("m_0", 0.5), ("m_1", 0.5))
     nothing = judge(kitchen, "soup", mix)
-    assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.accuracies)) == (None, None, None, {})
+    assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.values)) == (None, None, None, {})
     assert nothing.sentence == "Not judged yet: no ingredient is scored on held_out."
-    kitchen.score_ingredients("held_out")
+    kitchen.scores.of_ingredients("held_out")
     found = judge(kitchen, "soup", mix)
     assert found.sentence == "Not judged yet: it is not scored on test."
-    kitchen.score_mix(mix, "test")
+    kitchen.scores.score(mix, "test")
     best = found.best.name
     told = judge(kitchen, "soup", mix).sentence
     assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
@@ -132,7 +134,7 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     assert len(lacking) == 6 + 3
     assert (cost.evaluations, cost.known, cost.examples) == (5 + 2, 5, 7 * 80)
     for one in lacking:
-        kitchen.score_mix(one[0], one[1], one[2])
+        kitchen.scores.score(one[0], one[1], one[2])
     assert planning.lacking(kitchen, verdicts.wanted(kitchen, mix)) == []
     assert judge(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
 
@@ -163,7 +165,7 @@ def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_pat
     file.write_text(text)
     kitchen = sv.Kitchen.load(file)
     soup = sv.uniform(kitchen)
-    kitchen.score_ingredients()
+    kitchen.scores.of_ingredients()
     found = verdict_of(kitchen, soup)
     assert found.reports_on == "held_out"
     assert "no test split" in found.looks
@@ -197,17 +199,24 @@ def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_pat
     ],
 )
 def test_the_sentence_has_the_difference_its_interval_and_what_shows(fixed, broken, sentence):
-    told = wording.headline("a", difference(*pair(fixed, broken, 1000)), "test", is_itself=False)
+    told = wording.headline(
+        CLASSIFICATION, ACCURACY, "a", difference(*pair(fixed, broken, 1000)), "test", is_itself=False
+    )
     assert told == sentence
 
 
 def test_a_split_that_selected_is_called_optimistic():
-    told = wording.headline("a", difference(*pair(60, 10, 1000, "held_out")), "held_out", is_itself=False)
+    told = wording.headline(
+        CLASSIFICATION, ACCURACY, "a", difference(*pair(60, 10, 1000, "held_out")), "held_out", is_itself=False
+    )
     assert told.endswith("held_out selected it, so this is optimistic: there is no test split to report.")
 
 
 def test_sizes_say_whether_a_split_is_too_small():
-    told = [wording.size(difference(*pair(*counts, 1000))) for counts in ((33, 30), (60, 10), (2, 0), (16, 5))]
+    told = [
+        wording.size(CLASSIFICATION, ACCURACY, difference(*pair(*counts, 1000)))
+        for counts in ((33, 30), (60, 10), (2, 0), (16, 5))
+    ]
     assert told == [
         "test is too small to tell: +0.3 points seen, but at 1,000 examples only 2.2 points and more show.",
         "test is large enough for this: +5.0 points seen, and at 1,000 examples 2.3 points and more show.",
@@ -228,6 +237,6 @@ def test_points_have_as_many_digits_as_matter(fraction, told):
 
 def test_a_split_that_had_a_part_in_the_choice_is_named_where_it_would_report():
     found = difference(*pair(60, 10, 1000))
-    told = wording.headline("a", found, "test", is_itself=False, selects=True)
+    told = wording.headline(CLASSIFICATION, ACCURACY, "a", found, "test", is_itself=False, selects=True)
     assert told.endswith("Examples of test selected it, so this is optimistic: test does not report on it.")
-    assert "optimistic" not in wording.headline("a", found, "test", is_itself=False)
+    assert "optimistic" not in wording.headline(CLASSIFICATION, ACCURACY, "a", found, "test", is_itself=False)

@@ -11,9 +11,9 @@ from kitchens import BATCHNORM, MLP, TIED, build_model, labelled, perturbed
 from torch import Tensor, nn
 
 from soupviz.errors import RecipeError
-from soupviz.evidence import fisher_diagonal, gram_matrices
-from soupviz.mixing import mix
-from soupviz.weighing import fisher_average, regmean
+from soupviz.learning.averages import fisher_average, regmean
+from soupviz.learning.moments import fisher_diagonal, gram_matrices
+from soupviz.mixing.averaging import mix
 from soupviz.weights.ingredients import Ingredient, same_bits
 
 SHAPES = {MLP: (6,), TIED: (6,), BATCHNORM: (3, 5, 5)}

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder
+from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
 from soupviz.ui import workspace
+from soupviz.yaml_file import validate
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}
 

@@ -80,7 +80,7 @@ import sys
 from pathlib import Path
 import torch
 from soupviz.weights.ingredients import Ingredient
-from soupviz import mixing
+from soupviz.mixing import averaging
 from soupviz.weights import checkpoints, writing
 
 def anonymous():
@@ -94,7 +94,7 @@ before = peak = anonymous()
 
 def watched():
     global peak
-    for item in mixing.mix_tensors(items):
+    for item in averaging.mix_tensors(items):
         peak = max(peak, anonymous())
         yield item
 

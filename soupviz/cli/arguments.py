@@ -7,7 +7,7 @@ import typer
 
 import soupviz as sv
 from soupviz.cli.progress import progress_bar
-from soupviz.records import refusals_in_words
+from soupviz.types import refusals_in_words
 from soupviz.weights.names import names_in
 
 app = typer.Typer(

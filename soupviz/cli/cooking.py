@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 import soupviz as sv
-from soupviz import planning, scaling
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -24,16 +23,18 @@ from soupviz.cli.arguments import (
     chosen,
     open_kitchen,
 )
+from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
-from soupviz.cooking import SWEEP_ALPHAS, cook
 from soupviz.errors import RecipeError
-from soupviz.exports import check_target
-from soupviz.menu import BUDGET, cook_menu
-from soupviz.provenance import read_record
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
-from soupviz.selecting import named
-from soupviz.treatments import OUTPUTS
+from soupviz.soups import planning, scaling
+from soupviz.soups.cooking import SWEEP_ALPHAS, cook
+from soupviz.soups.exports import check_target
+from soupviz.soups.menu import BUDGET, cook_menu
+from soupviz.soups.provenance import read_record
+from soupviz.soups.selecting import named
 
 
 @app.command()
@@ -76,10 +77,12 @@ def soup(
             raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     checked = parse(values | {"members": chosen(members, opened)})
+    if (calibrate or bake_temperature) and not opened.task.has_logits:
+        raise RecipeError(scaling.no_temperature(opened.task))
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, checked, planning.plan(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, checked, planning.plan(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)
@@ -113,7 +116,7 @@ def menu(
         cooked = cook_menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
-    printing.show_menu(as_json, opened.name, cooked)
+    show_menu(as_json, opened, cooked)
     printing.show_notes(opened)
 
 
@@ -123,7 +126,7 @@ def sweep(
     alphas: Annotated[str, typer.Option(help="the grid, separated by commas; mean may be among them")] = ",".join(
         map(str, SWEEP_ALPHAS)
     ),
-    objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "accuracy",
+    objective: Annotated[str, typer.Option(help="what a candidate has to raise, as of `soup`")] = "",
     shift_weight: Annotated[float, typer.Option(help="of with_shifts, as of `soup`")] = 0.5,
     order: Order = "best",
     seed: Seed = 0,

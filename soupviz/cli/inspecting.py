@@ -1,12 +1,12 @@
 """The command that inspects: which ingredients belong together."""
 
+from soupviz.analysis.preflight import Report
+from soupviz.analysis.preflight import inspect as inspected
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
-from soupviz.insight.preflight import Report
-from soupviz.insight.preflight import inspect as inspected
-from soupviz.treatments import check_batchnorm
+from soupviz.mixing.treatments import check_batchnorm
 
 
 @app.command()
@@ -31,7 +31,13 @@ def _show(as_json: bool, title: str, report: Report) -> None:
         [one.name, one.verdict.replace("_", " "), _figure(one.distance_to_base), _figure(one.barrier_max)]
         for one in report.verdicts
     ]
-    columns = ("ingredient", "verdict", "distance to base", "highest barrier (nats, held_out)")
+    metric = report.barriers.metric
+    columns = (
+        "ingredient",
+        "verdict",
+        "distance to base",
+        f"highest barrier ({metric.unit or metric.label}, held_out)",
+    )
     printing.show(as_json, report.as_dict(), f"{title}: what can be mixed", columns, rows)
     if not as_json:
         for one in report.verdicts:

@@ -2,13 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 import soupviz as sv
-from soupviz.bench.figures import FIGURES
-from soupviz.bench.run import Bench
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -25,19 +23,25 @@ from soupviz.cli.arguments import (
     open_kitchen,
 )
 from soupviz.cli.progress import progress_bar
-from soupviz.demo import demo_kitchen
+from soupviz.demo.diabetes import diabetes_kitchen
+from soupviz.demo.digits import demo_kitchen
+from soupviz.errors import SoupError
 from soupviz.files import cache_folder
-from soupviz.treatments import check_batchnorm
+from soupviz.mixing.treatments import check_batchnorm
 
 
 @app.command()
 def demo(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="where to; default: the cache folder")] = None,
+    task: Annotated[
+        Literal["classification", "regression"],
+        typer.Option(help="classification: handwritten digits; regression: diabetes of 442 patients"),
+    ] = "classification",
     as_json: AsJson = False,
 ) -> None:
-    """Build the demo kitchen: scikit-learn's handwritten digits."""
+    """Build a demo kitchen of data that ship with scikit-learn: handwritten digits, or diabetes."""
     with progress_bar(as_json) as progress:
-        file = demo_kitchen(directory, progress)
+        file = (demo_kitchen if task == "classification" else diabetes_kitchen)(directory, progress)
     answer(json.dumps({"kitchen": str(file)}) if as_json else str(file))
 
 
@@ -54,10 +58,10 @@ def score(
     """Score every ingredient on a split."""
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
-        scores = opened.score_ingredients(split, chosen(members, opened), progress)
+        scores = opened.scores.of_ingredients(split, chosen(members, opened), progress)
     if split == "held_out":
         printing.tell_disagreements(opened, scores)
-    printing.show_scores(as_json, f"{opened.name}: {split}", scores)
+    printing.show_scores(as_json, opened, f"{opened.name}: {split}", scores)
     printing.show_notes(opened)
 
 
@@ -76,7 +80,7 @@ def interpolate(
     skip_incompatible: SkipIncompatible = False,
     skip_corrupt: SkipCorrupt = False,
 ) -> None:
-    """Accuracy and loss on the line from A to B."""
+    """What the task's metrics say on the line from A to B."""
     check_batchnorm(batchnorm)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
@@ -84,7 +88,7 @@ def interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
             batchnorm=batchnorm, progress=progress,
         )  # fmt: skip
-    printing.show_curve(as_json, a, b, split, curve)
+    printing.show_curve(as_json, opened, a, b, split, curve)
     printing.show_notes(opened)
 
 
@@ -92,18 +96,26 @@ def interpolate(
 def bench(
     kitchen: KitchenFile,
     rounds: Annotated[int, typer.Option(help="how often each figure is measured; medians are shown", min=1)] = 3,
-    only: Annotated[str, typer.Option(help=f"figures separated by commas: {', '.join(FIGURES)}; default: all")] = "",
+    only: Annotated[str, typer.Option(help="figures separated by commas; default: all")] = "",
     picture: Annotated[Path | None, typer.Option(help="also draw the ratios: FILE.svg; default: no picture")] = None,
     mix_mb: Annotated[int, typer.Option(help="MB of each of the 12 checkpoints made to be mixed", min=1)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Time soupviz against the loops that a textbook would write; exit 1 if they decide or count differently."""
+    try:
+        from benchmarks import telling
+        from benchmarks.run import Bench
+    except ImportError:
+        raise SoupError(
+            "bench: the benchmark lies in the folder `benchmarks` of soupviz's repository, which is not installed with "
+            "the package; run the command from a clone of it."
+        ) from None
     with progress_bar(as_json) as progress:
         measured = Bench(kitchen, mix_mb * 10**6, progress)
         measured.run(rounds, [name.strip() for name in only.split(",") if name.strip()], progress)
-    printing.show_bench(as_json, measured, rounds)
+    telling.show_bench(as_json, measured, rounds)
     if picture:
-        printing.write_picture(picture, measured)
+        telling.write_picture(picture, measured)
     if measured.agreement.differences:
         raise typer.Exit(1)
 
@@ -115,7 +127,7 @@ def cache(
     as_json: AsJson = False,
 ) -> None:
     """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
-    from soupviz.cache import clear_caches, clear_store, sizes, store_size
+    from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
 
     store = store_size(kitchen) if kitchen else None
     if clear:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from soupviz.records import Progress as Callback
+from soupviz.types import Progress as Callback
 
 QUIET_LINES_EVERY = 5.0
 

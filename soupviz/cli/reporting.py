@@ -32,7 +32,7 @@ def report(
     page.check_target(out)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
-        opened.split("held_out", progress)
+        opened.splits.load("held_out", progress)
         about = chosen(opened, soup)
         written = page.report(about, out, progress=progress)
     values = {"file": str(written), "soup": title_of(about), "bytes": written.stat().st_size}

@@ -66,8 +66,13 @@ def absence(name: str, classes: Sequence[str] | None, labels: Tensor, *, is_rest
 
 
 def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
-    """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn."""
+    """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn.
+
+    Where labels are no classes, all units are.
+    """
     generator = torch.Generator().manual_seed(seed)
+    if labels.ndim > 1 or labels.is_floating_point():
+        return torch.randperm(len(labels), generator=generator)[index::of].sort().values
     chosen = []
     dealt = 0
     for label in torch.unique(labels).tolist():

@@ -9,16 +9,17 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from soupviz.config import SplitSpec
+from soupviz.data import labels
 from soupviz.data.arguments import arguments_of
 from soupviz.data.examples import collect, number_of, pair, stacked
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.files import file_digest
-from soupviz.models import load_function
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.building import load_function
+from soupviz.models.usercode import guarded
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 UNPICKLING = ("LSUN", "LSUNClass")
 """Of torchvision's data sets those that unpickle what nobody checks; those of CIFAR are known by their checksums."""
@@ -54,17 +55,17 @@ def torchvision_source(
     names = [nth(dataset, index) for index in range(number)]
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        labels: dict[int, int] = {}
+        answers: dict[int, int] = {}
 
         def image(index: int) -> Image.Image:
-            picture, labels[index] = pair(name, index, examples, number)
+            picture, answers[index] = pair(name, index, examples, number)
             return picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
 
         done = decode(name, image, names, to_uint8, target, progress)
         for index in done.kept:  # those that a killed process had decoded
-            if index not in labels:
-                labels[index] = pair(name, index, examples, number)[1]
-        found = np.array([labels[index] for index in done.kept])
+            if index not in answers:
+                answers[index] = pair(name, index, examples, number)[1]
+        found = np.array([answers[index] for index in done.kept])
         return Contents({"": "inputs"}, found, [names[index] for index in done.kept], done.corrupt, done.notes)
 
     files = sorted(path for path in root.rglob("*") if path.is_file()) if reads_files else []
@@ -86,7 +87,7 @@ def _torchvision_class(name: str, dataset: str) -> Any:
 
 
 def python_source(
-    name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module
+    name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module, kind: labels.Kind
 ) -> Source:
     """What a function of the user's returns."""
     function = load_function(str(spec.path), folder)
@@ -100,7 +101,7 @@ def python_source(
         with guarded(lambda told: DataError(f"data.{name}: {spec.path} failed with {told}")):
             examples = function(**spec.args)
         number = number_of(f"data.{name}: {spec.path}", examples)
-        found = collect(name, examples, number, taken, progress)
+        found = collect(name, examples, number, taken, progress, kind)
         pad = getattr(getattr(model, "config", None), "pad_token_id", None) or 0
         inputs, lengths = stacked(name, found.tensors, pad)
         arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs)}
@@ -110,7 +111,8 @@ def python_source(
             np.save(target / f"{LENGTHS}.npy", lengths)
         keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
         padding = "" if lengths is None else "right"
-        return Contents(arrays, np.array(found.labels, dtype=np.int64), notes=found.notes(name), padding=padding)
+        answers = labels.stacked(name, found.labels, kind)
+        return Contents(arrays, answers, notes=found.notes(name), padding=padding)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
     identity = (

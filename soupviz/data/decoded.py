@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from soupviz.data.sources import Source
 from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
-from soupviz.records import Progress
+from soupviz.types import Progress
 
 LAYOUT = 4
 UNKEPT = "unkept-"
@@ -102,7 +102,7 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
         sha.update(f"{argument}\0{array.dtype}\0{array.shape}\0".encode())
         sha.update(np.ascontiguousarray(array).data)
     np.save(folder / "labels.npy", found.labels)
-    sha.update(found.labels.astype("<i8").tobytes())
+    sha.update(_content(found.labels))
     normalization = [steps.mean, steps.std] if source.is_images else None
     sha.update(json.dumps(normalization).encode())
     meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
@@ -111,6 +111,13 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
     unfinished = folder / "meta.writing"
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(folder / "meta.json")
+
+
+def _content(labels: np.ndarray) -> bytes:
+    """Of one whole number for each example their values alone, as before there were others."""
+    if labels.ndim == 1 and labels.dtype.kind in "iu":
+        return labels.astype("<i8").tobytes()
+    return f"{labels.dtype.str}{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
 
 
 def _drop_least_used(keep: Path) -> None:

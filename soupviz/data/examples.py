@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from soupviz.data import labels as reading
 from soupviz.data.classes import named
 from soupviz.errors import DataError
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
+from soupviz.types import Progress
 
 CHUNK = 256
 LABELS = ("labels", "label", "label_ids")
@@ -24,7 +25,7 @@ class Columns:
     """Examples by column: inputs by argument, labels, what is text beside them, what is left out and why."""
 
     tensors: dict[str, list[Tensor]] = field(default_factory=dict)
-    labels: list[int] = field(default_factory=list)
+    labels: list[Any] = field(default_factory=list)
     texts: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -54,7 +55,7 @@ def number_of(where: str, examples: Any) -> int:
     )
 
 
-def pair(name: str, index: int, examples: Any, number: int) -> tuple[Any, int]:
+def pair(name: str, index: int, examples: Any, number: int, labels: reading.Kind = "classes") -> tuple[Any, Any]:
     """An example's input and its label, from a pair or from a dict that holds the label too."""
     with guarded(lambda told: DataError(f"data.{name}: reading example {index} of {number} failed with {told}")):
         example = examples[index]
@@ -62,41 +63,40 @@ def pair(name: str, index: int, examples: Any, number: int) -> tuple[Any, int]:
     def refusal(told: str) -> DataError:
         kind = f"a dict of {named(list(map(str, example)))}" if isinstance(example, Mapping) else type(example).__name__
         return DataError(
-            f"data.{name}: example {index} is {kind}; expected an input and the number of a class, or a dict with "
-            f"that number as `labels` or `label` ({told})"
+            f"data.{name}: example {index} is {kind}; expected an input and {reading.WANTED[labels]} or a dict "
+            f"with that as `labels` or `label` ({told})"
         )
 
     with guarded(refusal):  # whatever objects of the user's raise
         if isinstance(example, Mapping):
             place = next((key for key in LABELS if key in example), LABELS[0])
-            return {key: value for key, value in example.items() if key not in LABELS}, _whole(example[place])
+            return {key: value for key, value in example.items() if key not in LABELS}, reading.of_example(
+                example[place], labels
+            )
         value, label = example
-        return value, _whole(label)
+        return value, reading.of_example(label, labels)
 
 
-def _whole(label: Any) -> int:
-    if isinstance(label, str):
-        raise ValueError(f"the label is the text {label!r}: give its place among the names of the classes, from 0")
-    label = label.item() if hasattr(label, "item") else label  # of an array or tensor with one value
-    number = int(label)
-    if number != label:
-        raise ValueError(f"the label is {label}; expected the number of a class")
-    return number
-
-
-def collect(name: str, examples: Any, number: int, taken: tuple[Set[str], bool], progress: Progress) -> Columns:
+def collect(
+    name: str,
+    examples: Any,
+    number: int,
+    taken: tuple[Set[str], bool],
+    progress: Progress,
+    labels: reading.Kind = "classes",
+) -> Columns:
     """Every example of a data set.
 
     Args:
         taken: the arguments that the model's forward names, and whether it takes any other. Where it does not, and an
-            example has some of them, these are all that is made into tensors; else what can be.
+            example has some of them, these are all that is made into tensors; else what can be. labels: of which kind.
     """
     known, takes_all = taken
     found = Columns()
     for index in range(number):
         if index % CHUNK == 0:
             progress(index, number, f"reading {name}")
-        value, label = pair(name, index, examples, number)
+        value, label = pair(name, index, examples, number, labels)
         found.labels.append(label)
         columns = value if isinstance(value, Mapping) else {"": value}
         wanted = (set() if takes_all else columns.keys() & known) or columns.keys()

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
 
-from soupviz.config import SplitSpec
 from soupviz.data import pixels
 from soupviz.data.classes import named
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, SoupError, told
-from soupviz.records import Progress
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 JUNK = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"))

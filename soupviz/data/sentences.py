@@ -6,26 +6,37 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from soupviz.config import SplitSpec
-from soupviz.data import arguments, tables, tokens
+from soupviz.data import arguments, labels, tables, tokens
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
-from soupviz.records import Progress
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress
 
 CHUNK = 1000
 
 
-def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module) -> Source:
+def source(
+    name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module, kind: labels.Kind
+) -> Source:
     """Sentences, made into tokens when they are read."""
     where = f"data.{name}"
     path = folder / str(spec.path)
+    of_labels = [spec.label] if isinstance(spec.label, str) else list(spec.label)
     columns = [spec.text, spec.pair, spec.label]
-    table = tables.read(where, path, [column for column in (*columns, spec.group) if column])
+    table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, spec.group) if one])
     texts = [table.column(column) for column in (spec.text, spec.pair) if column]
-    labels, order, is_sorted, notes = _labels(where, path, table.column(spec.label), classes, model)
+    cells = [table.column(column) for column in of_labels]
+    if kind == "classes":
+        if len(of_labels) > 1:
+            raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
+        answers, order, is_sorted, notes = _labels(where, path, cells[0], classes, model)
+    else:
+        _check_rows(where, path, cells[0])
+        answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
+        order = list(classes or of_labels) if kind == "flags" else None
     notes = [*table.notes, *notes]
     groups = table.column(spec.group) if spec.group else []
     tokenizer_folder = folder / str(spec.tokenizer)
@@ -36,8 +47,8 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         tokenizer = tokens.load(where, tokenizer_folder)
         rows: tokens.Encoded = {}
-        for start in range(0, len(labels), CHUNK):
-            progress(start, len(labels), f"reading {name}")
+        for start in range(0, len(answers), CHUNK):
+            progress(start, len(answers), f"reading {name}")
             parts = [column[start : start + CHUNK] for column in texts]
             for argument, part in _encoded(where, tokenizer, parts, longest).items():
                 rows.setdefault(argument, []).extend(part)
@@ -51,7 +62,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         keep_texts(target, [" / ".join(parts) for parts in zip(*texts, strict=True)])
         unmasked = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
         notes = [] if "attention_mask" in taken else [unmasked]
-        return Contents(arrays, labels, notes=notes, padding="left" if tokenizer.pads_left else "right")
+        return Contents(arrays, answers, notes=notes, padding="left" if tokenizer.pads_left else "right")
 
     said = [*identity_of(path.parent, [path]), columns, order, longest, sorted(known)]
     identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
@@ -65,13 +76,17 @@ def _encoded(
         return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
 
 
+def _check_rows(where: str, path: Path, cells: Sequence[str]) -> None:
+    if not cells:
+        raise DataError(f"{where}: {path} has no rows; expected at least 2.")
+
+
 def _labels(
     where: str, path: Path, cells: Sequence[str], classes: Sequence[str] | None, model: nn.Module
 ) -> tuple[np.ndarray, list[str] | None, bool, list[str]]:
     """Labels as numbers, the classes in order, whether that is of their sorted names, and what there is to tell."""
+    _check_rows(where, path, cells)
     found = set(cells)
-    if not found:
-        raise DataError(f"{where}: {path} has no rows; expected at least 2.")
     if "" in found:
         raise DataError(
             f"{where}: {path} has nothing for the label of {cells.count('')} rows; fill it in, or leave them out."

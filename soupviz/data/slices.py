@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.config import SplitSpec
 from soupviz.data.datasets import nth
 from soupviz.errors import DataError
 from soupviz.files import digest
-from soupviz.records import Slices
+from soupviz.spec import SplitSpec
+from soupviz.types import Slices
 from soupviz.weights.names import natural_key
 
 FILE_COLUMNS = ("file", "filename", "path", "name")

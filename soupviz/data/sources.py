@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from soupviz.files import cache_folder, digest, replacing
-from soupviz.records import Progress
+from soupviz.types import Progress
 
 SAMPLE = 64 * 1024
 """Bytes at the head, in the middle and at the tail of a large file that stand for its content."""

@@ -1,5 +1,6 @@
 """Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soupviz.config import SplitSpec
-from soupviz.data import arguments, decoded, readers, slices
+from soupviz.data import arguments, decoded, labels, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
 from soupviz.data.sources import LENGTHS, Source
 from soupviz.data.transforms import normalize, pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
-from soupviz.models import image_size
-from soupviz.records import Progress, Slices, quiet
+from soupviz.models.building import image_size
+from soupviz.spec import SplitSpec
+from soupviz.types import Progress, Slices, quiet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Split:
 
     arrays: by argument name ("" where the model takes one tensor), each of shape (num_rows, ...); mapped into memory,
     and shared by the parts of a split. rows: which row each example is, int64; None: they are all, in order.
-    labels: int64, shape (num_examples,). normalization: (mean, std) for uint8 images, else None.
+    labels: int64, shape (num_examples,), unless the task wants others. normalization: (mean, std) for uint8 images.
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
@@ -133,6 +134,7 @@ def load(
     model: nn.Module,
     *,
     classes: tuple[str, ...] | None = None,
+    kind: labels.Kind = "classes",
     skip_corrupt: bool = False,
     progress: Progress = quiet,
 ) -> Split:
@@ -141,16 +143,16 @@ def load(
     Args:
         name: held_out, test, train or shifts.NAME; for messages and scores.
         folder: what paths in the spec are relative to.
-        classes: the label order; default: an image folder's sorted folder names.
+        classes: the label order; default: an image folder's sorted folder names. kind: of the labels.
         skip_corrupt: leave out images that cannot be decoded, as the spec's own key does.
     Raises:
         DataError: missing, empty, of one example, or with other classes; or its slices do not fit its examples.
         CorruptImagesError: images that cannot be decoded and are not skipped.
     """
-    source = readers.find(name, spec, folder, classes, model)
+    source = readers.find(name, spec, folder, classes, model, kind)
     with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
         _refuse_corrupt(name, meta, skip_corrupt=spec.skip_corrupt or skip_corrupt)
-        return _split(name, spec, folder, model, source, kept, meta)
+        return _split(name, spec, folder, model, source, kept, meta, kind)
 
 
 def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -> None:
@@ -165,7 +167,14 @@ def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -
 
 
 def _split(
-    name: str, spec: SplitSpec, folder: Path, model: nn.Module, source: Source, kept: Path, meta: Mapping[str, Any]
+    name: str,
+    spec: SplitSpec,
+    folder: Path,
+    model: nn.Module,
+    source: Source,
+    kept: Path,
+    meta: Mapping[str, Any],
+    kind: labels.Kind,
 ) -> Split:
     # "c" maps copy-on-write: torch wants writable memory, the file stays as it is.
     mapped = {
@@ -173,18 +182,22 @@ def _split(
         for argument, file in meta["arrays"].items()
     }
     arrays, left_out = arguments.fitted(name, mapped, model)
-    labels = torch.from_numpy(np.load(kept / "labels.npy").astype(np.int64))
+    answers = np.load(kept / "labels.npy")
+    answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
-    values = slices.read(name, spec, folder, files, len(labels) + len(meta["corrupt"])) if spec.slices else []
-    allowed = present(labels) if spec.restrict_classes else None
-    absent = absence(name, source.classes, labels, is_restricted=spec.restrict_classes)
+    values = slices.read(name, spec, folder, files, len(answers) + len(meta["corrupt"])) if spec.slices else []
+    if spec.restrict_classes and kind != "classes":
+        raise DataError(f"data.{name}.restrict_classes is for classification; the task has no such classes: remove it.")
+    allowed = present(answers) if spec.restrict_classes else None
+    is_classes = kind == "classes"
+    absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Without a mask the padding counts: that of one batch would decide what comes of its sentences.
     padding = meta["padding"] if "attention_mask" in arrays else ""
     grouped = [f"data.{name}: {len(set(source.groups))} groups by {spec.group}; intervals resample single examples."]
     whole = Split(
         name=name,
         arrays=arrays,
-        labels=labels,
+        labels=answers,
         classes=tuple(source.classes) if source.classes else None,
         normalization=(tuple(normalization[0]), tuple(normalization[1])) if normalization else None,
         fingerprint=digest([meta["fingerprint"], allowed]) if allowed else meta["fingerprint"],
@@ -202,7 +215,7 @@ def _split(
     if size_told := other_size(whole, model):  # a model may take them and interpolate its positions
         whole = replace(whole, notes=(*whole.notes, f"data.{name}: {size_told}"))
     if spec.part:
-        chosen = stratified_part(labels, spec.part.index, spec.part.of, spec.part.seed)
+        chosen = stratified_part(answers, spec.part.index, spec.part.of, spec.part.seed)
         part = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
         whole = replace(part, whole=whole.fingerprint)
     if len(whole) < 2:
@@ -224,17 +237,21 @@ def other_size(split: Split, model: nn.Module) -> str:
     )
 
 
-def check_head(split: Split, place: str, outputs: int) -> None:
+def check_head(split: Split, place: str, outputs: int, kind: labels.Kind = "classes") -> None:
     """Refuse classes or labels that are not the head's before anything is scored on them.
 
     Raises:
-        DataError: another number of classes than outputs, or labels outside 0 to outputs - 1.
+        DataError: another number of classes than outputs, labels outside 0 to outputs - 1, or of another width.
     """
     if split.classes and len(split.classes) != outputs:
         raise DataError(
             f"data.{split.name}: {len(split.classes)} classes ({', '.join(split.classes[:4])}, ...) for {place}, "
             f"but the model's head has {outputs} outputs. Check the model's args and the classes."
         )
+    if kind in ("numbers", "flags"):
+        labels.check_width(split.name, place, math.prod(split.labels.shape[1:]), outputs)
+    if kind != "classes":
+        return
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= outputs:
         raise DataError(

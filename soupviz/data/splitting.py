@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
-from soupviz.config import KitchenSpec, read_kitchen_file
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
+from soupviz.spec import KitchenSpec
+from soupviz.yaml_file import read_kitchen_file
 
 
 def with_test_split(spec: KitchenSpec, seed: int = 0) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from soupviz.data.classes import named
 from soupviz.errors import DataError
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
 
 SEPARATED = {".csv": ",", ".tsv": "\t"}
 """What separates cells, by suffix; spreadsheets of other countries and databases write others into the same suffix."""

@@ -12,7 +12,7 @@ from torch import nn
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError, told
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
 
 UNBOUNDED = 10**9
 """A tokenizer without a longest input says a number above this one."""

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
-from soupviz.config import TransformSpec
 from soupviz.errors import DataError
-from soupviz.usercode import guarded
+from soupviz.models.usercode import guarded
+from soupviz.spec import TransformSpec
 
 SEVERITIES: dict[str, tuple[str, tuple[float, ...]]] = {
     "gaussian_noise": ("standard deviation, as a share of the range", (0.04, 0.06, 0.08, 0.09, 0.10)),

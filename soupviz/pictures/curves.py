@@ -1,12 +1,15 @@
-"""Curves between several pairs: accuracy or loss against alpha, with intervals and barriers."""
+"""Curves between several pairs: a metric against alpha, with intervals and barriers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from soupviz.insight.bundles import Line, Reading
+from soupviz.analysis.bundles import Line, Reading
 from soupviz.pictures.basics import Chart, clickable, nominal, quantity, rule
+from soupviz.soups.curves import Peak
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor, height, on_split
 
 POINT = "point"
 """The selection of a picture; its fields are pair, statistics and alpha."""
@@ -18,9 +21,7 @@ DASHES = ([1, 0], [6, 4], [2, 3])
 """Of the treatments of running statistics, in the order in which they are given."""
 
 TOLD = 5e-4
-"""Nats, or a share of the examples: a lower barrier would be written as 0.000 nats or 0.0 points."""
-
-METRICS = {"accuracy": "accuracy on {split} (%)", "loss": "loss on {split} (nats)"}
+"""Nats, or a share of the units, or of another metric's value: a lower barrier would be written as 0.000."""
 
 
 def curves(
@@ -28,7 +29,7 @@ def curves(
     *,
     pairs: Sequence[str],
     statistics: Sequence[str],
-    metric: str,
+    metric: Metric,
     split: str,
     span: tuple[float, float] = (0.0, 1.0),
     chosen: str | None = None,
@@ -37,7 +38,7 @@ def curves(
 
     Args:
         lines: by pair, statistics and split. pairs, statistics: the order of colours and dashes.
-        metric: `accuracy` (shown in percent) or `loss` (in nats). span: the first alpha and the last.
+        metric: what is drawn, in its unit. span: the first alpha and the last.
         chosen: the pair that stands out, and whose barrier is written; default: the pair whose barrier is highest.
     """
     of_split = {key[:2]: line for key, line in lines.items() if key[2] == split}
@@ -45,33 +46,35 @@ def curves(
     rows += _barriers(of_split, metric, chosen)
     fields = ["pair", "statistics", "alpha", "value", "low", "high", "curve", "chord", "text", "examples"]
     data = pd.DataFrame(rows, columns=fields).assign(faint=[bool(chosen) and row["pair"] != chosen for row in rows])
-    return data, _spec(pairs, statistics, METRICS[metric].format(split=split.removeprefix("shifts.")), span)
+    return data, _spec(pairs, statistics, on_split(metric, split), span)
 
 
-def _row(key: tuple[str, str], reading: Reading, metric: str) -> dict[str, Any]:
+def _row(key: tuple[str, str], reading: Reading, metric: Metric) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(("pair", "statistics"), key, strict=True))
-    row |= {"alpha": reading.place.alpha, "examples": reading.num_examples}
-    if metric == "accuracy":
-        low, high = reading.accuracy_interval
-        return row | {"value": 100 * reading.accuracy, "low": 100 * low, "high": 100 * high}
-    between = reading.loss_interval or (None, None)
-    return row | {"value": reading.loss, "low": between[0], "high": between[1]}
+    row |= {"alpha": reading.place.alpha, "examples": reading.num_units}
+    value, (low, high) = reading.values[metric.name], reading.intervals[metric.name] or (None, None)
+    figures = {"value": value, "low": low, "high": high}
+    return row | {name: None if one is None else factor(metric) * one for name, one in figures.items()}
 
 
-def _barriers(of_split: Mapping[tuple[str, str], Line], metric: str, chosen: str | None) -> list[dict[str, Any]]:
-    peaks = {key: line.in_errors if metric == "accuracy" else line.in_loss for key, line in of_split.items()}
-    there = {key: found for key, found in peaks.items() if found is not None and found.height >= TOLD}
+def _barriers(of_split: Mapping[tuple[str, str], Line], metric: Metric, chosen: str | None) -> list[dict[str, Any]]:
+    peaks = {key: line.barriers[metric.name] for key, line in of_split.items()}
+    there = {key: found for key, found in peaks.items() if found is not None and is_told(found, metric)}
     highest = sorted(there, key=lambda key: there[key].height)[-1:]
     told = [key for key in there if key[0] == chosen] if chosen else highest
     rows = []
+    worse = -1 if metric.higher_is_better else 1
     for key, found in there.items():
-        chord, curve = found.chord, found.chord + found.height
-        text = f"barrier {found.height:.3f} nats"
-        if metric == "accuracy":
-            chord, curve, text = 100 * (1 - chord), 100 * (1 - curve), f"barrier {100 * found.height:.1f} points"
+        chord, curve = (factor(metric) * value for value in (found.chord, found.chord + worse * found.height))
         row = dict(zip(("pair", "statistics"), key, strict=True)) | {"alpha": found.alpha, "curve": curve}
+        text = f"barrier {height(metric, found.height)}"
         rows.append(row | {"chord": chord, "text": text if key in told else ""})
     return rows
+
+
+def is_told(found: Peak, metric: Metric) -> bool:
+    """Whether a barrier is high enough not to be written as 0."""
+    return found.height >= (TOLD if metric.unit in (PERCENT, "nats") else TOLD * abs(found.chord))
 
 
 def _spec(pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: tuple[float, float]) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.insight.diversity import Gain, Names, Pair
-from soupviz.insight.trend import Trend
+from soupviz.analysis.diversity import Gain, Names, Pair
+from soupviz.analysis.trend import Trend
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor, gap_unit
 
 CELL = "cell"
 """The selection of the matrix; its fields are row and column."""
@@ -16,11 +18,19 @@ CELL = "cell"
 PAIR = "pair"
 """The selection of the scatter; its fields are a and b."""
 
+DISAGREEMENT, RATIO, CORRELATION = "disagreement", "ratio error", "correlation of errors"
 AGAINST = {
-    "disagreement": "disagreement: examples with different predictions (%)",
-    "ratio error": "ratio error: errors that one makes, for each that both make",
+    DISAGREEMENT: "disagreement: examples with different predictions (%)",
+    RATIO: "ratio error: errors that one makes, for each that both make",
 }
-"""What the gain is drawn against."""
+"""What the gain is drawn against, where answers are choices among classes."""
+
+BY_DISTANCE = {
+    CORRELATION: "correlation of their errors, Pearson's",
+    DISAGREEMENT: "disagreement: examples that only one answers badly (%)",
+    RATIO: AGAINST[RATIO],
+}
+"""The same where answers are numbers, nearer or farther."""
 
 MIDPOINT, ENSEMBLE = "average of the weights", "ensemble of the two"
 MADE = {MIDPOINT: "soup", ENSEMBLE: "ensemble"}
@@ -30,7 +40,13 @@ MANY = 24
 """Names above which an axis leaves some out."""
 
 
-def overlaps(pairs: Sequence[Pair], names: Sequence[str], chosen: Collection[str], selected: Names | None) -> Chart:
+def overlaps(
+    pairs: Sequence[Pair],
+    names: Sequence[str],
+    chosen: Collection[str],
+    selected: Names | None,
+    unit: str = "example",
+) -> Chart:
     """The share of errors that two ingredients have in common, for all pairs.
 
     Args:
@@ -45,6 +61,7 @@ def overlaps(pairs: Sequence[Pair], names: Sequence[str], chosen: Collection[str
             "ratio": pair.ratio_error,
             "q": pair.q_statistic,
             "disagreement": 100 * pair.disagreement,
+            "correlation": pair.correlation,
             "both": pair.both_wrong,
             "chosen": pair.a in chosen or pair.b in chosen,
             "selected": pair.names == selected,
@@ -54,10 +71,11 @@ def overlaps(pairs: Sequence[Pair], names: Sequence[str], chosen: Collection[str
     _thin_out(spec, len(names))
     spec["layer"][0]["encoding"]["tooltip"] += [
         quantity("expected", "if errors were independent", format=".4f"),
-        quantity("both", "examples both get wrong"),
+        quantity("both", f"{unit}s both get wrong"),
         quantity("ratio", "ratio error (Aksela; DiWA)", format=".3f"),
         quantity("q", "Q statistic (Kuncheva)", format=".3f"),
         quantity("disagreement", "disagreement (%)", format=".2f"),
+        *([quantity("correlation", format=".3f")] if any(pair.correlation is not None for pair in pairs) else []),
     ]
     spec["layer"] += [_outline("chosen", palette.SOUP, 1.5), _outline("selected", palette.SOUP, 4)]
     return pd.DataFrame(rows), spec
@@ -80,15 +98,18 @@ def against_disagreement(
     found: Sequence[Gain],
     line: Trend | None,
     made: str,
-    against: str = "disagreement",
+    metric: Metric,
+    against: str = DISAGREEMENT,
     chosen: Collection[str] = (),
     selected: Names | None = None,
+    axis: str = "",
 ) -> Chart:
     """What is made of two, less the mean of the two, against how much they disagree; with a least-squares line.
 
     Args:
-        line: through the points, x as drawn and the gain in points. made: MIDPOINT or ENSEMBLE. against: a key of
-            AGAINST. chosen: ingredients whose pairs stand out. selected: the pair that is looked at.
+        line: through the points, x and the gain as drawn. made: MIDPOINT or ENSEMBLE. metric: what is gained in.
+        against: a key of AGAINST or BY_DISTANCE. chosen: ingredients whose pairs stand out. selected: the pair that is
+            looked at. axis: the title of what it is drawn against.
     Source:
         Wortsman et al. 2022 (arXiv 2203.05482), section 4 and its figure of pairs; Rame et al. 2022, figure 1.
     """
@@ -97,9 +118,9 @@ def against_disagreement(
             "a": one.pair.a,
             "b": one.pair.b,
             "x": across(one.pair, against),
-            "gain": 100 * one.gain,
-            "accuracy": 100 * one.correct / one.pair.num_examples,
-            "mean": 100 * one.pair.mean_accuracy,
+            "gain": factor(metric) * one.gain,
+            "value": factor(metric) * one.value,
+            "mean": factor(metric) * (one.pair.mean_value or 0.0),
             "size": 320 if one.pair.names == selected else 150 if {one.pair.a, one.pair.b} & {*chosen} else 70,
             "selected": one.pair.names == selected,
         }
@@ -110,7 +131,10 @@ def against_disagreement(
         rows += [{"line_x": x, "line": line.at(x)} for x in (min(ends), max(ends))]
     kind = MADE[made]
     scale = {"zero": False, "padding": 14}
-    x, y = AGAINST[against], "gain over the mean of the two (points)"
+    unit = f" ({gap_unit(metric)})" if gap_unit(metric) else ""
+    x, y = axis or AGAINST.get(against, against), f"gain over the mean of the two{unit}"
+    form = ".2f" if metric.unit == PERCENT else ".4~g"
+    shown_in = f" ({metric.unit})" if metric.unit else ""
     points = {
         "params": clickable(PAIR, ["a", "b"]),
         "transform": [{"filter": "isValid(datum.gain) && isValid(datum.x)"}],
@@ -126,9 +150,9 @@ def against_disagreement(
                 nominal("a"),
                 nominal("b"),
                 quantity("x", against, format=".2f"),
-                quantity("gain", "gain (points)", format="+.2f"),
-                quantity("accuracy", f"{made} (%)", format=".2f"),
-                quantity("mean", "mean of the two (%)", format=".2f"),
+                quantity("gain", f"gain{unit}", format=f"+{form}"),
+                quantity("value", f"{made}{shown_in}", format=form),
+                quantity("mean", f"mean of the two{shown_in}", format=form),
             ],
         },
     }
@@ -141,28 +165,30 @@ def against_disagreement(
         "mark": {"type": "rule", "color": palette.NEUTRAL, "strokeDash": [4, 3]},
         "encoding": {"y": {"datum": 0, "type": "quantitative", "title": y}},
     }
-    columns = ["a", "b", "x", "gain", "accuracy", "mean", "size", "selected", "line_x", "line"]
+    columns = ["a", "b", "x", "gain", "value", "mean", "size", "selected", "line_x", "line"]
     return pd.DataFrame(rows, columns=columns), {"height": 340, "layer": [no_gain, through, points]}
 
 
 def across(pair: Pair, against: str) -> float | None:
-    """A pair's place on the axis: percent of examples, or a ratio."""
-    return 100 * pair.disagreement if against == "disagreement" else pair.ratio_error
+    """A pair's place on the axis: percent of the units, a ratio, or a correlation."""
+    if against == DISAGREEMENT:
+        return 100 * pair.disagreement
+    return pair.correlation if against == CORRELATION else pair.ratio_error
 
 
-def errors_of(pair: Pair) -> Chart:
+def errors_of(pair: Pair, unit: str = "example", badly: str = "wrong") -> Chart:
     """The errors of two as one bar: those of the first alone, of both, of the second alone; lengths are counts."""
     parts = [
-        (f"only {pair.a} wrong", pair.only_b, palette.INGREDIENT),
-        ("both wrong", pair.both_wrong, palette.REJECTED),
-        (f"only {pair.b} wrong", pair.only_a, palette.INGREDIENT),
+        (f"only {pair.a} {badly}", pair.only_b, palette.INGREDIENT),
+        (f"both {badly}", pair.both_wrong, palette.REJECTED),
+        (f"only {pair.b} {badly}", pair.only_a, palette.INGREDIENT),
     ]
     rows, start = [], 0
     for name, count, color in parts:
         rows.append({"part": name, "from": start, "to": start + count, "examples": count, "color": color})
         start += count
     place = {
-        "x": quantity("from", "examples that at least one gets wrong", scale={"nice": False}, axis={"tickCount": 8}),
+        "x": quantity("from", f"{unit}s that at least one gets {badly}", scale={"nice": False}, axis={"tickCount": 8}),
         "x2": {"field": "to"},
     }
     bar = {

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soupviz.insight.examples import ClassChange, by_label
-from soupviz.metrics import mcnemar
+from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.tasks.significance import mcnemar
 
 CLASS = "class"
 """The selection of the bars; its field is index."""
@@ -27,7 +27,7 @@ SHOWN = 30
 
 
 def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | None = None) -> Chart:
-    """Accuracy of each class, soup less rival, in points; the largest gain on top.
+    """The share that is right of each class, soup less rival, in points; the largest gain on top.
 
     Args:
         classes: names by index. chosen: the class that stands out.

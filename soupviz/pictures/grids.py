@@ -7,6 +7,8 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import Chart, clickable, nominal, quantity
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT
 
 CELL = "cell"
 """The selection; its fields are column and row, the values on the axes as text."""
@@ -17,55 +19,64 @@ MOST_WRITTEN = 12
 
 
 def heat(
-    rows: Sequence[Mapping[str, Any]], axes: tuple[str, str], values: tuple[Sequence[str], Sequence[str]], title: str
+    rows: Sequence[Mapping[str, Any]],
+    axes: tuple[str, str],
+    values: tuple[Sequence[str], Sequence[str]],
+    metric: Metric,
+    split: str,
 ) -> Chart:
     """The cells by colour; the best on held_out has a green frame, the one that is open an orange one.
 
     Args:
-        rows: column, row, accuracy in percent or None, state, reason, frame (`best`, `open` or nothing).
-        axes: what varies across and upwards. values: on each, rising, as text. title: of the colour.
+        rows: column, row, value as it is shown or None, state, reason, frame (`best`, `open` or nothing).
+        axes: what varies across and upwards. values: on each, rising, as text. metric: of the colour, the darker the
+        better; split: where it was measured.
     """
-    data = pd.DataFrame([*rows], columns=["column", "row", "accuracy", "state", "reason", "frame"])
+    title = f"{metric.label} on {split}" + (f" ({metric.unit})" if metric.unit else "")
+    form = ".2f" if metric.unit == PERCENT else ".4~g"
+    data = pd.DataFrame([*rows], columns=["column", "row", "value", "state", "reason", "frame"])
     axis = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": True, "titlePadding": 8}
     channels = {
         "x": nominal("column", axes[0], scale={"domain": list(values[0])}, axis=axis),
         "y": nominal("row", axes[1], scale={"domain": list(reversed(values[1]))}, axis=axis),
     }
     layers = [
-        _places(axes, title),
-        _cells(axes, title),
+        _places(axes, title, form),
+        _cells(axes, title, form, is_reversed=not metric.higher_is_better),
         _frame("best", palette.BEST, 3),
         _frame("open", palette.SOUP, 4),
     ]
     if len(values[0]) <= MOST_WRITTEN:
-        layers += _numbers()
+        layers += _numbers(form)
     layers.append(_crosses())
     return data, {"height": {"step": 44}, "encoding": channels, "layer": layers}
 
 
-def _tooltip(axes: tuple[str, str], title: str) -> list[dict[str, Any]]:
+def _tooltip(axes: tuple[str, str], title: str, form: str) -> list[dict[str, Any]]:
     return [
-        nominal("column", axes[0]), nominal("row", axes[1]), quantity("accuracy", title, format=".2f"),
+        nominal("column", axes[0]), nominal("row", axes[1]), quantity("value", title, format=form),
         nominal("state"), nominal("reason"),
     ]  # fmt: skip
 
 
-def _places(axes: tuple[str, str], title: str) -> dict[str, Any]:
+def _places(axes: tuple[str, str], title: str, form: str) -> dict[str, Any]:
     """Every cell's outline, so that one sees what is still to come."""
     mark = {"type": "rect", "fill": "transparent", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "strokeDash": [3, 3]}
-    return {"mark": mark, "encoding": {"tooltip": _tooltip(axes, title)}}
+    return {"mark": mark, "encoding": {"tooltip": _tooltip(axes, title, form)}}
 
 
-def _cells(axes: tuple[str, str], title: str) -> dict[str, Any]:
+def _cells(axes: tuple[str, str], title: str, form: str, *, is_reversed: bool) -> dict[str, Any]:
     # Before the first cell is cooked there is no range that a number could be written to.
-    legend = {"tickCount": 5, "labelExpr": "isFinite(datum.value) ? format(datum.value, '.1f') : ''"}
+    shown = ".1f" if form == ".2f" else form
+    legend = {"tickCount": 5, "labelExpr": f"isFinite(datum.value) ? format(datum.value, '{shown}') : ''"}
+    scale = {"scheme": "blues", "zero": False, "reverse": is_reversed}
     return {
-        "transform": [{"filter": "isValid(datum.accuracy)"}],
+        "transform": [{"filter": "isValid(datum.value)"}],
         "params": clickable(CELL, ["column", "row"]),
         "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "cursor": "pointer"},
         "encoding": {
-            "color": quantity("accuracy", title, scale={"scheme": "blues", "zero": False}, legend=legend),
-            "tooltip": _tooltip(axes, title),
+            "color": quantity("value", title, scale=scale, legend=legend),
+            "tooltip": _tooltip(axes, title, form),
         },
     }
 
@@ -75,11 +86,11 @@ def _frame(name: str, color: str, width: int) -> dict[str, Any]:
     return {"transform": [{"filter": f"indexof(datum.frame, '{name}') >= 0"}], "mark": mark}
 
 
-def _numbers() -> list[dict[str, Any]]:
+def _numbers(form: str) -> list[dict[str, Any]]:
     """White under black letters keeps them legible on any colour, in both themes."""
     text = {"type": "text", "fontSize": 12, "tooltip": None}
-    shown = {"text": quantity("accuracy", format=".2f")}
-    only = [{"filter": "isValid(datum.accuracy)"}]
+    shown = {"text": quantity("value", format=form)}
+    only = [{"filter": "isValid(datum.value)"}]
     halo = text | {"stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.8, "color": "white"}
     return [{"transform": only, "mark": mark, "encoding": shown} for mark in (halo, text | {"color": "black"})]
 

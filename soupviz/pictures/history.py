@@ -6,24 +6,28 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, nominal, quantity
-from soupviz.records import Step
+from soupviz.recipes.trajectory import Step
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor
 
 
-def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str]) -> Chart:
-    """The best accuracy so far of two searches, candidate by candidate; a mark where one was accepted.
+def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str], metric: Metric) -> Chart:
+    """The best value so far of two searches, candidate by candidate; a mark where one was accepted.
 
     Both are soups and have their colour: line and shape tell them apart.
     """
     rows = [
         {
-            "search": name, "step": step.step, "best": 100 * step.best_accuracy, "candidate": step.ingredient,
+            "search": name, "step": step.step, "best": _best(step, metric), "candidate": step.ingredient,
             "accepted": step.accepted, "decision": "accepted" if step.accepted else "rejected",
         }
         for name, steps in zip(names, (a, b), strict=True)
         for step in steps
     ]  # fmt: skip
     x = quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
-    y = quantity("best", "best so far on held_out (%)", scale={"zero": False, "padding": 12, "nice": True})
+    unit = f" ({metric.unit})" if metric.unit else f" ({metric.label})"
+    title = f"best so far on held_out{unit}" if metric.higher_is_better else f"best so far{unit}, lower is better"
+    y = quantity("best", title, scale={"zero": False, "padding": 12, "nice": True})
     legend = LEGEND | {"symbolFillColor": palette.SOUP, "symbolStrokeColor": palette.NEUTRAL, "labelLimit": 320}
     dash = nominal("search", scale={"domain": list(names), "range": [[1, 0], [5, 4]]}, legend=legend)
     shape = nominal("search", scale={"domain": list(names), "range": ["circle", "square"]}, legend=legend)
@@ -40,8 +44,19 @@ def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str]) -> Ch
             "x": x,
             "y": y,
             "shape": shape,
-            "tooltip": [nominal("search"), nominal("candidate"), nominal("decision"), quantity("best", format=".2f")],
+            "tooltip": [
+                nominal("search"),
+                nominal("candidate"),
+                nominal("decision"),
+                quantity("best", format=".2f" if metric.unit == PERCENT else ".4g"),
+            ],
         },
     }
     columns = ["search", "step", "best", "candidate", "accepted", "decision"]
     return pd.DataFrame(rows, columns=columns), {"height": 300, "layer": [*lines, points]}
+
+
+def _best(step: Step, metric: Metric) -> float | None:
+    """What stood after a decision, in the unit; the searches may have raised different things."""
+    value = step.best_metrics.get(metric.name)
+    return None if value is None else factor(metric) * value

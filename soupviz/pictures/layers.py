@@ -1,45 +1,48 @@
 """What each layer does, as bars; and how a mix's weights run from the first layer to the last."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from soupviz.insight.sensitivity import Effect
+from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, nominal, quantity
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import PERCENT, factor, gap_unit
 
 LAYER = "layer"
 """The selection of the bars; its one field is `group`."""
 
-Measure = Literal["accuracy", "loss"]
 KINDS = {"better": palette.SOUP, "worse": palette.REJECTED}
-TITLES = {
-    "accuracy": "change of accuracy on held_out (points), 95 % interval",
-    "loss": "change of loss on held_out (nats); below 0 is better",
-}
 STEP, LOWEST = 24, 14
 """Pixels of a row: usually, and where there are many."""
 
 
-def rows(effects: Sequence[Effect]) -> pd.DataFrame:
+def rows(effects: Sequence[Effect], task: Task, objective: Metric) -> pd.DataFrame:
     """The effects as a table, front to back.
 
     Returns:
-        group, points, low, high (a 95 % bootstrap interval, in points), loss (nats), fixed, broken, p, accuracy (%),
-        parameters, apart (percent of a's size), identical.
+        group, the change of each metric by its name, low, high (a 95 % interval of the objective's change), better,
+        worse, p, value (by the objective), parameters, apart (percent of a's size), identical. Values and changes are
+        as they are shown.
     """
-    from soupviz.insight.significance import bootstrap_interval
-
     found = []
+    scale = factor(objective)
     for effect in effects:
         change = effect.change
-        low, high = bootstrap_interval(change.fixed, change.broken, effect.num_examples)
+        changes = {
+            metric.name: None if (one := effect.changes[metric.name]) is None else factor(metric) * one
+            for metric in task.metrics
+        }
         found.append(
-            {
-                "group": effect.group.name, "points": change.points, "low": 100 * low, "high": 100 * high,
-                "loss": change.loss, "fixed": change.fixed, "broken": change.broken, "p": change.p_value,
-                "accuracy": 100 * effect.accuracy, "parameters": effect.group.parameters,
+            {"group": effect.group.name}
+            | changes
+            | {
+                "low": scale * change.low, "high": scale * change.high, "better": change.better, "worse": change.worse,
+                "p": change.p_value, "value": None if effect.value is None else scale * effect.value,
+                "parameters": effect.group.parameters,
                 "apart": None if effect.distance is None else 100 * effect.distance,
                 "identical": not effect.group.differs,
             }
@@ -47,27 +50,44 @@ def rows(effects: Sequence[Effect]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def bars(table: pd.DataFrame, measure: Measure, names: Sequence[str], chosen: Collection[str] = ()) -> Chart:
-    """A bar for each layer group, and for accuracy its interval; a row can be clicked anywhere.
+def title_of(metric: Metric, *, has_interval: bool) -> str:
+    """Of the axis of changes."""
+    counted_in = f" ({gap_unit(metric)})" if gap_unit(metric) else ""
+    told = "" if metric.higher_is_better else "; below 0 is better"
+    return f"change of {metric.label} on held_out{counted_in}{', 95 % interval' if has_interval else ''}{told}"
+
+
+def bars(
+    table: pd.DataFrame,
+    metric: Metric,
+    names: Sequence[str],
+    chosen: Collection[str] = (),
+    *,
+    gains: tuple[str, str] = ("better", "worse"),
+    has_interval: bool = False,
+) -> Chart:
+    """A bar for each layer group, for the objective with its interval; a row can be clicked anywhere.
 
     Args:
         table: of `rows`, as far as it is known. names: every group, in the order of the rows, top to bottom.
-        chosen: groups that stand out.
+        chosen: groups that stand out. gains: what units are called that get better, and worse.
     """
-    field = "points" if measure == "accuracy" else "loss"
-    is_better = table[field] >= 0 if measure == "accuracy" else table[field] <= 0
+    field = metric.name
+    values = table[field].astype(float)
+    is_better = values >= 0 if metric.higher_is_better else values <= 0
     effect = ["better" if better else "worse" for better in is_better]
-    data = table.assign(value=table[field], effect=effect, chosen=table["group"].isin(list(chosen)))
+    data = table.assign(change=values, effect=effect, chosen=table["group"].isin(list(chosen)))
     axis = {"labelLimit": 220, "labelOverlap": False, "title": None, "ticks": False}
     scale = {"domain": list(KINDS), "range": list(KINDS.values())}
+    form = "+.2f" if metric.unit == PERCENT else "+.4f"
     tooltip = [
         nominal("group"),
-        *(quantity(name, title, format="+.2f") for name, title in (("points", "points"), ("low", "at least"))),
-        quantity("high", "at most", format="+.2f"), quantity("loss", "loss (nats)", format="+.4f"),
-        quantity("fixed"), quantity("broken"), quantity("p", format=".3f"),
+        quantity("change", metric.label, format=form),
+        *((quantity("low", "at least", format=form), quantity("high", "at most", format=form)) if has_interval else ()),
+        quantity("better", gains[0]), quantity("worse", gains[1]), quantity("p", format=".3f"),
         quantity("apart", "weights apart (%)", format=".1f"),
     ]  # fmt: skip
-    x = quantity("value", TITLES[measure], axis={"tickCount": 8})
+    x = quantity("change", title_of(metric, has_interval=has_interval), axis={"tickCount": 8})
     bar = {
         "mark": {"type": "bar", "cornerRadiusEnd": 2},
         "encoding": {
@@ -96,17 +116,17 @@ def bars(table: pd.DataFrame, measure: Measure, names: Sequence[str], chosen: Co
         "mark": {"type": "rect", "color": palette.NEUTRAL, "opacity": 0.01, "cursor": "pointer"},
         "encoding": {"x": {"value": 0}, "x2": {"value": "width"}, "tooltip": tooltip},
     }
-    layers: list[dict[str, Any]] = [bar, *([interval] if measure == "accuracy" else []), dot, whole_row]
+    layers: list[dict[str, Any]] = [bar, *([interval] if has_interval else []), dot, whole_row]
     step = STEP if len(names) <= 30 else LOWEST
     y = nominal("group", scale={"domain": list(names)}, axis=axis | {"labelFontSize": min(12, step - 3)})
     apart = {"legend": {"fill": "independent"}}
     return data, {"height": {"step": step}, "encoding": {"y": y}, "layer": layers, "resolve": apart}
 
 
-def ordered(table: pd.DataFrame, measure: Measure, names: Sequence[str]) -> list[str]:
+def ordered(table: pd.DataFrame, metric: Metric, names: Sequence[str]) -> list[str]:
     """The groups, what helps most first; those that are not known yet last, front to back."""
-    sign = -1 if measure == "accuracy" else 1
-    values = dict(zip(table["group"], table["points" if measure == "accuracy" else "loss"], strict=True))
+    sign = -1 if metric.higher_is_better else 1
+    values = dict(zip(table["group"], table[metric.name], strict=True))
     known = sorted((name for name in names if name in values), key=lambda name: sign * values[name])
     return known + [name for name in names if name not in values]
 

@@ -1,4 +1,4 @@
-"""Models side by side: accuracies with their intervals, and accuracy against what is known of the checkpoints."""
+"""Models side by side: values with their intervals, and values against what is known of the checkpoints."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,27 +7,36 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.wording import PERCENT, factor
 
 MODEL = "model"
 """The selection of both pictures; its one field is `id`."""
 
 
-def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[str] = ()) -> Chart:
-    """Accuracy with its interval, in the order of the rows; shape and colour say what kind of thing it is.
+def intervals(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, chosen: Collection[str] = ()) -> Chart:
+    """A value with its interval, in the order of the rows; shape and colour say what kind of thing it is.
 
     Args:
-        rows: id, name, kind, accuracy, low, high, these three in percent.
+        rows: id, name, kind, value, low, high, these three as fractions where the metric is shown in percent.
         chosen: ids that stand out.
     """
-    data = pd.DataFrame([*rows]).assign(chosen=[row["id"] in chosen for row in rows])
+    shown = [{**row, **{name: factor(metric) * row[name] for name in ("value", "low", "high")}} for row in rows]
+    data = pd.DataFrame(shown).assign(chosen=[row["id"] in chosen for row in rows])
     names = [row["name"] for row in rows]
     kinds = of_kind([kind for kind in palette.COLORS if kind in {row["kind"] for row in rows}])
     axis = {"labelLimit": 260, "labelOverlap": False, "title": None}
     y = nominal("name", scale={"domain": names}, axis=axis)
     scale = {"zero": False, "padding": 12}
-    across = f"accuracy on {split} (%), 95 % Wilson interval"
+    what = "Wilson" if is_share(metric) else "bootstrap"
+    unit = f" ({metric.unit})" if metric.unit else ""
+    across = f"{metric.label} on {split}{unit}, 95 % {what} interval"
+    if not metric.higher_is_better:
+        across += "; lower is better"
+    digits = ".2f" if metric.unit == PERCENT else ".4g"
     tooltip = [nominal("name"), nominal("kind")]
-    tooltip += [quantity(name, format=".2f") for name in ("accuracy", "low", "high")]
+    tooltip += [quantity("value", metric.label, format=digits)]
+    tooltip += [quantity(name, format=digits) for name in ("low", "high")]
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},
         "encoding": {
@@ -41,7 +50,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[
         "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
         "encoding": kinds
         | {
-            "x": quantity("accuracy", across, scale=scale),
+            "x": quantity("value", across, scale=scale),
             "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 110},
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2}, "value": 1},
             "tooltip": tooltip,
@@ -52,14 +61,16 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, chosen: Collection[
     return data, {"height": {"step": 26}, "encoding": {"y": y}, "layer": [bar, point], "resolve": apart}
 
 
-def against(table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str) -> Chart:
+def against(
+    table: pd.DataFrame, x: str, y: str, chosen: Collection[str] = (), *, y_title: str, is_rising: bool = True
+) -> Chart:
     """One figure of each model against another; the best in `y` and the chosen stand out.
 
     Args:
-        table: id, x and y; y in percent. What lacks either is left out.
+        table: id, x and y. What lacks either is left out. is_rising: whether the highest y is the best.
     """
     shown = table.dropna(subset=[x, y])
-    best = shown[y].idxmax() if len(shown) else None
+    best = (shown[y].idxmax() if is_rising else shown[y].idxmin()) if len(shown) else None
     data = pd.DataFrame({"id": shown["id"], "x": shown[x], "y": shown[y]})
     data["kind"] = ["best" if index == best else "ingredient" for index in shown.index]
     data["chosen"] = shown["id"].isin(list(chosen))

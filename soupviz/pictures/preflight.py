@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from soupviz.insight.geometry import Clustering, Map
+from soupviz.analysis.geometry import Clustering, Map
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import gap_unit
 
 CELL, PLACE = "cell", "place"
 """The selections: of a cell, by `row` and `column`; of a place on the map, by `id`."""
 
-BARRIER: dict[str, Any] = {"title": "barrier (nats)", "scheme": "oranges"}
 COSINE: dict[str, Any] = {"title": "cosine", "scheme": "purpleorange", "domain": (-1.0, 1.0), "middle": 0.0}
 
 SOLID = OUTLINE | {"opacity": 1}
@@ -22,7 +23,12 @@ SOLID = OUTLINE | {"opacity": 1}
 _ABOVE = {"orient": "top", "gradientLength": 160, "titleLimit": 240}
 
 LOWEST_TOP = 0.1
-"""Nats at which the colours of barriers end at least, so that a kitchen without barriers looks like one."""
+"""Where the colours of barriers end at least, nats or a share, so that a kitchen without barriers looks like one."""
+
+
+def barrier_look(metric: Metric) -> dict[str, Any]:
+    """How a matrix of barriers in a metric looks."""
+    return {"title": f"barrier ({metric.unit or metric.label})", "scheme": "oranges"}
 
 
 def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[str] = (), **look: Any) -> Chart:
@@ -30,7 +36,7 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
 
     Args:
         names: the order of rows and columns. values: shape (n, n), in this order; nan stays empty.
-        look: BARRIER or COSINE.
+        look: `barrier_look`, or COSINE.
     """
     if "domain" not in look:
         finite = values[np.isfinite(values)]
@@ -45,9 +51,9 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
     return _cells(names, values, chosen), spec | {"layer": [*spec["layer"], outline]}
 
 
-def growing(names: Sequence[str], values: NDArray[np.float64]) -> Chart:
+def growing(names: Sequence[str], values: NDArray[np.float64], metric: Metric) -> Chart:
     """The barriers as they come: cells only, and the same specification throughout, so that a browser keeps up."""
-    spec = matrix(names, clicked=CELL, **BARRIER)
+    spec = matrix(names, clicked=CELL, **barrier_look(metric))
     spec["layer"][0]["encoding"]["color"]["legend"] = _ABOVE
     return _cells(names, values, ()), spec | {"layer": spec["layer"][:1]}
 
@@ -101,16 +107,22 @@ def tree(clustering: Clustering, names: Sequence[str], chosen: Collection[str] =
 
 
 def weights_map(
-    found: Map, names: Sequence[str], accuracies: Mapping[str, float | None], chosen: Collection[str] = ()
+    found: Map,
+    names: Sequence[str],
+    values: Mapping[str, float | None],
+    chosen: Collection[str] = (),
+    *,
+    metric: Metric,
 ) -> Chart:
-    """Ingredients by the distances between their weights, coloured by accuracy; the base is a square.
+    """Ingredients by the distances between their weights, coloured by a metric, the better the lighter; the base is a
+    square.
 
     Args:
-        names: of the places, `base` among them where there is one. accuracies: on held_out, in percent.
+        names: of the places, `base` among them where there is one. values: on held_out, as they are shown.
     """
     x, y = found.places[:, 0], found.places[:, 1]
-    data = pd.DataFrame({"id": list(names), "x": x, "y": y, "accuracy": [accuracies.get(name) for name in names]})
-    data["accuracy"] = data["accuracy"].astype(float)
+    data = pd.DataFrame({"id": list(names), "x": x, "y": y, "value": [values.get(name) for name in names]})
+    data["value"] = data["value"].astype(float)
     data["kind"] = ["base" if name == "base" else "ingredient" for name in names]
     data["chosen"] = data["id"].isin(list(chosen))
     reach = 0.6 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-9)
@@ -124,17 +136,20 @@ def weights_map(
         "y": quantity("y", "distance between weights →", scale=scales[1]),
     }
     shapes = {"domain": ["ingredient", "base"], "range": [palette.SHAPES["ingredient"], palette.SHAPES["base"]]}
-    gradient = {"title": "accuracy on held_out (%)", "orient": "top", "gradientLength": 160, "titleLimit": 220}
+    unit = f" ({metric.unit})" if metric.unit else ""
+    gradient = {"title": f"{metric.label} on held_out{unit}", "orient": "top", "gradientLength": 160, "titleLimit": 220}
     point = {
         "params": clickable(PLACE, ["id"]),
         "mark": {"type": "point", "filled": True, "cursor": "pointer"} | SOLID,
         "encoding": {
-            "fill": quantity("accuracy", scale={"scheme": "viridis"}, legend=gradient)
-            | {"condition": {"test": "!isValid(datum.accuracy)", "value": palette.REJECTED}},
+            "fill": quantity(
+                "value", scale={"scheme": "viridis", "reverse": not metric.higher_is_better}, legend=gradient
+            )
+            | {"condition": {"test": "!isValid(datum.value)", "value": palette.REJECTED}},
             "shape": nominal("kind", scale=shapes, legend=None),
             "size": {"condition": {"test": "datum.chosen", "value": 300}, "value": 130},
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
-            "tooltip": [nominal("id", "checkpoint"), quantity("accuracy", "held_out (%)", format=".2f")],
+            "tooltip": [nominal("id", "checkpoint"), quantity("value", f"held_out{unit}", format=".2f")],
         },
     }
     text = {
@@ -161,13 +176,16 @@ def _apart(data: pd.DataFrame, reach: float) -> list[str]:
 
 
 def curve(
-    alphas: Sequence[float], values: Sequence[float], ends: tuple[str, str], *, title: str, above: bool = True
+    alphas: Sequence[float], values: Sequence[float], ends: tuple[str, str], *, title: str, metric: Metric
 ) -> Chart:
     """What lies between two ingredients: the points, the chord, and the barrier where it is highest.
 
+    A barrier stands above the chord, or hangs below where higher is better.
+
     Args:
-        alphas: ascending, 0 and 1 among them. above: whether a barrier stands above the chord (a loss) or hangs below.
+        alphas: ascending, 0 and 1 among them. values: as they are shown.
     """
+    above = not metric.higher_is_better
     x, y = np.asarray(alphas), np.asarray(values, dtype=float)
     chord = (1 - x) * y[0] + x * y[-1]
     heights = (y - chord) if above else (chord - y)
@@ -175,8 +193,7 @@ def curve(
     data = pd.DataFrame({"alpha": x, "value": y, "chord": chord})
     data["kind"] = np.where((x == 0) | (x == 1), "ingredient", "soup")
     marked = pd.DataFrame({"alpha": [x[top]], "from": [chord[top]], "to": [y[top]]})
-    unit = "nats" if above else "points"
-    marked["label"] = f"barrier {heights[top]:.3g} {unit}" if heights[top] > 0 else "no barrier"
+    marked["label"] = f"barrier {heights[top]:.3g} {gap_unit(metric)}".rstrip() if heights[top] > 0 else "no barrier"
     across = quantity(
         "alpha", f"alpha: 0 is {ends[0]}, 1 is {ends[1]}", scale={"domain": [0, 1]}, axis={"titleLimit": 400}
     )

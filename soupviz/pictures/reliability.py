@@ -1,21 +1,21 @@
-"""Confidence against accuracy."""
+"""Confidence against the share that is right."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 
-from soupviz.calibration import Bin
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, Chart, quantity
+from soupviz.tasks.calibration import Bin
 
 
 def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Chart:
-    """Accuracy against confidence, before and after a temperature; on the diagonal confidence is right."""
+    """The share that is right against confidence, before and after a temperature; both are equal on the diagonal."""
     named = (("before", palette.REJECTED, before), ("after", palette.SOUP, after))
     data = pd.DataFrame(
         [
             {
-                "temperature": name, "confidence": one.confidence, "accuracy": one.accuracy, "examples": one.count,
+                "temperature": name, "confidence": one.confidence, "right": one.right, "examples": one.count,
                 "range": f"{one.low:.2f} to {one.high:.2f}",
             }
             for name, _, bins in named
@@ -34,11 +34,11 @@ def reliability(before: Sequence[Bin], after: Sequence[Bin]) -> Chart:
         "mark": {"type": "line", "point": {"size": 60}, "strokeWidth": 1.5},
         "encoding": {
             "x": quantity("confidence", "mean confidence in a bin", scale=unit),
-            "y": quantity("accuracy", "accuracy in it", scale=unit),
+            "y": quantity("right", "share right in it", scale=unit),
             "color": {"field": "temperature", "type": "nominal", "scale": scale, "legend": LEGEND},
             "tooltip": [
                 {"field": "range", "type": "nominal"},
-                *(quantity(name, format=".3f") for name in ("confidence", "accuracy")),
+                *(quantity(name, format=".3f") for name in ("confidence", "right")),
                 quantity("examples"),
             ],
         },

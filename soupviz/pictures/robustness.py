@@ -1,4 +1,4 @@
-"""The scatter of the model-soups paper: accuracy under shift against accuracy in distribution."""
+"""The scatter of the model-soups paper: what models have under shift against what they have in distribution."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from soupviz.insight.robustness import Line, Scale, expit, logit
+from soupviz.analysis.robustness import Line, Scale, expit, logit
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor
 
 MODEL = "model"
 """The selection; its one field is `id`."""
@@ -22,25 +24,26 @@ SIZES = {"ingredient": 70, "base": 130, "best": 150, "ensemble": 150, "soup": 26
 
 
 def scatter(
-    points: pd.DataFrame, line: Line | None, titles: tuple[str, str], chosen: Collection[str] = (),
-    *, scale: Scale = "linear",
+    points: pd.DataFrame, line: Line | None, titles: tuple[str, str], metric: Metric,
+    chosen: Collection[str] = (), *, scale: Scale = "linear",
 ) -> Chart:  # fmt: skip
     """Every model as a point, soups as stars above the rest, the line of the individual models behind them.
 
     Args:
         points: id, name, kind, x, y as `Scores.points` gives them; on the logit scale none of 0 or 1.
-        titles: what x and y are, without unit. chosen: ids that stand out.
+        titles: what x and y are, without unit. metric: of x and y. chosen: ids that stand out.
     """
     order = {kind: place for place, kind in enumerate(DRAWN_LAST)}
     shown = points.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable")
-    values = _drawn(shown[["x", "y"]].to_numpy(float), scale)
+    values = _drawn(shown[["x", "y"]].to_numpy(float), metric, scale)
     special = shown["kind"] != "ingredient"
     is_chosen = shown["id"].isin(list(chosen))
     is_named = (is_chosen & (is_chosen.sum() <= MOST_NAMED)) | (special & (special.sum() <= MOST_NAMED))
     data = pd.DataFrame(
         {
             "id": shown["id"], "name": shown["name"], "kind": shown["kind"],
-            "x": values[:, 0], "y": values[:, 1], "across": 100 * shown["x"], "under": 100 * shown["y"],
+            "x": values[:, 0], "y": values[:, 1], "across": factor(metric) * shown["x"],
+            "under": factor(metric) * shown["y"],
             "label": shown["name"].where(is_named, ""), "chosen": is_chosen,
             "align": np.where(values[:, 0] > values[:, 0].mean() if len(values) else [], "right", "left"),
             "size": [SIZES[kind] for kind in shown["kind"]],
@@ -49,7 +52,7 @@ def scatter(
     channels = {
         axis: quantity(
             axis,
-            f"{title} (%)",
+            _with_unit(title, metric),
             scale={"zero": False, "nice": False, "padding": 14},
             axis=_axis(values[:, column], scale),
         )
@@ -57,7 +60,7 @@ def scatter(
     }
     layers = [
         *_of_line(),
-        _of_points(titles, sorted(set(shown["kind"]), key=order.__getitem__)),
+        _of_points(titles, metric, sorted(set(shown["kind"]), key=order.__getitem__)),
         *_of_names("left"),
         *_of_names("right"),
     ]
@@ -67,24 +70,29 @@ def scatter(
         "layer": layers,
         "resolve": {"scale": {"size": "independent"}},
     }
-    return pd.concat([data, _line(line, values[:, 0], scale)], ignore_index=True), spec
+    return pd.concat([data, _line(line, values[:, 0], metric, scale)], ignore_index=True), spec
 
 
-def _drawn(accuracies: Any, scale: Scale) -> Any:
-    """Where an accuracy is drawn: in percent, or at its logit."""
-    return 100 * accuracies if scale == "linear" else np.vectorize(logit, otypes=[float])(accuracies)
+def _with_unit(title: str, metric: Metric) -> str:
+    return f"{title} ({metric.unit})" if metric.unit else title
 
 
-def _line(line: Line | None, across: Any, scale: Scale) -> pd.DataFrame:
+def _drawn(values: Any, metric: Metric, scale: Scale) -> Any:
+    """Where a value is drawn: in its unit, or at its logit."""
+    return factor(metric) * values if scale == "linear" else np.vectorize(logit, otypes=[float])(values)
+
+
+def _line(line: Line | None, across: Any, metric: Metric, scale: Scale) -> pd.DataFrame:
     """The line and where another individual model is expected, from the lowest x to the highest."""
     if line is None or not len(across):
         return pd.DataFrame()
     places = np.linspace(across.min(), across.max(), LINE_POINTS)
     rows = []
     for place in places:
-        x = place / 100 if scale == "linear" else expit(place)
+        x = place / factor(metric) if scale == "linear" else expit(place)
         low, high = line.around(x)
-        bounds = _drawn(np.clip([low, line.at(x), high], 1e-6, 1 - 1e-6), scale)
+        told = np.array([low, line.at(x), high])
+        bounds = _drawn(np.clip(told, 1e-6, 1 - 1e-6) if metric.unit == PERCENT else told, metric, scale)
         rows.append({"x": place, "low": bounds[0], "line": bounds[1], "high": bounds[2]})
     return pd.DataFrame(rows)
 
@@ -104,7 +112,7 @@ def _of_line() -> list[dict[str, Any]]:
     return [band, line]
 
 
-def _of_points(titles: tuple[str, str], kinds: Sequence[str]) -> dict[str, Any]:
+def _of_points(titles: tuple[str, str], metric: Metric, kinds: Sequence[str]) -> dict[str, Any]:
     return {
         "transform": [{"filter": "isValid(datum.id)"}],
         "params": clickable(MODEL, ["id"]),
@@ -117,8 +125,11 @@ def _of_points(titles: tuple[str, str], kinds: Sequence[str]) -> dict[str, Any]:
             },
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2.5}, "value": 1},
             "tooltip": [
-                nominal("name", "model"), nominal("kind"), quantity("across", f"{titles[0]} (%)", format=".2f"),
-                quantity("under", f"{titles[1]} (%)", format=".2f"),
+                nominal("name", "model"), nominal("kind"),
+                *(
+                    quantity(field, _with_unit(title, metric), format=".2f" if metric.unit == PERCENT else ".4g")
+                    for field, title in zip(("across", "under"), titles, strict=True)
+                ),
             ],
         },
     }  # fmt: skip

@@ -8,7 +8,9 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, quantity
-from soupviz.records import GIVEN_UP, Step
+from soupviz.recipes.trajectory import GIVEN_UP, Step
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, axis_title, factor, on_split, shown
 
 DECISION = "decision"
 """The selection of the trajectory; its one field is `step`."""
@@ -17,40 +19,48 @@ DECISIONS = {
     "start": (palette.BEST, "diamond"), "accepted": (palette.SOUP, "circle"),
     "rejected": (palette.REJECTED, "cross"), GIVEN_UP: (palette.REJECTED, "triangle-down"),
 }  # fmt: skip
+FALLING = DECISIONS | {GIVEN_UP: (palette.REJECTED, "triangle-up")}
+"""Of a metric that is better where it is lower: what was given up can only be higher than its bound."""
+
 SPLITS = {"held_out": (palette.SOUP, [1, 0]), "test": ("transparent", [4, 3])}
 """Fill and dash: a soup has one colour; what reports is hollow and dashed, as on the Alpha page."""
 
 
-def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
-    """A search's decisions: each candidate's accuracy, accepted or not, and the best so far; one can be clicked.
+DIGITS = {True: ".2f", False: ".4~g"}
+"""Of a share, and of any other value."""
 
-    A candidate that was given up is drawn at its bound, as an arrow pointing down. One far below the others is drawn
-    at the floor, so that it does not flatten them; its tooltip is true.
+
+def trajectory(steps: Sequence[Step], metric: Metric, chosen: Collection[int] = (), *, unit: str = "example") -> Chart:
+    """A search's decisions: each candidate's value, accepted or not, and the best so far; one can be clicked.
+
+    A candidate that was given up is drawn at its bound, as an arrow to where it is worse. One far worse than the others
+    is drawn at the edge, so that it does not flatten them; its tooltip is true.
 
     Args:
-        chosen: numbers of steps that stand out.
+        metric: the kitchen's. chosen: numbers of steps that stand out. unit: what is scored one by one.
     """
-    highest = [100 * step.accuracy_at_most for step in steps]
-    top = max(highest)
-    floor = top - max(3.0, 4 * (top - statistics.median(highest)))
+    values = [step.metrics.get(metric.name) for step in steps]
+    edge = _edge([value for value in values if value is not None], metric)
+    worse = max if metric.higher_is_better else min
     rows = [
         {
             "step": step.step,
             "ingredient": step.ingredient,
-            "accuracy": told(step),
-            "drawn": max(floor, 100 * step.accuracy_at_most),
-            "best": 100 * step.best_accuracy,
+            "value": told(step, metric, unit),
+            "drawn": None if value is None else factor(metric) * worse(edge, value),
+            "best": _in_unit(metric, step.best_metrics.get(metric.name)),
             "decision": step.outcome,
             "chosen": step.step in chosen,
         }
-        for step in steps
+        for step, value in zip(steps, values, strict=True)
     ]
+    looks = DECISIONS if metric.higher_is_better else FALLING
     x = quantity("step", "candidate", axis={"tickMinStep": 1, "format": "d"})
     domain = {"zero": False, "padding": 12, "nice": True}
-    color = {"domain": list(DECISIONS), "range": [color for color, _ in DECISIONS.values()]}
-    shape = {"domain": list(DECISIONS), "range": [shape for _, shape in DECISIONS.values()]}
+    color = {"domain": list(looks), "range": [color for color, _ in looks.values()]}
+    shape = {"domain": list(looks), "range": [shape for _, shape in looks.values()]}
     step_after = {"type": "line", "interpolate": "step-after"}
-    encoding = {"x": x, "y": quantity("best", "accuracy on held_out (%)", scale=domain)}
+    encoding = {"x": x, "y": quantity("best", on_split(metric, "held_out"), scale=domain)}
     lines = [
         # Orange alone is too faint on white: a grey line under it is its outline.
         {"mark": step_after | {"color": color, "strokeWidth": width}, "encoding": encoding}
@@ -67,19 +77,35 @@ def trajectory(steps: Sequence[Step], chosen: Collection[int] = ()) -> Chart:
             "color": {"field": "decision", "type": "nominal", "scale": color, "legend": LEGEND},
             "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
             "tooltip": [
-                *({"field": name, "type": "nominal"} for name in ("ingredient", "accuracy", "decision")),
-                quantity("best", format=".2f"),
+                *({"field": name, "type": "nominal"} for name in ("ingredient", "value", "decision")),
+                quantity("best", format=DIGITS[metric.unit == PERCENT]),
             ],
         },
     }
     return pd.DataFrame(rows), {"height": 300, "layer": [*lines, points]}
 
 
-def told(step: Step) -> str:
-    """A candidate's accuracy, or the bound at which it was given up."""
-    if step.accuracy is not None:
-        return f"{100 * step.accuracy:.2f} %"
-    return f"at most {100 * step.accuracy_at_most:.2f} %, given up after {step.num_examples_scored:,} examples"
+def _in_unit(metric: Metric, value: float | None) -> float | None:
+    return None if value is None else factor(metric) * value
+
+
+def _edge(values: Sequence[float], metric: Metric) -> float:
+    """The worst value that is drawn where it is."""
+    if not values:
+        return 0.0
+    best, middle = (max if metric.higher_is_better else min)(values), statistics.median(values)
+    least = 0.03 if metric.unit == PERCENT else 0.03 * abs(best)
+    reach = max(least, 4 * abs(best - middle))
+    return best - reach if metric.higher_is_better else best + reach
+
+
+def told(step: Step, metric: Metric, unit: str = "example") -> str:
+    """A candidate's value, or the bound at which it was given up."""
+    value = step.metrics.get(metric.name)
+    if step.value is not None:
+        return shown(metric, value)
+    bound = f"at {'most' if metric.higher_is_better else 'least'} {shown(metric, value)}, " if value is not None else ""
+    return f"{bound}given up after {step.num_scored:,} {unit}s"
 
 
 def coefficients(values: Mapping[str, float]) -> Chart:
@@ -112,28 +138,30 @@ def losses(values: Sequence[float]) -> Chart:
     }
 
 
-def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None) -> Chart:
-    """Accuracy of the greedy soup against alpha, held-out and test; a rule at the slider's value."""
+def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None, metric: Metric) -> Chart:
+    """The greedy soup's value against alpha, held-out and test; a rule at the slider's value."""
     values: list[dict[str, Any]] = [
-        {"alpha": row["alpha"], "split": split, "accuracy": 100 * accuracy}
+        {"alpha": row["alpha"], "split": split, "value": factor(metric) * value}
         for split in SPLITS
         for row in rows
-        if (accuracy := row[split]) is not None
+        if (value := row[split]) is not None
     ]
     values.append({"slider": alpha})
     fill = {"domain": list(SPLITS), "range": [fill for fill, _ in SPLITS.values()]}
     dash = {"domain": list(SPLITS), "range": [dash for _, dash in SPLITS.values()]}
     encoding = {
         "x": quantity("alpha", "alpha", scale={"domain": [0, 1]}),
-        "y": quantity("accuracy", "accuracy (%)", scale={"zero": False, "padding": 12}),
+        "y": quantity("value", axis_title(metric), scale={"zero": False, "padding": 12}),
         "tooltip": [
-            {"field": "split", "type": "nominal"}, quantity("alpha"), quantity("accuracy", format=".2f"),
+            {"field": "split", "type": "nominal"},
+            quantity("alpha"),
+            quantity("value", metric.label, format=DIGITS[metric.unit == PERCENT]),
         ],
-    }  # fmt: skip
+    }
     by_split = {"field": "split", "type": "nominal"}
     dashes = encoding | {"strokeDash": by_split | {"scale": dash, "legend": LEGEND}}
     fills = encoding | {"fill": by_split | {"scale": fill, "legend": None}}
-    measured = {"transform": [{"filter": "isValid(datum.accuracy)"}]}
+    measured = {"transform": [{"filter": "isValid(datum.value)"}]}
     at_slider = {"transform": [{"filter": "isValid(datum.slider)"}], "encoding": {"x": quantity("slider")}}
     layers = [
         measured | {"mark": {"type": "line", "color": palette.SOUP, "opacity": 0.5}, "encoding": dashes},

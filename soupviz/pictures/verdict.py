@@ -6,22 +6,29 @@ from typing import Any
 import pandas as pd
 
 from soupviz.pictures.basics import OUTLINE, Chart, nominal, of_kind, quantity, rule
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import gap_unit
 
 KINDS = ("best", "ensemble", "soup")
 """What a soup is held against: the best ingredient, the ensemble, the uniform soup."""
 
 
-def differences(rows: Sequence[Mapping[str, Any]], split: str) -> Chart:
+def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric) -> Chart:
     """How far the soup is from each yardstick on a split, with a 95 % bootstrap interval; zero is no difference.
 
     Args:
-        rows: name, kind (best, ensemble or soup), difference, low and high; these three in points.
+        rows: name, kind (best, ensemble or soup), difference, low and high; these three as the metric
+            shows differences.
     """
     names = [row["name"] for row in rows]
     y = nominal("name", scale={"domain": names}, axis={"labelLimit": 260, "labelOverlap": False, "title": None})
-    title = f"points on {split}: this soup less the other, with a 95 % interval"
+    title = f"{gap_unit(metric) or metric.label} on {split}: this soup less the other, with a 95 % interval"
+    if not metric.higher_is_better:
+        title += "; left of zero is better"
     tooltip = [nominal("name", "against")]
-    tooltip += [quantity(name, format="+.2f") for name in ("difference", "low", "high")]
+    tooltip += [
+        quantity(name, format="+.2f" if metric.unit == "%" else "+.3g") for name in ("difference", "low", "high")
+    ]
     colors = of_kind(KINDS)
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},

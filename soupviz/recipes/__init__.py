@@ -13,7 +13,7 @@ from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.blocks import Blocks
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
-from soupviz.recipes.judge import Goal, Judge, Objective
+from soupviz.recipes.judge import Judge
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
@@ -22,7 +22,7 @@ from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "Blocks", "Ensemble", "Goal", "Greedy", "Interpolation", "Judge", "Objective", "OverTime", "Point",
+    "MENU", "Blocks", "Ensemble", "Greedy", "Interpolation", "Judge", "OverTime", "Point",
     "Pooled", "Recipe", "own_parameters", "parse", "parse_alpha", "recipe_digest",
 ]  # fmt: skip
 

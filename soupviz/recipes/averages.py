@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
-from soupviz.recipes.judge import Judge, Objective, needed_for, parts_of, value_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.recipes.judge import Judge, needed_for
 from soupviz.recipes.record import Pooled, added_later
-from soupviz.records import Coefficients, Score
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 PerAll = Literal["all", "class", "slice"]
+
+LEAST = -1e290
+"""Of what has no value, or answers that are not finite: its share is nothing."""
 
 
 class Uniform(Pooled):
@@ -35,27 +39,23 @@ class Uniform(Pooled):
 class Weighted(Pooled):
     """Coefficients by a softmax of performance: `w_i = exp(m_i / T) / sum_j exp(m_j / T)`.
 
-    m is an accuracy as a fraction, or minus the loss in nats. T near 0 takes the best alone, a large T all alike.
+    m is the value of a metric, of one that is better low (a loss in nats) minus it. T near 0 takes the best alone, a
+    large T all alike.
     Per class or slice, w_i is the mean over the S classes or slices of held_out of the softmax within each,
-    `w_i = 1/S sum_s exp(a_is / T) / sum_j exp(a_js / T)`, a_is being the accuracy of i on the examples of s alone: who
-    is best on one of them counts, however few its examples.
+    `w_i = 1/S sum_s exp(a_is / T) / sum_j exp(a_js / T)`, a_is being that of i on the units of s alone: who
+    is best on one of them counts, however few its units.
     """
 
     method: Literal["weighted"] = "weighted"
     label = "weighted by performance"
-    metric: Objective = Field("accuracy", description="what of each ingredient counts, on held_out")
+    metric: str = Field(
+        "",
+        json_schema_extra={"choices": "goals"},
+        description="what of each ingredient counts, on held_out; default: the kitchen's metric",
+    )
     per: PerAll = added_later("all", description="one softmax over all, or the mean of one within each class or slice")
     temperature: float = Field(0.01, gt=0, le=10, description="how sharply: small prefers the best")
     is_search = True
-
-    @model_validator(mode="after")
-    def _is_of_accuracy(self) -> Self:
-        if self.per != "all" and self.metric != "accuracy":
-            raise RecipeError(
-                f"weighted per {self.per} weighs by accuracy within each {self.per}, but metric is {self.metric!r}; "
-                "expected accuracy. Leave metric at accuracy, or per at all."
-            )
-        return self
 
     @property
     def needs(self) -> frozenset[str]:
@@ -63,7 +63,7 @@ class Weighted(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [self.metric, *([f"per {self.per}"] if self.per != "all" else [])]
+        details = [*([self.metric] if self.metric else []), *([f"per {self.per}"] if self.per != "all" else [])]
         details += [f"T = {self.temperature:g}", *self.of_members()]
         return f"weighted ({', '.join(details)})"
 
@@ -71,19 +71,21 @@ class Weighted(Pooled):
         return by_performance(judge, self.metric, self.temperature, self.per)
 
 
-def by_performance(judge: Judge, metric: Objective, temperature: float, per: PerAll = "all") -> Coefficients:
+def by_performance(judge: Judge, metric: str, temperature: float, per: PerAll = "all") -> Coefficients:
     """The softmax of what single ingredients do, or the mean of those within each class or slice."""
-    values = {name: _values(score, metric, per, judge) for name, score in judge.singles().items()}
+    goal = judge.goal(metric)
+    values = {name: _values(score, goal, per, judge) for name, score in judge.singles().items()}
     columns = [_softmax(column, temperature) for column in zip(*values.values(), strict=True)]
     means = [math.fsum(shares) / len(columns) for shares in zip(*columns, strict=True)]
     return tuple((name, share) for name, share in zip(values, means, strict=True) if share)
 
 
-def _values(score: Score, metric: Objective, per: PerAll, judge: Judge) -> list[float]:
+def _values(score: Score, goal: Objective, per: PerAll, judge: Judge) -> list[float]:
+    sign = 1.0 if goal.metric.higher_is_better else -1.0
     if per != "all":
-        return [right / count for right, count in parts_of(score, per, judge.slices)]
-    value = value_of(score, metric, judge.slices)
-    return [value / score.num_examples if metric == "accuracy" else value]
+        return [sign * value for value in judge.values_by(per, score, goal.metric)]
+    rank, value = goal.merit(score)
+    return [float(value) if rank == 0 and math.isfinite(value) else LEAST]
 
 
 def _softmax(values: Sequence[float], temperature: float) -> list[float]:

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.formulas import Formula
-from soupviz.mixing import combine, mean_of
+from soupviz.mixing.averaging import combine, mean_of
+from soupviz.mixing.formulas import Formula
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 BASE = "base"
 DENSITY: Any = Field(0.2, gt=0, le=1, description="the share of each difference that is kept")
@@ -57,9 +58,9 @@ class WiseFt(Pooled):
         for number in range(0 if judge.base_is_whole else 1, 11):
             mixture = combine(((BASE, 1.0),), mean, number / 10)
             score = judge.score(mixture)
-            accepted = best is None or score.correct > best[1].correct
+            accepted = best is None or judge.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
-            judge.tell(Step.of(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture))
+            judge.decided(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture)
         assert best is not None
         return best[0]
 
@@ -191,7 +192,7 @@ class Slerp(Pooled):
         if len(judge.names) < 2:
             raise RecipeError(f"slerp: needs two ingredients; got {judge.names[0]!r} alone.")
         scores = judge.singles()
-        first, second = sorted(judge.names, key=lambda name: -scores[name].correct)[:2]
+        first, second = judge.best_first(scores)[:2]
         parts = ((first, 1.0 - self.alpha), (second, self.alpha))
         parameters = {"alpha": self.alpha}
         return judge.adopt(Formula(kind="slerp", parts=parts, parameters=parameters, batchnorm=self.of_statistics))

@@ -1,21 +1,24 @@
 """Coefficients searched over the simplex by a sampler that learns from what it tried."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
-from soupviz.recipes.greedy import GOALS, SEED, SHIFT_WEIGHT, of_goal, search_with
-from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.recipes.averages import LEAST
+from soupviz.recipes.greedy import GOAL, SEED, SHIFT_WEIGHT, of_goal, search_with
+from soupviz.recipes.judge import Judge, needed_for
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 if TYPE_CHECKING:
     import optuna
 
-LEAST = 1e-6
+NOTHING = 1e-6
 """Of all weights together; below it a trial says nothing of how to share them out."""
 
 
@@ -34,7 +37,7 @@ class Bayesian(Pooled):
     label = "Bayesian search"
     sampler: Literal["tpe", "cmaes"] = Field("tpe", description="what proposes coefficients")
     budget: int = Field(50, ge=2, le=1000, description="how many mixes are scored, uniform and greedy among them")
-    objective: Goal = Field("accuracy", description=f"what is raised, on held_out: {GOALS}")
+    objective: str = GOAL
     shift_weight: float = SHIFT_WEIGHT
     seed: int = SEED
     is_search = True
@@ -54,17 +57,18 @@ class Bayesian(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         greedy, _ = search_with(judge.silent(), "mean", "best", 0)
         study = self._study(judge, greedy)
-        best: tuple[Coefficients, Score, float] | None = None
+        goal = judge.goal(self.objective, self.shift_weight)
+        best: tuple[Coefficients, Score] | None = None
         for number in range(self.budget):
             trial = study.ask()
             weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in judge.names}
             mixture = _shares(weights)
-            score = judge.look_further(mixture, judge.score(mixture), self.objective)
-            value = value_of(score, self.objective, judge.slices, self.shift_weight)
-            study.tell(trial, value)
-            accepted = best is None or value > best[2]
-            best = (mixture, score, value) if best is None or accepted else best
-            judge.tell(Step.of(number, f"trial {number}", score, best[1], accepted=accepted, mix=mixture))
+            score = judge.look_further(mixture, judge.score(mixture), goal)
+            rank, value = goal.merit(score)
+            study.tell(trial, float(value) if rank == 0 and math.isfinite(value) else LEAST * (1 - rank))
+            accepted = best is None or goal.is_better(score, best[1])
+            best = (mixture, score) if best is None or accepted else best
+            judge.decided(number, f"trial {number}", score, best[1], accepted=accepted, mix=mixture, goal=goal)
         assert best is not None
         return best[0]
 
@@ -89,6 +93,6 @@ class Bayesian(Pooled):
 def _shares(weights: Mapping[str, float]) -> Coefficients:
     """The weights divided by their sum; all alike where they are all about 0."""
     total = sum(weights.values())
-    if total < LEAST:
+    if total < NOTHING:
         return mean_of(tuple(weights))
     return tuple((name, weight / total) for name, weight in weights.items() if weight)

@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.layers import Grouping
+from soupviz.models.layers import Grouping
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Recipe
-from soupviz.records import Coefficients
+from soupviz.types import Coefficients
 
 FEW = 6
 """Weights that a title lists one by one."""

@@ -5,21 +5,23 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from soupviz.distilling import Distillation
 from soupviz.errors import RecipeError
 from soupviz.files import digest
-from soupviz.mixing import mean_of
+from soupviz.learning.distilling import Distillation
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
+from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients
 
 
 class Distilled(Pooled):
     """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
 
-    It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`. An ensemble that teaches has the
-    kitchen's guests in it, models of other architectures.
+    It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`; of a regression, squared errors.
+    An ensemble that teaches has the kitchen's guests in it, models of other architectures.
 
     Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
     stopped goes on from its last checkpoint.
@@ -55,21 +57,26 @@ class Distilled(Pooled):
     def candidates(self, num_members: int) -> int:
         return num_members + self.epochs
 
+    def unfit(self, task: Task) -> str:
+        if task.has_loss and task.has_soft_loss:
+            return ""
+        return f"distilled: the task {task.name} has no loss between a student's answers and a teacher's; take a soup."
+
     def plan(self, judge: Judge) -> Coefficients:
         start = self._mix(judge, self.start)
         best = judge.score(start)
-        judge.tell(Step.of(0, f"start: {self.start}", best, best, accepted=True, mix=start))
+        judge.decided(0, f"start: {self.start}", best, best, accepted=True, mix=start)
         last = 0
 
         def on_epoch(number: int, score: Score) -> None:
             nonlocal best, last
             # A training that was stopped goes on: what was decided of its epochs before that.
             for step in [judge.lab.earlier[one] for one in range(last + 1, number) if one in judge.lab.earlier]:
-                best = replace(best, correct=max(best.correct, step.correct))
+                best = replace(best, values=dict(step.best_metrics))
                 judge.tell(step)
-            is_better = score.correct > best.correct
+            is_better = judge.objective.is_better(score, best)
             best, last = (score if is_better else best), number
-            judge.tell(Step.of(number, f"epoch {number}", score, best, accepted=is_better))
+            judge.decided(number, f"epoch {number}", score, best, accepted=is_better)
 
         is_ensemble = self.teacher.endswith("ensemble")
         output = "probabilities" if is_ensemble else self.batchnorm
@@ -105,5 +112,5 @@ class Distilled(Pooled):
             )
         if name == "best":
             scores = judge.singles()
-            return ((max(judge.names, key=lambda name: scores[name].correct), 1.0),)
+            return ((judge.best_first(scores)[0], 1.0),)
         return search_with(judge.silent(), "mean", "best", 0)[0]

@@ -2,21 +2,29 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from soupviz import search
 from soupviz.errors import RecipeError
-from soupviz.metrics import merit_by_loss
-from soupviz.mixing import combine
-from soupviz.recipes.judge import Goal, Judge, needed_for, value_of
+from soupviz.mixing.averaging import combine
+from soupviz.recipes import search
+from soupviz.recipes.judge import WITH_SHIFTS, Judge, needed_for
 from soupviz.recipes.record import Pooled, added_later
-from soupviz.records import Alpha, Bound, Coefficients, Order, Score, Step
+from soupviz.recipes.trajectory import Step
+from soupviz.tasks.metric import Value
+from soupviz.tasks.score import Bound, Score
+from soupviz.types import Alpha, Coefficients, Order
 
 GOALS = (
-    "accuracy, loss (to lower it), mean_class or worst_class (accuracy), mean_slice or worst_slice (over held_out's "
-    "slices), or with_shifts: on the shifts too, which then report no longer"
+    "a metric of the task, such as accuracy or loss (to lower it), mean_class or worst_class (the kitchen's metric), "
+    "mean_slice or worst_slice (over held_out's slices), or with_shifts: on the shifts too, which then report no longer"
+)
+GOAL: Any = Field(
+    "",
+    json_schema_extra={"choices": "goals"},
+    description=f"what is raised, on held_out: {GOALS}; default: the kitchen's metric",
 )
 ORDER: Any = Field("best", description="in which candidates are tried: best first, listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
@@ -43,7 +51,7 @@ class Greedy(Pooled):
     method: Literal["greedy"] = "greedy"
     label = "greedy"
     alpha: Alpha = Field("mean", description="mean, or the newcomer's weight, above 0 and at most 1")
-    objective: Goal = Field("accuracy", description=f"what a candidate has to raise, on held_out: {GOALS}")
+    objective: str = GOAL
     shift_weight: float = SHIFT_WEIGHT
     order: Order = ORDER
     seed: int = SHUFFLE
@@ -71,32 +79,28 @@ class Greedy(Pooled):
         return search_with(judge, self.alpha, self.order, self.seed, self.objective, self.shift_weight)[0]
 
 
-def of_goal(goal: Goal, shift_weight: float) -> list[str]:
+def of_goal(goal: str, shift_weight: float) -> list[str]:
     """A part of the title: what is raised, where not held-out accuracy alone."""
-    if goal == "with_shifts":
+    if goal == WITH_SHIFTS:
         return [f"with shifts by {shift_weight:g}"]
-    return [f"for {goal}"] if goal != "accuracy" else []
+    # Versions before tasks named the default, in recipes that travel in exported soups.
+    return [f"for {goal}"] if goal not in ("", "accuracy") else []
 
 
 def search_with(
-    judge: Judge, alpha: Alpha, order: Order, seed: int, objective: Goal = "accuracy", shift_weight: float = 0.5
+    judge: Judge, alpha: Alpha, order: Order, seed: int, goal: str = "", shift_weight: float = 0.5
 ) -> tuple[Coefficients, tuple[Step, ...]]:
     """One greedy search, scored by a judge who is told of each decision."""
+    objective = judge.goal(goal, shift_weight)
     scores = {name: judge.look_further(((name, 1.0),), score, objective) for name, score in judge.singles().items()}
-
-    def value(score: Score) -> float:
-        return value_of(score, objective, judge.slices, shift_weight)
 
     def score(candidate: search.Candidate, best: Score) -> Score | Bound:
         share = dict(candidate.mix)[candidate.newcomer]
         parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
-        # Only a count of errors shows before the end that a candidate cannot win.
-        if objective == "accuracy":
-            return judge.challenge(candidate.mix, best, parts)
-        return judge.look_further(candidate.mix, judge.score(candidate.mix), objective)
+        return judge.challenge(candidate.mix, best, parts, goal=objective)
 
     return search.greedy(
-        judge.names, scores, score=score, alpha=alpha, order=order, seed=seed, value=value, on_step=judge.tell
+        judge.names, scores, objective=objective, score=score, alpha=alpha, order=order, seed=seed, on_step=judge.tell
     )
 
 
@@ -130,9 +134,9 @@ class AlphaSearch(Pooled):
         for number, alpha in enumerate(self.alphas()):
             mixture, _ = search_with(judge.silent(), alpha, self.order, self.seed)
             score = judge.score(mixture)
-            accepted = best is None or score.correct > best[1].correct
+            accepted = best is None or judge.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
-            judge.tell(Step.of(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture))
+            judge.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
         assert best is not None
         return best[0]
 
@@ -140,7 +144,7 @@ class AlphaSearch(Pooled):
 class LineSearch(Pooled):
     """Greedy in which every newcomer gets its own best alpha, from a grid strictly between 0 and 1.
 
-    Better means more examples right, and of equally many the lower loss.
+    Better means by the objective, and of equally good ones by the task's next metric: for a classifier the loss.
     """
 
     method: Literal["line_search"] = "line_search"
@@ -159,10 +163,10 @@ class LineSearch(Pooled):
 
     def plan(self, judge: Judge) -> Coefficients:
         scores = judge.singles()
-        first, *others = search.candidate_order(judge.names, scores, self.order, self.seed)
+        first, *others = search.candidate_order(judge.names, scores, self.order, self.seed, judge.objective)
         soup: Coefficients = ((first, 1.0),)
         best = scores[first]
-        judge.tell(Step.of(0, first, best, best, accepted=True, mix=soup))
+        judge.decided(0, first, best, best, accepted=True, mix=soup)
         for number, name in enumerate(others, start=1):
             before, found = best, None
             tried: list[tuple[Score | Bound, Coefficients]] = []
@@ -171,17 +175,29 @@ class LineSearch(Pooled):
                 mixture = combine(soup, ((name, 1.0),), alpha)
                 parts = [(before, 1.0 - alpha), (scores[name], alpha)]
                 tried.append((result := judge.challenge(mixture, best, parts, ties=True), mixture))
-                if isinstance(result, Score) and _is_better(result, best):
+                if isinstance(result, Score) and _is_better(judge, result, best):
                     best, found = result, mixture
             soup = found or soup
-            shown, mixture = (best, found) if found else max(tried, key=lambda pair: pair[0].accuracy_at_most)
-            judge.tell(Step.of(number, name, shown, best, accepted=found is not None, mix=mixture))
+            shown, mixture = (best, found) if found else max(tried, key=lambda pair: _hope(judge, pair[0]))
+            judge.decided(number, name, shown, best, accepted=found is not None, mix=mixture)
         return soup
 
 
-def _is_better(new: Score, old: Score) -> bool:
-    """More right; of equally many, the lower loss."""
-    return (new.correct, merit_by_loss(new)) > (old.correct, merit_by_loss(old))
+def _hope(judge: Judge, result: Score | Bound) -> tuple[int, Value]:
+    """How good a candidate is, or could have been."""
+    if isinstance(result, Score):
+        return judge.objective.merit(result)
+    value = judge.objective.possible(result.outcomes)
+    signed = -math.inf if value is None else value if judge.objective.metric.higher_is_better else -value
+    return 0, signed
+
+
+def _is_better(judge: Judge, new: Score, old: Score) -> bool:
+    """Better by the objective; of equally good ones, by the next metric of the task."""
+    if judge.objective.is_better(new, old) or judge.objective.is_better(old, new):
+        return judge.objective.is_better(new, old)
+    others = [metric for metric in judge.task.metrics if metric.name != judge.objective.metric.name]
+    return bool(others) and replace(judge.objective, metric=others[0]).is_better(new, old)
 
 
 def parse_alpha(value: Any) -> Alpha:

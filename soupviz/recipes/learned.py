@@ -10,7 +10,8 @@ from soupviz.errors import RecipeError
 from soupviz.recipes.greedy import SEED
 from soupviz.recipes.judge import Judge, Sample
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients
 
 Data = Literal["held_out", "train"]
 SPLIT: Any = Field("held_out", description="what is learned from: at most half of held_out, or train")
@@ -44,7 +45,9 @@ class Sampled(Pooled):
 
 
 class Learned(Sampled):
-    """Coefficients by gradient descent on the cross-entropy, one for each ingredient, or for each and each layer.
+    """Coefficients by gradient descent on the loss, one for each ingredient, or for each and each layer.
+
+    The loss is the task's: the cross-entropy of a classifier, the mean squared error of a regression.
 
     Source: Wortsman et al. 2022, appendix I. Repeats to a tolerance, not bit for bit, on another machine.
     """
@@ -59,6 +62,13 @@ class Learned(Sampled):
     @property
     def own_title(self) -> str:
         return self.titled("learned", f"per {self.per}", self.coefficients)
+
+    def unfit(self, task: Task) -> str:
+        return (
+            ""
+            if task.has_loss
+            else f"learned: the task {task.name} has no loss with a gradient to learn coefficients by; take a search."
+        )
 
     def plan(self, judge: Judge) -> Coefficients:
         if len(judge.names) < 2:
@@ -86,6 +96,12 @@ class Fisher(Sampled):
     @property
     def own_title(self) -> str:
         return self.titled("Fisher")
+
+    def unfit(self, task: Task) -> str:
+        no_classes = (
+            f"fisher: the task {task.name} has no probabilities of classes to measure information by; take regmean."
+        )
+        return "" if task.has_logits else no_classes
 
     def plan(self, judge: Judge) -> Coefficients:
         mixture: Coefficients = judge.lab.fisher(judge.names, self.sample)
@@ -136,7 +152,7 @@ class ReBasin(Sampled):
         if len(judge.names) < 2:
             raise RecipeError(f"rebasin: needs two ingredients; got {judge.names[0]!r} alone.")
         scores = judge.singles()
-        ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
+        ranked = judge.best_first(scores)
         mixture, notes = judge.lab.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
         judge.notes.update(_plain(notes))
         kept: Coefficients = mixture

@@ -5,16 +5,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import by_performance
 from soupviz.recipes.greedy import search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients
 
 
 class Ensemble(Pooled):
     """The average of the members' probabilities or logits: of all, of those a greedy search keeps, or weighted.
+
+    Of a regression it is the average of what they answer.
 
     Source: Lakshminarayanan et al. 2017 (arXiv 1612.01474); greedy: Caruana et al. 2004, as Wortsman et al. 2022 do it,
     each member once.
@@ -47,10 +50,15 @@ class Ensemble(Pooled):
     def treatment(self) -> str:
         return self.output
 
+    def unfit(self, task: Task) -> str:
+        if task.has_probabilities or self.output == "probabilities":
+            return ""
+        return f"ensemble: the task {task.name} has one output to average; leave output at its default."
+
     def candidates(self, num_members: int) -> int:
         return num_members - 1 if self.choice == "greedy" else 1
 
     def plan(self, judge: Judge) -> Coefficients:
         if self.choice == "greedy":
             return search_with(judge, "mean", "best", 0)[0]
-        return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "accuracy", 0.01)
+        return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "", 0.01)

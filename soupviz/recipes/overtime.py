@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients
+from soupviz.types import Coefficients
 from soupviz.weights.metadata import as_number
 from soupviz.weights.names import COUNTERS, counters_in
 

@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Recipe
-from soupviz.records import Coefficients
+from soupviz.types import Coefficients
 
 
 class Interpolation(Recipe):

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from soupviz.mixing import BatchNorm
+from soupviz.mixing.averaging import BatchNorm
+from soupviz.mixing.treatments import check_batchnorm, num_examples
 from soupviz.recipes.judge import HELD_OUT, Judge
-from soupviz.records import Coefficients
-from soupviz.treatments import check_batchnorm, num_examples
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients
 
 
 def added_later(default: Any, **keys: Any) -> Any:
@@ -47,6 +48,10 @@ class Recipe(BaseModel, ABC):
     def needs(self) -> frozenset[str]:
         """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
         return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
+
+    def unfit(self, task: Task) -> str:
+        """Why it cannot be cooked for a task, in a sentence; empty where it can."""
+        return ""
 
     @property
     def of_statistics(self) -> BatchNorm:

@@ -8,12 +8,12 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
 from soupviz.recipes.judge import Judge
 from soupviz.recipes.record import Pooled
-from soupviz.records import Coefficients, Score, Step
-from soupviz.search import num_correct
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients
 
 MOST = 12
 """Ingredients of which every subset is tried: 4,095 of them."""
@@ -75,22 +75,21 @@ class Pruned(Pooled):
         scores = judge.singles()
         kept = list(judge.names)
         best = judge.score(mean_of(kept))
-        judge.tell(Step.of(0, "all", best, best, accepted=True, mix=mean_of(kept)))
+        judge.decided(0, "all", best, best, accepted=True, mix=mean_of(kept))
         number = 0
         for _ in range(self.passes):
             before = len(kept)
-            for name in sorted(kept, key=lambda name: scores[name].correct):
+            for name in sorted(kept, key=lambda name: judge.objective.merit(scores[name])):
                 if len(kept) == 1:
                     break
                 number += 1
                 left = [other for other in kept if other != name]
                 result = judge.challenge(mean_of(left), best)
-                accepted = isinstance(result, Score) and result.correct > best.correct
-                if accepted:
-                    assert isinstance(result, Score)
+                accepted = judge.objective.is_better(result, best)
+                if isinstance(result, Score) and accepted:
                     kept, best = left, result
                 mix = mean_of(left)
-                judge.tell(Step.of(number, f"without {name}", result, best, accepted=accepted, mix=mix))
+                judge.decided(number, f"without {name}", result, best, accepted=accepted, mix=mix)
             if len(kept) == before:
                 break
         return mean_of(kept)
@@ -118,31 +117,33 @@ class Beam(Pooled):
     def plan(self, judge: Judge) -> Coefficients:
         scores = judge.singles()
         leader = Leader(judge)
-        ranked = sorted(judge.names, key=lambda name: -scores[name].correct)
+        ranked = judge.best_first(scores)
         for name in ranked[: self.width]:
             leader.take((name,), scores[name])
         beam: dict[tuple[str, ...], Score] = {(name,): scores[name] for name in ranked[: self.width]}
         while beam:
             grown: dict[tuple[str, ...], Score] = {}
-            for bigger, least in _supersets(judge.names, beam).items():
+            for bigger, least in _supersets(judge, beam).items():
                 result = judge.challenge(mean_of(bigger), least)
-                if isinstance(result, Score) and result.correct > least.correct:
+                if isinstance(result, Score) and judge.objective.is_better(result, least):
                     grown[bigger] = result
-            beam = dict(sorted(grown.items(), key=lambda item: -item[1].correct)[: self.width])
+            beam = dict(
+                sorted(grown.items(), key=lambda item: judge.objective.merit(item[1]), reverse=True)[: self.width]
+            )
             for subset, score in beam.items():
                 leader.take(subset, score)
         return leader.mix
 
 
-def _supersets(names: Sequence[str], beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
+def _supersets(judge: Judge, beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
     """Every subset that adds one ingredient to one of the beam's, with the least score of those it can come from."""
     found: dict[tuple[str, ...], Score] = {}
     for subset, score in beam.items():
-        for name in names:
+        for name in judge.names:
             if name not in subset:
                 # In kitchen order, so that the same subset is the same soup whichever way it was reached.
-                bigger = tuple(other for other in names if other in (*subset, name))
-                found[bigger] = min(found.get(bigger, score), score, key=num_correct)
+                bigger = tuple(other for other in judge.names if other in (*subset, name))
+                found[bigger] = min(found.get(bigger, score), score, key=judge.objective.merit)
     return found
 
 
@@ -173,7 +174,7 @@ class Restarts(Pooled):
             subset, best = [order[0]], judge.single(order[0])
             for name in order[1:]:
                 result = judge.challenge(mean_of([*subset, name]), best)
-                if isinstance(result, Score) and result.correct > best.correct:
+                if isinstance(result, Score) and judge.objective.is_better(result, best):
                     subset, best = [*subset, name], result
             leader.take(subset, best)
         return leader.mix
@@ -196,8 +197,8 @@ class Leader:
 
     def take(self, members: Iterable[str], score: Score) -> None:
         """Compare a subset that was scored whole."""
-        if self.best is None or score.correct > self.best.correct:
+        if self.best is None or self.judge.objective.is_better(score, self.best):
             self.best, self.mix = score, mean_of(tuple(members))
             called = " + ".join(name for name, _ in self.mix)
-            self.judge.tell(Step.of(self._steps, called, score, score, accepted=True, mix=self.mix))
+            self.judge.decided(self._steps, called, score, score, accepted=True, mix=self.mix)
             self._steps += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
-from soupviz.records import Progress, quiet
+from soupviz.types import Progress, quiet
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
 
@@ -52,11 +52,11 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     changes: dict[str, object] = {"ingredients": {name: str(Path(path))}, "base": None}
     if proposal.run.ema_scores:  # what was logged is of these
         changes["weights"] = "ema"
-    kitchen = Kitchen(spec.model_copy(update=changes), proposal.file, progress=progress)
-    split = kitchen.split("held_out", progress)
-    kitchen.num_classes(split)
-    score = kitchen.score_mix(((name, 1.0),), progress=progress)
-    logged = logged_accuracy(kitchen.resolve(name).metadata)
+    kitchen = Kitchen.open(spec.model_copy(update=changes), proposal.file, progress=progress)
+    split = kitchen.splits.load("held_out", progress)
+    kitchen.scores.width(split)
+    score = kitchen.scores.score(((name, 1.0),), progress=progress)
+    logged = logged_accuracy(kitchen.weights.resolve(name).metadata)
     if logged and logged.is_ema != proposal.run.ema_scores:
         logged = None
     return Checked(name, score.correct, score.num_examples, logged)

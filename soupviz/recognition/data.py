@@ -10,7 +10,7 @@ from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.data.images import is_junk
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
-from soupviz.tables import header_of
+from soupviz.weights.tables import header_of
 
 NAMES = {
     "held_out": ("held_out", "heldout", "held-out", "holdout", "validation", "val", "valid", "dev", "eval"),

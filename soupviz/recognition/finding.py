@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from soupviz.errors import CheckpointError, KitchenError
-from soupviz.pretrained import architecture
+from soupviz.models.pretrained import architecture
 from soupviz.recognition import lightning, plain, timm, torchvision, trainer, ultralytics
 from soupviz.recognition.files import levels
 from soupviz.recognition.runs import Found, MayRead, Run

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from soupviz.config import KitchenSpec, validate
 from soupviz.errors import KitchenError
 from soupviz.recognition.composing import Setting, compose
 from soupviz.recognition.finding import find_run
 from soupviz.recognition.runs import Answers, Fact, MayRead, Question, Run
+from soupviz.spec import KitchenSpec
+from soupviz.yaml_file import validate
 
 
 @dataclass(frozen=True, slots=True)

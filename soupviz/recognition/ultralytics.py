@@ -7,7 +7,7 @@ from soupviz.recognition.runs import Found, MayRead, Run
 from soupviz.weights.inert import read_yaml
 
 ARGS = "args.yaml"
-FACTORY = "soupviz.yolo:classifier"
+FACTORY = "soupviz.models.yolo:classifier"
 
 
 def recognise(folder: Path, may_read: MayRead) -> Run | None:

@@ -1,9 +1,10 @@
 """Which soup a report is about, by what its user says."""
 
+from soupviz.analysis.history import best_of
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
-from soupviz.soups import Soup, is_current, recall
+from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.store.runs import Run
 
 
 def chosen(kitchen: Kitchen, name: str | None = None) -> Soup:
@@ -21,7 +22,9 @@ def chosen(kitchen: Kitchen, name: str | None = None) -> Soup:
             "`python -m soupviz soup` or on the Soup page."
         )
     if name is None:
-        return recall(kitchen, max(runs, key=_correct))
+        best = best_of(kitchen, runs)
+        assert best is not None  # there are runs
+        return recall(kitchen, best)
     found = _called(runs, name)
     if not found:
         known = ", ".join(f"{run.id}: {run.name}" for run in runs)
@@ -46,8 +49,3 @@ def _called(runs: list[Run], name: str) -> list[Run]:
         if found := [run for run in runs if fits(run)]:
             return found
     return []
-
-
-def _correct(run: Run) -> int:
-    assert run.result is not None
-    return int(run.result["scores"]["held_out"]["correct"])

@@ -5,15 +5,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soupviz.batchnorm import norms_of
-from soupviz.insight.verdicts import best_on_held_out
+from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import mean_of
-from soupviz.planning import Wanted, lacking, summaries
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes.judge import HELD_OUT
-from soupviz.records import Coefficients, Progress, Score, part_of, quiet
-from soupviz.soups import Soup, is_current, recall
-from soupviz.treatments import OUTPUTS
+from soupviz.scoring.batchnorm import norms_of
+from soupviz.soups.planning import Wanted, lacking, summaries
+from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.tasks.score import Score
+from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.version import __version__
 from soupviz.weights.selection import BASE
 
@@ -52,7 +53,7 @@ def needed(soup: Soup) -> list[Wanted]:
     kitchen = soup.kitchen
     best = best_on_held_out(kitchen) or kitchen.names[0]
     pairs = [(((best, 1.0),), "average"), (soup.mix, soup.recipe.treatment)]
-    splits = kitchen.report_splits()
+    splits = kitchen.splits.reporting
     singles: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
     return [*singles, *((mixture, split, how) for split in splits for mixture, how in pairs)]
 
@@ -64,10 +65,10 @@ def gather(soup: Soup, progress: Progress = quiet) -> Company:
         Cancelled: from the progress callback.
     """
     kitchen = soup.kitchen
-    kitchen.score_ingredients(progress=part_of(progress, 0, 2))
+    kitchen.scores.of_ingredients(progress=part_of(progress, 0, 2))
     wanted = lacking(kitchen, needed(soup)[len(kitchen.names) :])
     for index, (mixture, split, treatment) in enumerate(wanted):
-        kitchen.score_mix(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
+        kitchen.scores.score(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
     best = best_on_held_out(kitchen)
     ingredients = tuple(
         _model(kitchen, name, name, "best" if name == best else "ingredient", ((name, 1.0),)) for name in kitchen.names
@@ -93,7 +94,8 @@ def _others(soup: Soup) -> list[Model]:
     if (count := len(kitchen.pool)) > 1:
         everyone = mean_of(kitchen.pool)
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
-        found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
+        if kitchen.task.has_probabilities:
+            found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
     for run in kitchen.store.runs():
         if run.status == "finished" and is_current(kitchen, run):
             other = recall(kitchen, run)
@@ -113,7 +115,7 @@ def _kind(soup: Soup) -> str:
 
 def _model(kitchen: Kitchen, id: str, name: str, kind: str, mixture: Coefficients, treatment: str = "average") -> Model:
     """With the scores that are known, without their examples."""
-    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.report_splits()])
+    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.splits.reporting])
     return Model(id, name, kind, mixture, treatment, {split: score for (_, split, _), score in found.items()})
 
 
@@ -121,7 +123,10 @@ def facts(soup: Soup) -> dict[str, str]:
     """What soup it is, when and on what it was made; what is not known is left out."""
     kitchen = soup.kitchen
     run = kitchen.store.run(soup.key)
-    told = {split: f"{split} ({len(kitchen.split(split)):,} examples)" for split in kitchen.report_splits()}
+    told = {
+        split: f"{split} ({len(kitchen.splits.load(split)):,} {kitchen.task.unit}s)"
+        for split in kitchen.splits.reporting
+    }
     reporting = [text for split, text in told.items() if split not in soup.selected_on]
     arguments = ", ".join(f"{key}={value!r}" for key, value in kitchen.spec.model.args.items())
     found = {

@@ -7,22 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.curves import grid
-from soupviz.insight import barriers, bundles, geometry
-from soupviz.insight.bundles import Place, Reading
-from soupviz.insight.examples import ClassChange, most_changed
-from soupviz.insight.verdicts import Verdict
+from soupviz.analysis import barriers, bundles, geometry
+from soupviz.analysis.bundles import Place, Reading
+from soupviz.analysis.examples import ClassChange, most_changed
+from soupviz.analysis.verdicts import Verdict
+from soupviz.analysis.wording import interval_of, plain
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
-from soupviz.planning import known
 from soupviz.recipes.judge import HELD_OUT
 from soupviz.reports.contents import Company, Model
 from soupviz.reports.drawing import inline_svg
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.soups.comparing import intervals
+from soupviz.soups.curves import grid
+from soupviz.soups.planning import known
+from soupviz.soups.soup import Soup
+from soupviz.tasks import wording
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.wording import PERCENT, factor, titled
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
@@ -46,35 +50,45 @@ def drawn(chart: Chart, name: str, title: str, alt: str, caption: str = "") -> F
     return Figure(inline_svg(chart, name=name, title=title, alt=alt), caption or f"{title}.")
 
 
-def all_models(company: Company, verdict: Verdict) -> Figure:
-    """Accuracies with their intervals on the split that reports.
+def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
+    """Values with their intervals on the split that reports.
 
-    Of many models the best are shown, and those that matter; what is far below all that matter would flatten the rest.
+    Of many models the best are shown, and those that matter; what is far worse than all that matter would flatten the
+    rest.
     """
-    split = verdict.reports_on
-    scored = [(model, model.scores[split]) for model in company.all if split in model.scores]
-    scored.sort(key=lambda pair: -pair[1].correct)
+    split, metric = verdict.reports_on, soup.kitchen.objective
+    there = {model.id: model for model in company.all if split in model.scores}
+    ranked = Objective(metric).best_first({id: model.scores[split] for id, model in there.items()})
     matters = {company.soup.id, company.best.id, "base", "ensemble", "uniform"}
-    percents = [100 * score.accuracy for _, score in scored]
-    floor = percents[0] - max(3.0, 4 * (percents[0] - statistics.median(percents)))
-    floor = min([floor, *(100 * score.accuracy for model, score in scored if model.id in matters)])
-    others = [m.id for m, score in scored if m.id not in matters and 100 * score.accuracy >= floor]
-    shown = matters | set(others[: LONGEST - len(matters)])
-    labels = _labels([model for model, _ in scored if model.id in shown])
-    rows = []
-    for model, score in scored:
-        if model.id in shown:
-            low, high = wilson(score.correct, score.num_examples)
-            percent = {"accuracy": 100 * score.accuracy, "low": 100 * low, "high": 100 * high}
-            rows.append({"id": model.id, "name": labels[model.id], "kind": model.kind} | percent)
-    title = f"The soup among {len(scored)} models on {split}"
+    sign = factor(metric) if metric.higher_is_better else -factor(metric)
+    values = {id: there[id].scores[split].shown(metric.name) for id in ranked}
+    heights = {id: sign * value for id, value in values.items() if value is not None}
+    highest = max(heights.values(), default=0.0)
+    least = 3.0 if metric.unit == PERCENT else 0.03 * abs(highest)
+    floor = highest - max(least, 4 * (highest - statistics.median(heights.values() or [0.0])))
+    floor = min([floor, *(heights[id] for id in heights if id in matters)])
+    others = [id for id in heights if id not in matters and heights[id] >= floor]
+    drawn_ids = [id for id in heights if id in matters | set(others[: LONGEST - len(matters)])]
+    labels = _labels([there[id] for id in drawn_ids])
+    scored = {id: (there[id].mix, split, there[id].treatment) for id in drawn_ids}
+    around = intervals(soup.kitchen, {one: there[id].scores[split] for id, one in scored.items()})
+    rows = [
+        {"id": id, "name": labels[id], "kind": there[id].kind, "value": values[id]}
+        | dict(zip(("low", "high"), around[scored[id]], strict=True))
+        for id in drawn_ids
+    ]
+    title = f"The soup among {len(ranked)} models on {split}"
     symbol = "hexagon" if company.soup.kind == "ensemble" else "star"
-    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % Wilson intervals."
-    if left := len(scored) - len(rows):
-        caption += f" {left} lower model{'s are' if left > 1 else ' is'} left out."
-    own = verdict.accuracies[split]
-    alt = f"{company.soup.name} has {100 * own.accuracy:.1f} %, between {100 * own.low:.1f} and {100 * own.high:.1f}."
-    return drawn(models.intervals(rows, split, {company.soup.id}), "models", title, alt, caption)
+    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % {interval_of(metric)} intervals."
+    if left := len(ranked) - len(rows):
+        caption += (
+            f" {left} {'lower' if metric.higher_is_better else 'worse'} model{'s are' if left > 1 else ' is'} left out."
+        )
+    own = verdict.values[split]
+    unit = f" {metric.unit}" if metric.unit else ""
+    alt = f"{company.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
+    alt += f"{plain(metric, own.high)}."
+    return drawn(models.intervals(rows, split, metric, {company.soup.id}), "models", title, alt, caption)
 
 
 def _labels(shown: Sequence[Model]) -> Mapping[str, str]:
@@ -91,10 +105,11 @@ def trajectory(soup: Soup) -> Figure | None:
     accepted = sum(step.accepted for step in soup.trajectory) - 1
     tried = len(soup.trajectory) - 1
     title = f"The search accepted {accepted} of {tried} candidates"
-    last = soup.trajectory[-1].best_accuracy
-    alt = f"Accuracy on held_out of each candidate in order; the best so far ends at {100 * last:.2f} %."
-    caption = f"{title}. The line is the best so far; an arrow pointing down is a bound at which scoring stopped."
-    return drawn(search.trajectory(soup.trajectory), "trajectory", title, alt, caption)
+    metric = soup.kitchen.objective
+    last = wording.shown(metric, soup.trajectory[-1].best_metrics.get(metric.name))
+    alt = f"{wording.titled(metric)} on held_out of each candidate in order; the best so far ends at {last}."
+    caption = f"{title}. The line is the best so far; an arrow is a bound at which scoring stopped."
+    return drawn(search.trajectory(soup.trajectory, metric), "trajectory", title, alt, caption)
 
 
 def curve(soup: Soup, best: Model) -> Figure | None:
@@ -103,15 +118,19 @@ def curve(soup: Soup, best: Model) -> Figure | None:
     if len(readings) < 3:
         return None
     pair, statistics = readings[0].place.pair, readings[0].place.statistics
-    found = bundles.lines(readings)
+    first, *others = metrics = bundles.drawn_metrics(soup.kitchen)
+    found = bundles.lines(readings, metrics)
     line = found[pair, statistics, HELD_OUT]
-    chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric="accuracy", split=HELD_OUT)
+    chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric=first, split=HELD_OUT)
     title = f"The straight line from {best.name} (alpha 0) to the soup (alpha 1)"
-    caption = f"{title}: accuracy at the {len(readings)} points that are known, with 95 % intervals."
-    if line.in_loss is not None:
-        caption += f" The loss barrier on it is {line.in_loss.height:.3f} nats on held_out."
-    told = ", ".join(f"{100 * each.accuracy:.1f} % at {each.place.alpha:g}" for each in line.readings)
-    return drawn(chart, "curve", title, f"Accuracy on held_out: {told}.", caption)
+    caption = f"{title}: {first.label} at the {len(readings)} points that are known, with 95 % intervals."
+    of_loss = others[0] if others and first.higher_is_better else first
+    if (barrier := line.barriers[of_loss.name]) is not None:
+        caption += f" The {of_loss.label} barrier on it is {wording.height(of_loss, barrier.height)} on held_out."
+    told = ", ".join(
+        f"{wording.shown(first, each.values[first.name], 1)} at {each.place.alpha:g}" for each in line.readings
+    )
+    return drawn(chart, "curve", title, f"{wording.titled(first)} on held_out: {told}.", caption)
 
 
 def known_readings(soup: Soup, best: Model) -> list[Reading]:
@@ -121,31 +140,36 @@ def known_readings(soup: Soup, best: Model) -> list[Reading]:
         return []
     pair = f"{best.name} → soup"
     scores = {a: known(soup.kitchen, combine(best.mix, soup.mix, a), HELD_OUT, treatment) for a in ALPHAS}
-    return [Reading.of(Place(pair, treatment, HELD_OUT, a), score) for a, score in scores.items() if score]
+    return [
+        Reading.of(Place(pair, treatment, HELD_OUT, a), score, soup.kitchen) for a, score in scores.items() if score
+    ]
 
 
 def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:
-    """The loss barriers between ingredients, where at least half of them are known."""
+    """The barriers between ingredients, where at least half of them are known."""
     pairs, total = known_pairs(kitchen, treatment), len(barriers.pairs_of(kitchen))
     if not pairs or 2 * len(pairs) < total:
         return None
-    nats = barriers.gather(kitchen, treatment, pairs).nats
-    title = "Loss barriers half-way between ingredients"
-    caption = f"{title}, in nats on held_out: {len(pairs)} of {total} pairs are measured."
-    look: Mapping[str, Any] = preflight.BARRIER
-    chart = preflight.pairs(kitchen.names, nats, **look)
-    return drawn(chart, "barriers", title, f"The highest is {np.nanmax(nats):.3f} nats.", caption)
+    found = barriers.gather(kitchen, treatment, pairs)
+    metric, heights = found.metric, found.heights
+    title = f"{titled(metric)} barriers half-way between ingredients"
+    counted_in = f", in {metric.unit}" if metric.unit else ""
+    caption = f"{title}{counted_in} on held_out: {len(pairs)} of {total} pairs are measured."
+    chart = preflight.pairs(kitchen.names, heights, **preflight.barrier_look(metric))
+    alt = f"The highest is {np.nanmax(heights):.3f} {metric.unit}".rstrip()
+    return drawn(chart, "barriers", title, f"{alt}.", caption)
 
 
 def known_pairs(kitchen: Kitchen, treatment: str) -> list[barriers.Pair]:
     """The pairs of ingredients whose midpoint was scored before."""
     ends = [known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names]
     found = []
+    metric = barriers.metric_of(kitchen)
     for first, second in barriers.pairs_of(kitchen):
         a, b = ends[first], ends[second]
         middle = known(kitchen, barriers.midpoint(kitchen, first, second), HELD_OUT, treatment)
         if a and b and middle:
-            found.append(barriers.compare(first, second, (a, b), middle))
+            found.append(barriers.compare(first, second, (a, b), middle, metric=metric, objective=kitchen.objective))
     return found
 
 

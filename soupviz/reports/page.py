@@ -8,19 +8,22 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from soupviz.analysis import barriers, decisions, wording
+from soupviz.analysis.decision_summary import summary
+from soupviz.analysis.examples import class_changes, class_names, examples_of, most_changed
+from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
-from soupviz.insight import barriers, decisions, wording
-from soupviz.insight.examples import class_changes, class_names, examples_of, most_changed
-from soupviz.insight.verdicts import Verdict, Yardstick, verdict_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import palette
 from soupviz.pictures.examples import SHOWN
-from soupviz.planning import known
-from soupviz.records import Progress, part_of, quiet
 from soupviz.reports import contents, figures, rebuilding, rows
 from soupviz.reports.contents import Company
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.reports.words import words_of
+from soupviz.soups.planning import known
+from soupviz.soups.soup import Soup
+from soupviz.tasks.wording import shown
+from soupviz.types import Progress, part_of, quiet
 from soupviz.version import __version__
 
 SUFFIXES = (".html", ".htm")
@@ -93,8 +96,9 @@ def html(soup: Soup, company: Company, folder: Path, progress: Progress = quiet)
         kitchen=soup.kitchen.name,
         contents=SECTIONS,
         facts=contents.facts(soup),
-        verdict=_verdict(verdict),
-        cards=_cards(verdict),
+        verdict=_verdict(soup, verdict),
+        cards=_cards(soup, verdict),
+        words=words_of(soup, company),
         rebuild=rebuilding.instructions(soup, folder),
         written=contents.moment(time.time()),
     )
@@ -104,56 +108,68 @@ def _resource(name: str) -> str:
     return files("soupviz.reports").joinpath(name).read_text(encoding="utf-8")
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _verdict(soup: Soup, verdict: Verdict) -> dict[str, Any]:
     seen = verdict.best.differences if verdict.best else {}
     sizes = dict(zip(seen, verdict.sizes, strict=False))  # of the best ingredient itself there are none
     told = [sizes[verdict.reports_on]] if verdict.reports_on in sizes else []
     told += [verdict.elsewhere] if verdict.elsewhere else []
-    return {"sentence": verdict.sentence, "sentences": [*told, verdict.optimism], "rows": rows.differences(verdict)}
+    return {
+        "sentence": verdict.sentence,
+        "sentences": [*told, verdict.optimism],
+        "rows": rows.differences(soup.kitchen.objective, verdict),
+    }
 
 
-def _cards(verdict: Verdict) -> list[dict[str, Any]]:
+def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
     """The numbers that one looks for first."""
-    cards = []
+    cards, task, metric = [], soup.kitchen.task, soup.kitchen.objective
     for split in dict.fromkeys((verdict.reports_on, "held_out")):
-        one = verdict.accuracies[split]
-        more = [f"95 %: {100 * one.low:.1f} to {100 * one.high:.1f}", f"{one.correct:,} of {one.num_examples:,}"]
+        one = verdict.values[split]
+        number = wording.units(task, one.num_units) if one.right is None else f"{one.right:,} of {one.num_units:,}"
+        more = [f"95 %: {wording.between(metric, one.low, one.high)}", number]
         more.append("selected it" if one.selects else "did not select it")
-        cards.append({"title": f"On {split}", "value": wording.percent(one.accuracy), "more": more})
+        cards.append({"title": f"On {split}", "value": shown(metric, one.value, 1), "more": more})
     named: list[tuple[str, Yardstick | None]] = [
         ("Best ingredient", verdict.best), ("Ceiling", verdict.ceiling), ("Floor", verdict.floor)
     ]  # fmt: skip
     for title, yardstick in named:
-        if yardstick is not None and (there := yardstick.accuracies.get(verdict.reports_on)):
+        if yardstick is not None and (there := yardstick.values.get(verdict.reports_on)):
             passes = [f"{yardstick.passes} forward passes"] if yardstick.passes > 1 else []
             more = [yardstick.name, f"on {verdict.reports_on}", *passes]
-            cards.append({"title": title, "value": wording.percent(there.accuracy), "more": more})
+            cards.append({"title": title, "value": shown(metric, there.value, 1), "more": more})
     return cards
 
 
 def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
     split = verdict.reports_on
     kitchen = soup.kitchen
+    task, metric = kitchen.task, kitchen.objective
     changed = _class_changes(company, soup, split)
     differs = any(one.fixed or one.broken for one in changed)
-    shown = most_changed(changed, SHOWN) if differs else []
+    most = most_changed(changed, SHOWN) if differs else []
+    names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
+    unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
+    if not task.has_classes:
+        unchanged = f"{task.name} has no classes, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
-    splits = [name for name in kitchen.report_splits() if _is_known(company, name)]
+    splits = [name for name in kitchen.splits.reporting if _is_known(company, name)]
     return {
         "soup": company.soup,
         "best": company.best.name,
         "reporting": split,
-        "scores": rows.scores(verdict, company),
+        "scores": rows.scores(task, metric, verdict, company),
         "splits": splits,
         "weighted": soup.coefficients is not None,
         "ingredients": rows.ingredients(soup, company, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
-        "decisions": rows.decisions(log),
-        "reasons": getattr(soup.recipe, "objective", "accuracy") != "accuracy",
-        "search_note": decisions.summary(log, soup.recipe) if log else NO_SEARCH.format(soup.title),
-        "classes": rows.classes(company, shown, class_names(kitchen, kitchen.split(split)), split),
-        "classes_left_out": len(changed) - len(shown),
-        "no_changes": "" if differs else f"Nothing: on {split} both have the same examples right.",
+        "decisions": rows.decisions(log, metric),
+        "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
+        "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
+        if log
+        else NO_SEARCH.format(soup.title),
+        "classes": rows.classes(company, most, names, split),
+        "classes_left_out": len(changed) - len(most),
+        "no_changes": "" if differs else unchanged,
         "limits": _limits(soup, company, verdict),
     }
 
@@ -165,20 +181,23 @@ def _is_known(company: Company, split: str) -> bool:
 
 def _class_changes(company: Company, soup: Soup, split: str) -> list[Any]:
     kitchen = soup.kitchen
+    if not kitchen.task.has_classes:
+        return []
     new, old = (known(kitchen, model.mix, split, model.treatment) for model in (company.soup, company.best))
     assert new is not None and old is not None  # both were scored when the report was begun
-    return class_changes(examples_of(new), examples_of(old), kitchen.split(split).labels.numpy())
+    return class_changes(examples_of(new), examples_of(old), kitchen.splits.load(split).labels.numpy())
 
 
 def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any]:
     kitchen = soup.kitchen
     split = verdict.reports_on
-    names = class_names(kitchen, kitchen.split(split))
+    changed = _class_changes(company, soup, split)
+    names = class_names(kitchen, kitchen.splits.load(split)) if changed else []
     return {
-        "models": figures.all_models(company, verdict),
+        "models": figures.all_models(soup, company, verdict),
         "trajectory": figures.trajectory(soup),
         "curve": figures.curve(soup, company.best),
-        "classes": figures.changes(_class_changes(company, soup, split), names, split, company.best.name),
+        "classes": figures.changes(changed, names, split, company.best.name) if changed else None,
         "barriers": figures.barrier_matrix(kitchen, _of_weights(soup)),
         "cosines": figures.cosine_matrix(kitchen),
     }
@@ -214,6 +233,7 @@ def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str
 def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
     """What an honest referee would hold against the numbers."""
     chosen = " and ".join(soup.selected_on)
+    task, metric = soup.kitchen.task, soup.kitchen.objective
     found = [
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
         f"Judge the soup by {verdict.reports_on}."
@@ -221,20 +241,21 @@ def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
         else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
         + ("test split." if verdict.reports_on == "held_out" else "split that had no part in the choice."),
         verdict.looks,
-        "Intervals tell how sure the numbers are for examples like these. They do not tell what other fine-tuning "
+        f"Intervals tell how sure the numbers are for {task.unit}s like these. They do not tell what other fine-tuning "
         "runs, or data from elsewhere, would give.",
     ]
     for yardstick in (verdict.ceiling, verdict.floor):
-        if yardstick is not None and verdict.reports_on not in yardstick.accuracies:
+        if yardstick is not None and verdict.reports_on not in yardstick.values:
             found.append(f"The {yardstick.name} was not scored on {verdict.reports_on}: it is no yardstick here.")
     scores = company.soup.scores.values()
     if close := sum(score.num_close for score in scores):
         found.append(
-            f"For {close:,} of {sum(score.num_examples for score in scores):,} examples the two largest logits are so "
-            "close that another batch size or machine may count them differently."
+            f"For {close:,} of {wording.units(task, sum(score.num_units for score in scores))} the two best answers "
+            "are so close that another batch size or machine may count them differently."
         )
     if broken := sum(score.num_nonfinite for score in scores):
-        found.append(f"{broken:,} examples have outputs that are not finite; they count as wrong.")
+        counts = "they count as wrong" if metric.judges_nonfinite else "it is below every soup that has fewer of them"
+        found.append(f"{wording.units(task, broken)} have outputs that are not finite; {counts}.")
     if soup.clamped:
         found.append(f"{soup.clamped:,} running variances of the mix were negative and are set to 0.")
     return found

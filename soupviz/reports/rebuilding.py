@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from soupviz.exports import RECIPE_TITLE, pinned_record
-from soupviz.soups import Soup
-from soupviz.treatments import OUTPUTS
+from soupviz.mixing.treatments import OUTPUTS
+from soupviz.soups.exports import RECIPE_TITLE, pinned_record
+from soupviz.soups.soup import Soup
 
 
 def instructions(soup: Soup, folder: Path) -> dict[str, str]:
@@ -16,7 +16,7 @@ def instructions(soup: Soup, folder: Path) -> dict[str, str]:
     if soup.recipe.treatment in OUTPUTS:
         values: dict[str, Any] = {
             "recipe": soup.recipe.model_dump(mode="json"),
-            "ingredients": {name: soup.kitchen.resolve(name).fingerprint for name, _ in soup.mix},
+            "ingredients": {name: soup.kitchen.weights.resolve(name).fingerprint for name, _ in soup.mix},
         }
         how = "An ensemble has no weights of its own to rebuild. Cook its recipe again in its kitchen:"
         method = values["recipe"]["method"]

@@ -1,111 +1,136 @@
 """The lines of a report's tables, as text."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from soupviz.insight import wording
-from soupviz.insight.decisions import Decision
-from soupviz.insight.examples import ClassChange
-from soupviz.insight.verdicts import Verdict, Yardstick
-from soupviz.insight.wording import MINUS
-from soupviz.metrics import chance, mcnemar
-from soupviz.records import Score
+from soupviz.analysis import wording
+from soupviz.analysis.decisions import Decision
+from soupviz.analysis.examples import ClassChange
+from soupviz.analysis.verdicts import Verdict, Yardstick
+from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Company
-from soupviz.soups import Soup
+from soupviz.soups.soup import Soup
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Score
+from soupviz.tasks.significance import chance, mcnemar
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import PERCENT, axis_title
 
 NONE = "–"
 Rows = list[dict[str, Any]]
 
 
-def percent(fraction: float | None) -> str:
-    """To a hundredth, without the sign: the column's head has it."""
-    return NONE if fraction is None else f"{100 * fraction:.2f}"
-
-
-def nats(loss: float | None) -> str:
-    return NONE if loss is None else f"{loss:.4f}"
+def cell(metric: Metric, value: float | None) -> str:
+    """Without the unit: the column's head has it."""
+    if value is None or math.isnan(value):
+        return NONE
+    if metric.unit == PERCENT:
+        return f"{100 * value:.2f}"
+    return f"{value:.4f}" if metric.unit == "nats" else f"{value:.4g}"
 
 
 def p(value: float | None) -> str:
     return NONE if value is None else chance(value).removeprefix("p ").removeprefix("= ")
 
 
-def differences(verdict: Verdict) -> Rows:
+def differences(metric: Metric, verdict: Verdict) -> Rows:
     """The soup against each yardstick, split by split, the split that reports first."""
     found: Rows = []
     for yardstick in (verdict.best, verdict.ceiling, verdict.floor):
         if yardstick is not None:
-            found += _against(yardstick, verdict.reports_on)
+            found += _against(metric, yardstick, verdict.reports_on)
     return found
 
 
-def _against(yardstick: Yardstick, first: str) -> Rows:
+def _against(metric: Metric, yardstick: Yardstick, first: str) -> Rows:
     rows = []
     for split, one in sorted(yardstick.differences.items(), key=lambda pair: pair[0] != first):
+        smallest = NONE if one.smallest is None else wording.apart(metric, one.smallest, signed=False)
         rows.append(
             {
-                "against": yardstick.name, "split": split, "points": wording.points(one.difference),
-                "interval": f"{wording.points(one.low)} to {wording.points(one.high)}",
-                "fixed": f"{one.fixed:,}", "broken": f"{one.broken:,}", "p": p(one.p_value),
-                "smallest": NONE if one.smallest is None else wording.points(one.smallest, signed=False),
+                "against": yardstick.name, "split": split, "difference": wording.apart(metric, one.difference),
+                "interval": f"{wording.apart(metric, one.low)} to {wording.apart(metric, one.high)}",
+                "better": f"{one.better:,}", "worse": f"{one.worse:,}", "p": p(one.p_value), "smallest": smallest,
             }
         )  # fmt: skip
     return rows
 
 
-def scores(verdict: Verdict, company: Company) -> Rows:
+def score_heads(task: Task, metric: Metric, best: str) -> list[str]:
+    """What `scores` has beside the split and its role."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    right = ["right", "of"] if is_share(metric) else [f"{task.unit}s"]
+    others = [axis_title(one) for one in task.metrics if one.name != metric.name]
+    return [axis_title(metric), "95 % interval", *right, *others, f"{best}{unit}"]
+
+
+def scores(task: Task, metric: Metric, verdict: Verdict, company: Company) -> Rows:
     """The soup on every split, beside the best ingredient."""
     rows = []
-    for split, one in verdict.accuracies.items():
+    others = [one for one in task.metrics if one.name != metric.name]
+    for split, one in verdict.values.items():
         score, best = company.soup.scores[split], company.best.scores.get(split)
-        rows.append(
-            {
-                "split": split, "role": "selects" if one.selects else "reports", "accuracy": percent(one.accuracy),
-                "interval": f"{percent(one.low)} to {percent(one.high)}", "correct": f"{one.correct:,}",
-                "count": f"{one.num_examples:,}", "loss": nats(score.loss),
-                "ece": NONE if score.ece is None else f"{score.ece:.3f}",
-                "best": percent(_accuracy(best)),
-            }
-        )  # fmt: skip
+        cells = [cell(metric, one.value), f"{cell(metric, one.low)} to {cell(metric, one.high)}"]
+        cells += [] if one.right is None else [f"{one.right:,}"]
+        cells += [f"{one.num_units:,}", *(cell(other, score.shown(other.name)) for other in others)]
+        cells.append(cell(metric, _value(metric, best)))
+        rows.append({"split": split, "role": "selects" if one.selects else "reports", "cells": cells})
     return rows
+
+
+def beside(task: Task, metric: Metric) -> Metric | None:
+    """What the table of ingredients has beside the objective: the task's next metric."""
+    return next((one for one in task.metrics if one.name != metric.name), None)
 
 
 def ingredients(soup: Soup, company: Company, splits: Sequence[str]) -> Rows:
     """Every ingredient: the largest coefficient first, then by held_out."""
+    metric = soup.kitchen.objective
+    other = beside(soup.kitchen.task, metric)
     weights = dict(soup.coefficients or {})
     largest = max([abs(weight) for weight in weights.values()], default=0.0) or 1.0
-    models = sorted(
-        company.ingredients, key=lambda model: (-weights.get(model.id, 0.0), -model.scores["held_out"].correct)
-    )
+    order = Objective(metric).best_first({model.id: model.scores["held_out"] for model in company.ingredients})
+    models = sorted(company.ingredients, key=lambda model: (-weights.get(model.id, 0.0), order.index(model.id)))
     return [
         {
             "name": model.name, "best": model is company.best, "used": bool(weights.get(model.id)),
             "weight": f"{weights[model.id]:.4g}" if model.id in weights else NONE,
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
-            "accuracies": [percent(_accuracy(model.scores.get(split))) for split in splits],
-            "loss": nats(model.scores["held_out"].loss),
-            "fingerprint": soup.kitchen.resolve(model.id).fingerprint[:12],
+            "values": [cell(metric, _value(metric, model.scores.get(split))) for split in splits],
+            "beside": None if other is None else cell(other, _value(other, model.scores["held_out"])),
+            "fingerprint": soup.kitchen.weights.resolve(model.id).fingerprint[:12],
         }
         for model in models
     ]  # fmt: skip
 
 
-def _accuracy(score: Score | None) -> float | None:
-    return score.accuracy if score else None
+def _value(metric: Metric, score: Score | None) -> float | None:
+    return score.shown(metric.name) if score else None
 
 
-def decisions(log: Iterable[Decision]) -> Rows:
+def at_best(metric: Metric, bound: float | None) -> str:
+    """The best value that a candidate could have had where scoring stopped early."""
+    return f"{'≤' if metric.higher_is_better else '≥'} {cell(metric, bound)}"
+
+
+def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
     """Every decision of a search."""
     return [
         {
             "step": one.step, "candidate": one.candidate.removeprefix("start: "), "outcome": one.outcome,
             "accepted": one.outcome in ("start", "accepted"),
-            "accuracy": f"≤ {percent(one.accuracy_at_most)}" if one.accuracy is None else percent(one.accuracy),
+            "accuracy": cell(metric, one.value) if one.value is not None else at_best(metric, one.bound),
             "margin": NONE if one.margin is None else "≤ " * one.is_bound + f"{one.margin:+,}".replace("-", MINUS),
-            "fixed": _count(one.fixed), "broken": _count(one.broken), "p": p(one.p_value), "sentence": one.sentence,
+            "fixed": _count(one.better), "broken": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
         }
         for one in log
     ]  # fmt: skip
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"
 
 
 def _count(number: int | None) -> str:
@@ -118,8 +143,8 @@ def classes(company: Company, changes: Sequence[ClassChange], names: Sequence[st
     return [
         {
             "name": names[one.index], "count": f"{one.num_examples:,}",
-            "before": percent(best.class_correct[one.index] / one.num_examples),
-            "after": percent(soup.class_correct[one.index] / one.num_examples),
+            "before": _percent(best.class_correct[one.index] / one.num_examples),
+            "after": _percent(soup.class_correct[one.index] / one.num_examples),
             "points": wording.points(one.points / 100), "fixed": one.fixed, "broken": one.broken,
             "p": p(mcnemar(one.fixed, one.broken)),
         }

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
-from soupviz.planning import Cost
+from soupviz.soups.planning import Cost
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 

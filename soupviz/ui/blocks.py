@@ -6,16 +6,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import metrics, planning
-from soupviz.blending import presets
+from soupviz.analysis.sensitivity import HELD_OUT, changes, half
+from soupviz.analysis.telling import verdict
 from soupviz.files import digest
-from soupviz.insight.sensitivity import HELD_OUT, compared, half
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import layers
-from soupviz.planning import Cost, cost
 from soupviz.recipes import Blocks
-from soupviz.records import Coefficients, Score, part_of
-from soupviz.ui import asking, charts, keeping, session, tables, widgets, work
+from soupviz.soups import planning
+from soupviz.soups.blending import presets
+from soupviz.soups.planning import Cost, cost
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import shown
+from soupviz.types import Coefficients, part_of
+from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers import Asked
 from soupviz.ui.verbatim import verbatim
@@ -58,7 +63,7 @@ def set_weights(weights: Sequence[float]) -> None:
 def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None) -> None:
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
-    number, rate = len(opened.split(HELD_OUT)), opened.evaluator.rate
+    number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
     each = asking.told(Cost(1, 0, number, number / rate if rate else None))
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
@@ -117,12 +122,12 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     unknown = planning.lacking(opened, [(one, HELD_OUT, treatment) for one in wanted])
     # By content; train is not read for a key: what kitchen.yaml says of it stands for it.
     train = opened.spec.data.train
-    content = [opened.score_key(one, HELD_OUT, "average") for one in wanted]
+    content = [opened.scores.key(one, HELD_OUT, "average") for one in wanted]
     key = f"weights {digest([content, treatment, train.model_dump_json() if train else ''])} {opened.file}"
 
     def do(job: Job) -> None:
         for index, one in enumerate(wanted):
-            opened.score_mix(one, HELD_OUT, treatment, part_of(job.progress, index, len(wanted)))
+            opened.scores.score(one, HELD_OUT, treatment, part_of(job.progress, index, len(wanted)))
 
     def start() -> Job:
         # Before what takes long: a slider is answered at once, and what makes way goes on from its scores.
@@ -154,43 +159,50 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
     """The mix beside A, B and their plain average, example by example."""
     score = planning.known(opened, mixture, HELD_OUT, treatment)
     known = {name: planning.known(opened, other, HELD_OUT, treatment) for name, other in others.items()}
-    items = [_metric("this mix", score)]
+    metrics = formats.first_two(opened)
+    items = [_metric(metrics, "this mix", score)]
     rows: list[dict[str, Any]] = []
     for name, other in known.items():
-        items.append(_metric(name, other))
+        items.append(_metric(metrics, name, other))
         if score and other and mixture != others[name]:
-            change = compared(score, other)
-            rows.append(
-                {
-                    "this mix against": name, "points": change.points, "loss (nats)": change.loss,
-                    "fixed": change.fixed, "broken": change.broken, "verdict": metrics.verdict(score, other),
-                }
-            )  # fmt: skip
+            assert score.outcomes is not None and other.outcomes is not None
+            better, worse = opened.task.better(score.outcomes, other.outcomes)
+            told = changes(opened.task, score, other)
+            row: dict[str, Any] = {"this mix against": name}
+            row |= {metric.name: formats.figure(metric, told[metric.name]) for metric in metrics}
+            rows.append(row | {"better": better, "worse": worse, "verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
     if rows:
         st.dataframe(
             pd.DataFrame(rows),
             hide_index=True,
             placeholder="–",
-            column_config=_columns(),
+            column_config=_columns(opened.task, metrics),
             alt="This mix against others",
         )
 
 
-def _metric(name: str, score: Score | None) -> tuple[str, str, str]:
+def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[str, str, str]:
     title = f"{name[0].upper()}{name[1:]}, held_out"
     if score is None:
         return title, "–", "not scored yet"
-    return title, f"{100 * score.accuracy:.2f} %", "no finite loss" if score.loss is None else f"loss {score.loss:.4f}"
+    objective, *beside = metrics
+    told = [
+        f"no finite {one.label}" if (value := score.shown(one.name)) is None else f"{one.label} {shown(one, value)}"
+        for one in beside
+    ]
+    return title, shown(objective, score.shown(objective.name)), ", ".join(told)
 
 
-def _columns() -> dict[str, Any]:
+def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
-    return {
-        "points": number("accuracy", format="%+.2f", help="points on held_out"),
-        "loss (nats)": number("loss", format="%+.4f", help="nats on held_out: below 0 is better"),
-        "fixed": number("fixed", help="examples that only this mix has right"),
-        "broken": number("broken", help="examples that only the other has right"),
+    changed = {
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        for metric in metrics
+    }
+    return changed | {
+        "better": number(task.gains[0], help=task.only("this mix")),
+        "worse": number(task.gains[1], help=task.only("the other")),
     }
 
 

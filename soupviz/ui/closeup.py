@@ -5,17 +5,19 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from soupviz import curves, planning
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Difference, by_layer, difference
-from soupviz.insight.preflight import Report
+from soupviz.analysis.barriers import SPLIT, metric_of
+from soupviz.analysis.differences import Difference, by_layer, difference
+from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import whole_loss
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
 from soupviz.pictures import preflight as pictures
-from soupviz.planning import FREE, Cost
-from soupviz.records import Coefficients, Score, part_of
+from soupviz.soups import curves, planning
+from soupviz.soups.planning import FREE, Cost
+from soupviz.tasks.score import Score
+from soupviz.tasks.wording import titled
+from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts
+from soupviz.ui.formats import figure
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -54,41 +56,44 @@ def pair_curve(opened: Kitchen, judged: Report, treatment: str) -> None:
 
     def trace(job: Job) -> dict[float, Score]:
         return {
-            alpha: opened.score_mix(mixture(alpha), SPLIT, how(alpha), part_of(job.progress, index, POINTS))
+            alpha: opened.scores.score(mixture(alpha), SPLIT, how(alpha), part_of(job.progress, index, POINTS))
             for index, alpha in enumerate(curves.coarse_to_fine(alphas))
         }
 
     def cost() -> Cost:
         return planning.cost(opened, [(mixture(alpha), SPLIT, how(alpha)) for alpha in alphas])
 
-    key = f"pair {opened.score_key(mixture(0.5), SPLIT, treatment)} {a} {b}"
+    key = f"pair {opened.scores.key(mixture(0.5), SPLIT, treatment)} {a} {b}"
     job = asking.result(opened, key, f"Draw the curve from {a} to {b}", cost, trace, ahead=True)
     if job is not None:
-        _draw(alphas, [job.result[alpha] for alpha in alphas], (a, b))
+        _draw(opened, alphas, [job.result[alpha] for alpha in alphas], (a, b))
 
 
 def _highest(judged: Report) -> tuple[str, str]:
     """The pair of the highest barrier; the first of equals."""
-    names, nats = judged.barriers.names, judged.barriers.nats
+    names, heights = judged.barriers.names, judged.barriers.heights
     pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
-    i, j = max(pairs, key=lambda pair: nats[pair] if nats[pair] == nats[pair] else float("inf"))
+    i, j = max(pairs, key=lambda pair: heights[pair] if heights[pair] == heights[pair] else float("inf"))
     return names[i], names[j]
 
 
-def _draw(alphas: Sequence[float], scores: Sequence[Score], ends: tuple[str, str]) -> None:
-    """Loss and accuracy, each with its chord and its barrier; losses that are not finite leave a gap."""
+def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], ends: tuple[str, str]) -> None:
+    """The metric of barriers and the objective, each with its chord and barrier; what is not finite leaves a gap."""
     row = st.container(horizontal=True, gap="small")
-    left, right = row.container(width=SIDE), row.container(width=SIDE)
-    losses = [float("nan") if (loss := whole_loss(score)) is None else loss for score in scores]
-    charts.show(
-        pictures.curve(alphas, losses, ends, title=f"loss on {SPLIT} (nats)"),
-        key="pair loss", alt=f"Loss between {ends[0]} and {ends[1]}", place=left,
-    )  # fmt: skip
-    accuracies = [100 * score.accuracy for score in scores]
-    charts.show(
-        pictures.curve(alphas, accuracies, ends, title=f"accuracy on {SPLIT} (%)", above=False),
-        key="pair accuracy", alt=f"Accuracy between {ends[0]} and {ends[1]}", place=right,
-    )  # fmt: skip
+    shown = {metric.name: metric for metric in (metric_of(opened), opened.objective)}
+    for metric in shown.values():
+        values = [figure(metric, score.whole(metric)) for score in scores]
+        if None in (values[0], values[-1]):
+            continue  # without both ends there is no chord
+        title = f"{metric.label} on {SPLIT}" + (f" ({metric.unit})" if metric.unit else "")
+        charts.show(
+            pictures.curve(
+                alphas, [float("nan") if value is None else value for value in values], ends, title=title, metric=metric
+            ),
+            key=f"pair {metric.name}",
+            alt=f"{titled(metric)} between {ends[0]} and {ends[1]}",
+            place=row.container(width=SIDE),
+        )
     st.caption("Circles are the two ingredients, stars are mixes; the dashed line is what no barrier would look like.")
 
 
@@ -108,10 +113,10 @@ def layer_diff(opened: Kitchen, chosen: Sequence[str]) -> None:
     if a == b:
         st.caption("Choose two different ones.")
         return
-    one, two = opened.resolve(a), opened.resolve(b)
+    one, two = opened.weights.resolve(a), opened.weights.resolve(b)
 
     def compare(job: Job) -> list[Difference]:
-        return difference(one.tensors, two.tensors, ties=opened.ties, progress=job.progress)
+        return difference(one.tensors, two.tensors, ties=opened.architecture.ties, progress=job.progress)
 
     key = f"difference {one.fingerprint} {two.fingerprint}"
     job = asking.result(opened, key, f"Compare {a} with {b}", lambda: FREE, compare, ahead=True)

@@ -3,26 +3,36 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import verdicts
+from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import Compared, compared_by, wilson
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
-from soupviz.planning import paired, summaries
 from soupviz.recipes import parse
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import ELSEWHERE, mix_in, treatment_in
-from soupviz.treatments import OUTPUTS
-from soupviz.ui import tables, widgets
+from soupviz.soups.comparing import intervals, paired
+from soupviz.soups.planning import summaries
+from soupviz.soups.soup import ELSEWHERE, mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.paired import Compared, Pair, compare_pairs
+from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
+from soupviz.types import Coefficients
+from soupviz.ui import widgets
+from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
+CALIBRATION = "ece"
+"""The metric that says how far confidence can be believed, where the task has it."""
+
 LONGEST = 36
 """Letters of a name on the axis; the table has it whole."""
 
@@ -35,8 +45,8 @@ ENSEMBLE = "ensemble of all"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row: `id` is an ingredient's name, or a run's key. counts: what it has fixed and broken on the split that
-    reports, against the best ingredient."""
+    """A row: `id` is an ingredient's name, or a run's key. pair: what it is on the split that reports against the best
+    ingredient. interval: of its value there."""
 
     id: str
     name: str
@@ -48,7 +58,8 @@ class Entry:
     saw: str = ""
     evaluations: int | None = None
     seconds: float | None = None
-    counts: tuple[int, int] | None = None
+    pair: Pair | None = None
+    interval: tuple[float, float] | None = None
 
 
 def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
@@ -57,7 +68,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
-    if len(opened.pool) > 1:
+    if len(opened.pool) > 1 and opened.task.has_probabilities:
         found.append(
             (ENSEMBLE, f"ensemble of all {len(opened.pool)}", "ensemble", mean_of(opened.pool), "probabilities")
         )
@@ -70,8 +81,9 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         Entry(id, name, kind, mix, how, known.get((mix, "held_out", how)), known.get((mix, split, how)))
         for id, name, kind, mix, how in found
     ]
-    best = best_ingredient(rows)
-    counts = _paired(opened, rows, best, split) if best and best.judged else {}
+    best = best_ingredient(rows, opened.objective)
+    pairs = _paired(opened, rows, best, split) if best and best.judged else {}
+    around = intervals(opened, {(row.mix, split, row.treatment): row.judged for row in rows if row.judged})
     costs = {run.key: run.result or {} for run in runs}
     seen = {run.key: saw(run) for run in runs}
     return [
@@ -79,7 +91,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
             row,
             kind="best" if row is best else row.kind,
             saw=seen.get(row.id, ""),
-            counts=counts.get(row.id),
+            pair=pairs.get(row.id),
+            interval=around.get((row.mix, split, row.treatment)),
             evaluations=costs.get(row.id, {}).get("evaluations"),
             seconds=costs.get(row.id, {}).get("seconds"),
         )
@@ -87,11 +100,11 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     ]
 
 
-def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> dict[str, tuple[int, int]]:
-    """By id, what each row that is scored has fixed and broken."""
+def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> dict[str, Pair]:
+    """By id, each row that is scored against the best ingredient."""
     wanted = {row.id: (row.mix, split, row.treatment) for row in rows if row.judged and row is not best}
-    counts = paired(opened, wanted.values(), (best.mix, split, best.treatment))
-    return {id: counts[one] for id, one in wanted.items() if one in counts}
+    pairs = paired(opened, wanted.values(), (best.mix, split, best.treatment))
+    return {id: pairs[one] for id, one in wanted.items() if one in pairs}
 
 
 def saw(run: Run) -> str:
@@ -101,58 +114,86 @@ def saw(run: Run) -> str:
     return ", ".join([*selected_on, *elsewhere, *(["train"] if "train" in parse(run.recipe).needs else [])])
 
 
-def ranked(rows: Sequence[Entry]) -> list[Entry]:
+def ranked(rows: Sequence[Entry], metric: Metric) -> list[Entry]:
     """The best on held_out first, what is not scored there last.
 
     Never by the split that reports: whoever takes the first row would choose by it.
     """
-    return sorted(rows, key=lambda row: -row.held_out.correct if row.held_out else 1)
+    scored = {row.id: row.held_out for row in rows if row.held_out}
+    order = {id: place for place, id in enumerate(Objective(metric).best_first(scored))}
+    return sorted(rows, key=lambda row: order.get(row.id, len(order)))
 
 
-def best_ingredient(rows: Sequence[Entry]) -> Entry | None:
+def best_ingredient(rows: Sequence[Entry], metric: Metric) -> Entry | None:
     """The best on held_out among the ingredients: what a soup is compared with."""
-    scored = [(row.held_out.correct, row) for row in rows if row.kind in ("ingredient", "best") and row.held_out]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+    singles = [row for row in rows if row.kind in ("ingredient", "best") and row.held_out]
+    return ranked(singles, metric)[0] if singles else None
 
 
-def table(rows: Sequence[Entry], split: str) -> pd.DataFrame:
-    """One row per entry; accuracies in percent, differences in points."""
-    best = best_ingredient(rows)
-    found = compared(rows)
+def table(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> pd.DataFrame:
+    """One row per entry, in the objective's unit."""
+    best = best_ingredient(rows, metric)
+    found = compared(rows, task, metric)
+    has_calibration = any(one.name == CALIBRATION for one in task.metrics)
     shown = []
     for row in rows:
         line: dict[str, object] = {"model": row.name}
-        line["held_out"] = row.held_out and 100 * row.held_out.accuracy
+        line["held_out"] = row.held_out and in_unit(metric, row.held_out.shown(metric.name))
         if split != "held_out":
-            line[split] = row.judged and 100 * row.judged.accuracy
-        line |= _against(row, best, found.get(row.id))
-        line["95 % interval"] = tables.interval(row.judged) if row.judged else None
-        line["ECE"] = row.judged and row.judged.ece
+            line[split] = row.judged and in_unit(metric, row.judged.shown(metric.name))
+        line |= _against(row, best, found.get(row.id), metric)
+        line["95 % interval"] = wording.between(metric, *row.interval) if row.interval else None
+        if has_calibration:
+            line["ECE"] = row.judged and row.judged.shown(CALIBRATION)
         line |= {"passes": len(row.mix) if row.kind == "ensemble" else 1}
         line |= {"saw": row.saw or None, "scores": row.evaluations, "seconds": row.seconds, "kind": row.kind}
         shown.append(line)
     return pd.DataFrame(shown)
 
 
-def compared(rows: Sequence[Entry]) -> dict[str, Compared]:
+def columns(metric: Metric) -> dict[str, Any]:
+    """How the table is shown; held_out says that it selected."""
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    value = value_format(metric)
+    test = f"{wording.test_of(metric)} on the same units, Holm-corrected over what is shown"
+    return {
+        "model": text("model", pinned=True, width=225),
+        "held_out": number("held_out (selects)", format=value),
+        "test": number("test", format=value, width=90),
+        "difference": number(
+            "difference", format=gap_format(metric),
+            help=f"{wording.measure(metric)}, to the best ingredient on held_out. {wording.direction(metric)}",
+        ),
+        "p": number("p", format="%.3f", help=test),
+        "verdict": text("verdict", width=215),
+        "ECE": number("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against truth"),
+        "passes": number("passes", help="forward passes for one answer: an ensemble needs one for each member"),
+        "saw": text("saw", help="the data that had a part in making it"),
+        "scores": number("scores", help="that it took to find the soup; shared ones among them"),
+        "seconds": number("seconds", format="%.1f"),
+    }  # fmt: skip
+
+
+def compared(rows: Sequence[Entry], task: Task, metric: Metric) -> dict[str, Compared]:
     """By id, what each model is against the best ingredient on the split that reports.
 
     p-values are corrected over the soups and ensembles that are shown, and apart from them over the checkpoints: that
     there are many checkpoints makes no soup less certain.
     """
-    best = best_ingredient(rows)
+    best = best_ingredient(rows, metric)
     if best is None or best.judged is None:
         return {}
     found: dict[str, Compared] = {}
     for is_made in (True, False):
-        family = {row.id: row.counts for row in rows if row.counts and (row.kind in MADE) is is_made}
-        found |= compared_by(family, best.judged.num_examples)
+        family = [row for row in rows if (row.kind in MADE) is is_made]
+        pairs = {row.id: (row.judged, row.pair) for row in family if row.judged and row.pair}
+        found |= compare_pairs(task, metric, best.judged, pairs)
     return found
 
 
-def correction(rows: Sequence[Entry], split: str) -> str:
+def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> str:
     """Over how many tests p-values are corrected, in a sentence; empty where there are none."""
-    found = compared(rows)
+    found = compared(rows, task, metric)
     numbers = {row.kind in MADE: found[row.id].number for row in rows if row.id in found}
     names = {True: "soup or ensemble", False: "other checkpoint"}
     plural = {True: "soups and ensembles", False: "other checkpoints"}
@@ -163,40 +204,41 @@ def correction(rows: Sequence[Entry], split: str) -> str:
     ]
     if not told:
         return ""
+    test = "McNemar's exact test" if is_share(metric) else "a permutation test"
     return (
-        f"Ordered by held_out. p: McNemar's exact test on {split} against the best ingredient, corrected by Holm over "
-        f"{', and apart over '.join(told)} shown."
-    )
+        f"Ordered by held_out. p: {test} on {split} against the best ingredient, corrected by Holm over "
+        f"{', and apart over '.join(told)} shown. {wording.direction(metric)}"
+    ).rstrip()
 
 
-def _against(row: Entry, best: Entry | None, found: Compared | None) -> dict[str, object]:
+def _against(row: Entry, best: Entry | None, found: Compared | None, metric: Metric) -> dict[str, object]:
     if row is best and row.judged is not None:
         return {"difference": 0.0, "p": None, "verdict": "best on held_out, the yardstick"}
     if found is None:
         return {"difference": None, "p": None, "verdict": NOT_SCORED}
-    return {"difference": 100 * found.difference, "p": found.p_value, "verdict": found.judgement}
+    return {"difference": in_unit(metric, found.difference), "p": found.p_value, "verdict": found.judgement}
 
 
-def picture(rows: Sequence[Entry], split: str, chosen: str) -> Chart:
-    """Accuracy with its Wilson interval, in the order of the table."""
-    scored = [(row, row.judged) for row in rows if row.judged]
-    labels = _labels([row for row, _ in scored])
-    shown = []
-    for row, score in scored:
-        low, high = wilson(score.correct, score.num_examples)
-        percent = {"accuracy": 100 * score.accuracy, "low": 100 * low, "high": 100 * high}
-        shown.append({"id": row.id, "name": labels[row.id], "kind": row.kind} | percent)
-    return models.intervals(shown, split, {chosen})
+def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric) -> Chart:
+    """Values with their intervals, in the order of the table."""
+    scored = [(row, row.judged.shown(metric.name), row.interval) for row in rows if row.judged and row.interval]
+    labels = _labels([row for row, *_ in scored])
+    shown = [
+        {"id": row.id, "name": labels[row.id], "kind": row.kind, "value": value, "low": low, "high": high}
+        for row, value, (low, high) in scored
+        if value is not None
+    ]
+    return models.intervals(shown, split, metric, {chosen})
 
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     """What is known of an ingredient, the base or the ensemble: the verdict, its scores, its file and its metadata."""
     st.write(verdicts.judge(opened, row.name, row.mix, row.treatment, selected_on=()).sentence)
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
-    widgets.score_metrics({split: score.summary() for split, score in scores.items()})
+    widgets.score_metrics(opened.objective, scores)
     if row.kind == "ensemble":
         return
-    checkpoint = opened.resolve(row.id)
+    checkpoint = opened.weights.resolve(row.id)
     facts = {"file": checkpoint.path, "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata)
     st.table({name: verbatim(str(value)) for name, value in facts.items()})
 

@@ -1,4 +1,4 @@
-"""The curve component: accuracy and loss along a path, with an alpha slider that answers in the browser."""
+"""The curve component: two metrics along a path, with an alpha slider that answers in the browser."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import streamlit as st
 
 HTML = """
 <div class="curve">
-  <svg role="img" aria-label="Accuracy and loss along the path"></svg>
+  <svg role="img" aria-label="The metrics along the path"></svg>
   <input type="range" aria-label="alpha, the weight of the second end">
   <output></output>
 </div>
@@ -55,8 +55,9 @@ function ticks(low, high, wanted) {
 
 const isWhole = (value) => Math.abs(value - Math.round(value)) < SAME;
 const decimals = (step) => [0, 1, 2, 3, 4, 5].find((n) => isWhole(step * 10 ** n)) ?? 6;
-const nats = (value) => value < 1000 ? value.toFixed(3) : value.toExponential(1).replace("e+", "e");
-const percent = (value, digits = 1) => (100 * value).toFixed(digits) + " %";
+const number = (value) => Math.abs(value) < 1000 ? value.toFixed(3) : value.toExponential(1).replace("e+", "e");
+const percent = (value) => (100 * value).toFixed(1) + " %";
+const told = (metric) => metric.isShare ? percent : number;
 const short = (alpha, step) => alpha.toFixed(Math.max(2, decimals(step))).replace("-", "−");
 
 function symbol(parent, shape, x, y, size, attributes) {
@@ -87,7 +88,7 @@ function read(points, split, kind, alpha) {
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".curve"), svg = root.querySelector("svg");
   const slider = root.querySelector("input"), output = root.querySelector("output");
-  const [start, stop] = data.range, known = data.points.filter((p) => p[1] || p[2]);
+  const [start, stop] = data.range, kinds = [...data.metrics.keys()], known = data.points.filter((p) => p[1] || p[2]);
   const stroke = { stroke: data.colors.curve, "stroke-width": 1.5 };
   const looks = [null, { line: stroke, dot: { r: 3.5, fill: data.colors.curve, ...stroke } },
     { line: { ...stroke, "stroke-dasharray": "5 4" }, dot: { r: 3, fill: PAPER, ...stroke } }];
@@ -99,7 +100,7 @@ export default function ({ data, parentElement, setStateValue }) {
     svg.setAttribute("height", BOTTOM);
     svg.replaceChildren();
     x = (alpha) => LEFT + (right - LEFT) * (alpha - start) / (stop - start);
-    ys = [0, 1].map((kind) => panel(kind, right));
+    ys = kinds.map((kind) => panel(kind, right));
     legend(right);
     data.ends.forEach((end, i) => {
       const text = make(svg, "text", { x: x(i), y: 432, "text-anchor": "middle" });
@@ -119,24 +120,31 @@ export default function ({ data, parentElement, setStateValue }) {
   }
 
   function panel(kind, right) {
-    const top = TOPS[kind], bottom = top + HEIGHTS[kind];
-    const values = known.flatMap((p) => [p[1], p[2]]).filter((v) => v && v[kind] != null).map((v) => v[kind]);
-    let low = Math.min(...values), high = Math.max(...values);
+    const top = TOPS[kind], bottom = top + HEIGHTS[kind], metric = data.metrics[kind];
+    const of = (points) => points.flatMap((p) => [p[1], p[2]]).filter((v) => v && v[kind] != null).map((v) => v[kind]);
+    const values = of(known), least = Math.min(...values), most = Math.max(...values);
+    let low = least, high = most;
     if (!values.length) [low, high] = [0, 1];
     // Extrapolated weights can have a loss of millions: the scale is that of the part between the ends.
-    const between = known.filter((p) => p[0] > -SAME && p[0] < 1 + SAME).flatMap((p) => [p[1], p[2]]);
-    const usual = 3 * Math.max(...between.filter((v) => v && v[kind] != null).map((v) => v[kind]));
-    const highest = high, cut = kind === 1 && Number.isFinite(usual) && high > usual;
-    if (cut) high = usual;
-    const room = Math.max((high - low) * 0.12, kind ? 0.01 : 0.004);
-    [low, high] = [Math.max(0, low - room), kind ? high + room : Math.min(1, high + room)];
-    const y = (value) => Math.max(top, bottom - (bottom - top) * (value - low) / (high - low));
-    const title = make(svg, "text", { x: LEFT, y: top - 10, class: "title" }, kind ? "Loss (nats)" : "Accuracy");
-    if (cut) make(title, "tspan", { "font-weight": 400 }, `  cut off at the top: it rises to ${nats(highest)}`);
-    const scale = kind ? 1 : 100, [at, step] = ticks(low * scale, high * scale, kind ? 3 : 5);
+    const between = of(known.filter((p) => p[0] > -SAME && p[0] < 1 + SAME));
+    const reach = 2 * Math.max(...between.map(Math.abs)), sign = metric.isHigherBetter ? -1 : 1;
+    const usual = (sign > 0 ? Math.max(...between) : Math.min(...between)) + sign * reach;
+    const cut = !metric.isShare && Number.isFinite(usual) && (sign > 0 ? high > usual : low < usual);
+    if (cut && sign > 0) high = usual;
+    if (cut && sign < 0) low = usual;
+    const room = Math.max((high - low) * 0.12, metric.isShare ? 0.004 : 0.02 * Math.max(Math.abs(high), SAME));
+    [low, high] = [low < 0 ? low - room : Math.max(0, low - room), high + room];
+    if (metric.isShare) high = Math.min(1, high);
+    const y = (value) => Math.min(bottom, Math.max(top, bottom - (bottom - top) * (value - low) / (high - low)));
+    const title = make(svg, "text", { x: LEFT, y: top - 10, class: "title" }, metric.title);
+    const beyond = sign > 0 ? `top: it rises to ${number(most)}` : `bottom: it falls to ${number(least)}`;
+    const inside = { x: LEFT + 6, y: sign > 0 ? top + 14 : bottom - 6, class: "hint" };  // above is the legend
+    if (cut && kind) make(title, "tspan", { "font-weight": 400 }, `  cut off at the ${beyond}`);
+    if (cut && !kind) make(svg, "text", inside, `cut off at the ${beyond}`);
+    const scale = metric.isShare ? 100 : 1, [at, step] = ticks(low * scale, high * scale, kind ? 3 : 5);
     for (const tick of at) {
       rule(LEFT, right, y(tick / scale), y(tick / scale), 0.12);
-      const label = tick.toFixed(decimals(step)) + (kind ? "" : " %");
+      const label = tick.toFixed(decimals(step)) + (metric.isShare ? " %" : "");
       make(svg, "text", { x: LEFT - 8, y: y(tick / scale) + 4, "text-anchor": "end", class: "tick" }, label);
     }
     const [along, pace] = ticks(start, stop, 10);
@@ -144,7 +152,8 @@ export default function ({ data, parentElement, setStateValue }) {
       const isEnd = (start < 0 || stop > 1) && (Math.abs(tick) < SAME || Math.abs(tick - 1) < SAME);
       rule(x(tick), x(tick), top, bottom, isEnd ? 0.4 : 0.06);
       const place = { x: x(tick), y: bottom + 18, "text-anchor": "middle", class: "tick" };
-      if (kind) make(svg, "text", place, (Math.abs(tick) < SAME ? 0 : tick).toFixed(decimals(pace)).replace("-", "−"));
+      if (kind < kinds.length - 1) continue;
+      make(svg, "text", place, (Math.abs(tick) < SAME ? 0 : tick).toFixed(decimals(pace)).replace("-", "−"));
     }
     for (const split of [2, 1]) {
       const dots = known.filter((p) => p[split] && p[split][kind] != null).map((p) => [x(p[0]), y(p[split][kind])]);
@@ -185,16 +194,20 @@ export default function ({ data, parentElement, setStateValue }) {
     const ink = { stroke: "var(--st-primary-color)", "stroke-width": 1.5 }, bottom = TOPS[1] + HEIGHTS[1];
     make(marker, "line", { x1: x(alpha), x2: x(alpha), y1: TOPS[0], y2: bottom, ...ink });
     const seen = {};
-    for (const [name, split, kind] of [["held_out", 1, 0], ["test", 2, 0], ["loss", 1, 1], ["test loss", 2, 1]]) {
+    for (const kind of kinds) for (const split of [1, 2]) {
       const there = read(known, split, kind, alpha);
       if (!there) continue;
-      seen[name] = there;
+      seen[`${split} ${kind}`] = there;
       const look = there.computed ? { r: 8, fill: "none" } : { r: 4, fill: PAPER };
       make(marker, "circle", { cx: x(alpha), cy: ys[kind](there.value), ...look, ...ink });
     }
-    const about = (name, text) => seen[name] && `${name} ${seen[name].computed ? "" : "≈ "}${text(seen[name].value)}`;
-    const parts = [about("held_out", percent), about("test", percent), about("loss", nats)].filter(Boolean);
-    const { held_out: main } = seen;
+    const about = (name, split, kind) => {
+      const there = seen[`${split} ${kind}`];
+      return there && `${name} ${there.computed ? "" : "≈ "}${told(data.metrics[kind])(there.value)}`;
+    };
+    const beside = kinds.slice(1).map((kind) => about(data.metrics[kind].label, 1, kind));
+    const parts = [about("held_out", 1, 0), about("test", 2, 0), ...beside].filter(Boolean);
+    const main = seen["1 0"];
     const how = !main ? "not computed yet" : main.computed ? "computed"
       : `between computed points ${short(main.left, data.step)} and ${short(main.right, data.step)} (≈)`;
     output.textContent = `alpha ${short(alpha, data.step)}: ${parts.join(", ")}${parts.length ? " — " : ""}${how}`;

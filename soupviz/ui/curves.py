@@ -8,14 +8,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import curves, planning
+from soupviz.analysis import bundles
+from soupviz.analysis.bundles import Bundle, Line, Place, Reading
+from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
-from soupviz.insight import bundles
-from soupviz.insight.bundles import Bundle, Line, Place, Reading
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import curves as pictures
 from soupviz.recipes import Interpolation
+from soupviz.soups import curves, planning
+from soupviz.tasks import wording
+from soupviz.tasks.metric import Metric
 from soupviz.ui import charts, session, tables, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
@@ -35,7 +37,7 @@ class Chosen:
 
     def key(self, opened: Kitchen) -> str:
         """The key of its job: by content, so that a file that changed is scored anew."""
-        ends = [opened.score_key(end.mix, "held_out", "average") for pair in self.ends.values() for end in pair]
+        ends = [opened.scores.key(end.mix, "held_out", "average") for pair in self.ends.values() for end in pair]
         bundle = self.bundle
         data = opened.spec.data.model_dump_json()
         named = [list(self.ends), list(bundle.alphas), list(bundle.splits), list(bundle.statistics)]
@@ -68,7 +70,7 @@ def choose(opened: Kitchen) -> Chosen:
     from_ = left.multiselect("From (alpha 0)", names, [n for n in start if n in ends], key="from", **bound)
     to = right.multiselect("To (alpha 1)", names, [n for n in goal if n in ends], key="to", **bound)
     row = st.container(horizontal=True)
-    offered = opened.report_splits()
+    offered = opened.splits.reporting
     splits = row.multiselect("Splits", offered, offered[:2], key="splits", width=330, **bound)
     points = row.selectbox("Points", [5, 11, 21, 41], index=1, key="points", width=90, **bound)
     span = row.selectbox("Range of alpha", list(RANGES), key="range", width=150, **bound)
@@ -106,22 +108,22 @@ def stored(opened: Kitchen, bundle: Bundle) -> list[Reading]:
     for place in bundle.places():
         score = planning.known(opened, bundle.mix(place.pair, place.alpha), place.split, place.statistics)
         if score is not None:
-            found.append(Reading.of(place, score))
+            found.append(Reading.of(place, score, opened))
     return found
 
 
-def draw(shown: Chosen, lines: Lines, chosen: str | None) -> Place | None:
-    """Accuracy and loss on each split, side by side; what was clicked last."""
+def draw(shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | None) -> Place | None:
+    """The metrics on each split, side by side; what was clicked last."""
     bundle, clicked = shown.bundle, None
     pairs = list(bundle.pairs)
     for split in bundle.splits:
-        for place, metric in zip(st.columns(2), pictures.METRICS, strict=True):
-            key = f"curves {metric} {split} {tables.digest([*pairs, *bundle.statistics])} {bundle.alphas[0]}"
+        for place, metric in zip(st.columns(len(metrics)), metrics, strict=True):
+            key = f"curves {metric.name} {split} {tables.digest([*pairs, *bundle.statistics])} {bundle.alphas[0]}"
             picture = pictures.curves(
                 lines, pairs=pairs, statistics=bundle.statistics, metric=metric, split=split,
                 span=(bundle.alphas[0], bundle.alphas[-1]), chosen=chosen,
             )  # fmt: skip
-            alt = f"{metric} on {split} along {len(pairs)} paths"
+            alt = f"{metric.label} on {split} along {len(pairs)} paths"
             found = charts.show(picture, key=key, alt=alt, clicked=pictures.POINT, place=place)
             ids = [f"{one['pair']}\0{one['statistics']}\0{float(one['alpha'])!r}" for one in found]
             for new in widgets.newly_clicked(**{key: ids}):
@@ -130,47 +132,62 @@ def draw(shown: Chosen, lines: Lines, chosen: str | None) -> Place | None:
     return clicked
 
 
-def table(shown: Chosen, lines: Lines) -> pd.DataFrame:
-    """One row for each curve: its barrier on each split, and its best alpha on held_out with its test accuracy."""
-    rows = []
+def table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> pd.DataFrame:
+    """One row for each curve: its barriers on each split, and its best alpha on held_out with what test has there."""
+    rows, objective = [], metrics[0]
     for pair, statistics in itertools.product(shown.bundle.pairs, shown.bundle.statistics):
         row: dict[str, object] = {"pair": pair, "BatchNorm": statistics}
         of_split = {split: lines.get((pair, statistics, split)) for split in shown.bundle.splits}
         for split, line in of_split.items():
-            row[f"barrier on {split.removeprefix('shifts.')}"] = _barrier(line)
+            row[f"barrier on {split.removeprefix('shifts.')}"] = _barrier(line, metrics)
         if (held := of_split.get("held_out")) is not None:
             best = bundles.best(held)
             row["best alpha"] = best.place.alpha
-            row["held_out there"] = 100 * best.accuracy
+            value = best.values[objective.name]
+            row["held_out there"] = None if value is None else wording.factor(objective) * value
             test = of_split.get("test")
             there = [each for each in test.readings if each.place.alpha == best.place.alpha] if test else []
             if there:
-                low, high = there[0].accuracy_interval
-                row["test there"] = f"{100 * there[0].accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+                row["test there"] = " ".join(filter(None, _value(there[0], objective)))
         rows.append(row)
     found = pd.DataFrame(rows)
     return found if len(shown.bundle.statistics) > 1 else found.drop(columns="BatchNorm")
 
 
-def _barrier(line: Line | None) -> str | None:
-    if line is None or line.in_errors is None:
+def _value(reading: Reading, metric: Metric) -> tuple[str, str]:
+    """A value, and its interval in brackets where it is known."""
+    between = wording.span(metric, reading.intervals[metric.name])
+    return wording.shown(metric, reading.values[metric.name], 1), f"({between})" if between else ""
+
+
+def _barrier(line: Line | None, metrics: Sequence[Metric]) -> str | None:
+    """Of each metric, an error's first."""
+    peaks = {metric.name: line.barriers[metric.name] if line else None for metric in metrics}
+    if peaks[metrics[0].name] is None:
         return None
-    if line.in_errors.height < pictures.TOLD and line.in_loss and line.in_loss.height < pictures.TOLD:
+    if not any(
+        found is None or pictures.is_told(found, metric) for metric in metrics for found in [peaks[metric.name]]
+    ):
         return "none"
-    in_loss = f"{line.in_loss.height:.3f} nats" if line.in_loss else "loss not finite"
-    return f"{in_loss}, {100 * line.in_errors.height:.1f} points"
+    told = [
+        wording.height(metric, found.height) if (found := peaks[metric.name]) else f"{metric.label} not finite"
+        for metric in sorted(metrics, key=lambda metric: metric.higher_is_better)
+    ]
+    return ", ".join(told)
 
 
-def draw_table(shown: Chosen, lines: Lines) -> list[str]:
+def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[str]:
     """The table of curves; the pairs that were clicked in it."""
-    rows = table(shown, lines)
+    rows = table(shown, metrics, lines)
+    form = "%.1f %%" if metrics[0].unit == wording.PERCENT else "%.4g"
     config: dict[str, Any] = {
         "pair": st.column_config.TextColumn("pair", pinned=True, width=200),
         "best alpha": st.column_config.NumberColumn("best alpha", format="%g", help="selected on held_out"),
-        "held_out there": st.column_config.NumberColumn("held_out there", format="%.1f %%", help="selects"),
-        "test there": st.column_config.TextColumn("test there", help="reports; with a 95 % Wilson interval"),
+        "held_out there": st.column_config.NumberColumn("held_out there", format=form, help="selects"),
+        "test there": st.column_config.TextColumn("test there", help="reports; with a 95 % interval"),
     }
-    help_text = "height above the chord between the ends: of the loss, and of the share of errors"
+    labels = ", and by ".join(metric.label for metric in sorted(metrics, key=lambda metric: metric.higher_is_better))
+    help_text = f"how far the curve is worse than the chord between the ends: by {labels}"
     config |= {
         name: st.column_config.TextColumn(name, help=help_text) for name in map(str, rows) if name.startswith("barrier")
     }
@@ -198,7 +215,7 @@ def warn(opened: Kitchen, shown: Chosen) -> None:
             )
     beyond = [bundle.alphas[0], bundle.alphas[-1]] if bundle.alphas[0] < 0 else []
     counts = [
-        opened.count_clamped(bundle.mix(pair, alpha), statistics)
+        opened.scores.count_clamped(bundle.mix(pair, alpha), statistics)
         for pair in bundle.pairs for alpha in beyond for statistics in bundle.statistics
     ]  # fmt: skip
     if clamped := max(counts, default=0):
@@ -233,14 +250,14 @@ def chosen_place(shown: Chosen) -> Place | None:
     return Place(pair, statistics, shown.bundle.splits[0], at[0])
 
 
-def told_at(lines: Lines, place: Place, splits: Sequence[str]) -> list[tuple[str, str, str]]:
+def told_at(metric: Metric, lines: Lines, place: Place, splits: Sequence[str]) -> list[tuple[str, str, str]]:
     """The figures of one mix on each split, for a row of metrics."""
     items = []
     for split in splits:
         line = lines.get((place.pair, place.statistics, split))
         for each in line.readings if line else ():
             if each.place.alpha == place.alpha:
-                low, high = each.accuracy_interval
-                note = f"95 %: {100 * low:.1f} to {100 * high:.1f}"
-                items.append((split.removeprefix("shifts."), f"{100 * each.accuracy:.1f} %", note))
+                between = wording.span(metric, each.intervals[metric.name])
+                value = wording.shown(metric, each.values[metric.name], 1)
+                items.append((split.removeprefix("shifts."), value, f"95 %: {between}" if between else metric.label))
     return items

@@ -1,13 +1,11 @@
 """The Diversity page's pairs: their errors in common, what averaging two gains, and one pair closely."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
-from soupviz import planning
-from soupviz.files import digest
-from soupviz.insight.diversity import (
+from soupviz.analysis.diversity import (
     Answers,
     Gain,
     Names,
@@ -20,11 +18,14 @@ from soupviz.insight.diversity import (
     singles,
     without_logits,
 )
-from soupviz.insight.trend import Trend, trend
+from soupviz.analysis.trend import Trend, trend
+from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.diversity import (
     AGAINST,
+    BY_DISTANCE,
     CELL,
+    DISAGREEMENT,
     ENSEMBLE,
     MADE,
     MIDPOINT,
@@ -33,10 +34,16 @@ from soupviz.pictures.diversity import (
     against_disagreement,
     overlaps,
 )
-from soupviz.planning import Cost, cost
+from soupviz.soups import planning
+from soupviz.soups.planning import Cost, cost
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor, gap_unit
 from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
+
+Values = dict[Names, float | None]
+"""The objective of what was made of each pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Asked:
 
     def key(self, opened: Kitchen, what: str) -> str:
         """Of a job: by content, so that a file that changed is scored anew. No split is read for it."""
-        fingerprints = [opened.resolve(name).fingerprint for name in self.names]
+        fingerprints = [opened.weights.resolve(name).fingerprint for name in self.names]
         spec = [opened.spec.split_specs()[self.split].model_dump_json(exclude={"slices"})]
         train = opened.spec.data.train
         spec += [train.model_dump_json()] if train and self.batchnorm != "average" else []
@@ -60,7 +67,7 @@ class Asked:
 
 def choose_split(opened: Kitchen) -> str:
     """Where errors are looked at; held_out unless another is asked for. Test examples are read only on demand."""
-    splits = opened.report_splits()
+    splits = opened.splits.reporting
     split = st.segmented_control(
         "Split", splits, default="held_out", required=True, key="split", bind="query-params",
         format_func=lambda name: f"{name} (selects)" if name == "held_out" else name.removeprefix("shifts."),
@@ -112,15 +119,19 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     """What averages, or ensembles, of two gain; returns the pair that is clicked."""
     st.header("Does averaging two gain more where they disagree more?")
     row = st.container(horizontal=True)
-    made = row.segmented_control(
-        "Made of two", list(MADE), default=MIDPOINT, required=True, key="made", bind="query-params"
-    )
+    able = list(MADE) if opened.task.has_probabilities else [MIDPOINT]
+    made = row.segmented_control("Made of two", able, default=MIDPOINT, required=True, key="made", bind="query-params")
+    axes = axes_of(opened)
     against = row.segmented_control(
-        "Against", list(AGAINST), default="disagreement", required=True, key="against", bind="query-params"
+        "Against", list(axes), default=next(iter(axes)), required=True, key="against", bind="query-params"
     )
 
-    def draw(correct: dict[Names, int]) -> list[str]:
-        return draw_gains(gains(pairs, correct), asked, str(made), str(against), selected, len(pairs))
+    if not opened.task.has_probabilities:
+        st.caption(f"Ensembles of a {opened.task.name} are not drawn here; the recipe ensemble cooks one of all.")
+
+    def draw(values: Values) -> list[str]:
+        found = gains(pairs, values, opened.objective)
+        return draw_gains(opened, found, asked, str(made), str(against), selected, len(pairs))
 
     live = False
 
@@ -129,18 +140,23 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
         live = True
         draw(dict(job.events))
 
-    correct = (ask_ensembles if made == ENSEMBLE else ask_averages)(opened, asked, draw_live)
-    return [] if live else draw(correct)
+    values = (ask_ensembles if made == ENSEMBLE else ask_averages)(opened, asked, draw_live)
+    return [] if live else draw(values)
 
 
-def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> dict[Names, int]:
+def axes_of(opened: Kitchen) -> Mapping[str, str]:
+    """What the gain can be drawn against, with the titles of the axes."""
+    return AGAINST if opened.task.has_classes else BY_DISTANCE
+
+
+def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> Values:
     """What is known of the average of each pair; what is not is asked for."""
     mixes = midpoints(opened, asked.names)
 
-    def do(job: Job) -> dict[Names, int]:
+    def do(job: Job) -> Values:
         return score_midpoints(
             opened, mixes, asked.split, asked.batchnorm, progress=job.progress,
-            on_score=lambda names, correct: job.events.append((names, correct)),
+            on_score=lambda names, value: job.events.append((names, value)),
         )  # fmt: skip
 
     wanted = [(mixture, asked.split, asked.batchnorm) for mixture in mixes.values()]
@@ -148,23 +164,24 @@ def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> 
     key = asked.key(opened, MIDPOINT)
     job = asking.result(opened, key, title, lambda: cost(opened, wanted), do, draw=draw, ahead=True)
     if job:
-        found: dict[Names, int] = job.result
+        found: Values = job.result
         return found
     known = planning.summaries(opened, wanted)
-    return {pair: known[one].correct for pair, one in zip(mixes, wanted, strict=True) if one in known}
+    metric = opened.objective
+    return {pair: known[one].whole(metric) for pair, one in zip(mixes, wanted, strict=True) if one in known}
 
 
-def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> dict[Names, int]:
+def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> Values:
     """The ensemble of each pair, once all are known: their averaged probabilities."""
 
-    def do(job: Job) -> dict[Names, int]:
+    def do(job: Job) -> Values:
         return score_ensembles(
             opened, asked.names, asked.split, progress=job.progress,
-            on_score=lambda names, correct: job.events.append((names, correct)),
+            on_score=lambda names, value: job.events.append((names, value)),
         )  # fmt: skip
 
     missing = without_logits(opened, asked.names, asked.split)
-    examples = len(missing) * len(opened.split(asked.split))
+    examples = len(missing) * len(opened.splits.load(asked.split))
     rate = opened.evaluator.rate
     wanted = Cost(len(missing), len(asked.names) - len(missing), examples, examples / rate if rate else None)
     job = asking.result(
@@ -173,19 +190,22 @@ def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) ->
     return job.result if job else {}
 
 
-def draw_overlaps(pairs: Sequence[Pair], asked: Asked, selected: Names | None) -> list[str]:
+def draw_overlaps(opened: Kitchen, pairs: Sequence[Pair], asked: Asked, selected: Names | None) -> list[str]:
     """The heat map of errors in common; returns the pair that is clicked."""
     st.header("Errors in common")
     low = min(pairs, key=lambda pair: pair.overlap if pair.overlap is not None else 1.0)
     clicked = charts.show(
-        overlaps(pairs, asked.names, asked.chosen, selected),
+        overlaps(pairs, asked.names, asked.chosen, selected, opened.task.unit),
         key=f"overlaps {asked.split} {tables.digest(asked.names)}",
         alt=f"Share of errors in common of {len(pairs)} pairs on {asked.split}",
         clicked=CELL,
     )
     if low.overlap is not None and low.expected_overlap is not None:
+        share, worst = "the share that both get wrong.", ""
+        if pairs[0].same_wrong is None:
+            worst = "What lies in the worst quarter of all ingredients' answers counts as wrong. "
         st.caption(
-            f"Of the examples on {asked.split} that at least one of two gets wrong, the share that both get wrong. "
+            f"Of the {opened.task.unit}s on {asked.split} that at least one of two gets wrong, {share} {worst}"
             f"Least in common: {verbatim(low.a)} and {verbatim(low.b)}, {low.overlap:.2f}; were their errors "
             f"independent, it would be {low.expected_overlap:.2f}."
         )
@@ -193,32 +213,38 @@ def draw_overlaps(pairs: Sequence[Pair], asked: Asked, selected: Names | None) -
 
 
 def draw_gains(
-    found: Sequence[Gain], asked: Asked, made: str, against: str, selected: Names | None, total: int
+    opened: Kitchen, found: Sequence[Gain], asked: Asked, made: str, against: str, selected: Names | None, total: int
 ) -> list[str]:
     """The scatter of gain against disagreement; returns the pair that is clicked."""
-    points = {one.pair.names: (x, 100 * one.gain) for one in found if (x := across(one.pair, against)) is not None}
+    metric = opened.objective
+    scale = factor(metric)
+    points = {one.pair.names: (x, scale * one.gain) for one in found if (x := across(one.pair, against)) is not None}
     line = trend(points)
     clicked = charts.show(
-        against_disagreement(found, line, made, against, asked.chosen, selected),
+        against_disagreement(found, line, made, metric, against, asked.chosen, selected, axis=axes_of(opened)[against]),
         key=f"gains {made} {against} {asked.split} {tables.digest(asked.names)}",
         alt=f"Gain of the {made} over the mean of the two against {against}, {len(found)} of {total} pairs",
         clicked=PAIR,
     )
     if found:
-        st.caption(told(line, found, made, against, asked.split, total))
+        st.caption(told(line, found, made, against, asked.split, total, metric))
     return [f"{one['a']}\0{one['b']}" for one in clicked if "a" in one and "b" in one]
 
 
-def told(line: Trend | None, found: Sequence[Gain], made: str, against: str, split: str, total: int) -> str:
+def told(
+    line: Trend | None, found: Sequence[Gain], made: str, against: str, split: str, total: int, metric: Metric
+) -> str:
     """The line in words, with what may be concluded from it."""
     above = sum(one.gain > 0 for one in found)
-    first = f"On {split}, the {made} is above the mean of the two for {above} of {len(found)} pairs"
+    better = "above" if metric.higher_is_better else "better than"
+    first = f"On {split}, the {made} is {better} the mean of the two for {above} of {len(found)} pairs"
     first += f" ({total - len(found)} are not scored yet)." if len(found) < total else "."
     if line is None:
         return f"{first} A line needs three pairs that differ."
-    unit = "point of disagreement" if against == "disagreement" else "unit of the ratio error"
+    unit = "point of disagreement" if against == DISAGREEMENT else f"unit of the {against}"
+    slope = f"{line.slope:+.2f} points" if metric.unit == PERCENT else f"{line.slope:+.3g} {gap_unit(metric)}".rstrip()
     first += (
-        f" Least squares: {line.slope:+.2f} points for each {unit}; correlation {line.pearson:+.2f} (Pearson), "
+        f" Least squares: {slope} for each {unit}; correlation {line.pearson:+.2f} (Pearson), "
         f"{line.spearman:+.2f} (Spearman)."
     )
     shared = f"The {line.num_pairs} pairs share {line.num_members} ingredients, so they are not independent"

@@ -1,28 +1,28 @@
-"""The Diversity page's soup and rival: classes, confusions, and the examples that only one of them gets right."""
+"""The Diversity page's soup and rival: which two, how they compare, and the units that tell them apart."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 
-from soupviz.data.splits import Split
+from soupviz.analysis import examples
+from soupviz.analysis.examples import Kind, Order, Ranking
+from soupviz.analysis.telling import verdict
+from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
-from soupviz.insight import examples
-from soupviz.insight.examples import Kind, Order
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import paired_counts, verdict
-from soupviz.mixing import mean_of
-from soupviz.pictures import examples as pictures
-from soupviz.planning import cost
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS, num_examples
-from soupviz.ui import asking, charts, clicks, session, tables, widgets
+from soupviz.mixing.averaging import mean_of
+from soupviz.mixing.treatments import OUTPUTS, num_examples
+from soupviz.soups.planning import cost
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
+from soupviz.ui import asking, class_charts, session, tables
 from soupviz.ui.gallery import gallery
 from soupviz.ui.jobs import Job
+from soupviz.ui.match import Match, Model
 from soupviz.ui.verbatim import verbatim
+from soupviz.ui.viewers.finding import viewer_of
 
 PER_PAGE = 24
 KINDS: dict[str, Kind] = {
@@ -36,34 +36,16 @@ ORDERS: dict[str, Order] = {
     "the least sure error first": "least sure error",
     "as in the split": "as listed",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What can be looked at: an ingredient, the base, a soup, or an ensemble. run: of a soup that was cooked."""
-
-    name: str
-    kind: str
-    mix: Coefficients
-    treatment: str = "average"
-    run: Run | None = None
-
-    @property
-    def selected_on(self) -> list[str]:
-        """The splits that chose it."""
-        return list((self.run.result or {}).get("selected_on", ["held_out"])) if self.run else []
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A soup and a rival on the same examples."""
-
-    split: Split
-    classes: Sequence[str]
-    soup: Model
-    rival: Model
-    new: Score
-    old: Score
+RIGHT_OR_WRONG: dict[str, Ranking] = {
+    "only the soup is right": "only soup",
+    "only the rival is right": "only rival",
+    "both are wrong": "both wrong",
+}
+RANKINGS: dict[str, Ranking] = {
+    "the soup's largest gain first": "largest gain",
+    "the soup's largest loss first": "largest loss",
+    "the soup's largest error first": "largest error",
+}
 
 
 def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
@@ -111,10 +93,10 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     wanted = [(model.mix, split, model.treatment) for model in (soup, rival)]
 
     def do(job: Job) -> list[Score]:
-        return [opened.score_mix(*one, job.progress) for one in wanted]
+        return [opened.scores.score(*one, job.progress) for one in wanted]
 
     contents = [
-        [[opened.resolve(name).fingerprint, weight.hex()] for name, weight in model.mix] + [model.treatment]
+        [[opened.weights.resolve(name).fingerprint, weight.hex()] for name, weight in model.mix] + [model.treatment]
         for model in (soup, rival)
     ]
     specs = [opened.spec.split_specs()[split].model_dump_json(exclude={"slices"})]
@@ -124,99 +106,38 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     job = asking.result(opened, key, f"Score both on {split}", lambda: cost(opened, wanted), do, ahead=True)
     if job is None:
         return None
-    data = opened.split(split)
+    data = opened.splits.load(split)
     return Match(data, examples.class_names(opened, data), soup, rival, *job.result)
 
 
-def draw(match: Match) -> None:
-    """The verdict, the classes and confusions, and the examples that these filter."""
-    fixed, broken = paired_counts(match.new, match.old)
-    st.write(
-        f"{verbatim(match.soup.name)} against {verbatim(match.rival.name)}: **{verdict(match.new, match.old)}**. "
-        f"Only the soup is right on {fixed:,} examples, only the rival on {broken:,}."
-    )
+def draw(opened: Kitchen, match: Match) -> None:
+    """The verdict, what the task has to show of classes, and the units that are listed."""
+    task = opened.task
+    new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    soup, rival = verbatim(match.soup.name), verbatim(match.rival.name)
+    told = f"{soup} against {rival}: **{verdict(opened, match.new, match.old)}**."
+    wrong, was_wrong = task.wrong(new), task.wrong(old)
+    if wrong is None or was_wrong is None:
+        better, worse = task.better(new, old)
+        counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
+    else:
+        better, worse = int((~wrong & was_wrong).sum()), int((wrong & ~was_wrong).sum())
+        counted = f"Only the soup is right on {better:,} {task.unit}s, only the rival on {worse:,}."
+    st.write(f"{told} {counted}")
     if match.split.name in match.soup.selected_on:
         st.caption(f"{match.split.name} selected this {match.soup.kind}: what it says here is optimistic.")
-    left, right = st.columns(2) if len(match.classes) <= pictures.FEW else (st.container(), st.container())
-    with left:
-        clicked = draw_classes(match)
-    with right:
-        cell = draw_confusions(match)
-    take_click(match, widgets.newly_clicked(classes=clicked, confusions=cell))
-    draw_examples(match)
+    if task.has_classes:
+        class_charts.draw(match)
+        draw_classified(task, match)
+    else:
+        st.caption(f"A {task.name} has no classes to chart: its {task.unit}s are listed below.")
+        draw_ranked(task, match)
 
 
-def take_click(match: Match, clicked: Sequence[str]) -> None:
-    """A click on a class or on a cell filters the examples: the page is drawn anew with it."""
-    for kind, *values in (one.split("\0") for one in clicked):
-        if kind == "class":
-            clicks.choose(label=match.classes[int(values[0])], predicted=None)
-        clicks.choose(label=values[0], predicted=values[1], kind="any")
-
-
-def draw_classes(match: Match) -> list[str]:
-    """Change of each class as sorted bars; returns the class that is clicked."""
-    st.header("Change of each class")
-    labels = match.split.labels.numpy()
-    found = examples.class_changes(examples.examples_of(match.new), examples.examples_of(match.old), labels)
-    shown = examples.most_changed(found, pictures.SHOWN)
-    label = st.session_state.get("label")
-    clicked = charts.show(
-        pictures.changes(shown, match.classes, match.classes.index(label) if label in match.classes else None),
-        key=f"classes {match.split.name}",
-        alt=f"Accuracy of {len(shown)} classes on {match.split.name}, soup less rival, the largest gain first",
-        clicked=pictures.CLASS,
-    )
-    some = f"the {len(shown)} classes of {len(found)} that changed most; " if len(shown) < len(found) else ""
-    st.caption(
-        f"On {match.split.name}, {some}in brackets the examples of the class. To the right the soup is better. One "
-        "class in twenty seems to change (p < 0.05) by chance alone. A click shows its examples below."
-    )
-    return [f"class\0{int(one['index'])}" for one in clicked if "index" in one]
-
-
-def draw_confusions(match: Match) -> list[str]:
-    """The confusion matrix; returns the cell that is clicked."""
-    st.header("What is taken for what")
-    offered = [pictures.COUNTS, pictures.SHARES, pictures.DIFFERENCE]
-    what = st.segmented_control(
-        "Show", offered, default=pictures.DIFFERENCE, required=True, key="confusion", bind="query-params",
-        label_visibility="collapsed",
-    )  # fmt: skip
-    labels = match.split.labels.numpy()
-    new, old = (
-        examples.confusion(examples.examples_of(score).predictions, labels, len(match.classes))
-        for score in (match.new, match.old)
-    )
-    shown = examples.most_confused([new, old], pictures.SHOWN)
-    clicked = charts.show(
-        pictures.confusions(new, old, match.classes, shown, str(what), _chosen_cell(match.classes)),
-        key=f"confusions {what} {match.split.name}",
-        alt=f"Confusion matrix on {match.split.name}: {what}",
-        clicked=pictures.CELL,
-    )
-    some = f"The {len(shown)} classes of {len(match.classes)} with most errors. " if len(shown) < len(new) else ""
-    how = {
-        pictures.COUNTS: "Examples of a label (row) that the soup takes for a class (column)",
-        pictures.SHARES: "The same, in percent of the label's examples",
-        pictures.DIFFERENCE: "Orange: the soup predicts this more often than the rival; blue: less often",
-    }[str(what)]
-    silent = sum(score.num_nonfinite for score in (match.new, match.old))
-    none = f" {silent} outputs are not finite, and in no cell." if silent else ""
-    st.caption(f"{some}{how}.{none} A click shows the soup's examples of a cell below.")
-    return [f"cell\0{one['row']}\0{one['column']}" for one in clicked if "row" in one and "column" in one]
-
-
-def _chosen_cell(classes: Sequence[str]) -> tuple[int, int] | None:
-    label, predicted = st.session_state.get("label"), st.session_state.get("predicted")
-    return (classes.index(label), classes.index(predicted)) if label in classes and predicted in classes else None
-
-
-def draw_examples(match: Match) -> None:
-    """The examples that are asked for, a page at a time."""
+def draw_classified(task: Task, match: Match) -> None:
+    """The examples of a kind, a label and a prediction."""
     st.header("Examples")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
-    labels = match.split.labels.numpy()
     row = st.container(horizontal=True)
     kind = row.selectbox("Which", list(KINDS), key="kind", bind="query-params", width=200)
     label = row.selectbox("Label", match.classes, index=None, placeholder="every", key="label", width=150)
@@ -225,7 +146,7 @@ def draw_examples(match: Match) -> None:
     )
     order = row.selectbox("Order", list(ORDERS), key="order", bind="query-params", width=205)
     rows = examples.pick(
-        new, old, labels, KINDS[kind],
+        new, old, match.split.labels.numpy(), KINDS[kind],
         label=match.classes.index(label) if label else None,
         prediction=match.classes.index(predicted) if predicted else None,
         order=ORDERS[order],
@@ -233,26 +154,35 @@ def draw_examples(match: Match) -> None:
     if not len(rows):
         st.info("No example is of this kind: choose another kind, label or prediction.")
         return
+    draw_cards(task, match, rows, [kind, str(label), str(predicted)], order)
+
+
+def draw_ranked(task: Task, match: Match) -> None:
+    """The units by how badly they are answered."""
+    st.header(f"{task.unit[0].upper()}{task.unit[1:]}s")
+    new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    rankings = RANKINGS if task.wrong(new) is None else RIGHT_OR_WRONG | RANKINGS
+    kind = st.selectbox("Which", list(rankings), key="ranking", bind="query-params", width=240)
+    rows = examples.ranked(task, new, old, rankings[kind])
+    if not len(rows):
+        st.info(f"No {task.unit} is of this kind: choose another one.")
+        return
+    draw_cards(task, match, rows, [kind], "")
+
+
+def draw_cards(task: Task, match: Match, rows: examples.Rows, chosen: Sequence[str], order: str) -> None:
+    """Units as cards, a page at a time.
+
+    Args:
+        chosen: which units these are, in what order.
+    """
     pages = -(-len(rows) // PER_PAGE)
     number = 1
     if pages > 1:
-        which = tables.digest([match.split.name, match.soup.name, match.rival.name, kind, str(label), str(predicted)])
+        which = tables.digest([match.split.name, match.soup.name, match.rival.name, *chosen])
         number = st.number_input(f"Page, of {pages}", 1, pages, key=f"page {which} {order}", width=150)
     shown = rows[PER_PAGE * (number - 1) : PER_PAGE * number]
-    st.caption(
-        f"{len(rows):,} of {len(labels):,} examples of {match.split.name}. {_how_shown(match.split, int(rows[0]))}"
-    )
-    st.html(gallery(match.split, match.classes, new, old, shown))
-
-
-def _how_shown(split: Split, row: int) -> str:
-    picture = examples.pixels(split, row)
-    if picture is None:
-        return (
-            ""
-            if split.texts
-            else "They are no pictures, and their data set has no method text(index) that tells what to show."
-        )
-    if str(split.arrays[""].dtype) == "torch.uint8":
-        return "As the images are before normalisation, after resizing and cropping."
-    return "Each is scaled from its own smallest to its own largest value."
+    note = viewer_of(match.split, int(rows[0])).note(match.split)
+    st.caption(f"{len(rows):,} of {len(match.split):,} {task.unit}s of {match.split.name}. {note}")
+    new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    st.html(gallery(task, match.split, match.classes, new, old, shown))

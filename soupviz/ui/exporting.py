@@ -8,14 +8,14 @@ from typing import Any
 import streamlit as st
 
 from soupviz.errors import ExportError
-from soupviz.exports import export
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
-from soupviz.provenance import Dtype, read_record
-from soupviz.restore import checked, restore
-from soupviz.runs import Run
-from soupviz.scaling import calibrate
-from soupviz.soups import recall
+from soupviz.soups.exports import export
+from soupviz.soups.provenance import Dtype, read_record
+from soupviz.soups.restore import checked, restore
+from soupviz.soups.scaling import calibrate
+from soupviz.soups.soup import recall
+from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.jobs import Job
 

@@ -1,6 +1,6 @@
 """Forms made from the recipes' own records: type, bounds, default and help of each parameter."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -18,16 +18,30 @@ TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
 
 
-def parameters(kind: type[Pooled], place: Any, decided: Container[str] = ()) -> dict[str, Any]:
-    """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters."""
+def parameters(kind: type[Pooled], place: Any, goals: Sequence[str], decided: Container[str] = ()) -> dict[str, Any]:
+    """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters.
+
+    Args:
+        goals: what may be raised, the kitchen's own metric first.
+    """
     values: dict[str, Any] = {}
     for name in own_parameters(kind):
         extra = kind.model_fields[name].json_schema_extra
         only_with = extra.get("only_with") if isinstance(extra, dict) else None
         if name in decided or (only_with and only_with not in values.values()):
             continue
-        values[name] = _widget(place, name, kind.model_fields[name])
+        if isinstance(extra, dict) and extra.get("choices") == "goals":
+            values[name] = _goal(place, name, kind.model_fields[name], goals)
+        else:
+            values[name] = _widget(place, name, kind.model_fields[name])
     return values
+
+
+def _goal(place: Any, name: str, field: FieldInfo, goals: Sequence[str]) -> str:
+    """What is raised; the kitchen's own metric is the recipe's default, whatever it is called."""
+    label = name.replace("_", " ").capitalize()
+    chosen = place.selectbox(label, goals, key=name, bind="query-params", help=field.description, width=150)
+    return "" if chosen == goals[0] else str(chosen)
 
 
 def _widget(place: Any, name: str, field: FieldInfo) -> Any:

@@ -1,15 +1,15 @@
-"""Examples as cards: the picture or the text, the label, and what two models say of it."""
+"""Units as cards: what they are, what is right, and what two models say of them."""
 
-import base64
 import html
 from collections.abc import Sequence
 
+from soupviz.analysis.examples import Rows
 from soupviz.data.splits import Split
-from soupviz.insight import examples
-from soupviz.insight.examples import Rows
-from soupviz.records import PerExample
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.task import Task
+from soupviz.ui.viewers.finding import viewer_of
+from soupviz.ui.viewers.viewer import Viewer
 
-LONGEST_TEXT = 600
 STYLE = """
 <style>
 .soupviz-examples {display: grid; gap: 0.75rem; grid-template-columns: repeat(auto-fill, minmax(WIDTH, 1fr));}
@@ -21,37 +21,19 @@ STYLE = """
 """
 
 
-def gallery(split: Split, classes: Sequence[str], new: PerExample, old: PerExample, rows: Rows) -> str:
-    """Examples as cards, in HTML: the picture or the text, the label, and both predictions with their confidence."""
-    has_pictures = not split.texts and examples.pixels(split, int(rows[0])) is not None
-    cards = "".join(_card(split, classes, new, old, int(row)) for row in rows)
-    return f"{STYLE.replace('WIDTH', '9.5rem' if has_pictures else '18rem')}<div class='soupviz-examples'>{cards}</div>"
+def gallery(task: Task, split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, rows: Rows) -> str:
+    """Units as cards, in HTML: as their viewer shows them, and both answers in the task's words."""
+    viewer = viewer_of(split, int(rows[0]))
+    cards = "".join(_card(viewer, task, split, classes, new, old, int(row)) for row in rows)
+    return f"{STYLE.replace('WIDTH', viewer.width)}<div class='soupviz-examples'>{cards}</div>"
 
 
-def _card(split: Split, classes: Sequence[str], new: PerExample, old: PerExample, row: int) -> str:
-    label = classes[int(split.labels[row])]
+def _card(
+    viewer: Viewer, task: Task, split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, row: int
+) -> str:
+    label = task.target(new, row, classes)
     where = split.files[row] if split.files else f"{split.name}[{row}]"
-    told = [_prediction(name, one, row, classes) for name, one in (("soup", new), ("rival", old))]
-    caption = f"label <b>{html.escape(label)}</b><br>{'<br>'.join(told)}"
-    title = html.escape(where, quote=True)
-    return f"<figure title='{title}'>{_shown(split, row, label)}<figcaption>{caption}</figcaption></figure>"
-
-
-def _shown(split: Split, row: int, label: str) -> str:
-    picture = None if split.texts else examples.pixels(split, row)
-    if picture is None:
-        text = examples.described(split, row)
-        text = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
-        return f"<p>#{row}: {html.escape(text)}</p>"
-    width, height = examples.shown_size(picture)
-    data = base64.b64encode(examples.png(picture)).decode()
-    alt = html.escape(f"example {row}, {label}", quote=True)
-    return f"<img src='data:image/png;base64,{data}' width='{width}' height='{height}' alt='{alt}'>"
-
-
-def _prediction(name: str, one: PerExample, row: int, classes: Sequence[str]) -> str:
-    if one.predictions[row] < 0:
-        return f"{name} ✗ nothing: its output is not finite"
-    mark = "✓" if one.correct[row] else "✗"
-    said = html.escape(classes[int(one.predictions[row])])
-    return f"{name} {mark} {said}, {100 * float(one.confidences[row]):.0f} %"
+    told = [html.escape(f"{name} {task.told(one, row, classes)}") for name, one in (("soup", new), ("rival", old))]
+    caption = "<br>".join([*([f"label <b>{html.escape(label)}</b>"] if label else []), *told])
+    title, name = html.escape(where, quote=True), f"{task.unit} {row}" + (f", {label}" if label else "")
+    return f"<figure title='{title}'>{viewer.html(split, row, name)}<figcaption>{caption}</figcaption></figure>"

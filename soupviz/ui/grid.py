@@ -5,16 +5,19 @@ from typing import Any
 
 import streamlit as st
 
+from soupviz.analysis import grids
+from soupviz.analysis.grids import Cell, Grid, Outcome
+from soupviz.analysis.parameters import COUNT, Parameter, as_text, default_values, parse_values
 from soupviz.files import digest
-from soupviz.insight import grids
-from soupviz.insight.grids import Cell, Grid, Outcome
-from soupviz.insight.parameters import COUNT, Parameter, as_text, default_values, parse_values
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
-from soupviz.planning import Cost
 from soupviz.recipes import MENU, Ensemble
-from soupviz.runs import Run
+from soupviz.soups.goals import goals_of
+from soupviz.soups.planning import Cost
+from soupviz.store.runs import Run
+from soupviz.tasks import wording
 from soupviz.ui import asking, charts, forms, session, soups, widgets, work
+from soupviz.ui.formats import figure
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -82,7 +85,7 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
             values["batchnorm"] = row.selectbox(
                 "BatchNorm statistics", widgets.treatments(opened), key="batchnorm", bind="query-params", width=170
             )
-        values |= forms.parameters(kind, row, decided={*implied, *(axis.name for axis in axes)})
+        values |= forms.parameters(kind, row, goals_of(opened), decided={*implied, *(axis.name for axis in axes)})
         if implied:
             st.caption(
                 verbatim(", ".join(f"{name} is {value}" for name, value in implied.items()) + ": an axis needs it.")
@@ -139,14 +142,14 @@ def compute(opened: Kitchen, grid: Grid) -> tuple[list[Cell], list[Outcome], boo
 
 def _key(opened: Kitchen, grid: Grid) -> str:
     names = [*grid.pool, *(["base"] if opened.base else [])]
-    pinned = [opened.resolve(name).fingerprint for name in names]
+    pinned = [opened.weights.resolve(name).fingerprint for name in names]
     plain = [grid.method, grid.x, grid.y, grid.xs, grid.ys, dict(grid.fixed), grid.pool]
-    return f"grid {digest([plain, pinned, opened.split('held_out').fingerprint, *opened.evaluator.numerics])}"
+    return f"grid {digest([plain, pinned, opened.splits.load('held_out').fingerprint, *opened.evaluator.numerics])}"
 
 
 def choose_shown(opened: Kitchen) -> str:
-    """Which accuracy the colours are."""
-    splits = opened.report_splits()
+    """Of which split the colours are."""
+    splits = opened.splits.reporting
     shifts = [split for split in splits if split.startswith("shifts.")]
     options = [*splits, *([MEAN_SHIFT] if len(shifts) > 1 else [])]
     if len(options) == 1:
@@ -161,46 +164,41 @@ def _short(split: str) -> str:
     return split.removeprefix("shifts.")
 
 
-def _accuracy(outcome: Outcome, shown: str) -> float | None:
-    """In percent."""
-    found = outcome.accuracies or {}
+def _value(opened: Kitchen, outcome: Outcome, shown: str) -> float | None:
+    """By the objective, as it is shown."""
+    found = outcome.values or {}
     if shown == MEAN_SHIFT:
-        shifts = [value for split, value in found.items() if split.startswith("shifts.")]
-        return 100 * sum(shifts) / len(shifts) if shifts else None
-    return 100 * found[shown] if shown in found else None
-
-
-def best_of(outcomes: Sequence[Outcome]) -> Outcome | None:
-    """The cell that is best on held_out; of equals the first that was cooked."""
-    cooked = [outcome for outcome in outcomes if outcome.accuracies]
-    return max(cooked, key=lambda outcome: (outcome.accuracies or {})["held_out"], default=None)
+        shifts = [value for split, value in found.items() if split.startswith("shifts.") and value is not None]
+        return figure(opened.objective, sum(shifts) / len(shifts)) if shifts else None
+    return figure(opened.objective, found.get(shown))
 
 
 def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
-    """The heat map; a click opens the soup of a cell. Returns which accuracy its colours are."""
+    """The heat map; a click opens the soup of a cell. Returns of which split its colours are."""
     shown = choose_shown(opened)
     found = {(outcome.column, outcome.row): outcome for outcome in outcomes}
-    best, open_key = best_of(outcomes), session.soup_key()
+    best, open_key = grids.best_of(opened, outcomes), session.soup_key()
+    metric = opened.objective
     texts = ([f"{value:g}" for value in grid.xs], [f"{value:g}" for value in grid.ys])
     rows = []
     for cell in planned:
         outcome = found.get((cell.column, cell.row))
-        accuracy = _accuracy(outcome, shown) if outcome else None
+        value = _value(opened, outcome, shown) if outcome else None
         is_open = outcome is not None and bool(open_key) and outcome.run.startswith(open_key)
         frame = [
             name for name, is_it in (("best", outcome is not None and outcome is best), ("open", is_open)) if is_it
         ]
         rows.append(
             {
-                "column": texts[0][cell.column], "row": texts[1][cell.row], "accuracy": accuracy,
+                "column": texts[0][cell.column], "row": texts[1][cell.row], "value": value,
                 "state": WAITING if outcome is None else DONE if outcome.run else EMPTY,
                 "reason": outcome.reason if outcome else "", "frame": " ".join(frame),
             }
         )  # fmt: skip
     clicked = charts.show(
-        heat(rows, (_spoken(grid.x), _spoken(grid.y)), texts, f"accuracy on {_short(shown)} (%)"),
+        heat(rows, (_spoken(grid.x), _spoken(grid.y)), texts, metric, _short(shown)),
         key=f"grid {digest([grid.method, grid.x, grid.y, texts, shown])[:12]}",
-        alt=f"Accuracy on {_short(shown)} for {len(outcomes)} of {len(planned)} cells",
+        alt=f"{wording.titled(metric)} on {_short(shown)} for {len(outcomes)} of {len(planned)} cells",
         clicked=CELL,
     )
     wanted = [f"{one['column']} {one['row']}" for one in clicked]
@@ -214,14 +212,15 @@ def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Seq
     return shown
 
 
-def summarize(grid: Grid, outcomes: Sequence[Outcome], shown: str) -> None:
+def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: str) -> None:
     """What the grid found, and what choosing in it means; why cells are empty."""
     cooked = [outcome for outcome in outcomes if outcome.run]
-    best = best_of(outcomes)
-    if best is not None and best.accuracies is not None:
+    best = grids.best_of(opened, outcomes)
+    if best is not None and best.values is not None:
         place = f"{_spoken(grid.x)} {grid.xs[best.column]:g}, {_spoken(grid.y)} {grid.ys[best.row]:g}"
+        value = wording.shown(opened.objective, best.values["held_out"])
         st.caption(
-            f"Green frame: the best on held_out, {100 * best.accuracies['held_out']:.2f} %, at {place}. It is the best "
+            f"Green frame: the best on held_out, {value}, at {place}. It is the best "
             f"of {len(cooked)}, chosen on held_out, so that number is optimistic: believe its test score."
         )
     if shown != "held_out":

@@ -7,7 +7,7 @@ from soupviz.ui import workspace
 
 STEPS = (
     "1. **Choose**: select rows of the table below, or take all of them.",
-    "2. **Cook**: on the Soup page a search tries them one by one, and keeps those that raise held-out accuracy.",
+    "2. **Cook**: on the Soup page a search tries them one by one, and keeps those that make it better on held_out.",
     "3. **Decide**: Compare tells on the test split whether the soup is really better, and Export writes its file.",
 )
 

@@ -7,14 +7,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis import history, wording
+from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
-from soupviz.insight import history
-from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
-from soupviz.runs import Run
-from soupviz.soups import pool_in
+from soupviz.soups.soup import pool_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import shown
 from soupviz.ui import session, tables, work
+from soupviz.ui.units import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 CHOSEN = "runs"
@@ -51,22 +54,25 @@ def method_of(run: Run) -> str:
     return (kind.label if kind else "") or str(run.recipe.get("method"))
 
 
-def table(entries: Sequence[Entry]) -> pd.DataFrame:
-    """One row per run; accuracies in percent, times of the clock on the wall."""
-    return pd.DataFrame([_row(entry) for entry in entries])
+def table(opened: Kitchen, entries: Sequence[Entry]) -> pd.DataFrame:
+    """One row per run; values in the objective's unit, times of the clock on the wall."""
+    return pd.DataFrame([_row(opened, entry) for entry in entries])
 
 
-def _row(entry: Entry) -> dict[str, object]:
-    run, result = entry.run, entry.run.result or {}
-    scores, made_in = result.get("scores", {}), result.get("made_in", {})
-    percent = {split: 100 * scores[split]["accuracy"] if split in scores else None for split in ("held_out", "test")}
+def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
+    run, result, metric = entry.run, entry.run.result or {}, opened.objective
+    scores, made_in = history.scores_in(opened, run), result.get("made_in", {})
+    values = {
+        split: in_unit(metric, scores[split].shown(metric.name)) if split in scores else None
+        for split in ("held_out", "test")
+    }
     pool = len(pool_in(run)) if "mix" in result else None
     return {
         "pin": "✓" if run.pinned else "",
         "no": run.id,
         "name": run.name,
         "state": entry.state,
-        **percent,
+        **values,
         "made of": f"{len(result['mix'])} of {pool}" if pool and result.get("coefficients") else None,
         "cooked": datetime.fromtimestamp(run.created),
         "seconds": result.get("seconds"),
@@ -83,16 +89,18 @@ def told(run: Run) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items() if len(value) <= 40)
 
 
-def columns() -> dict[str, Any]:
+def columns(metric: Metric) -> dict[str, Any]:
     """How the table of runs is shown."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    value = value_format(metric)
+    meaning = f"{metric.label}. {wording.direction(metric)}"
     return {
         "pin": text("pin", width=45, help="pinned: first in the list, and kept from what deletes many"),
         "no": number("no.", format="#%d", width=50),
         "name": text("name", width=200),
         "state": text("state", width=80, help=f"“{history.OUTDATED}”: its ingredients, data or model changed since"),
-        "held_out": number("held_out (selects)", format="%.2f %%", width=120),
-        "test": number("test", format="%.2f %%", width=70),
+        "held_out": number("held_out (selects)", format=value, width=120, help=meaning),
+        "test": number("test", format=value, width=70, help=meaning),
         "made of": text("made of", width=72, help="ingredients with a coefficient, of those it chose among"),
         "cooked": st.column_config.DatetimeColumn("cooked", format="YYYY-MM-DD HH:mm", width=130),
         "seconds": number("took", format="%.1f s", width=75, help="seconds, when it was cooked first"),
@@ -101,12 +109,12 @@ def columns() -> dict[str, Any]:
     }
 
 
-def selected(entries: Sequence[Entry]) -> list[Entry]:
+def selected(opened: Kitchen, entries: Sequence[Entry]) -> list[Entry]:
     """Draw the table; the rows that are selected, which stand in the URL by their numbers."""
     named = str(st.query_params.get(CHOSEN, "")).split(",")
     ids = [str(entry.run.id) for entry in entries]
     state = st.dataframe(
-        table(entries),
+        table(opened, entries),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -115,9 +123,9 @@ def selected(entries: Sequence[Entry]) -> list[Entry]:
         },
         height="content" if len(ids) <= 12 else 460,
         key=f"history {tables.digest(ids)} {st.session_state.get('history', 0)}",
-        column_config=columns(),
+        column_config=columns(opened.objective),
         placeholder="–",
-        alt=f"{len(ids)} runs of this kitchen with their state, accuracy, time and recipe",
+        alt=f"{len(ids)} runs of this kitchen with their state, {opened.objective.label}, time and recipe",
     )
     rows = [row for row in state["selection"]["rows"] if row < len(ids)]
     choose([entries[row].run for row in rows])
@@ -160,9 +168,9 @@ def offer_undo(opened: Kitchen) -> None:
         st.rerun()
 
 
-def offer_to_delete_many(opened: Kitchen, entries: Sequence[Entry], shown: Sequence[Entry]) -> None:
+def offer_to_delete_many(opened: Kitchen, entries: Sequence[Entry], listed: Sequence[Entry]) -> None:
     """Delete what is no soup of this kitchen, or all that the filters leave; never what is pinned or running."""
-    loose = [entry for entry in shown if not entry.run.pinned and entry.state != "running"]
+    loose = [entry for entry in listed if not entry.run.pinned and entry.state != "running"]
     undone = [entry for entry in entries if not entry.run.pinned and entry.state in history.UNDONE]
     with st.popover("Delete many", icon=":material/delete_sweep:", disabled=not loose and not undone):
         st.caption("Pinned runs stay, and so does every score: cooking a recipe again costs nothing.")
@@ -209,8 +217,8 @@ def watch_cooking(opened: Kitchen) -> None:
     if run is None:
         return
     row = st.container(horizontal=True, vertical_alignment="center")
-    held_out = 100 * (run.result or {})["scores"]["held_out"]["accuracy"]
-    row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {held_out:.2f} % on held_out.")
+    value = history.scores_in(opened, run)["held_out"].shown(opened.objective.name)
+    row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {shown(opened.objective, value)} on held_out.")
     named = [one for one in str(st.query_params.get(CHOSEN, "")).split(",") if one]
     if str(run.id) not in named:
         beside = next((one for one in opened.store.runs() if named and str(one.id) == named[0]), None)

@@ -4,8 +4,8 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
-from soupviz.runs import Run
-from soupviz.soups import run_key
+from soupviz.soups.soup import run_key
+from soupviz.store.runs import Run
 from soupviz.ui import session, verdict, work
 from soupviz.ui.verbatim import verbatim
 

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from soupviz import planning
-from soupviz.insight import geometry
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Sameness
-from soupviz.insight.geometry import Clustering, Geometry
-from soupviz.insight.preflight import Report
+from soupviz.analysis import geometry
+from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.differences import Sameness
+from soupviz.analysis.geometry import Clustering, Geometry
+from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
+from soupviz.soups import planning
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.closeup import SIDE
+from soupviz.ui.formats import figure
 from soupviz.weights.selection import BASE
 
 ORDERS = ("barriers", "angles", "kitchen")
@@ -48,8 +49,13 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
     key = f"{tables.digest(names)} {judged.barriers.treatment if judged else ''}"
     if judged is not None:
         place = row.container(width=SIDE)
-        place.markdown("**Barriers: loss half-way above the ends, in nats on held_out.** Click a cell for its curve.")
-        picture = pictures.pairs(names, judged.barriers.nats[grid], chosen, **pictures.BARRIER)
+        metric = judged.barriers.metric
+        counted_in = f"{'below' if metric.higher_is_better else 'above'} the ends" + (
+            f", in {metric.unit}" if metric.unit else ","
+        )
+        place.markdown(f"**Barriers: {metric.label} half-way {counted_in} on held_out.** Click a cell for its curve.")
+        look = pictures.barrier_look(metric)
+        picture = pictures.pairs(names, judged.barriers.heights[grid], chosen, **look)
         clicks["barriers"] = _cells(picture, f"barriers {key}", "Barriers of every pair", place)
     place = row.container(width=SIDE)
     place.markdown(f"**Angles: cosine of the updates from the {found.geometry.reference_name}.** 1 is one direction.")
@@ -63,7 +69,10 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
     if clustering is not None and len(names) > 1:
         place = row.container(width=SIDE)
         place.markdown(f"**Tree of the {order}: what joins early is alike.**")
-        x_title = "loss half-way less the ends' (nats), above the lowest" if order == "barriers" else "1 - cosine"
+        x_title = "1 - cosine"
+        if order == "barriers" and judged is not None:
+            metric = judged.barriers.metric
+            x_title = f"{metric.label} half-way less the ends' ({metric.unit or 'its unit'}), above the lowest"
         picture = pictures.tree(clustering, opened.names, chosen, x_title=x_title)
         _toggle(charts.show(picture, key=f"tree {key} {_nonce()}", alt="Tree", clicked=pictures.PLACE, place=place))
 
@@ -95,8 +104,9 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: A
     shown = [*names, BASE] if opened.base else names
     flat = geometry.flat_map(_distances(opened, found.geometry, names))
     known = planning.ingredient_summaries(opened, SPLIT, shown)
-    accuracies = {name: 100 * known[name].accuracy if name in known else None for name in shown}
-    picture = pictures.weights_map(flat, shown, accuracies, chosen)
+    metric = opened.objective
+    values = {name: figure(metric, known[name].shown(metric.name)) if name in known else None for name in shown}
+    picture = pictures.weights_map(flat, shown, values, chosen, metric=metric)
     key = f"map {tables.digest(shown)} {_nonce()}"
     _toggle(charts.show(picture, key=key, alt="Map of the weights", clicked=pictures.PLACE, place=place))
     square = " The square is the base." if opened.base else ""

@@ -1,20 +1,23 @@
 """The Layers page's first half: which two models, which layer groups, and what each of these does alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from soupviz.blending import groups_of
-from soupviz.insight import sensitivity
-from soupviz.insight.sensitivity import Effect, Group, Probe
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis import sensitivity
+from soupviz.analysis.sensitivity import Effect, Group, Probe
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.layers import Grouping, keys_of
+from soupviz.models.layers import Grouping, keys_of
 from soupviz.pictures import layers
-from soupviz.planning import FREE, Wanted, cost
-from soupviz.ui import asking, charts, session, tables, widgets
+from soupviz.soups.blending import groups_of
+from soupviz.soups.planning import FREE, Wanted, cost
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.task import Task
+from soupviz.ui import asking, charts, formats, session, tables, widgets
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
 from soupviz.weights.selection import BASE
@@ -119,10 +122,14 @@ def _explain(opened: Kitchen, a: Choice, b: Choice, batchnorm: str) -> None:
         st.caption(" ".join(notes))
 
 
-def choose_view() -> None:
+def choose_view(opened: Kitchen) -> None:
     """What the bars show, and in which order."""
     row = st.container(horizontal=True)
-    row.segmented_control("Change of", ["accuracy", "loss"], default="accuracy", required=True, key="measure", **BOUND)
+    metrics = formats.offered(opened)
+    row.segmented_control(
+        "Change of", list(metrics), default=opened.objective.name, required=True, key="measure",
+        format_func=lambda name: metrics[name].label, **BOUND,
+    )  # fmt: skip
     row.segmented_control("Order", [BY_EFFECT, BY_DEPTH], default=BY_EFFECT, required=True, key="order", **BOUND)
 
 
@@ -155,23 +162,29 @@ def effects(opened: Kitchen, asked: Asked) -> list[Effect] | None:
 
     def live(job: Job) -> None:
         if job.events:
-            _bars(list(job.events), found, None, f"live {key}")
+            _bars(opened, list(job.events), found, None, f"live {key}")
 
     title = f"Score {len(found) - same} mixes"
     job = asking.result(opened, key, title, lambda: cost(opened, wanted), do, draw=live, ahead=True)
     return job.result if job else None
 
 
-def _bars(known: list[Effect], found: list[Group], chosen: str | None, key: str, **more: Any) -> list[dict[str, Any]]:
-    """The bars, in the order and of the measure that are asked for."""
-    table = layers.rows(known)
-    measure: layers.Measure = "loss" if st.session_state.get("measure") == "loss" else "accuracy"
+def _bars(
+    opened: Kitchen, known: list[Effect], found: list[Group], chosen: str | None, key: str, **more: Any
+) -> list[dict[str, Any]]:
+    """The bars, in the order and of the metric that are asked for."""
+    table = layers.rows(known, opened.task, opened.objective)
+    metric = formats.offered(opened).get(str(st.session_state.get("measure")), opened.objective)
     names = [group.name for group in found]
     if st.session_state.get("order") != BY_DEPTH:
-        names = layers.ordered(table, measure, names)
-    best = layers.ordered(table, measure, names)[0]
-    alt = f"The change of {measure} by layer group, {len(known)} of {len(found)} known; best is {best}"
-    return charts.show(layers.bars(table, measure, names, [chosen] if chosen else []), key=key, alt=alt, **more)
+        names = layers.ordered(table, metric, names)
+    best = layers.ordered(table, metric, names)[0]
+    alt = f"The change of {metric.label} by layer group, {len(known)} of {len(found)} known; best is {best}"
+    picture = layers.bars(
+        table, metric, names, [chosen] if chosen else [], gains=opened.task.gains,
+        has_interval=metric.name == opened.objective.name,
+    )  # fmt: skip
+    return charts.show(picture, key=key, alt=alt, **more)
 
 
 def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None) -> str | None:
@@ -181,8 +194,9 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         The group that was newly clicked.
     """
     key = tables.digest([asked.probe.key(opened), str(st.session_state.get("order"))])
-    bars = _bars(known, [effect.group for effect in known], chosen, f"bars {key}", clicked=layers.LAYER)
-    table = _table(layers.rows(known))
+    bars = _bars(opened, known, [effect.group for effect in known], chosen, f"bars {key}", clicked=layers.LAYER)
+    metrics = formats.first_two(opened)
+    table = _table(layers.rows(known, opened.task, opened.objective), metrics)
     names = table["group"].tolist()
     state = st.dataframe(
         table,
@@ -194,38 +208,43 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         },
         key=f"layers {key} {chosen}",
         height="content" if len(names) <= widgets.SHOWN_WHOLE else "auto",
-        column_config=_columns(),
+        column_config=_columns(opened.task, metrics),
         placeholder="–",
         alt="Every layer group with what it changes on held_out",
     )
     small = sum(effect.change.p_value < 0.05 for effect in known)
     st.caption(
-        f"Changes on held_out, {known[0].num_examples:,} examples, the split that selects. p is below 0.05 for "
-        f"{small} of {len(known)}; of twenty groups that change nothing it is so for one, by chance. Click a bar or a "
-        "row to put the group into the weights below."
+        f"Changes on held_out, {known[0].change.num_units:,} {opened.task.unit}s, the split that selects. p is below "
+        f"0.05 for {small} of {len(known)}; of twenty groups that change nothing it is so for one, by chance. "
+        "Click a bar or a row to put the group into the weights below."
     )
     rows = [names[row] for row in state["selection"]["rows"] if row < len(names)]
     clicked = widgets.newly_clicked(layers=rows, bars=[str(one["group"]) for one in bars])
     return clicked[0] if clicked and clicked[0] != chosen else None
 
 
-def _table(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.sort_values("points", ascending=False, kind="stable")
+def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
+    table = table.sort_values(metrics[0].name, ascending=not metrics[0].higher_is_better, kind="stable")
     remarks = ["identical in A and B" if same else "" for same in table["identical"]]
-    shown = ["group", "points", "loss", "fixed", "broken", "p", "accuracy", "parameters", "apart"]
+    changes = [metric.name for metric in metrics]
+    shown = ["group", *changes, "better", "worse", "p", "value", "parameters", "apart"]
     return table[shown].assign(remark=remarks) if any(remarks) else table[shown]
 
 
-def _columns() -> dict[str, Any]:
+def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
-    return {
+    changes = {
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        for metric in metrics
+    }
+    return changes | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "points": number("accuracy", format="%+.2f", help="change on held_out, in points"),
-        "loss": number("loss", format="%+.4f", help="change on held_out, in nats: below 0 is better"),
-        "fixed": number("fixed", help="examples that only the changed model has right"),
-        "broken": number("broken", help="examples that only A has right"),
-        "p": number("p", format="%.3f", help="exact McNemar test on the same examples"),
-        "accuracy": number("held_out", format="%.2f %%", help="accuracy of the changed model"),
+        "better": number(task.gains[0], help=task.only("the changed model")),
+        "worse": number(task.gains[1], help=task.only("A")),
+        "p": number("p", format="%.3f", help=f"paired test on the same {task.unit}s"),
+        "value": number(
+            "held_out", format=formats.number_format(metrics[0]), help=f"{metrics[0].label} of the changed model"
+        ),
         "parameters": number("parameters", format="localized"),
         "apart": number("weights apart", format="%.1f %%", help="|B − A| / |A| over the group's weights"),
     }

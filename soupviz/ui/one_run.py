@@ -4,12 +4,12 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
+from soupviz.analysis import history as core
+from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
-from soupviz.insight import history as core
-from soupviz.insight.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, Recipe, parse
-from soupviz.runs import Run
+from soupviz.store.runs import Run
 from soupviz.ui import forms, history, session, soups, widgets
 from soupviz.ui.verbatim import verbatim
 
@@ -25,7 +25,7 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     _name(opened, run)
     result = run.result or {}
     if "scores" in result:
-        widgets.score_metrics(result["scores"], result.get("selected_on", ["held_out"]))
+        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", ["held_out"]))
     left, right = st.columns(2)
     with left:
         st.header("Recipe")

@@ -2,17 +2,18 @@
 
 import streamlit as st
 
-from soupviz import planning
-from soupviz.insight.verdicts import by_merit
+from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
-from soupviz.mixing import is_affine
+from soupviz.mixing.averaging import is_affine
+from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures.reliability import reliability
-from soupviz.records import Coefficients
-from soupviz.runs import Run
-from soupviz.scaling import Scaled, scale
-from soupviz.slicing import slice_table
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS
+from soupviz.soups import planning
+from soupviz.soups.scaling import Scaled, no_temperature, scale
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.slicing import has_slices, slice_table
+from soupviz.tasks.wording import titled
+from soupviz.types import Coefficients
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
@@ -31,26 +32,38 @@ def draw(opened: Kitchen, run: Run) -> None:
 
 
 def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
-    """Accuracy on each slice before and after: the best ingredient on held_out, and the soup."""
-    splits = [split for split in ("test", "held_out") if split in opened.split_names and opened.has_split(split)]
+    """Each slice before and after: the best ingredient on held_out, and the soup."""
+    splits = [
+        split for split in ("test", "held_out") if split in opened.splits.names and opened.splits.is_loaded(split)
+    ]
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
+    if not has_slices(opened.task, opened.splits.load(split)):
+        st.write(
+            f"{split} has no slices, and {opened.task.name} has no classes to look at one by one: name a column that "
+            "divides it, with `slices:` in kitchen.yaml."
+        )
+        return
     best = by_merit(opened)[0]
     before = planning.known(opened, ((best, 1.0),), split)
     after = planning.known(opened, mixture, split, treatment_in(run))
     if before is None or after is None:
         st.write(f"{best}, the best ingredient on held_out, is not scored on {split} yet: the Compare page scores it.")
         return
+    rows = slice_table(opened.task, opened.objective, after, before, opened.splits.load(split))
     st.dataframe(
-        tables.slices(slice_table(after, before, opened.split(split))),
+        tables.slices(opened.task, opened.objective, rows),
         hide_index=True,
-        column_config=widgets.slice_columns(best),
-        alt=f"Accuracy on {split} by slice, of {best} and of the soup",
+        column_config=widgets.slice_columns(opened, best),
+        alt=f"{titled(opened.objective)} on {split} by slice, of {best} and of the soup",
     )
     st.caption("One slice in twenty has p below 0.05 by chance alone: look at the sum before you believe a single one.")
 
 
 def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """A temperature fitted on held_out, what it changes, and the reliability diagram."""
+    if not opened.task.has_logits:
+        st.write(no_temperature(opened.task))
+        return
 
     def fit(job: Job) -> Scaled:
         return scale(opened, mixture, treatment_in(run), job.progress)
@@ -59,7 +72,7 @@ def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     job = work.jobs().find(key)
     if job is None or job.state in ("cancelled", "failed"):
         st.write(
-            "One number, fitted on held_out, divides the logits, so that confidence comes nearer to accuracy. It "
+            "One number, fitted on held_out, divides the logits, so that confidence comes nearer to what is right. It "
             "changes no prediction."
         )
         if st.button("Fit a temperature", key=f"fit {run.key}"):
@@ -87,17 +100,19 @@ def batchnorm(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
 
     def score(job: Job) -> None:
         for name in names:
-            for split in opened.report_splits():
-                opened.score_mix(mixture, split, name, job.progress)
+            for split in opened.splits.reporting:
+                opened.scores.score(mixture, split, name, job.progress)
 
     job = work.jobs().find(key)
     if job is not None and session.watch(job):
         return
-    if not is_affine(opened.resolved(mixture)):
+    if not is_affine(opened.scores.resolved(mixture)):
         st.caption("The coefficients do not sum to one, so averaged statistics are scaled with them.")
     rows = tables.treatments(opened, mixture, names)
     if rows is not None:
-        st.dataframe(rows, hide_index=True, placeholder="–", alt="Accuracy with each treatment, by split")
+        st.dataframe(
+            rows, hide_index=True, placeholder="–", alt=f"{titled(opened.objective)} with each treatment, by split"
+        )
     is_over = job is None or job.state in ("cancelled", "failed") or rows is None
     if is_over and st.button(f"Score with {len(names)} treatments", key=f"treatments {run.key}"):
         work.jobs().submit(key, "Scoring each treatment", score, kitchen=str(opened.file))

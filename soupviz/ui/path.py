@@ -1,23 +1,27 @@
 """The path between two mixes: which ends there are, its scores as a background job, and its figures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from soupviz import curves
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import whole_loss
-from soupviz.mixing import combine
+from soupviz.mixing.averaging import combine
+from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
-from soupviz.records import Coefficients, Score
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
-from soupviz.treatments import OUTPUTS, num_examples
-from soupviz.ui import tables, work
+from soupviz.soups import curves
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.figures import interval, whole_value
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Score
+from soupviz.tasks.wording import PERCENT, height, panel_title, shown, span, titled
+from soupviz.types import Coefficients
+from soupviz.ui import work
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -50,7 +54,7 @@ def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
     for run in runs:
         mix = mix_in(run)
         is_soup = bool(mix) and treatment_in(run) not in OUTPUTS
-        if is_soup and set(kitchen.pantry.leaves([name for name, _ in mix])) <= there:
+        if is_soup and set(kitchen.weights.leaves([name for name, _ in mix])) <= there:
             name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
             ends[name] = Choice(name, "soup", mix, treatment_in(run))
     return ends
@@ -61,9 +65,10 @@ def usual_batchnorm(a: Choice, b: Choice) -> str:
     return next((end.batchnorm for end in (a, b) if end.batchnorm not in (None, "average")), None) or "average"
 
 
-def best_alpha(scores: Scores) -> float | None:
-    """The alpha with most correct on held_out; of equals the one nearest to the middle of the path."""
-    held = {alpha: score.correct for (split, alpha), score in scores.items() if split == "held_out"}
+def best_alpha(metric: Metric, scores: Scores) -> float | None:
+    """The best alpha on held_out; of equals the one nearest to the middle of the path."""
+    merit = Objective(metric).merit
+    held = {alpha: merit(score) for (split, alpha), score in scores.items() if split == "held_out"}
     return max(held, key=lambda alpha: (held[alpha], -abs(alpha - 0.5)), default=None)
 
 
@@ -94,7 +99,7 @@ class Path:
         """The key of its job: by content, so that a file that changed is scored anew."""
         # Train is not read for a key: what kitchen.yaml says of it stands for it.
         train = kitchen.spec.data.train if num_examples(self.batchnorm) else None
-        ends = [kitchen.score_key(end.mix, "held_out", "average") for end in (self.a, self.b)]
+        ends = [kitchen.scores.key(end.mix, "held_out", "average") for end in (self.a, self.b)]
         ends += [self.batchnorm, train.model_dump_json() if train else ""]
         return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
 
@@ -114,12 +119,12 @@ class Path:
             a=self.a.name, b=self.b.name, mix_a=self.a.mix, mix_b=self.b.mix, alpha=alpha, batchnorm=self.batchnorm
         )
 
-    def picture(self, scores: Scores, alpha: float | None) -> dict[str, Any]:
+    def picture(self, metrics: Sequence[Metric], scores: Scores, alpha: float | None) -> dict[str, Any]:
         """The component's data: the path as far as it is known; alpha is where the slider was left."""
 
         def values(split: str, alpha: float) -> list[float | None] | None:
             score = scores.get((split, alpha))
-            return [score.accuracy, whole_loss(score)] if score else None
+            return [whole_value(metric, score) for metric in metrics] if score else None
 
         return {
             "id": self.id,
@@ -128,14 +133,23 @@ class Path:
             "range": [self.alphas[0], self.alphas[-1]],
             "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
             "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
-            "best": best_alpha(scores),
+            "best": best_alpha(metrics[0], scores),
+            "metrics": [
+                {
+                    "label": metric.label,
+                    "title": panel_title(metric),
+                    "isShare": metric.unit == PERCENT,
+                    "isHigherBetter": metric.higher_is_better,
+                }
+                for metric in metrics
+            ],
             "colors": {"curve": palette.SOUP, "best": palette.BEST},
         }
 
 
 def compute(opened: Kitchen, path: Path) -> Job:
     """Score the path on held_out and test in the background, both ends first, then ever finer."""
-    splits = [split for split in ("held_out", "test") if split in opened.split_names]
+    splits = [split for split in ("held_out", "test") if split in opened.splits.names]
     wanted = [(split, alpha) for alpha in curves.coarse_to_fine(path.alphas) for split in splits]
 
     def score(job: Job) -> None:
@@ -145,14 +159,15 @@ def compute(opened: Kitchen, path: Path) -> Job:
             def within(done: int, total: int, what: str, index: int = index, alpha: float = alpha) -> None:
                 job.progress(index * total + done, len(wanted) * total, f"alpha {alpha:g}, {what}")
 
-            job.events.append(((split, alpha), opened.score_mix(path.mix(alpha), split, path.batchnorm, within)))
+            job.events.append(((split, alpha), opened.scores.score(path.mix(alpha), split, path.batchnorm, within)))
 
     return work.jobs().submit(path.key(opened), path.title, score, kitchen=str(opened.file))
 
 
-def figures(scores: Scores) -> None:
-    """The best alpha with its test accuracy, and the barrier."""
-    best = best_alpha(scores)
+def figures(metrics: Sequence[Metric], scores: Scores) -> None:
+    """The best alpha with what test has there, and the barrier."""
+    objective = metrics[0]
+    best = best_alpha(objective, scores)
     if best is None:
         return
     row = st.container(horizontal=True)
@@ -160,11 +175,22 @@ def figures(scores: Scores) -> None:
     row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
     for split in ("held_out", "test"):
         if (score := scores.get((split, best))) is not None:
-            row.metric(f"{split} there", f"{100 * score.accuracy:.1f} %", f"95 %: {tables.interval(score)}", **shape)
+            between = span(objective, interval(objective, score))
+            note = f"95 %: {between}" if between else objective.label
+            row.metric(f"{split} there", shown(objective, score.shown(objective.name), 1), note, **shape)
+    of_error = next((metric for metric in metrics if not metric.higher_is_better), objective)
     held = {
-        alpha: whole_loss(score) for (split, alpha), score in scores.items() if split == "held_out" and 0 <= alpha <= 1
+        alpha: whole_value(of_error, score)
+        for (split, alpha), score in scores.items()
+        if split == "held_out" and 0 <= alpha <= 1
     }
     alphas = sorted(held)
-    losses = [loss for alpha in alphas if (loss := held[alpha]) is not None]
-    if len(losses) == len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0):
-        row.metric("Loss barrier", f"{curves.barrier(alphas, losses):.3f} nats", "held_out, above the chord", **shape)
+    values = [value for alpha in alphas if (value := held[alpha]) is not None]
+    if len(values) == len(alphas) > 2 and (alphas[0], alphas[-1]) == (0.0, 1.0):
+        told = height(of_error, curves.barrier_of(alphas, values, of_error).height)
+        row.metric(
+            f"{titled(of_error)} barrier",
+            told,
+            "held_out, above the chord" if not of_error.higher_is_better else "held_out, below the chord",
+            **shape,
+        )

@@ -7,17 +7,19 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis import planes
+from soupviz.analysis.planes import FINENESS, Frame, Projection, Spot, Value
+from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
-from soupviz.insight import planes
-from soupviz.insight.planes import FINENESS, Frame, Projection, Spot, Value
-from soupviz.insight.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
-from soupviz.records import Score
-from soupviz.runs import Run
-from soupviz.ui import keeping, session, tables, verdict, widgets
+from soupviz.soups import planning
+from soupviz.store.runs import Run
+from soupviz.tasks import wording
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.score import Score
+from soupviz.ui import formats, keeping, session, tables, verdict, widgets
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
@@ -36,7 +38,7 @@ class Chosen:
     corners: tuple[Choice, Choice, Choice]
     others: tuple[Choice, ...]
     split: str
-    metric: str
+    metric: Metric
     batchnorm: str
     fineness: int
 
@@ -52,7 +54,7 @@ class Chosen:
     def key(self, opened: Kitchen, *, of_scores: bool) -> str:
         """The key of a job: by content; the geometry depends on all models, the scores on the corners alone."""
         items = self.corners if of_scores else self.items
-        keys: list[Any] = [opened.score_key(item.mix, "held_out", "average") for item in items]
+        keys: list[Any] = [opened.scores.key(item.mix, "held_out", "average") for item in items]
         if of_scores:
             keys += [self.split, self.batchnorm, self.fineness, opened.spec.data.model_dump_json()]
         return f"plane {'scores' if of_scores else 'places'} {digest(keys)}"
@@ -84,8 +86,12 @@ def choose(opened: Kitchen) -> Chosen:
         for index, letter in enumerate("ABC")
     ]
     row = st.container(horizontal=True)
-    metric = row.segmented_control("Show", ["accuracy", "loss"], default="accuracy", required=True, key="show", **bound)
-    split = row.selectbox("Split", opened.report_splits(), key="split", width=150, **bound)
+    metrics = formats.offered(opened)
+    metric = row.segmented_control(
+        "Show", list(metrics), default=opened.objective.name, required=True, key="show",
+        format_func=lambda name: metrics[name].label, **bound,
+    )  # fmt: skip
+    split = row.selectbox("Split", opened.splits.reporting, key="split", width=150, **bound)
     grids = {f"{size} × {size}": size for size in FINENESS}
     fineness = row.selectbox("Grid", list(grids), index=1, key="grid", width=110, **bound)
     batchnorm = "average"
@@ -97,7 +103,7 @@ def choose(opened: Kitchen) -> Chosen:
         st.stop()
     corners = (ends[chosen[0]], ends[chosen[1]], ends[chosen[2]])
     others = tuple(end for name, end in ends.items() if name not in chosen)
-    return Chosen(corners, others, split, metric, batchnorm, grids[fineness])
+    return Chosen(corners, others, split, metrics[str(metric)], batchnorm, grids[fineness])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +131,10 @@ def stored(opened: Kitchen, shown: Chosen, spots: Sequence[Spot]) -> list[Value]
     """What was measured before; nothing is computed."""
     wanted = {spot: (in_plane(shown.mixes, *spot), shown.split, shown.batchnorm) for spot in spots}
     found = planning.summaries(opened, wanted.values())
-    return [Value.of(spot, found[one]) for spot, one in wanted.items() if one in found]
+    return [Value.of(opened, spot, found[one]) for spot, one in wanted.items() if one in found]
 
 
-def table(frame: Frame, found: Sequence[Item], values: Sequence[Value], metric: str) -> pd.DataFrame:
+def table(frame: Frame, found: Sequence[Item], values: Sequence[Value], metric: Metric) -> pd.DataFrame:
     """One row per model: how far from the plane, its own figure, and the plane's at the point below it."""
     # To six decimals, as spots of the map are: a corner is then the spot that was measured there.
     exact = [frame.spot(item.place.x, item.place.y) for item in found]
@@ -141,35 +147,34 @@ def table(frame: Frame, found: Sequence[Item], values: Sequence[Value], metric: 
         row |= {"distance": item.place.distance if share > 1e-6 else 0.0, "share": 100 * share}
         shares = {"A": 1 - beta - gamma, "B": beta, "C": gamma}
         row |= {name: round(weight, 6) + 0.0 for name, weight in shares.items()}  # + 0.0: no minus before a zero
-        row["own"] = figure(item.score, metric)
+        row["own"] = own(item.score, metric)
         rows.append(row | {"below": number})
     return pd.DataFrame(rows)
 
 
-def figure(score: Score | Value | None, metric: str) -> float | None:
-    """Accuracy in percent, or the loss in nats."""
-    if score is None:
-        return None
-    return 100 * score.accuracy if metric == "accuracy" else score.loss
+def own(score: Score | None, metric: Metric) -> float | None:
+    """The figure of a model itself, as it is shown."""
+    return formats.figure(metric, score.whole(metric)) if score else None
 
 
-def figures(values: Sequence[Value], metric: str) -> dict[Spot, float]:
-    """The figure of each spot where there is one."""
-    return {value.spot: number for value in values if (number := figure(value, metric)) is not None}
+def figures(values: Sequence[Value], metric: Metric) -> dict[Spot, float]:
+    """The figure of each spot where there is one, as it is shown."""
+    shown = {value.spot: formats.figure(metric, value.figures[metric.name]) for value in values}
+    return {spot: number for spot, number in shown.items() if number is not None}
 
 
-def draw_table(rows: pd.DataFrame, metric: str, split: str) -> list[str]:
+def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
     """The models beside the plane; those that were clicked in it."""
     names = rows["model"].tolist()
     number = st.column_config.NumberColumn
-    form = "%.2f %%" if metric == "accuracy" else "%.4f"
+    form = formats.number_format(metric)
     state = st.dataframe(
         rows,
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
         placeholder="–",
-        key=f"plane table {tables.digest([*names, metric, split])}",
+        key=f"plane table {tables.digest([*names, metric.name, split])}",
         column_config={
             "point": st.column_config.TextColumn("", width=30),
             "model": st.column_config.TextColumn("model", pinned=True, width=190),
@@ -178,8 +183,10 @@ def draw_table(rows: pd.DataFrame, metric: str, split: str) -> list[str]:
             "A": number("of A", format="%.2f", help="weights of the point of the plane that is nearest to it"),
             "B": number("of B", format="%.2f"),
             "C": number("of C", format="%.2f"),
-            "own": number(f"its {metric}", format=form, help=f"on {split}: its own"),
-            "below": number("plane there", format=form, help=f"{metric} on {split} at its nearest point of the plane"),
+            "own": number(f"its {metric.label}", format=form, help=f"on {split}: its own"),
+            "below": number(
+                "plane there", format=form, help=f"{metric.label} on {split} at its nearest point of the plane"
+            ),
         },
         alt="Each model with its distance from the plane",
     )
@@ -190,7 +197,7 @@ def clamped(opened: Kitchen, shown: Chosen, frame: Frame) -> None:
     """Tell of running variances that are clamped at the corners of the grid."""
     edges = planes.rows(frame, FINENESS[0])
     outermost = [edges[row][column] for row in (0, -1) for column in (0, -1)]
-    counts = [opened.count_clamped(in_plane(shown.mixes, *spot), shown.batchnorm) for spot in outermost]
+    counts = [opened.scores.count_clamped(in_plane(shown.mixes, *spot), shown.batchnorm) for spot in outermost]
     if most := max(counts):
         st.caption(f"Outside the triangle up to {most} running variances would be negative; they are clamped at 0.")
 
@@ -212,8 +219,8 @@ def data(frame: Frame, values: Sequence[Value], shown: Chosen) -> bytes:
         (beta, gamma), (x, y) = value.spot, frame.place(value.spot)
         row: dict[str, object] = dict(zip("xy", (x, y), strict=True))
         row |= {shown.corners[0].name: 1 - beta - gamma, shown.corners[1].name: beta, shown.corners[2].name: gamma}
-        row |= {"split": shown.split, "batchnorm": shown.batchnorm, "accuracy": value.accuracy}
-        rows.append(row | {"loss": value.loss, "correct": value.correct, "num_examples": value.num_examples})
+        row |= {"split": shown.split, "batchnorm": shown.batchnorm}
+        rows.append(row | dict(value.figures) | dict(value.counts))
     return pd.DataFrame(rows).to_csv(index=False).encode()
 
 
@@ -258,5 +265,7 @@ def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
     if (run := run_of(opened, item.choice.name)) is not None:
         verdict.draw(opened, run)
     elif item.score is not None:
-        note = f"95 %: {tables.interval(item.score)}"
-        widgets.metric_row([(split.removeprefix("shifts."), f"{100 * item.score.accuracy:.2f} %", note)])
+        metric = opened.objective
+        told = wording.shown(metric, item.score.shown(metric.name))
+        note = formats.interval(metric, item.score) or metric.label
+        widgets.metric_row([(split.removeprefix("shifts."), told, note)])

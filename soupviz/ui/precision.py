@@ -5,13 +5,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.config import Precision
-from soupviz.cooking import cook
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, at_precision
 from soupviz.pictures import search
 from soupviz.recipes import Greedy
-from soupviz.records import Step
-from soupviz.runs import Run
+from soupviz.recipes.trajectory import Step, steps_from
+from soupviz.soups.cooking import cook
+from soupviz.spec import Precision
+from soupviz.store.runs import Run
+from soupviz.tasks.metric import Metric
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 
@@ -33,14 +34,18 @@ def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
             if st.button(f"Search in {other}"):
                 job = _job(opened, recipe, other, key)
         if job is not None and not session.watch(job) and job.state == "finished":
-            steps = [Step.from_dict(step) for step in (run.result or {})["trajectory"]]
+            steps = list(steps_from((run.result or {})["trajectory"]))
             st.write(verdict(steps, job.result, own, other))
-            st.dataframe(table(steps, job.result, own, other), hide_index=True, alt="Decisions in two precisions")
+            st.dataframe(
+                table(opened.objective, steps, job.result, own, other),
+                hide_index=True,
+                alt="Decisions in two precisions",
+            )
 
 
 def _job(opened: Kitchen, recipe: Greedy, precision: Precision, key: str) -> Job:
     def work_on(job: Job) -> Any:
-        return list(cook(opened.at_precision(precision), recipe, progress=job.progress).trajectory)
+        return list(cook(at_precision(opened, precision), recipe, progress=job.progress).trajectory)
 
     return work.jobs().submit(key, f"{recipe.title} in {precision}", work_on, kitchen=str(opened.file))
 
@@ -54,16 +59,16 @@ def verdict(own: list[Step], other: list[Step], name: str, other_name: str) -> s
     return f"No: {name} accepts {told[0]}; {other_name} accepts {told[1]}."
 
 
-def table(own: list[Step], other: list[Step], name: str, other_name: str) -> pd.DataFrame:
-    """One row per ingredient, in the order of the first search: decision and accuracy in both."""
+def table(metric: Metric, own: list[Step], other: list[Step], name: str, other_name: str) -> pd.DataFrame:
+    """One row per ingredient, in the order of the first search: decision and value in both."""
     theirs = {step.ingredient: step for step in other}
     return pd.DataFrame(
         {
             "ingredient": step.ingredient,
             name: step.outcome,
-            f"accuracy in {name}": search.told(step),
+            f"{metric.label} in {name}": search.told(step, metric),
             other_name: theirs[step.ingredient].outcome,
-            f"accuracy in {other_name}": search.told(theirs[step.ingredient]),
+            f"{metric.label} in {other_name}": search.told(theirs[step.ingredient], metric),
         }
         for step in own
     )

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis import barriers, geometry, preflight
+from soupviz.analysis.barriers import SPLIT
+from soupviz.analysis.differences import Sameness, sameness
+from soupviz.analysis.preflight import Report
 from soupviz.files import digest
-from soupviz.insight import barriers, geometry, preflight
-from soupviz.insight.barriers import SPLIT
-from soupviz.insight.differences import Sameness, sameness
-from soupviz.insight.preflight import Report
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import RECALIBRATE
 from soupviz.pictures import preflight as pictures
-from soupviz.planning import FREE, Cost
-from soupviz.treatments import RECALIBRATE
+from soupviz.soups import planning
+from soupviz.soups.planning import FREE, Cost
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import factor
 from soupviz.ui import asking, charts, tables, widgets
+from soupviz.ui.formats import number_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.kinship import Weights, listed
 from soupviz.ui.verbatim import verbatim
@@ -35,7 +38,9 @@ def content(opened: Kitchen) -> str:
     """Of all that the report depends on, beside the treatment."""
     prints = [item.fingerprint for item in opened.ingredients] + ([opened.base.fingerprint] if opened.base else [])
     refused = [one.reason for one in opened.refused]
-    return digest([prints, opened.names, refused, opened.split(SPLIT).fingerprint, *opened.evaluator.numerics])[:16]
+    return digest([prints, opened.names, refused, opened.splits.load(SPLIT).fingerprint, *opened.evaluator.numerics])[
+        :16
+    ]
 
 
 def weights(opened: Kitchen) -> Weights | None:
@@ -62,7 +67,9 @@ def report(opened: Kitchen, treatment: str) -> Report | None:
         # In a dozen steps: what a browser is given faster than it can draw, it shows late.
         step = max(1, pairs // 12)
         found = barriers.gather(opened, treatment, job.events[: len(job.events) // step * step])
-        charts.show(pictures.growing(opened.names, found.nats), key="barriers so far", alt="Barriers so far")
+        charts.show(
+            pictures.growing(opened.names, found.heights, found.metric), key="barriers so far", alt="Barriers so far"
+        )
 
     key = f"preflight {content(opened)} {treatment}"
 
@@ -95,8 +102,8 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in first.values() if tensor.is_floating_point()}
     )
-    numbers = sum(tensor.numel() for key, tensor in first.items() if key not in opened.ties)
-    split = opened.split(SPLIT)
+    numbers = sum(tensor.numel() for key, tensor in first.items() if key not in opened.architecture.ties)
+    split = opened.splits.load(SPLIT)
     copies = len(opened.names) - len(set(barriers.twins(opened)))
     refused = len([one for one in opened.refused if one.name != BASE])
     widgets.metric_row(
@@ -104,7 +111,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
             ("Checkpoints that fit", str(len(opened.names)), f"{refused} refused, {copies} copies"),
             ("Tensors", f"{len(first):,}", "the same in all"),
             ("Numbers", _count(numbers), f"{', '.join(dtypes)}"),
-            ("Classes", str(opened.num_classes(split)), "the head's width"),
+            ("Classes" if opened.task.has_classes else "Outputs", str(opened.scores.width(split)), "the head's width"),
         ]
     )
     widgets.refused(opened)
@@ -123,7 +130,7 @@ def _sameness(opened: Kitchen, same: Sameness) -> str:
     return f"{told} Distances and angles come from the weights alone: {size} are read, nothing is evaluated."
 
 
-def summary(found: Report) -> None:
+def summary(opened: Kitchen, found: Report) -> None:
     """The verdicts in a sentence or two, before anything else."""
     inside = [one for one in found.verdicts if one.verdict == "in_basin"]
     outside = [one for one in found.verdicts if one.verdict != "in_basin"]
@@ -135,7 +142,7 @@ def summary(found: Report) -> None:
         head = "There is one checkpoint: nothing to mix it with."
     elif not inside:
         head = "**No two of these can be averaged.**"
-    if not found.reordered:
+    if opened.task.has_classes and not found.reordered:
         lines.append("\nTheir classes are in the order of held_out's, by what they answer.")
     (st.warning if outside else st.success)("\n".join([head, "", *lines]))
 
@@ -164,7 +171,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
         selection_default={"selection": {"rows": wanted, "columns": [], "cells": []}},
         height="content" if len(names) <= widgets.SHOWN_WHOLE else "auto",
         key=f"preflight {tables.digest(names)} {nonce}",
-        column_config=_columns(found.geometry.reference_name if found else BASE),
+        column_config=_columns(opened, found.geometry.reference_name if found else BASE),
         placeholder="–",
         alt="Every checkpoint with its verdict",
     )
@@ -176,7 +183,8 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
 
 def _measured(opened: Kitchen, name: str, found: Weights | None) -> dict[str, Any]:
     score = planning.ingredient_summaries(opened, SPLIT, [name]).get(name)
-    row: dict[str, Any] = {"held_out": 100 * score.accuracy if score else None}
+    value = score.shown(opened.objective.name) if score else None
+    row: dict[str, Any] = {"held_out": None if value is None else factor(opened.objective) * value}
     if found is not None:
         index = opened.names.index(name)
         others = np.delete(found.geometry.cosines[index], index)
@@ -187,14 +195,15 @@ def _measured(opened: Kitchen, name: str, found: Weights | None) -> dict[str, An
     return row
 
 
-def _columns(reference: str) -> dict[str, Any]:
+def _columns(opened: Kitchen, reference: str) -> dict[str, Any]:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    metric, objective = barriers.metric_of(opened), opened.objective
     return {
         "ingredient": text("ingredient", pinned=True),
         "verdict": text("verdict", width=105),
         "why": text("why", width="large"),
-        "barrier": number("highest barrier", format="%.3f", help="nats on held_out, half-way to any other ingredient"),
-        "held_out": number("held_out", format="%.2f %%", help="accuracy on held_out"),
+        "barrier": number("highest barrier", format="%.3f", help=_barrier_help(metric)),
+        "held_out": number("held_out", format=number_format(objective), help=f"{objective.label} on held_out"),
         "distance": number(
             f"from {reference}", format="%.2f", help=f"length of the update: distance to the {reference}"
         ),
@@ -203,6 +212,10 @@ def _columns(reference: str) -> dict[str, Any]:
         ),
         "as base": number("as base", format="%.1f %%", help="share of its numbers that are the base's, bit for bit"),
     }
+
+
+def _barrier_help(metric: Metric) -> str:
+    return f"{metric.unit or metric.label} on held_out, half-way to any other ingredient"
 
 
 def take_basin(found: Report) -> None:

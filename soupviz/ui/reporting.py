@@ -6,11 +6,11 @@ import streamlit as st
 
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.planning import cost
 from soupviz.reports.contents import needed
 from soupviz.reports.page import check_target, report
-from soupviz.runs import Run
-from soupviz.soups import recall
+from soupviz.soups.planning import cost
+from soupviz.soups.soup import recall
+from soupviz.store.runs import Run
 from soupviz.ui import asking, exporting, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
+from soupviz.analysis.score_files import Source, score_files
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.insight.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
-from soupviz.insight.score_files import Source, score_files
 from soupviz.kitchen import Kitchen
-from soupviz.records import part_of
+from soupviz.soups import planning
+from soupviz.soups.needs import lacking_for
+from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -24,7 +25,7 @@ EXAMPLE = """data:
       path: data/test
       transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
 FORMATS = (
-    "One row for each model: a name, and at least two accuracies, as fractions or in percent. Several files are read "
+    "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
     ".json file may say more of each model by its name."
 )
@@ -33,7 +34,7 @@ FORMATS = (
 def of_kitchen() -> Scores:
     """The open kitchen's; what is missing can be asked for, with its cost."""
     opened = session.kitchen()
-    if opened.lacks({"shifts"}):
+    if lacking_for(opened, {"shifts"}):
         st.info("This kitchen has no shifts: further test splits, of data unlike what the models were tuned for.")
         st.caption("Add some under `data:` in kitchen.yaml; a corruption of the test images is one, too:")
         st.code(EXAMPLE, language="yaml")
@@ -43,7 +44,7 @@ def of_kitchen() -> Scores:
         session.watch(reading)
         st.stop()
     mixes = mixes_of(opened, session.finished_runs(opened))
-    if len(opened.pool) > 1 and not st.toggle(
+    if any(one.model.id == ENSEMBLE for one in mixes) and not st.toggle(
         f"With the ensemble of all {len(opened.pool)}", key="ensemble", bind="query-params",
         help="The yardstick: it takes every ingredient's answer, and so as many forward passes.",
     ):  # fmt: skip
@@ -54,9 +55,9 @@ def of_kitchen() -> Scores:
 
 def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     """Score on test and the shifts what is not scored there."""
-    splits = [name for name in opened.report_splits() if name != "held_out" or "test" not in opened.split_names]
+    splits = [name for name in opened.splits.reporting if name != "held_out" or "test" not in opened.splits.names]
     wanted = [(one.mix, split, one.treatment) for one in mixes for split in splits]
-    pinned = [[opened.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
+    pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
     plain = [pinned, [one.treatment for one in mixes], opened.spec.data.model_dump(mode="json")]
     key = f"shift {digest(plain)}"
     before = asking.find(opened, key)
@@ -68,7 +69,7 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
 
     def score(job: Job) -> None:
         for index, (mixture, split, treatment) in enumerate(wanted):
-            opened.score_mix(mixture, split, treatment, part_of(job.progress, index, len(wanted)))
+            opened.scores.score(mixture, split, treatment, part_of(job.progress, index, len(wanted)))
 
     title = f"Score all {len(mixes)} models on {', '.join(map(short, splits))}"
     if asking.result(opened, key, title, lambda: planning.cost(opened, wanted), score):

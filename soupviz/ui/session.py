@@ -6,12 +6,12 @@ from pathlib import Path
 
 import streamlit as st
 
+from soupviz.analysis import history
+from soupviz.analysis.grids import only_in_grids
 from soupviz.errors import CorruptImagesError, SoupError
-from soupviz.insight import history
-from soupviz.insight.grids import only_in_grids
 from soupviz.kitchen import Kitchen
-from soupviz.runs import Run
-from soupviz.soups import is_current
+from soupviz.soups.soup import is_current
+from soupviz.store.runs import Run
 from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
@@ -189,7 +189,7 @@ def chosen_run(opened: Kitchen) -> Run | None:
     """The soup that is open, else the best on held_out; where a link names another, the page says why it is not."""
     runs = finished_runs(opened)
     key = soup_key()
-    best = max(runs, key=lambda run: (run.result or {})["scores"]["held_out"]["correct"], default=None)
+    best = history.best_of(opened, runs)
     named = next((run for run in runs if key and run.key.startswith(key)), None)
     if key and named is None:
         st.warning(verbatim(_why_not_open(opened, key, best)))

@@ -7,13 +7,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis import wording
+from soupviz.analysis.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.errors import SoupError
-from soupviz.insight.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.pictures import robustness
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.scores import short
+from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
+LOGIT = "As in “Accuracy on the line”: log(a / (1 − a))."
 FIRST = ("soup", "ensemble", "base", "best")
 """What the table begins with: what the page is about; then every ingredient, the highest above the line first."""
 
@@ -30,11 +35,24 @@ class View:
 
     @property
     def titles(self) -> tuple[str, str]:
-        return f"accuracy on {self.names[0]}", f"accuracy on {self.names[1]}"
+        label = self.metric.label
+        return f"{label} on {self.names[0]}", f"{label} on {self.names[1]}"
+
+    @property
+    def metric(self) -> Metric:
+        return self.scores.metric
 
     def above(self, x: float, y: float) -> float | None:
-        """Points above the line."""
-        return None if self.line is None else 100 * self.line.above(x, y)
+        """How far above the line, in the metric's unit."""
+        return None if self.line is None else in_unit(self.metric, self.line.above(x, y))
+
+    def is_beyond(self, x: float, y: float) -> bool:
+        """Whether it is better under shift than the line says: above it, of an error below it."""
+        return self.line is not None and is_improvement(self.metric, self.line.above(x, y))
+
+    @property
+    def better_side(self) -> str:
+        return "above" if self.metric.higher_is_better else "below"
 
 
 def choose(scores: Scores, *, kinds_can_change: bool) -> View | None:
@@ -50,7 +68,8 @@ def choose(scores: Scores, *, kinds_can_change: bool) -> View | None:
         "Under shift (y): the mean of", others, [name for name in scores.y if name in others], format_func=short,
         key="under_shift", width=420, **bound,
     )  # fmt: skip
-    is_logit = row.toggle("Logit axes", key="logit", help="As in “Accuracy on the line”: log(a / (1 − a)).", **bound)
+    # Only shares have logits.
+    is_logit = scores.metric.unit == PERCENT and row.toggle("Logit axes", key="logit", help=LOGIT, **bound)
     kinds = _kinds(scores) if kinds_can_change else {}
     if not y:
         st.info("Choose at least one split under shift.")
@@ -102,7 +121,9 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
     ids = [model.id for model in view.scores.models]
     picked = st.query_params.get("model", "")
     clicked_points = charts.show(
-        robustness.scatter(view.points, view.line, view.titles, {picked, *marked} - {""}, scale=view.scale),
+        robustness.scatter(
+            view.points, view.line, view.titles, view.metric, {picked, *marked} - {""}, scale=view.scale
+        ),
         key=f"shift {tables.digest([*ids, *view.titles, view.scale])}",
         alt=f"{view.titles[1]} against {view.titles[0]}. {_told(view)}.",
         clicked=robustness.MODEL,
@@ -136,27 +157,31 @@ def _told(view: View) -> str:
     singles = individuals(view.points)
     if view.line is None or soups.empty:
         return f"{len(view.points)} models, no soup among them" if soups.empty else f"{len(view.points)} models"
-    above = sum((view.above(x, y) or 0.0) > 0 for x, y in zip(soups["x"], soups["y"], strict=True))
-    beyond = int((soups["y"] > singles["y"].max()).sum())
+    above = sum(view.is_beyond(x, y) for x, y in zip(soups["x"], soups["y"], strict=True))
+    highest = view.metric.higher_is_better
+    beyond = int((soups["y"] > singles["y"].max() if highest else soups["y"] < singles["y"].min()).sum())
     return (
-        f"{above} of {len(soups)} soups lie above the line of the {len(singles)} individual models, {beyond} do "
-        "better under shift than each of these"
+        f"{above} of {len(soups)} soups lie {view.better_side} the line of the {len(singles)} individual models, "
+        f"{beyond} do better under shift than each of these"
     )
 
 
 def _figures(line: Line, view: View) -> None:
-    unit = "points" if line.scale == "linear" else "logits"
+    metric = view.metric
+    unit = wording.measure(metric) if line.scale == "linear" else "logits"
     soups = view.points[view.points["kind"] == "soup"]
     items = [("Slope of the line", f"{line.slope:.2f}", f"{unit} of y for one of x")]
     items.append(("R²", f"{line.r_squared:.2f}", f"of {line.num_models} individual models"))
     if len(soups):
-        best = soups.sort_values("y").iloc[-1]
-        height = view.above(best["x"], best["y"]) or 0.0
-        items.append(("Best soup under shift", f"{100 * best['y']:.2f} %", f"{height:+.2f}: {best['name']}"))
+        best = soups.sort_values("y", ascending=not metric.higher_is_better).iloc[0]
+        height = line.above(best["x"], best["y"])
+        told = f"{gap(metric, height).partition(' ')[0]}: {best['name']}"
+        items.append(("Best soup under shift", shown(metric, best["y"]), told))
     widgets.metric_row(items)
     st.caption(
-        "Height above the line is effective robustness: accuracy under shift beyond what accuracy in distribution "
-        "leads one to expect. In the grey band 95 % of further individual models would lie."
+        f"How far a model lies {view.better_side} the line is its effective robustness: {metric.label} under shift "
+        f"beyond what {metric.label} in distribution leads one to expect. In the grey band 95 % of further individual "
+        f"models would lie. {wording.direction(metric)}".rstrip()
         + ("" if line.r_squared >= 0.5 else " The line explains less than half of what differs among them.")
     )
 
@@ -164,11 +189,12 @@ def _figures(line: Line, view: View) -> None:
 def _table(view: View) -> pd.DataFrame:
     models = {model.id: model for model in view.scores.models}
     table = pd.DataFrame({"id": view.points["id"], "model": view.points["name"], "kind": view.points["kind"]})
-    table["x"], table["y"] = 100 * view.points["x"], 100 * view.points["y"]
+    scale = factor(view.metric)
+    table["x"], table["y"] = scale * view.points["x"], scale * view.points["y"]
     if view.line is not None:
         pairs = list(zip(view.points["x"], view.points["y"], strict=True))
         around = [view.line.around(x) for x, _ in pairs]
-        table["line"] = [100 * view.line.at(x) for x, _ in pairs]
+        table["line"] = [scale * view.line.at(x) for x, _ in pairs]
         table["above"] = [view.above(x, y) for x, y in pairs]
         table["band"] = [
             "above" if y > high else "below" if y < low else "inside"
@@ -179,7 +205,8 @@ def _table(view: View) -> pd.DataFrame:
     table = table.dropna(axis="columns", how="all")
     height = "above" if view.line is not None else "y"
     first = table["kind"].map(lambda kind: FIRST.index(kind) if kind in FIRST else len(FIRST))
-    return table.assign(first=first).sort_values(["first", height], ascending=[True, False]).drop(columns="first")
+    falling = not view.metric.higher_is_better
+    return table.assign(first=first).sort_values(["first", height], ascending=[True, falling]).drop(columns="first")
 
 
 def _saw_shifts(model: Model) -> bool:
@@ -187,32 +214,35 @@ def _saw_shifts(model: Model) -> bool:
 
 
 def _columns(view: View) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
+    number, metric = st.column_config.NumberColumn, view.metric
+    value = value_format(metric)
     return {
         "model": st.column_config.TextColumn("model", pinned=True, width=225),
-        "x": number(view.names[0], format="%.2f %%"),
-        "y": number(view.names[1].removeprefix("the "), format="%.2f %%"),
+        "x": number(view.names[0], format=value),
+        "y": number(view.names[1].removeprefix("the "), format=value),
         "line": number(
-            "by the line", format="%.2f %%", help="what an individual model of this accuracy is expected to have"
+            "by the line", format=value, help=f"what an individual model of this {metric.label} is expected to have"
         ),
-        "above": number("above the line", format="%+.2f", help="points: effective robustness"),
+        "above": number(
+            "above the line", format=gap_format(metric), help=f"{wording.measure(metric)}: effective robustness"
+        ),
         "band": st.column_config.TextColumn("95 % band", help="of where further individual models would lie"),
     }
 
 
 def _details(view: View, model: Model) -> None:
-    """One model: its two accuracies, its height, and what else is known of it."""
+    """One model: its two values, its height, and what else is known of it."""
     point = view.points[view.points["id"] == model.id].iloc[0]
     st.header(verbatim(model.name))
-    x, y = (f"{100 * point[axis]:.2f} % on {name}" for axis, name in zip("xy", view.names, strict=True))
+    x, y = (f"{shown(view.metric, point[axis])} on {name}" for axis, name in zip("xy", view.names, strict=True))
     sentence = f"{x}, {y}"
     if view.line is not None:
-        height = view.above(point["x"], point["y"]) or 0.0
+        height = view.line.above(point["x"], point["y"])
         side = "above" if height >= 0 else "below"
-        sentence += f": {abs(height):.2f} points {side} the line"
+        sentence += f": {gap(view.metric, abs(height)).removeprefix('+')} {side} the line"
         if not view.line.low <= point["x"] <= view.line.high:
             sentence += ", which is extended here beyond the individual models"
     st.write(verbatim(f"{sentence}."))
-    each = view.scores.accuracies.loc[[model.id]].dropna(axis="columns").to_dict("records")[0]
-    shown = {short(str(name)): f"{100 * value:.2f} %" for name, value in each.items()}
-    st.table(shown | {key: verbatim(str(value)) for key, value in (model.facts or {}).items()})
+    each = view.scores.values.loc[[model.id]].dropna(axis="columns").to_dict("records")[0]
+    values = {short(str(name)): shown(view.metric, value) for name, value in each.items()}
+    st.table(values | {key: verbatim(str(value)) for key, value in (model.facts or {}).items()})

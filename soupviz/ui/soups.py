@@ -6,16 +6,20 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz import planning
+from soupviz.analysis import decision_words
 from soupviz.errors import SoupError
-from soupviz.insight.decisions import GOALS
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
-from soupviz.recipes.judge import HELD_OUT, value_of
-from soupviz.records import Alpha
-from soupviz.runs import Run
-from soupviz.soups import mix_in, run_key, treatment_in
+from soupviz.recipes.trajectory import Step
+from soupviz.soups import planning
+from soupviz.soups.goals import goal_of, goals_of
+from soupviz.soups.needs import lacking_for
+from soupviz.soups.soup import mix_in, run_key, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks.metric import Value, is_share
+from soupviz.tasks.wording import cell, titled
+from soupviz.types import Alpha
 from soupviz.ui import charts, decisions, forms, learned, panels, precision, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -51,10 +55,14 @@ def choose_recipe(opened: Kitchen) -> Recipe:
             "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
-    parameters = {"method": kind.model_fields["method"].default} | values | forms.parameters(kind, row, decided=values)
+    parameters = (
+        {"method": kind.model_fields["method"].default}
+        | values
+        | forms.parameters(kind, row, goals_of(opened), decided=values)
+    )
     try:
         recipe = parse(parameters)
-        missing = opened.lacks(recipe.needs)
+        missing = lacking_for(opened, recipe.needs) or recipe.unfit(opened.task)
     except SoupError as error:
         missing = str(error)
     if missing:
@@ -73,6 +81,7 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
         f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}; "
         f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
         + (" What it learns from, and the learning itself, is not in that." if recipe.trains else "")
+        + "".join(f" {verbatim(note)}" for note in cost.notes)
     )
 
 
@@ -102,7 +111,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         session.choose_soup(run)
     draw_result(opened, run)
     was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
-    is_whole = all(step["accuracy"] is not None for step in (run.result or {}).get("trajectory", []))
+    is_whole = all(Step.from_dict(step).value is not None for step in (run.result or {}).get("trajectory", []))
     if run.status == "finished" and was_asked_for and not is_whole:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
@@ -132,7 +141,7 @@ def draw_result(opened: Kitchen, run: Run) -> None:
 
 
 def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
-    """Accuracy against alpha, all else as the recipe has it: in the background, behind what the user asks for."""
+    """The value against alpha, all else as the recipe has it: in the background, behind what the user asks for."""
     st.header("The same search for other alphas")
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
@@ -144,10 +153,13 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
 
     def draw(_job: Job | None = None) -> None:
         runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
-        known = [sweep_row(alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs]
+        known = [
+            sweep_row(opened, alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs
+        ]
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
-            charts.show(search.sweep(known, at), key="sweep", alt="Accuracy of the greedy soup against alpha")
+            alt = f"{titled(opened.objective)} of the greedy soup against alpha"
+            charts.show(search.sweep(known, at, opened.objective), key="sweep", alt=alt)
             st.caption(f"{len(known)} of {len(SWEPT)} alphas computed.{_best_alpha(opened, recipe, keys, runs)}")
 
     if job is None or not session.watch(job, draw):
@@ -161,28 +173,29 @@ def _best_alpha(opened: Kitchen, recipe: Greedy, keys: Mapping[Alpha, str], runs
     if not found:
         return ""
     best = max(found, key=lambda alpha: found[alpha])
-    what = GOALS.get(recipe.objective, "accuracy")
-    told = sweep_row(best, runs[keys[best]])["held_out"]
-    return (
-        f" Best by {what}: alpha = {best:g}, with {100 * (told or 0.0):.2f} % of held_out right; choosing it is one "
-        "more choice made on held_out."
-    )
+    metric = opened.objective
+    what = decision_words.goal(opened.task, metric, recipe.objective or metric.name)
+    told = cell(metric, sweep_row(opened, best, runs[keys[best]])["held_out"])
+    has = f"{told} of held_out right" if is_share(metric) else f"{metric.label} {told} on held_out"
+    return f" Best by {what}: alpha = {best:g}, with {has}; choosing it is one more choice made on held_out."
 
 
-def raised(opened: Kitchen, recipe: Greedy, run: Run) -> float | None:
-    """What a search raises, of the soup that it ended with; None where that was not measured here."""
+def raised(opened: Kitchen, recipe: Greedy, run: Run) -> tuple[int, Value] | None:
+    """What a search raises, of the soup that it ended with, as merit; None where that was not measured here."""
     mix, treatment = mix_in(run), treatment_in(run)
-    selecting = recipe.selects_on(opened.split_names)
+    selecting = recipe.selects_on(opened.splits.names)
     held_out, *further = [planning.known(opened, mix, split, treatment) for split in selecting]
     if held_out is None or None in further:
         return None
-    divided = opened.split(HELD_OUT).slices
     score = replace(held_out, further=tuple(one for one in further if one is not None))
-    return value_of(score, recipe.objective, divided.index if divided else None, recipe.shift_weight)
+    return goal_of(opened, recipe.objective, recipe.shift_weight).merit(score)
 
 
-def sweep_row(alpha: Alpha, run: Run) -> dict[str, float | None]:
-    """One point of the sweep."""
-    scores = (run.result or {})["scores"]
-    accuracy = {split: scores[split]["accuracy"] if split in scores else None for split in ("held_out", "test")}
-    return {"alpha": float(alpha), **accuracy}
+def sweep_row(opened: Kitchen, alpha: Alpha, run: Run) -> dict[str, float | None]:
+    """One point of the sweep, by the kitchen's metric."""
+    scores, name = (run.result or {})["scores"], opened.objective.name
+    values = {
+        split: opened.scores.scorer.recalled(scores[split], split).shown(name) if split in scores else None
+        for split in ("held_out", "test")
+    }
+    return {"alpha": float(alpha), **values}

@@ -6,48 +6,67 @@ from collections.abc import Iterable
 import pandas as pd
 
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import wilson
-from soupviz.mixing import mean_of
-from soupviz.planning import ingredient_summaries, summaries
-from soupviz.records import Coefficients, Score
-from soupviz.scaling import Scaled
-from soupviz.slicing import SliceRow
+from soupviz.mixing.averaging import mean_of
+from soupviz.soups.planning import ingredient_summaries, summaries
+from soupviz.soups.scaling import Scaled
+from soupviz.tasks.figures import counts
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Score
+from soupviz.tasks.significance import wilson
+from soupviz.tasks.slicing import SliceRow
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import factor, shown
+from soupviz.types import Coefficients
 from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
 
 FIRST = ("step", "global_step", "epoch", "lr", "learning_rate")
 """The facts that are looked for first."""
-FIGURES = ("held_out", "test", "loss", "top-5", "macro-F1", "weights", "MB", "fingerprint")
+OF_FILES = ("ingredient", "held_out", "test", "weights", "MB", "fingerprint")
+"""Columns of every table of ingredients, beside those of metrics."""
+
+
+def metrics_beside(opened: Kitchen) -> list[Metric]:
+    """What a table of ingredients shows of held_out beside the objective."""
+    task, objective = opened.task, opened.objective
+    return [one for one in task.metrics if one.name != objective.name and one.name in (task.in_tables or {one.name})]
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:
-    """One row per ingredient in kitchen order; accuracies are fractions, missing where not measured yet."""
+    """One row per ingredient in kitchen order; shares are fractions, missing where not measured yet."""
     rows = []
     fits = [item.fitted for item in opened.ingredients if item.fitted]
     shows_weights = any(fitted.has_twin or fitted.weights == "ema" for fitted in fits)
     scores = {split: ingredient_summaries(opened, split, opened.names) for split in ("held_out", "test")}
+    objective, others = opened.objective, metrics_beside(opened)
     for item in opened.ingredients:
         held_out, test = (found.get(item.name) for found in scores.values())
-        row: dict[str, object] = {"ingredient": item.name, "held_out": held_out and held_out.accuracy}
-        row["test"] = test and test.accuracy
-        row["loss"] = held_out and held_out.loss
-        if held_out is None or held_out.top5_correct is not None:
-            row["top-5"] = held_out and held_out.top5_correct and held_out.top5_correct / held_out.num_examples
-        row["macro-F1"] = held_out and held_out.macro_f1
+        row: dict[str, object] = {"ingredient": item.name}
+        row |= {"held_out": _value(objective, held_out), "test": _value(objective, test)}
+        row |= {metric.label: _value(metric, held_out) for metric in others}
         if shows_weights and item.fitted:
             row["weights"] = "EMA" if item.fitted.weights == "ema" else "raw"
         row["MB"] = item.num_bytes / 1e6
         row |= {key: as_number(value) for key, value in item.metadata.items() if key not in row}
         rows.append(row | {"fingerprint": item.fingerprint[:12]})
     table = pd.DataFrame(rows)
-    known_first = [name for name in ("ingredient", *FIGURES[:-1]) if name in table]
-    table = table[[*known_first, *_by_interest(metadata_columns(table)), "fingerprint"]]
-    return table.drop(columns=[name for name in ("test", "top-5") if name in table and table[name].isna().all()])
+    labels = [metric.label for metric in others]
+    known_first = [name for name in ("ingredient", "held_out", "test", *labels, "weights", "MB") if name in table]
+    table = table[[*known_first, *_by_interest(metadata_columns(opened, table)), "fingerprint"]]
+    is_scored = table["held_out"].notna().any()
+    empty = [name for name in labels if is_scored and table[name].isna().all()]  # a metric that says nothing here
+    return table.drop(columns=[*empty, *(["test"] if table["test"].isna().all() else [])])
 
 
-def without_shared(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
+def _value(metric: Metric, score: Score | None) -> float | None:
+    return None if score is None else score.shown(metric.name)
+
+
+def without_shared(opened: Kitchen, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, object]]:
     """A table without the columns that came with the checkpoints and are the same in all rows, and what these say."""
-    same = [name for name in metadata_columns(table) if len(table) > 1 and table[name].nunique(dropna=False) == 1]
+    columns = metadata_columns(opened, table)
+    same = [name for name in columns if len(table) > 1 and table[name].nunique(dropna=False) == 1]
     return table.drop(columns=same), {name: table[name].iloc[0] for name in same}
 
 
@@ -60,15 +79,17 @@ def _by_interest(columns: Iterable[str]) -> list[str]:
 
 
 def disagreements(opened: Kitchen) -> list[str]:
-    """Ingredients whose logged accuracy differs from ours by more than chance, of those that are scored."""
+    """Ingredients whose logged share of right answers differs from ours by more than chance, as far as scored."""
     scores = ingredient_summaries(opened, "held_out", opened.names)
-    scored = ((item, scores[item.name]) for item in opened.ingredients if item.name in scores)
-    return logged.disagreements((item, score.correct, score.num_examples) for item, score in scored)
+    first = opened.task.metrics[0]
+    scored = ((item, counts(first, scores[item.name])) for item in opened.ingredients if item.name in scores)
+    return logged.disagreements((item, *counted) for item, counted in scored if counted)
 
 
-def metadata_columns(table: pd.DataFrame) -> list[str]:
+def metadata_columns(opened: Kitchen, table: pd.DataFrame) -> list[str]:
     """The columns that came with the checkpoints."""
-    return [name for name in table.columns if name not in (*FIGURES, "ingredient")]
+    ours = {*OF_FILES, *(metric.label for metric in metrics_beside(opened))}
+    return [name for name in table.columns if name not in ours]
 
 
 def numeric(table: pd.DataFrame, columns: Iterable[str]) -> list[str]:
@@ -85,7 +106,8 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
     measured = ingredient_summaries(opened, "held_out", opened.names)
     mixes: dict[str, tuple[str, Coefficients]] = {}
     if measured:
-        best = max(measured, key=lambda name: measured[name].correct)
+        merit = Objective(opened.objective).merit
+        best = max(measured, key=lambda name: merit(measured[name]))
         mixes["Best on held_out"] = (best, ((best, 1.0),))
     mixes["Uniform soup"] = (f"average of {len(opened.pool)}", mean_of(opened.pool))
     if opened.base:
@@ -116,27 +138,35 @@ def calibrations(scaled: Scaled) -> pd.DataFrame:
 
 
 def treatments(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> pd.DataFrame | None:
-    """A mix's accuracy with each treatment of running statistics, in percent; None before anything is known."""
+    """What a mix has with each treatment of running statistics; None before anything is known."""
     rows: list[dict[str, object]] = []
     names = list(names)
-    found = summaries(opened, [(mixture, split, name) for name in names for split in opened.report_splits()])
+    found = summaries(opened, [(mixture, split, name) for name in names for split in opened.splits.reporting])
     for name in names:
         row: dict[str, object] = {"statistics": name}
-        for split in opened.report_splits():
+        for split in opened.splits.reporting:
             score = found.get((mixture, split, name))
-            row[split.removeprefix("shifts.")] = f"{100 * score.accuracy:.2f} %" if score else None
+            row[split.removeprefix("shifts.")] = (
+                shown(opened.objective, score.shown(opened.objective.name)) if score else None
+            )
         rows.append(row)
     return pd.DataFrame(rows) if any(len(set(row.values())) > 2 for row in rows) else None
 
 
-def slices(rows: Iterable[SliceRow]) -> pd.DataFrame:
-    """One row per slice, in percent and points, what changed most first."""
+def slices(task: Task, metric: Metric, rows: Iterable[SliceRow]) -> pd.DataFrame:
+    """One row per slice, in the metric's unit, what changed most first."""
+    better, worse = task.gains
+    scale = factor(metric)
     table = pd.DataFrame(
         {
-            "slice": row.name, "examples": row.num_examples, "before": 100 * (row.old_accuracy or 0.0),
-            "after": 100 * row.accuracy, "points": row.points, "fixed": row.fixed, "broken": row.broken,
-            "p": row.p_value,
+            "slice": row.name, f"{task.unit}s": row.num_units, "before": _scaled(scale, row.old_value),
+            "after": _scaled(scale, row.value), "difference": _scaled(scale, row.difference), better: row.better,
+            worse: row.worse, "p": row.p_value,
         }
         for row in rows
     )  # fmt: skip
-    return table.sort_values("points", key=abs, ascending=False)
+    return table.sort_values("difference", key=abs, ascending=False)
+
+
+def _scaled(scale: float, value: float | None) -> float | None:
+    return None if value is None else scale * value

@@ -7,9 +7,11 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from soupviz.insight import planes
-from soupviz.insight.planes import FINENESS, Frame, Spot, Value
+from soupviz.analysis import planes
+from soupviz.analysis.planes import FINENESS, Frame, Spot, Value
 from soupviz.pictures import palette
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT
 from soupviz.ui import plane, theme
 from soupviz.ui.plane import Chosen, Item
 
@@ -31,14 +33,14 @@ def draw(shown: Chosen, frame: Frame, values: Sequence[Value], items: Sequence[I
         What was clicked: (`spot`, "beta,gamma") or (`model`, name); two empty texts for nothing.
     """
     figure = picture(shown, frame, values, items, spot=plane.chosen_spot(), model=st.query_params.get("model"))
-    name = f"plane {' '.join(corner.name for corner in shown.corners)} {shown.metric} {shown.split}"
+    name = f"plane {' '.join(corner.name for corner in shown.corners)} {shown.metric.name} {shown.split}"
     event = st.plotly_chart(
         figure,
         key=key,
         on_select="rerun",
         selection_mode="points",
         config={"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": name}},
-        alt=f"{shown.metric} on {shown.split} in the plane through {name}",
+        alt=f"{shown.metric.label} on {shown.split} in the plane through {name}",
     )
     for point in event["selection"]["points"]:
         kind, value = point.get("customdata") or ("", "")
@@ -96,21 +98,21 @@ def _contour(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -
     # Three corners alone say nothing of what lies between them.
     drawn = known if len(known) > len(planes.CORNERS) else {}
     flat = planes.between(frame, drawn, [spot for row in grid for spot in row])
-    title = f"{shown.metric} on {shown.split.removeprefix('shifts.')}"
-    bar: dict[str, Any] = {"title": {"text": f"{title} (%)", "side": "top"}, "thickness": 14, "outlinewidth": 0}
+    metric = shown.metric
+    title = f"{metric.label} on {shown.split.removeprefix('shifts.')}" + (f" ({metric.unit})" if metric.unit else "")
+    bar: dict[str, Any] = {"title": {"text": title, "side": "top"}, "thickness": 14, "outlinewidth": 0}
     bar |= {"orientation": "h", "y": -0.13, "yanchor": "top", "x": 0.5, "len": 0.8}
-    if shown.metric == "loss":
-        # A loss grows by powers of ten away from a basin: equal steps would show the walls alone.
+    if not metric.higher_is_better and metric.unit != PERCENT:
+        # A loss or an error grows by powers of ten away from a basin: equal steps would show the walls alone.
         flat = [None if number is None else math.log10(max(number, 1e-6)) for number in flat]
         there = [number for number in flat if number is not None]
         low, high = (min(there), max(there)) if there else (-1.0, 0.0)
         ticks = [low + step * (high - low) / 5 for step in range(6)]
         bar |= {
-            "title": {"text": f"{title} (nats)", "side": "top"},
             "tickvals": ticks,
             "ticktext": [f"{10**t:.3g}" for t in ticks],
         }
-    scale = SCALE if shown.metric == "accuracy" else SCALE[::-1]
+    scale = SCALE if metric.higher_is_better else SCALE[::-1]
     return go.Contour(
         x=[frame.place(spot)[0] for spot in grid[0]],
         y=[frame.place(row[0])[1] for row in grid],
@@ -153,8 +155,8 @@ def _spots(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -> 
     )
 
 
-def _told(number: float, metric: str) -> str:
-    return f"{number:.2f} %" if metric == "accuracy" else f"{number:.4f} nats"
+def _told(number: float, metric: Metric) -> str:
+    return f"{number:.2f} %" if metric.unit == PERCENT else f"{number:.4f} {metric.unit}".rstrip()
 
 
 def _models(shown: Chosen, frame: Frame, items: Sequence[Item]) -> list[go.Scatter]:
@@ -170,8 +172,8 @@ def _models(shown: Chosen, frame: Frame, items: Sequence[Item]) -> list[go.Scatt
 def _group(shown: Chosen, frame: Frame, kind: str, members: Sequence[Item], *, is_in: bool) -> list[go.Scatter]:
     texts = []
     for item in members:
-        own = plane.figure(item.score, shown.metric)
-        told = "not scored yet" if own is None else f"its own {shown.metric}: {_told(own, shown.metric)}"
+        own = plane.own(item.score, shown.metric)
+        told = "not scored yet" if own is None else f"its own {shown.metric.label}: {_told(own, shown.metric)}"
         far = "in the plane" if is_in else f"{100 * item.place.distance / frame.side:.1f} % of a side beside the plane"
         texts.append(f"<b>{item.choice.name}</b><br>{told} on {shown.split}<br>{far}")
     color, size = palette.COLORS[kind], 17 if kind == "soup" else 13

@@ -5,13 +5,18 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import history as core
-from soupviz.insight.history import Entry
+from soupviz.analysis import history as core
+from soupviz.analysis import wording
+from soupviz.analysis.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
-from soupviz.planning import cost, lacking
+from soupviz.soups.planning import cost, lacking
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import axis_title, shown
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 
@@ -32,15 +37,19 @@ def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
     if any(steps):
         st.header("Decisions")
         told = [f"{name}: {len(one)} candidates" for name, one in zip(names, steps, strict=True) if one]
-        charts.show(searches(*steps, names), key=f"searches {a.run.key} {b.run.key}", alt=f"Best so far. {told}")
+        charts.show(
+            searches(*steps, names, opened.objective),
+            key=f"searches {a.run.key} {b.run.key}",
+            alt=f"Best so far. {told}",
+        )
 
 
 def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
-    """Accuracy on each split, with the paired test where both soups are of this kitchen."""
+    """The objective on each split, with the paired test where both soups are of this kitchen."""
     st.header("Scores")
     if not (a.is_soup and b.is_soup):
         st.caption("Only soups of this kitchen as it is can be tested against each other; these are what was kept.")
-        _kept(a, b, names)
+        _kept(opened, a, b, names)
         return
     reading = work.find_read_job(opened)
     if reading is not None and session.watch(reading):  # a split that is not read yet would seem not to be scored
@@ -50,50 +59,52 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
 
         def score(job: Job) -> None:
             for mixture, split, treatment in wanted:
-                opened.score_mix(mixture, split, treatment, job.progress)
+                opened.scores.score(mixture, split, treatment, job.progress)
 
         key = f"pair {a.run.key} {b.run.key}"
         asking.result(opened, key, "Score both on every split", lambda: cost(opened, wanted), score)
-    rows = core.pairs(opened, a.run, b.run)
+    rows, task, metric = core.pairs(opened, a.run, b.run), opened.task, opened.objective
     if rows:
+        gained, lost = task.gains
         st.dataframe(
             pd.DataFrame(
                 {
-                    "split": pair.split.removeprefix("shifts."), "a": 100 * pair.a.accuracy,
-                    "b": 100 * pair.b.accuracy, "points": 100 * (pair.b.accuracy - pair.a.accuracy),
-                    "fixed": pair.fixed, "broken": pair.broken, "p": pair.p_value, "verdict": pair.verdict,
+                    "split": pair.split.removeprefix("shifts."), "a": in_unit(metric, pair.old),
+                    "b": in_unit(metric, pair.new), "difference": in_unit(metric, pair.difference),
+                    gained: pair.better, lost: pair.worse, "p": pair.p_value, "verdict": pair.judgement,
                 }
                 for pair in rows
             ),
             hide_index=True,
-            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}")),
-            alt=f"Accuracy of {names[0]} and {names[1]} on each split, and the paired test",
+            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric),
+            alt=f"{axis_title(metric)} of {names[0]} and {names[1]} on each split, and the paired test",
         )  # fmt: skip
+        how = "McNemar's exact test" if is_share(metric) else "a permutation test"
         st.caption(
-            f"What {verbatim(names[1])} is against {verbatim(names[0])}, on the same examples, by McNemar's exact "
-            "test. held_out selected both: believe the other splits."
+            f"What {verbatim(names[1])} is against {verbatim(names[0])}, on the same {task.unit}s, by {how}. "
+            f"{wording.direction(metric)} held_out selected both: believe the other splits."
         )
 
 
-def _columns(names: tuple[str, str]) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
+def _columns(names: tuple[str, str], task: Task, metric: Metric) -> dict[str, Any]:
+    number, (gained, lost) = st.column_config.NumberColumn, task.gains
     return {
-        "a": number(names[0], format="%.2f %%", width=80),
-        "b": number(names[1], format="%.2f %%", width=80),
-        "points": number("difference", format="%+.2f", help="points"),
-        "fixed": number("fixed", help="examples that only the newer run has right"),
-        "broken": number("broken", help="examples that only the older run has right"),
-        "p": number("p", format="%.3f", help="exact McNemar test, two-sided"),
+        "a": number(names[0], format=value_format(metric), width=80),
+        "b": number(names[1], format=value_format(metric), width=80),
+        "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
+        gained: number(gained, help=task.only("the newer run")),
+        lost: number(lost, help=task.only("the older run")),
+        "p": number("p", format="%.3f", help=f"{wording.test_of(metric)}, two-sided"),
         "verdict": st.column_config.TextColumn("verdict", help="of the newer run against the older one"),
     }
 
 
-def _kept(a: Entry, b: Entry, names: tuple[str, str]) -> None:
-    """The accuracies that were kept with two runs, each of the data of its time."""
-    kept = [(entry.run.result or {}).get("scores", {}) for entry in (a, b)]
+def _kept(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
+    """The values that were kept with two runs, each of the data of its time."""
+    kept, metric = [core.scores_in(opened, entry.run) for entry in (a, b)], opened.objective
     rows = {
         split.removeprefix("shifts."): [
-            f"{100 * scores[split]['accuracy']:.2f} %" if split in scores else "–" for scores in kept
+            shown(metric, scores[split].shown(metric.name)) if split in scores else "–" for scores in kept
         ]
         for split in dict.fromkeys([*kept[0], *kept[1]])
     }

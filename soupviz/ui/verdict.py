@@ -5,19 +5,23 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis import crossfit, verdicts, wording
+from soupviz.analysis.verdicts import Verdict, Yardstick
 from soupviz.errors import SoupError
 from soupviz.files import digest
-from soupviz.insight import crossfit, verdicts, wording
-from soupviz.insight.verdicts import Verdict, Yardstick
 from soupviz.kitchen import Kitchen
-from soupviz.metrics import chance
 from soupviz.pictures.verdict import differences
-from soupviz.planning import cost, lacking
-from soupviz.records import part_of
-from soupviz.runs import Run
-from soupviz.soups import mix_in, treatment_in
+from soupviz.soups.planning import cost, lacking
+from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.store.runs import Run
+from soupviz.tasks import paired, significance
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.significance import chance
+from soupviz.tasks.wording import axis_title, shown
+from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 
@@ -36,12 +40,13 @@ def draw(opened: Kitchen, run: Run) -> None:
     st.write(f"**{first}**: {rest}" if rest else found.sentence)
     if found.elsewhere:
         st.warning(verbatim(found.elsewhere))
-    _metrics(found)
-    rows = yardsticks(found)
-    st.dataframe(rows, hide_index=True, placeholder="–", column_config=_columns(found), alt="The soup and yardsticks")
-    if shown := _differences(found):
+    _metrics(opened, found)
+    columns = _columns(opened, found)
+    table = yardsticks(opened, found)
+    st.dataframe(table, hide_index=True, placeholder="–", column_config=columns, alt="The soup and yardsticks")
+    if rows := _differences(opened, found):
         charts.show(
-            differences(shown, found.reports_on),
+            differences(rows, found.reports_on, opened.objective),
             key=f"differences {run.key}",
             alt=f"Differences of the soup to its yardsticks on {found.reports_on}: {found.sentence}",
         )
@@ -49,26 +54,33 @@ def draw(opened: Kitchen, run: Run) -> None:
     st.caption(found.looks)
     _optimism(opened, run, found)
     with st.expander("The figures behind the verdict"):
-        _details(found)
+        _details(opened, found)
 
 
-def _metrics(found: Verdict) -> None:
-    """Accuracy on every split with its interval, and the difference that counts."""
+def _metrics(opened: Kitchen, found: Verdict) -> None:
+    """The objective on every split with its interval, and the difference that counts."""
+    task, metric = opened.task, opened.objective
     items = []
-    for split, one in found.accuracies.items():
+    for split, one in found.values.items():
         role = "selects" if one.selects else "reports"
-        note = f"{100 * one.low:.1f} to {100 * one.high:.1f} %, n = {one.num_examples:,}"
+        note = f"{wording.between(metric, one.low, one.high)} {metric.unit}".rstrip()
         title = f"{split.removeprefix('shifts.')} ({role})"
-        items.append((title, f"{100 * one.accuracy:.2f} %", note, f"Accuracy on {split}, its 95 % Wilson interval"))
+        meaning = f"{metric.label} on {split}, its 95 % {wording.interval_of(metric)} interval"
+        items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
-        note = f"+{told.fixed:,} {wording.MINUS}{told.broken:,}; {chance(told.p_value)}"
-        meaning = f"Examples of {found.reports_on} that only the soup, and that only {found.best.name} has right"
+        note = f"+{told.better:,} {wording.MINUS}{told.worse:,}; {chance(told.p_value)}"
+        meaning = f"On {found.reports_on}, {task.only('the soup')}, and {task.only(found.best.name)}"
         title = f"{found.reports_on}, against {found.best.name}"
-        items.append((title, f"{wording.points(told.difference)} points", note, f"{meaning}; exact McNemar test"))
+        difference = f"{wording.apart(metric, told.difference)} {wording.measure(metric)}"
+        items.append((title, difference, note, f"{meaning}; {wording.test_of(metric)}. {wording.direction(metric)}"))
     with st.container(horizontal=True):
         for title, value, note, meaning in items:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=220, help=meaning)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:
@@ -78,42 +90,45 @@ def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:
     return [(f"{role}: {one.name}", kind, one) for role, kind, one in rows if one is not None]
 
 
-def yardsticks(found: Verdict) -> pd.DataFrame:
-    """One row for the soup and for each yardstick: accuracies in percent on held_out and on the split that reports."""
+def yardsticks(opened: Kitchen, found: Verdict) -> pd.DataFrame:
+    """One row for the soup and for each yardstick: the objective on held_out and on the split that reports."""
+    metric = opened.objective
     splits = dict.fromkeys(["held_out", found.reports_on])
     rows: list[dict[str, object]] = []
-    for name, passes, accuracies in [
-        ("this soup", found.passes, found.accuracies),
-        *((name, one.passes, one.accuracies) for name, _, one in _named(found)),
+    for name, passes, values in [
+        ("this soup", found.passes, found.values),
+        *((name, one.passes, one.values) for name, _, one in _named(found)),
     ]:
         row: dict[str, object] = {"model": name}
-        row |= {split: 100 * accuracies[split].accuracy if split in accuracies else None for split in splits}
-        judged = accuracies.get(found.reports_on)
-        row["95 % interval"] = f"{100 * judged.low:.1f} to {100 * judged.high:.1f}" if judged else None
+        row |= {split: in_unit(metric, values[split].value) if split in values else None for split in splits}
+        judged = values.get(found.reports_on)
+        row["95 % interval"] = wording.between(metric, judged.low, judged.high) if judged else None
         rows.append(row | {"passes": passes})
     return pd.DataFrame(rows)
 
 
-def _columns(found: Verdict) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    reports = found.reports_on
+def _columns(opened: Kitchen, found: Verdict) -> dict[str, Any]:
+    number, metric = st.column_config.NumberColumn, opened.objective
+    reports, unit = found.reports_on, {"%": "percent"}.get(metric.unit, axis_title(metric))
     return {
         "model": st.column_config.TextColumn("model", width=210),
-        "held_out": number("held_out", format="%.2f %%", help="the split that selects"),
-        reports: number(reports, format="%.2f %%"),
-        "95 % interval": st.column_config.TextColumn(f"interval on {reports}", help="95 % Wilson interval, percent"),
+        "held_out": number("held_out", format=value_format(metric), help="the split that selects"),
+        reports: number(reports, format=value_format(metric)),
+        "95 % interval": st.column_config.TextColumn(
+            f"interval on {reports}", help=f"95 % {wording.interval_of(metric)} interval, {unit}"
+        ),
         "passes": number("passes", help="forward passes for one answer"),
     }
 
 
-def _differences(found: Verdict) -> list[dict[str, object]]:
-    """The soup less each yardstick on the split that reports, in points."""
-    shown: list[dict[str, object]] = []
+def _differences(opened: Kitchen, found: Verdict) -> list[dict[str, object]]:
+    """The soup less each yardstick on the split that reports, in the objective's unit."""
+    rows: list[dict[str, object]] = []
     for name, kind, one in _named(found):
         if (told := one.differences.get(found.reports_on)) is not None:
             values = {"difference": told.difference, "low": told.low, "high": told.high}
-            shown.append({"name": name, "kind": kind} | {key: 100 * value for key, value in values.items()})
-    return shown
+            rows.append({"name": name, "kind": kind} | {k: in_unit(opened.objective, v) for k, v in values.items()})
+    return rows
 
 
 def _score_missing(opened: Kitchen, run: Run) -> None:
@@ -125,7 +140,7 @@ def _score_missing(opened: Kitchen, run: Run) -> None:
 
     def score(job: Job) -> None:
         for index, (wanted, split, how) in enumerate(missing):
-            opened.score_mix(wanted, split, how, part_of(job.progress, index, len(missing)))
+            opened.scores.score(wanted, split, how, part_of(job.progress, index, len(missing)))
 
     splits = " and ".join(dict.fromkeys(split for _, split, _ in missing))
     title = f"Score what is missing on {splits}"
@@ -157,69 +172,87 @@ def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
     asking.result(opened, key, "Cross-fit", lambda: crossfit.cost(opened, recipe), estimate)
 
 
-def _details(found: Verdict) -> None:
+def _details(opened: Kitchen, found: Verdict) -> None:
     """Paired counts on every split, whether splits are large enough, the two halves, and what the words mean."""
+    task, metric = opened.task, opened.objective
+    gained, lost = task.gains
     if found.best is not None and found.best.differences:
+        number = st.column_config.NumberColumn
         st.dataframe(
             pd.DataFrame(
                 {
                     "split": f"{split} ({'selects' if split in found.selected_on else 'reports'})",
-                    "examples": one.num_examples,
-                    "fixed": one.fixed,
-                    "broken": one.broken,
-                    "difference": 100 * one.difference,
-                    "between": f"{wording.points(one.low)} and {wording.points(one.high)}",
+                    f"{task.unit}s": one.num_units,
+                    gained: one.better,
+                    lost: one.worse,
+                    "difference": in_unit(metric, one.difference),
+                    "between": f"{wording.apart(metric, one.low)} and {wording.apart(metric, one.high)}",
                     "p": one.p_value,
-                    "shows from": None if one.smallest is None else 100 * one.smallest,
+                    "shows from": in_unit(metric, one.smallest),
                 }
                 for split, one in found.best.differences.items()
             ),
             hide_index=True,
             placeholder="–",
             column_config={
-                "fixed": st.column_config.NumberColumn("fixed", help="examples that only the soup has right"),
-                "broken": st.column_config.NumberColumn("broken", help=f"that only {found.best.name} has right"),
-                "difference": st.column_config.NumberColumn("difference", format="%+.2f", help="points"),
-                "p": st.column_config.NumberColumn("p", format="%.3f", help="exact McNemar test"),
-                "shows from": st.column_config.NumberColumn("shows from", format="%.2f", help="points"),
+                gained: number(gained, help=task.only("the soup")),
+                lost: number(lost, help=task.only(found.best.name)),
+                "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
+                "p": number("p", format="%.3f", help=wording.test_of(metric)),
+                "shows from": number(
+                    "shows from", format=gap_format(metric).replace("+", ""), help=wording.measure(metric)
+                ),
             },
             alt=f"Paired counts against {found.best.name} by split",
         )
     for sentence in found.sizes:
         st.write(f"- {sentence}")
     if found.crossfit is not None:
-        _halves(found.crossfit)
+        _halves(opened, found.crossfit)
+    if is_share(metric):
+        how, draws = "McNemar's exact test", significance.DRAWS
+        power = ", for models that disagree as often as these two (Connor 1987)"
+    else:
+        how = f"a permutation test, which swaps the two models' answers {task.unit} by {task.unit}"
+        draws = paired.DRAWS
+        power = ", for models that differ as these two do"
+    ceiling = (
+        " The ensemble of all ingredients is the ceiling: what they know together, at the cost of all their passes."
+        if found.ceiling
+        else ""
+    )
     st.caption(
-        "Accuracies have 95 % Wilson intervals; differences are paired, with a 95 % bootstrap interval over the "
-        "examples (10,000 draws, seeded) and McNemar's exact test. A difference shows when the test finds it at the "
-        "5 % level four times in five, for models that disagree as often as these two (Connor 1987). The ensemble of "
-        "all ingredients is the ceiling: what they know together, at the cost of all their passes."
+        f"Values have 95 % {wording.interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
+        f"interval over the {task.unit}s ({draws:,} draws, seeded) and {how}. A difference shows when the test finds "
+        f"it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
     )
 
 
-def _halves(found: crossfit.CrossFit) -> None:
+def _halves(opened: Kitchen, found: crossfit.CrossFit) -> None:
     """What was found on either half of held_out, and against the best ingredient there."""
+    task, metric = opened.task, opened.objective
+    fixes, breaks = task.verbs
     st.write(
-        f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: fixes "
-        f"{found.fixed:,}, breaks {found.broken:,} of {found.num_examples:,} examples, "
-        f"{wording.points(found.difference)} points, between {wording.points(found.low)} and "
-        f"{wording.points(found.high)}; {chance(found.p_value)}."
+        f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: {fixes} "
+        f"{found.better:,}, {breaks} {found.worse:,} of {wording.units(task, found.num_units)}, "
+        f"{wording.apart(metric, found.difference)} {wording.measure(metric)}, between "
+        f"{wording.apart(metric, found.low)} and {wording.apart(metric, found.high)}; {chance(found.p_value)}."
     )
     st.dataframe(
         pd.DataFrame(
             {
                 "selected on": f"half {number} of held_out ({half.num_selecting:,})",
-                "the half that selected": 100 * half.selecting / half.num_selecting,
-                "the other half": 100 * half.judging / half.num_judging,
+                "the half that selected": in_unit(metric, half.selecting),
+                "the other half": in_unit(metric, half.judging),
                 "best ingredient there": half.best,
-                "its other half": 100 * half.best_judging / half.num_judging,
+                "its other half": in_unit(metric, half.best_judging),
                 "soup": half.made_of,
             }
             for number, half in enumerate(found.halves, start=1)
         ),
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(name, format="%.2f %%")
+            name: st.column_config.NumberColumn(name, format=value_format(metric))
             for name in ("the half that selected", "the other half", "its other half")
         },
         alt="The two searches of the cross-fit",

@@ -6,16 +6,22 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.insight import readings
+from soupviz.analysis import readings
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.treatments import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
-from soupviz.records import refusals_in_words
-from soupviz.treatments import RECALIBRATE, WEIGHTS
+from soupviz.soups.needs import lacking_for
+from soupviz.tasks import wording
+from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.paired import num_right
+from soupviz.tasks.score import Score
+from soupviz.tasks.wording import shown
+from soupviz.types import refusals_in_words
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
 
-SHARES = ("held_out", "test", "top-5", "macro-F1")
-"""Columns that hold fractions; percent exists only on the screen."""
+SPLITS = ("held_out", "test")
+"""Columns of the kitchen's metric."""
 
 SHOWN_WHOLE = 20
 """Rows of a table that is shown whole; a longer one scrolls."""
@@ -28,25 +34,26 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
 
 
-def score_metrics(scores: Mapping[str, Mapping[str, Any]], selected_on: Sequence[str] = ("held_out",)) -> None:
-    """A metric per split; those that selected say so."""
+def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequence[str] = ("held_out",)) -> None:
+    """A value per split; those that selected say so."""
     items = []
     for split, score in scores.items():
         role = "selects" if split in selected_on else "reports"
-        note = f"{role}: {score['correct']} of {score['num_examples']}"
-        items.append((split.removeprefix("shifts."), f"{100 * score['accuracy']:.2f} %", note))
+        number = f"{num_right(metric, score)} of {score.num_units}" if is_share(metric) else f"n = {score.num_units:,}"
+        items.append((split.removeprefix("shifts."), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
     metric_row(items)
 
 
 def headline(opened: Kitchen) -> None:
     """Best, uniform and base above the table."""
-    items = []
+    items, metric = [], opened.objective
     for title, (name, held_out, test) in tables.headline(opened).items():
-        value = "…" if held_out is None else f"{100 * held_out.accuracy:.1f} %"
-        items.append((title, value, name if test is None else f"test {100 * test.accuracy:.1f} %; {name}"))
-    count = f"{len(opened.split('held_out'))} held-out examples"
+        value = "…" if held_out is None else wording.shown(metric, held_out.shown(metric.name), 1)
+        told = "" if test is None else f"test {wording.shown(metric, test.shown(metric.name), 1)}; "
+        items.append((title, value, told + name))
+    count = f"{len(opened.splits.load('held_out'))} held-out {opened.task.unit}s"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
-    st.caption("Accuracy on held_out, the split that selects.")
+    st.caption(f"{wording.titled(metric)} on held_out, the split that selects{wording.hint(metric)}.")
 
 
 def refused(opened: Kitchen) -> None:
@@ -55,8 +62,8 @@ def refused(opened: Kitchen) -> None:
         with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
             for reason in refusals_in_words(opened.refused):
                 st.write(verbatim(reason))
-    for split in filter(opened.has_split, opened.split_names):
-        if skipped := opened.split(split).skipped:
+    for split in filter(opened.splits.is_loaded, opened.splits.names):
+        if skipped := opened.splits.load(split).skipped:
             st.caption(
                 f"{split} leaves out {len(skipped)} images that cannot be decoded: {verbatim(', '.join(skipped[:3]))}"
             )
@@ -77,14 +84,14 @@ def data_notes(opened: Kitchen) -> None:
 
 def offer_test_split(opened: Kitchen) -> None:
     """A kitchen without a test split cannot report honestly: offer to make one."""
-    if "test" not in opened.split_names:
+    if "test" not in opened.splits.names:
         st.info("This kitchen has no test split, so nothing can report on what held_out selects. ", icon="ℹ️")
         st.page_link("pages/kitchens.py", label="Split held_out in two on the Kitchens page")
 
 
-def filtered(table: pd.DataFrame) -> pd.DataFrame:
+def filtered(opened: Kitchen, table: pd.DataFrame) -> pd.DataFrame:
     """The rows that a filter on one of the metadata columns leaves."""
-    columns = tables.metadata_columns(table)
+    columns = tables.metadata_columns(opened, table)
     if not columns or len(table) < 2:
         return table
     left, right = st.columns([1, 3], vertical_alignment="bottom")
@@ -100,12 +107,12 @@ def filtered(table: pd.DataFrame) -> pd.DataFrame:
     return table[table[column].isin(chosen)] if chosen else table
 
 
-def ingredient_table(table: pd.DataFrame) -> list[str]:
+def ingredient_table(opened: Kitchen, table: pd.DataFrame) -> list[str]:
     """The table of ingredients; returns the names of the selected rows."""
     names = table["ingredient"].tolist()
     wanted = [names.index(name) for name in st.session_state.get("members", []) if name in names]
     nonce = st.session_state.get("selection", 0)
-    shares = [name for name in SHARES if name in table]
+    shares = [name for name, metric in _metric_columns(opened, table).items() if metric.unit == wording.PERCENT]
     state = st.dataframe(
         table.assign(**{name: 100 * table[name].astype(float) for name in shares}),
         hide_index=True,
@@ -114,14 +121,14 @@ def ingredient_table(table: pd.DataFrame) -> list[str]:
         selection_default={"selection": {"rows": wanted, "columns": [], "cells": []}},
         height="content" if len(names) <= SHOWN_WHOLE else "auto",
         key=f"ingredients {tables.digest(names)} {nonce}",
-        column_config=columns_of(table),
-        alt="Ingredients with their accuracy on held_out",
+        column_config=columns_of(opened, table),
+        alt=f"Ingredients with their {opened.objective.label} on held_out",
     )
     return [names[row] for row in state["selection"]["rows"] if row < len(names)]
 
 
 def disagreements(opened: Kitchen) -> None:
-    """Where a run logged another accuracy than ours, by more than chance."""
+    """Where a run logged another score than ours, by more than chance."""
     if told := tables.disagreements(opened):
         with st.expander(f"{len(told)} logged scores are others than ours", icon="⚠️", expanded=True):
             for sentence in told:
@@ -135,49 +142,42 @@ def shared(same: Mapping[str, object]) -> None:
             st.write(verbatim(", ".join(f"{name}: {value}" for name, value in same.items() if value != "")))
 
 
-def columns_of(table: pd.DataFrame) -> dict[str, Any]:
-    """Accuracies as bars from 0 to 100 %, losses and sizes to a sensible precision."""
+def columns_of(opened: Kitchen, table: pd.DataFrame) -> dict[str, Any]:
+    """Shares as bars from 0 to 100 %, other values and sizes to a sensible precision."""
     config: dict[str, Any] = {
         name: st.column_config.ProgressColumn(name, format="%.2f %%", min_value=0.0, max_value=100.0, width=140)
-        for name in SHARES
-        if name in table
+        if metric.unit == wording.PERCENT
+        else st.column_config.NumberColumn(
+            name if name in SPLITS else wording.axis_title(metric),
+            format="%.4f" if metric.unit else "%.4g",
+            help=wording.on_split(metric, name if name in SPLITS else "held_out"),
+        )
+        for name, metric in _metric_columns(opened, table).items()
     }
-    config["loss"] = st.column_config.NumberColumn("loss (nats)", format="%.4f")
     config["MB"] = st.column_config.NumberColumn("MB", format="%.2f")
     config["ingredient"] = st.column_config.TextColumn("ingredient", pinned=True)
     return config
 
 
-def comparison_columns() -> dict[str, Any]:
-    """The columns of the comparison; held_out says that it selected."""
-    percent = st.column_config.NumberColumn
-    return {
-        "model": st.column_config.TextColumn("model", pinned=True, width=225),
-        "held_out": percent("held_out (selects)", format="%.2f %%"),
-        "test": percent("test", format="%.2f %%", width=90),
-        "difference": percent("difference", format="%+.2f", help="points, to the best ingredient on held_out"),
-        "p": percent(
-            "p", format="%.3f", help="exact McNemar test on the same examples, Holm-corrected over what is shown"
-        ),
-        "verdict": st.column_config.TextColumn("verdict", width=215),
-        "ECE": percent("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against accuracy"),
-        "passes": percent("passes", help="forward passes for one answer: an ensemble needs one for each member"),
-        "saw": st.column_config.TextColumn("saw", help="the data that had a part in making it"),
-        "scores": percent("scores", help="that it took to find the soup; shared ones among them"),
-        "seconds": percent("seconds", format="%.1f"),
-    }
+def _metric_columns(opened: Kitchen, table: pd.DataFrame) -> dict[str, Metric]:
+    """Which metric each column of a table of ingredients holds."""
+    beside = {metric.label: metric for metric in tables.metrics_beside(opened)}
+    columns = dict.fromkeys(SPLITS, opened.objective) | beside
+    return {name: metric for name, metric in columns.items() if name in table}
 
 
-def slice_columns(best: str) -> dict[str, Any]:
+def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
     """How a table of slices is shown."""
-    percent = st.column_config.NumberColumn
+    number, metric, (better, worse) = st.column_config.NumberColumn, opened.objective, opened.task.gains
+    value, apart = ("%.1f %%", "%+.1f") if metric.unit == wording.PERCENT else ("%.4g", "%+.3g")
+    test = "exact McNemar test" if is_share(metric) else "permutation test"
     return {
-        "before": percent(best, format="%.1f %%"),
-        "after": percent("soup", format="%.1f %%"),
-        "points": percent("difference", format="%+.1f", help="points"),
-        "fixed": percent("fixed", help="examples that only the soup has right"),
-        "broken": percent("broken", help="examples that only the ingredient has right"),
-        "p": percent("p", format="%.3f", help="exact McNemar test on the examples of this slice"),
+        "before": number(best, format=value),
+        "after": number("soup", format=value),
+        "difference": number("difference", format=apart, help=wording.gap_unit(metric) or metric.label),
+        better: number(better, help=opened.task.only("the soup")),
+        worse: number(worse, help=opened.task.only("the ingredient")),
+        "p": number("p", format="%.3f", help=f"{test} on the {opened.task.unit}s of this slice"),
     }
 
 
@@ -191,19 +191,33 @@ def newly_clicked(**selections: list[str]) -> list[str]:
     return changed
 
 
-def scatter(table: pd.DataFrame, chosen: Sequence[str]) -> None:
-    """Accuracy against any numeric column; a click takes an ingredient into the selection, or out of it."""
-    columns = tables.numeric(table, [*tables.metadata_columns(table), "loss", "MB"])
+def scatter(opened: Kitchen, table: pd.DataFrame, chosen: Sequence[str]) -> None:
+    """The value against any numeric column; a click takes an ingredient into the selection, or out of it."""
+    metric, labels = (
+        opened.objective,
+        [one.label for one in tables.metrics_beside(opened) if one.unit != wording.PERCENT],
+    )
+    known = [name for name in (*tables.metadata_columns(opened, table), *labels, "MB") if name in table]
+    columns = tables.numeric(table, known)
     if not columns or table["held_out"].isna().all():
         return
-    st.header("Accuracy against what is known of the checkpoints")
+    st.header(f"{wording.titled(metric)} against what is known of the checkpoints")
     x = st.selectbox("Against", columns, key="against", width=240)
     nonce = st.session_state.get("selection", 0)
-    shown = table.rename(columns={"ingredient": "id"}).assign(held_out=100 * table["held_out"].astype(float))
+    shown = table.rename(columns={"ingredient": "id"}).assign(
+        held_out=wording.factor(metric) * table["held_out"].astype(float)
+    )
     clicked = charts.show(
-        models.against(shown, x, "held_out", chosen, y_title="accuracy on held_out (%)"),
+        models.against(
+            shown,
+            x,
+            "held_out",
+            chosen,
+            y_title=wording.on_split(metric, "held_out"),
+            is_rising=metric.higher_is_better,
+        ),
         key=f"scatter {x} {nonce}",
-        alt=f"Accuracy against {x}",
+        alt=f"{wording.titled(metric)} against {x}",
         clicked=models.MODEL,
     )
     if clicked:
@@ -222,5 +236,5 @@ def has_batchnorm(opened: Kitchen) -> bool:
 
 def treatments(opened: Kitchen, *used: str | None) -> list[str]:
     """What can become of running statistics here, and what soups were cooked with; re-estimating needs train data."""
-    offered = [name for name in WEIGHTS if name != RECALIBRATE or not opened.lacks({"train"})]
+    offered = [name for name in WEIGHTS if name != RECALIBRATE or not lacking_for(opened, {"train"})]
     return list(dict.fromkeys([*offered, *filter(None, used)]))

@@ -8,19 +8,20 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.config import KitchenSpec, read_kitchen_file
-from soupviz.cooking import cook, sweep
-from soupviz.demo import demo_kitchen
-from soupviz.insight.grids import unmark
+from soupviz.analysis.grids import unmark
+from soupviz.demo.digits import demo_kitchen
 from soupviz.kitchen import Kitchen
-from soupviz.menu import cook_menu
-from soupviz.mixing import mean_of
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
-from soupviz.records import Alpha, Coefficients, part_of
+from soupviz.soups.cooking import cook, sweep
+from soupviz.soups.menu import cook_menu
+from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
+from soupviz.types import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
+from soupviz.yaml_file import read_kitchen_file
 
 KITCHENS_KEPT = 4
 """Kitchens that are held open; each holds its model, and splits made ready for it."""
@@ -97,18 +98,18 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
             demo_kitchen(progress=job.progress)
         approved = asked or workspace.request(file, read_kitchen_file(file))
         workspace.bind(approved)
-        opened = Kitchen(
+        opened = Kitchen.open(
             approved.spec, file, skip_incompatible=True, skip_corrupt=skip_corrupt, guests=approved.guests,
             progress=job.progress,
         )  # fmt: skip
-        opened.split("held_out", job.progress)
+        opened.splits.load("held_out", job.progress)
         _hold(file, opened)
         if asked is not None and file.is_file():
             workspace.remember_opened(file)
 
         def read_others(job: Job) -> None:
-            for split in opened.report_splits():
-                opened.split(split, job.progress)
+            for split in opened.splits.reporting:
+                opened.splits.load(split, job.progress)
 
         queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
@@ -157,7 +158,7 @@ def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, s
 
     def work(job: Job) -> None:
         for index, (mixture, treatment) in enumerate(mixes):
-            opened.score_mix(mixture, split, treatment, part_of(job.progress, index, len(mixes)))
+            opened.scores.score(mixture, split, treatment, part_of(job.progress, index, len(mixes)))
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from soupviz import trust as trusting
-from soupviz.config import KitchenSpec
-from soupviz.demo import VERSION
+from soupviz.demo.digits import VERSION
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, replacing
+from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
 from soupviz.weights.selection import files_behind, matched_paths
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from soupviz.architecture import Architecture
-from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
-from soupviz.records import Progress, Refusal
-from soupviz.store import Store
+from soupviz.models.architecture import Architecture
+from soupviz.spec import KitchenSpec
+from soupviz.store.database import Store
+from soupviz.types import Progress, Refusal
 from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
 from soupviz.weights.conversions import CONTENT

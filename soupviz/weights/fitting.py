@@ -6,8 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from soupviz.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.errors import CompatibilityError
+from soupviz.models.architecture import EXTRA_STATE, Architecture, Loading
 from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.key_maps import KeyMap, traced
 from soupviz.weights.layouts import SPELLINGS, Reading, fill_ties, readings_of

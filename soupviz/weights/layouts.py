@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from soupviz.architecture import Architecture, Loading
+from soupviz.models.architecture import Architecture, Loading
 from soupviz.weights.states import Candidate
 from soupviz.weights.vocabulary import PARALLEL, WRAPPED, says_average, without_wrappers
 

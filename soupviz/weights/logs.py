@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import CheckpointError
-from soupviz.tables import encoding_of, separator_of
 from soupviz.weights.inert import plain, read_json, read_pickle, read_yaml
 from soupviz.weights.names import counters_in
+from soupviz.weights.tables import encoding_of, separator_of
 
 EMA_MARK = " (EMA)"
 """Behind the name of a score that is not of the file's raw weights, but of their moving average."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import CheckpointError
-from soupviz.tables import header_of
 from soupviz.weights import logs
 from soupviz.weights.inert import plain, read_json, read_yaml
+from soupviz.weights.tables import header_of
 
 NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from soupviz.architecture import Architecture, Loading
 from soupviz.errors import CompatibilityError
+from soupviz.models.architecture import Architecture, Loading
 from soupviz.weights.containers import GATHER_ZERO
 from soupviz.weights.layouts import Reading, fill_ties
 from soupviz.weights.lora import lora_keys

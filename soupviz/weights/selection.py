@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from soupviz.config import KitchenSpec
 from soupviz.errors import CheckpointError, KitchenError
+from soupviz.spec import KitchenSpec
 from soupviz.weights.checkpoints import NoWeightsError, file_of, read
 from soupviz.weights.containers import (
     GATHER_ZERO,

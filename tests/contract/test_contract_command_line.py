@@ -110,7 +110,6 @@ def test_members_are_split_at_commas_and_may_be_repeated(kitchen, options):
     assert list(told("score", kitchen, *options)["ingredients"]) == ["b", "d"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: a SCORE has metric, value, metrics and num_units")
 def test_a_score_says_its_metric_value_metrics_and_number_of_units(kitchen):
     score = told("score", kitchen)["ingredients"]["a"]
     assert (score["metric"], score["value"], score["num_units"]) == ("accuracy", score["accuracy"], NUM_EXAMPLES)
@@ -183,7 +182,6 @@ def test_a_step_says_what_it_scored_or_a_bound(kitchen):
             assert step["accuracy_at_most"] == step["accuracy"] == step["correct"] / NUM_EXAMPLES
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: a step has value, best_value, num_scored and bound")
 def test_a_step_says_value_best_value_num_scored_and_bound(kitchen):
     for step in greedy(kitchen)["trajectory"]:
         assert step.keys() >= {"value", "best_value", "num_scored", "bound"}
@@ -206,7 +204,6 @@ def test_out_writes_a_soup_that_plain_pytorch_loads(kitchen, tmp_path):
         net().load_state_dict(tensors_of(out), strict=True)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: --objective takes the name of any of the task's metrics")
 def test_objective_takes_the_name_of_a_metric(kitchen):
     assert greedy(kitchen, "--objective", "macro_f1")["recipe"]["objective"] == "macro_f1"
 
@@ -236,7 +233,6 @@ def test_base_and_a_soups_file_are_ends_of_a_curve(kitchen, tmp_path):
     assert start["accuracy"] != stop["accuracy"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: a point of a curve has its value")
 def test_a_point_of_a_curve_has_its_value(kitchen):
     assert all("value" in point for point in told("interpolate", kitchen, "a", "b", "--points", "2")["points"])
 

@@ -224,7 +224,6 @@ def test_a_sentences_outcome_does_not_depend_on_its_batch(tmp_path, batch_size):
 # what is to come
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: metrics have the names of DESIGN.md")
 def test_a_classification_score_has_its_five_metrics_by_name(kitchen):
     metrics = told("score", kitchen)["ingredients"]["a"]["metrics"]
     assert metrics.keys() >= {"accuracy", "loss", "macro_f1", "top5", "ece"}
@@ -237,7 +236,6 @@ def known_tasks(folder: Path) -> str:
     return line
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the tasks classification, multilabel and regression")
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path):
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
@@ -248,7 +246,6 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path
     assert task in known_tasks(tmp_path)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: benchmarks lie in a folder of their own that is not shipped")
 def test_benchmarks_lie_beside_the_package(kitchen):
     root = Path(sv.__file__).resolve().parents[1]
     assert (root / "benchmarks").is_dir()

@@ -168,19 +168,16 @@ def test_a_device_that_is_no_device_is_refused(tmp_path):
     assert "device" in refused("score", tiny(tmp_path, device="abacus"))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the key task, a name or a mapping with its parameters")
 @pytest.mark.parametrize("task", ["classification", {"name": "classification"}], ids=["name", "mapping"])
 def test_task_names_what_the_outputs_mean(tmp_path, kitchen, task):
     assert losses(tiny(tmp_path, task=task)) == losses(kitchen)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the key metric sets the objective")
 def test_metric_sets_the_objective(tmp_path):
     found = told("soup", tiny(tmp_path, metric="loss"), "--recipe", "greedy")
     assert found["scores"]["held_out"]["metric"] == "loss"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the task regression, whose targets are numbers")
 def test_regression_is_a_task(tmp_path):
     file = tiny(tmp_path, task="regression", model={"factory": "net.py:build", "args": {"classes": 1}}, splits=())
     for name in ("a", "b", "c", "d", "base"):

@@ -70,7 +70,6 @@ def test_interpolate_is_a_data_frame_of_alpha_accuracy_and_loss(opened, kitchen)
     assert curve["loss"].tolist() == [point["loss"] for point in points]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: a curve has a column value beside accuracy")
 def test_a_curve_has_a_column_value(opened):
     assert "value" in sv.interpolate(opened, "a", "b", points=2)
 

@@ -108,7 +108,7 @@ def write_kitchens() -> None:
 
 
 def write_soups() -> None:
-    from soupviz.scaling import calibrate
+    from soupviz.soups.scaling import calibrate
 
     told = {}
     for name, (kitchen, recipe, suffix) in SOUPS.items():

@@ -1,0 +1,56 @@
+"""What a process does whose time and memory are measured; it loads no more than a mix needs."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from soupviz.mixing.averaging import mix_tensors
+from soupviz.weights.checkpoints import read
+from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.writing import write
+
+
+def ingredients_of(paths: Sequence[Path]) -> list[tuple[Ingredient, float]]:
+    """The checkpoints as a uniform soup's items."""
+    return [
+        (Ingredient(path.stem, path, read(path).candidates[0].tensors, path.stem), 1 / len(paths)) for path in paths
+    ]
+
+
+def mix_and_write(kind: str, paths: Sequence[Path]) -> None:
+    target = paths[0].parent / "soup.safetensors"
+    if kind == "soupviz":
+        items = ingredients_of(paths)
+        write(mix_tensors(items), items[0][0].tensors, target, "{}", ".safetensors")
+    else:
+        from benchmarks.textbook import average  # with all that its other loops need
+
+        save_file(average([load_file(path) for path in paths]), target)
+    target.unlink()
+
+
+def peak_during(work: Callable[[], None]) -> float:
+    """Bytes of anonymous memory at the peak, looked at every 2 ms; mapped pages of files are not counted."""
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as watcher:
+        peak = watcher.submit(_watch, done)
+        try:
+            work()
+        finally:
+            done.set()
+        return peak.result()
+
+
+def _watch(done: threading.Event) -> float:
+    peak = _anonymous()
+    while not done.wait(0.002):
+        peak = max(peak, _anonymous())
+    return peak
+
+
+def _anonymous() -> float:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

@@ -1,0 +1,138 @@
+"""Labels, read as a task wants them: numbers of classes, real numbers, 0 and 1 for each class, or as they are."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from soupviz.errors import DataError
+
+Kind = Literal["classes", "numbers", "flags", "any"]
+"""classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
+shape (examples, classes). any: numbers of any type and shape, as they are."""
+
+WANTED: dict[Kind, str] = {
+    "classes": "the number of a class",
+    "numbers": "a number, or a row of numbers,",
+    "flags": "a row of 0 and 1, one for each class,",
+    "any": "a number, or an array of numbers,",
+}
+
+
+def refuse_folders(name: str, form: str, kind: Kind) -> None:
+    """Refuse a format that says of each example only its class.
+
+    Raises:
+        DataError: the task wants other labels.
+    """
+    if kind in ("numbers", "flags"):
+        raise DataError(
+            f"data.{name}: format {form} says of each example only its class, but the task wants {WANTED[kind]} for "
+            "each; give them with format arrays, python or text."
+        )
+
+
+def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.ndarray:
+    """The labels of all examples, checked.
+
+    Raises:
+        DataError: another shape or type, another number of them, or one that is none.
+    """
+    is_numeric = np.issubdtype(labels.dtype, np.number) or labels.dtype == np.bool_
+    if kind == "classes" and labels.shape[1:] == (1,):
+        labels = labels[:, 0]
+    if kind == "flags" and labels.ndim == 1:
+        labels = labels[:, None]
+    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,), "any": range(1, 99)}[kind]
+    if not is_numeric or labels.ndim not in dimensions:
+        raise DataError(
+            f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected {WANTED[kind]} for each "
+            "example."
+        )
+    if len(labels) != num_inputs:
+        raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
+    if kind == "any":
+        return labels
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no number is no whole one either
+        read = labels.astype({"classes": np.int64, "numbers": np.float32, "flags": np.uint8}[kind])
+    good = np.isfinite(read) if kind == "numbers" else read == labels
+    good = good & (read <= 1) if kind == "flags" else good
+    strange = np.flatnonzero(~good.all(axis=tuple(range(1, good.ndim))))
+    if strange.size:
+        raise DataError(
+            f"data.{name}: the label of example {strange[0]} is {labels[strange[0]]}; expected {WANTED[kind]}"
+            f"{' for each example' if kind != 'classes' else ''}."
+        )
+    return read
+
+
+def of_example(label: Any, kind: Kind) -> Any:
+    """The label of one example, as a data set of Python tells it.
+
+    Raises:
+        ValueError: it is none; in words that end a message.
+    """
+    if kind == "classes":
+        return _whole(label)
+    if isinstance(label, str):
+        raise ValueError(f"the label is the text {label!r}: give it as a number")
+    return np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+
+
+def _whole(label: Any) -> int:
+    if isinstance(label, str):
+        raise ValueError(f"the label is the text {label!r}: give its place among the names of the classes, from 0")
+    label = label.item() if hasattr(label, "item") else label  # of an array or tensor with one value
+    number = int(label)
+    if number != label:
+        raise ValueError(f"the label is {label}; expected the number of a class")
+    return number
+
+
+def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
+    """What `of_example` gave, as one array.
+
+    Raises:
+        DataError: their shapes differ, or one is no label.
+    """
+    if kind == "classes":
+        return np.array(labels, dtype=np.int64)
+    for index, label in enumerate(labels):
+        if label.shape != labels[0].shape:
+            raise DataError(
+                f"data.{name}: the label of example {index} has shape {label.shape}, unlike {labels[0].shape} of those "
+                "before it; give each as many numbers."
+            )
+    return of_array(name, np.stack(labels), kind, len(labels))
+
+
+def of_columns(name: str, columns: Sequence[str], cells: Sequence[Sequence[str]], kind: Kind) -> np.ndarray:
+    """Labels from columns of a table, a number in each cell.
+
+    Raises:
+        DataError: a cell that holds no number, or no 0 or 1 where flags are wanted.
+    """
+    found = np.empty((len(cells[0]), len(columns)), dtype=np.float64)
+    for place, (column, texts) in enumerate(zip(columns, cells, strict=True)):
+        for row, text in enumerate(texts):
+            try:
+                found[row, place] = float(text)
+            except ValueError:
+                raise DataError(
+                    f"data.{name}: {column!r} of example {row} is {text!r}; expected a number, as the task wants "
+                    f"{WANTED[kind]} for each example."
+                ) from None
+    return of_array(name, found[:, 0] if len(columns) == 1 else found, kind, len(found))
+
+
+def check_width(name: str, place: str, width: int, outputs: int) -> None:
+    """Refuse labels with more or fewer numbers than the model says of each example.
+
+    Raises:
+        DataError: naming both.
+    """
+    if width != outputs:
+        raise DataError(
+            f"data.{name}: labels in {place} have {width} numbers for each example, but the model's head has {outputs} "
+            "outputs. Check the model's args and the data's labels."
+        )

@@ -1,0 +1,94 @@
+"""A kitchen's splits by name, each read when it is asked for first, and kept."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from soupviz.data import splits
+from soupviz.data.labels import Kind
+from soupviz.data.splits import Split
+from soupviz.errors import KitchenError
+from soupviz.spec import KitchenSpec
+from soupviz.types import Progress, quiet
+
+HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
+SHIFTS = "shifts."
+"""Before the name of a shift."""
+
+Check = Callable[[Split, str], Split]
+"""Told of a split that was read, and where it came from: refuses it, or gives it back with what there is to tell."""
+
+AlsoRead = Callable[[str, Progress], None]
+"""Told of a split that was read, as guests read theirs."""
+
+
+class Splits:
+    """The splits that kitchen.yaml names; those of `known` are there already."""
+
+    def __init__(
+        self,
+        spec: KitchenSpec,
+        file: Path,
+        model: nn.Module,
+        check: Check,
+        kind: Kind = "classes",
+        *,
+        skip_corrupt: bool = False,
+        also_read: AlsoRead = lambda _name, _progress: None,
+        known: Mapping[str, Split] | None = None,
+    ):
+        self.specs = spec.split_specs()
+        self._classes = spec.classes
+        self._file = file
+        self._model = model
+        self._check = check
+        self._kind = kind
+        self._skip_corrupt = skip_corrupt
+        self._also_read = also_read
+        self._loaded: dict[str, Split] = dict(known or {})
+
+    @property
+    def names(self) -> list[str]:
+        """held_out, then what the kitchen has of test, train and shifts.NAME."""
+        return list(self.specs)
+
+    @property
+    def reporting(self) -> list[str]:
+        """The splits that a soup is scored on: held_out, test and the shifts, never train."""
+        return [name for name in self.names if name != TRAIN]
+
+    @property
+    def shifts(self) -> list[str]:
+        return [name for name in self.names if name.startswith(SHIFTS)]
+
+    def is_loaded(self, name: str) -> bool:
+        """Whether a split was read in this process, so that asking for its scores costs nothing."""
+        return name in self._loaded
+
+    def load(self, name: str, progress: Progress = quiet) -> Split:
+        """A split, read once per process; from the cache folder where it was read before.
+
+        Raises:
+            KitchenError: a split that the kitchen lacks.
+            DataError: it cannot be read, or does not go with the model.
+        """
+        if name not in self._loaded:
+            if name not in self.specs:
+                raise KitchenError(f"{self._file}: no split {name!r}; this kitchen has {', '.join(self.specs)}.")
+            classes = self._classes or (self.load(HELD_OUT, progress).classes if name != HELD_OUT else None)
+            spec = self.specs[name]
+            loaded = splits.load(
+                name,
+                spec,
+                self._file.parent,
+                self._model,
+                classes=classes,
+                kind=self._kind,
+                skip_corrupt=self._skip_corrupt,
+                progress=progress,
+            )
+            checked = self._check(loaded, spec.path or spec.format)
+            self._also_read(name, progress)
+            self._loaded[name] = checked
+        return self._loaded[name]

@@ -1,0 +1,1 @@
+"""What needs gradients or activations: learned coefficients, Fisher, RegMean, distillation."""

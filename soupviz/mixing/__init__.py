@@ -1,0 +1,1 @@
+"""The arithmetic of weights: weighted sums, merge formulas, alignment. The one place that averages."""

@@ -1,0 +1,203 @@
+"""The one place where weights are averaged."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from soupviz.errors import CompatibilityError, RecipeError
+from soupviz.mixing.spectral import Normalised, normalised, vectors_of
+from soupviz.models.architecture import RUNNING_STATISTICS
+from soupviz.types import Coefficients
+from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
+from soupviz.weights.lora import partner_of
+
+BatchNorm = Literal["average", "first"]
+Mix = Sequence[tuple[Ingredient, float]]
+PIECE = 2**19
+"""Elements that are summed at a time: 2 MB of float32, which stay in the processor's cache."""
+
+AFFINE = 1e-9
+"""How far from one coefficients may sum to and still mix what is the same in all into the same."""
+
+LARGEST = torch.finfo(torch.float32).max
+"""Beyond it a coefficient is infinite where soups are mixed."""
+
+
+def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
+    """The weighted sum of ingredients' weights, by DESIGN's one definition of a mix.
+
+    Args:
+        items: ingredients with their coefficients, in the order in which they are accumulated.
+        batchnorm: running statistics are averaged as the weights are, or taken from the first ingredient.
+    Returns:
+        A new state dict; tensors that are one in the model stay equal; nothing in `items` is changed.
+    Raises:
+        RecipeError: no item with a coefficient other than zero, or a coefficient that is not finite.
+    Source:
+        Wortsman et al. 2022, section 2 and table 1 (uniform and greedy are plain means).
+    """
+    return dict(mix_tensors(items, batchnorm))
+
+
+def mix_tensors(
+    items: Mix, batchnorm: BatchNorm = "average", keys: Iterable[str] | None = None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time.
+
+    Args:
+        keys: which, in this order; default: all, in the model's order.
+    Raises:
+        CompatibilityError: LoRA factors that would be averaged apart, or a key that no ingredient has.
+    """
+    items = effective(items)
+    if all(ingredient.lacking for ingredient, _ in items):
+        raise _lacks(items[0][0], items[0][0].lacking[0])
+    whole = next(ingredient.tensors for ingredient, _ in items if not ingredient.lacking)
+    derived = normalised(whole)
+    for key in whole if keys is None else keys:
+        if one := derived.get(key):
+            yield key, _vector(key, one, items)
+        else:
+            yield key, _mix_one(key, _parts(key, items), batchnorm)
+
+
+def _vector(key: str, one: Normalised, items: Mix) -> Tensor:
+    """A singular vector of the mixed weight, not a mean of vectors, whose signs are arbitrary."""
+    parts = [ingredient.tensors for ingredient, _ in items]
+    left, right = vectors_of(one, parts, lambda: _mix_one(one.weight, _parts(one.weight, items), "average"))
+    return left if key == one.left else right
+
+
+def _parts(key: str, items: Mix) -> list[tuple[Tensor, float]]:
+    """The tensors that a mix has of a key, with their coefficients.
+
+    What an ingredient lacks (a base with another head) is mixed of the others, each with a larger part in the same sum.
+    """
+    refuse_lora(key, items)
+    parts = [(ingredient.tensors[key], weight) for ingredient, weight in items if key in ingredient.tensors]
+    if len(parts) == len(items):
+        return parts
+    kept = math.fsum(weight for _, weight in parts)
+    if kept == 0.0:
+        raise _lacks(next(ingredient for ingredient, _ in items if key not in ingredient.tensors), key)
+    scale = math.fsum(weight for _, weight in items) / kept
+    return [(tensor, weight * scale) for tensor, weight in parts]
+
+
+def _lacks(ingredient: Ingredient, key: str) -> CompatibilityError:
+    return CompatibilityError(
+        f"'{ingredient.name}' ({ingredient.path}) has no {key} as the model has it (another head?), so that there is "
+        "none to mix; it can only have a part in a mix with others."
+    )
+
+
+def refuse_lora(key: str, items: Mix) -> None:
+    """The mean of products is not the product of means, unless one of the two factors is the same in all."""
+    other = partner_of(key) if len(items) > 1 else None
+    first = items[0][0].tensors
+    if other is None or other not in first:
+        return
+    if _is_same(key, items) or _is_same(other, items):
+        return
+    raise CompatibilityError(
+        f"{key} and {other} are the factors of a LoRA update, which differ in '{items[0][0].name}' and "
+        f"'{items[1][0].name}': the mean of products is not the product of means. Merge each adapter into its layers "
+        "first (peft: merge_and_unload), and save the whole model."
+    )
+
+
+def _is_same(key: str, items: Mix) -> bool:
+    first, *others = (ingredient.tensors[key] for ingredient, _ in items)
+    return all(same_bits(tensor, first) for tensor in others)
+
+
+def is_affine(items: Mix) -> bool:
+    """Whether the coefficients sum to one, so that what is the same in all is the same in the mix."""
+    return math.isclose(math.fsum(weight for _, weight in items), 1.0, abs_tol=AFFINE)
+
+
+def effective(items: Mix) -> Mix:
+    """The items whose coefficient is not zero.
+
+    Raises:
+        RecipeError: none is left, or a coefficient is not finite.
+    """
+    for ingredient, weight in items:
+        if not abs(weight) <= LARGEST:
+            raise RecipeError(f"the coefficient of {ingredient.name!r} is {weight}; expected a finite number.")
+    kept = [(ingredient, weight) for ingredient, weight in items if weight != 0.0]
+    if not kept:
+        raise RecipeError("every coefficient is zero; a soup needs at least one ingredient.")
+    return kept
+
+
+def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm) -> Tensor:
+    first = parts[0][0]
+    if key.endswith(COUNTER):
+        # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
+        return torch.stack([tensor for tensor, _ in parts]).amax(0)
+    if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
+        return first.clone()
+    copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
+    if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
+        return first.clone()
+    total = _weighted_sum(parts)
+    if key.endswith("running_var"):
+        # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
+        total.clamp_(min=0.0)
+    return total.to(first.dtype)
+
+
+def _is_mask(tensor: Tensor) -> bool:
+    """Whether it holds infinities: ingredients that do agree on them, and no multiple of them means anything."""
+    return bool(tensor.to(torch.float32).isinf().any())
+
+
+def _weighted_sum(parts: list[tuple[Tensor, float]]) -> Tensor:
+    """The sum in float32, in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
+    total = torch.zeros(parts[0][0].shape, dtype=torch.float32)
+    sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
+    for start in range(0, total.numel(), PIECE):
+        piece = total.view(-1)[start : start + PIECE]
+        for tensor, weight in sources:
+            piece.add_(tensor[start : start + PIECE].to(torch.float32), alpha=weight)
+    return total
+
+
+def count_clamped(items: Mix, batchnorm: BatchNorm = "average") -> int:
+    """How many running variances a mix beyond [0, 1] would make negative, and so are clamped at 0."""
+    items = effective(items)
+    if batchnorm == "first" or all(weight > 0 for _, weight in items):
+        return 0
+    negative = 0
+    for key in items[0][0].tensors:
+        if key.endswith("running_var"):
+            total = sum(ingredient.tensors[key].to(torch.float32) * weight for ingredient, weight in items)
+            negative += int((torch.as_tensor(total) < 0).sum())
+    return negative
+
+
+def combine(first: Coefficients, second: Coefficients, alpha: float) -> Coefficients:
+    """Coefficients of `(1 - alpha) * first + alpha * second`, in float64; alpha 0 and 1 give the ends bit for bit.
+
+    A side whose weight is zero is left out before shared names are added up, so that each end keeps its own order.
+    """
+    total: dict[str, float] = {}
+    for side, weight in ((first, 1.0 - alpha), (second, alpha)):
+        if weight != 0.0:
+            for name, coefficient in side:
+                total[name] = total.get(name, 0.0) + weight * coefficient
+    return tuple(total.items())
+
+
+def mean_of(names: Sequence[str]) -> Coefficients:
+    """Equal coefficients."""
+    return tuple((name, 1.0 / len(names)) for name in names)
+
+
+def resolve(coefficients: Coefficients, ingredients: Mapping[str, Ingredient]) -> Mix:
+    """A mix by name as a mix of ingredients."""
+    return [(ingredients[name], coefficient) for name, coefficient in coefficients]

@@ -1,0 +1,142 @@
+"""Everything that can be mixed, by name: ingredients, the base, guests, files, and what formulas make of these."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from soupviz import trust
+from soupviz.errors import KitchenError
+from soupviz.files import replacing
+from soupviz.mixing.formulas import KEPT, Formula, made
+from soupviz.models.architecture import Architecture
+from soupviz.store.database import Store
+from soupviz.types import Coefficients
+from soupviz.weights.discovery import read_other
+from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
+from soupviz.weights.selection import BASE, file_in
+from soupviz.weights.writing import write
+
+
+class NamedWeights:
+    """Looks names up. Formulas, and weights that were trained, are kept beside the store."""
+
+    def __init__(
+        self,
+        file: Path,
+        ingredients: Sequence[Ingredient],
+        base: Ingredient | None,
+        architecture: Architecture,
+        store: Store,
+        guests: Mapping[str, Ingredient] | None = None,
+    ):
+        self.file = file
+        self.ingredients = {item.name: item for item in ingredients}
+        self.base = base
+        self.guests = guests or {}
+        self.store = store
+        self._architecture = architecture
+        self._others: dict[str, Ingredient] = {}
+
+    def resolve(self, name: str) -> Ingredient:
+        """An ingredient by name, `base`, a guest, weights made by a formula, or a checkpoint's file.
+
+        Raises:
+            KitchenError: none of these, or a formula over an ingredient that has changed.
+            CheckpointError, CompatibilityError: a file that is damaged, or does not fit the model.
+        """
+        if name == BASE:
+            if self.base is None:
+                raise KitchenError(f"{self.file}: this kitchen has no base; add `base: FILE`, or name an ingredient.")
+            return self.base
+        if name in self.ingredients:
+            return self.ingredients[name]
+        if name in self.guests:
+            return self.guests[name]
+        if name not in self._others:
+            formula = self.formula(name)
+            self._others[name] = self._made(name, formula) if formula else self._read(name)
+        return self._others[name]
+
+    def formula(self, name: str) -> Formula | None:
+        """The formula that a name stands for."""
+        text = self.store.formula(name)
+        return Formula.model_validate(json.loads(text)) if text else None
+
+    def leaves(self, names: Sequence[str]) -> list[str]:
+        """The checkpoints that weights are made of in the end, each once."""
+        found: dict[str, None] = {}
+        for name in names:
+            formula = None if name in self.ingredients or name == BASE else self.formula(name)
+            found |= dict.fromkeys(self.leaves(formula.names) if formula else [name])
+        return list(found)
+
+    def formulas(self, names: Sequence[str]) -> dict[str, Formula]:
+        """Every formula that these names need, by name; what a formula is made of stands behind it."""
+        found: dict[str, Formula] = {}
+
+        def visit(name: str) -> None:
+            if name in found or name in self.ingredients or name == BASE:
+                return
+            if formula := self.formula(name):
+                for part in formula.names:
+                    visit(part)
+                found[name] = formula
+
+        for name in names:
+            visit(name)
+        return dict(reversed(found.items()))
+
+    def adopt(self, formula: Formula) -> Coefficients:
+        """Keep a formula; the mix that consists of it alone."""
+        name = f"{formula.kind}-{formula.fingerprint(self.resolve)[:12]}"
+        self.store.keep_formula(name, formula.model_dump_json())
+        return ((name, 1.0),)
+
+    def keep(self, how: str, tensors: Mapping[str, Tensor], parts: Coefficients) -> Coefficients:
+        """Keep weights that were trained, or cannot be made again bit for bit; the mix that consists of them alone.
+
+        Args:
+            how: what made them; the start of their name. parts: the ingredients that they were made from.
+        """
+        pinned = fingerprint(tensors)
+        name = f"{how}-{pinned[:12]}"
+        path = self._kept_file(name)
+        path.parent.mkdir(exist_ok=True)
+        if not path.is_file():
+            with replacing(path) as temporary:
+                write(tensors.items(), tensors, temporary, "{}", path.suffix)
+        self.store.keep_formula(name, Formula(kind=KEPT, parts=parts).model_dump_json())
+        return ((name, 1.0),)
+
+    def has_kept(self, name: str) -> bool:
+        """Whether weights that were trained are here."""
+        return self.formula(name) is not None and self._kept_file(name).is_file()
+
+    def _kept_file(self, name: str) -> Path:
+        return self.store.folder / "made" / f"{name}.safetensors"
+
+    def _made(self, name: str, formula: Formula) -> Ingredient:
+        if formula.kind == KEPT:
+            return self._from_file(name, self._kept_file(name))
+        item = made(name, formula, self.resolve, self._architecture.ties)
+        if not name.endswith(item.fingerprint[:12]):
+            raise KitchenError(
+                f"{name} was made of {', '.join(formula.names)}, and one of these has changed since; cook it again."
+            )
+        return item
+
+    def read(self, file: Path) -> Ingredient:
+        """A checkpoint's file as it is now: one of the same name that was read before may have been another."""
+        return self._from_file(str(file), file)
+
+    def _read(self, name: str) -> Ingredient:
+        file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
+        if file is None:
+            raise KitchenError(unknown_name(name, self.ingredients))
+        return self._from_file(name, trust.check_read(file_in(file), self.file.parent))
+
+    def _from_file(self, name: str, file: Path) -> Ingredient:
+        first = next(iter(self.ingredients.values()))
+        return read_other(name, file, self._architecture, self.store, first)

@@ -1,0 +1,29 @@
+"""What a report's tables call things: the task's words, the objective's unit."""
+
+from typing import Any
+
+from soupviz.analysis import wording
+from soupviz.reports import rows
+from soupviz.reports.contents import Company
+from soupviz.soups.soup import Soup
+
+
+def words_of(soup: Soup, company: Company) -> dict[str, Any]:
+    """By what the template asks for."""
+    task, metric = soup.kitchen.task, soup.kitchen.objective
+    other = rows.beside(task, metric)
+    unit = {"%": "percent", "": ""}.get(metric.unit, metric.unit)
+    beside = "" if other is None else f"{other.label} on held_out{f' ({other.unit})' if other.unit else ''}"
+    return {
+        "units": f"{task.unit}s",
+        "gains": task.gains,
+        "only": (task.only("the soup"), task.only("the other")),
+        "test": wording.test_of(metric),
+        "interval": wording.interval_of(metric),
+        "measure": wording.measure(metric),
+        "heads": rows.score_heads(task, metric, company.best.name),
+        "columns": f"{metric.label[:1].upper()}{metric.label[1:]}{f' in {unit}' if unit else ''}",
+        "direction": wording.direction(metric),
+        "calibration": any(one.name == "ece" for one in task.metrics),
+        "beside": beside,
+    }

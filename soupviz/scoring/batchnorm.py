@@ -1,0 +1,80 @@
+"""Running statistics of a mix, re-estimated: the average of statistics is not the statistics of the average."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from soupviz.data.splits import Split
+from soupviz.errors import RecipeError
+from soupviz.models.routes import call
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.scoring.precision import arithmetic_of
+
+SEED = 0
+"""Of the choice among the training examples, which may lie sorted by class."""
+
+
+def norms_of(model: nn.Module) -> dict[str, _NormBase]:
+    """The layers that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _NormBase) and module.running_mean is not None
+    }
+
+
+def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size: int) -> dict[str, Tensor]:
+    """The running statistics of the weights that the evaluator holds, over examples of train.
+
+    Cumulative: every batch counts alike, and nothing of the old statistics is left. Only the layers that keep
+    statistics are in training mode: dropout is off.
+
+    Args:
+        num_examples: drawn from train with a fixed seed; all of it where it has fewer.
+        batch_size: the kitchen's. What memory has made of the evaluator's own does not count: statistics within
+            batches depend on how large these are, and scores are kept under the kitchen's number.
+    Returns:
+        By key of the state dict. The evaluator's model is left as it was, but for its statistics.
+    Raises:
+        RecipeError: memory does not suffice for a batch.
+    Source:
+        Izmailov et al. 2018 (arXiv 1803.05407), section 3.2. Differs from `torch.optim.swa_utils.update_bn`, which puts
+        the whole model into training mode.
+    """
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))[:num_examples]
+    norms = norms_of(evaluator.model)
+    momenta = {name: norm.momentum for name, norm in norms.items()}
+    try:
+        for norm in norms.values():
+            norm.reset_running_stats()
+            norm.momentum = None  # the cumulative average
+            norm.train()
+        with torch.inference_mode(), arithmetic_of(evaluator.precision):
+            # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
+            # None is of one example, which has no variance.
+            num_batches = min(-(-len(order) // batch_size), max(1, len(order) // 2))
+            for number, rows in enumerate(order.tensor_split(num_batches), 1):
+                for norm in norms.values():
+                    if not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
+                        norm.momentum = 1.0 / number
+                _run(evaluator, train, rows)
+    finally:
+        for name, norm in norms.items():
+            norm.momentum = momenta[name]
+            norm.eval()
+    return {
+        f"{name}.{kind}" if name else kind: tensor.clone()
+        for name, norm in norms.items()
+        for kind, tensor in (("running_mean", norm.running_mean), ("running_var", norm.running_var))
+        if tensor is not None
+    }
+
+
+def _run(evaluator: Evaluator, train: Split, rows: Tensor) -> None:
+    try:
+        call(evaluator.model, train.take(rows, evaluator.device))
+    except RuntimeError as error:  # memory ran out
+        raise RecipeError(
+            f"re-estimating BatchNorm statistics on {len(rows)} examples of train at a time takes more memory than "
+            "there is, and smaller batches would give other statistics: set a lower batch_size in kitchen.yaml."
+        ) from error

@@ -1,0 +1,294 @@
+"""Scores of mixes: from the store where they were measured before, else evaluated, and kept as they come."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.data.splits import Split
+from soupviz.files import digest
+from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
+from soupviz.mixing.treatments import Treatment, num_examples
+from soupviz.scoring.batchnorm import reestimate
+from soupviz.scoring.evaluator import Evaluator, Trial
+from soupviz.scoring.guests import Guest, Guests
+from soupviz.scoring.limits import Limit
+from soupviz.store.database import KeptScore, Store
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Bound, Score
+from soupviz.tasks.task import judged, score_of
+from soupviz.types import Progress, part_of
+from soupviz.weights.ingredients import Ingredient, shared_keys
+
+KEEP_EVERY = 1.0
+"""Seconds of evaluation that a killed process may lose."""
+
+LOGITS_BYTES = 2**26
+"""Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
+
+AVERAGE = Treatment("average")
+
+SCORED = "scored"
+"""The column that says which units were scored, in what the store keeps."""
+
+LAYOUT = 4
+"""Of what is kept of each example; another layout makes old scores unfindable."""
+
+
+class Scorer:
+    """One model's scores. `shared` says which weights all ingredients have in common."""
+
+    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str, guests: Guests, objective: Metric):
+        self.evaluator = evaluator
+        self.objective = objective
+        self.store = store
+        self.guests = guests
+        self._batch_size = evaluator.batch_size  # as the kitchen says, before memory may have halved it
+        self.model_fingerprint = model_fingerprint
+        self._shared: frozenset[str] = frozenset()
+        self._pool: dict[str, bool] = {}
+        self._reference: Ingredient | None = None
+        self._estimated: tuple[Any, Mapping[str, Tensor]] | None = None
+
+    def share(self, ingredients: Sequence[Ingredient]) -> None:
+        """Look for weights that are the same in all ingredients: what comes of them is computed once for all soups."""
+        self._reference = ingredients[0]
+        self._shared = shared_keys(ingredients) if len(ingredients) > 1 else frozenset()
+        self._pool = {item.fingerprint: True for item in ingredients}
+        self.evaluator.paths.share(self._shared)
+
+    def _is_shared(self, items: Mix, treatment: Treatment) -> bool:
+        """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
+
+        Re-estimated statistics are not those that the ingredients share, and the activations behind them are others.
+        """
+        if self._reference is None or not self._shared or not is_affine(items) or treatment.train is not None:
+            return False
+        for item, _ in items:
+            if item.fingerprint not in self._pool:
+                self._pool[item.fingerprint] = self._shared <= shared_keys([self._reference, item])
+        return all(self._pool[item.fingerprint] for item, _ in items)
+
+    def _guest(self, items: Mix) -> Guest | None:
+        """The guest that a mix consists of."""
+        return self.guests.find(items[0][0].name) if len(items) == 1 else None
+
+    def weights(
+        self, items: Mix, treatment: Treatment, keys: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """A mix tensor by tensor, its running statistics as the treatment says."""
+        self.guests.refuse([item.name for item, _ in items])
+        statistics = self._statistics(items, treatment.train, num_examples(treatment.name)) if treatment.train else {}
+        for key, tensor in mix_tensors(items, treatment.of_statistics, keys):
+            yield key, statistics[key].to(tensor) if key in statistics else tensor
+
+    def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
+        """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
+        mixed = (_content(effective(items)), train.fingerprint, number)
+        if self._estimated is None or self._estimated[0] != mixed:
+            self.evaluator.load(mix_tensors(items))
+            self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
+        return self._estimated[1]
+
+    def key(self, items: Mix, split: Split, treatment: Treatment) -> str:
+        """What a score is kept under: the mix, the fingerprints, the data, the model, precision and device type."""
+        items = effective(items)
+        # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
+        is_whole = len(items) == 1 and items[0][1] == 1.0 and treatment.train is None
+        context: list[Any] = [split.fingerprint, self.model_fingerprint, *self.evaluator.numerics]
+        if treatment.train is not None:  # statistics within batches depend on how large these are
+            context.append(self._batch_size)
+        found = [self.guests.find(item.name) for item, _ in items]
+        context += [guest.context(split.name) for guest in found if guest]
+        context += [*self.evaluator.task.key, *self.evaluator.task.source]
+        return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
+
+    def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
+        """The score of a mix if it was measured before; nothing is computed."""
+        if guest := self._guest(effective(items)):
+            return guest.known(split)
+        plain, columns = self.store.score(self.key(items, split, treatment))
+        return (
+            None
+            if plain is None or columns is None
+            else self._read(plain, split, self._outcomes(split, columns, plain))
+        )
+
+    def partial(self, items: Mix, split: Split, treatment: Treatment) -> Outcomes | None:
+        """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
+        plain, columns = self.store.score(self.key(effective(items), split, treatment))
+        return None if plain is not None or columns is None else self._outcomes(split, columns)
+
+    def _outcomes(
+        self, split: Split, columns: Mapping[str, NDArray[Any]], plain: Mapping[str, Any] | None = None
+    ) -> Outcomes:
+        task = self.evaluator.task
+        kept = task.earlier_columns(plain, columns) if plain is not None else columns
+        held = {name: values for name, values in kept.items() if name != SCORED}
+        return Outcomes(columns[SCORED], task.targets(split.labels), held)
+
+    def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
+        """A score from its summary as plain data, as a run keeps it."""
+        if "metrics" in summary:
+            return Score.from_summary(summary)
+        return Score.from_plain(self.evaluator.task.carried_over(summary), split)
+
+    def _read(self, plain: Mapping[str, Any], split: Split, outcomes: Outcomes | None = None) -> Score:
+        """A score as the store has it, with the kitchen's objective first."""
+        score = Score.from_plain(self.evaluator.task.carried_over(plain), split.name, outcomes)
+        first = {self.objective.name: score.values[self.objective.name]}
+        return replace(score, values=first | dict(score.values))
+
+    def summaries(self, wanted: Sequence[tuple[Mix, Treatment]], split: Split) -> list[Score | None]:
+        """Scores on one split that were measured before, without their examples; one look at the store for all."""
+        mixes = [effective(items) for items, _ in wanted]
+        guests = [self._guest(items) for items in mixes]
+        keys = [
+            "" if guest else self.key(items, split, treatment)
+            for guest, items, (_, treatment) in zip(guests, mixes, wanted, strict=True)
+        ]
+        found = self.store.summaries(filter(None, keys))
+        scores = {key: self._read(plain, split) for key, plain in found.items()}
+        return [guest.summary(split) if guest else scores.get(key) for guest, key in zip(guests, keys, strict=True)]
+
+    def score(
+        self,
+        items: Mix,
+        split: Split,
+        num_classes: int,
+        treatment: Treatment,
+        progress: Progress,
+        limit: Limit | None = None,
+    ) -> Score | Bound:
+        """Score a mix on every unit; with a limit, give it up as soon as it provably cannot win."""
+        items = effective(items)
+        if guest := self._guest(items):
+            return guest.score(split, progress)
+        key = self.key(items, split, treatment)
+        plain, columns = self.store.score(key)
+        found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns, plain)
+        if plain is not None:
+            return self._read(plain, split, found)
+        if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
+            logits = self._of_each(items, split, num_classes, progress)
+            task = self.evaluator.task
+            answers = task.averaged(logits, [weight for _, weight in items], treatment.name)
+            held = judged(task, answers, split.labels, split.name)
+            found = Outcomes.of(held, task.targets(split.labels))
+        else:
+            trial = Trial(lambda: self.weights(items, treatment), found, is_shared=self._is_shared(items, treatment))
+            if limit:
+                trial.gives_up = limit.gives_up
+            # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
+            keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
+            if not trial.is_over:
+                self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
+        if not found.is_whole:
+            best_possible = {metric.name: metric.bound(found) for metric in self.evaluator.task.metrics}
+            return Bound(split.name, len(split), found, best_possible)
+        return self._keep(key, split, found, num_classes)
+
+    def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
+        """The logits of each member of an ensemble alone."""
+        return [
+            self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
+            for index, (item, _) in enumerate(items)
+        ]
+
+    def _keep(self, key: str, split: Split, found: Outcomes, num_classes: int) -> Score:
+        score = self.summarized(split, found, num_classes)
+        self.keep({key: score}, split)
+        return score
+
+    def summarized(self, split: Split, found: Outcomes, num_classes: int) -> Score:
+        """What the task's metrics say of outcomes."""
+        task, numerics = self.evaluator.task, self.evaluator.numerics
+        return score_of(task, self.objective, split.name, found, num_classes, *numerics)
+
+    def keep(self, scores: Mapping[str, Score], split: Split) -> None:
+        """Keep finished scores under their keys."""
+        self.store.keep_scores({key: _kept(score, split) for key, score in scores.items()})
+
+    def logits(
+        self, items: Mix, split: Split, num_classes: int, treatment: Treatment, progress: Progress
+    ) -> NDArray[np.float32]:
+        """Logits of every example, shape (num_examples, num_classes), from the store where they were kept before.
+
+        Those of an ensemble are what its probabilities come from: averaged logits, or the logarithm of averaged
+        probabilities.
+        """
+        items = effective(items)
+        if guest := self._guest(items):
+            return guest.logits(split, progress)
+        if treatment.is_output and len(items) > 1:
+            each = self._of_each(items, split, num_classes, progress)
+            return self.evaluator.task.averaged(each, [weight for _, weight in items], treatment.name).numpy()
+        key = self.key(items, split, treatment)
+        kept = self.store.logits(key)
+        if kept is None:
+            trial = Trial(lambda: self.weights(items, treatment), self.evaluator.blank(split))
+            trial.is_shared = self._is_shared(items, treatment)
+            self._evaluate(key, split, trial, None, progress, keeps_logits=True)
+            self._keep(key, split, trial.found, num_classes)
+            kept = self.store.logits(key)
+            assert kept is not None
+        return kept
+
+    def _evaluate(
+        self,
+        key: str,
+        split: Split,
+        trial: Trial,
+        limit: Limit | None,
+        progress: Progress,
+        *,
+        keeps_logits: bool = False,
+    ) -> None:
+        """Evaluate, keeping what is done every second, and when the work ends before all examples are scored."""
+        kept_at = time.monotonic()
+        is_fresh = not trial.found.num_scored
+
+        def on_batch() -> None:
+            nonlocal kept_at
+            if time.monotonic() - kept_at > KEEP_EVERY and not trial.is_over:
+                self.store.keep_partial(key, _columns(trial.found))
+                kept_at = time.monotonic()
+            progress(trial.found.num_scored, len(split), f"scoring {split.name}")
+
+        try:
+            order = limit.order if limit else None
+            logits = self.evaluator.evaluate(split, trial, order=order, on_batch=on_batch, keep_logits=keeps_logits)
+            if logits is not None and is_fresh and trial.found.is_whole:
+                self.store.keep_logits(key, logits.numpy())
+        finally:
+            if trial.found.num_scored and not trial.found.is_whole:
+                self.store.keep_partial(key, _columns(trial.found))
+
+
+def _columns(found: Outcomes) -> dict[str, NDArray[Any]]:
+    return {SCORED: found.scored} | found.columns
+
+
+def _kept(score: Score, split: Split) -> KeptScore:
+    assert score.outcomes is not None
+    return KeptScore(
+        split=split.name,
+        metric=score.metric,
+        value=score.shown(score.metric),
+        num_units=score.num_units,
+        precision=score.precision,
+        device=score.device,
+        data=split.fingerprint,
+        summary=score.as_plain(),
+        columns=_columns(score.outcomes),
+    )
+
+
+def _content(items: Mix) -> list[list[str]]:
+    """A mix by its fingerprints."""
+    return [[item.fingerprint, weight.hex()] for item, weight in items]

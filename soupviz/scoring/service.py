@@ -1,0 +1,144 @@
+"""Scores of mixes by name: the one place that is asked what a mix does on a split."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.data.loading import HELD_OUT, TRAIN, Splits
+from soupviz.data.splits import Split
+from soupviz.errors import RecipeError
+from soupviz.mixing.averaging import count_clamped, resolve
+from soupviz.mixing.named import NamedWeights
+from soupviz.mixing.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
+from soupviz.scoring.batchnorm import norms_of
+from soupviz.scoring.limits import Limit
+from soupviz.scoring.scorer import Scorer
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.score import Bound, Score
+from soupviz.types import Coefficients, Progress, quiet
+from soupviz.weights.ingredients import Ingredient, pick
+
+
+class Scores:
+    """One kitchen's: weights and splits by name, what is known of them, and measuring what is not."""
+
+    def __init__(self, scorer: Scorer, weights: NamedWeights, splits: Splits, file: Path):
+        self.scorer = scorer
+        self.weights = weights
+        self.splits = splits
+        self._file = file
+
+    def resolved(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
+        """A mix by name as a mix of ingredients, whose files are those that were opened."""
+        found = {name: self.weights.resolve(name) for name, _ in mix}
+        for item in found.values():
+            item.check_unchanged()
+        return list(resolve(mix, found))
+
+    def treatment(self, name: str, progress: Progress = quiet) -> Treatment:
+        """What a recipe says becomes of its ingredients, with the data that it needs.
+
+        Raises:
+            RecipeError: no such treatment, or one that this kitchen has no data or no layers for.
+        """
+        if name not in OUTPUTS:
+            check_batchnorm(name)
+        if not num_examples(name):
+            return Treatment(name)
+        if not norms_of(self.scorer.evaluator.model):
+            raise RecipeError(
+                f"batchnorm is {name!r}, but the model of {self._file} keeps no running statistics; leave it at "
+                "average."
+            )
+        if TRAIN not in self.splits.names:
+            raise RecipeError(
+                f"batchnorm is {name!r}: {self._file} has no train; add `train:` under `data:` to it, or take average."
+            )
+        return Treatment(name, self.splits.load(TRAIN, progress))
+
+    def mixed(
+        self, mix: Coefficients, treatment: str = "average", keys: Iterable[str] | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """A mix's weights, tensor by tensor, in the ingredients' dtype."""
+        prepared = self.treatment(treatment)
+        if prepared.is_output:
+            raise RecipeError(
+                f"an ensemble of {len(mix)} models has no weights of its own, so there is nothing to write or to mix; "
+                "distil it into one model, or take a soup."
+            )
+        return self.scorer.weights(self.resolved(mix), prepared, keys)
+
+    def count_clamped(self, mix: Coefficients, treatment: str = "average") -> int:
+        """How many running variances of a mix are clamped at 0; none where they are re-estimated, or not averaged."""
+        return count_clamped(self.resolved(mix)) if treatment == "average" else 0
+
+    def key(self, mix: Coefficients, split: str, treatment: str) -> str:
+        """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
+        return self.scorer.key(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+
+    def score(
+        self, mix: Coefficients, split: str = HELD_OUT, treatment: str = "average", progress: Progress = quiet
+    ) -> Score:
+        """Score a mix on every unit of a split; from the store where it was scored before, by any process."""
+        found = self.attempt(mix, split, treatment, progress)
+        assert isinstance(found, Score)  # without a limit nothing is given up
+        return found
+
+    def attempt(
+        self, mix: Coefficients, split: str, treatment: str, progress: Progress, limit: Limit | None = None
+    ) -> Score | Bound:
+        """Score a mix until it is scored whole, or the limit says that it cannot win."""
+        loaded = self.splits.load(split, progress)
+        prepared = self.treatment(treatment, progress)
+        return self.scorer.score(self.resolved(mix), loaded, self.width(loaded), prepared, progress, limit)
+
+    def known(self, mix: Coefficients, split: str, treatment: str = "average") -> Score | None:
+        """The score of a mix if it was measured before; nothing is computed."""
+        return self.scorer.known(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+
+    def partial(self, mix: Coefficients, split: str, treatment: str = "average") -> Outcomes | None:
+        """What became of the units of a mix that was given up; None: it was not, or is scored whole."""
+        return self.scorer.partial(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+
+    def summaries(self, mixes: Sequence[tuple[Coefficients, str]], split: str) -> list[Score | None]:
+        """Of mixes, each with its treatment, the scores that were measured before, without their outcomes."""
+        wanted = [(self.resolved(mix), self.treatment(treatment)) for mix, treatment in mixes]
+        return self.scorer.summaries(wanted, self.splits.load(split))
+
+    def logits(
+        self, mix: Coefficients, split: str = HELD_OUT, treatment: str = "average", progress: Progress = quiet
+    ) -> NDArray[np.float32]:
+        """A mix's answers, shape (num_units, width), kept in the store from then on."""
+        loaded = self.splits.load(split, progress)
+        prepared = self.treatment(treatment, progress)
+        return self.scorer.logits(self.resolved(mix), loaded, self.width(loaded), prepared, progress)
+
+    def of_ingredients(
+        self, split: str = HELD_OUT, members: Sequence[str] | None = None, progress: Progress = quiet
+    ) -> Mapping[str, Score]:
+        """Score the ingredients that were not scored yet; all scores in kitchen order, without their outcomes.
+
+        Args:
+            members: names; default: all.
+        """
+        chosen = pick(tuple(self.weights.ingredients.values()), members)
+        mixes: list[Coefficients] = [((item.name, 1.0),) for item in chosen]
+        self.splits.load(split, progress)
+        known = self.summaries([(mix, "average") for mix in mixes], split)
+        scores = {}
+        for index, (item, mix, score) in enumerate(zip(chosen, mixes, known, strict=True)):
+
+            def within(done: int, total: int, what: str, index: int = index, name: str = item.name) -> None:
+                progress(index * total + done, len(chosen) * total, f"{what}: {name}")
+
+            found = score or self.score(mix, split, progress=within)
+            scores[item.name] = replace(found, outcomes=None)
+        return scores
+
+    def width(self, split: Split) -> int:
+        """How many numbers the model says of each unit."""
+        return self.scorer.evaluator.width(split)

@@ -1,0 +1,1 @@
+"""Cooking a recipe and planning its cost; exporting a soup, rebuilding and loading it."""

@@ -1,0 +1,146 @@
+"""The model card that goes beside an exported soup."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from soupviz.soups.provenance import Judged, Record
+from soupviz.soups.selecting import named
+from soupviz.tasks.significance import wilson
+from soupviz.tasks.wording import PERCENT
+
+LOADERS = {
+    ".safetensors": "from safetensors.torch import load_file\n\n"
+    'model.load_state_dict(load_file("{name}"), strict=True)',
+    ".pt": 'import torch\n\nmodel.load_state_dict(torch.load("{name}", weights_only=True), strict=True)',
+}
+TEMPLATE = """# {name}
+
+A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
+
+## Scores
+
+{scores}
+
+The soup was chosen on {selected_on}: its {label} there is optimistic.{direction} Judge it by the other splits.{data}
+
+## Load it
+
+`model` is `{factory}` with the arguments `{args}`.
+
+```python
+{loader}
+```
+
+## Ingredients
+
+| ingredient | {column}fingerprint |
+|---|{rule}---|
+{ingredients}
+
+BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{weights}
+{temperature}
+## Rebuild it
+
+`recipe.yaml`, and the metadata of the file itself, name every ingredient by its fingerprint. {rebuilds}, and fails if
+a checkpoint has changed:
+
+```
+python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
+```
+"""
+
+
+def card(name: str, of: Record) -> str:
+    """The text of README.md for the soup in file `name`."""
+    record = of.model_dump(mode="json")
+    suffix = "." + name.rpartition(".")[2]
+    mix, pool = dict(record["mix"]), record["ingredients"]
+    is_linear = record["coefficients"] is not None
+    what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
+    dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
+    return TEMPLATE.format(
+        name=name,
+        title=record["title"],
+        what=what if is_linear else f"made from {len(pool)} checkpoints",
+        kitchen=record["kitchen"],
+        version=record["soupviz"],
+        scores=_scores(of),
+        label=of.judged.label,
+        direction="" if of.judged.higher_is_better else f" Of {of.judged.label}, lower is better.",
+        selected_on=", ".join(record["selected_on"]),
+        data=f" What chose it: {named(of.selecting_data)}." if of.selecting_data else "",
+        weights=_weights(record),
+        factory=record["model"]["factory"],
+        args=record["model"]["args"],
+        loader=LOADERS[suffix].format(name=name),
+        column="coefficient | " if is_linear else "",
+        rule="---|" if is_linear else "",
+        ingredients="\n".join(
+            f"| {member} | "
+            + (f"{mix.get(member, 0.0):.6g} | " if is_linear else "")
+            + f"`{origin['fingerprint'][:16]}` |"
+            for member, origin in pool.items()
+        ),
+        rebuilds="With its kitchen, which has the data, this makes them again up to rounding"
+        if of.needs_data
+        else "With its kitchen, whose model reads the checkpoints, this rebuilds the weights bit for bit"
+        if of.computed
+        else "This rebuilds the weights bit for bit",
+        kitchen_option=" --kitchen KITCHEN" if of.needs_data or of.computed else "",
+        batchnorm=record["batchnorm"],
+        temperature=_temperature(record),
+        dtype=dtype,
+        suffix=suffix,
+    )
+
+
+def _scores(of: Record) -> str:
+    """The table of scores: of each split the objective with its interval, and what is told beside it."""
+    judged = of.judged
+    title = judged.label if judged.metric_unit in ("", PERCENT) else f"{judged.label} ({judged.metric_unit})"
+    heads = ["split", "role", title, "95% interval", *(["right"] if judged.is_share else []), f"{judged.unit}s"]
+    heads += [judged.beside[1]] if judged.beside else []
+    rows = [heads, ["---"] * len(heads), *(_score_row(of, split) for split in of.scores)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _score_row(of: Record, split: str) -> list[str]:
+    judged, score = of.judged, of.scores[split]
+    value, number = _value(score, judged.metric), score.get("num_units", score.get("num_examples", 0))
+    right = round((value or 0.0) * number)
+    interval = judged.intervals.get(split) or (wilson(right, number) if judged.is_share else None)
+    told = "–" if interval is None else " to ".join(_told(judged, end) for end in interval)
+    row = [split, "selected on" if split in of.selected_on else "reports", _told(judged, value), told]
+    row += [str(right)] if judged.is_share else []
+    beside = _value(score, judged.beside[0]) if judged.beside else None
+    return [*row, str(number), *(["–" if beside is None else f"{beside:.4f}"] if judged.beside else [])]
+
+
+def _value(score: Mapping[str, Any], metric: str) -> float | None:
+    """In a score as a record tells it; earlier versions had each metric beside the others."""
+    found: float | None = score["metrics"].get(metric) if "metrics" in score else score.get(metric)
+    return found
+
+
+def _told(judged: Judged, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{value:.2%}" if judged.metric_unit == PERCENT else f"{value:.4g}"
+
+
+def _weights(record: Mapping[str, Any]) -> str:
+    """What these weights are known by, and which ingredients are averages over their training."""
+    averages = [name for name, origin in record["ingredients"].items() if origin["weights"] == "ema"]
+    told = f"\n{', '.join(averages)}: the EMA weights of the file." if averages else ""
+    return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
+
+
+def _temperature(record: Mapping[str, Any]) -> str:
+    if record["temperature"] is None:
+        return ""
+    told = f"\nTemperature fitted on held_out: {record['temperature']:.4f}. "
+    if record["scaled_layer"] is not None:
+        layer = record["scaled_layer"] or "the layer"
+        return f"{told}{layer} is divided by it: softmax of the logits is calibrated as it is.\n"
+    return f"{told}Divide the logits by it before softmax; the weights are not changed by it.\n"

@@ -1,0 +1,297 @@
+"""Cooking: a recipe and a kitchen make a soup; every score and every run goes through the kitchen's store."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from soupviz.errors import Cancelled, RecipeError
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import Judge, Recipe, parse
+from soupviz.recipes.trajectory import Step, steps_from
+from soupviz.scoring.limits import Limit
+from soupviz.scoring.precision import arithmetic_of
+from soupviz.soups.goals import groups_of
+from soupviz.soups.laboratory import Laboratory
+from soupviz.soups.needs import lacking_for
+from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
+from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.store.database import Store
+from soupviz.store.runs import HEARTBEAT, Run
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.score import Bound, Score
+from soupviz.types import Alpha, Coefficients, Order, Progress, quiet
+
+OnStep = Callable[[Step], None]
+SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recipe is cooked; nothing here changes its decisions.
+
+    complete: score rejected candidates whole too, instead of giving them up once they cannot win.
+    """
+
+    progress: Progress = quiet
+    complete: bool = False
+
+
+def cook(
+    kitchen: Kitchen,
+    recipe: Recipe | Mapping[str, Any],
+    *,
+    progress: Progress = quiet,
+    on_step: OnStep = lambda _step: None,
+    complete: bool = False,
+) -> Soup:
+    """Cook a recipe: find its coefficients, score the soup on held_out, test and the shifts, and keep the run.
+
+    The run is kept from its first second: what is killed or cancelled goes on from its last score when cooked again.
+    Cooked again with `complete`, the rejected candidates are scored from where they were given up.
+
+    Args:
+        recipe: a record, or its parameters as plain data: {"method": "beam", "width": 5}.
+        on_step: told of each decision. complete: as of `greedy`.
+    Raises:
+        SoupError: the recipe names what the kitchen lacks, or the data does not fit.
+        Cancelled: from the progress callback.
+    """
+    recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
+    if missing := lacking_for(kitchen, recipe.needs):
+        raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
+    if reason := recipe.unfit(kitchen.task):
+        raise RecipeError(reason)
+    kitchen.scores.treatment(recipe.treatment, progress)
+    for split in kitchen.splits.reporting:  # what is wrong with the test split shows before hours of search, not after
+        kitchen.splits.load(split, progress)
+    key = run_key(kitchen, recipe)
+    steps: list[Step] = []
+
+    before = kitchen.store.run(key)
+    if recipe.trains and before is not None and _stands(kitchen, recipe, before, progress):
+        return _again(kitchen, before, on_step, progress)
+    earlier = steps_from(((before and before.result) or {}).get("trajectory", []))
+
+    def stepped(step: Step) -> None:
+        steps.append(step)
+        # Decisions of a run that was stopped stay until this one has as many: it may be stopped again before that.
+        kitchen.store.touch_run(
+            key, {"trajectory": [plain_step(kitchen, kept) for kept in max(steps, earlier, key=len)]}
+        )
+        on_step(step)
+
+    started = time.monotonic()
+    # What learns computes as what is scored does.
+    with arithmetic_of(kitchen.spec.precision), _recorded(kitchen.store, key, recipe):
+        judge = _judge(kitchen, recipe, Options(progress, complete), stepped, earlier)
+        coefficients = recipe.plan(judge)
+        scores = {
+            split: kitchen.scores.score(coefficients, split, recipe.treatment, progress)
+            for split in kitchen.splits.reporting
+        }
+        pool = pool_of(kitchen, recipe)
+        weights = dict(coefficients)
+        is_linear = not kitchen.weights.formulas(list(weights))
+        selecting_data = _selecting(kitchen, recipe)
+        soup = Soup(
+            key=key,
+            recipe=recipe,
+            mix=coefficients,
+            coefficients=dict.fromkeys(pool, 0.0) | weights if is_linear else None,
+            pool=tuple(pool),
+            trajectory=tuple(steps),
+            scores=scores,
+            clamped=kitchen.scores.count_clamped(coefficients, recipe.treatment),
+            kitchen=kitchen,
+            notes=judge.notes | _learned_from(kitchen, recipe, progress),
+            evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
+            seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
+            selecting_data=selecting_data,
+            # A test that shares examples with held_out, in this very kitchen, reports on nothing.
+            selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, selecting_data, scores)])),
+        )
+        kitchen.store.end_run(key, "finished", soup.as_dict())
+    return soup
+
+
+def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
+    """What selects a soup: splits of this kitchen; and of a place between soups, what selected those loaded back."""
+    found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.splits.names)}
+    ends = {mix for side in ("mix_a", "mix_b", "mix_c") if (mix := getattr(recipe, side, None))}
+    for run in kitchen.store.runs() if ends else ():
+        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in ends:
+            data = from_plain(run.result["selecting_data"])
+            found |= {f"{split} of {run.name}": examples for split, examples in data.items()}
+    return found
+
+
+def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:
+    """What train holds: a run's key has only what kitchen.yaml says of it, so that listing soups does not read it."""
+    has_learned = recipe.trains and "train" in recipe.needs
+    return {"train": kitchen.splits.load("train", progress).fingerprint} if has_learned else {}
+
+
+def _stands(kitchen: Kitchen, recipe: Recipe, run: Run, progress: Progress) -> bool:
+    """Whether a finished training is of this kitchen, and of what is in train now."""
+    if run.status != "finished" or run.result is None or not is_current(kitchen, run):
+        return False
+    notes: dict[str, Any] = run.result.get("notes", {})
+    return all(notes.get(name) == seen for name, seen in _learned_from(kitchen, recipe, progress).items())
+
+
+def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> Soup:
+    """The soup of a finished run whose training would take as long again; its scores come from the store."""
+    soup = recall(kitchen, run)
+    for step in soup.trajectory:
+        on_step(step)
+    splits = kitchen.splits.reporting
+    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.treatment, progress) for split in splits}
+    again = replace(soup, scores=scores)
+    kitchen.store.end_run(run.key, "finished", again.as_dict())
+    return again
+
+
+@contextmanager
+def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
+    """Keep the run's status in the store, with a heartbeat for as long as this process lives."""
+    store.begin_run(key, recipe.title, recipe.model_dump(mode="json"))
+    over = threading.Event()
+
+    def beat() -> None:
+        while not over.wait(HEARTBEAT / 4):
+            store.touch_run(key)
+
+    # A thread of its own: one batch, or decoding a split, may take longer than a run may be silent.
+    heart = threading.Thread(target=beat, name="soupviz-heartbeat", daemon=True)
+    heart.start()
+    try:
+        yield
+    except (Cancelled, KeyboardInterrupt):
+        store.end_run(key, "cancelled")
+        raise
+    except Exception as error:
+        store.end_run(key, "failed", error=str(error))
+        raise
+    finally:
+        over.set()
+        heart.join()
+
+
+def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]) -> Judge:
+    """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
+    names = pool_of(kitchen, recipe)
+    selecting = recipe.selects_on(kitchen.splits.names)
+    expected = (len(names) + recipe.candidates(len(names))) * len(selecting)
+    scored = 0
+
+    def within(done: int, total: int, what: str) -> None:
+        options.progress(min(scored, expected - 1) * total + done, expected * total, what)
+
+    def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
+        nonlocal scored
+        result = kitchen.scores.attempt(mixture, "held_out", recipe.treatment, within, limit)
+        scored += 1
+        return result
+
+    def also(mixture: Coefficients, split: str) -> Score:
+        nonlocal scored
+        result = kitchen.scores.score(mixture, split, recipe.treatment, within)
+        scored += 1
+        return result
+
+    return Judge(
+        names,
+        kitchen.task,
+        Objective(kitchen.objective),
+        attempt,
+        tell,
+        facts=lambda name: kitchen.weights.resolve(name).metadata,
+        adopt=kitchen.weights.adopt,
+        lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
+        complete=options.complete,
+        groups=groups_of(kitchen),
+        shifts=selecting[1:],
+        also=also,
+        base_is_whole=kitchen.base is not None,
+    )
+
+
+def uniform(
+    kitchen: Kitchen,
+    members: Sequence[str] | None = None,
+    *,
+    batchnorm: str = "average",
+    progress: Progress = quiet,
+) -> Soup:
+    """The plain mean of the members (default: all ingredients).
+
+    Raises:
+        SoupError: an unknown member, or data that does not fit.
+    Source:
+        Wortsman et al. 2022, table 1.
+    """
+    recipe = parse({"method": "uniform", "members": members, "batchnorm": batchnorm})
+    return cook(kitchen, recipe, progress=progress)
+
+
+def greedy(
+    kitchen: Kitchen,
+    *,
+    alpha: Alpha = "mean",
+    objective: str = "",
+    shift_weight: float = 0.5,
+    order: Order = "best",
+    seed: int = 0,
+    members: Sequence[str] | None = None,
+    batchnorm: str = "average",
+    progress: Progress = quiet,
+    on_step: OnStep = lambda _step: None,
+    complete: bool = False,
+) -> Soup:
+    """Greedy soup: start from the best on held_out, keep each candidate that is strictly better.
+
+    Args:
+        alpha: "mean" averages the accepted; a number in (0, 1] is the newcomer's weight.
+        objective: what a candidate has to raise, or lower: a metric of the task ("accuracy", "loss"; default: the
+            kitchen's), the kitchen's metric as its "mean_class", "worst_class", "mean_slice" or "worst_slice" value, or
+            "with_shifts", the weighted sum of that on held_out and of the mean on the shifts. shift_weight: what the
+            shifts count in that.
+        order: "best" (first), "listed" (kitchen order) or "random" (shuffled with `seed`).
+        members: the pool; default: all ingredients.
+        complete: score rejected candidates whole too; otherwise each is given up once it provably cannot win, and
+            its step has a bound instead of an accuracy. The decisions are the same.
+    Raises:
+        SoupError: an unknown member, an alpha out of range, or data that does not fit.
+    Source:
+        Wortsman et al. 2022, algorithm 1. Differs: strictly more, as in the authors' code.
+    """
+    values = {"method": "greedy", "alpha": alpha, "objective": objective, "order": order, "seed": seed}
+    recipe = parse(values | {"shift_weight": shift_weight, "members": members, "batchnorm": batchnorm})
+    return cook(kitchen, recipe, progress=progress, on_step=on_step, complete=complete)
+
+
+def sweep(
+    kitchen: Kitchen,
+    alphas: Sequence[Alpha] = SWEEP_ALPHAS,
+    *,
+    progress: Progress = quiet,
+    on_soup: Callable[[Soup], None] = lambda _soup: None,
+    **parameters: Any,
+) -> list[Soup]:
+    """Greedy for each alpha of a grid; scores they have in common are computed once.
+
+    Args:
+        parameters: of `greedy`, but alpha. on_soup: given each soup when it is ready.
+    """
+    soups = []
+    for index, alpha in enumerate(alphas):
+
+        def within(done: int, total: int, what: str, index: int = index, alpha: Alpha = alpha) -> None:
+            progress(index * total + done, len(alphas) * total, f"alpha {alpha}: {what}")
+
+        soups.append(greedy(kitchen, alpha=alpha, progress=within, **parameters))
+        on_soup(soups[-1])
+    return soups

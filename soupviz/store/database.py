@@ -1,0 +1,246 @@
+"""What a kitchen remembers: every score and every run, in one SQLite file that several processes may use."""
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soupviz.errors import KitchenError
+from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.store.earlier import carry_over
+from soupviz.store.mounts import is_on_network
+from soupviz.store.packing import Columns, pack, unpack
+from soupviz.store.runs import RunTable, add_columns
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, split TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
+  num_units INTEGER NOT NULL, precision TEXT NOT NULL, device TEXT NOT NULL, data TEXT, summary TEXT NOT NULL,
+  created REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS outcomes (key TEXT PRIMARY KEY, columns BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS findings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
+CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+"""
+
+
+RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeptScore:
+    """A finished score: what can be looked for, a summary as plain data, and the columns of its units.
+
+    data: the fingerprint of the split.
+    """
+
+    split: str
+    metric: str
+    value: float | None
+    num_units: int
+    precision: str
+    device: str
+    data: str
+    summary: dict[str, Any]
+    columns: Columns
+
+
+class Store(RunTable):
+    """Scores and runs by content key; every call is one short transaction on a connection of its own."""
+
+    def __init__(self, path: Path, mounts: str | None = None):
+        """Open a store, or make one.
+
+        Args:
+            mounts: the table of mounted file systems; default: this machine's.
+        """
+        self.path = path
+        # WAL shares memory between processes through a file, which machines that share a folder cannot.
+        self._journal = "DELETE" if is_on_network(path, mounts) else "WAL"
+        with self._connection() as connection:
+            connection.execute(f"PRAGMA journal_mode={self._journal}")
+            connection.executescript(SCHEMA)
+            add_columns(connection)
+            carry_over(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(self.path, timeout=30)
+        try:
+            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
+            # another journal it may damage the file.
+            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._journal == 'WAL' else 'FULL'}")
+            with connection:
+                yield connection
+        except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
+            raise KitchenError(
+                f"{self.path}: the store of scores cannot be used ({error}). Free some space, or remove the file: "
+                "its scores are then computed again."
+            ) from error
+        finally:
+            connection.close()
+
+    def score(self, key: str) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]] | None]:
+        """(the finished score as plain data, its columns), (None, columns of the units so far), or (None, None)."""
+        query = (
+            "SELECT results.summary, outcomes.columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key "
+            "WHERE outcomes.key = ?"
+        )
+        with self._connection() as connection:
+            row = connection.execute(query, (key,)).fetchone()
+        return (row[0] and json.loads(row[0]), unpack(row[1])) if row else (None, None)
+
+    def summaries(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Those of the keys that have a finished score, without its columns; one look for all of them."""
+        query = "SELECT key, summary FROM results WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
+        return {key: json.loads(summary) for key, summary in rows}
+
+    def scored(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that have a finished score; one look for all of them."""
+        query = "SELECT key FROM results WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
+
+    def count_scores(self, split: str, num_units: int, data: str, precision: str, device: str) -> int:
+        """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
+
+        Each treatment of running statistics counts as a model. Scores of other data that was called the same (test
+        before held_out was split in two, say) are told apart by its fingerprint; scores of versions that did not keep
+        it, by the number of units.
+        """
+        query = (
+            "SELECT COUNT(*) FROM results WHERE split = ? AND num_units = ? AND (data = ? OR data IS NULL) "
+            "AND precision = ? AND device = ?"
+        )
+        with self._connection() as connection:
+            return int(connection.execute(query, (split, num_units, data, precision, device)).fetchone()[0])
+
+    def keep_partial(self, key: str, columns: Columns) -> None:
+        """Keep what became of the first units of an evaluation that goes on."""
+        with self._connection() as connection:
+            # A finished score of another process is not replaced by our unfinished one.
+            connection.execute(
+                "INSERT OR REPLACE INTO outcomes SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM results WHERE key = ?)",
+                (key, pack(columns), key),
+            )
+
+    def keep_scores(self, scores: Mapping[str, KeptScore]) -> None:
+        """Keep finished scores, several at once."""
+        now = time.time()
+        with self._connection() as connection:
+            for key, kept in scores.items():
+                added = connection.execute(
+                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (key, kept.split, kept.metric, kept.value, kept.num_units, kept.precision, kept.device, kept.data,
+                     json.dumps(kept.summary), now),
+                )  # fmt: skip
+                if added.rowcount:
+                    connection.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (key, pack(kept.columns)))
+
+    def file(self, key: str) -> tuple[str, str | None] | None:
+        """(fingerprint, problem) of a checkpoint that was read before."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT fingerprint, problem FROM files WHERE key = ?", (key,)).fetchone()
+        return (row[0], row[1]) if row else None
+
+    def keep_file(self, key: str, fingerprint: str, problem: str | None) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
+
+    def formula(self, name: str) -> str | None:
+        """The formula, as JSON, that a name stands for."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT formula FROM formulas WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def keep_formula(self, name: str, formula: str) -> None:
+        with self._connection() as connection:
+            connection.execute("INSERT OR REPLACE INTO formulas VALUES (?, ?)", (name, formula))
+
+    def finding(self, key: str) -> Any:
+        """Plain data that was computed from weights or scores and kept; None where it was not."""
+        with self._connection() as connection:
+            row = connection.execute("SELECT value FROM findings WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def findings(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Those of the keys under which something is kept; one look for all of them."""
+        query = "SELECT key, value FROM findings WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {key: json.loads(value) for key, value in connection.execute(query, (json.dumps(list(keys)),))}
+
+    def keep_finding(self, key: str, value: Any) -> None:
+        """Keep plain data under a key made of all that it depends on."""
+        self.keep_findings({key: value})
+
+    def keep_findings(self, values: Mapping[str, Any]) -> None:
+        """Keep several at once."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        with self._connection() as connection:
+            connection.executemany("INSERT OR REPLACE INTO findings VALUES (?, ?)", rows)
+
+    def logits(self, key: str) -> NDArray[np.float32] | None:
+        """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
+        path = self.folder / "logits" / f"{key}.npy"
+        kept: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.is_file() else None
+        return kept
+
+    def keep_logits(self, key: str, logits: NDArray[np.float32]) -> None:
+        folder = self.folder / "logits"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, logits)
+
+    @property
+    def folder(self) -> Path:
+        """Where what is too large for the database lies beside it: logits, and weights that were trained."""
+        return self.path.parent
+
+    def size(self) -> dict[str, int]:
+        """Bytes on disk and how many scores and runs they hold."""
+        with self._connection() as connection:
+            scores = connection.execute("SELECT COUNT(*) FROM results").fetchone()[0]
+        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
+
+    def clear(self) -> None:
+        """Forget every score and run, and give the disk space back."""
+        with self._connection() as connection:
+            connection.executescript(
+                "DELETE FROM results; DELETE FROM outcomes; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; "
+                "DELETE FROM findings;"
+            )
+        connection = sqlite3.connect(self.path, timeout=30)
+        connection.execute("VACUUM")
+        if self._journal == "WAL":
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        for name in ("logits", "made", "crossfit"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def open_store(kitchen_file: Path) -> Store:
+    """The store in the kitchen's .soupviz folder, or in the user's cache folder where that is read-only."""
+    folder = kitchen_file.parent / ".soupviz"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        pass
+    if not folder.is_dir() or not is_writable(folder) or not _is_ours(folder / "store.sqlite"):
+        folder = cache_folder("kitchens", digest(str(kitchen_file.resolve()))[:16])
+    return Store(folder / "store.sqlite")
+
+
+def _is_ours(path: Path) -> bool:
+    return not path.exists() or os.access(path, os.W_OK)

@@ -1,0 +1,1 @@
+"""What a model's outputs mean: metrics, paired statistics, ensembles, calibration, slices."""

@@ -1,0 +1,62 @@
+"""Tasks by name, and those of a user's own file."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from soupviz.errors import KitchenError
+from soupviz.files import file_digest
+from soupviz.models.building import load_function
+from soupviz.models.usercode import guarded
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.regression import Regression
+from soupviz.tasks.task import Task
+
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression)}
+
+
+def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
+    """A task by its name, or `file.py:Task` relative to the folder.
+
+    Raises:
+        KitchenError: no such task, other parameters than it takes, or what the file has is no task.
+    """
+    kind: Any = TASKS.get(name)
+    is_own = kind is None
+    if is_own:
+        if ":" not in name:
+            raise KitchenError(f"task is {name!r}; known are {', '.join(TASKS)}, and file.py:Task for one of your own.")
+        kind = load_function(name, folder)
+    with guarded(lambda told: KitchenError(f"task {name!r} with {dict(parameters)} failed with {told}.")):
+        task = kind(**parameters)
+    if not isinstance(task, Task):
+        raise KitchenError(f"task {name!r} is {type(task).__name__}; expected a subclass of soupviz.Task.")
+    if not task.metrics:
+        raise KitchenError(f"task {name!r} has no metrics; give it one at least, the objective first.")
+    if is_own:
+        task.source = [name, dict(parameters), *_source(kind)]
+    return task
+
+
+def find_metric(task: Task, name: str | None) -> Metric:
+    """The metric that a kitchen names, or the task's first.
+
+    Raises:
+        KitchenError: the task has no such metric.
+    """
+    found = [metric for metric in task.metrics if name in (None, metric.name)]
+    if not found:
+        known = ", ".join(metric.name for metric in task.metrics)
+        raise KitchenError(f"metric is {name!r}, which {task.name} does not have; known are {known}.")
+    return found[0]
+
+
+def _source(kind: Any) -> list[str]:
+    """The digest of the file that defines a user's own task; of one that is defined in none, its module's name."""
+    try:
+        return [file_digest(Path(inspect.getfile(kind)))]
+    except (TypeError, OSError):
+        return [str(getattr(kind, "__module__", ""))]

@@ -1,0 +1,155 @@
+"""How one set of weights did on one split: the values of the task's metrics, and the outcomes they come from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from soupviz.tasks.metric import Metric, Value
+from soupviz.tasks.outcomes import Outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Values by metric, the kitchen's objective first, and what the task tells beside them.
+
+    values: exact where they are Fractions; None where a metric says nothing. num_close: units so close to
+    another answer that another batch size may change them. device: the type of what computed it.
+    facts: what the task adds, as plain data. outcomes: of each unit; None in a summary.
+    further: scores of the same weights on further splits, where a search looks at them; not kept with this one.
+    """
+
+    split: str
+    num_units: int
+    values: Mapping[str, Value | None]
+    num_nonfinite: int = 0
+    num_close: int = 0
+    precision: str = "float32"
+    device: str = "cpu"
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    further: tuple["Score", ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def metric(self) -> str:
+        """The name of the objective."""
+        return next(iter(self.values))
+
+    @property
+    def value(self) -> Value | None:
+        """Of the objective."""
+        return self.values[self.metric]
+
+    @property
+    def num_scored(self) -> int:
+        return self.num_units
+
+    # The names that classification supplies, until all who read them ask for a metric.
+    @property
+    def accuracy(self) -> float:
+        return float(self.facts["accuracy"])
+
+    @property
+    def correct(self) -> int:
+        return int(self.facts["correct"])
+
+    @property
+    def num_examples(self) -> int:
+        return self.num_units
+
+    @property
+    def loss(self) -> float | None:
+        return self.shown("loss")
+
+    @property
+    def macro_f1(self) -> float:
+        return float(self.facts["macro_f1"])
+
+    @property
+    def class_correct(self) -> tuple[int, ...]:
+        return tuple(self.facts["class_correct"])
+
+    @property
+    def class_count(self) -> tuple[int, ...]:
+        return tuple(self.facts["class_count"])
+
+    @property
+    def top5_correct(self) -> int | None:
+        found: int | None = self.facts["top5_correct"]
+        return found
+
+    @property
+    def ece(self) -> float | None:
+        return self.shown("ece")
+
+    def shown(self, metric: str) -> float | None:
+        """A value as a float."""
+        return None if (value := self.values.get(metric)) is None else float(value)
+
+    def whole(self, metric: Metric) -> float | None:
+        """A value over all units; None where it is not finite, or leaves out units whose answers are not."""
+        value = self.shown(metric.name)
+        if value is None or not math.isfinite(value) or (self.num_nonfinite and not metric.judges_nonfinite):
+            return None
+        return value
+
+    def summary(self) -> dict[str, Any]:
+        """The score as JSON tells it: what the task promises first. exact: values that are fractions, as such."""
+        return {
+            **self.facts,
+            "split": self.split,
+            "metric": self.metric,
+            "value": self.shown(self.metric),
+            "metrics": {name: self.shown(name) for name in self.values},
+            "exact": {name: _plain(one) for name, one in self.values.items() if isinstance(one, Fraction)},
+            "num_units": self.num_units,
+            "num_nonfinite": self.num_nonfinite,
+            "num_close": self.num_close,
+            "precision": self.precision,
+            "device": self.device,
+        }
+
+    def as_plain(self) -> dict[str, Any]:
+        """The score as the store keeps it, without its outcomes; `from_plain` gives it back, exactly."""
+        values = {name: _plain(value) for name, value in self.values.items()}
+        kept = ("num_units", "num_nonfinite", "num_close", "precision", "device")
+        return {name: getattr(self, name) for name in kept} | {"values": values, "facts": dict(self.facts)}
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> "Score":
+        """The score that `summary` told."""
+        kept = ("split", "num_units", "num_nonfinite", "num_close", "precision", "device")
+        beside = {*kept, "metric", "value", "metrics", "exact"}
+        facts = {name: value for name, value in summary.items() if name not in beside}
+        exact = {name: Fraction(*value) for name, value in summary.get("exact", {}).items()}
+        values = dict(summary["metrics"]) | exact
+        return cls(**{name: summary[name] for name in kept}, values=values, facts=facts)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], split: str, outcomes: Outcomes | None = None) -> "Score":
+        values = {
+            name: Fraction(*value) if isinstance(value, list) else value for name, value in plain["values"].items()
+        }
+        return cls(**{**plain, "split": split, "values": values, "outcomes": outcomes})
+
+
+def _plain(value: Value | None) -> list[int] | float | None:
+    return [value.numerator, value.denominator] if isinstance(value, Fraction) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What is known of weights that were given up because they provably cannot win.
+
+    best_possible: by metric, the best value they could have; None where nothing is known of it.
+    """
+
+    split: str
+    num_units: int
+    outcomes: Outcomes = field(compare=False, repr=False)
+    best_possible: Mapping[str, Value | None] = field(default_factory=dict)
+
+    @property
+    def num_scored(self) -> int:
+        return self.outcomes.num_scored

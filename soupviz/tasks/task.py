@@ -1,0 +1,249 @@
+"""A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from soupviz.data.labels import Kind
+from soupviz.errors import DataError
+from soupviz.models.building import tensor_of
+from soupviz.models.usercode import guarded
+from soupviz.tasks.ensembles import combined
+from soupviz.tasks.figures import whole_value
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
+from soupviz.tasks.score import Score
+from soupviz.tasks.wording import cell
+
+NOTHING = "✗ nothing: its output is not finite"
+"""The answer for a unit that the model has none for."""
+
+
+class Task:
+    """What scoring, search and pages know of a task; one of a user's own names its metrics and fills in `outcomes`."""
+
+    name: ClassVar[str] = ""
+    """As kitchen.yaml and messages call it."""
+
+    unit: ClassVar[str] = "example"
+    """What is judged one by one: an example, an utterance."""
+
+    version: ClassVar[int] = 1
+    """Of what is kept of each unit; another one makes old scores unfindable."""
+
+    labels: ClassVar[Kind] = "any"
+    """How labels are read: class numbers, numbers, 0 and 1 for each class, or any numbers, as they are."""
+
+    has_classes: ClassVar[bool] = False
+    """Whether each unit has one class, by which `groups` divides them."""
+
+    in_tables: ClassVar[tuple[str, ...]] = ()
+    """Metrics that tables show beside the objective; empty: all."""
+
+    gains: ClassVar[tuple[str, str]] = ("better", "worse")
+    """What units are called that a model answers better than its rival, and worse."""
+
+    verbs: ClassVar[tuple[str, str]] = ("is better on", "is worse on")
+    """What a model does to them."""
+
+    barrier: ClassVar[str] = ""
+    """The metric whose rise half-way between two models shows a barrier; empty: the objective."""
+
+    has_logits: ClassVar[bool] = False
+    """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
+
+    has_probabilities: ClassVar[bool] = False
+    """Whether answers stand for probabilities, which ensembles may average instead of the answers."""
+
+    metrics: tuple[Metric, ...] = ()
+    """The objective first."""
+
+    source: Sequence[Any] = ()
+    """Of a user's own task what it depends on: its reference, parameters, and its file's digest."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = cls.name or cls.__name__
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
+        """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
+
+        A task that says otherwise may leave `finite` out where every answer is always finite.
+
+        Args:
+            answers: what `answers` gave. labels: of the same units, as the data set has them.
+        Raises:
+            DataError: labels that do not go with the answers.
+        """
+        told = answers.float().cpu()
+        return {FINITE: told.flatten(1).isfinite().all(dim=1).numpy(), ANSWER: told.numpy()}
+
+    def answers(self, output: Any) -> Tensor:
+        """What is judged, in what the model returned; its first dimension is the batch.
+
+        Raises:
+            ModelError: it is not there.
+        """
+        return tensor_of(output)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is a loss with a gradient: soups can be learned."""
+        return type(self).loss is not Task.loss
+
+    @property
+    def has_soft_loss(self) -> bool:
+        """Whether a student can learn a teacher's answers."""
+        return type(self).soft_loss is not Task.soft_loss
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """What learning lowers: the mean over a batch, with a gradient."""
+        raise NotImplementedError
+
+    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """How far answers are from a teacher's: the mean over a batch, 0 where they are the same, with a gradient."""
+        raise NotImplementedError
+
+    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
+        """What an ensemble answers; not finite where a member's answer is not.
+
+        Args:
+            answers: of each member, of all units. weights: one for each, which sum to one. output: "probabilities" or
+                "logits", what is averaged of a task that has both.
+        """
+        return combined(answers, weights, "logits")
+
+    def targets(self, labels: Tensor) -> Mapping[str, Column]:
+        """Columns that are known before anything is scored."""
+        return {LABEL: labels.numpy()}
+
+    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """How badly each unit was answered: what is scored first where weights are to be given up soon."""
+        return np.zeros(len(outcomes))
+
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
+        """How many units the new model answers better than the old one, and how many worse."""
+        now, before = self.hardness(new), self.hardness(old)
+        return int((now < before).sum()), int((now > before).sum())
+
+    def only(self, model: str) -> str:
+        """The units that one of two models answers better, in words."""
+        return f"{self.unit}s that {model} answers better"
+
+    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
+        """Whether each unit is answered wrong; None: answers are nearer or farther, and neither right nor wrong."""
+        return None
+
+    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
+        """What the model chose for each unit, as whole numbers, shape (num_units, k): two models with the same agree.
+
+        None: answers are no choice among a few.
+        """
+        return None
+
+    def errors(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """How each unit's answer errs, shape (num_units, k), for correlations between models."""
+        return self.hardness(outcomes)[:, None]
+
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """What is right for a unit, in words; empty where `told` says it.
+
+        Args:
+            classes: names by index; numbers where they have none.
+        """
+        return ""
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """A unit's answer in words, and how good it is."""
+        if FINITE in outcomes and not outcomes[FINITE][row]:
+            return NOTHING
+        plain = {name: values for name, values in outcomes.columns.items() if name != FINITE and values.ndim == 1}
+        return ", ".join(f"{name} {values[row]:.4g}" for name, values in plain.items() if values.dtype.kind in "biuf")
+
+    def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
+        """Of each unit its class; None: the task has none, or a unit has several."""
+        return None
+
+    def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
+        """What a score tells beside its metrics, as plain data. width: how many numbers the model says of each unit."""
+        return {}
+
+    def row(self, score: Score) -> Mapping[str, Any]:
+        """A score as a row of a table."""
+        return {name: score.shown(name) for name in score.values} | {"num_units": score.num_units}
+
+    def point(self, score: Score) -> Mapping[str, Any]:
+        """A score as a point of a curve: every metric over all units."""
+        return {metric.name: whole_value(metric, score) for metric in self.metrics} | {"num_units": score.num_units}
+
+    def in_words(self, score: Score) -> Mapping[str, str]:
+        """A score as cells of a short table, by the columns' titles, the objective first."""
+        known = [metric for name in score.values for metric in self.metrics if metric.name == name]
+        return {metric.label: cell(metric, score.shown(metric.name)) for metric in known}
+
+    def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a search's decision tells beside its own keys, from these: value, metrics, num_scored, ..."""
+        return {}
+
+    def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A score as the store has it, in the layout of today."""
+        return plain
+
+    def earlier_columns(self, plain: Mapping[str, Any], columns: Mapping[str, Column]) -> Mapping[str, Column]:
+        """What the store has of a score's units, those columns that are kept today."""
+        return columns
+
+    @property
+    def key(self) -> list[Any]:
+        """What scores depend on; empty where scores were kept before there were tasks."""
+        return [self.name, self.version]
+
+
+def judged(task: Task, answers: Tensor, labels: Tensor, split: str) -> Mapping[str, Column]:
+    """What a task says of some units of a split, checked: a row for each, and whether its answer is finite.
+
+    Raises:
+        DataError: labels that do not go with the answers, or columns that do not go with the units.
+    """
+    try:
+        # A bug of soupviz's own is not the data's.
+        own = guarded(lambda told: DataError(f"the task {task.name} failed with {told}"))
+        with own if task.source else nullcontext():
+            columns = dict(task.outcomes(answers, labels))
+    except DataError as error:
+        raise DataError(f"data.{split}: {error}") from None
+    columns.setdefault(FINITE, np.ones(len(labels), dtype=np.bool_))
+    for name, values in columns.items():
+        if len(values) != len(labels):
+            raise DataError(
+                f"data.{split}: {task.name} gave {len(values)} rows of {name!r} for {len(labels)} units; expected one "
+                "for each."
+            )
+    return columns
+
+
+def score_of(
+    task: Task, objective: Metric, split: str, outcomes: Outcomes, width: int, precision: str, device: str
+) -> Score:
+    """All that a task's metrics say of outcomes.
+
+    Args:
+        objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
+    """
+    metrics = [objective, *(metric for metric in task.metrics if metric.name != objective.name)]
+    facts = task.facts(outcomes, width)
+    return Score(
+        split=split,
+        num_units=len(outcomes),
+        values={metric.name: metric.value(outcomes) for metric in metrics},
+        num_nonfinite=outcomes.num_nonfinite,
+        num_close=int(facts.get("num_close", 0)),
+        precision=precision,
+        device=device,
+        facts={name: value for name, value in facts.items() if name != "num_close"},
+        outcomes=outcomes,
+    )

@@ -1,0 +1,83 @@
+"""Values of metrics as people read them: in the metric's unit, with as many digits as matter."""
+
+from soupviz.tasks.metric import Metric
+
+PERCENT = "%"
+
+
+def factor(metric: Metric) -> float:
+    """What a value is multiplied by to be shown in the metric's unit."""
+    return 100.0 if metric.unit == PERCENT else 1.0
+
+
+def shown(metric: Metric, value: float | None, digits: int = 2) -> str:
+    """A value in the metric's unit: "92.67 %", "0.4545 nats"; "none" where there is none."""
+    if value is None:
+        return "none"
+    if metric.unit == PERCENT:
+        return f"{100 * value:.{digits}f} %"
+    return f"{value:.4g} {metric.unit}".rstrip()
+
+
+def cell(metric: Metric, value: float | None, digits: int = 2) -> str:
+    """A value in a table."""
+    return "–" if value is None else shown(metric, value, digits)
+
+
+def gap(metric: Metric, difference: float, digits: int = 2) -> str:
+    """A difference of two values with its sign: "+1.17 points", "-0.0123 nats"."""
+    if metric.unit == PERCENT:
+        return f"{100 * difference:+.{digits}f} points"
+    return f"{difference:+.4g} {metric.unit}".rstrip()
+
+
+def span(metric: Metric, between: tuple[float, float] | None, digits: int = 1) -> str:
+    """An interval without its unit, which stands beside it: "91.2 to 94.0"; empty where there is none."""
+    if between is None:
+        return ""
+    form = f".{digits}f" if metric.unit == PERCENT else ".4g"
+    return " to ".join(f"{factor(metric) * value:{form}}" for value in between)
+
+
+def gap_unit(metric: Metric) -> str:
+    """What differences are counted in."""
+    return "points" if metric.unit == PERCENT else metric.unit
+
+
+def axis_title(metric: Metric) -> str:
+    """Of a chart's axis: "accuracy (%)"."""
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def titled(metric: Metric) -> str:
+    """The label at the beginning of a sentence."""
+    return metric.label[:1].upper() + metric.label[1:]
+
+
+def is_improvement(metric: Metric, difference: float) -> bool:
+    """Whether a difference of values is for the better: of an error, where it falls."""
+    return difference > 0 if metric.higher_is_better else difference < 0
+
+
+def height(metric: Metric, difference: float) -> str:
+    """The size of a difference, without a sign: "1.2 points", "0.123 nats"."""
+    if metric.unit == PERCENT:
+        return f"{100 * abs(difference):.1f} points"
+    return f"{abs(difference):.3f} nats" if metric.unit == "nats" else f"{abs(difference):.3g} {metric.unit}".rstrip()
+
+
+def on_split(metric: Metric, split: str) -> str:
+    """Of a chart's axis: "accuracy on test (%)", "RMSE on test, lower is better"."""
+    unit = f" ({metric.unit})" if metric.unit else ""
+    return f"{metric.label} on {split.removeprefix('shifts.')}{unit}{hint(metric)}"
+
+
+def panel_title(metric: Metric) -> str:
+    """Of a picture whose axis has the unit of a share at its ticks: "Accuracy", "Loss (nats)"."""
+    unit = f" ({metric.unit})" if metric.unit not in ("", PERCENT) else ""
+    return titled(metric) + unit + hint(metric)
+
+
+def hint(metric: Metric) -> str:
+    """Which values are better, where the word loss does not say so."""
+    return "" if metric.higher_is_better or metric.name == "loss" else ", lower is better"

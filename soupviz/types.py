@@ -1,0 +1,71 @@
+"""The plain types that the core passes around: mixes, progress, slices."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+Progress = Callable[[int, int, str], None]
+"""Called as (done, total, what is being done), at least once a batch; raises Cancelled to stop the work."""
+
+Coefficients = tuple[tuple[str, float], ...]
+"""A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
+
+Alpha = Literal["mean"] | float
+Order = Annotated[
+    Literal["best", "listed", "random"], BeforeValidator(lambda value: "best" if value == "accuracy" else value)
+]
+"""In which candidates are tried; `accuracy` is what `best` was once called."""
+
+
+def mix_from(values: Iterable[Sequence[Any]]) -> Coefficients:
+    """A mix from plain data, as JSON keeps it."""
+    return tuple((str(name), float(weight)) for name, weight in values)
+
+
+def quiet(done: int, total: int, what: str) -> None:
+    """The progress callback of a caller who wants none."""
+
+
+def part_of(progress: Progress, index: int, count: int) -> Progress:
+    """Progress of one of several equal parts, as progress of the whole."""
+    return lambda done, total, what: progress(index * total + done, count * total, what)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slices:
+    """A split divided into parts by which performance is looked at.
+
+    column: what divides it. names: of the slices; each has an example. index: of each example's slice, int64, shape
+    (num_examples,).
+    """
+
+    column: str
+    names: tuple[str, ...]
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A file of the kitchen that cannot join a soup, and why.
+
+    remedy: a sentence that ends with a command, which mends all files with this remedy.
+    """
+
+    name: str
+    file: str
+    reason: str
+    remedy: str = ""
+
+
+def refusals_in_words(refused: Sequence[Refusal]) -> list[str]:
+    """Why files are refused; what one command mends is told once, with the command at the end, to be copied."""
+    told = []
+    for remedy in dict.fromkeys(one.remedy or one.name for one in refused):
+        first, *others = [one for one in refused if (one.remedy or one.name) == remedy]
+        more = f" {len(others)} more files need the same." if others else ""
+        told.append(f"{first.reason}{more} {first.remedy}".rstrip())
+    return told

@@ -1,0 +1,1 @@
+"""What a unit of a split looks like: a viewer for each kind of unit."""

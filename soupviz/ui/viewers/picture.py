@@ -1,0 +1,30 @@
+"""Pictures: inputs of one or three channels."""
+
+import base64
+import html
+
+from soupviz.analysis import examples
+from soupviz.data.splits import Split
+from soupviz.ui.viewers.viewer import Viewer
+
+
+def _can_show(split: Split, row: int) -> bool:
+    return examples.pixels(split, row) is not None
+
+
+def _html(split: Split, row: int, name: str) -> str:
+    picture = examples.pixels(split, row)
+    assert picture is not None
+    width, height = examples.shown_size(picture)
+    data = base64.b64encode(examples.png(picture)).decode()
+    alt = html.escape(name, quote=True)
+    return f"<img src='data:image/png;base64,{data}' width='{width}' height='{height}' alt='{alt}'>"
+
+
+def _note(split: Split) -> str:
+    if str(split.arrays[""].dtype) == "torch.uint8":
+        return "As the images are before normalisation, after resizing and cropping."
+    return "Each is scaled from its own smallest to its own largest value."
+
+
+PICTURE = Viewer("picture", _can_show, _html, "9.5rem", _note)

@@ -1,0 +1,75 @@
+"""Reading kitchen.yaml: what is wrong with it is said by file and key, with the nearest key that is known."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from soupviz.errors import KitchenError
+from soupviz.spec import DataSpec, KitchenSpec, ModelSpec, PartSpec, SliceSpec, Spec, SplitSpec, TransformSpec
+
+
+def kitchen_file(path: Path) -> Path:
+    """A kitchen.yaml, named itself or by its folder."""
+    return path / "kitchen.yaml" if path.is_dir() else path
+
+
+def known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that kitchen.yaml knows at a place, for the nearest one to an unknown key."""
+    nested: dict[tuple[type[Spec], int | str], type[Spec]] = {
+        (KitchenSpec, "model"): ModelSpec, (KitchenSpec, "data"): DataSpec,
+        (SplitSpec, "transform"): TransformSpec, (SplitSpec, "part"): PartSpec,
+        (SplitSpec, "slices"): SliceSpec,
+    }  # fmt: skip
+    model: type[Spec] = KitchenSpec
+    for part in location:
+        if model is DataSpec:
+            model = DataSpec if part == "shifts" else SplitSpec
+        elif (model, part) in nested:
+            model = nested[model, part]
+    return list(model.model_fields)
+
+
+def validate(document: Any, file: Path | str) -> KitchenSpec:
+    """Check a parsed kitchen.yaml.
+
+    Raises:
+        KitchenError: naming the file, the key, what was expected and, for an unknown key, the nearest known one.
+    """
+    if not isinstance(document, dict):
+        raise KitchenError(f"{file}: expected a mapping of keys, got {type(document).__name__}.")
+    try:
+        return KitchenSpec.model_validate(document)
+    except ValidationError as error:
+        raise KitchenError(f"{file}: " + "; ".join(_sentence(item) for item in error.errors()) + ".") from None
+
+
+def _sentence(item: Any) -> str:
+    where = tuple(part for part in item["loc"] if part not in ("tuple[str, ...]", "dict[str,str]"))
+    place = ".".join(str(part) for part in where)
+    if item["type"] == "extra_forbidden":
+        known = known_keys(where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.4)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"unknown key {place!r}; {remedy}"
+    if item["type"] == "missing":
+        return f"the key {place!r} is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{place or 'kitchen'}: {message} (got {str(item['input'])[:80]!r})"
+
+
+def read_kitchen_file(path: Path) -> KitchenSpec:
+    """Read and check a kitchen.yaml (or the folder that holds one).
+
+    Raises:
+        KitchenError: missing, unreadable, not YAML, or with keys that are wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
+    return validate(document, path)

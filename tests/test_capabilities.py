@@ -1,0 +1,159 @@
+"""What recipes need of a task: losses, probabilities, logits; who has them does it, who has not says so."""
+
+import numpy as np
+import pytest
+import torch
+from kitchens import regression_kitchen, small_kitchen, write_arrays
+from test_own_tasks import own_kitchen
+
+import soupviz as sv
+from soupviz.errors import RecipeError
+from soupviz.recipes import MENU, parse
+from soupviz.soups.scaling import calibrate
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.regression import Regression
+
+
+def multilabel_kitchen(folder, **keys):
+    file = small_kitchen(folder, task="multilabel", **keys)
+    for split in ("held_out", "test", *(["train"] if keys.get("train") else [])):
+        inputs = torch.randn(60, 6, generator=torch.Generator().manual_seed(len(split)))
+        write_arrays(folder / f"{split}.safetensors", inputs, (inputs[:, :3] > 0).long())
+    return file
+
+
+def test_who_can_what():
+    able = {
+        task.name: (task.has_classes, task.has_logits, task.has_probabilities, task.has_loss, task.has_soft_loss)
+        for task in (Classification(), Multilabel(), Regression(), sv.Task())
+    }
+    assert able == {
+        "classification": (True, True, True, True, True),
+        "multilabel": (False, False, True, True, True),
+        "regression": (False, False, False, True, True),
+        "": (False, False, False, False, False),
+    }
+
+
+def test_coefficients_of_a_regression_are_learned_by_its_squared_error(tmp_path):
+    """The first ingredient is the base with the least noise: learning finds it, and lowers the loss."""
+    kitchen = sv.Kitchen.load(regression_kitchen(tmp_path, scale=0.2, num_ingredients=3))
+    soup = sv.cook(kitchen, {"method": "learned", "epochs": 30, "learning_rate": 0.1})
+    assert soup.notes["losses"][-1] < soup.notes["losses"][0]
+    assert soup.notes["temperature"] == 1.0
+    uniform = sv.uniform(kitchen)
+    assert soup.scores["held_out"].value < uniform.scores["held_out"].value
+    by_layer = sv.cook(kitchen, {"method": "learned", "per": "layer", "epochs": 5})
+    assert by_layer.scores["held_out"].value < uniform.scores["held_out"].value
+
+
+def test_the_first_loss_that_is_learned_by_is_the_mean_squared_error_of_the_uniform_soup(tmp_path):
+    kitchen = sv.Kitchen.load(regression_kitchen(tmp_path, num_examples=100))
+    soup = sv.cook(kitchen, {"method": "learned", "epochs": 1, "learning_rate": 1e-9, "examples": 50})
+    rows = torch.randperm(100, generator=torch.Generator().manual_seed(0))[:50].sort().values
+    answers = kitchen.scores.logits(tuple((name, 0.25) for name in kitchen.names))[rows.numpy(), 0]
+    squared = np.square(answers - kitchen.splits.load("held_out").labels[rows].numpy())
+    assert soup.notes["losses"] == [pytest.approx(float(squared.mean()), rel=1e-5)]
+
+
+@pytest.mark.parametrize("choice", ["uniform", "greedy"])
+def test_an_ensemble_of_a_regression_is_the_mean_of_its_members_answers(tmp_path, choice):
+    kitchen = sv.Kitchen.load(regression_kitchen(tmp_path))
+    soup = sv.cook(kitchen, {"method": "ensemble", "choice": choice})
+    members = [np.asarray(kitchen.scores.logits(((name, 1.0),)))[:, 0] * weight for name, weight in soup.mix]
+    off = np.sum(members, axis=0) - kitchen.splits.load("held_out").labels.numpy()
+    assert soup.scores["held_out"].value == pytest.approx(float(np.sqrt(np.square(off).mean())), rel=1e-5)
+
+
+def test_an_ensemble_of_several_labels_averages_the_chances_of_each():
+    random = np.random.default_rng(0)
+    members = [random.normal(0, 3, (5, 4)).astype(np.float32) for _ in range(3)]
+    weights = [0.5, 0.3, 0.2]
+    found = Multilabel().averaged(members, weights, "probabilities").sigmoid().numpy()
+    expected = sum(weight / (1 + np.exp(-one)) for one, weight in zip(members, weights, strict=True))
+    assert found == pytest.approx(expected, abs=1e-6)
+    logits = Multilabel().averaged(members, weights, "logits").numpy()
+    assert logits == pytest.approx(np.tensordot(weights, np.stack(members), 1), abs=1e-5)
+    sure = [np.full((1, 2), 200.0, dtype=np.float32)] * 2
+    assert Multilabel().averaged(sure, [0.5, 0.5], "probabilities").isfinite().all()
+    members[0][2, 1] = np.nan
+    bad = Multilabel().averaged(members, weights, "probabilities")
+    assert bad.isfinite().all(dim=1).tolist() == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("make", [regression_kitchen, multilabel_kitchen])
+@pytest.mark.parametrize("teacher", ["ensemble", "uniform"])
+def test_a_student_learns_the_labels_and_a_teachers_answers(tmp_path, make, teacher):
+    kitchen = sv.Kitchen.load(make(tmp_path, train=100))
+    recipe = {"method": "distilled", "teacher": teacher, "start": "uniform", "epochs": 4, "learning_rate": 0.01}
+    soup = sv.cook(kitchen, recipe)
+    losses = [epoch["loss"] for epoch in soup.notes["epochs"]]
+    assert losses[-1] < losses[0]
+    assert {epoch["accuracy"] for epoch in soup.notes["epochs"]} == {None}
+
+
+@pytest.mark.parametrize("task", [Regression(), Multilabel(), Classification()], ids=lambda task: task.name)
+def test_a_student_that_answers_as_its_teacher_has_no_soft_loss(task):
+    answers = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    assert float(task.soft_loss(answers, answers, 3.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(task.soft_loss(answers, answers + torch.randn(6, 4), 3.0)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"method": "fisher"}, "the task regression has no probabilities of classes"),
+        ({"method": "ensemble", "output": "logits"}, "the task regression has one output to average"),
+        ({"method": "greedy", "objective": "loss"}, "objective is 'loss', which regression does not have"),
+        ({"method": "greedy", "objective": "worst_class"}, "regression has no classes"),
+        ({"method": "weighted", "per": "class"}, "regression has no classes"),
+    ],
+)
+def test_what_a_regression_cannot_do_is_one_sentence(tmp_path, recipe, message):
+    with pytest.raises(RecipeError, match=message):
+        sv.cook(sv.Kitchen.load(regression_kitchen(tmp_path)), recipe)
+
+
+@pytest.mark.parametrize("method", ["learned", "distilled", "fisher"])
+def test_a_task_without_a_loss_is_named(tmp_path, method):
+    kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "ranked.py:Ranked", train=50))
+    with pytest.raises(RecipeError, match="the task Ranked has no "):
+        sv.cook(kitchen, {"method": method})
+
+
+def test_a_task_of_ones_own_with_a_loss_is_learned(tmp_path):
+    text = """
+import soupviz as sv
+
+class Near(sv.Task):
+    labels = "numbers"
+    metrics = (sv.SumMetric("mae", "error", "", False, ("off",), lambda off, units: off / float(units), {"off": 0}),)
+
+    def outcomes(self, answers, labels):
+        return {"off": (answers.flatten().cpu() - labels).abs().numpy()}
+
+    def loss(self, answers, labels):
+        return (answers.flatten() - labels).abs().mean()
+"""
+    kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "near.py:Near", {"near.py": text}))
+    soup = sv.cook(kitchen, {"method": "learned", "epochs": 3})
+    assert len(soup.notes["losses"]) == 3
+
+
+def test_a_temperature_needs_logits(tmp_path):
+    soup = sv.uniform(sv.Kitchen.load(regression_kitchen(tmp_path)))
+    with pytest.raises(RecipeError, match="no logits of classes"):
+        calibrate(soup)
+
+
+@pytest.mark.parametrize("method", sorted(set(MENU) - {"fisher", "distilled", "bayesian"}))
+def test_every_other_recipe_of_the_menu_cooks_a_regression(tmp_path, method):
+    kitchen = sv.Kitchen.load(regression_kitchen(tmp_path, num_examples=40, num_ingredients=3))
+    assert not parse({"method": method}).unfit(kitchen.task)
+    try:
+        soup = sv.cook(kitchen, {"method": method})
+    except RecipeError as error:  # checkpoints that are not of one run over time
+        assert method in ("swa", "ema", "lawa"), error
+        return
+    assert soup.scores["test"].metric == "rmse"

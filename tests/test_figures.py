@@ -1,0 +1,86 @@
+"""What is shown of a score: values over all units, their intervals, and which metrics stand together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+from scores import CLASSIFICATION, a_regression, a_score, counted
+
+from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.figures import counts, interval, two_metrics, whole_value
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.regression import MAE, R2, RMSE, Regression
+from soupviz.tasks.significance import wilson
+
+
+def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():
+    assert two_metrics(CLASSIFICATION.metrics, ACCURACY) == (ACCURACY, LOSS)
+    assert two_metrics(CLASSIFICATION.metrics, LOSS) == (LOSS, ACCURACY)
+    assert two_metrics(Regression.metrics, RMSE) == (RMSE, MAE)
+    assert two_metrics([RMSE], RMSE) == (RMSE,)
+
+
+def test_only_counts_of_units_that_are_right_are_shares():
+    shares = [
+        metric.name
+        for task in (CLASSIFICATION, Regression(), Multilabel())
+        for metric in task.metrics
+        if is_share(metric)
+    ]
+    assert shares == ["accuracy", "top5"]
+    assert counts(ACCURACY, counted(37)) == (37, 100)
+    assert counts(LOSS, counted(37)) is None
+
+
+def test_a_share_has_wilsons_interval_with_its_units_or_without():
+    score = counted(37)
+    assert interval(ACCURACY, score) == interval(ACCURACY, replace(score, outcomes=None)) == wilson(37, 100)
+
+
+def test_a_mean_has_the_normal_interval_by_hand():
+    low, high = interval(LOSS, a_score(losses=[1.0, 3.0], predictions=[0, 0])) or (0.0, 0.0)
+    assert (low, high) == pytest.approx((2 - 1.959964, 2 + 1.959964))  # the standard error of 1 and 3 is 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mean_error_has_the_normal_interval_of_scipy(seed):
+    errors = np.random.default_rng(seed).normal(size=50)
+    expected = stats.norm.interval(0.95, np.abs(errors).mean(), stats.sem(np.abs(errors)))
+    assert interval(MAE, a_regression(errors.tolist())) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", [RMSE, R2])
+def test_a_function_of_sums_has_about_the_interval_of_a_bootstrap(metric):
+    random = np.random.default_rng(0)
+    score = a_regression(random.normal(size=400).tolist())
+    weights = random.multinomial(400, [1 / 400] * 400, size=2000).astype(float)
+    expected = np.quantile(metric.values(score.outcomes, weights), [0.025, 0.975])
+    found = interval(metric, score)
+    assert found == pytest.approx(expected, abs=0.2 * (expected[1] - expected[0]))
+
+
+def test_what_is_no_function_of_sums_is_resampled():
+    score = a_score(labels=[0, 1] * 50, predictions=[0, 1] * 30 + [1, 1] * 20)
+    low, high = interval(MacroF1(), score) or (0.0, 0.0)
+    assert 0.5 < low < float(score.values["macro_f1"] or 0.0) < high < 1.0
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        a_score(losses=[1.0], predictions=[0]),
+        a_score(losses=[1.0, 3.0, np.nan], predictions=[0, 0, -1]),
+        replace(a_score(losses=[1.0, 2.0], predictions=[0, 0]), outcomes=None),
+    ],
+)  # fmt: skip
+def test_there_is_no_interval_of_one_unit_of_what_is_not_finite_or_of_a_summary(score):
+    assert interval(LOSS, score) is None
+
+
+def test_a_value_that_leaves_out_units_is_none_unless_the_metric_counts_them_as_wrong():
+    score = a_score(losses=[1.0, np.nan], predictions=[0, -1])
+    assert (whole_value(ACCURACY, score), whole_value(LOSS, score)) == (0.5, None)
+    assert whole_value(RMSE, a_regression([1.0, np.nan])) is None
+    assert whole_value(RMSE, a_regression([3.0, 3.0])) == 3.0
