@@ -1,7 +1,9 @@
 """The README is short, opens with a picture and two commands that hold, and names every command."""
 
 import re
+import subprocess
 
+import pytest
 from documents import README, ROOT
 from typer.main import get_command
 
@@ -37,3 +39,10 @@ def test_its_table_has_every_command_and_no_other() -> None:
 def test_the_licence_is_the_one_that_the_package_names() -> None:
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("MIT License\n")
     assert 'license = "MIT"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_no_kitchen_lies_in_the_repository_so_that_the_first_command_opens_the_demo():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no clone")
+    assert not [name for name in listed.stdout.split() if name.endswith("kitchen.yaml")]

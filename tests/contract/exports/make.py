@@ -99,7 +99,7 @@ def write_kitchens() -> None:
         "device": "cpu",
     }  # fmt: skip
     kitchens = {
-        "kitchen.yaml": plain,
+        "kitchen.yaml": plain,  # kept in the repository as kitchen.yaml.kept
         "averaged.yaml": plain | {"ingredients": ["averaged_*.pt"], "weights": "ema"},
         "sharded.yaml": plain | {"ingredients": ["sharded_*"]},
     }
