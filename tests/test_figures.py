@@ -8,7 +8,7 @@ from scipy import stats
 from scores import CLASSIFICATION, a_regression, a_score, counted
 
 from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
-from soupviz.tasks.figures import counts, interval, two_metrics, whole_value
+from soupviz.tasks.figures import counts, interval, two_metrics
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
@@ -81,6 +81,6 @@ def test_there_is_no_interval_of_one_unit_of_what_is_not_finite_or_of_a_summary(
 
 def test_a_value_that_leaves_out_units_is_none_unless_the_metric_counts_them_as_wrong():
     score = a_score(losses=[1.0, np.nan], predictions=[0, -1])
-    assert (whole_value(ACCURACY, score), whole_value(LOSS, score)) == (0.5, None)
-    assert whole_value(RMSE, a_regression([1.0, np.nan])) is None
-    assert whole_value(RMSE, a_regression([3.0, 3.0])) == 3.0
+    assert (score.whole(ACCURACY), score.whole(LOSS)) == (0.5, None)
+    assert a_regression([1.0, np.nan]).whole(RMSE) is None
+    assert a_regression([3.0, 3.0]).whole(RMSE) == 3.0

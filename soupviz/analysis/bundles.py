@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import combine
 from soupviz.soups.curves import Peak, barrier_of, coarse_to_fine
-from soupviz.tasks.figures import interval, two_metrics, whole_value
+from soupviz.tasks.figures import interval, two_metrics
 from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
@@ -44,7 +44,7 @@ class Reading:
         return cls(
             place,
             score.num_units,
-            {metric.name: whole_value(metric, score) for metric in metrics},
+            {metric.name: score.whole(metric) for metric in metrics},
             {metric.name: interval(metric, score) for metric in metrics},
             Objective(kitchen.objective).merit(score),
         )

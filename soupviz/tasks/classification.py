@@ -14,7 +14,6 @@ from soupviz.errors import DataError, ModelError
 from soupviz.models.building import logits_of
 from soupviz.tasks.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS, TOP5, CalibrationError, MacroF1
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.figures import whole_value
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import NOTHING, Task
@@ -139,7 +138,7 @@ class Classification(Task):
         return first | {"top5_accuracy": top5, "macro_f1": facts["macro_f1"]}
 
     def point(self, score: Score) -> Mapping[str, Any]:
-        first = {"accuracy": score.shown("accuracy"), "loss": whole_value(LOSS, score)}
+        first = {"accuracy": score.shown("accuracy"), "loss": score.whole(LOSS)}
         return first | {name: score.facts[name] for name in ("correct", "num_examples")}
 
     def in_words(self, score: Score) -> Mapping[str, str]:

@@ -23,14 +23,6 @@ def two_metrics(metrics: Sequence[Metric], objective: Metric) -> tuple[Metric, .
     return (objective, *((errors if objective.higher_is_better else []) or others)[:1])
 
 
-def whole_value(metric: Metric, score: Score) -> float | None:
-    """A value over all units; None where it is not finite, or would leave out units without a finite answer."""
-    value = score.shown(metric.name)
-    if value is None or not math.isfinite(value):
-        return None
-    return value if metric.judges_nonfinite or not score.num_nonfinite else None
-
-
 def counts(metric: Metric, score: Score) -> tuple[int, int] | None:
     """Units that are right, and of how many; None for a metric that is no share of units."""
     value = score.values.get(metric.name)
@@ -52,7 +44,7 @@ def interval(metric: Metric, score: Score, confidence: float = 0.95) -> tuple[fl
 
     if (counted := counts(metric, score)) is not None:
         return wilson(*counted, confidence)
-    value, outcomes = whole_value(metric, score), score.outcomes
+    value, outcomes = score.whole(metric), score.outcomes
     if value is None or outcomes is None or len(outcomes) < 2:
         return None
     if isinstance(metric, SumMetric):

@@ -43,14 +43,8 @@ def bootstrap_differences(
     Source:
         Efron and Tibshirani 1993, section 13.3.
     """
-    random, draws = np.random.default_rng(seed), draws_of(metric, draws)
-    number = len(new) if groups is None else int(groups.max()) + 1
-    found = []
-    for block in draw_blocks(draws, len(new)):
-        counts = drawn(random, block, number)
-        weights = counts if groups is None else counts[:, groups]
-        found.append(metric.values(new, weights) - metric.values(old, weights))
-    return np.concatenate(found)
+    blocks = _resamples(len(new), groups, draws_of(metric, draws), seed)
+    return np.concatenate([metric.values(new, weights) - metric.values(old, weights) for weights in blocks])
 
 
 def bootstrap_values(
@@ -61,13 +55,17 @@ def bootstrap_values(
     Args:
         groups: units of one group are drawn together.
     """
+    blocks = _resamples(len(outcomes), groups, draws, seed)
+    return np.concatenate([metric.values(outcomes, weights) for weights in blocks])
+
+
+def _resamples(num_units: int, groups: NDArray[np.int64] | None, draws: int, seed: int) -> Iterator[Weights]:
+    """How often each unit is drawn, in blocks of shape (block, num_units); units of one group together."""
     random = np.random.default_rng(seed)
-    number = len(outcomes) if groups is None else int(groups.max()) + 1
-    found = []
-    for block in draw_blocks(draws, len(outcomes)):
+    number = num_units if groups is None else int(groups.max()) + 1
+    for block in draw_blocks(draws, num_units):
         counts = drawn(random, block, number)
-        found.append(metric.values(outcomes, counts if groups is None else counts[:, groups]))
-    return np.concatenate(found)
+        yield counts if groups is None else counts[:, groups]
 
 
 def drawn(random: np.random.Generator, block: int, number: int) -> Weights:

@@ -13,7 +13,6 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.figures import whole_value
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
@@ -178,7 +177,7 @@ class Task:
 
     def point(self, score: Score) -> Mapping[str, Any]:
         """A score as a point of a curve: every metric over all units."""
-        return {metric.name: whole_value(metric, score) for metric in self.metrics} | {"num_units": score.num_units}
+        return {metric.name: score.whole(metric) for metric in self.metrics} | {"num_units": score.num_units}
 
     def in_words(self, score: Score) -> Mapping[str, str]:
         """A score as cells of a short table, by the columns' titles, the objective first."""

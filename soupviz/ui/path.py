@@ -15,7 +15,7 @@ from soupviz.recipes import Interpolation
 from soupviz.soups import curves
 from soupviz.soups.soup import mix_in, treatment_in
 from soupviz.store.runs import Run
-from soupviz.tasks.figures import interval, whole_value
+from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
@@ -124,7 +124,7 @@ class Path:
 
         def values(split: str, alpha: float) -> list[float | None] | None:
             score = scores.get((split, alpha))
-            return [whole_value(metric, score) for metric in metrics] if score else None
+            return [score.whole(metric) for metric in metrics] if score else None
 
         return {
             "id": self.id,
@@ -180,7 +180,7 @@ def figures(metrics: Sequence[Metric], scores: Scores) -> None:
             row.metric(f"{split} there", shown(objective, score.shown(objective.name), 1), note, **shape)
     of_error = next((metric for metric in metrics if not metric.higher_is_better), objective)
     held = {
-        alpha: whole_value(of_error, score)
+        alpha: score.whole(of_error)
         for (split, alpha), score in scores.items()
         if split == "held_out" and 0 <= alpha <= 1
     }
