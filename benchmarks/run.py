@@ -171,11 +171,11 @@ class Bench:
         split, evaluator = kitchen.splits.load("held_out"), kitchen.evaluator
         weights = list(mix_tensors(kitchen.scores.resolved(((kitchen.names[0], 1.0),))))
         evaluator.evaluate(split, Trial(lambda: weights, evaluator.blank(split)))
-        feed = evaluator.feed(split)
+        prepared = evaluator.prepared(split)
         bare = []
         with torch.inference_mode(), arithmetic_of(evaluator.precision):
             for size in BATCH_SIZES:
-                batches = [feed.take(rows) for rows in torch.arange(len(split)).split(size)]  # type: ignore[no-untyped-call]
+                batches = [prepared.take(rows) for rows in torch.arange(len(split)).split(size)]  # type: ignore[no-untyped-call]
                 bare += [timed(run_bare, evaluator.model, batches)[0] for _ in range(2)]
         ours, _ = timed(lambda: evaluator.evaluate(split, Trial(lambda: weights, evaluator.blank(split))))
         self.measures.take(forward_bare_seconds=min(bare), forward_soupviz_seconds=ours)

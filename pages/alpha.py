@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.analysis.bundles import drawn_metrics
+from soupviz.analysis.curve_sets import drawn_metrics
 from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.soups import curves, planning
@@ -36,7 +36,7 @@ def choose(opened: Kitchen) -> Path:
         if st.session_state.get("ends", (a, b)) != (a, b) or not {"batchnorm"} & {*st.session_state, *st.query_params}:
             st.session_state["batchnorm"] = usual_batchnorm(ends[a], ends[b])
         st.session_state["ends"] = (a, b)
-        offered = widgets.treatments(opened, ends[a].batchnorm, ends[b].batchnorm)
+        offered = widgets.aggregations(opened, ends[a].batchnorm, ends[b].batchnorm)
         batchnorm = row.selectbox("BatchNorm", offered, key="batchnorm", width=130, **bound)
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")

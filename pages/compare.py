@@ -3,7 +3,8 @@
 import streamlit as st
 
 from soupviz.pictures.models import MODEL
-from soupviz.ui import charts, compare, panels, session, soups, tables, widgets, work
+from soupviz.ui import charts, compare, session, tables, widgets, work
+from soupviz.ui.soup import panels, soups
 from soupviz.ui.verbatim import verbatim
 
 st.title("Compare")
@@ -28,7 +29,7 @@ if missing := sum(entry.judged is None for entry in rows):
     if row.button(
         f"Score {missing} model{'s' if missing > 1 else ''} on {split}", type="primary", key=f"score {split}"
     ):
-        work.score_job(opened, split, [(entry.mix, entry.treatment) for entry in rows if entry.judged is None])
+        work.score_job(opened, split, [(entry.mix, entry.aggregation) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
     st.info("No soup yet: cook one on the Soup page, or the menu, and it appears here.")

@@ -4,7 +4,8 @@ import streamlit as st
 
 from soupviz.analysis.diversity import pairs_of
 from soupviz.kitchen import Kitchen
-from soupviz.ui import clicks, diversity, examples, pair, session
+from soupviz.ui import session
+from soupviz.ui.diversity import clicks, examples, overlaps, pair
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 
@@ -14,15 +15,15 @@ def draw_pairs(opened: Kitchen, split: str) -> None:
     if len(opened.names) < 2:
         st.info("This kitchen has one ingredient; a pair needs two. Add a checkpoint to kitchen.yaml.")
         return
-    asked = diversity.choose_ingredients(opened, split)
-    answers = diversity.answers(opened, asked)
+    asked = overlaps.choose_ingredients(opened, split)
+    answers = overlaps.answers(opened, asked)
     if answers is None:
         return
     pairs = pairs_of(answers)
-    selected = diversity.chosen_pair(pairs)
-    cell = diversity.draw_overlaps(opened, pairs, asked, selected)
-    point = diversity.draw_made(opened, asked, pairs, selected)
-    diversity.take_click(pairs, overlaps=cell, gains=point)
+    selected = overlaps.chosen_pair(pairs)
+    cell = overlaps.draw_overlaps(opened, pairs, asked, selected)
+    point = overlaps.draw_made(opened, asked, pairs, selected)
+    overlaps.take_click(pairs, overlaps=cell, gains=point)
     pair.draw(opened, asked, pairs)
 
 
@@ -44,6 +45,6 @@ clicks.apply()
 row = st.container(horizontal=True)
 view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
 with row:
-    SPLIT = diversity.choose_split(OPENED)
+    SPLIT = overlaps.choose_split(OPENED)
 (draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
 clicks.done()

@@ -4,10 +4,11 @@ import streamlit as st
 import yaml
 
 from soupviz.errors import SoupError
-from soupviz.mixing.treatments import OUTPUTS
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.soups.provenance import record_of
-from soupviz.soups.soup import recall, treatment_in
-from soupviz.ui import exporting, reporting, session, verdict, work, workspace
+from soupviz.soups.soup import aggregation_in, recall
+from soupviz.ui import session, verdict, work, workspace
+from soupviz.ui.export import exporting, reporting
 from soupviz.ui.verbatim import verbatim
 
 st.title("Export")
@@ -15,7 +16,7 @@ st.write("Take a soup with you: the weights, with the recipe that rebuilds them 
 opened = session.kitchen()
 session.keep_url()
 
-runs = [run for run in session.finished_runs(opened) if treatment_in(run) not in OUTPUTS]
+runs = [run for run in session.finished_runs(opened) if aggregation_in(run) not in OUTPUTS]
 current = next((run for run in [session.chosen_run(opened)] if run in runs), runs[-1] if runs else None)
 if current is None:
     st.info("No soup yet: cook one on the Soup page, or load one back below.")

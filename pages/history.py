@@ -3,7 +3,8 @@
 import streamlit as st
 
 from soupviz.analysis import history as core
-from soupviz.ui import history, one_run, session, two_runs
+from soupviz.ui import session
+from soupviz.ui.history import one_run, runs, two_runs
 
 st.title("History")
 st.write("What was cooked in this kitchen, by which recipe and when, and what came of it?")
@@ -11,18 +12,18 @@ opened = session.kitchen()
 session.keep_url()
 
 entries = core.entries(opened)
-history.offer_undo(opened)
+runs.offer_undo(opened)
 if not entries:
     st.info("Nothing was cooked here yet: cook a soup on the Soup page, or the menu on the Compare page.")
     st.stop()
-history.watch_cooking(opened)
-shown = history.filtered(entries)
-selected = history.selected(opened, shown)
+runs.watch_cooking(opened)
+shown = runs.filtered(entries)
+selected = runs.selected(opened, shown)
 row = st.container(horizontal=True, vertical_alignment="center")
 with row:
-    history.offer_to_delete_many(opened, entries, shown)
+    runs.offer_to_delete_many(opened, entries, shown)
     if len(selected) > 1:
-        history.offer_to_delete_selected(opened, selected)
+        runs.offer_to_delete_selected(opened, selected)
 row.caption(
     f"{len(shown)} of {len(entries)} runs. Select one to open, repeat, change, pin, name or delete it; "
     "two to see them side by side."

@@ -9,14 +9,15 @@ from soupviz.analysis.planes import Value
 from soupviz.recipes.paths import in_plane
 from soupviz.soups.planning import FREE, cost
 from soupviz.tasks.wording import titled
-from soupviz.ui import asking, plane, session, terrain, widgets
+from soupviz.ui import asking, session, widgets
 from soupviz.ui.jobs import Job
+from soupviz.ui.plane import overview, terrain
 from soupviz.ui.verbatim import verbatim
 
 
 def work(job: Job) -> list[Value]:
     job.events.clear()
-    options = {"split": SHOWN.split, "treatment": SHOWN.batchnorm}
+    options = {"split": SHOWN.split, "aggregation": SHOWN.batchnorm}
     return planes.scan(OPENED, SHOWN.mixes, SPOTS, **options, progress=job.progress, on_value=job.events.append)
 
 
@@ -37,7 +38,7 @@ def draw() -> None:
         st.caption(f"{len(values)} of {len(SPOTS)} spots are computed; between them the map is interpolated linearly.")
     kind, value = terrain.draw(SHOWN, FRAME, values, ITEMS, key=f"map {KEY}")
     for clicked in widgets.newly_clicked(map=[f"{kind}={value}"] if kind else []):
-        plane.choose_item(*clicked.split("=", 1))
+        overview.choose_item(*clicked.split("=", 1))
         st.rerun()
 
 
@@ -45,8 +46,8 @@ st.title("Plane")
 st.write("What does the landscape between three models look like, and where in it do the soups lie?")
 OPENED = session.kitchen()
 session.keep_url()
-SHOWN = plane.choose(OPENED)
-plane.altered(OPENED, SHOWN)
+SHOWN = overview.choose(OPENED)
+overview.altered(OPENED, SHOWN)
 mixes = [item.mix for item in SHOWN.items]
 
 
@@ -59,29 +60,29 @@ if placed is None:
     st.stop()
 FRAME, PLACES = placed.result
 SPOTS = list(itertools.chain(*planes.around(FRAME, SHOWN.fineness)))
-ITEMS = plane.items(OPENED, SHOWN, PLACES)
+ITEMS = overview.items(OPENED, SHOWN, PLACES)
 KEY = SHOWN.key(OPENED, of_scores=True)
 before = asking.find(OPENED, KEY)
 is_done = before is not None and before.state == "finished"
-STORED = [] if is_done else plane.stored(OPENED, SHOWN, SPOTS)
+STORED = [] if is_done else overview.stored(OPENED, SHOWN, SPOTS)
 wanted = [(in_plane(SHOWN.mixes, *spot), SHOWN.split, SHOWN.batchnorm) for spot in SPOTS]
 asking.result(OPENED, KEY, "Compute the map", lambda: cost(OPENED, wanted), work, ahead=True)
 JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
-plane.clamped(OPENED, SHOWN, FRAME)
+overview.clamped(OPENED, SHOWN, FRAME)
 st.write("**Every model, with its distance from the plane**")
 st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")
-rows = plane.table(FRAME, ITEMS, known(), SHOWN.metric)
-for name in widgets.newly_clicked(plane=plane.draw_table(rows, SHOWN.metric, SHOWN.split)):
-    plane.choose_item("model", name)
+rows = overview.table(FRAME, ITEMS, known(), SHOWN.metric)
+for name in widgets.newly_clicked(plane=overview.draw_table(rows, SHOWN.metric, SHOWN.split)):
+    overview.choose_item("model", name)
     st.rerun()
 st.download_button(
-    "Save the map as CSV", lambda: plane.data(FRAME, known(), SHOWN), "plane.csv", "text/csv", on_click="ignore"
+    "Save the map as CSV", lambda: overview.data(FRAME, known(), SHOWN), "plane.csv", "text/csv", on_click="ignore"
 )
 item = next((item for item in ITEMS if item.choice.name == st.query_params.get("model")), None)
-if (spot := plane.chosen_spot()) is not None:
-    plane.draw_spot(OPENED, SHOWN, spot)
+if (spot := overview.chosen_spot()) is not None:
+    overview.draw_spot(OPENED, SHOWN, spot)
 elif item is not None:
-    plane.draw_model(OPENED, item, FRAME.side, SHOWN.split)
+    overview.draw_model(OPENED, item, FRAME.side, SHOWN.split)
 else:
     st.caption("Click a spot of the map to keep it as a soup; the models are clickable too.")

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from soupviz.ui import closeup, kinship, preflight, session
+from soupviz.ui import session
+from soupviz.ui.preflight import matrices, pair_of_checkpoints, report
 
 st.title("Preflight")
 st.write("Before cooking: which of these checkpoints belong together, and why not the others?")
@@ -10,17 +11,17 @@ opened = session.kitchen()
 session.keep_url()
 
 summary = st.container()
-found = preflight.weights(opened)
-preflight.facts(opened, found)
-treatment = preflight.treatment(opened)
-judged = preflight.report(opened, treatment)
+found = report.weights(opened)
+report.facts(opened, found)
+aggregation = report.aggregation(opened)
+judged = report.report(opened, aggregation)
 if judged is not None:
     with summary:
-        preflight.summary(opened, judged)
-        preflight.take_basin(judged)
-chosen = preflight.table(opened, found, judged)
+        report.summary(opened, judged)
+        report.take_basin(judged)
+chosen = report.table(opened, found, judged)
 if found is not None and len(opened.names) > 1:
-    kinship.matrices(opened, found, judged, chosen)
+    matrices.matrices(opened, found, judged, chosen)
 if judged is not None:
-    closeup.pair_curve(opened, judged, treatment)
-closeup.layer_diff(opened, chosen)
+    pair_of_checkpoints.pair_curve(opened, judged, aggregation)
+pair_of_checkpoints.layer_diff(opened, chosen)

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from soupviz.ui import session, shift
-from soupviz.ui.scores import KITCHEN, TABLE, of_kitchen, of_table, open_soup
+from soupviz.ui import session
+from soupviz.ui.shift import picture
+from soupviz.ui.shift.scores import KITCHEN, TABLE, of_kitchen, of_table, open_soup
 
 st.title("Shift")
 st.write("Is a soup more robust to a shift of the data than its score without shift says?")
@@ -14,8 +15,8 @@ source = st.segmented_control(
 found = of_kitchen() if source == KITCHEN else of_table()
 if found is None:
     st.stop()
-view = shift.choose(found, kinds_can_change=source == TABLE)
+view = picture.choose(found, kinds_can_change=source == TABLE)
 if view is not None and source == KITCHEN:
-    shift.draw(view, st.session_state.get("members") or [], open_soup)
+    picture.draw(view, st.session_state.get("members") or [], open_soup)
 elif view is not None:
-    shift.draw(view)
+    picture.draw(view)

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from soupviz.ui import decisions, session, soups, work
+from soupviz.ui import session, work
+from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, make it better on held_out, and what does alpha do to it?")

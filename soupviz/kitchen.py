@@ -15,7 +15,7 @@ from soupviz.mixing.named import NamedWeights
 from soupviz.models import building
 from soupviz.models.architecture import Architecture
 from soupviz.scoring.evaluator import Evaluator, choose_device
-from soupviz.scoring.guests import Guests
+from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
 from soupviz.spec import KitchenSpec, Precision
@@ -62,7 +62,7 @@ class Kitchen:
     refused: tuple[Refusal, ...]
     notes: tuple[str, ...]
     store: Store
-    guests: Guests
+    other_models: OtherModels
     weights: NamedWeights
     splits: Splits
     evaluator: Evaluator
@@ -101,13 +101,13 @@ class Kitchen:
         *,
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
-        guests: Named | None = None,
+        other_models: Named | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a checked specification whose paths are relative to `file`, which need not exist.
 
         Args:
-            guests: what the specification's guests are, each with its file; default: their files are read.
+            other_models: what the specification's other_models are, each with its file; default: their files are read.
         Raises:
             SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
         """
@@ -127,9 +127,9 @@ class Kitchen:
             name: cls.open(
                 one, place, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress
             )
-            for name, (one, place) in _guests(spec, folder, guests).items()
+            for name, (one, place) in _other_models(spec, folder, other_models).items()
         }
-        joined = Guests(opened, [item.name for item in found.ingredients])
+        joined = OtherModels(opened, [item.name for item in found.ingredients])
         named = NamedWeights(file, found.ingredients, found.base, architecture, store, joined.items)
         splits = Splits(
             spec, file, model, checked_by(evaluator), task.labels, skip_corrupt=skip_corrupt, also_read=joined.read
@@ -150,7 +150,7 @@ class Kitchen:
             refused=found.refused,
             notes=telling.sentences(found.ingredients, found.base, found.passed, spec.weights),
             store=store,
-            guests=joined,
+            other_models=joined,
             weights=named,
             splits=splits,
             evaluator=evaluator,
@@ -223,9 +223,9 @@ def changed(
     spec, store = spec or kitchen.spec, store or kitchen.store
     splits, evaluator = splits or kitchen.splits, evaluator or kitchen.evaluator
     named = NamedWeights(
-        kitchen.file, kitchen.ingredients, kitchen.weights.base, kitchen.architecture, store, kitchen.guests.items
+        kitchen.file, kitchen.ingredients, kitchen.weights.base, kitchen.architecture, store, kitchen.other_models.items
     )
-    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.guests, kitchen.objective)
+    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective)
     scorer.share(kitchen.ingredients)
     scores = Scores(scorer, named, splits, kitchen.file)
     return replace(kitchen, spec=spec, store=store, splits=splits, evaluator=evaluator, weights=named, scores=scores)
@@ -252,9 +252,9 @@ def _check(found: Gathered, *, skip_incompatible: bool) -> None:
         raise CompatibilityError(f"{len(found.refused)} files are refused. {first}" if others else first)
 
 
-def _guests(spec: KitchenSpec, folder: Path, guests: Named | None) -> Named:
-    """The kitchens of models that may join ensembles; theirs have no guests of their own."""
-    if guests is None:
-        files = {name: kitchen_file(folder / place) for name, place in spec.guests.items()}
-        guests = {name: (read_kitchen_file(file), file) for name, file in files.items()}
-    return {name: (one.model_copy(update={"guests": {}}), file) for name, (one, file) in guests.items()}
+def _other_models(spec: KitchenSpec, folder: Path, other_models: Named | None) -> Named:
+    """The kitchens of models that may join ensembles; theirs have none of their own."""
+    if other_models is None:
+        files = {name: kitchen_file(folder / place) for name, place in spec.other_models.items()}
+        other_models = {name: (read_kitchen_file(file), file) for name, file in files.items()}
+    return {name: (one.model_copy(update={"other_models": {}}), file) for name, (one, file) in other_models.items()}

@@ -6,7 +6,7 @@ no constant.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
@@ -213,8 +213,10 @@ class KitchenSpec(Spec):
         None, description="the order of the labels; default: held_out's sorted folder names"
     )
     data: DataSpec = Field(description="the splits")
-    guests: dict[str, str] = Field(
-        {}, description="a mapping of name to other kitchens, whose models may join ensembles"
+    other_models: dict[str, str] = Field(
+        {},
+        validation_alias=AliasChoices("other_models", "guests"),
+        description="a mapping of name to other kitchens, whose models may join ensembles; once called `guests`",
     )
     device: str = Field(
         "auto",

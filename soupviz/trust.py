@@ -27,8 +27,8 @@ OWN_FACTORIES = {
 }
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
-NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "guests", "weights"})
-"""Keys of kitchen.yaml whose text names no path; guests are read, and asked about, on their own."""
+NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "other_models", "weights"})
+"""Keys of kitchen.yaml whose text names no path; kitchens of other models are read, and asked about, on their own."""
 
 Allowed = Callable[[Path], Path]
 """Gives the path resolved, or raises KitchenError where it lies outside what may be read."""
@@ -40,21 +40,21 @@ _PYTHON = re.compile(r"(.+\.py):\w+$", re.IGNORECASE | re.DOTALL)
 class Request:
     """What opening a kitchen would use, read once: what was approved of it is what is opened.
 
-    guests: by name, the kitchens whose models may join, each with its file. code: references and files that would be
-    run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each kitchen.yaml that of
-    what it says of code.
+    other_models: by name, the kitchens whose models may join, each with its file. code: references and files that
+    would be run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each
+    kitchen.yaml that of what it says of code.
     """
 
     file: Path
     spec: KitchenSpec
-    guests: Mapping[str, tuple[KitchenSpec, Path]]
+    other_models: Mapping[str, tuple[KitchenSpec, Path]]
     code: tuple[str, ...]
     seen: Mapping[str, str]
 
     @property
     def kitchens(self) -> list[tuple[KitchenSpec, Path]]:
-        """The kitchen and its guests, each with its file."""
-        return [(self.spec, self.file), *self.guests.values()]
+        """The kitchen and those of other models, each with its file."""
+        return [(self.spec, self.file), *self.other_models.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,18 @@ def runs_code(reference: str) -> bool:
 
 
 def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
-    """Gather what opening a kitchen would run; its guests' files are read, once, if they are allowed.
+    """Gather what opening a kitchen would run; the files of other models' kitchens are read, once, if they are allowed.
 
     Raises:
-        KitchenError: a guest outside what is allowed, or whose kitchen.yaml is wrong.
+        KitchenError: another model's kitchen outside what is allowed, or whose kitchen.yaml is wrong.
     """
-    guests = {}
-    for name, place in spec.guests.items():
+    other_models = {}
+    for name, place in spec.other_models.items():
         other = allowed(kitchen_file(file.parent / place))
-        guests[name] = (read_kitchen_file(other).model_copy(update={"guests": {}}), other)
+        other_models[name] = (read_kitchen_file(other).model_copy(update={"other_models": {}}), other)
     code: list[str] = []
     seen: dict[str, str] = {}
-    for one, yaml in [(spec, file), *guests.values()]:
+    for one, yaml in [(spec, file), *other_models.values()]:
         told = []
         known: dict[str, list[Path]] = {}  # several splits may use one file of code
         for reference, arguments in _used(one):
@@ -106,7 +106,7 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
             seen |= {str(path): file_digest(path) for path in files if str(path) not in seen}
         if told:
             seen[str(yaml.resolve())] = digest(repr(told))
-    return Request(file, spec, guests, tuple(code), seen)
+    return Request(file, spec, other_models, tuple(code), seen)
 
 
 def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
@@ -196,7 +196,7 @@ def _check_places(named: set[Path], allowed: Allowed) -> None:
 
 
 def bind(asked: Request, allowed: Allowed) -> None:
-    """From now on the folders of a kitchen and its guests use what was approved, and nothing else."""
+    """From now on the folders of a kitchen and its other models use what was approved, and nothing else."""
     for _, file in asked.kitchens:
         folder = file.parent.resolve()
         before = _bound[folder].seen if folder in _bound else {}

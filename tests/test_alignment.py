@@ -10,8 +10,8 @@ from nets import NETS, ROWS, library_net, randomised, shuffles, state_of
 from torch import nn
 
 from soupviz.errors import CompatibilityError, DataError
+from soupviz.mixing.activations import measure
 from soupviz.mixing.alignment import align, check_same_function, match_weights, repair
-from soupviz.mixing.moments import measure
 from soupviz.mixing.permuting import permutation_spec, permute
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.building import logits_of

@@ -266,7 +266,7 @@ def test_an_ingredient_alone_is_scored_apart_with_its_own_statistics_and_with_ne
     alone: Coefficients = (("m_0", 1.0),)
     plain = kitchen.scores.score(alone)
     assert kitchen.scores.known(alone, "held_out", "recalibrate") is None
-    anew = kitchen.scores.score(alone, treatment="recalibrate")
+    anew = kitchen.scores.score(alone, aggregation="recalibrate")
     model = build_model(BATCHNORM)
     model.load_state_dict(dict(kitchen.weights.resolve("m_0").tensors))
     assert plain.correct == correct(model, kitchen.splits.load("held_out"))

@@ -35,8 +35,8 @@ def normed(tmp_path_factory: pytest.TempPathFactory) -> sv.Kitchen:
     return sv.Kitchen.load(small_kitchen(folder, **shape))
 
 
-def weights(kitchen: sv.Kitchen, mixture: Coefficients, treatment: str = "average") -> dict[str, Tensor]:
-    return dict(kitchen.scores.mixed(mixture, treatment))
+def weights(kitchen: sv.Kitchen, mixture: Coefficients, aggregation: str = "average") -> dict[str, Tensor]:
+    return dict(kitchen.scores.mixed(mixture, aggregation))
 
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

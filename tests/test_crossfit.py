@@ -35,9 +35,9 @@ def kitchen(opened):
     return opened
 
 
-def right(kitchen, mix, treatment="average"):
+def right(kitchen, mix, aggregation="average"):
     """What a mix has right of the whole of held_out, as scored the usual way."""
-    return kitchen.scores.score(mix, "held_out", treatment).outcomes["right"]
+    return kitchen.scores.score(mix, "held_out", aggregation).outcomes["right"]
 
 
 def greedy_by_hand(kitchen, rows):

@@ -158,13 +158,13 @@ def test_batchnorm_first_keeps_the_statistics_of_the_first_end(tmp_path):
     assert curve["loss"][1] != interpolate(kitchen, "m_0", "m_1", points=3)["loss"][1]
 
 
-def test_a_soup_as_an_end_keeps_the_treatment_of_statistics_it_was_cooked_with(tmp_path):
+def test_a_soup_as_an_end_keeps_the_aggregation_of_statistics_it_was_cooked_with(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=60))
     first = uniform(kitchen, members=["m_0", "m_1"], batchnorm="first")
     curve = interpolate(kitchen, "m_2", first, points=2)
     assert curve["loss"][1] == first.scores["held_out"].loss
     average = uniform(kitchen, members=["m_2", "m_3"])
-    with pytest.raises(CurveError, match="'average of 2' with 'average'; a path has one treatment"):
+    with pytest.raises(CurveError, match="'average of 2' with 'average'; a path has one aggregation"):
         interpolate(kitchen, first, average, points=2)
     assert (
         interpolate(kitchen, first, average, points=2, batchnorm="average")["loss"][1]

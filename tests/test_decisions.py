@@ -24,8 +24,8 @@ def kitchen(tmp_path_factory):
     return sv.Kitchen.load(small_kitchen(folder, num_examples=600, scale=0.35, num_ingredients=6, train=60))
 
 
-def right(kitchen, mix, treatment="average"):
-    return kitchen.scores.score(mix, "held_out", treatment).outcomes["right"]
+def right(kitchen, mix, aggregation="average"):
+    return kitchen.scores.score(mix, "held_out", aggregation).outcomes["right"]
 
 
 def told(kitchen, soup):

@@ -18,9 +18,9 @@ from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import parse
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.trajectory import Step
-from soupviz.soups.laboratory import Laboratory
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
+from soupviz.soups.services import KitchenServices
 
 QUICK = Distilled(epochs=4, learning_rate=0.02, start="best")
 TRAIN = 300  # three steps an epoch
@@ -262,17 +262,17 @@ def test_cancelled_twice_it_has_all_its_decisions(kitchen, tmp_path):
 
 def test_killed_after_its_training_it_is_scored_and_not_trained_again(kitchen, tmp_path, monkeypatch):
     other, seen = small(tmp_path), []
-    score = Laboratory._score
+    score = KitchenServices._score
     with monkeypatch.context() as patch:
         scored = []
 
-        def dies(lab: Laboratory, tensors):
+        def dies(lab: KitchenServices, tensors):
             scored.append(1)
             if len(scored) == 4:
                 raise KeyboardInterrupt
             return score(lab, tensors)
 
-        patch.setattr(Laboratory, "_score", dies)
+        patch.setattr(KitchenServices, "_score", dies)
         with pytest.raises(KeyboardInterrupt):
             sv.cook(other, QUICK)
     soup = sv.cook(other, QUICK, progress=stop_at(-1, seen))
@@ -354,7 +354,7 @@ def test_a_student_that_diverges_is_refused_and_the_run_says_why(tmp_path):
 def test_cooked_again_a_finished_student_is_not_trained_again(tmp_path, monkeypatch):
     file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60, train=40)
     first = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1})
-    monkeypatch.setattr("soupviz.soups.laboratory.distill", lambda *_args, **_more: pytest.fail("trained again"))
+    monkeypatch.setattr("soupviz.soups.services.distill", lambda *_args, **_more: pytest.fail("trained again"))
     told: list[Step] = []
     again = sv.cook(sv.Kitchen.load(file), {"method": "distilled", "epochs": 1}, on_step=told.append)
     assert again.as_dict() == first.as_dict()

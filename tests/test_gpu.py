@@ -28,7 +28,7 @@ def test_a_gpu_decides_as_the_cpu_does(tmp_path, source, alpha):
 def test_the_split_is_kept_on_the_gpu(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, device="cuda"))
     kitchen.score()
-    rows = kitchen.evaluator.feed(kitchen.splits.load("held_out")).rows
+    rows = kitchen.evaluator.prepared(kitchen.splits.load("held_out")).rows
     assert {tensor.device.type for tensor in rows.values()} == {"cuda"}
 
 

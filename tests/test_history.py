@@ -15,7 +15,7 @@ from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.recipes.trajectory import Step
-from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
 from soupviz.tasks.class_metrics import ACCURACY
@@ -179,7 +179,7 @@ def test_the_paired_test_counts_what_only_one_soup_has_right(kitchen: Kitchen) -
     pairs = history.pairs(kitchen, a, b)
     assert [pair.split for pair in pairs] == ["held_out", "test"]
     for pair in pairs:
-        scores = [kitchen.scores.score(mix_in(run), pair.split, treatment_in(run)) for run in (a, b)]
+        scores = [kitchen.scores.score(mix_in(run), pair.split, aggregation_in(run)) for run in (a, b)]
         right_a, right_b = (score.outcomes["right"].tolist() for score in scores if score.outcomes is not None)
         assert pair.better == sum(new and not old for old, new in zip(right_a, right_b, strict=True))
         assert pair.worse == sum(old and not new for old, new in zip(right_a, right_b, strict=True))

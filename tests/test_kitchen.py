@@ -298,10 +298,10 @@ def test_a_zero_coefficient_is_the_mix_without_it(kitchen):
     assert kitchen.scores.known((("m_0", 1.0), ("m_1", 0.0)), "held_out") == score
 
 
-def test_another_treatment_of_batchnorm_is_another_score(tmp_path):
+def test_another_aggregation_of_batchnorm_is_another_score(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8), num_examples=50))
     half = (("m_0", 0.5), ("m_1", 0.5))
-    average, first = (kitchen.scores.score(half, treatment=treatment) for treatment in ("average", "first"))
+    average, first = (kitchen.scores.score(half, aggregation=aggregation) for aggregation in ("average", "first"))
     assert average.loss != first.loss
     whole = (("m_0", 1.0),)
     score = kitchen.scores.score(whole)

@@ -28,12 +28,12 @@ from soupviz.kitchen import Kitchen
 from soupviz.learning.coefficients import Learned as Found
 from soupviz.mixing.averaging import mean_of, mix
 from soupviz.mixing.formulas import KEPT
-from soupviz.recipes import Judge, parse
-from soupviz.recipes.judge import Sample
+from soupviz.recipes import ScoredPool, parse
 from soupviz.recipes.learned import Learned
-from soupviz.soups.laboratory import Laboratory
+from soupviz.recipes.services import Sample
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
+from soupviz.soups.services import KitchenServices
 from soupviz.types import quiet
 
 MADE = [
@@ -155,7 +155,7 @@ def test_a_seed_chooses_the_examples(kitchen, values):
 
 def test_of_held_out_at_most_half_is_learned_from(kitchen):
     """What is chosen by all of it afterwards must not have learned all of it."""
-    lab = Laboratory(kitchen, quiet)
+    lab = KitchenServices(kitchen, quiet)
     for split, asked, given in (("held_out", 1000, 30), ("held_out", 7, 7), ("train", 1000, 50), ("train", 20, 20)):
         found, rows = lab._rows(Sample(split, asked, 3))
         assert found is kitchen.splits.load(split)
@@ -260,7 +260,7 @@ def test_free_coefficients_may_be_anything_but_sum_to_zero(kitchen):
         def learn(self, names, _sample, **_options):
             return tuple(zip(names, weights, strict=True)), Found({"": weights}, 2.0, (0.5,))
 
-    judge = Judge(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, lab=Lab())
+    judge = ScoredPool(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, asks=Lab())
     weights = (0.5, -0.25, 0.0)
     assert recipe.plan(judge) == (("a", 0.5), ("b", -0.25))  # what is zero is left out
     assert judge.notes == {"temperature": 0.5, "losses": [0.5]}
@@ -441,7 +441,7 @@ def test_repair_leaves_what_is_not_broken(twins):
 
 def test_aligned_models_are_made_tensor_by_tensor_and_none_is_held(twins, monkeypatch):
     mixed = []
-    monkeypatch.setattr("soupviz.soups.laboratory.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
+    monkeypatch.setattr("soupviz.soups.services.mix", lambda items, *more: mixed.extend(items) or mix(items, *more))
     sv.cook(twins, {"method": "rebasin", "repair": "no"})
     aligned = [item for item, _ in mixed[1:]]
     assert len(aligned) == 1

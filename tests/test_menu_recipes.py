@@ -21,11 +21,11 @@ from soupviz.recipes import (
     Ema,
     Exhaustive,
     Greedy,
-    Judge,
     Lawa,
     LineSearch,
     Pruned,
     Restarts,
+    ScoredPool,
     Swa,
     Uniform,
     Weighted,
@@ -33,14 +33,14 @@ from soupviz.recipes import (
     recipe_digest,
 )  # fmt: skip
 from soupviz.recipes.greedy import _is_better
-from soupviz.recipes.judge import find_goal
+from soupviz.recipes.pool import find_goal
 from soupviz.tasks.score import Bound, Score
 
 NUM_EXAMPLES = 60
 
 
-def judge_of(names, attempt, *more, **options) -> Judge:
-    return Judge(names, CLASSIFICATION, BY_ACCURACY, attempt, *more, **options)
+def judge_of(names, attempt, *more, **options) -> ScoredPool:
+    return ScoredPool(names, CLASSIFICATION, BY_ACCURACY, attempt, *more, **options)
 
 
 def limited(score: Score, limit) -> Score | Bound:
@@ -377,7 +377,7 @@ def test_of_equally_many_right_line_search_takes_no_lower_loss_over_fewer_answer
     assert _is_better(judge, of(2.0, 4), of(0.1, 5))
 
 
-def with_shifts(taste: Taste, seed: int) -> tuple[Judge, list[Taste]]:
+def with_shifts(taste: Taste, seed: int) -> tuple[ScoredPool, list[Taste]]:
     """A judge who has two shifts, with what is true of them."""
     shifts = [Taste(len(taste.names), 1000 + seed), Taste(len(taste.names), 2000 + seed)]
     names = ["shifts.a", "shifts.b"]

@@ -255,7 +255,7 @@ def press(at: AppTest, label: str) -> AppTest:
     return settle(at)
 
 
-def test_compare_scores_a_soup_with_its_own_batchnorm_treatment(tmp_path: Path) -> None:
+def test_compare_scores_a_soup_with_its_own_batchnorm_aggregation(tmp_path: Path) -> None:
     file = batchnorm_kitchen(tmp_path / "small")
     tests: dict[str, object] = {}
     change_yaml(file, lambda document: tests.update(test=document["data"].pop("test")))
@@ -293,7 +293,7 @@ def test_compare_opens_what_was_clicked_a_soup_or_a_checkpoint(tmp_path: Path) -
     assert settle(at).header[0].value == soup.title
 
 
-def test_a_path_to_a_soup_has_the_soups_batchnorm_treatment_until_told_otherwise(tmp_path: Path) -> None:
+def test_a_path_to_a_soup_has_the_soups_batchnorm_aggregation_until_told_otherwise(tmp_path: Path) -> None:
     file = batchnorm_kitchen(tmp_path / "small")
     soup = soupviz.uniform(Kitchen.load(file), batchnorm="first")
     at = page("alpha.py", file)
@@ -308,7 +308,7 @@ def test_a_path_to_a_soup_has_the_soups_batchnorm_treatment_until_told_otherwise
     assert soup.title in at.warning[0].value
 
 
-def test_soups_of_two_treatments_cannot_both_be_ends_unaltered(tmp_path: Path) -> None:
+def test_soups_of_two_aggregations_cannot_both_be_ends_unaltered(tmp_path: Path) -> None:
     file = batchnorm_kitchen(tmp_path / "small")
     kitchen = Kitchen.load(file)
     soupviz.uniform(kitchen, batchnorm="first")

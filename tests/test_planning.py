@@ -114,7 +114,7 @@ def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_exam
 def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):
     file = small_kitchen(tmp_path / "own", num_ingredients=2, num_examples=30)
     small_kitchen(tmp_path / "other", num_ingredients=1, num_examples=30)
-    change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
+    change_yaml(file, lambda yaml: yaml.update(other_models={"other": "../other"}))
     kitchen = Kitchen.load(file)
     score = kitchen.scores.score((("other/m_0", 1.0),))
     no_examples()
@@ -146,7 +146,7 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     best = next(row for row in first if row.kind == "best")
     rival = known(kitchen, best.mix, "test")
     for row in first:
-        full = known(kitchen, row.mix, "test", row.treatment)
+        full = known(kitchen, row.mix, "test", row.aggregation)
         expected = CLASSIFICATION.better(full.outcomes, rival.outcomes) if full and row is not best else None
         assert (row.pair and row.pair[:2]) == expected
     assert sum(row.pair is not None for row in first) == len(kitchen.names)  # the other ingredients, and the soup

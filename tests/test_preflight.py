@@ -148,7 +148,7 @@ def test_running_statistics_can_be_re_estimated_half_way(tmp_path: Path, kitchen
     file = small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 4, 4), num_ingredients=2, num_examples=40, train=64)
     opened = sv.Kitchen.load(file)
     averaged, estimated = inspect(opened), inspect(opened, "recalibrate")
-    assert estimated.barriers.treatment == "recalibrate"
+    assert estimated.barriers.aggregation == "recalibrate"
     assert averaged.barriers.rises[0, 1] != estimated.barriers.rises[0, 1]
     with pytest.raises(RecipeError, match="keeps no running statistics"):
         inspect(kitchen, "recalibrate")

@@ -9,16 +9,16 @@ from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 
 import soupviz as sv
-from soupviz.analysis import bundles, decisions
-from soupviz.analysis.bundles import Bundle
+from soupviz.analysis import curve_sets, decisions
+from soupviz.analysis.curve_sets import CurveSet
 from soupviz.analysis.decision_summary import summary
 from soupviz.pictures import curves as curve_pictures
 from soupviz.pictures import search
 from soupviz.soups import curves, menu
 from soupviz.tasks.regression import MAE, R2, RMSE
-from soupviz.ui import panels, soups
 from soupviz.ui.path import Choice, best_alpha
 from soupviz.ui.path import Path as Line
+from soupviz.ui.soup import panels, soups
 
 
 @pytest.fixture
@@ -116,20 +116,20 @@ def test_what_was_given_up_could_at_best_have_had_its_bound(tmp_path):
 def test_the_best_of_a_curve_is_the_lowest_and_a_barrier_rises(file):
     kitchen = sv.Kitchen.load(file)
     ends = ((("m_0", 1.0),), (("m_1", 1.0),))
-    bundle = Bundle({"m_0 → m_1": ends}, curves.grid(5), ["held_out"], ["average"])
-    metrics = bundles.drawn_metrics(kitchen)
+    curve_set = CurveSet({"m_0 → m_1": ends}, curves.grid(5), ["held_out"], ["average"])
+    metrics = curve_sets.drawn_metrics(kitchen)
     assert metrics == (RMSE, MAE)
-    readings = bundles.survey(kitchen, bundle)
-    (line,) = bundles.lines(readings, metrics).values()
+    readings = curve_sets.survey(kitchen, curve_set)
+    (line,) = curve_sets.lines(readings, metrics).values()
     values = [each.values["rmse"] for each in line.readings]
-    assert bundles.best(line).values["rmse"] == min(values)
+    assert curve_sets.best(line).values["rmse"] == min(values)
     assert line.barriers["rmse"].height == curves.barrier(curves.grid(5), values)
     for each in line.readings:
         low, high = each.intervals["rmse"]
         assert low < each.values["rmse"] < high
-    found = bundles.lines(readings, metrics)
+    found = curve_sets.lines(readings, metrics)
     drawn = curve_pictures.curves(
-        found, pairs=list(bundle.pairs), statistics=["average"], metric=RMSE, split="held_out"
+        found, pairs=list(curve_set.pairs), statistics=["average"], metric=RMSE, split="held_out"
     )  # fmt: skip
     assert drawn[0]["value"].dropna().tolist() == values
 
@@ -175,7 +175,7 @@ def a_search() -> None:
 
     from soupviz.kitchen import Kitchen
     from soupviz.recipes import parse
-    from soupviz.ui import decisions, panels, soups
+    from soupviz.ui.soup import decisions, panels, soups
 
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])

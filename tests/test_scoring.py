@@ -13,7 +13,7 @@ from scores import BY_ACCURACY, CLASSIFICATION, a_score, some_outcomes
 from torch import Tensor
 
 import soupviz as sv
-from soupviz.data import feed
+from soupviz.data import prepared
 from soupviz.scoring.limits import Limit, hardest_first
 from soupviz.tasks.score import Bound
 
@@ -148,7 +148,7 @@ def test_activations_that_are_too_large_to_keep_are_not_kept(tmp_path, monkeypat
     file = small_kitchen(tmp_path, change=frozen(MLP, ("0.",)))
     expected = sv.Kitchen.load(file).score()["correct"].tolist()
     small_kitchen(tmp_path / "small", change=frozen(MLP, ("0.",)))
-    monkeypatch.setattr(feed, "READY_BYTES", 100)
+    monkeypatch.setattr(prepared, "READY_BYTES", 100)
     kitchen = sv.Kitchen.load(tmp_path / "small")
     assert kitchen.score()["correct"].tolist() == expected
     assert "too large to keep" in kitchen.evaluator.paths.note
@@ -158,6 +158,6 @@ def test_a_split_that_is_too_large_to_keep_ready_gives_the_same(tmp_path, monkey
     file = small_kitchen(tmp_path, source=BATCHNORM, shape=(3, 8, 8))
     expected = sv.Kitchen.load(file).score()
     small_kitchen(tmp_path / "small", source=BATCHNORM, shape=(3, 8, 8))
-    monkeypatch.setattr(feed, "READY_BYTES", 100)
+    monkeypatch.setattr(prepared, "READY_BYTES", 100)
     found = sv.Kitchen.load(tmp_path / "small").score()
     assert found.equals(expected)

@@ -213,19 +213,19 @@ def test_progress_never_goes_back(kitchen):
     assert max(shares) <= 1
 
 
-def test_every_treatment_of_statistics_can_be_asked_for(tmp_path):
+def test_every_aggregation_of_statistics_can_be_asked_for(tmp_path):
     file = small_kitchen(tmp_path, num_ingredients=2, num_examples=40, scale=0.3, **KINDS["batchnorm"])
     kitchen = sv.Kitchen.load(file)
     names = list(keys_of(groups_of(kitchen)))
-    for treatment in ("average", "first", "recalibrate"):
-        effects = sensitivity(kitchen, Probe(A, B, treatment=treatment))
+    for aggregation in ("average", "first", "recalibrate"):
+        effects = sensitivity(kitchen, Probe(A, B, aggregation=aggregation))
         assert [effect.group.name for effect in effects] == names
 
 
 def test_the_key_is_of_the_content(kitchen):
     probe = Probe(A, B)
     assert probe.key(kitchen) == Probe(A, B).key(sv.Kitchen.load(kitchen.file))
-    others = [Probe(B, A), Probe(A, B, 0.5), Probe(A, B, by="part"), Probe(A, B, treatment="first")]
+    others = [Probe(B, A), Probe(A, B, 0.5), Probe(A, B, by="part"), Probe(A, B, aggregation="first")]
     assert len({probe.key(kitchen), *(other.key(kitchen) for other in others)}) == 5
 
 

@@ -338,23 +338,23 @@ def test_the_source_that_was_checked_is_what_runs_not_what_was_compiled_before(r
 
 def test_a_guests_kitchen_is_opened_as_it_was_approved(root: Path) -> None:
     file = small_kitchen(root / "own", num_examples=20)
-    guest = small_kitchen(root / "other", num_examples=20, num_ingredients=1)
-    change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
+    other = small_kitchen(root / "other", num_examples=20, num_ingredients=1)
+    change_yaml(file, lambda yaml: yaml.update(other_models={"other": "../other"}))
     found = approved(file)
-    change_yaml(guest, lambda yaml: yaml["model"].update(factory="/elsewhere/x.py:build"))
-    opened = Kitchen.open(found.spec, file, guests=found.guests)
-    assert list(opened.guests.items) == ["other/m_0"]
+    change_yaml(other, lambda yaml: yaml["model"].update(factory="/elsewhere/x.py:build"))
+    opened = Kitchen.open(found.spec, file, other_models=found.other_models)
+    assert list(opened.other_models.items) == ["other/m_0"]
 
 
 def test_the_dashboard_asks_for_trust_in_a_guests_code_too(root: Path) -> None:
     file = small_kitchen(root / "own", num_examples=20)
-    guest = small_kitchen(root / "other", num_examples=20)
-    change_yaml(file, lambda yaml: yaml.update(guests={"other": "../other"}))
+    other = small_kitchen(root / "other", num_examples=20)
+    change_yaml(file, lambda yaml: yaml.update(other_models={"other": "../other"}))
     found = workspace.request(file, read_kitchen_file(file))
     assert found.code == ("model.py:build", "model.py:build")
     workspace.trust(found)
     assert workspace.is_trusted(workspace.request(file, read_kitchen_file(file)))
-    (guest.parent / "model.py").write_text(MLP + "\n# changed\n", encoding="utf-8")
+    (other.parent / "model.py").write_text(MLP + "\n# changed\n", encoding="utf-8")
     assert not workspace.is_trusted(workspace.request(file, read_kitchen_file(file)))
 
 

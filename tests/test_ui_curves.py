@@ -10,8 +10,8 @@ from streamlit.testing.v1 import AppTest
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 
 from soupviz import Kitchen
-from soupviz.analysis import bundles
-from soupviz.analysis.bundles import Bundle, Place, Reading
+from soupviz.analysis import curve_sets
+from soupviz.analysis.curve_sets import CurveSet, Place, Reading
 from soupviz.errors import CurveError
 from soupviz.pictures import curves as pictures
 from soupviz.soups import curves
@@ -41,14 +41,14 @@ def a_reading(pair: str, alpha: float, right: int, loss: float, split: str = "te
     return Reading(Place(pair, "average", split, alpha), 10, values, intervals, (0, right / 10))
 
 
-def a_bundle(splits: tuple[str, ...] = ("held_out", "test", "shifts.blur"), points: int = 5) -> Bundle:
+def a_bundle(splits: tuple[str, ...] = ("held_out", "test", "shifts.blur"), points: int = 5) -> CurveSet:
     pairs = {"m_0 → m_1": (whole("m_0"), whole("m_1")), "base → m_1": (whole("base"), whole("m_1"))}
-    return Bundle(pairs, curves.grid(points), splits, ["average"])
+    return CurveSet(pairs, curves.grid(points), splits, ["average"])
 
 
 @pytest.fixture(scope="module")
 def readings(kitchen: Kitchen) -> list[Reading]:
-    return bundles.survey(kitchen, a_bundle())
+    return curve_sets.survey(kitchen, a_bundle())
 
 
 # What is measured
@@ -62,8 +62,8 @@ def test_a_survey_reads_every_place_coarse_to_fine(kitchen: Kitchen, readings: l
 
 
 def test_the_splits_of_a_mix_follow_each_other_so_that_it_is_reestimated_once() -> None:
-    bundle = Bundle(a_bundle().pairs, [0.0, 0.5, 1.0], ["held_out", "test"], ["average", "recalibrate"])
-    groups = [(place.pair, place.statistics, place.alpha) for place in bundle.places()]
+    curve_set = CurveSet(a_bundle().pairs, [0.0, 0.5, 1.0], ["held_out", "test"], ["average", "recalibrate"])
+    groups = [(place.pair, place.statistics, place.alpha) for place in curve_set.places()]
     assert groups[::2] == groups[1::2]
     assert len(set(groups[::2])) == len(groups) / 2
 
@@ -73,9 +73,9 @@ def test_a_survey_evaluates_shared_ends_once_and_nothing_again(tmp_path: Path, e
     kitchen.splits.load("held_out")
     kitchen.scores.width(kitchen.splits.load("held_out"))
     before = len(evaluations)
-    first = bundles.survey(kitchen, a_bundle(("held_out",)))
+    first = curve_sets.survey(kitchen, a_bundle(("held_out",)))
     assert len(evaluations) - before == 3 + 2 * 3  # m_0, m_1 and base, and three points between each pair
-    assert bundles.survey(kitchen, a_bundle(("held_out",))) == first
+    assert curve_sets.survey(kitchen, a_bundle(("held_out",))) == first
     assert len(evaluations) - before == 9
 
 
@@ -110,7 +110,7 @@ def test_a_peak_needs_both_ends() -> None:
 
 
 def test_a_line_has_the_barriers_of_its_losses_and_of_its_errors(readings: list[Reading]) -> None:
-    for line in bundles.lines(readings, METRICS).values():
+    for line in curve_sets.lines(readings, METRICS).values():
         alphas = [each.place.alpha for each in line.readings]
         assert alphas == sorted(alphas)
         in_loss, in_errors = line.barriers["loss"], line.barriers["accuracy"]
@@ -121,21 +121,21 @@ def test_a_line_has_the_barriers_of_its_losses_and_of_its_errors(readings: list[
 
 
 def test_a_barrier_is_of_the_path_and_not_of_what_lies_beyond_it(kitchen: Kitchen) -> None:
-    wide = Bundle(a_bundle().pairs, curves.grid(9, -0.5, 1.5), ["held_out"], ["average"])
-    narrow = Bundle(a_bundle().pairs, curves.grid(5), ["held_out"], ["average"])
-    both = [bundles.lines(bundles.survey(kitchen, bundle), METRICS) for bundle in (wide, narrow)]
+    wide = CurveSet(a_bundle().pairs, curves.grid(9, -0.5, 1.5), ["held_out"], ["average"])
+    narrow = CurveSet(a_bundle().pairs, curves.grid(5), ["held_out"], ["average"])
+    both = [curve_sets.lines(curve_sets.survey(kitchen, curve_set), METRICS) for curve_set in (wide, narrow)]
     assert [line.barriers for line in both[0].values()] == [line.barriers for line in both[1].values()]
 
 
 def test_half_a_line_has_no_barrier_yet(readings: list[Reading]) -> None:
-    for line in bundles.lines(readings[:12], METRICS).values():
+    for line in curve_sets.lines(readings[:12], METRICS).values():
         assert line.barriers == {"accuracy": None, "loss": None}
 
 
 def test_the_best_of_equals_is_nearest_to_the_middle(readings: list[Reading]) -> None:
     equals = [a_reading("p", alpha, 5, 1.0, "held_out") for alpha in (0.0, 0.4, 1.0)]
-    (line,) = bundles.lines(equals, METRICS).values()
-    assert bundles.best(line).place.alpha == 0.4
+    (line,) = curve_sets.lines(equals, METRICS).values()
+    assert curve_sets.best(line).place.alpha == 0.4
 
 
 # Pictures
@@ -144,7 +144,7 @@ def test_the_best_of_equals_is_nearest_to_the_middle(readings: list[Reading]) ->
 def a_picture(readings: list[Reading], metric: Metric, chosen: str | None = None) -> pictures.Chart:
     pairs = list(a_bundle().pairs)
     return pictures.curves(
-        bundles.lines(readings, METRICS), pairs=pairs, statistics=["average"], metric=metric, split="test",
+        curve_sets.lines(readings, METRICS), pairs=pairs, statistics=["average"], metric=metric, split="test",
         chosen=chosen,
     )  # fmt: skip
 
@@ -231,7 +231,7 @@ def test_the_page_computes_curves_and_keeps_a_point_of_one(with_statistics: Path
     assert rows["pair"][0].startswith("base → ")
     for _, row in rows.iterrows():
         a, b = row["pair"].split(" → ")
-        line = [kitchen.scores.score(bundles.combine(whole(a), whole(b), alpha)) for alpha in curves.grid(5)]
+        line = [kitchen.scores.score(curve_sets.combine(whole(a), whole(b), alpha)) for alpha in curves.grid(5)]
         height = curves.barrier(curves.grid(5), [score.loss or 0.0 for score in line])
         told = row["barrier on held_out"]
         assert told.startswith(f"{height:.3f} nats") or (told == "none" and height < pictures.TOLD)

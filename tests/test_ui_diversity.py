@@ -12,8 +12,8 @@ import soupviz as sv
 from soupviz.analysis.diversity import gather, pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
-from soupviz.ui import clicks, diversity, pair
-from soupviz.ui import examples as ui
+from soupviz.ui.diversity import clicks, overlaps, pair
+from soupviz.ui.diversity import examples as ui
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 
@@ -100,7 +100,7 @@ def test_a_pair_is_told_in_counts_and_its_average_with_a_verdict(small: Path) ->
 
 def test_the_ensemble_of_a_pair_is_what_the_kitchen_scores_and_not_their_average(small: Path) -> None:
     kitchen = Kitchen.load(small)
-    wanted = diversity.Asked("held_out", tuple(kitchen.names), (), "average")
+    wanted = overlaps.Asked("held_out", tuple(kitchen.names), (), "average")
     for two in pairs_of(gather(kitchen, kitchen.names, "held_out")):
         expected = kitchen.scores.score(mean_of(two.names), "held_out", "probabilities").shown("accuracy")
         assert pair.ensemble_of(kitchen, wanted, two) == expected

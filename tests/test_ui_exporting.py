@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from soupviz.errors import ExportError, KitchenError
-from soupviz.ui import download, exporting
+from soupviz.ui import download
+from soupviz.ui.export import exporting
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ def a_form() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
-    from soupviz.ui import forms
+    from soupviz.ui.soup import forms
 
     kind = MENU[st.session_state["method"]]
     goals = ["accuracy", "loss", "worst_class", "with_shifts"]
@@ -63,7 +63,7 @@ def a_form_of_wise_ft() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
-    from soupviz.ui import forms
+    from soupviz.ui.soup import forms
 
     st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st, ["accuracy"]))
 

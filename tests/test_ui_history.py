@@ -14,7 +14,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, parse
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
-from soupviz.ui import history, one_run, workspace
+from soupviz.ui import workspace
+from soupviz.ui.history import one_run, runs
 
 
 @pytest.fixture
@@ -233,8 +234,8 @@ def test_of_a_kept_mix_alpha_can_be_changed_but_not_what_its_ends_are_called(fil
 
 def test_a_method_of_another_version_is_called_by_its_own_word() -> None:
     run = Run(1, "k", "old", "finished", {"method": "gone"}, None, None, 0.0, 0.0, "old")
-    assert history.method_of(run) == "gone"
-    assert history.told(run) == "method=gone"
+    assert runs.method_of(run) == "gone"
+    assert runs.told(run) == "method=gone"
 
 
 def test_the_guide_is_three_sentences_for_who_never_cooked(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import soupviz as sv
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.blending import blend
 from soupviz.soups.soup import recall
-from soupviz.ui import blocks
+from soupviz.ui.layers import blocks
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)
 

@@ -10,14 +10,15 @@ from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
 from soupviz.soups.soup import recall
-from soupviz.ui import panels, tables
+from soupviz.ui import tables
+from soupviz.ui.soup import panels
 
 
 def a_panel() -> None:
     import streamlit as st
 
     from soupviz.kitchen import Kitchen
-    from soupviz.ui import panels
+    from soupviz.ui.soup import panels
 
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])
@@ -70,7 +71,7 @@ def test_calibration_is_fitted_when_asked_and_tells_each_split(file: Path) -> No
     assert float(app.metric[0].value) > 0
 
 
-def test_batchnorm_shows_the_score_of_each_treatment(file: Path) -> None:
+def test_batchnorm_shows_the_score_of_each_aggregation(file: Path) -> None:
     app = opened_on(file, panels.BATCHNORM)
     app.button[0].click().run()
     settled(app)
@@ -78,11 +79,11 @@ def test_batchnorm_shows_the_score_of_each_treatment(file: Path) -> None:
     assert list(shown["statistics"]) == ["average", "first", "recalibrate"]
     kitchen = sv.Kitchen.load(file)
     soup = recall(kitchen, kitchen.store.runs()[0])
-    for treatment, told in zip(shown["statistics"], shown["test"], strict=True):
-        assert told == f"{100 * kitchen.scores.score(soup.mix, 'test', treatment).accuracy:.2f} %"
+    for aggregation, told in zip(shown["statistics"], shown["test"], strict=True):
+        assert told == f"{100 * kitchen.scores.score(soup.mix, 'test', aggregation).accuracy:.2f} %"
 
 
-def test_a_table_of_treatments_is_there_only_when_something_is_known(file: Path) -> None:
+def test_a_table_of_aggregations_is_there_only_when_something_is_known(file: Path) -> None:
     kitchen: Any = sv.Kitchen.load(file)
     kitchen.splits.load("held_out"), kitchen.splits.load("test")
-    assert tables.treatments(kitchen, (("m_0", 0.5), ("m_1", 0.5)), ["average", "first"]) is None
+    assert tables.aggregations(kitchen, (("m_0", 0.5), ("m_1", 0.5)), ["average", "first"]) is None

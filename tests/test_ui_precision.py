@@ -4,7 +4,7 @@ from scores import a_step
 
 from soupviz.recipes.trajectory import Step
 from soupviz.tasks.class_metrics import ACCURACY
-from soupviz.ui.precision import other_than, table, verdict
+from soupviz.ui.soup.precision import other_than, table, verdict
 
 
 def step(number: int, name: str, accuracy: float | None, accepted: bool) -> Step:

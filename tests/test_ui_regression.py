@@ -24,7 +24,8 @@ from soupviz.pictures import preflight as preflight_pictures
 from soupviz.pictures.grids import heat
 from soupviz.soups import scaling
 from soupviz.tasks.slicing import has_slices, slice_table
-from soupviz.ui import panels, terrain
+from soupviz.ui.plane import terrain
+from soupviz.ui.soup import panels
 from soupviz.ui.viewers.finding import viewer_of
 
 

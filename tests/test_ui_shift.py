@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, press, settle, trusted  # noqa: F401 - a fixture
 
 import soupviz as sv
-from soupviz.ui import scores
+from soupviz.ui.shift import scores
 
 CLIP = SHARED / "data" / "published-clip-soups"
 

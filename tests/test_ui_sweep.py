@@ -8,14 +8,15 @@ from streamlit.testing.v1 import AppTest
 import soupviz as sv
 from soupviz.recipes import parse
 from soupviz.soups.soup import run_key
-from soupviz.ui import soups, work
+from soupviz.ui import work
+from soupviz.ui.soup import soups
 
 
 def a_sweep() -> None:
     import streamlit as st
 
     from soupviz.kitchen import Kitchen
-    from soupviz.ui import soups
+    from soupviz.ui.soup import soups
 
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])

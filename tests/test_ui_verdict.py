@@ -25,7 +25,8 @@ def a_panel() -> None:
     import streamlit as st
 
     from soupviz.kitchen import Kitchen
-    from soupviz.ui import decisions, verdict
+    from soupviz.ui import verdict
+    from soupviz.ui.soup import decisions
 
     if "opened" not in st.session_state:
         st.session_state["opened"] = Kitchen.load(st.session_state["file"])
@@ -147,7 +148,7 @@ def test_the_saved_log_reads_back(kitchen: Kitchen) -> None:
 
 def test_yardsticks_leave_empty_what_is_not_known(kitchen: Kitchen) -> None:
     kitchen.scores.of_ingredients("held_out")
-    found = verdicts.judge(kitchen, "soup", mean_of(kitchen.names))
+    found = verdicts.verdict_on(kitchen, "soup", mean_of(kitchen.names))
     table = verdict.yardsticks(kitchen, found)
     assert table["test"].isna().all()
     assert table["held_out"].notna().tolist() == [False, True, False, False]

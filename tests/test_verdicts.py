@@ -8,7 +8,7 @@ from scores import CLASSIFICATION, a_score
 
 import soupviz as sv
 from soupviz.analysis import verdicts, wording
-from soupviz.analysis.verdicts import judge, verdict_of
+from soupviz.analysis.verdicts import verdict_of, verdict_on
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups import planning
 from soupviz.soups.soup import mix_in
@@ -102,13 +102,13 @@ def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
 def test_models_looked_at_on_test_are_counted_with_soups_apart(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
     kitchen.splits.load("held_out"), kitchen.splits.load("test")
-    assert judge(kitchen, "m_0", (("m_0", 1.0),)).models_seen == 0
+    assert verdict_on(kitchen, "m_0", (("m_0", 1.0),)).models_seen == 0
     kitchen.scores.of_ingredients("test")
     kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), "test")
     kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")
     kitchen.scores.score((("m_0", 0.5), ("m_2", 0.5)), "test")  # the same once more
     kitchen.scores.score((("m_0", 0.5), ("m_3", 0.5)), "held_out")
-    found = judge(kitchen, "m_0", (("m_0", 1.0),))
+    found = verdict_on(kitchen, "m_0", (("m_0", 1.0),))
     assert (found.models_seen, found.soups_seen) == (6, 2)
 
 
@@ -116,15 +116,15 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=80))
     kitchen.splits.load("held_out"), kitchen.splits.load("test")
     mix = (("m_0", 0.5), ("m_1", 0.5))
-    nothing = judge(kitchen, "soup", mix)
+    nothing = verdict_on(kitchen, "soup", mix)
     assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.values)) == (None, None, None, {})
     assert nothing.sentence == "Not judged yet: no ingredient is scored on held_out."
     kitchen.scores.of_ingredients("held_out")
-    found = judge(kitchen, "soup", mix)
+    found = verdict_on(kitchen, "soup", mix)
     assert found.sentence == "Not judged yet: it is not scored on test."
     kitchen.scores.score(mix, "test")
     best = found.best.name
-    told = judge(kitchen, "soup", mix).sentence
+    told = verdict_on(kitchen, "soup", mix).sentence
     assert told == f"Not judged yet: {best}, the best ingredient on held_out, is not scored on test."
     assert found.best.differences == {}
     lacking = planning.lacking(kitchen, verdicts.wanted(kitchen, mix))
@@ -136,7 +136,7 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     for one in lacking:
         kitchen.scores.score(one[0], one[1], one[2])
     assert planning.lacking(kitchen, verdicts.wanted(kitchen, mix)) == []
-    assert judge(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
+    assert verdict_on(kitchen, "soup", mix).best.differences.keys() == {"held_out", "test"}
 
 
 def test_a_verdict_computes_nothing(kitchen, evaluations):
@@ -147,7 +147,7 @@ def test_a_verdict_computes_nothing(kitchen, evaluations):
 
 def test_the_best_ingredient_itself_has_nothing_to_judge(kitchen):
     best = verdicts.best_on_held_out(kitchen)
-    assert judge(kitchen, best, ((best, 1.0),)).sentence == (
+    assert verdict_on(kitchen, best, ((best, 1.0),)).sentence == (
         f"This is {best} alone, the best ingredient on held_out: there is no difference to judge."
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from soupviz.errors import RecipeError
 from soupviz.learning.averages import fisher_average, regmean
-from soupviz.learning.moments import fisher_diagonal, gram_matrices
+from soupviz.learning.curvature import fisher_diagonal, gram_matrices
 from soupviz.mixing.averaging import mix
 from soupviz.weights.ingredients import Ingredient, same_bits
 

@@ -53,7 +53,7 @@ class Barriers:
     """
 
     names: tuple[str, ...]
-    treatment: str
+    aggregation: str
     rises: NDArray[np.float64]
     drops: NDArray[np.float64]
     separated: NDArray[np.bool_]
@@ -91,15 +91,15 @@ def midpoint(kitchen: Kitchen, first: int, second: int) -> Coefficients:
     return mean_of([kitchen.names[first], kitchen.names[second]])
 
 
-def wanted(kitchen: Kitchen, treatment: str = "average") -> list[tuple[Coefficients, str, str]]:
+def wanted(kitchen: Kitchen, aggregation: str = "average") -> list[tuple[Coefficients, str, str]]:
     """The scores that the barriers need: of the ingredients as they are, and of every midpoint."""
     ends = [(((name, 1.0),), SPLIT, "average") for name in kitchen.names]
-    return [*ends, *((midpoint(kitchen, *pair), SPLIT, treatment) for pair in pairs_of(kitchen))]
+    return [*ends, *((midpoint(kitchen, *pair), SPLIT, aggregation) for pair in pairs_of(kitchen))]
 
 
 def measure(
     kitchen: Kitchen,
-    treatment: str = "average",
+    aggregation: str = "average",
     *,
     progress: Progress = quiet,
     on_pair: Callable[[Pair], None] = lambda _pair: None,
@@ -107,7 +107,7 @@ def measure(
     """Score the midpoint of every pair on held_out: n (n - 1) / 2 evaluations, less what is known.
 
     Args:
-        treatment: what becomes of running statistics at the midpoints; the ends are the ingredients as they are.
+        aggregation: what becomes of running statistics at the midpoints; the ends are the ingredients as they are.
         on_pair: is told of each pair as it comes.
     Source:
         Frankle et al. 2020, section 2. Differs: the midpoint only, where a path between minima is highest as a rule.
@@ -122,11 +122,11 @@ def measure(
     metric = metric_of(kitchen)
     for index, (first, second) in enumerate(pairs, len(ends)):
         within = part_of(progress, index, total)
-        score = kitchen.scores.score(midpoint(kitchen, first, second), SPLIT, treatment, within)
+        score = kitchen.scores.score(midpoint(kitchen, first, second), SPLIT, aggregation, within)
         around = ends[first], ends[second]
         found.append(compare(first, second, around, score, metric=metric, objective=kitchen.objective))
         on_pair(found[-1])
-    return gather(kitchen, treatment, found)
+    return gather(kitchen, aggregation, found)
 
 
 def compare(
@@ -178,7 +178,7 @@ def _resamples(num_units: int) -> NDArray[np.float64]:
     return drawn(np.random.default_rng(0), DRAWS, num_units)
 
 
-def gather(kitchen: Kitchen, treatment: str, pairs: Iterable[Pair]) -> Barriers:
+def gather(kitchen: Kitchen, aggregation: str, pairs: Iterable[Pair]) -> Barriers:
     """Pairs as matrices; copies have the figures of the ingredient that they are a copy of, and no barrier to it."""
     firsts = twins(kitchen)
     n = len(firsts)
@@ -190,7 +190,7 @@ def gather(kitchen: Kitchen, treatment: str, pairs: Iterable[Pair]) -> Barriers:
     for matrix in (rises, drops):
         np.fill_diagonal(matrix, 0.0)
     whole = np.ix_(firsts, firsts)
-    return Barriers(tuple(kitchen.names), treatment, rises[whole], drops[whole], separated[whole], metric_of(kitchen))
+    return Barriers(tuple(kitchen.names), aggregation, rises[whole], drops[whole], separated[whole], metric_of(kitchen))
 
 
 def basin(barriers: Barriers, scores: Mapping[str, Score], distinct: Sequence[int]) -> list[int]:

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.analysis.halves import halved, singles
+from soupviz.analysis.folds import halved, singles
 from soupviz.data.classes import stratified_part
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.mixing.treatments import OUTPUTS
 from soupviz.recipes import Pooled, Recipe, parse
 from soupviz.recipes.averages import Uniform
-from soupviz.recipes.judge import HELD_OUT, outcomes_of
+from soupviz.recipes.pool import HELD_OUT, outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
 from soupviz.soups.soup import pool_in, pool_of, run_key
@@ -107,15 +107,18 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
     """Refuse what cannot be cross-fitted.
 
     Raises:
-        RecipeError: the recipe selects on more than held_out, chooses nothing, has guests, or held_out is too small.
+        RecipeError: the recipe selects on more than held_out, chooses nothing, or is joined by other models; or
+            held_out is too small.
     """
     where = f"{recipe.title} cannot be cross-fitted:"
     if not isinstance(recipe, Pooled):
         raise RecipeError(f"{where} its place was named, not searched for; cross-fit the soups that it lies between.")
     if "shifts" in recipe.needs:
         raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
-    if recipe.meets_guests and kitchen.guests.items:
-        raise RecipeError(f"{where} guests join it, whose kitchens cannot be halved; take a kitchen without guests.")
+    if recipe.meets_other_models and kitchen.other_models.items:
+        raise RecipeError(
+            f"{where} models of other kitchens join it, which cannot be halved; take a kitchen without other_models."
+        )
     number = len(kitchen.splits.load(HELD_OUT))
     if number < LEAST:
         raise RecipeError(
@@ -133,7 +136,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
     alone = singles(kitchen, recipe)
     missing = len(lacking(kitchen, alone))
     evaluations, examples = missing, missing * number
-    if recipe.treatment in OUTPUTS:
+    if recipe.aggregation in OUTPUTS:
         pass  # of logits that are kept
     elif recipe.is_search or recipe.trains:
         candidates = recipe.candidates(len(pool_of(kitchen, recipe)))
@@ -149,7 +152,7 @@ def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
     """Whether a soup that is the same for both halves was scored on the whole."""
     if isinstance(recipe, Uniform):
         everyone = mean_of(pool_of(kitchen, recipe))
-        if not lacking(kitchen, [(everyone, HELD_OUT, recipe.treatment)]):
+        if not lacking(kitchen, [(everyone, HELD_OUT, recipe.aggregation)]):
             return True
     run = kitchen.store.run(run_key(kitchen, recipe))
     return run is not None and run.status == "finished"
@@ -174,7 +177,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     if kept := known(kitchen, recipe, seed):
         return kept
     whole = kitchen.splits.load(HELD_OUT, progress)
-    kitchen.scores.treatment(recipe.treatment, progress)
+    kitchen.scores.aggregation(recipe.aggregation, progress)
     if "train" in recipe.needs:
         kitchen.splits.load("train", progress)
     for one in singles(kitchen, recipe):
@@ -188,7 +191,9 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
         own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
-        chosen, judged = (own.scores.score(soup.mix, split, recipe.treatment, progress) for split in (HELD_OUT, "test"))
+        chosen, judged = (
+            own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, "test")
+        )
         best, known_of_best = _best(kitchen, selecting.numpy())
         searches.append(
             Search(

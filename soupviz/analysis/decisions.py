@@ -9,7 +9,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Ensemble, Greedy, Recipe
 from soupviz.recipes.greedy import LineSearch
-from soupviz.recipes.judge import HELD_OUT
+from soupviz.recipes.pool import HELD_OUT
 from soupviz.recipes.search import with_newcomer
 from soupviz.recipes.subsets import Pruned
 from soupviz.recipes.trajectory import GIVEN_UP, Step
@@ -128,14 +128,14 @@ def with_mixes(recipe: Recipe, steps: Sequence[Step]) -> list[Step]:
 
 
 def _tried(kitchen: Kitchen, recipe: Recipe, step: Step) -> _Tried:
-    if not step.mix or not is_readable(kitchen, HELD_OUT, recipe.treatment):
+    if not step.mix or not is_readable(kitchen, HELD_OUT, recipe.aggregation):
         return _Tried(step, None, None)
-    score = kitchen.scores.known(step.mix, HELD_OUT, recipe.treatment)
+    score = kitchen.scores.known(step.mix, HELD_OUT, recipe.aggregation)
     mix, split = kitchen.scores.resolved(step.mix), kitchen.splits.load(HELD_OUT)
     if score is not None:
         pinned = [[item.fingerprint, weight.hex()] for item, weight in mix]
-        return _Tried(step, score, score.outcomes, digest([pinned, recipe.treatment, kitchen.model_fingerprint]))
-    return _Tried(step, None, kitchen.scores.scorer.partial(mix, split, kitchen.scores.treatment(recipe.treatment)))
+        return _Tried(step, score, score.outcomes, digest([pinned, recipe.aggregation, kitchen.model_fingerprint]))
+    return _Tried(step, None, kitchen.scores.scorer.partial(mix, split, kitchen.scores.aggregation(recipe.aggregation)))
 
 
 def _start(kitchen: Kitchen, step: Step, number: int) -> Decision:

@@ -210,7 +210,7 @@ def score_midpoints(
     kitchen: Kitchen,
     mixes: Mapping[Names, Coefficients],
     split: str,
-    treatment: str = "average",
+    aggregation: str = "average",
     *,
     progress: Progress = quiet,
     on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
@@ -223,7 +223,7 @@ def score_midpoints(
     found: dict[Names, float | None] = {}
     for index, (names, mixture) in enumerate(mixes.items()):
         within = part_of(progress, index, len(mixes))
-        found[names] = kitchen.scores.score(mixture, split, treatment, within).whole(kitchen.objective)
+        found[names] = kitchen.scores.score(mixture, split, aggregation, within).whole(kitchen.objective)
         within(1, 1, f"averaging {names[0]} and {names[1]}")
         on_score(names, found[names])
     return found

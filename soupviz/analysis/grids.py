@@ -7,7 +7,7 @@ from typing import Any
 from soupviz.analysis.parameters import COUNT, Parameter, numeric_parameters
 from soupviz.errors import RecipeError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.treatments import check_batchnorm
+from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
@@ -201,7 +201,7 @@ def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
         selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
         pool = pool_of(kitchen, recipe)
         own: list[tuple[Coefficients, str, str]] = [
-            (((name, 1.0),), split, recipe.treatment) for split in selecting for name in pool
+            (((name, 1.0),), split, recipe.aggregation) for split in selecting for name in pool
         ]
         shared = cost(kitchen, own)
         singles |= dict.fromkeys(own)

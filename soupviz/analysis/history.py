@@ -9,7 +9,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.comparing import compared
-from soupviz.soups.soup import is_current, made_in, mix_in, pool_in, treatment_in
+from soupviz.soups.soup import aggregation_in, is_current, made_in, mix_in, pool_in
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
@@ -56,7 +56,7 @@ def why_outdated(kitchen: Kitchen, run: Run) -> str:
     if is_current(kitchen, run):
         return ""
     assert run.result is not None
-    here, gone, changed = set(kitchen.names) | set(kitchen.guests.items), [], []
+    here, gone, changed = set(kitchen.names) | set(kitchen.other_models.items), [], []
     then: Mapping[str, Any] = run.result.get("made_in") or {}
     for name in pool_in(run):
         try:
@@ -164,13 +164,13 @@ def recipe_fields(a: Run, b: Run) -> list[Field]:
 
 
 def wanted(kitchen: Kitchen, runs: Sequence[Run]) -> list[tuple[Coefficients, str, str]]:
-    """The scores that a comparison of soups needs: mix, split and treatment of each."""
-    return [(mix_in(run), split, treatment_in(run)) for split in kitchen.splits.reporting for run in runs]
+    """The scores that a comparison of soups needs: mix, split and aggregation of each."""
+    return [(mix_in(run), split, aggregation_in(run)) for split in kitchen.splits.reporting for run in runs]
 
 
 def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Comparison]:
     """Two soups of the kitchen as it is compared on the same units, b with a, on each split where both were scored."""
-    (mix_a, how_a), (mix_b, how_b) = ((mix_in(run), treatment_in(run)) for run in (a, b))
+    (mix_a, how_a), (mix_b, how_b) = ((mix_in(run), aggregation_in(run)) for run in (a, b))
     found = [compared(kitchen, (mix_b, split, how_b), (mix_a, split, how_a)) for split in kitchen.splits.reporting]
     return [one for one in found if one is not None]
 

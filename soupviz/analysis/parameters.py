@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from soupviz.errors import RecipeError
 from soupviz.recipes import Pooled, own_parameters
-from soupviz.recipes.judge import PARTS
+from soupviz.recipes.pool import PARTS
 
 COUNT = "number of ingredients"
 MOST_VALUES = 25

@@ -192,7 +192,7 @@ def scan(
     spots: Sequence[Spot],
     *,
     split: str = "held_out",
-    treatment: str = "average",
+    aggregation: str = "average",
     progress: Progress = quiet,
     on_value: Callable[[Value], None] = lambda _value: None,
 ) -> list[Value]:
@@ -200,7 +200,9 @@ def scan(
     found = []
     for index, spot in enumerate(spots):
         within = part_of(progress, index, len(spots))
-        found.append(Value.of(kitchen, spot, kitchen.scores.score(in_plane(corners, *spot), split, treatment, within)))
+        found.append(
+            Value.of(kitchen, spot, kitchen.scores.score(in_plane(corners, *spot), split, aggregation, within))
+        )
         on_value(found[-1])
     return found
 

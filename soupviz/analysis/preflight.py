@@ -73,13 +73,13 @@ class Report:
             "cosines": self.geometry.cosines.tolist(),
             "names": list(self.barriers.names),
             "reference": self.geometry.reference_name,
-            "batchnorm": self.barriers.treatment,
+            "batchnorm": self.barriers.aggregation,
         }
 
 
 def inspect(
     kitchen: Kitchen,
-    treatment: str = "average",
+    aggregation: str = "average",
     *,
     progress: Progress = quiet,
     on_pair: Callable[[Pair], None] = lambda _pair: None,
@@ -87,19 +87,19 @@ def inspect(
     """Measure the barriers and the geometry of a kitchen, and judge every file of it.
 
     Args:
-        treatment: what becomes of running statistics at the midpoints.
+        aggregation: what becomes of running statistics at the midpoints.
     Raises:
-        RecipeError: a treatment that this kitchen has no data or no layers for. Cancelled: from progress.
+        RecipeError: an aggregation that this kitchen has no data or no layers for. Cancelled: from progress.
     """
-    kitchen.scores.treatment(treatment)
+    kitchen.scores.aggregation(aggregation)
     geometry = space.gram(kitchen, progress=progress)
-    measured = between.measure(kitchen, treatment, progress=progress, on_pair=on_pair)
+    measured = between.measure(kitchen, aggregation, progress=progress, on_pair=on_pair)
     scores = {name: kitchen.scores.score(((name, 1.0),), SPLIT) for name in kitchen.names}
     reordered = reordered_classes(kitchen, scores) if kitchen.task.has_classes else {}
-    return Report(tuple(judge(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
+    return Report(tuple(verdicts(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
 
 
-def judge(
+def verdicts(
     kitchen: Kitchen,
     measured: Barriers,
     geometry: Geometry,

@@ -10,11 +10,11 @@ import numpy as np
 from soupviz.analysis.score_tables import Model, Scores, read_scores
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.mixing.treatments import OUTPUTS
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import summaries
-from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.types import Coefficients
 from soupviz.weights.selection import BASE
@@ -136,7 +136,7 @@ class Mixed:
 
     model: Model
     mix: Coefficients
-    treatment: str = "average"
+    aggregation: str = "average"
 
 
 def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
@@ -146,11 +146,11 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         found.insert(0, Mixed(Model(BASE, BASE, "base"), ((BASE, 1.0),)))
     for run in runs:
         assert run.result is not None
-        treatment = treatment_in(run)
-        kind = "ensemble" if treatment in OUTPUTS else "soup"
+        aggregation = aggregation_in(run)
+        kind = "ensemble" if aggregation in OUTPUTS else "soup"
         selected_on = tuple(run.result.get("selected_on", ["held_out"]))
         mixture = mix_in(run)
-        found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, treatment))
+        found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, aggregation))
     if len(kitchen.pool) > 1 and kitchen.task.has_probabilities:
         name = f"ensemble of all {len(kitchen.pool)}"
         found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.pool), "probabilities"))
@@ -169,8 +169,8 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     shifts = tuple(name for name in splits if name.startswith("shifts."))
     if not shifts:
         raise CurveError(f"{lacking_for(kitchen, {'shifts'})}.")
-    found = summaries(kitchen, [(one.mix, split, one.treatment) for one in mixes for split in splits])
-    known = [[found.get((one.mix, split, one.treatment)) for split in splits] for one in mixes]
+    found = summaries(kitchen, [(one.mix, split, one.aggregation) for one in mixes for split in splits])
+    known = [[found.get((one.mix, split, one.aggregation)) for split in splits] for one in mixes]
     metric = kitchen.objective
     known_values = [[score.shown(metric.name) if score else None for score in row] for row in known]
     values = pd.DataFrame(known_values, index=[one.model.id for one in mixes], columns=splits, dtype=float)

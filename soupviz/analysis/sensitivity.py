@@ -30,19 +30,19 @@ class Probe:
     """What is asked of every layer group: what becomes of `a` when the group alone moves towards `b`.
 
     alpha: how far: 1 takes it from b; 1 - factor, where b is the base, scales its update. by: how coarse groups are.
-    treatment: what becomes of running statistics, which move with their group.
+    aggregation: what becomes of running statistics, which move with their group.
     """
 
     a: Coefficients
     b: Coefficients
     alpha: float = 1.0
     by: Grouping = "block"
-    treatment: str = "average"
+    aggregation: str = "average"
 
     @property
     def statistics(self) -> BatchNorm:
         """What is done with running statistics while weights are mixed."""
-        return "first" if self.treatment == "first" else "average"
+        return "first" if self.aggregation == "first" else "average"
 
     def moved(self, kitchen: Kitchen, weights: Mapping[str, float]) -> Coefficients:
         """The mix in which every group has a weight of its own between a and b."""
@@ -58,7 +58,7 @@ class Probe:
         ends = [_content(kitchen, end) for end in (self.a, self.b)]
         data = [kitchen.splits.load(HELD_OUT).fingerprint, kitchen.model_fingerprint, *kitchen.evaluator.numerics]
         train = kitchen.spec.data.train  # what kitchen.yaml says of it: a key must not have to read it
-        return digest([ends, data, self.alpha, self.by, self.treatment, train.model_dump_json() if train else ""])
+        return digest([ends, data, self.alpha, self.by, self.aggregation, train.model_dump_json() if train else ""])
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _content(kitchen: Kitchen, mixture: Coefficients) -> list[list[str]]:
 def wanted(kitchen: Kitchen, probe: Probe, found: Sequence[Group]) -> list[tuple[Coefficients, str, str]]:
     """The scores that it takes: of a, and of one mix for each group that differs; for `planning.cost`."""
     mixes = [probe.a, *(probe.one(kitchen, group.name) for group in found if group.differs)]
-    return [(mixture, HELD_OUT, probe.treatment) for mixture in mixes]
+    return [(mixture, HELD_OUT, probe.aggregation) for mixture in mixes]
 
 
 def sensitivity(
@@ -174,7 +174,7 @@ def sensitivity(
     found = groups(kitchen, probe.a, probe.b, probe.by)
     count = 2 + sum(group.differs for group in found)
     apart = distances(kitchen, probe.a, probe.b, probe.by, part_of(progress, 0, count))
-    whole = kitchen.scores.score(probe.a, HELD_OUT, probe.treatment, part_of(progress, 1, count))
+    whole = kitchen.scores.score(probe.a, HELD_OUT, probe.aggregation, part_of(progress, 1, count))
     effects: list[Effect] = []
     nothing: Comparison | None = None
     number = 2
@@ -186,7 +186,7 @@ def sensitivity(
                 progress(number * total + done, count * total, f"{name}, {what}")
 
             within(0, 1, "mixing")
-            score = kitchen.scores.score(probe.one(kitchen, group.name), HELD_OUT, probe.treatment, within)
+            score = kitchen.scores.score(probe.one(kitchen, group.name), HELD_OUT, probe.aggregation, within)
             number += 1
             change = compare(kitchen.task, kitchen.objective, score, whole)
         else:

@@ -8,13 +8,13 @@ from soupviz.analysis import crossfit, wording
 from soupviz.analysis.crossfit import CrossFit
 from soupviz.analysis.significance import Measured, measured
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.mixing.treatments import OUTPUTS
-from soupviz.recipes.judge import HELD_OUT
+from soupviz.recipes.pool import HELD_OUT
 from soupviz.soups.comparing import compared
 from soupviz.soups.planning import Wanted, ingredient_summaries
 from soupviz.soups.selecting import Examples, from_plain, met_by
-from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, treatment_in
+from soupviz.soups.soup import ELSEWHERE, Soup, aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
@@ -30,7 +30,7 @@ class Yardstick:
 
     name: str
     mix: Coefficients
-    treatment: str
+    aggregation: str
     passes: int
     values: Mapping[str, Measured]
     differences: Mapping[str, Comparison]
@@ -82,16 +82,16 @@ def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
     if isinstance(soup, Soup):
         evaluations = _spent(soup.evaluations, soup.scores, soup.selected_on)
         found = crossfit.known(kitchen, soup.recipe)
-        return judge(
-            kitchen, soup.title, soup.mix, soup.recipe.treatment,
+        return verdict_on(
+            kitchen, soup.title, soup.mix, soup.recipe.aggregation,
             selected_on=_selecting(kitchen, soup.selected_on, soup.selecting_data), evaluations=evaluations,
             found=found, elsewhere=soup.notes.get(ELSEWHERE, ""),
         )  # fmt: skip
     assert soup.result is not None
     selecting = from_plain(soup.result.get("selecting_data", {}))
     selected_on = _selecting(kitchen, soup.result.get("selected_on", [HELD_OUT]), selecting)
-    return judge(
-        kitchen, soup.name, mix_in(soup), treatment_in(soup),
+    return verdict_on(
+        kitchen, soup.name, mix_in(soup), aggregation_in(soup),
         selected_on=selected_on,
         evaluations=_spent(soup.result.get("evaluations"), soup.result["scores"], selected_on),
         found=crossfit.known(kitchen, crossfit.recipe_in(kitchen, soup)),
@@ -99,11 +99,11 @@ def verdict_of(kitchen: Kitchen, soup: Run | Soup) -> Verdict:
     )  # fmt: skip
 
 
-def judge(
+def verdict_on(
     kitchen: Kitchen,
     name: str,
     mix: Coefficients,
-    treatment: str = "average",
+    aggregation: str = "average",
     *,
     selected_on: Iterable[str] = (HELD_OUT,),
     evaluations: int | None = None,
@@ -113,24 +113,24 @@ def judge(
     """The verdict on any mix.
 
     Args:
-        name: what it is called. treatment: what became of its ingredients. selected_on: the splits that chose it.
+        name: what it is called. aggregation: what became of its ingredients. selected_on: the splits that chose it.
         evaluations: scores on these that the choice took. found: a cross-fit of its recipe. elsewhere: that other data
         selected it, or may have.
     """
     selects = tuple(selected_on)
     task, metric = kitchen.task, kitchen.objective
     reports_on = "test" if "test" in kitchen.splits.names else HELD_OUT
-    values = measured(kitchen, _on_each_split(kitchen, mix, treatment), selects)
+    values = measured(kitchen, _on_each_split(kitchen, mix, aggregation), selects)
     best = best_on_held_out(kitchen)
 
     def against(called: str, other: Coefficients, how: str) -> Yardstick:
         passes = len(other) if how in OUTPUTS else 1
         theirs = measured(kitchen, _on_each_split(kitchen, other, how), selects)
-        found = {split: compared(kitchen, (mix, split, treatment), (other, split, how)) for split in values}
+        found = {split: compared(kitchen, (mix, split, aggregation), (other, split, how)) for split in values}
         differences = {split: one for split, one in found.items() if one is not None}
         return Yardstick(called, other, how, passes, theirs, differences)
 
-    yardsticks = [against(*row) for row in _yardsticks(kitchen, best, treatment)]
+    yardsticks = [against(*row) for row in _yardsticks(kitchen, best, aggregation)]
     by_kind = {_kind(one): one for one in yardsticks}
     leader = by_kind.get("best")
     seen, soups = _seen(kitchen, reports_on)
@@ -145,7 +145,7 @@ def judge(
         best=leader,
         ceiling=by_kind.get("ceiling"),
         floor=by_kind.get("floor"),
-        passes=len(mix) if treatment in OUTPUTS else 1,
+        passes=len(mix) if aggregation in OUTPUTS else 1,
         evaluations=evaluations,
         models_seen=seen,
         soups_seen=soups,
@@ -170,7 +170,7 @@ def judge(
 def _kind(yardstick: Yardstick) -> str:
     if len(yardstick.mix) == 1:
         return "best"
-    return "ceiling" if yardstick.treatment in OUTPUTS else "floor"
+    return "ceiling" if yardstick.aggregation in OUTPUTS else "floor"
 
 
 def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:
@@ -194,28 +194,28 @@ def best_on_held_out(kitchen: Kitchen) -> str | None:
     return first if ingredient_summaries(kitchen, HELD_OUT, [first]) else None
 
 
-def wanted(kitchen: Kitchen, mix: Coefficients, treatment: str = "average") -> list[Wanted]:
+def wanted(kitchen: Kitchen, mix: Coefficients, aggregation: str = "average") -> list[Wanted]:
     """The scores, on held_out and on the split that reports, that a whole verdict needs."""
     splits = [split for split in (HELD_OUT, "test") if split in kitchen.splits.names]
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
-    mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], treatment)]
-    return [(other, split, how) for split in splits for other, how in [*mixes, (mix, treatment)]]
+    mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], aggregation)]
+    return [(other, split, how) for split in splits for other, how in [*mixes, (mix, aggregation)]]
 
 
-def _on_each_split(kitchen: Kitchen, mix: Coefficients, treatment: str) -> list[Wanted]:
-    return [(mix, split, treatment) for split in kitchen.splits.reporting]
+def _on_each_split(kitchen: Kitchen, mix: Coefficients, aggregation: str) -> list[Wanted]:
+    return [(mix, split, aggregation) for split in kitchen.splits.reporting]
 
 
-def _yardsticks(kitchen: Kitchen, best: str | None, treatment: str) -> list[tuple[str, Coefficients, str]]:
+def _yardsticks(kitchen: Kitchen, best: str | None, aggregation: str) -> list[tuple[str, Coefficients, str]]:
     """The best ingredient, the ensemble of all where the task has one, and the uniform soup with the soup's own
-    treatment of statistics."""
+    aggregation of statistics."""
     if best is None:
         return []
     rows: list[tuple[str, Coefficients, str]] = [(best, ((best, 1.0),), "average")]
     if len(kitchen.pool) < 2:
         return rows
     everyone = mean_of(kitchen.pool)
-    how = "average" if treatment in OUTPUTS else treatment
+    how = "average" if aggregation in OUTPUTS else aggregation
     if kitchen.task.has_probabilities:
         rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
     rows.append((f"uniform soup of all {len(everyone)}", everyone, how))

@@ -60,4 +60,4 @@ def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
     """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""
     if members is None:
         return None
-    return names_in(members, {*kitchen.names, *kitchen.guests.items})
+    return names_in(members, {*kitchen.names, *kitchen.other_models.items})

@@ -27,7 +27,7 @@ from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import RecipeError
-from soupviz.mixing.treatments import OUTPUTS
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.soups import planning, scaling
 from soupviz.soups.cooking import SWEEP_ALPHAS, cook
@@ -73,7 +73,7 @@ def soup(
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
         check_target(out, dtype)
-        if checked.treatment in OUTPUTS:
+        if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     checked = parse(values | {"members": chosen(members, opened)})

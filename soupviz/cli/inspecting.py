@@ -6,7 +6,7 @@ from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
-from soupviz.mixing.treatments import check_batchnorm
+from soupviz.mixing.aggregation import check_batchnorm
 
 
 @app.command()

@@ -27,7 +27,7 @@ from soupviz.demo.diabetes import diabetes_kitchen
 from soupviz.demo.digits import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
-from soupviz.mixing.treatments import check_batchnorm
+from soupviz.mixing.aggregation import check_batchnorm
 
 
 @app.command()

@@ -20,7 +20,7 @@ Check = Callable[[Split, str], Split]
 """Told of a split that was read, and where it came from: refuses it, or gives it back with what there is to tell."""
 
 AlsoRead = Callable[[str, Progress], None]
-"""Told of a split that was read, as guests read theirs."""
+"""Told of a split that was read, as the kitchens of other models read theirs."""
 
 
 class Splits:

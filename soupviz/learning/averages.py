@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-from soupviz.learning.moments import add_to
+from soupviz.learning.curvature import add_to
 from soupviz.mixing.averaging import LARGEST, mix
 from soupviz.weights.ingredients import Ingredient
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from soupviz.errors import CompatibilityError, DataError
-from soupviz.mixing.moments import Batches, measure
+from soupviz.mixing.activations import Batches, measure
 from soupviz.mixing.permuting import Permuted, permutation_spec, permute, permute_tensor, traced_graph
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.building import tied_keys

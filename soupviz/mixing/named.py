@@ -1,4 +1,4 @@
-"""Everything that can be mixed, by name: ingredients, the base, guests, files, and what formulas make of these."""
+"""All that can be mixed, by name: ingredients, base, other kitchens' models, files, and what formulas make of these."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,18 +29,18 @@ class NamedWeights:
         base: Ingredient | None,
         architecture: Architecture,
         store: Store,
-        guests: Mapping[str, Ingredient] | None = None,
+        other_models: Mapping[str, Ingredient] | None = None,
     ):
         self.file = file
         self.ingredients = {item.name: item for item in ingredients}
         self.base = base
-        self.guests = guests or {}
+        self.other_models = other_models or {}
         self.store = store
         self._architecture = architecture
         self._others: dict[str, Ingredient] = {}
 
     def resolve(self, name: str) -> Ingredient:
-        """An ingredient by name, `base`, a guest, weights made by a formula, or a checkpoint's file.
+        """An ingredient by name, `base`, a model of another kitchen, weights made by a formula, or a checkpoint's file.
 
         Raises:
             KitchenError: none of these, or a formula over an ingredient that has changed.
@@ -52,8 +52,8 @@ class NamedWeights:
             return self.base
         if name in self.ingredients:
             return self.ingredients[name]
-        if name in self.guests:
-            return self.guests[name]
+        if name in self.other_models:
+            return self.other_models[name]
         if name not in self._others:
             formula = self.formula(name)
             self._others[name] = self._made(name, formula) if formula else self._read(name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.analysis.bundles import Line, Reading
+from soupviz.analysis.curve_sets import Line, Reading
 from soupviz.pictures.basics import Chart, clickable, nominal, quantity, rule
 from soupviz.soups.curves import Peak
 from soupviz.tasks.metric import Metric
@@ -18,7 +18,7 @@ PAIRS = ("#D55E00", "#2A9D9D", "#8F6BD6", "#8A8A1F", "#C2457B", "#6E7F8D")
 """Colours that say which pair, and nothing else: none is in the palette, all have 3 to 1 against both themes."""
 
 DASHES = ([1, 0], [6, 4], [2, 3])
-"""Of the treatments of running statistics, in the order in which they are given."""
+"""Of the aggregations of running statistics, in the order in which they are given."""
 
 TOLD = 5e-4
 """Nats, or a share of the units, or of another metric's value: a lower barrier would be written as 0.000."""

@@ -13,17 +13,29 @@ from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.blocks import Blocks
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
-from soupviz.recipes.judge import Judge
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
 from soupviz.recipes.paths import Interpolation, Point
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
 
 __all__ = [
-    "MENU", "Blocks", "Ensemble", "Greedy", "Interpolation", "Judge", "OverTime", "Point",
-    "Pooled", "Recipe", "own_parameters", "parse", "parse_alpha", "recipe_digest",
+    "MENU",
+    "Blocks",
+    "Ensemble",
+    "Greedy",
+    "Interpolation",
+    "OverTime",
+    "Point",
+    "Pooled",
+    "Recipe",
+    "ScoredPool",
+    "own_parameters",
+    "parse",
+    "parse_alpha",
+    "recipe_digest",
 ]  # fmt: skip
 
 MENU: dict[str, type[Pooled]] = {

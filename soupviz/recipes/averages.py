@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.judge import Judge, needed_for
+from soupviz.recipes.pool import ScoredPool, needed_for
 from soupviz.recipes.record import Pooled, added_later
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
@@ -32,8 +32,8 @@ class Uniform(Pooled):
     def own_title(self) -> str:
         return " ".join(["average", *self.of_members()])
 
-    def plan(self, judge: Judge) -> Coefficients:
-        return mean_of(judge.names)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return mean_of(pool.names)
 
 
 class Weighted(Pooled):
@@ -67,23 +67,23 @@ class Weighted(Pooled):
         details += [f"T = {self.temperature:g}", *self.of_members()]
         return f"weighted ({', '.join(details)})"
 
-    def plan(self, judge: Judge) -> Coefficients:
-        return by_performance(judge, self.metric, self.temperature, self.per)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return by_performance(pool, self.metric, self.temperature, self.per)
 
 
-def by_performance(judge: Judge, metric: str, temperature: float, per: PerAll = "all") -> Coefficients:
+def by_performance(pool: ScoredPool, metric: str, temperature: float, per: PerAll = "all") -> Coefficients:
     """The softmax of what single ingredients do, or the mean of those within each class or slice."""
-    goal = judge.goal(metric)
-    values = {name: _values(score, goal, per, judge) for name, score in judge.singles().items()}
+    goal = pool.goal(metric)
+    values = {name: _values(score, goal, per, pool) for name, score in pool.singles().items()}
     columns = [_softmax(column, temperature) for column in zip(*values.values(), strict=True)]
     means = [math.fsum(shares) / len(columns) for shares in zip(*columns, strict=True)]
     return tuple((name, share) for name, share in zip(values, means, strict=True) if share)
 
 
-def _values(score: Score, goal: Objective, per: PerAll, judge: Judge) -> list[float]:
+def _values(score: Score, goal: Objective, per: PerAll, pool: ScoredPool) -> list[float]:
     sign = 1.0 if goal.metric.higher_is_better else -1.0
     if per != "all":
-        return [sign * value for value in judge.values_by(per, score, goal.metric)]
+        return [sign * value for value in pool.values_by(per, score, goal.metric)]
     rank, value = goal.merit(score)
     return [float(value) if rank == 0 and math.isfinite(value) else LEAST]
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import combine, mean_of
 from soupviz.mixing.formulas import Formula
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
@@ -50,17 +50,17 @@ class WiseFt(Pooled):
     def candidates(self, num_members: int) -> int:
         return 11 if self.alpha == "best" else 1
 
-    def plan(self, judge: Judge) -> Coefficients:
-        mean = mean_of(judge.names)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        mean = mean_of(pool.names)
         if self.alpha != "best":
             return combine(((BASE, 1.0),), mean, self.alpha)
         best: tuple[Coefficients, Score] | None = None
-        for number in range(0 if judge.base_is_whole else 1, 11):
+        for number in range(0 if pool.base_is_whole else 1, 11):
             mixture = combine(((BASE, 1.0),), mean, number / 10)
-            score = judge.score(mixture)
-            accepted = best is None or judge.objective.is_better(score, best[1])
+            score = pool.score(mixture)
+            accepted = best is None or pool.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
-            judge.decided(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture)
+            pool.decided(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture)
         assert best is not None
         return best[0]
 
@@ -68,8 +68,8 @@ class WiseFt(Pooled):
 class Formulated(Pooled):
     """A recipe whose soup is made by a formula, tensor by tensor; every ingredient counts alike."""
 
-    def plan(self, judge: Judge) -> Coefficients:
-        return judge.adopt(self.formula(judge.names))
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(self.formula(pool.names))
 
     def formula(self, names: Sequence[str]) -> Formula:
         """The formula over these ingredients; the record's own parameters are the formula's."""
@@ -188,14 +188,14 @@ class Slerp(Pooled):
     def own_title(self) -> str:
         return f"SLERP ({', '.join([f'alpha = {self.alpha:g}', *self.of_members()])})"
 
-    def plan(self, judge: Judge) -> Coefficients:
-        if len(judge.names) < 2:
-            raise RecipeError(f"slerp: needs two ingredients; got {judge.names[0]!r} alone.")
-        scores = judge.singles()
-        first, second = judge.best_first(scores)[:2]
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        if len(pool.names) < 2:
+            raise RecipeError(f"slerp: needs two ingredients; got {pool.names[0]!r} alone.")
+        scores = pool.singles()
+        first, second = pool.best_first(scores)[:2]
         parts = ((first, 1.0 - self.alpha), (second, self.alpha))
         parameters = {"alpha": self.alpha}
-        return judge.adopt(Formula(kind="slerp", parts=parts, parameters=parameters, batchnorm=self.of_statistics))
+        return pool.adopt(Formula(kind="slerp", parts=parts, parameters=parameters, batchnorm=self.of_statistics))
 
 
 class Karcher(Formulated):

@@ -10,7 +10,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import LEAST
 from soupviz.recipes.greedy import GOAL, SEED, SHIFT_WEIGHT, of_goal, search_with
-from soupviz.recipes.judge import Judge, needed_for
+from soupviz.recipes.pool import ScoredPool, needed_for
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
@@ -54,38 +54,38 @@ class Bayesian(Pooled):
     def candidates(self, num_members: int) -> int:
         return num_members - 1 + self.budget
 
-    def plan(self, judge: Judge) -> Coefficients:
-        greedy, _ = search_with(judge.silent(), "mean", "best", 0)
-        study = self._study(judge, greedy)
-        goal = judge.goal(self.objective, self.shift_weight)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        greedy, _ = search_with(pool.silent(), "mean", "best", 0)
+        study = self._study(pool, greedy)
+        goal = pool.goal(self.objective, self.shift_weight)
         best: tuple[Coefficients, Score] | None = None
         for number in range(self.budget):
             trial = study.ask()
-            weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in judge.names}
+            weights = {name: trial.suggest_float(name, 0.0, 1.0) for name in pool.names}
             mixture = _shares(weights)
-            score = judge.look_further(mixture, judge.score(mixture), goal)
+            score = pool.look_further(mixture, pool.score(mixture), goal)
             rank, value = goal.merit(score)
             study.tell(trial, float(value) if rank == 0 and math.isfinite(value) else LEAST * (1 - rank))
             accepted = best is None or goal.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
-            judge.decided(number, f"trial {number}", score, best[1], accepted=accepted, mix=mixture, goal=goal)
+            pool.decided(number, f"trial {number}", score, best[1], accepted=accepted, mix=mixture, goal=goal)
         assert best is not None
         return best[0]
 
-    def _study(self, judge: Judge, greedy: Coefficients) -> "optuna.Study":
+    def _study(self, pool: ScoredPool, greedy: Coefficients) -> "optuna.Study":
         try:
             import optuna
         except ImportError:
             raise RecipeError("bayesian needs Optuna, which is not installed: pip install optuna cmaes") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        start = dict.fromkeys(judge.names, 0.0) | {name: 1.0 for name, _ in greedy}
+        start = dict.fromkeys(pool.names, 0.0) | {name: 1.0 for name, _ in greedy}
         sampler: Any = (
             optuna.samplers.TPESampler(seed=self.seed)
             if self.sampler == "tpe"
             else optuna.samplers.CmaEsSampler(seed=self.seed)  # from the middle of its box: the uniform soup
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        study.enqueue_trial(dict.fromkeys(judge.names, 1.0))
+        study.enqueue_trial(dict.fromkeys(pool.names, 1.0))
         study.enqueue_trial(start)
         return study
 

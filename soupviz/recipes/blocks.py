@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
 from soupviz.models.layers import Grouping
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Recipe
 from soupviz.types import Coefficients
 
@@ -22,6 +22,7 @@ class Blocks(Recipe):
     """
 
     method: Literal["blocks"] = "blocks"
+    services = frozenset({"blend"})
     a: str = Field(description="what the end at weight 0 is called")
     b: str = Field(description="what the end at weight 1 is called")
     mix_a: Coefficients = Field(description="the end at weight 0")
@@ -52,6 +53,5 @@ class Blocks(Recipe):
             return ", ".join(f"{alpha:g}" for alpha in alphas)
         return f"{min(alphas):g} to {max(alphas):g}, mean {math.fsum(alphas) / len(alphas):.3g}"
 
-    def plan(self, judge: Judge) -> Coefficients:
-        mixed: Coefficients = judge.lab.blend(self.mix_a, self.mix_b, self.weights, self.by)
-        return mixed
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.services.blend(self.mix_a, self.mix_b, self.weights, self.by)

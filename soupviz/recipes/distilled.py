@@ -10,7 +10,7 @@ from soupviz.files import digest
 from soupviz.learning.distilling import Distillation
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
@@ -21,7 +21,7 @@ class Distilled(Pooled):
     """A student that starts at a soup and is trained on a teacher's answers, on train; the last epoch is kept.
 
     It learns `hard * CE(labels) + (1 - hard) * T^2 * KL(teacher || student)`; of a regression, squared errors.
-    An ensemble that teaches has the kitchen's guests in it, models of other architectures.
+    An ensemble that teaches has the kitchen's other models in it, of other architectures.
 
     Source: Hinton et al. 2015 (arXiv 1503.02531). Repeats to a tolerance on another machine. A training that was
     stopped goes on from its last checkpoint.
@@ -29,6 +29,7 @@ class Distilled(Pooled):
 
     method: Literal["distilled"] = "distilled"
     label = "distilled student"
+    services = frozenset({"attempt", "distil", "earlier", "other_models"})
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
     trains = True
@@ -51,7 +52,7 @@ class Distilled(Pooled):
         return f"student of {self.teacher} ({', '.join(details)})"
 
     @property
-    def meets_guests(self) -> bool:
+    def meets_other_models(self) -> bool:
         return self.teacher.endswith("ensemble")
 
     def candidates(self, num_members: int) -> int:
@@ -62,55 +63,54 @@ class Distilled(Pooled):
             return ""
         return f"distilled: the task {task.name} has no loss between a student's answers and a teacher's; take a soup."
 
-    def plan(self, judge: Judge) -> Coefficients:
-        start = self._mix(judge, self.start)
-        best = judge.score(start)
-        judge.decided(0, f"start: {self.start}", best, best, accepted=True, mix=start)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        start = self._mix(pool, self.start)
+        best = pool.score(start)
+        pool.decided(0, f"start: {self.start}", best, best, accepted=True, mix=start)
         last = 0
 
         def on_epoch(number: int, score: Score) -> None:
             nonlocal best, last
             # A training that was stopped goes on: what was decided of its epochs before that.
-            for step in [judge.lab.earlier[one] for one in range(last + 1, number) if one in judge.lab.earlier]:
+            for step in [pool.services.earlier[one] for one in range(last + 1, number) if one in pool.services.earlier]:
                 best = replace(best, values=dict(step.best_metrics))
-                judge.tell(step)
-            is_better = judge.objective.is_better(score, best)
+                pool.tell(step)
+            is_better = pool.objective.is_better(score, best)
             best, last = (score if is_better else best), number
-            judge.decided(number, f"epoch {number}", score, best, accepted=is_better)
+            pool.decided(number, f"epoch {number}", score, best, accepted=is_better)
 
         is_ensemble = self.teacher.endswith("ensemble")
         output = "probabilities" if is_ensemble else self.batchnorm
         if is_ensemble:  # models of other architectures teach too
-            everyone = [*judge.names, *judge.lab.guests]
-            ensembles = replace(judge.silent(), names=everyone, attempt=judge.lab.attempt(output), _singles={})
+            everyone = [*pool.names, *pool.services.other_models]
+            ensembles = replace(pool.silent(), names=everyone, attempt=pool.services.attempt(output), _singles={})
             teacher = self._mix(ensembles, "uniform" if self.teacher == "ensemble" else "greedy")
         else:
-            teacher = self._mix(judge, self.teacher)
+            teacher = self._mix(pool, self.teacher)
         own = self.model_dump(exclude={"members"})
-        student: Coefficients
-        student, history = judge.lab.distil(
+        student, history = pool.services.distil(
             (start, self.batchnorm), (teacher, output),
             Distillation(self.temperature, self.hard, self.epochs, self.learning_rate, seed=self.seed),
             self.examples, f"student-{digest([own, start, teacher])[:16]}", on_epoch,
         )  # fmt: skip
         if last < self.epochs:  # the training was over, but not its last score
-            on_epoch(self.epochs, judge.score(student))
-        judge.notes["teacher"] = [name for name, _ in teacher]
-        judge.notes["epochs"] = [
+            on_epoch(self.epochs, pool.score(student))
+        pool.notes["teacher"] = [name for name, _ in teacher]
+        pool.notes["epochs"] = [
             {name: value for name, value in asdict(epoch).items() if name != "seconds"} for epoch in history
         ]
         return student
 
-    def _mix(self, judge: Judge, name: str) -> Coefficients:
+    def _mix(self, pool: ScoredPool, name: str) -> Coefficients:
         if name == "uniform":
-            return mean_of(judge.names)
-        if name in judge.names:
+            return mean_of(pool.names)
+        if name in pool.names:
             return ((name, 1.0),)
         if name not in ("best", "greedy"):
             raise RecipeError(
-                f"distilled: start is {name!r}; expected greedy, uniform, best, or one of {', '.join(judge.names)}."
+                f"distilled: start is {name!r}; expected greedy, uniform, best, or one of {', '.join(pool.names)}."
             )
         if name == "best":
-            scores = judge.singles()
-            return ((judge.best_first(scores)[0], 1.0),)
-        return search_with(judge.silent(), "mean", "best", 0)[0]
+            scores = pool.singles()
+            return ((pool.best_first(scores)[0], 1.0),)
+        return search_with(pool.silent(), "mean", "best", 0)[0]

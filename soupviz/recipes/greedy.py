@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import combine
 from soupviz.recipes import search
-from soupviz.recipes.judge import WITH_SHIFTS, Judge, needed_for
+from soupviz.recipes.pool import WITH_SHIFTS, ScoredPool, needed_for
 from soupviz.recipes.record import Pooled, added_later
 from soupviz.recipes.trajectory import Step
 from soupviz.tasks.metric import Value
@@ -75,8 +75,8 @@ class Greedy(Pooled):
     def candidates(self, num_members: int) -> int:
         return num_members - 1
 
-    def plan(self, judge: Judge) -> Coefficients:
-        return search_with(judge, self.alpha, self.order, self.seed, self.objective, self.shift_weight)[0]
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return search_with(pool, self.alpha, self.order, self.seed, self.objective, self.shift_weight)[0]
 
 
 def of_goal(goal: str, shift_weight: float) -> list[str]:
@@ -88,19 +88,19 @@ def of_goal(goal: str, shift_weight: float) -> list[str]:
 
 
 def search_with(
-    judge: Judge, alpha: Alpha, order: Order, seed: int, goal: str = "", shift_weight: float = 0.5
+    pool: ScoredPool, alpha: Alpha, order: Order, seed: int, goal: str = "", shift_weight: float = 0.5
 ) -> tuple[Coefficients, tuple[Step, ...]]:
-    """One greedy search, scored by a judge who is told of each decision."""
-    objective = judge.goal(goal, shift_weight)
-    scores = {name: judge.look_further(((name, 1.0),), score, objective) for name, score in judge.singles().items()}
+    """One greedy search, each decision told."""
+    objective = pool.goal(goal, shift_weight)
+    scores = {name: pool.look_further(((name, 1.0),), score, objective) for name, score in pool.singles().items()}
 
     def score(candidate: search.Candidate, best: Score) -> Score | Bound:
         share = dict(candidate.mix)[candidate.newcomer]
         parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
-        return judge.challenge(candidate.mix, best, parts, goal=objective)
+        return pool.challenge(candidate.mix, best, parts, goal=objective)
 
     return search.greedy(
-        judge.names, scores, objective=objective, score=score, alpha=alpha, order=order, seed=seed, on_step=judge.tell
+        pool.names, scores, objective=objective, score=score, alpha=alpha, order=order, seed=seed, on_step=pool.tell
     )
 
 
@@ -129,14 +129,14 @@ class AlphaSearch(Pooled):
         chance = random.Random(self.seed)
         return sorted(1.0 - chance.random() for _ in range(self.tries))
 
-    def plan(self, judge: Judge) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
         best: tuple[Coefficients, Score] | None = None
         for number, alpha in enumerate(self.alphas()):
-            mixture, _ = search_with(judge.silent(), alpha, self.order, self.seed)
-            score = judge.score(mixture)
-            accepted = best is None or judge.objective.is_better(score, best[1])
+            mixture, _ = search_with(pool.silent(), alpha, self.order, self.seed)
+            score = pool.score(mixture)
+            accepted = best is None or pool.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
-            judge.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
+            pool.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
         assert best is not None
         return best[0]
 
@@ -161,12 +161,12 @@ class LineSearch(Pooled):
     def candidates(self, num_members: int) -> int:
         return self.steps * (num_members - 1)
 
-    def plan(self, judge: Judge) -> Coefficients:
-        scores = judge.singles()
-        first, *others = search.candidate_order(judge.names, scores, self.order, self.seed, judge.objective)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        scores = pool.singles()
+        first, *others = search.candidate_order(pool.names, scores, self.order, self.seed, pool.objective)
         soup: Coefficients = ((first, 1.0),)
         best = scores[first]
-        judge.decided(0, first, best, best, accepted=True, mix=soup)
+        pool.decided(0, first, best, best, accepted=True, mix=soup)
         for number, name in enumerate(others, start=1):
             before, found = best, None
             tried: list[tuple[Score | Bound, Coefficients]] = []
@@ -174,30 +174,30 @@ class LineSearch(Pooled):
                 alpha = point / (self.steps + 1)
                 mixture = combine(soup, ((name, 1.0),), alpha)
                 parts = [(before, 1.0 - alpha), (scores[name], alpha)]
-                tried.append((result := judge.challenge(mixture, best, parts, ties=True), mixture))
-                if isinstance(result, Score) and _is_better(judge, result, best):
+                tried.append((result := pool.challenge(mixture, best, parts, ties=True), mixture))
+                if isinstance(result, Score) and _is_better(pool, result, best):
                     best, found = result, mixture
             soup = found or soup
-            shown, mixture = (best, found) if found else max(tried, key=lambda pair: _hope(judge, pair[0]))
-            judge.decided(number, name, shown, best, accepted=found is not None, mix=mixture)
+            shown, mixture = (best, found) if found else max(tried, key=lambda pair: _hope(pool, pair[0]))
+            pool.decided(number, name, shown, best, accepted=found is not None, mix=mixture)
         return soup
 
 
-def _hope(judge: Judge, result: Score | Bound) -> tuple[int, Value]:
+def _hope(pool: ScoredPool, result: Score | Bound) -> tuple[int, Value]:
     """How good a candidate is, or could have been."""
     if isinstance(result, Score):
-        return judge.objective.merit(result)
-    value = judge.objective.possible(result.outcomes)
-    signed = -math.inf if value is None else value if judge.objective.metric.higher_is_better else -value
+        return pool.objective.merit(result)
+    value = pool.objective.possible(result.outcomes)
+    signed = -math.inf if value is None else value if pool.objective.metric.higher_is_better else -value
     return 0, signed
 
 
-def _is_better(judge: Judge, new: Score, old: Score) -> bool:
+def _is_better(pool: ScoredPool, new: Score, old: Score) -> bool:
     """Better by the objective; of equally good ones, by the next metric of the task."""
-    if judge.objective.is_better(new, old) or judge.objective.is_better(old, new):
-        return judge.objective.is_better(new, old)
-    others = [metric for metric in judge.task.metrics if metric.name != judge.objective.metric.name]
-    return bool(others) and replace(judge.objective, metric=others[0]).is_better(new, old)
+    if pool.objective.is_better(new, old) or pool.objective.is_better(old, new):
+        return pool.objective.is_better(new, old)
+    others = [metric for metric in pool.task.metrics if metric.name != pool.objective.metric.name]
+    return bool(others) and replace(pool.objective, metric=others[0]).is_better(new, old)
 
 
 def parse_alpha(value: Any) -> Alpha:

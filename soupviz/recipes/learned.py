@@ -1,15 +1,15 @@
 """Recipes that learn from examples, or measure activations: coefficients by gradient, Fisher, RegMean, alignment."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
 from soupviz.errors import RecipeError
 from soupviz.recipes.greedy import SEED
-from soupviz.recipes.judge import Judge, Sample
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
+from soupviz.recipes.services import Sample
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
@@ -54,6 +54,7 @@ class Learned(Sampled):
 
     method: Literal["learned"] = "learned"
     label = "learned by gradient"
+    services = frozenset({"learn"})
     per: Literal["model", "layer"] = Field("model", description="one coefficient for each model, or for each layer too")
     coefficients: Literal["softmax", "free"] = Field("softmax", description="above 0 and summing to 1, or free")
     epochs: int = Field(5, ge=1, le=100, description="passes over the examples")
@@ -70,14 +71,14 @@ class Learned(Sampled):
             else f"learned: the task {task.name} has no loss with a gradient to learn coefficients by; take a search."
         )
 
-    def plan(self, judge: Judge) -> Coefficients:
-        if len(judge.names) < 2:
-            raise RecipeError(f"learned: needs two ingredients; got {judge.names[0]!r} alone.")
-        mixture, found = judge.lab.learn(
-            judge.names, self.sample, by_layer=self.per == "layer", normalise=self.coefficients,
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        if len(pool.names) < 2:
+            raise RecipeError(f"learned: needs two ingredients; got {pool.names[0]!r} alone.")
+        mixture, found = pool.services.learn(
+            pool.names, self.sample, by_layer=self.per == "layer", normalise=self.coefficients,
             epochs=self.epochs, rate=self.learning_rate,
         )  # fmt: skip
-        judge.notes |= {"temperature": 1 / found.temperature, "losses": list(found.losses)}
+        pool.notes |= {"temperature": 1 / found.temperature, "losses": list(found.losses)}
         if math.isclose(sum(weight for _, weight in mixture), 0.0, abs_tol=1e-6):
             raise RecipeError("the learned coefficients sum to zero; take softmax, or a smaller learning rate.")
         return tuple((name, weight) for name, weight in mixture if weight)
@@ -91,6 +92,7 @@ class Fisher(Sampled):
 
     method: Literal["fisher"] = "fisher"
     label = "Fisher-weighted"
+    services = frozenset({"fisher"})
     examples: int = Field(200, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
 
     @property
@@ -103,9 +105,8 @@ class Fisher(Sampled):
         )
         return "" if task.has_logits else no_classes
 
-    def plan(self, judge: Judge) -> Coefficients:
-        mixture: Coefficients = judge.lab.fisher(judge.names, self.sample)
-        return mixture
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.services.fisher(pool.names, self.sample)
 
 
 class RegMean(Sampled):
@@ -118,15 +119,15 @@ class RegMean(Sampled):
 
     method: Literal["regmean"] = "regmean"
     label = "RegMean"
+    services = frozenset({"regmean"})
     shrink: float = Field(0.9, ge=0, le=1, description="what the inner products of different inputs count")
 
     @property
     def own_title(self) -> str:
         return self.titled("RegMean")
 
-    def plan(self, judge: Judge) -> Coefficients:
-        mixture: Coefficients = judge.lab.regmean(judge.names, self.sample, self.shrink)
-        return mixture
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.services.regmean(pool.names, self.sample, self.shrink)
 
 
 class ReBasin(Sampled):
@@ -137,6 +138,7 @@ class ReBasin(Sampled):
 
     method: Literal["rebasin"] = "rebasin"
     label = "Re-Basin, aligned units"
+    services = frozenset({"rebasin"})
     is_search = True
     repair: Literal["yes", "no"] = Field("yes", description="correct the mean and spread of activations (REPAIR)")
 
@@ -148,16 +150,11 @@ class ReBasin(Sampled):
     def own_title(self) -> str:
         return self.titled("Re-Basin", *(["REPAIR"] if self.repair == "yes" else []))
 
-    def plan(self, judge: Judge) -> Coefficients:
-        if len(judge.names) < 2:
-            raise RecipeError(f"rebasin: needs two ingredients; got {judge.names[0]!r} alone.")
-        scores = judge.singles()
-        ranked = judge.best_first(scores)
-        mixture, notes = judge.lab.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
-        judge.notes.update(_plain(notes))
-        kept: Coefficients = mixture
-        return kept
-
-
-def _plain(notes: Mapping[str, object]) -> dict[str, Any]:
-    return dict(notes)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        if len(pool.names) < 2:
+            raise RecipeError(f"rebasin: needs two ingredients; got {pool.names[0]!r} alone.")
+        scores = pool.singles()
+        ranked = pool.best_first(scores)
+        mixture, notes = pool.services.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
+        pool.notes.update(notes)
+        return mixture

@@ -8,7 +8,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import by_performance
 from soupviz.recipes.greedy import search_with
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
@@ -30,7 +30,7 @@ class Ensemble(Pooled):
         "uniform", description="all alike, those that raise held_out, or by a softmax of accuracy (T = 0.01)"
     )
     is_search = True
-    takes_guests = True
+    takes_other_models = True
 
     @field_validator("batchnorm")
     @classmethod
@@ -47,7 +47,7 @@ class Ensemble(Pooled):
         return f"ensemble ({', '.join([self.choice, self.output, *self.of_members()])})"
 
     @property
-    def treatment(self) -> str:
+    def aggregation(self) -> str:
         return self.output
 
     def unfit(self, task: Task) -> str:
@@ -58,7 +58,7 @@ class Ensemble(Pooled):
     def candidates(self, num_members: int) -> int:
         return num_members - 1 if self.choice == "greedy" else 1
 
-    def plan(self, judge: Judge) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
         if self.choice == "greedy":
-            return search_with(judge, "mean", "best", 0)[0]
-        return mean_of(judge.names) if self.choice == "uniform" else by_performance(judge, "", 0.01)
+            return search_with(pool, "mean", "best", 0)[0]
+        return mean_of(pool.names) if self.choice == "uniform" else by_performance(pool, "", 0.01)

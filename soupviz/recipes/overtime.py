@@ -8,7 +8,7 @@ from pydantic import Field
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.types import Coefficients
 from soupviz.weights.metadata import as_number
@@ -18,8 +18,8 @@ from soupviz.weights.names import COUNTERS, counters_in
 class OverTime(Pooled):
     """A recipe whose coefficients depend on when its ingredients were taken."""
 
-    def plan(self, judge: Judge) -> Coefficients:
-        return self.over(in_time(judge))
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return self.over(in_time(pool))
 
     @abstractmethod
     def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
@@ -83,15 +83,15 @@ class Lawa(OverTime):
         return mean_of([name for _, name in times[-self.last :]])
 
 
-def in_time(judge: Judge) -> list[tuple[float, str]]:
+def in_time(pool: ScoredPool) -> list[tuple[float, str]]:
     """(step, name) of each ingredient, earliest first: by its metadata, else by its name (`step_300`, `7epoch`).
 
     Raises:
         RecipeError: no number, or the same for two.
     """
     times: dict[float, str] = {}
-    for name in judge.names:
-        time = step_of(judge, name)
+    for name in pool.names:
+        time = step_of(pool, name)
         if time in times:
             raise RecipeError(
                 f"{times[time]!r} and {name!r} are both of step {time:g}; an average over time needs checkpoints of "
@@ -101,8 +101,8 @@ def in_time(judge: Judge) -> list[tuple[float, str]]:
     return sorted(times.items())
 
 
-def step_of(judge: Judge, name: str) -> float:
-    facts = counters_in(name) | {key.lower(): as_number(value) for key, value in judge.facts(name).items()}
+def step_of(pool: ScoredPool, name: str) -> float:
+    facts = counters_in(name) | {key.lower(): as_number(value) for key, value in pool.facts(name).items()}
     for key in COUNTERS:
         if isinstance(value := facts.get(key), (int, float)):
             return float(value)

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from soupviz.mixing.averaging import combine
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Recipe
 from soupviz.types import Coefficients
 
@@ -28,7 +28,7 @@ class Interpolation(Recipe):
     def own_title(self) -> str:
         return f"{self.a} → {self.b} at {self.alpha:g}"
 
-    def plan(self, judge: Judge) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
         return combine(self.mix_a, self.mix_b, self.alpha)
 
 
@@ -53,7 +53,7 @@ class Point(Recipe):
         shares = ((self.a, 1.0 - self.beta - self.gamma), (self.b, self.beta), (self.c, self.gamma))
         return " + ".join(f"{share:.3g} {name}" for name, share in shares if share).replace("+ -", "- ")
 
-    def plan(self, judge: Judge) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
         return in_plane((self.mix_a, self.mix_b, self.mix_c), self.beta, self.gamma)
 
 

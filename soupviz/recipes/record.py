@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.averaging import BatchNorm
-from soupviz.mixing.treatments import check_batchnorm, num_examples
-from soupviz.recipes.judge import HELD_OUT, Judge
+from soupviz.recipes.pool import HELD_OUT, ScoredPool
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
@@ -36,6 +36,9 @@ class Recipe(BaseModel, ABC):
     trains: ClassVar[bool] = False
     """Whether the planner learns from examples: a finished run is then taken as it is, not made again from scores."""
 
+    services: ClassVar[frozenset[str]] = frozenset()
+    """What the planner asks for beside scores, by its name in `Services`."""
+
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
 
@@ -59,8 +62,8 @@ class Recipe(BaseModel, ABC):
         return "first" if self.batchnorm == "first" else "average"
 
     @property
-    def treatment(self) -> str:
-        """What becomes of the ingredients and their coefficients: a treatment's name."""
+    def aggregation(self) -> str:
+        """What becomes of the ingredients and their coefficients: an aggregation's name."""
         return self.batchnorm
 
     def selects_on(self, splits: Iterable[str]) -> list[str]:
@@ -79,7 +82,7 @@ class Recipe(BaseModel, ABC):
         """A short name with the recipe's own parameters."""
 
     @abstractmethod
-    def plan(self, judge: Judge) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
         """The soup's coefficients, in the order in which the ingredients are accumulated; those of zero left out."""
 
     def candidates(self, num_members: int) -> int:
@@ -92,13 +95,13 @@ class Pooled(Recipe):
 
     members: tuple[str, ...] | None = Field(None, description="names: only these are considered; default: all")
 
-    takes_guests: ClassVar[bool] = False
+    takes_other_models: ClassVar[bool] = False
     """Whether models of other architectures may join."""
 
     @property
-    def meets_guests(self) -> bool:
-        """Whether the guests of the kitchen, as they are, make a difference to it."""
-        return self.takes_guests
+    def meets_other_models(self) -> bool:
+        """Whether the other models of the kitchen, as they are, make a difference to it."""
+        return self.takes_other_models
 
     def of_members(self) -> list[str]:
         """A part of the title: of how many, where not of all."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.greedy import SEED, search_with
-from soupviz.recipes.judge import Judge
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
@@ -37,15 +37,15 @@ class Exhaustive(Pooled):
     def candidates(self, num_members: int) -> int:
         return int(2**num_members) - 1 - num_members
 
-    def plan(self, judge: Judge) -> Coefficients:
-        if len(judge.names) > MOST:
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        if len(pool.names) > MOST:
             raise RecipeError(
-                f"exhaustive: {len(judge.names)} ingredients have {2 ** len(judge.names) - 1:,} subsets; expected at "
+                f"exhaustive: {len(pool.names)} ingredients have {2 ** len(pool.names) - 1:,} subsets; expected at "
                 f"most {MOST} ingredients. Name fewer members, or take pruned, beam or restarts."
             )
-        leader = Leader(judge)
-        for size in range(1, len(judge.names) + 1):
-            for members in combinations(judge.names, size):
+        leader = Leader(pool)
+        for size in range(1, len(pool.names) + 1):
+            for members in combinations(pool.names, size):
                 leader.try_subset(members)
         return leader.mix
 
@@ -71,25 +71,25 @@ class Pruned(Pooled):
     def candidates(self, num_members: int) -> int:
         return 1 + self.passes * num_members
 
-    def plan(self, judge: Judge) -> Coefficients:
-        scores = judge.singles()
-        kept = list(judge.names)
-        best = judge.score(mean_of(kept))
-        judge.decided(0, "all", best, best, accepted=True, mix=mean_of(kept))
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        scores = pool.singles()
+        kept = list(pool.names)
+        best = pool.score(mean_of(kept))
+        pool.decided(0, "all", best, best, accepted=True, mix=mean_of(kept))
         number = 0
         for _ in range(self.passes):
             before = len(kept)
-            for name in sorted(kept, key=lambda name: judge.objective.merit(scores[name])):
+            for name in sorted(kept, key=lambda name: pool.objective.merit(scores[name])):
                 if len(kept) == 1:
                     break
                 number += 1
                 left = [other for other in kept if other != name]
-                result = judge.challenge(mean_of(left), best)
-                accepted = judge.objective.is_better(result, best)
+                result = pool.challenge(mean_of(left), best)
+                accepted = pool.objective.is_better(result, best)
                 if isinstance(result, Score) and accepted:
                     kept, best = left, result
                 mix = mean_of(left)
-                judge.decided(number, f"without {name}", result, best, accepted=accepted, mix=mix)
+                pool.decided(number, f"without {name}", result, best, accepted=accepted, mix=mix)
             if len(kept) == before:
                 break
         return mean_of(kept)
@@ -114,36 +114,36 @@ class Beam(Pooled):
     def candidates(self, num_members: int) -> int:
         return self.width * num_members * (num_members - 1) // 2
 
-    def plan(self, judge: Judge) -> Coefficients:
-        scores = judge.singles()
-        leader = Leader(judge)
-        ranked = judge.best_first(scores)
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        scores = pool.singles()
+        leader = Leader(pool)
+        ranked = pool.best_first(scores)
         for name in ranked[: self.width]:
             leader.take((name,), scores[name])
         beam: dict[tuple[str, ...], Score] = {(name,): scores[name] for name in ranked[: self.width]}
         while beam:
             grown: dict[tuple[str, ...], Score] = {}
-            for bigger, least in _supersets(judge, beam).items():
-                result = judge.challenge(mean_of(bigger), least)
-                if isinstance(result, Score) and judge.objective.is_better(result, least):
+            for bigger, least in _supersets(pool, beam).items():
+                result = pool.challenge(mean_of(bigger), least)
+                if isinstance(result, Score) and pool.objective.is_better(result, least):
                     grown[bigger] = result
             beam = dict(
-                sorted(grown.items(), key=lambda item: judge.objective.merit(item[1]), reverse=True)[: self.width]
+                sorted(grown.items(), key=lambda item: pool.objective.merit(item[1]), reverse=True)[: self.width]
             )
             for subset, score in beam.items():
                 leader.take(subset, score)
         return leader.mix
 
 
-def _supersets(judge: Judge, beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
+def _supersets(pool: ScoredPool, beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
     """Every subset that adds one ingredient to one of the beam's, with the least score of those it can come from."""
     found: dict[tuple[str, ...], Score] = {}
     for subset, score in beam.items():
-        for name in judge.names:
+        for name in pool.names:
             if name not in subset:
                 # In kitchen order, so that the same subset is the same soup whichever way it was reached.
-                bigger = tuple(other for other in judge.names if other in (*subset, name))
-                found[bigger] = min(found.get(bigger, score), score, key=judge.objective.merit)
+                bigger = tuple(other for other in pool.names if other in (*subset, name))
+                found[bigger] = min(found.get(bigger, score), score, key=pool.objective.merit)
     return found
 
 
@@ -163,18 +163,18 @@ class Restarts(Pooled):
     def candidates(self, num_members: int) -> int:
         return self.starts * (num_members - 1)
 
-    def plan(self, judge: Judge) -> Coefficients:
-        leader = Leader(judge)
-        mixture, _ = search_with(judge.silent(), "mean", "best", 0)
-        leader.take([name for name, _ in mixture], judge.score(mixture))
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        leader = Leader(pool)
+        mixture, _ = search_with(pool.silent(), "mean", "best", 0)
+        leader.take([name for name, _ in mixture], pool.score(mixture))
         chance = random.Random(self.seed)
         for _ in range(self.starts - 1):
-            order = list(judge.names)
+            order = list(pool.names)
             chance.shuffle(order)
-            subset, best = [order[0]], judge.single(order[0])
+            subset, best = [order[0]], pool.single(order[0])
             for name in order[1:]:
-                result = judge.challenge(mean_of([*subset, name]), best)
-                if isinstance(result, Score) and judge.objective.is_better(result, best):
+                result = pool.challenge(mean_of([*subset, name]), best)
+                if isinstance(result, Score) and pool.objective.is_better(result, best):
                     subset, best = [*subset, name], result
             leader.take(subset, best)
         return leader.mix
@@ -183,22 +183,22 @@ class Restarts(Pooled):
 class Leader:
     """The best subset so far; whoever takes the lead is told."""
 
-    def __init__(self, judge: Judge):
-        self.judge = judge
+    def __init__(self, pool: ScoredPool):
+        self.pool = pool
         self.mix: Coefficients = ()
         self.best: Score | None = None
         self._steps = 0
 
     def try_subset(self, members: Sequence[str]) -> None:
         """Score the mean of a subset, as far as it can still win."""
-        result = self.judge.challenge(mean_of(members), self.best) if self.best else self.judge.score(mean_of(members))
+        result = self.pool.challenge(mean_of(members), self.best) if self.best else self.pool.score(mean_of(members))
         if isinstance(result, Score):
             self.take(members, result)
 
     def take(self, members: Iterable[str], score: Score) -> None:
         """Compare a subset that was scored whole."""
-        if self.best is None or self.judge.objective.is_better(score, self.best):
+        if self.best is None or self.pool.objective.is_better(score, self.best):
             self.best, self.mix = score, mean_of(tuple(members))
             called = " + ".join(name for name, _ in self.mix)
-            self.judge.decided(self._steps, called, score, score, accepted=True, mix=self.mix)
+            self.pool.decided(self._steps, called, score, score, accepted=True, mix=self.mix)
             self._steps += 1

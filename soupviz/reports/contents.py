@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.mixing.treatments import OUTPUTS
-from soupviz.recipes.judge import HELD_OUT
+from soupviz.recipes.pool import HELD_OUT
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.planning import Wanted, lacking, summaries
 from soupviz.soups.soup import Soup, is_current, recall
@@ -28,12 +28,12 @@ class Model:
     name: str
     kind: str
     mix: Coefficients
-    treatment: str
+    aggregation: str
     scores: Mapping[str, Score]
 
 
 @dataclass(frozen=True, slots=True)
-class Company:
+class Compared:
     """The models that a soup stands among. best: the best ingredient on held_out, one of the ingredients. others: the
     base, the uniform soup, the ensemble and other soups, as far as anything is known of them."""
 
@@ -52,13 +52,13 @@ def needed(soup: Soup) -> list[Wanted]:
     ingredient everywhere. Which one is best is known when the first are: until then the first one stands for it."""
     kitchen = soup.kitchen
     best = best_on_held_out(kitchen) or kitchen.names[0]
-    pairs = [(((best, 1.0),), "average"), (soup.mix, soup.recipe.treatment)]
+    pairs = [(((best, 1.0),), "average"), (soup.mix, soup.recipe.aggregation)]
     splits = kitchen.splits.reporting
     singles: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
     return [*singles, *((mixture, split, how) for split in splits for mixture, how in pairs)]
 
 
-def gather(soup: Soup, progress: Progress = quiet) -> Company:
+def gather(soup: Soup, progress: Progress = quiet) -> Compared:
     """Score what a report cannot be without, and take what else is known.
 
     Raises:
@@ -67,14 +67,14 @@ def gather(soup: Soup, progress: Progress = quiet) -> Company:
     kitchen = soup.kitchen
     kitchen.scores.of_ingredients(progress=part_of(progress, 0, 2))
     wanted = lacking(kitchen, needed(soup)[len(kitchen.names) :])
-    for index, (mixture, split, treatment) in enumerate(wanted):
-        kitchen.scores.score(mixture, split, treatment, part_of(part_of(progress, 1, 2), index, len(wanted)))
+    for index, (mixture, split, aggregation) in enumerate(wanted):
+        kitchen.scores.score(mixture, split, aggregation, part_of(part_of(progress, 1, 2), index, len(wanted)))
     best = best_on_held_out(kitchen)
     ingredients = tuple(
         _model(kitchen, name, name, "best" if name == best else "ingredient", ((name, 1.0),)) for name in kitchen.names
     )
-    return Company(
-        soup=_model(kitchen, soup.key, title_of(soup), _kind(soup), soup.mix, soup.recipe.treatment),
+    return Compared(
+        soup=_model(kitchen, soup.key, title_of(soup), _kind(soup), soup.mix, soup.recipe.aggregation),
         best=next(model for model in ingredients if model.id == best),
         ingredients=ingredients,
         others=tuple(model for model in _others(soup) if model.scores),
@@ -99,24 +99,26 @@ def _others(soup: Soup) -> list[Model]:
     for run in kitchen.store.runs():
         if run.status == "finished" and is_current(kitchen, run):
             other = recall(kitchen, run)
-            found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.treatment))
-    seen = {(soup.mix, soup.recipe.treatment), *((((name, 1.0),), "average") for name in kitchen.names)}
+            found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.aggregation))
+    seen = {(soup.mix, soup.recipe.aggregation), *((((name, 1.0),), "average") for name in kitchen.names)}
     different = []
     for model in found:
-        if (model.mix, model.treatment) not in seen:
-            seen.add((model.mix, model.treatment))
+        if (model.mix, model.aggregation) not in seen:
+            seen.add((model.mix, model.aggregation))
             different.append(model)
     return different
 
 
 def _kind(soup: Soup) -> str:
-    return "ensemble" if soup.recipe.treatment in OUTPUTS else "soup"
+    return "ensemble" if soup.recipe.aggregation in OUTPUTS else "soup"
 
 
-def _model(kitchen: Kitchen, id: str, name: str, kind: str, mixture: Coefficients, treatment: str = "average") -> Model:
+def _model(
+    kitchen: Kitchen, id: str, name: str, kind: str, mixture: Coefficients, aggregation: str = "average"
+) -> Model:
     """With the scores that are known, without their examples."""
-    found = summaries(kitchen, [(mixture, split, treatment) for split in kitchen.splits.reporting])
-    return Model(id, name, kind, mixture, treatment, {split: score for (_, split, _), score in found.items()})
+    found = summaries(kitchen, [(mixture, split, aggregation) for split in kitchen.splits.reporting])
+    return Model(id, name, kind, mixture, aggregation, {split: score for (_, split, _), score in found.items()})
 
 
 def facts(soup: Soup) -> dict[str, str]:
@@ -138,7 +140,7 @@ def facts(soup: Soup) -> dict[str, str]:
         "Reported on": ", ".join(reporting) or "nothing: this kitchen has no split that did not choose it",
     }
     if norms_of(kitchen.evaluator.model):
-        found["BatchNorm"] = f"running statistics: {soup.recipe.treatment}"
+        found["BatchNorm"] = f"running statistics: {soup.recipe.aggregation}"
     if run is not None:
         device = (run.result or {}).get("made_in", {}).get("device")
         found["Cooked"] = f"{moment(run.created)}{f' on {device}' if device else ''}, run {run.id} ({run.key[:12]})"

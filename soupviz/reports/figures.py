@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.analysis import barriers, bundles, geometry
-from soupviz.analysis.bundles import Place, Reading
+from soupviz.analysis import barriers, curve_sets, geometry
+from soupviz.analysis.curve_sets import Place, Reading
 from soupviz.analysis.examples import ClassChange, most_changed
 from soupviz.analysis.verdicts import Verdict
 from soupviz.analysis.wording import interval_of, plain
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import combine
-from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
-from soupviz.recipes.judge import HELD_OUT
-from soupviz.reports.contents import Company, Model
+from soupviz.recipes.pool import HELD_OUT
+from soupviz.reports.contents import Compared, Model
 from soupviz.reports.drawing import inline_svg
 from soupviz.soups.comparing import intervals
 from soupviz.soups.curves import grid
@@ -50,16 +50,16 @@ def drawn(chart: Chart, name: str, title: str, alt: str, caption: str = "") -> F
     return Figure(inline_svg(chart, name=name, title=title, alt=alt), caption or f"{title}.")
 
 
-def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
+def all_models(soup: Soup, compared: Compared, verdict: Verdict) -> Figure:
     """Values with their intervals on the split that reports.
 
     Of many models the best are shown, and those that matter; what is far worse than all that matter would flatten the
     rest.
     """
     split, metric = verdict.reports_on, soup.kitchen.objective
-    there = {model.id: model for model in company.all if split in model.scores}
+    there = {model.id: model for model in compared.all if split in model.scores}
     ranked = Objective(metric).best_first({id: model.scores[split] for id, model in there.items()})
-    matters = {company.soup.id, company.best.id, "base", "ensemble", "uniform"}
+    matters = {compared.soup.id, compared.best.id, "base", "ensemble", "uniform"}
     sign = factor(metric) if metric.higher_is_better else -factor(metric)
     values = {id: there[id].scores[split].shown(metric.name) for id in ranked}
     heights = {id: sign * value for id, value in values.items() if value is not None}
@@ -70,7 +70,7 @@ def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
     others = [id for id in heights if id not in matters and heights[id] >= floor]
     drawn_ids = [id for id in heights if id in matters | set(others[: LONGEST - len(matters)])]
     labels = _labels([there[id] for id in drawn_ids])
-    scored = {id: (there[id].mix, split, there[id].treatment) for id in drawn_ids}
+    scored = {id: (there[id].mix, split, there[id].aggregation) for id in drawn_ids}
     around = intervals(soup.kitchen, {one: there[id].scores[split] for id, one in scored.items()})
     rows = [
         {"id": id, "name": labels[id], "kind": there[id].kind, "value": values[id]}
@@ -78,7 +78,7 @@ def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
         for id in drawn_ids
     ]
     title = f"The soup among {len(ranked)} models on {split}"
-    symbol = "hexagon" if company.soup.kind == "ensemble" else "star"
+    symbol = "hexagon" if compared.soup.kind == "ensemble" else "star"
     caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % {interval_of(metric)} intervals."
     if left := len(ranked) - len(rows):
         caption += (
@@ -86,9 +86,9 @@ def all_models(soup: Soup, company: Company, verdict: Verdict) -> Figure:
         )
     own = verdict.values[split]
     unit = f" {metric.unit}" if metric.unit else ""
-    alt = f"{company.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
+    alt = f"{compared.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
     alt += f"{plain(metric, own.high)}."
-    return drawn(models.intervals(rows, split, metric, {company.soup.id}), "models", title, alt, caption)
+    return drawn(models.intervals(rows, split, metric, {compared.soup.id}), "models", title, alt, caption)
 
 
 def _labels(shown: Sequence[Model]) -> Mapping[str, str]:
@@ -118,8 +118,8 @@ def curve(soup: Soup, best: Model) -> Figure | None:
     if len(readings) < 3:
         return None
     pair, statistics = readings[0].place.pair, readings[0].place.statistics
-    first, *others = metrics = bundles.drawn_metrics(soup.kitchen)
-    found = bundles.lines(readings, metrics)
+    first, *others = metrics = curve_sets.drawn_metrics(soup.kitchen)
+    found = curve_sets.lines(readings, metrics)
     line = found[pair, statistics, HELD_OUT]
     chart = curves.curves(found, pairs=[pair], statistics=[statistics], metric=first, split=HELD_OUT)
     title = f"The straight line from {best.name} (alpha 0) to the soup (alpha 1)"
@@ -135,22 +135,22 @@ def curve(soup: Soup, best: Model) -> Figure | None:
 
 def known_readings(soup: Soup, best: Model) -> list[Reading]:
     """What is in the store of the line from the best ingredient to the soup, on held_out, ends included."""
-    treatment = soup.recipe.treatment
-    if treatment in OUTPUTS or soup.mix == best.mix:
+    aggregation = soup.recipe.aggregation
+    if aggregation in OUTPUTS or soup.mix == best.mix:
         return []
     pair = f"{best.name} → soup"
-    scores = {a: known(soup.kitchen, combine(best.mix, soup.mix, a), HELD_OUT, treatment) for a in ALPHAS}
+    scores = {a: known(soup.kitchen, combine(best.mix, soup.mix, a), HELD_OUT, aggregation) for a in ALPHAS}
     return [
-        Reading.of(Place(pair, treatment, HELD_OUT, a), score, soup.kitchen) for a, score in scores.items() if score
+        Reading.of(Place(pair, aggregation, HELD_OUT, a), score, soup.kitchen) for a, score in scores.items() if score
     ]
 
 
-def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:
+def barrier_matrix(kitchen: Kitchen, aggregation: str) -> Figure | None:
     """The barriers between ingredients, where at least half of them are known."""
-    pairs, total = known_pairs(kitchen, treatment), len(barriers.pairs_of(kitchen))
+    pairs, total = known_pairs(kitchen, aggregation), len(barriers.pairs_of(kitchen))
     if not pairs or 2 * len(pairs) < total:
         return None
-    found = barriers.gather(kitchen, treatment, pairs)
+    found = barriers.gather(kitchen, aggregation, pairs)
     metric, heights = found.metric, found.heights
     title = f"{titled(metric)} barriers half-way between ingredients"
     counted_in = f", in {metric.unit}" if metric.unit else ""
@@ -160,14 +160,14 @@ def barrier_matrix(kitchen: Kitchen, treatment: str) -> Figure | None:
     return drawn(chart, "barriers", title, f"{alt}.", caption)
 
 
-def known_pairs(kitchen: Kitchen, treatment: str) -> list[barriers.Pair]:
+def known_pairs(kitchen: Kitchen, aggregation: str) -> list[barriers.Pair]:
     """The pairs of ingredients whose midpoint was scored before."""
     ends = [known(kitchen, ((name, 1.0),), HELD_OUT) for name in kitchen.names]
     found = []
     metric = barriers.metric_of(kitchen)
     for first, second in barriers.pairs_of(kitchen):
         a, b = ends[first], ends[second]
-        middle = known(kitchen, barriers.midpoint(kitchen, first, second), HELD_OUT, treatment)
+        middle = known(kitchen, barriers.midpoint(kitchen, first, second), HELD_OUT, aggregation)
         if a and b and middle:
             found.append(barriers.compare(first, second, (a, b), middle, metric=metric, objective=kitchen.objective))
     return found

@@ -14,11 +14,11 @@ from soupviz.analysis.examples import class_changes, class_names, examples_of, m
 from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
-from soupviz.mixing.treatments import OUTPUTS
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.pictures import palette
 from soupviz.pictures.examples import SHOWN
 from soupviz.reports import contents, figures, rebuilding, rows
-from soupviz.reports.contents import Company
+from soupviz.reports.contents import Compared
 from soupviz.reports.words import words_of
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
@@ -51,8 +51,8 @@ def report(soup: Soup, path: str | Path, *, progress: Progress = quiet) -> Path:
     """
     target = Path(path)
     check_target(target)
-    company = contents.gather(soup, part_of(progress, 0, 2))
-    text = html(soup, company, target.parent, part_of(progress, 1, 2))
+    compared = contents.gather(soup, part_of(progress, 0, 2))
+    text = html(soup, compared, target.parent, part_of(progress, 1, 2))
     try:
         with replacing(target) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -77,13 +77,13 @@ def check_target(target: Path) -> None:
         raise ExportError(f"{target.parent}: the folder is read-only; choose another.")
 
 
-def html(soup: Soup, company: Company, folder: Path, progress: Progress = quiet) -> str:
+def html(soup: Soup, compared: Compared, folder: Path, progress: Progress = quiet) -> str:
     """The report's text; the recipe in it names files relative to the folder."""
     progress(0, 3, "judging")
     verdict = verdict_of(soup.kitchen, soup)
     progress(1, 3, "drawing")
-    drawn = _figures(soup, company, verdict)
-    found = _tables(soup, company, verdict) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
+    drawn = _figures(soup, compared, verdict)
+    found = _tables(soup, compared, verdict) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
     progress(2, 3, "writing")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("report.html.jinja"))
@@ -92,13 +92,13 @@ def html(soup: Soup, company: Company, folder: Path, progress: Progress = quiet)
         css=_resource("report.css"),
         star=palette.SHAPES["soup"],
         version=__version__,
-        title=company.soup.name,
+        title=compared.soup.name,
         kitchen=soup.kitchen.name,
         contents=SECTIONS,
         facts=contents.facts(soup),
         verdict=_verdict(soup, verdict),
         cards=_cards(soup, verdict),
-        words=words_of(soup, company),
+        words=words_of(soup, compared),
         rebuild=rebuilding.instructions(soup, folder),
         written=contents.moment(time.time()),
     )
@@ -140,11 +140,11 @@ def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
     return cards
 
 
-def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
+def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     split = verdict.reports_on
     kitchen = soup.kitchen
     task, metric = kitchen.task, kitchen.objective
-    changed = _class_changes(company, soup, split)
+    changed = _class_changes(compared, soup, split)
     differs = any(one.fixed or one.broken for one in changed)
     most = most_changed(changed, SHOWN) if differs else []
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
@@ -152,52 +152,52 @@ def _tables(soup: Soup, company: Company, verdict: Verdict) -> dict[str, Any]:
     if not task.has_classes:
         unchanged = f"{task.name} has no classes, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
-    splits = [name for name in kitchen.splits.reporting if _is_known(company, name)]
+    splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {
-        "soup": company.soup,
-        "best": company.best.name,
+        "soup": compared.soup,
+        "best": compared.best.name,
         "reporting": split,
-        "scores": rows.scores(task, metric, verdict, company),
+        "scores": rows.scores(task, metric, verdict, compared),
         "splits": splits,
         "weighted": soup.coefficients is not None,
-        "ingredients": rows.ingredients(soup, company, splits),
+        "ingredients": rows.ingredients(soup, compared, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log, metric),
         "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
         "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
         if log
         else NO_SEARCH.format(soup.title),
-        "classes": rows.classes(company, most, names, split),
+        "classes": rows.classes(compared, most, names, split),
         "classes_left_out": len(changed) - len(most),
         "no_changes": "" if differs else unchanged,
-        "limits": _limits(soup, company, verdict),
+        "limits": _limits(soup, compared, verdict),
     }
 
 
-def _is_known(company: Company, split: str) -> bool:
+def _is_known(compared: Compared, split: str) -> bool:
     """Whether a split tells more of the ingredients than of the best one alone, which the table of scores has."""
-    return sum(split in model.scores for model in company.ingredients) > len(company.ingredients) / 2
+    return sum(split in model.scores for model in compared.ingredients) > len(compared.ingredients) / 2
 
 
-def _class_changes(company: Company, soup: Soup, split: str) -> list[Any]:
+def _class_changes(compared: Compared, soup: Soup, split: str) -> list[Any]:
     kitchen = soup.kitchen
     if not kitchen.task.has_classes:
         return []
-    new, old = (known(kitchen, model.mix, split, model.treatment) for model in (company.soup, company.best))
+    new, old = (known(kitchen, model.mix, split, model.aggregation) for model in (compared.soup, compared.best))
     assert new is not None and old is not None  # both were scored when the report was begun
     return class_changes(examples_of(new), examples_of(old), kitchen.splits.load(split).labels.numpy())
 
 
-def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any]:
+def _figures(soup: Soup, compared: Compared, verdict: Verdict) -> Mapping[str, Any]:
     kitchen = soup.kitchen
     split = verdict.reports_on
-    changed = _class_changes(company, soup, split)
+    changed = _class_changes(compared, soup, split)
     names = class_names(kitchen, kitchen.splits.load(split)) if changed else []
     return {
-        "models": figures.all_models(soup, company, verdict),
+        "models": figures.all_models(soup, compared, verdict),
         "trajectory": figures.trajectory(soup),
-        "curve": figures.curve(soup, company.best),
-        "classes": figures.changes(changed, names, split, company.best.name) if changed else None,
+        "curve": figures.curve(soup, compared.best),
+        "classes": figures.changes(changed, names, split, compared.best.name) if changed else None,
         "barriers": figures.barrier_matrix(kitchen, _of_weights(soup)),
         "cosines": figures.cosine_matrix(kitchen),
     }
@@ -205,7 +205,7 @@ def _figures(soup: Soup, company: Company, verdict: Verdict) -> Mapping[str, Any
 
 def _of_weights(soup: Soup) -> str:
     """What became of running statistics; an ensemble has each member's own."""
-    return "average" if soup.recipe.treatment in OUTPUTS else soup.recipe.treatment
+    return "average" if soup.recipe.aggregation in OUTPUTS else soup.recipe.aggregation
 
 
 def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str]:
@@ -216,7 +216,7 @@ def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str
         drawn["curve"] is None
         and verdict.best
         and soup.mix != verdict.best.mix
-        and soup.recipe.treatment not in OUTPUTS
+        and soup.recipe.aggregation not in OUTPUTS
     ):
         found.append(f"The line from {verdict.best.name} to the soup was not measured: the Curves page does that.")
     if drawn["barriers"] is None and (total := len(barriers.pairs_of(kitchen))):
@@ -230,13 +230,13 @@ def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str
     return found
 
 
-def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
+def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
     """What an honest referee would hold against the numbers."""
     chosen = " and ".join(soup.selected_on)
     task, metric = soup.kitchen.task, soup.kitchen.objective
     found = [
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
-        f"Judge the soup by {verdict.reports_on}."
+        f"ScoredPool the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
         else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
         + ("test split." if verdict.reports_on == "held_out" else "split that had no part in the choice."),
@@ -247,7 +247,7 @@ def _limits(soup: Soup, company: Company, verdict: Verdict) -> list[str]:
     for yardstick in (verdict.ceiling, verdict.floor):
         if yardstick is not None and verdict.reports_on not in yardstick.values:
             found.append(f"The {yardstick.name} was not scored on {verdict.reports_on}: it is no yardstick here.")
-    scores = company.soup.scores.values()
+    scores = compared.soup.scores.values()
     if close := sum(score.num_close for score in scores):
         found.append(
             f"For {close:,} of {wording.units(task, sum(score.num_units for score in scores))} the two best answers "

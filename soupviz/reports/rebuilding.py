@@ -6,14 +6,14 @@ from typing import Any
 
 import yaml
 
-from soupviz.mixing.treatments import OUTPUTS
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.soups.exports import RECIPE_TITLE, pinned_record
 from soupviz.soups.soup import Soup
 
 
 def instructions(soup: Soup, folder: Path) -> dict[str, str]:
     """The recipe as text, the command that makes the soup again from it, and a link that saves it."""
-    if soup.recipe.treatment in OUTPUTS:
+    if soup.recipe.aggregation in OUTPUTS:
         values: dict[str, Any] = {
             "recipe": soup.recipe.model_dump(mode="json"),
             "ingredients": {name: soup.kitchen.weights.resolve(name).fingerprint for name, _ in soup.mix},

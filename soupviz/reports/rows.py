@@ -9,7 +9,7 @@ from soupviz.analysis.decisions import Decision
 from soupviz.analysis.examples import ClassChange
 from soupviz.analysis.verdicts import Verdict, Yardstick
 from soupviz.analysis.wording import MINUS
-from soupviz.reports.contents import Company
+from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.objective import Objective
@@ -66,12 +66,12 @@ def score_heads(task: Task, metric: Metric, best: str) -> list[str]:
     return [axis_title(metric), "95 % interval", *right, *others, f"{best}{unit}"]
 
 
-def scores(task: Task, metric: Metric, verdict: Verdict, company: Company) -> Rows:
+def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> Rows:
     """The soup on every split, beside the best ingredient."""
     rows = []
     others = [one for one in task.metrics if one.name != metric.name]
     for split, one in verdict.values.items():
-        score, best = company.soup.scores[split], company.best.scores.get(split)
+        score, best = compared.soup.scores[split], compared.best.scores.get(split)
         cells = [cell(metric, one.value), f"{cell(metric, one.low)} to {cell(metric, one.high)}"]
         cells += [] if one.right is None else [f"{one.right:,}"]
         cells += [f"{one.num_units:,}", *(cell(other, score.shown(other.name)) for other in others)]
@@ -85,17 +85,17 @@ def beside(task: Task, metric: Metric) -> Metric | None:
     return next((one for one in task.metrics if one.name != metric.name), None)
 
 
-def ingredients(soup: Soup, company: Company, splits: Sequence[str]) -> Rows:
+def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
     """Every ingredient: the largest coefficient first, then by held_out."""
     metric = soup.kitchen.objective
     other = beside(soup.kitchen.task, metric)
     weights = dict(soup.coefficients or {})
     largest = max([abs(weight) for weight in weights.values()], default=0.0) or 1.0
-    order = Objective(metric).best_first({model.id: model.scores["held_out"] for model in company.ingredients})
-    models = sorted(company.ingredients, key=lambda model: (-weights.get(model.id, 0.0), order.index(model.id)))
+    order = Objective(metric).best_first({model.id: model.scores["held_out"] for model in compared.ingredients})
+    models = sorted(compared.ingredients, key=lambda model: (-weights.get(model.id, 0.0), order.index(model.id)))
     return [
         {
-            "name": model.name, "best": model is company.best, "used": bool(weights.get(model.id)),
+            "name": model.name, "best": model is compared.best, "used": bool(weights.get(model.id)),
             "weight": f"{weights[model.id]:.4g}" if model.id in weights else NONE,
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
             "values": [cell(metric, _value(metric, model.scores.get(split))) for split in splits],
@@ -137,9 +137,9 @@ def _count(number: int | None) -> str:
     return NONE if number is None else f"{number:,}"
 
 
-def classes(company: Company, changes: Sequence[ClassChange], names: Sequence[str], split: str) -> Rows:
+def classes(compared: Compared, changes: Sequence[ClassChange], names: Sequence[str], split: str) -> Rows:
     """The best ingredient and the soup class by class, the largest change first."""
-    best, soup = company.best.scores[split], company.soup.scores[split]
+    best, soup = compared.best.scores[split], compared.soup.scores[split]
     return [
         {
             "name": names[one.index], "count": f"{one.num_examples:,}",

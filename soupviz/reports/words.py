@@ -4,11 +4,11 @@ from typing import Any
 
 from soupviz.analysis import wording
 from soupviz.reports import rows
-from soupviz.reports.contents import Company
+from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
 
 
-def words_of(soup: Soup, company: Company) -> dict[str, Any]:
+def words_of(soup: Soup, compared: Compared) -> dict[str, Any]:
     """By what the template asks for."""
     task, metric = soup.kitchen.task, soup.kitchen.objective
     other = rows.beside(task, metric)
@@ -21,7 +21,7 @@ def words_of(soup: Soup, company: Company) -> dict[str, Any]:
         "test": wording.test_of(metric),
         "interval": wording.interval_of(metric),
         "measure": wording.measure(metric),
-        "heads": rows.score_heads(task, metric, company.best.name),
+        "heads": rows.score_heads(task, metric, compared.best.name),
         "columns": f"{metric.label[:1].upper()}{metric.label[1:]}{f' in {unit}' if unit else ''}",
         "direction": wording.direction(metric),
         "calibration": any(one.name == "ece" for one in task.metrics),

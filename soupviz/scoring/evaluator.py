@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from soupviz.data.classes import restricted
-from soupviz.data.feed import Feed, budget, feed_of, ready
+from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
 from soupviz.data.splits import Split, other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
@@ -84,7 +84,7 @@ class Evaluator:
         self.paths = Paths(self.model)
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
-        self._feeds: dict[tuple[str, bool], Feed] = {}
+        self._feeds: dict[tuple[str, bool], PreparedSplit] = {}
         self._width: int | None = None
 
     @property
@@ -185,15 +185,15 @@ class Evaluator:
             with arithmetic_of(self.precision):
                 self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
 
-    def feed(self, split: Split, *, is_cut: bool = False) -> Feed:
+    def prepared(self, split: Split, *, is_cut: bool = False) -> PreparedSplit:
         """The split made ready, kept for the next soup; a few splits at a time."""
         key = (split.fingerprint, is_cut)
         if key not in self._feeds:
-            feed = self._feed_at_cut(split) if is_cut else None
-            if feed is None:
+            prepared = self._feed_at_cut(split) if is_cut else None
+            if prepared is None:
                 key = (split.fingerprint, False)
-                feed = feed_of(split, self.device, is_channels_last=self.is_channels_last)
-            self._feeds[key] = feed
+                prepared = prepare(split, self.device, is_channels_last=self.is_channels_last)
+            self._feeds[key] = prepared
             while len(self._feeds) > 1 and sum(kept.num_bytes for kept in self._feeds.values()) > budget(self.device):
                 del self._feeds[next(iter(self._feeds))]
         return self._feeds[key]
@@ -203,7 +203,7 @@ class Evaluator:
         num_values = len(split) * sum(math.prod(shape) for shape in split.shapes.values())
         return min(4 * num_values, budget(self.device))
 
-    def _feed_at_cut(self, split: Split) -> Feed | None:
+    def _feed_at_cut(self, split: Split) -> PreparedSplit | None:
         if split.padding:
             self.paths.forget_cut("each batch is cut to its longest sentence")
             return None
@@ -213,16 +213,16 @@ class Evaluator:
                 values = self.paths.before(split.take(rows, self.device))
             return {f"boundary_{index}": value for index, value in enumerate(values)}
 
-        feed = ready(split, self.device, self.is_channels_last, activations, self.batch_size)
-        if feed is None:
+        prepared = ready(split, self.device, self.is_channels_last, activations, self.batch_size)
+        if prepared is None:
             self.paths.forget_cut("the activations there are too large to keep")
-        return feed
+        return prepared
 
     def _forward(self, split: Split, rows: Tensor, is_shared: bool) -> Tensor:
         is_cut = is_shared and self.paths.has_cut
-        feed = self.feed(split, is_cut=is_cut)
+        prepared = self.prepared(split, is_cut=is_cut)
         is_cut = is_cut and self.paths.has_cut  # its activations may have turned out too large
-        return self._call(split, self.paths.after if is_cut else self.paths.whole, feed.take(rows))
+        return self._call(split, self.paths.after if is_cut else self.paths.whole, prepared.take(rows))
 
     def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
         with self.running():

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from soupviz.data.splits import Split
 from soupviz.files import digest
+from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
-from soupviz.mixing.treatments import Treatment, num_examples
 from soupviz.scoring.batchnorm import reestimate
 from soupviz.scoring.evaluator import Evaluator, Trial
-from soupviz.scoring.guests import Guest, Guests
 from soupviz.scoring.limits import Limit
+from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import KeptScore, Store
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
@@ -31,7 +31,7 @@ KEEP_EVERY = 1.0
 LOGITS_BYTES = 2**26
 """Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
 
-AVERAGE = Treatment("average")
+AVERAGE = Aggregation("average")
 
 SCORED = "scored"
 """The column that says which units were scored, in what the store keeps."""
@@ -43,11 +43,13 @@ LAYOUT = 4
 class Scorer:
     """One model's scores. `shared` says which weights all ingredients have in common."""
 
-    def __init__(self, evaluator: Evaluator, store: Store, model_fingerprint: str, guests: Guests, objective: Metric):
+    def __init__(
+        self, evaluator: Evaluator, store: Store, model_fingerprint: str, other_models: OtherModels, objective: Metric
+    ):
         self.evaluator = evaluator
         self.objective = objective
         self.store = store
-        self.guests = guests
+        self.other_models = other_models
         self._batch_size = evaluator.batch_size  # as the kitchen says, before memory may have halved it
         self.model_fingerprint = model_fingerprint
         self._shared: frozenset[str] = frozenset()
@@ -62,29 +64,31 @@ class Scorer:
         self._pool = {item.fingerprint: True for item in ingredients}
         self.evaluator.paths.share(self._shared)
 
-    def _is_shared(self, items: Mix, treatment: Treatment) -> bool:
+    def _is_shared(self, items: Mix, aggregation: Aggregation) -> bool:
         """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
 
         Re-estimated statistics are not those that the ingredients share, and the activations behind them are others.
         """
-        if self._reference is None or not self._shared or not is_affine(items) or treatment.train is not None:
+        if self._reference is None or not self._shared or not is_affine(items) or aggregation.train is not None:
             return False
         for item, _ in items:
             if item.fingerprint not in self._pool:
                 self._pool[item.fingerprint] = self._shared <= shared_keys([self._reference, item])
         return all(self._pool[item.fingerprint] for item, _ in items)
 
-    def _guest(self, items: Mix) -> Guest | None:
-        """The guest that a mix consists of."""
-        return self.guests.find(items[0][0].name) if len(items) == 1 else None
+    def _other_model(self, items: Mix) -> OtherModel | None:
+        """The model of another kitchen that a mix consists of."""
+        return self.other_models.find(items[0][0].name) if len(items) == 1 else None
 
     def weights(
-        self, items: Mix, treatment: Treatment, keys: Iterable[str] | None = None
+        self, items: Mix, aggregation: Aggregation, keys: Iterable[str] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
-        """A mix tensor by tensor, its running statistics as the treatment says."""
-        self.guests.refuse([item.name for item, _ in items])
-        statistics = self._statistics(items, treatment.train, num_examples(treatment.name)) if treatment.train else {}
-        for key, tensor in mix_tensors(items, treatment.of_statistics, keys):
+        """A mix tensor by tensor, its running statistics as the aggregation says."""
+        self.other_models.refuse([item.name for item, _ in items])
+        statistics = (
+            self._statistics(items, aggregation.train, num_examples(aggregation.name)) if aggregation.train else {}
+        )
+        for key, tensor in mix_tensors(items, aggregation.of_statistics, keys):
             yield key, statistics[key].to(tensor) if key in statistics else tensor
 
     def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
@@ -95,33 +99,33 @@ class Scorer:
             self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
         return self._estimated[1]
 
-    def key(self, items: Mix, split: Split, treatment: Treatment) -> str:
+    def key(self, items: Mix, split: Split, aggregation: Aggregation) -> str:
         """What a score is kept under: the mix, the fingerprints, the data, the model, precision and device type."""
         items = effective(items)
         # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
-        is_whole = len(items) == 1 and items[0][1] == 1.0 and treatment.train is None
+        is_whole = len(items) == 1 and items[0][1] == 1.0 and aggregation.train is None
         context: list[Any] = [split.fingerprint, self.model_fingerprint, *self.evaluator.numerics]
-        if treatment.train is not None:  # statistics within batches depend on how large these are
+        if aggregation.train is not None:  # statistics within batches depend on how large these are
             context.append(self._batch_size)
-        found = [self.guests.find(item.name) for item, _ in items]
-        context += [guest.context(split.name) for guest in found if guest]
+        found = [self.other_models.find(item.name) for item, _ in items]
+        context += [other.context(split.name) for other in found if other]
         context += [*self.evaluator.task.key, *self.evaluator.task.source]
-        return digest([LAYOUT, _content(items), "average" if is_whole else treatment.key, *context])
+        return digest([LAYOUT, _content(items), "average" if is_whole else aggregation.key, *context])
 
-    def known(self, items: Mix, split: Split, treatment: Treatment) -> Score | None:
+    def known(self, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        if guest := self._guest(effective(items)):
-            return guest.known(split)
-        plain, columns = self.store.score(self.key(items, split, treatment))
+        if other := self._other_model(effective(items)):
+            return other.known(split)
+        plain, columns = self.store.score(self.key(items, split, aggregation))
         return (
             None
             if plain is None or columns is None
             else self._read(plain, split, self._outcomes(split, columns, plain))
         )
 
-    def partial(self, items: Mix, split: Split, treatment: Treatment) -> Outcomes | None:
+    def partial(self, items: Mix, split: Split, aggregation: Aggregation) -> Outcomes | None:
         """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
-        plain, columns = self.store.score(self.key(effective(items), split, treatment))
+        plain, columns = self.store.score(self.key(effective(items), split, aggregation))
         return None if plain is not None or columns is None else self._outcomes(split, columns)
 
     def _outcomes(
@@ -144,44 +148,48 @@ class Scorer:
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values))
 
-    def summaries(self, wanted: Sequence[tuple[Mix, Treatment]], split: Split) -> list[Score | None]:
+    def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
         """Scores on one split that were measured before, without their examples; one look at the store for all."""
         mixes = [effective(items) for items, _ in wanted]
-        guests = [self._guest(items) for items in mixes]
+        other_models = [self._other_model(items) for items in mixes]
         keys = [
-            "" if guest else self.key(items, split, treatment)
-            for guest, items, (_, treatment) in zip(guests, mixes, wanted, strict=True)
+            "" if other else self.key(items, split, aggregation)
+            for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
         ]
         found = self.store.summaries(filter(None, keys))
         scores = {key: self._read(plain, split) for key, plain in found.items()}
-        return [guest.summary(split) if guest else scores.get(key) for guest, key in zip(guests, keys, strict=True)]
+        return [
+            other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
+        ]
 
     def score(
         self,
         items: Mix,
         split: Split,
         num_classes: int,
-        treatment: Treatment,
+        aggregation: Aggregation,
         progress: Progress,
         limit: Limit | None = None,
     ) -> Score | Bound:
         """Score a mix on every unit; with a limit, give it up as soon as it provably cannot win."""
         items = effective(items)
-        if guest := self._guest(items):
-            return guest.score(split, progress)
-        key = self.key(items, split, treatment)
+        if other := self._other_model(items):
+            return other.score(split, progress)
+        key = self.key(items, split, aggregation)
         plain, columns = self.store.score(key)
         found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns, plain)
         if plain is not None:
             return self._read(plain, split, found)
-        if treatment.is_output and not (len(items) == 1 and items[0][1] == 1.0):
+        if aggregation.is_output and not (len(items) == 1 and items[0][1] == 1.0):
             logits = self._of_each(items, split, num_classes, progress)
             task = self.evaluator.task
-            answers = task.averaged(logits, [weight for _, weight in items], treatment.name)
+            answers = task.averaged(logits, [weight for _, weight in items], aggregation.name)
             held = judged(task, answers, split.labels, split.name)
             found = Outcomes.of(held, task.targets(split.labels))
         else:
-            trial = Trial(lambda: self.weights(items, treatment), found, is_shared=self._is_shared(items, treatment))
+            trial = Trial(
+                lambda: self.weights(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
+            )
             if limit:
                 trial.gives_up = limit.gives_up
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
@@ -215,7 +223,7 @@ class Scorer:
         self.store.keep_scores({key: _kept(score, split) for key, score in scores.items()})
 
     def logits(
-        self, items: Mix, split: Split, num_classes: int, treatment: Treatment, progress: Progress
+        self, items: Mix, split: Split, num_classes: int, aggregation: Aggregation, progress: Progress
     ) -> NDArray[np.float32]:
         """Logits of every example, shape (num_examples, num_classes), from the store where they were kept before.
 
@@ -223,16 +231,16 @@ class Scorer:
         probabilities.
         """
         items = effective(items)
-        if guest := self._guest(items):
-            return guest.logits(split, progress)
-        if treatment.is_output and len(items) > 1:
+        if other := self._other_model(items):
+            return other.logits(split, progress)
+        if aggregation.is_output and len(items) > 1:
             each = self._of_each(items, split, num_classes, progress)
-            return self.evaluator.task.averaged(each, [weight for _, weight in items], treatment.name).numpy()
-        key = self.key(items, split, treatment)
+            return self.evaluator.task.averaged(each, [weight for _, weight in items], aggregation.name).numpy()
+        key = self.key(items, split, aggregation)
         kept = self.store.logits(key)
         if kept is None:
-            trial = Trial(lambda: self.weights(items, treatment), self.evaluator.blank(split))
-            trial.is_shared = self._is_shared(items, treatment)
+            trial = Trial(lambda: self.weights(items, aggregation), self.evaluator.blank(split))
+            trial.is_shared = self._is_shared(items, aggregation)
             self._evaluate(key, split, trial, None, progress, keeps_logits=True)
             self._keep(key, split, trial.found, num_classes)
             kept = self.store.logits(key)

@@ -11,9 +11,9 @@ from torch import Tensor
 from soupviz.data.loading import HELD_OUT, TRAIN, Splits
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
+from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, num_examples
 from soupviz.mixing.averaging import count_clamped, resolve
 from soupviz.mixing.named import NamedWeights
-from soupviz.mixing.treatments import OUTPUTS, Treatment, check_batchnorm, num_examples
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
@@ -39,16 +39,16 @@ class Scores:
             item.check_unchanged()
         return list(resolve(mix, found))
 
-    def treatment(self, name: str, progress: Progress = quiet) -> Treatment:
+    def aggregation(self, name: str, progress: Progress = quiet) -> Aggregation:
         """What a recipe says becomes of its ingredients, with the data that it needs.
 
         Raises:
-            RecipeError: no such treatment, or one that this kitchen has no data or no layers for.
+            RecipeError: no such aggregation, or one that this kitchen has no data or no layers for.
         """
         if name not in OUTPUTS:
             check_batchnorm(name)
         if not num_examples(name):
-            return Treatment(name)
+            return Aggregation(name)
         if not norms_of(self.scorer.evaluator.model):
             raise RecipeError(
                 f"batchnorm is {name!r}, but the model of {self._file} keeps no running statistics; leave it at "
@@ -58,13 +58,13 @@ class Scores:
             raise RecipeError(
                 f"batchnorm is {name!r}: {self._file} has no train; add `train:` under `data:` to it, or take average."
             )
-        return Treatment(name, self.splits.load(TRAIN, progress))
+        return Aggregation(name, self.splits.load(TRAIN, progress))
 
     def mixed(
-        self, mix: Coefficients, treatment: str = "average", keys: Iterable[str] | None = None
+        self, mix: Coefficients, aggregation: str = "average", keys: Iterable[str] | None = None
     ) -> Iterator[tuple[str, Tensor]]:
         """A mix's weights, tensor by tensor, in the ingredients' dtype."""
-        prepared = self.treatment(treatment)
+        prepared = self.aggregation(aggregation)
         if prepared.is_output:
             raise RecipeError(
                 f"an ensemble of {len(mix)} models has no weights of its own, so there is nothing to write or to mix; "
@@ -72,49 +72,49 @@ class Scores:
             )
         return self.scorer.weights(self.resolved(mix), prepared, keys)
 
-    def count_clamped(self, mix: Coefficients, treatment: str = "average") -> int:
+    def count_clamped(self, mix: Coefficients, aggregation: str = "average") -> int:
         """How many running variances of a mix are clamped at 0; none where they are re-estimated, or not averaged."""
-        return count_clamped(self.resolved(mix)) if treatment == "average" else 0
+        return count_clamped(self.resolved(mix)) if aggregation == "average" else 0
 
-    def key(self, mix: Coefficients, split: str, treatment: str) -> str:
+    def key(self, mix: Coefficients, split: str, aggregation: str) -> str:
         """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
-        return self.scorer.key(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+        return self.scorer.key(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
 
     def score(
-        self, mix: Coefficients, split: str = HELD_OUT, treatment: str = "average", progress: Progress = quiet
+        self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet
     ) -> Score:
         """Score a mix on every unit of a split; from the store where it was scored before, by any process."""
-        found = self.attempt(mix, split, treatment, progress)
+        found = self.attempt(mix, split, aggregation, progress)
         assert isinstance(found, Score)  # without a limit nothing is given up
         return found
 
     def attempt(
-        self, mix: Coefficients, split: str, treatment: str, progress: Progress, limit: Limit | None = None
+        self, mix: Coefficients, split: str, aggregation: str, progress: Progress, limit: Limit | None = None
     ) -> Score | Bound:
         """Score a mix until it is scored whole, or the limit says that it cannot win."""
         loaded = self.splits.load(split, progress)
-        prepared = self.treatment(treatment, progress)
+        prepared = self.aggregation(aggregation, progress)
         return self.scorer.score(self.resolved(mix), loaded, self.width(loaded), prepared, progress, limit)
 
-    def known(self, mix: Coefficients, split: str, treatment: str = "average") -> Score | None:
+    def known(self, mix: Coefficients, split: str, aggregation: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        return self.scorer.known(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+        return self.scorer.known(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
 
-    def partial(self, mix: Coefficients, split: str, treatment: str = "average") -> Outcomes | None:
+    def partial(self, mix: Coefficients, split: str, aggregation: str = "average") -> Outcomes | None:
         """What became of the units of a mix that was given up; None: it was not, or is scored whole."""
-        return self.scorer.partial(self.resolved(mix), self.splits.load(split), self.treatment(treatment))
+        return self.scorer.partial(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
 
     def summaries(self, mixes: Sequence[tuple[Coefficients, str]], split: str) -> list[Score | None]:
-        """Of mixes, each with its treatment, the scores that were measured before, without their outcomes."""
-        wanted = [(self.resolved(mix), self.treatment(treatment)) for mix, treatment in mixes]
+        """Of mixes, each with its aggregation, the scores that were measured before, without their outcomes."""
+        wanted = [(self.resolved(mix), self.aggregation(aggregation)) for mix, aggregation in mixes]
         return self.scorer.summaries(wanted, self.splits.load(split))
 
     def logits(
-        self, mix: Coefficients, split: str = HELD_OUT, treatment: str = "average", progress: Progress = quiet
+        self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet
     ) -> NDArray[np.float32]:
         """A mix's answers, shape (num_units, width), kept in the store from then on."""
         loaded = self.splits.load(split, progress)
-        prepared = self.treatment(treatment, progress)
+        prepared = self.aggregation(aggregation, progress)
         return self.scorer.logits(self.resolved(mix), loaded, self.width(loaded), prepared, progress)
 
     def of_ingredients(

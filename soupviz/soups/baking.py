@@ -10,9 +10,9 @@ from torch import Tensor
 
 from soupviz.errors import CheckpointError, ExportError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import num_examples
 from soupviz.mixing.averaging import BatchNorm, mix_tensors
 from soupviz.mixing.formulas import KEPT, made
-from soupviz.mixing.treatments import num_examples
 from soupviz.models.architecture import EXTRA_STATE
 from soupviz.soups.content import Content, Identity, are_statistics, content_of, differing
 from soupviz.soups.exports import check_target, write_soup
@@ -110,8 +110,8 @@ def _mixed(
 
     items = [(look_up(name), weight) for name, weight in record.mix]
     if kitchen is not None:
-        scorer, treatment = kitchen.scores.scorer, kitchen.scores.treatment(record.batchnorm)
-        return lambda keys: scorer.weights(items, treatment, keys)
+        scorer, aggregation = kitchen.scores.scorer, kitchen.scores.aggregation(record.batchnorm)
+        return lambda keys: scorer.weights(items, aggregation, keys)
     statistics: BatchNorm = "first" if record.batchnorm == "first" else "average"
     return lambda keys: mix_tensors(items, statistics, keys)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Judge, Recipe, parse
+from soupviz.recipes import Recipe, ScoredPool, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.goals import groups_of
-from soupviz.soups.laboratory import Laboratory
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
+from soupviz.soups.services import KitchenServices
 from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
 from soupviz.store.database import Store
 from soupviz.store.runs import HEARTBEAT, Run
@@ -64,7 +64,7 @@ def cook(
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
     if reason := recipe.unfit(kitchen.task):
         raise RecipeError(reason)
-    kitchen.scores.treatment(recipe.treatment, progress)
+    kitchen.scores.aggregation(recipe.aggregation, progress)
     for split in kitchen.splits.reporting:  # what is wrong with the test split shows before hours of search, not after
         kitchen.splits.load(split, progress)
     key = run_key(kitchen, recipe)
@@ -86,13 +86,12 @@ def cook(
     started = time.monotonic()
     # What learns computes as what is scored does.
     with arithmetic_of(kitchen.spec.precision), _recorded(kitchen.store, key, recipe):
-        judge = _judge(kitchen, recipe, Options(progress, complete), stepped, earlier)
-        coefficients = recipe.plan(judge)
+        pool = _scored_pool(kitchen, recipe, Options(progress, complete), stepped, earlier)
+        coefficients = recipe.plan(pool)
         scores = {
-            split: kitchen.scores.score(coefficients, split, recipe.treatment, progress)
+            split: kitchen.scores.score(coefficients, split, recipe.aggregation, progress)
             for split in kitchen.splits.reporting
         }
-        pool = pool_of(kitchen, recipe)
         weights = dict(coefficients)
         is_linear = not kitchen.weights.formulas(list(weights))
         selecting_data = _selecting(kitchen, recipe)
@@ -100,14 +99,14 @@ def cook(
             key=key,
             recipe=recipe,
             mix=coefficients,
-            coefficients=dict.fromkeys(pool, 0.0) | weights if is_linear else None,
-            pool=tuple(pool),
+            coefficients=dict.fromkeys(pool.names, 0.0) | weights if is_linear else None,
+            pool=tuple(pool.names),
             trajectory=tuple(steps),
             scores=scores,
-            clamped=kitchen.scores.count_clamped(coefficients, recipe.treatment),
+            clamped=kitchen.scores.count_clamped(coefficients, recipe.aggregation),
             kitchen=kitchen,
-            notes=judge.notes | _learned_from(kitchen, recipe, progress),
-            evaluations=len(judge.asked | {(coefficients, split) for split in scores}),
+            notes=pool.notes | _learned_from(kitchen, recipe, progress),
+            evaluations=len(pool.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
             selecting_data=selecting_data,
             # A test that shares examples with held_out, in this very kitchen, reports on nothing.
@@ -148,7 +147,7 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     for step in soup.trajectory:
         on_step(step)
     splits = kitchen.splits.reporting
-    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.treatment, progress) for split in splits}
+    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.aggregation, progress) for split in splits}
     again = replace(soup, scores=scores)
     kitchen.store.end_run(run.key, "finished", again.as_dict())
     return again
@@ -180,7 +179,9 @@ def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
         heart.join()
 
 
-def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]) -> Judge:
+def _scored_pool(
+    kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]
+) -> ScoredPool:
     """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
     names = pool_of(kitchen, recipe)
     selecting = recipe.selects_on(kitchen.splits.names)
@@ -192,17 +193,17 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-        result = kitchen.scores.attempt(mixture, "held_out", recipe.treatment, within, limit)
+        result = kitchen.scores.attempt(mixture, "held_out", recipe.aggregation, within, limit)
         scored += 1
         return result
 
     def also(mixture: Coefficients, split: str) -> Score:
         nonlocal scored
-        result = kitchen.scores.score(mixture, split, recipe.treatment, within)
+        result = kitchen.scores.score(mixture, split, recipe.aggregation, within)
         scored += 1
         return result
 
-    return Judge(
+    return ScoredPool(
         names,
         kitchen.task,
         Objective(kitchen.objective),
@@ -210,7 +211,7 @@ def _judge(kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, ear
         tell,
         facts=lambda name: kitchen.weights.resolve(name).metadata,
         adopt=kitchen.weights.adopt,
-        lab=Laboratory(kitchen, options.progress, recipe.of_statistics, earlier),
+        asks=KitchenServices(kitchen, options.progress, recipe.of_statistics, earlier) if recipe.services else None,
         complete=options.complete,
         groups=groups_of(kitchen),
         shifts=selecting[1:],

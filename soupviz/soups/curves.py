@@ -8,8 +8,8 @@ import numpy as np
 
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS, check_batchnorm
 from soupviz.mixing.averaging import combine
-from soupviz.mixing.treatments import OUTPUTS, check_batchnorm
 from soupviz.soups.soup import Soup
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
@@ -35,7 +35,7 @@ def end_mix(end: End) -> Coefficients:
     Raises:
         CurveError: an ensemble, which has no weights.
     """
-    if isinstance(end, Soup) and end.recipe.treatment in OUTPUTS:
+    if isinstance(end, Soup) and end.recipe.aggregation in OUTPUTS:
         raise CurveError(
             f"{end.title!r} is an ensemble of {len(end.mix)} models: it has no weights, so that no line runs to it; "
             "take a soup, or distil it into one model."
@@ -47,16 +47,15 @@ def path_batchnorm(a: End, b: End) -> str:
     """What becomes of running statistics on a path: what the soups at its ends were cooked with.
 
     Raises:
-        CurveError: the two soups were cooked with different treatments.
+        CurveError: the two soups were cooked with different aggregations.
     """
-    treatments = {end.recipe.treatment: end.title for end in (a, b) if isinstance(end, Soup)}
-    if len(treatments) > 1:
-        told = " and ".join(f"{title!r} with {name!r}" for name, title in treatments.items())
+    aggregations = {end.recipe.aggregation: end.title for end in (a, b) if isinstance(end, Soup)}
+    if len(aggregations) > 1:
+        told = " and ".join(f"{title!r} with {name!r}" for name, title in aggregations.items())
         raise CurveError(
-            f"BatchNorm statistics: {told}; a path has one treatment: name it. "
-            "The other end then differs from its soup."
+            f"BatchNorm statistics: {told}; a path has one: name it. The other end then differs from its soup."
         )
-    return next(iter(treatments), "average")
+    return next(iter(aggregations), "average")
 
 
 def grid(points: int, start: float = 0.0, stop: float = 1.0) -> list[float]:

@@ -11,7 +11,7 @@ import yaml
 
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
-from soupviz.mixing.treatments import num_examples
+from soupviz.mixing.aggregation import num_examples
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
 from soupviz.soups.provenance import Dtype, Record, record_of
@@ -48,7 +48,7 @@ def export(
     """
     target = Path(path)
     check_target(target, dtype)
-    soup.kitchen.scores.mixed(soup.mix, soup.recipe.treatment)  # an ensemble has none, and says so
+    soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, target.parent, dtype, temperature, layer)
     content = _content(soup, record)
@@ -71,7 +71,9 @@ def pinned_record(soup: Soup, folder: Path) -> Record:
 def _content(soup: Soup, record: Record) -> Content:
     kitchen = soup.kitchen
     return content_of(
-        record, kitchen.ingredients[0].tensors, lambda keys: kitchen.scores.mixed(soup.mix, soup.recipe.treatment, keys)
+        record,
+        kitchen.ingredients[0].tensors,
+        lambda keys: kitchen.scores.mixed(soup.mix, soup.recipe.aggregation, keys),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
-from soupviz.recipes.judge import PARTS, Per, find_goal
+from soupviz.recipes.pool import PARTS, Per, find_goal
 from soupviz.tasks.objective import Objective
 
 

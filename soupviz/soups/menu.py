@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.treatments import RECALIBRATE
+from soupviz.mixing.aggregation import RECALIBRATE
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.comparing import paired
@@ -99,7 +99,7 @@ def cook_menu(
                 left_out[recipe.title] = reason
                 continue
             soups.append(cook(kitchen, recipe, progress=within))
-        # Checkpoints that are not of one run, units that cannot be followed, a guest without the same data.
+        # Checkpoints that are not of one run, units that cannot be followed, another model without the same data.
         except (RecipeError, CompatibilityError, KitchenError) as error:
             left_out[recipe.title] = str(error)
             continue
@@ -109,7 +109,7 @@ def cook_menu(
     best = objective.best_first(singles)[0]
     reports_on = "test" if "test" in kitchen.splits.names else "held_out"
     rival = kitchen.scores.score(((best, 1.0),), reports_on, progress=progress)
-    tested = {soup.key: (soup.mix, reports_on, soup.recipe.treatment) for soup in soups}
+    tested = {soup.key: (soup.mix, reports_on, soup.recipe.aggregation) for soup in soups}
     pairs = paired(kitchen, tested.values(), (((best, 1.0),), reports_on, "average"))
     found = {soup.key: (soup.scores[reports_on], pairs[tested[soup.key]]) for soup in soups}
     compared = compare_pairs(kitchen.task, kitchen.objective, rival, found)

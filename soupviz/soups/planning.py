@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS, num_examples
 from soupviz.mixing.averaging import mix_tensors
-from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.recipes import Recipe
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.soup import pool_of, run_key
@@ -52,7 +52,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     sizes = {name: sum(tensor.nbytes for tensor in kitchen.weights.resolve(name).tensors.values()) for name in pool}
     selecting = recipe.selects_on(kitchen.splits.names)
     singles = [(name, split) for split in selecting for name in pool] if recipe.is_search else []
-    unknown = lacking(kitchen, [(((name, 1.0),), split, recipe.treatment) for name, split in singles])
+    unknown = lacking(kitchen, [(((name, 1.0),), split, recipe.aggregation) for name, split in singles])
     candidates = recipe.candidates(len(pool)) * len(selecting)
     # The soup is scored on each split; of a search those that select are known by then.
     finals = [split for split in kitchen.splits.reporting if not (singles and split in selecting)]
@@ -106,7 +106,7 @@ class Cost:
 
 
 Wanted = tuple[Coefficients, str, str]
-"""A score that is asked for: mix, split and treatment."""
+"""A score that is asked for: mix, split and aggregation."""
 
 FREE = Cost(evaluations=0, known=0, examples=0, seconds=None)
 """Of what evaluates nothing."""
@@ -124,13 +124,13 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     asked = list(dict.fromkeys(wanted))
     unknown = lacking(kitchen, asked)
     passes = dict.fromkeys(one for each in unknown for one in _passes(kitchen, each))
-    estimated = {(mixture, treatment) for mixture, _, treatment in passes if num_examples(treatment)}
+    estimated = {(mixture, aggregation) for mixture, _, aggregation in passes if num_examples(aggregation)}
     lengths = {
         split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else "held_out"))
         for _, split, _ in passes
     }
     examples = sum(lengths[split] for _, split, _ in passes)
-    examples += sum(num_examples(treatment) for _, treatment in estimated)
+    examples += sum(num_examples(aggregation) for _, aggregation in estimated)
     rate = kitchen.evaluator.rate
     seconds = examples / rate if rate else None
     return Cost(len(passes), len(asked) - len(unknown), examples, seconds, len(estimated))
@@ -138,13 +138,13 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
 
 def _passes(kitchen: Kitchen, one: Wanted) -> Iterator[Wanted]:
     """The evaluations of an unknown score: its own, or those of an ensemble's members whose logits are not kept."""
-    mixture, split, treatment = one
-    if treatment not in OUTPUTS or len(mixture) == 1:
+    mixture, split, aggregation = one
+    if aggregation not in OUTPUTS or len(mixture) == 1:
         yield one
         return
     for name, _ in mixture:
         alone: Wanted = ((name, 1.0),), split, "average"
-        is_here = name not in kitchen.guests.items and is_readable(kitchen, split, "average")
+        is_here = name not in kitchen.other_models.items and is_readable(kitchen, split, "average")
         if not is_here or kitchen.store.logits(kitchen.scores.key(*alone)) is None:
             yield alone
 
@@ -156,13 +156,13 @@ def lacking(kitchen: Kitchen, wanted: Iterable[Wanted]) -> list[Wanted]:
     return [one for one, key in keys.items() if key not in there]
 
 
-def known(kitchen: Kitchen, mixture: Coefficients, split: str, treatment: str = "average") -> Score | None:
+def known(kitchen: Kitchen, mixture: Coefficients, split: str, aggregation: str = "average") -> Score | None:
     """A score that was measured before, of a split that was read before, as the train data was if it is needed.
 
     Its examples are unpacked: where only the summary is wanted, of many scores even, ask for `summaries`.
     """
-    is_there = split in kitchen.splits.names and is_readable(kitchen, split, treatment)
-    return kitchen.scores.known(mixture, split, treatment) if is_there else None
+    is_there = split in kitchen.splits.names and is_readable(kitchen, split, aggregation)
+    return kitchen.scores.known(mixture, split, aggregation) if is_there else None
 
 
 def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]:
@@ -173,7 +173,7 @@ def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]
             by_split.setdefault(one[1], []).append(one)
     found: dict[Wanted, Score] = {}
     for split, ones in by_split.items():
-        scores = kitchen.scores.summaries([(mixture, treatment) for mixture, _, treatment in ones], split)
+        scores = kitchen.scores.summaries([(mixture, aggregation) for mixture, _, aggregation in ones], split)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
 
@@ -185,9 +185,9 @@ def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> 
     return {name: found[one] for name, one in wanted.items() if one in found}
 
 
-def is_readable(kitchen: Kitchen, split: str, treatment: str) -> bool:
+def is_readable(kitchen: Kitchen, split: str, aggregation: str) -> bool:
     """Whether the store can be asked for a score without a split being read first."""
-    return kitchen.splits.is_loaded(split) and (not num_examples(treatment) or kitchen.splits.is_loaded("train"))
+    return kitchen.splits.is_loaded(split) and (not num_examples(aggregation) or kitchen.splits.is_loaded("train"))
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:

@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from soupviz.errors import ExportError
+from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
-from soupviz.mixing.treatments import check_batchnorm, num_examples
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
@@ -185,7 +185,7 @@ def record_of(
         kitchen=kitchen.name,
         model=kitchen.spec.model.model_dump(mode="json"),
         recipe=soup.recipe.model_dump(mode="json"),
-        batchnorm=soup.recipe.treatment,
+        batchnorm=soup.recipe.aggregation,
         dtype=dtype,
         mix=soup.mix,
         coefficients=None if soup.coefficients is None else dict(soup.coefficients),
@@ -208,7 +208,7 @@ def _judged(soup: Soup) -> Judged:
     """What the soup's scores are of, with their intervals."""
     kitchen, metric = soup.kitchen, soup.kitchen.objective
     other = next((one for one in kitchen.task.metrics if one.name != metric.name), None)
-    around = intervals(kitchen, {(soup.mix, split, soup.recipe.treatment): one for split, one in soup.scores.items()})
+    around = intervals(kitchen, {(soup.mix, split, soup.recipe.aggregation): one for split, one in soup.scores.items()})
     return Judged(
         task=kitchen.task.name,
         unit=kitchen.task.unit,

@@ -6,8 +6,8 @@ from typing import Any
 
 from soupviz.errors import ExportError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import num_examples
 from soupviz.mixing.formulas import KEPT
-from soupviz.mixing.treatments import num_examples
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import steps_from
 from soupviz.soups.content import Identity, are_statistics, content_of, differing
@@ -142,7 +142,7 @@ def _step(values: Mapping[str, Any], names: Mapping[str, str], made: Mapping[str
 
 def _names(kitchen: Kitchen, record: Record) -> dict[str, str]:
     """What the kitchen calls the record's ingredients."""
-    here = {item.fingerprint: item.name for item in (*kitchen.guests.items.values(), *kitchen.ingredients)}
+    here = {item.fingerprint: item.name for item in (*kitchen.other_models.items.values(), *kitchen.ingredients)}
     if kitchen.weights.base is not None:  # it may have another head
         here.setdefault(kitchen.weights.base.fingerprint, BASE)
     for name, origin in record.ingredients.items():

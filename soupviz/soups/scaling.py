@@ -56,15 +56,15 @@ def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
     Raises:
         RecipeError: no temperature fits, or the task has none.
     """
-    return scale(soup.kitchen, soup.mix, soup.recipe.treatment, progress)
+    return scale(soup.kitchen, soup.mix, soup.recipe.aggregation, progress)
 
 
-def scale(kitchen: Kitchen, mixture: Coefficients, treatment: str, progress: Progress = quiet) -> Scaled:
+def scale(kitchen: Kitchen, mixture: Coefficients, aggregation: str, progress: Progress = quiet) -> Scaled:
     """The same of any mix, or ensemble."""
     if not kitchen.task.has_logits:
         raise RecipeError(no_temperature(kitchen.task))
     splits = kitchen.splits.reporting
-    logits = {split: kitchen.scores.logits(mixture, split, treatment, progress) for split in splits}
+    logits = {split: kitchen.scores.logits(mixture, split, aggregation, progress) for split in splits}
     labels = {split: kitchen.splits.load(split).labels.numpy() for split in splits}
     temperature = fit_temperature(logits["held_out"], labels["held_out"])
     reported = "test" if "test" in splits else "held_out"
@@ -150,7 +150,7 @@ def check_division(soup: Soup, layer: str, content: Content) -> None:
 
 
 def _whole(soup: Soup) -> Callable[[], Iterable[tuple[str, Tensor]]]:
-    return lambda: soup.kitchen.scores.mixed(soup.mix, soup.recipe.treatment)
+    return lambda: soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)
 
 
 def _answers(

@@ -10,7 +10,7 @@ from soupviz.data import slices
 from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.treatments import OUTPUTS
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.selecting import Examples, from_plain, plain
@@ -64,7 +64,7 @@ class Soup:
     @property
     def passes(self) -> int:
         """What an answer costs: one forward pass, or one for each member of an ensemble."""
-        return len(self.mix) if self.recipe.treatment in OUTPUTS else 1
+        return len(self.mix) if self.recipe.aggregation in OUTPUTS else 1
 
     @property
     def made_of(self) -> str:
@@ -80,7 +80,7 @@ class Soup:
         Raises:
             RecipeError: an ensemble, which has no weights of its own.
         """
-        return dict(self.kitchen.scores.mixed(self.mix, self.recipe.treatment))
+        return dict(self.kitchen.scores.mixed(self.mix, self.recipe.aggregation))
 
     def told(self) -> dict[str, Any]:
         """The soup as the command line's JSON has it: its recipe names the metric that it raised."""
@@ -94,7 +94,7 @@ class Soup:
             "mix": [list(item) for item in self.mix],
             "coefficients": None if self.coefficients is None else dict(self.coefficients),
             "pool": list(self.pool),
-            "treatment": self.recipe.treatment,
+            "treatment": self.recipe.aggregation,  # as the store has it since before
             "scores": {split: score.summary() for split, score in self.scores.items()},
             "selected_on": list(self.selected_on),
             "selecting_data": plain(self.selecting_data),
@@ -157,9 +157,12 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         context.append(kitchen.objective.name)
     if BASE in recipe.needs:
         context.append(kitchen.weights.resolve(BASE).fingerprint)
-    if isinstance(recipe, Pooled) and recipe.meets_guests and kitchen.guests.items:
-        guests = {name: [item.fingerprint, kitchen.guests.context(name)] for name, item in kitchen.guests.items.items()}
-        context.append(guests)
+    if isinstance(recipe, Pooled) and recipe.meets_other_models and kitchen.other_models.items:
+        other_models = {
+            name: [item.fingerprint, kitchen.other_models.context(name)]
+            for name, item in kitchen.other_models.items.items()
+        }
+        context.append(other_models)
     if "train" in recipe.needs:
         # What it says in kitchen.yaml, not what it holds: a page that lists soups must not have to read it.
         train = kitchen.spec.data.train
@@ -213,8 +216,8 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
         KitchenError: a member that the kitchen lacks.
     """
     if isinstance(recipe, Pooled):
-        joins = (*kitchen.ingredients, *kitchen.guests.items.values())
-        chosen = pick(joins if recipe.takes_guests else kitchen.ingredients, recipe.members)
+        joins = (*kitchen.ingredients, *kitchen.other_models.items.values())
+        chosen = pick(joins if recipe.takes_other_models else kitchen.ingredients, recipe.members)
         copies = set(kitchen.names) - set(kitchen.pool) if recipe.members is None else set()
         return [item.name for item in chosen if item.name not in copies]
     assert isinstance(recipe, (Blocks, Interpolation, Point))
@@ -234,7 +237,7 @@ def mix_in(run: Run) -> Coefficients:
     return mix_from(run.result["mix"])
 
 
-def treatment_in(run: Run) -> str:
+def aggregation_in(run: Run) -> str:
     """What became of a finished run's ingredients; runs of earlier versions say it in their recipe only."""
     assert run.result is not None
     return str(run.result.get("treatment") or run.recipe["batchnorm"])

@@ -116,7 +116,7 @@ class Store(RunTable):
     def count_scores(self, split: str, num_units: int, data: str, precision: str, device: str) -> int:
         """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
 
-        Each treatment of running statistics counts as a model. Scores of other data that was called the same (test
+        Each aggregation of running statistics counts as a model. Scores of other data that was called the same (test
         before held_out was split in two, say) are told apart by its fingerprint; scores of versions that did not keep
         it, by the number of units.
         """

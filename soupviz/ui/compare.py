@@ -10,14 +10,14 @@ import streamlit as st
 
 from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.mixing.treatments import OUTPUTS
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
 from soupviz.recipes import parse
 from soupviz.soups.comparing import intervals, paired
 from soupviz.soups.planning import summaries
-from soupviz.soups.soup import ELSEWHERE, mix_in, treatment_in
+from soupviz.soups.soup import ELSEWHERE, aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.objective import Objective
@@ -52,7 +52,7 @@ class Entry:
     name: str
     kind: str
     mix: Coefficients
-    treatment: str
+    aggregation: str
     held_out: Score | None
     judged: Score | None
     saw: str = ""
@@ -74,8 +74,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         )
     for run in runs:
         mixture = mix_in(run)
-        treatment = treatment_in(run)
-        found.append((run.key, run.name, "ensemble" if treatment in OUTPUTS else "soup", mixture, treatment))
+        aggregation = aggregation_in(run)
+        found.append((run.key, run.name, "ensemble" if aggregation in OUTPUTS else "soup", mixture, aggregation))
     known = summaries(opened, [(mix, on, how) for *_, mix, how in found for on in ("held_out", split)])
     rows = [
         Entry(id, name, kind, mix, how, known.get((mix, "held_out", how)), known.get((mix, split, how)))
@@ -83,7 +83,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     ]
     best = best_ingredient(rows, opened.objective)
     pairs = _paired(opened, rows, best, split) if best and best.judged else {}
-    around = intervals(opened, {(row.mix, split, row.treatment): row.judged for row in rows if row.judged})
+    around = intervals(opened, {(row.mix, split, row.aggregation): row.judged for row in rows if row.judged})
     costs = {run.key: run.result or {} for run in runs}
     seen = {run.key: saw(run) for run in runs}
     return [
@@ -92,7 +92,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
             kind="best" if row is best else row.kind,
             saw=seen.get(row.id, ""),
             pair=pairs.get(row.id),
-            interval=around.get((row.mix, split, row.treatment)),
+            interval=around.get((row.mix, split, row.aggregation)),
             evaluations=costs.get(row.id, {}).get("evaluations"),
             seconds=costs.get(row.id, {}).get("seconds"),
         )
@@ -102,8 +102,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
 
 def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> dict[str, Pair]:
     """By id, each row that is scored against the best ingredient."""
-    wanted = {row.id: (row.mix, split, row.treatment) for row in rows if row.judged and row is not best}
-    pairs = paired(opened, wanted.values(), (best.mix, split, best.treatment))
+    wanted = {row.id: (row.mix, split, row.aggregation) for row in rows if row.judged and row is not best}
+    pairs = paired(opened, wanted.values(), (best.mix, split, best.aggregation))
     return {id: pairs[one] for id, one in wanted.items() if one in pairs}
 
 
@@ -233,7 +233,7 @@ def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric) -> C
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     """What is known of an ingredient, the base or the ensemble: the verdict, its scores, its file and its metadata."""
-    st.write(verdicts.judge(opened, row.name, row.mix, row.treatment, selected_on=()).sentence)
+    st.write(verdicts.verdict_on(opened, row.name, row.mix, row.aggregation, selected_on=()).sentence)
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
     widgets.score_metrics(opened.objective, scores)
     if row.kind == "ensemble":

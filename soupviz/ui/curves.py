@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis import bundles
-from soupviz.analysis.bundles import Bundle, Line, Place, Reading
+from soupviz.analysis import curve_sets
+from soupviz.analysis.curve_sets import CurveSet, Line, Place, Reading
 from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -33,14 +33,14 @@ class Chosen:
     """What the page shows: the ends of each pair by its title, and the curves between them."""
 
     ends: Mapping[str, tuple[Choice, Choice]]
-    bundle: Bundle
+    curve_set: CurveSet
 
     def key(self, opened: Kitchen) -> str:
         """The key of its job: by content, so that a file that changed is scored anew."""
         ends = [opened.scores.key(end.mix, "held_out", "average") for pair in self.ends.values() for end in pair]
-        bundle = self.bundle
+        curve_set = self.curve_set
         data = opened.spec.data.model_dump_json()
-        named = [list(self.ends), list(bundle.alphas), list(bundle.splits), list(bundle.statistics)]
+        named = [list(self.ends), list(curve_set.alphas), list(curve_set.splits), list(curve_set.statistics)]
         return f"curves {digest([ends, named, data])}"
 
     def recipe(self, place: Place) -> Interpolation:
@@ -77,20 +77,20 @@ def choose(opened: Kitchen) -> Chosen:
     statistics = ["average"]
     if widgets.has_batchnorm(opened):
         used = [ends[name].batchnorm for name in (*from_, *to)]
-        kinds = widgets.treatments(opened, *used)
+        kinds = widgets.aggregations(opened, *used)
         statistics = row.multiselect(
             "BatchNorm statistics", kinds, ["average"], key="statistics", width=330, max_selections=3, **bound
         )
     pairs = pairs_of(ends, from_, to)
     if not pairs or not splits or not statistics:
-        st.info("Choose at least one end on each side, two different ones, a split, and a treatment of BatchNorm.")
+        st.info("Choose at least one end on each side, two different ones, a split, and what becomes of BatchNorm.")
         st.stop()
     if len(pairs) > MOST:
         st.warning(f"{len(pairs)} pairs are more than can be told apart; the first {MOST} are shown.")
         pairs = dict(itertools.islice(pairs.items(), MOST))
     alphas = sorted({0.0, 1.0, *curves.grid(points, *RANGES[span])})
     mixes = {title: (a.mix, b.mix) for title, (a, b) in pairs.items()}
-    return Chosen(pairs, Bundle(mixes, alphas, [s for s in offered if s in splits], statistics))
+    return Chosen(pairs, CurveSet(mixes, alphas, [s for s in offered if s in splits], statistics))
 
 
 def pairs_of(ends: Mapping[str, Choice], from_: Iterable[str], to: Iterable[str]) -> dict[str, tuple[Choice, Choice]]:
@@ -102,11 +102,11 @@ def pairs_of(ends: Mapping[str, Choice], from_: Iterable[str], to: Iterable[str]
     return {f"{a} → {b}": (ends[a], ends[b]) for a, b in found.values()}
 
 
-def stored(opened: Kitchen, bundle: Bundle) -> list[Reading]:
+def stored(opened: Kitchen, curve_set: CurveSet) -> list[Reading]:
     """What was measured before; nothing is computed."""
     found = []
-    for place in bundle.places():
-        score = planning.known(opened, bundle.mix(place.pair, place.alpha), place.split, place.statistics)
+    for place in curve_set.places():
+        score = planning.known(opened, curve_set.mix(place.pair, place.alpha), place.split, place.statistics)
         if score is not None:
             found.append(Reading.of(place, score, opened))
     return found
@@ -114,14 +114,14 @@ def stored(opened: Kitchen, bundle: Bundle) -> list[Reading]:
 
 def draw(shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | None) -> Place | None:
     """The metrics on each split, side by side; what was clicked last."""
-    bundle, clicked = shown.bundle, None
-    pairs = list(bundle.pairs)
-    for split in bundle.splits:
+    curve_set, clicked = shown.curve_set, None
+    pairs = list(curve_set.pairs)
+    for split in curve_set.splits:
         for place, metric in zip(st.columns(len(metrics)), metrics, strict=True):
-            key = f"curves {metric.name} {split} {tables.digest([*pairs, *bundle.statistics])} {bundle.alphas[0]}"
+            key = f"curves {metric.name} {split} {tables.digest([*pairs, *curve_set.statistics])} {curve_set.alphas[0]}"
             picture = pictures.curves(
-                lines, pairs=pairs, statistics=bundle.statistics, metric=metric, split=split,
-                span=(bundle.alphas[0], bundle.alphas[-1]), chosen=chosen,
+                lines, pairs=pairs, statistics=curve_set.statistics, metric=metric, split=split,
+                span=(curve_set.alphas[0], curve_set.alphas[-1]), chosen=chosen,
             )  # fmt: skip
             alt = f"{metric.label} on {split} along {len(pairs)} paths"
             found = charts.show(picture, key=key, alt=alt, clicked=pictures.POINT, place=place)
@@ -135,13 +135,13 @@ def draw(shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | N
 def table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> pd.DataFrame:
     """One row for each curve: its barriers on each split, and its best alpha on held_out with what test has there."""
     rows, objective = [], metrics[0]
-    for pair, statistics in itertools.product(shown.bundle.pairs, shown.bundle.statistics):
+    for pair, statistics in itertools.product(shown.curve_set.pairs, shown.curve_set.statistics):
         row: dict[str, object] = {"pair": pair, "BatchNorm": statistics}
-        of_split = {split: lines.get((pair, statistics, split)) for split in shown.bundle.splits}
+        of_split = {split: lines.get((pair, statistics, split)) for split in shown.curve_set.splits}
         for split, line in of_split.items():
             row[f"barrier on {split.removeprefix('shifts.')}"] = _barrier(line, metrics)
         if (held := of_split.get("held_out")) is not None:
-            best = bundles.best(held)
+            best = curve_sets.best(held)
             row["best alpha"] = best.place.alpha
             value = best.values[objective.name]
             row["held_out there"] = None if value is None else wording.factor(objective) * value
@@ -151,7 +151,7 @@ def table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> pd.DataFram
                 row["test there"] = " ".join(filter(None, _value(there[0], objective)))
         rows.append(row)
     found = pd.DataFrame(rows)
-    return found if len(shown.bundle.statistics) > 1 else found.drop(columns="BatchNorm")
+    return found if len(shown.curve_set.statistics) > 1 else found.drop(columns="BatchNorm")
 
 
 def _value(reading: Reading, metric: Metric) -> tuple[str, str]:
@@ -198,7 +198,7 @@ def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[s
         selection_mode="single-row",
         column_config=config,
         placeholder="–",
-        key=f"curves table {tables.digest([*shown.bundle.pairs, *shown.bundle.statistics])}",
+        key=f"curves table {tables.digest([*shown.curve_set.pairs, *shown.curve_set.statistics])}",
         alt="Each curve with its barriers and its best alpha",
     )
     return [str(rows["pair"].iloc[row]) for row in state["selection"]["rows"] if row < len(rows)]
@@ -206,17 +206,17 @@ def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[s
 
 def warn(opened: Kitchen, shown: Chosen) -> None:
     """What is not as it seems: ends that were cooked otherwise, variances that are clamped."""
-    bundle = shown.bundle
+    curve_set = shown.curve_set
     for end in {end.name: end for pair in shown.ends.values() for end in pair}.values():
-        if widgets.has_batchnorm(opened) and end.batchnorm not in (None, *bundle.statistics):
+        if widgets.has_batchnorm(opened) and end.batchnorm not in (None, *curve_set.statistics):
             st.warning(
-                f"“{verbatim(end.name)}” was cooked with BatchNorm {end.batchnorm}: with {', '.join(bundle.statistics)}"
-                " the end of its curve differs from it."
+                f"“{verbatim(end.name)}” was cooked with BatchNorm {end.batchnorm}: with "
+                f"{', '.join(curve_set.statistics)} the end of its curve differs from it."
             )
-    beyond = [bundle.alphas[0], bundle.alphas[-1]] if bundle.alphas[0] < 0 else []
+    beyond = [curve_set.alphas[0], curve_set.alphas[-1]] if curve_set.alphas[0] < 0 else []
     counts = [
-        opened.scores.count_clamped(bundle.mix(pair, alpha), statistics)
-        for pair in bundle.pairs for alpha in beyond for statistics in bundle.statistics
+        opened.scores.count_clamped(curve_set.mix(pair, alpha), statistics)
+        for pair in curve_set.pairs for alpha in beyond for statistics in curve_set.statistics
     ]  # fmt: skip
     if clamped := max(counts, default=0):
         st.caption(f"Beyond [0, 1] up to {clamped} running variances would be negative; they are clamped at 0.")
@@ -238,16 +238,16 @@ def choose_place(place: Place) -> None:
 def chosen_pair(shown: Chosen) -> str | None:
     """The pair that stands out."""
     pair = st.query_params.get("pair")
-    return pair if pair in shown.bundle.pairs else None
+    return pair if pair in shown.curve_set.pairs else None
 
 
 def chosen_place(shown: Chosen) -> Place | None:
     """The point that was clicked, where it is on one of the curves."""
     pair, statistics = chosen_pair(shown), st.query_params.get("statistic")
-    at = [alpha for alpha in shown.bundle.alphas if f"{alpha:g}" == st.query_params.get("at")]
-    if pair is None or statistics is None or statistics not in shown.bundle.statistics or not at:
+    at = [alpha for alpha in shown.curve_set.alphas if f"{alpha:g}" == st.query_params.get("at")]
+    if pair is None or statistics is None or statistics not in shown.curve_set.statistics or not at:
         return None
-    return Place(pair, statistics, shown.bundle.splits[0], at[0])
+    return Place(pair, statistics, shown.curve_set.splits[0], at[0])
 
 
 def told_at(metric: Metric, lines: Lines, place: Place, splits: Sequence[str]) -> list[tuple[str, str, str]]:

@@ -16,9 +16,10 @@ from soupviz.soups.goals import goals_of
 from soupviz.soups.planning import Cost
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
-from soupviz.ui import asking, charts, forms, session, soups, widgets, work
+from soupviz.ui import asking, charts, session, widgets, work
 from soupviz.ui.formats import figure
 from soupviz.ui.jobs import Job
+from soupviz.ui.soup import forms, soups
 from soupviz.ui.verbatim import verbatim
 
 MEAN_SHIFT = "mean of the shifts"
@@ -83,7 +84,7 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
         values: dict[str, Any] = dict(implied)
         if widgets.has_batchnorm(opened) and kind is not Ensemble:
             values["batchnorm"] = row.selectbox(
-                "BatchNorm statistics", widgets.treatments(opened), key="batchnorm", bind="query-params", width=170
+                "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
             )
         values |= forms.parameters(kind, row, goals_of(opened), decided={*implied, *(axis.name for axis in axes)})
         if implied:

@@ -8,12 +8,12 @@ import streamlit as st
 
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS, num_examples
 from soupviz.mixing.averaging import combine
-from soupviz.mixing.treatments import OUTPUTS, num_examples
 from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
 from soupviz.soups import curves
-from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
@@ -34,7 +34,7 @@ Scores = Mapping[tuple[str, float], Score]
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An end that can be chosen: an ingredient, the base or a soup, which was cooked with a BatchNorm treatment."""
+    """An end that can be chosen: an ingredient, the base or a soup, which was cooked with a BatchNorm aggregation."""
 
     name: str
     kind: str
@@ -53,15 +53,15 @@ def choices(kitchen: Kitchen, runs: Iterable[Run]) -> dict[str, Choice]:
     there = set(ends)
     for run in runs:
         mix = mix_in(run)
-        is_soup = bool(mix) and treatment_in(run) not in OUTPUTS
+        is_soup = bool(mix) and aggregation_in(run) not in OUTPUTS
         if is_soup and set(kitchen.weights.leaves([name for name, _ in mix])) <= there:
             name = run.name if run.name not in ends else f"{run.name} #{run.key[:6]}"
-            ends[name] = Choice(name, "soup", mix, treatment_in(run))
+            ends[name] = Choice(name, "soup", mix, aggregation_in(run))
     return ends
 
 
 def usual_batchnorm(a: Choice, b: Choice) -> str:
-    """The treatment that gives the ends as they were cooked, as far as one treatment can."""
+    """The aggregation that gives the ends as they were cooked, as far as one aggregation can."""
     return next((end.batchnorm for end in (a, b) if end.batchnorm not in (None, "average")), None) or "average"
 
 
@@ -92,7 +92,7 @@ class Path:
         return digest([ends, self.alphas[0], self.alphas[-1], self.batchnorm])[:16]
 
     def altered_ends(self) -> list[Choice]:
-        """The ends that are soups of another BatchNorm treatment than the path's."""
+        """The ends that are soups of another BatchNorm aggregation than the path's."""
         return [end for end in (self.a, self.b) if end.batchnorm not in (None, self.batchnorm)]
 
     def key(self, kitchen: Kitchen) -> str:

@@ -137,8 +137,8 @@ def calibrations(scaled: Scaled) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def treatments(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> pd.DataFrame | None:
-    """What a mix has with each treatment of running statistics; None before anything is known."""
+def aggregations(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -> pd.DataFrame | None:
+    """What a mix has with each aggregation of running statistics; None before anything is known."""
     rows: list[dict[str, object]] = []
     names = list(names)
     found = summaries(opened, [(mixture, split, name) for name in names for split in opened.splits.reporting])

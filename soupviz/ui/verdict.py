@@ -12,7 +12,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.verdict import differences
 from soupviz.soups.planning import cost, lacking
-from soupviz.soups.soup import mix_in, treatment_in
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.tasks import paired, significance
 from soupviz.tasks.metric import is_share
@@ -133,8 +133,8 @@ def _differences(opened: Kitchen, found: Verdict) -> list[dict[str, object]]:
 
 def _score_missing(opened: Kitchen, run: Run) -> None:
     """A button for the scores that the verdict lacks; from logits that are kept it starts by itself."""
-    mix, treatment = mix_in(run), treatment_in(run)
-    missing = lacking(opened, verdicts.wanted(opened, mix, treatment))
+    mix, aggregation = mix_in(run), aggregation_in(run)
+    missing = lacking(opened, verdicts.wanted(opened, mix, aggregation))
     if not missing:
         return
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from soupviz.analysis import readings
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.treatments import RECALIBRATE, WEIGHTS
+from soupviz.mixing.aggregation import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
 from soupviz.soups.needs import lacking_for
 from soupviz.tasks import wording
@@ -234,7 +234,7 @@ def has_batchnorm(opened: Kitchen) -> bool:
     return any(key.endswith("running_mean") for key in opened.ingredients[0].tensors)
 
 
-def treatments(opened: Kitchen, *used: str | None) -> list[str]:
+def aggregations(opened: Kitchen, *used: str | None) -> list[str]:
     """What can become of running statistics here, and what soups were cooked with; re-estimating needs train data."""
     offered = [name for name in WEIGHTS if name != RECALIBRATE or not lacking_for(opened, {"train"})]
     return list(dict.fromkeys([*offered, *filter(None, used)]))

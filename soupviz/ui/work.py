@@ -99,7 +99,7 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
         approved = asked or workspace.request(file, read_kitchen_file(file))
         workspace.bind(approved)
         opened = Kitchen.open(
-            approved.spec, file, skip_incompatible=True, skip_corrupt=skip_corrupt, guests=approved.guests,
+            approved.spec, file, skip_incompatible=True, skip_corrupt=skip_corrupt, other_models=approved.other_models,
             progress=job.progress,
         )  # fmt: skip
         opened.splits.load("held_out", job.progress)
@@ -151,14 +151,14 @@ def close_kitchens() -> None:
 
 
 def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, str]] = ()) -> Job:
-    """Score the ingredients, their average, the base, and further mixes each with its own treatment."""
+    """Score the ingredients, their average, the base, and further mixes each with its own aggregation."""
     names = [*opened.names, BASE] if opened.base else opened.names
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in names]
     mixes += [(mean_of(opened.pool), "average"), *extra]
 
     def work(job: Job) -> None:
-        for index, (mixture, treatment) in enumerate(mixes):
-            opened.scores.score(mixture, split, treatment, part_of(job.progress, index, len(mixes)))
+        for index, (mixture, aggregation) in enumerate(mixes):
+            opened.scores.score(mixture, split, aggregation, part_of(job.progress, index, len(mixes)))
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 

@@ -134,10 +134,10 @@ def remember_guided() -> None:
 
 
 def request(file: Path, spec: KitchenSpec) -> Request:
-    """What opening a kitchen would use, its guests' files read: to be asked about, and then to be opened as it is.
+    """What opening a kitchen would use, other models' kitchens read: to be asked about, and then to be opened as it is.
 
     Raises:
-        KitchenError: a guest lies outside the allowed folders, or its kitchen.yaml is wrong.
+        KitchenError: another model's kitchen lies outside the allowed folders, or its kitchen.yaml is wrong.
     """
     return trusting.request(file, spec, allowed)
 

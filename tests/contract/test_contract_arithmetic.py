@@ -164,12 +164,12 @@ def test_integers_and_booleans_that_disagree_are_refused_by_name(tmp_path, key):
 def test_batchnorm_statistics_are_averaged_taken_from_the_first_or_estimated_anew(normed, tmp_path):
     states = files_of(normed, "abc")
     found = {}
-    for treatment in ("average", "first", "recalibrate"):
-        out = tmp_path / treatment / "soup.safetensors"
+    for aggregation in ("average", "first", "recalibrate"):
+        out = tmp_path / aggregation / "soup.safetensors"
         out.parent.mkdir()
-        soup = told("soup", normed, "--recipe", "uniform", "--batchnorm", treatment, "--out", out)
-        assert soup["recipe"]["batchnorm"].startswith(treatment)
-        found[treatment] = tensors_of(out)
+        soup = told("soup", normed, "--recipe", "uniform", "--batchnorm", aggregation, "--out", out)
+        assert soup["recipe"]["batchnorm"].startswith(aggregation)
+        found[aggregation] = tensors_of(out)
     third = [1 / 3] * 3
     assert torch.equal(found["average"]["1.running_mean"], summed(states, third, "1.running_mean"))
     assert torch.equal(found["first"]["1.running_mean"], states[0]["1.running_mean"])

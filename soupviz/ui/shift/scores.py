@@ -1,0 +1,113 @@
+"""Whose scores the Shift page shows: the open kitchen's, or those of a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from soupviz.analysis.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
+from soupviz.analysis.score_files import Source, score_files
+from soupviz.errors import SoupError
+from soupviz.files import digest
+from soupviz.kitchen import Kitchen
+from soupviz.soups import planning
+from soupviz.soups.needs import lacking_for
+from soupviz.types import part_of
+from soupviz.ui import asking, session, work, workspace
+from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
+
+KITCHEN, TABLE = "this kitchen", "a table of scores"
+EXAMPLE = """data:
+  shifts:
+    blur:
+      format: imagefolder
+      path: data/test
+      transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
+FORMATS = (
+    "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
+    "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
+    ".json file may say more of each model by its name."
+)
+
+
+def of_kitchen() -> Scores:
+    """The open kitchen's; what is missing can be asked for, with its cost."""
+    opened = session.kitchen()
+    if lacking_for(opened, {"shifts"}):
+        st.info("This kitchen has no shifts: further test splits, of data unlike what the models were tuned for.")
+        st.caption("Add some under `data:` in kitchen.yaml; a corruption of the test images is one, too:")
+        st.code(EXAMPLE, language="yaml")
+        st.stop()
+    reading = work.find_read_job(opened)
+    if reading is not None and reading.is_active:
+        session.watch(reading)
+        st.stop()
+    mixes = mixes_of(opened, session.finished_runs(opened))
+    if any(one.model.id == ENSEMBLE for one in mixes) and not st.toggle(
+        f"With the ensemble of all {len(opened.pool)}", key="ensemble", bind="query-params",
+        help="The yardstick: it takes every ingredient's answer, and so as many forward passes.",
+    ):  # fmt: skip
+        mixes = [one for one in mixes if one.model.id != ENSEMBLE]
+    _ask_for_missing(opened, mixes)
+    return scores_of(opened, mixes)
+
+
+def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
+    """Score on test and the shifts what is not scored there."""
+    splits = [name for name in opened.splits.reporting if name != "held_out" or "test" not in opened.splits.names]
+    wanted = [(one.mix, split, one.aggregation) for one in mixes for split in splits]
+    pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
+    plain = [pinned, [one.aggregation for one in mixes], opened.spec.data.model_dump(mode="json")]
+    key = f"shift {digest(plain)}"
+    before = asking.find(opened, key)
+    was_over = before is not None and before.state == "finished"
+    if not planning.lacking(opened, wanted):
+        return
+    if was_over:  # its scores were forgotten since
+        work.jobs().forget(lambda job: job is before)
+
+    def score(job: Job) -> None:
+        for index, (mixture, split, aggregation) in enumerate(wanted):
+            opened.scores.score(mixture, split, aggregation, part_of(job.progress, index, len(wanted)))
+
+    title = f"Score all {len(mixes)} models on {', '.join(map(short, splits))}"
+    if asking.result(opened, key, title, lambda: planning.cost(opened, wanted), score):
+        st.rerun()  # the last score came while this page was drawn
+
+
+def open_soup(model: str) -> None:
+    """A soup that was clicked here is open on the other pages, too."""
+    run = session.kitchen().store.run(model)
+    if run is not None:
+        session.choose_soup(run)
+
+
+def of_table() -> Scores | None:
+    """A table's: uploaded, or below the folders that the dashboard was started with; None before there is one."""
+    left, right = st.columns(2)
+    uploaded = left.file_uploader(
+        "Tables of scores", ["csv", "tsv", "jsonl", "ndjson", "json"], accept_multiple_files=True, key="uploaded tables"
+    )
+    typed = right.text_input(
+        "or a file or folder", key="table", bind="query-params", placeholder="results/scores.csv",
+        help=f"Below {', '.join(map(str, workspace.roots()))}.",
+    )  # fmt: skip
+    right.caption(FORMATS)
+    try:
+        sources: list[Source] = [(file.name, file.getvalue()) for file in uploaded]
+        if typed and not sources:
+            sources = [workspace.allowed(path) for path in score_files(workspace.allowed(Path(typed)))]
+        if not sources:
+            return None
+        scores = read_scores(sources)
+    except (SoupError, OSError) as error:
+        st.error(verbatim(str(error)))
+        return None
+    st.caption(verbatim(" ".join(scores.notes)))
+    return scores
+
+
+def short(split: str) -> str:
+    """A split without the word that says it is a shift."""
+    return split.removeprefix("shifts.")
