@@ -9,12 +9,12 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Ensemble, Greedy, Recipe
 from soupviz.recipes.greedy import LineSearch
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.recipes.search import with_newcomer
 from soupviz.recipes.subsets import Pruned
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from soupviz.recipes.pool import HELD_OUT
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN

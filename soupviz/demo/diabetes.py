@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from torch.optim.adamw import adamw
 
 from soupviz.demo.building import built
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 
 VERSION = "diabetes-1"
-SIZES = {"pretrain": 50, "train": 160, "held_out": 100, "test": 132}
+SIZES = {"pretrain": 50, TRAIN: 160, HELD_OUT: 100, TEST: 132}
 """Patients of 442."""
 
 SEEN = 80
@@ -80,7 +81,7 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
     for index, tuning in enumerate(TUNINGS):
         progress(1 + index, total, f"fine-tuning {index + 1} of {len(TUNINGS)}")
         model = copy.deepcopy(base)
-        patients, answers = splits["train"]
+        patients, answers = splits[TRAIN]
         generator = torch.Generator().manual_seed(1000 * seed + tuning.seed)
         chosen = torch.randperm(len(patients), generator=generator)[:SEEN]
         _train(model, (patients[chosen], answers[chosen]), tuning)

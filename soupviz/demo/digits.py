@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from torch.optim.adamw import adamw
 
 from soupviz.demo.building import built
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 from soupviz.weights.training import SWARecorder
 
 VERSION = "digits-3"
 PIXEL_NOISE = 0.15
 WRONG_LABELS = 0.3
-SIZES = {"pretrain": 80, "train": 320, "held_out": 400, "test": 997}
+SIZES = {"pretrain": 80, TRAIN: 320, HELD_OUT: 400, TEST: 997}
 SEEN = 160
 """Training images of one fine-tuning. It sees a half of its own, with wrong labels of its own: what each learned by
 mistake differs, and averages out. `docs/explanation/demo.md` tells how these numbers were chosen."""
@@ -89,8 +90,8 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
     total = len(TUNINGS) + 3
     progress(0, total, "preparing digits")
     splits = _splits(seed)
-    images, labels = splits["train"]
-    splits["train"] = images, _mislabelled(labels, torch.Generator().manual_seed(seed))
+    images, labels = splits[TRAIN]
+    splits[TRAIN] = images, _mislabelled(labels, torch.Generator().manual_seed(seed))
     for name, (inputs, answers) in splits.items():
         if name != "pretrain":
             save_file({"inputs": inputs, "labels": answers}, folder / f"{name}.safetensors")
@@ -107,7 +108,7 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
         values = {name: f"{value:g}" for name, value in asdict(tuning).items()}
         save_file(model.state_dict(), folder / f"digits_{index:02d}.safetensors", metadata=values)
     progress(total - 1, total, "one run over time")
-    _record_run(base, splits["train"], _seeded(RUN, seed), folder / "run")
+    _record_run(base, splits[TRAIN], _seeded(RUN, seed), folder / "run")
     _write_kitchen(folder, "Demo: handwritten digits", "digits_*.safetensors")
     progress(total, total, "ready")
 
@@ -136,7 +137,7 @@ def _write_kitchen(folder: Path, name: str, ingredients: str, above: str = "") -
         "base": f"{above}base.safetensors",
         "classes": [str(digit) for digit in range(10)],
         "data": {
-            **{name: arrays(name) for name in ("held_out", "test", "train")},
+            **{name: arrays(name) for name in (HELD_OUT, TEST, TRAIN)},
             "shifts": {name: arrays(name) for name in ("rotated", "noisy")},
         },
         "device": "cpu",
@@ -156,7 +157,7 @@ def _splits(seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
     labels = torch.tensor(digits)[order]
     parts = zip(torch.split(images, list(SIZES.values())), torch.split(labels, list(SIZES.values())), strict=True)
     splits = {name: (part.clone(), answers.clone()) for name, (part, answers) in zip(SIZES, parts, strict=True)}
-    test, answers = splits["test"]
+    test, answers = splits[TEST]
     splits["rotated"] = (_rotated(test, 20.0), answers.clone())
     splits["noisy"] = (test + 0.2 * torch.randn(test.shape, generator=generator), answers.clone())
     return splits

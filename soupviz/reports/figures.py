@@ -17,13 +17,13 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import combine
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.reports.contents import Compared, Model
 from soupviz.reports.drawing import inline_svg
 from soupviz.soups.comparing import intervals
 from soupviz.soups.curves import grid
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks import wording
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.wording import PERCENT, factor, titled

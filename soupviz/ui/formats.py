@@ -2,6 +2,7 @@
 
 from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import wilson
@@ -10,7 +11,7 @@ from soupviz.tasks.wording import PERCENT, factor, gap_unit
 
 def offered(opened: Kitchen) -> dict[str, Metric]:
     """The metrics that a page can show, by name, the objective first, without those that say nothing of held_out."""
-    known = ingredient_summaries(opened, "held_out", opened.names).values()
+    known = ingredient_summaries(opened, HELD_OUT, opened.names).values()
     objective = opened.objective
     others = [metric for metric in opened.task.metrics if metric.name != objective.name]
     shown = [one for one in others if not known or any(score.values.get(one.name) is not None for score in known)]

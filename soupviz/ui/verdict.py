@@ -13,6 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.verdict import differences
 from soupviz.soups.planning import cost, lacking
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import paired, significance
 from soupviz.tasks.metric import is_share
@@ -64,7 +65,7 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
     for split, one in found.values.items():
         role = "selects" if one.selects else "reports"
         note = f"{wording.between(metric, one.low, one.high)} {metric.unit}".rstrip()
-        title = f"{split.removeprefix('shifts.')} ({role})"
+        title = f"{split.removeprefix(SHIFTS)} ({role})"
         meaning = f"{metric.label} on {split}, its 95 % {wording.interval_of(metric)} interval"
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
@@ -93,7 +94,7 @@ def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:
 def yardsticks(opened: Kitchen, found: Verdict) -> pd.DataFrame:
     """One row for the soup and for each yardstick: the objective on held_out and on the split that reports."""
     metric = opened.objective
-    splits = dict.fromkeys(["held_out", found.reports_on])
+    splits = dict.fromkeys([HELD_OUT, found.reports_on])
     rows: list[dict[str, object]] = []
     for name, passes, values in [
         ("this soup", found.passes, found.values),

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis.sensitivity import HELD_OUT, changes, half
+from soupviz.analysis.sensitivity import changes, half
 from soupviz.analysis.telling import verdict
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -15,6 +15,7 @@ from soupviz.recipes import Blocks
 from soupviz.soups import planning
 from soupviz.soups.blending import presets
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
@@ -197,7 +198,7 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
 def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     changed = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
         for metric in metrics
     }
     return changed | {

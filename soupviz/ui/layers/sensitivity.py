@@ -15,6 +15,7 @@ from soupviz.models.layers import Grouping, keys_of
 from soupviz.pictures import layers
 from soupviz.soups.blending import groups_of
 from soupviz.soups.planning import FREE, Wanted, cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.ui import asking, charts, formats, session, tables, widgets
@@ -234,7 +235,7 @@ def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
 def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     changes = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
         for metric in metrics
     }
     return changes | {

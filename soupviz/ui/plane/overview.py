@@ -15,6 +15,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.soups import planning
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
@@ -54,7 +55,7 @@ class Chosen:
     def key(self, opened: Kitchen, *, of_scores: bool) -> str:
         """The key of a job: by content; the geometry depends on all models, the scores on the corners alone."""
         items = self.corners if of_scores else self.items
-        keys: list[Any] = [opened.scores.key(item.mix, "held_out", "average") for item in items]
+        keys: list[Any] = [opened.scores.key(item.mix, HELD_OUT, "average") for item in items]
         if of_scores:
             keys += [self.split, self.batchnorm, self.fineness, opened.spec.data.model_dump_json()]
         return f"plane {'scores' if of_scores else 'places'} {digest(keys)}"
@@ -268,4 +269,4 @@ def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
         metric = opened.objective
         told = wording.shown(metric, item.score.shown(metric.name))
         note = formats.interval(metric, item.score) or metric.label
-        widgets.metric_row([(split.removeprefix("shifts."), told, note)])
+        widgets.metric_row([(split.removeprefix(SHIFTS), told, note)])

@@ -11,6 +11,7 @@ from soupviz.analysis import wording
 from soupviz.analysis.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.errors import SoupError
 from soupviz.pictures import robustness
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
 from soupviz.ui import charts, tables, widgets
@@ -210,7 +211,7 @@ def _table(view: View) -> pd.DataFrame:
 
 
 def _saw_shifts(model: Model) -> bool:
-    return any(split.startswith("shifts.") for split in model.selected_on)
+    return any(split.startswith(SHIFTS) for split in model.selected_on)
 
 
 def _columns(view: View) -> dict[str, Any]:
