@@ -59,12 +59,9 @@ def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
 
 def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     """An interval, without its unit."""
+    if math.isnan(low):
+        return "no interval"
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
-
-
-def interval_of(metric: Metric) -> str:
-    """What interval a single value has."""
-    return "Wilson" if is_share(metric) else "bootstrap"
 
 
 def test_of(metric: Metric) -> str:

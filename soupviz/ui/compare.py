@@ -27,7 +27,7 @@ from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 from soupviz.ui import widgets
-from soupviz.ui.units import gap_format, in_unit, value_format
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"

@@ -20,6 +20,7 @@ from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
 from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui.formats import note
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
@@ -258,7 +259,6 @@ def told_at(metric: Metric, lines: Lines, place: Place, splits: Sequence[str]) -
         line = lines.get((place.pair, place.statistics, split))
         for each in line.readings if line else ():
             if each.place.alpha == place.alpha:
-                between = wording.span(metric, each.intervals[metric.name])
                 value = wording.shown(metric, each.values[metric.name], 1)
-                items.append((split.removeprefix(SHIFTS), value, f"95 %: {between}" if between else metric.label))
+                items.append((split.removeprefix(SHIFTS), value, note(metric, each.intervals[metric.name])))
     return items

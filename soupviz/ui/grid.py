@@ -18,7 +18,7 @@ from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
 from soupviz.ui import asking, charts, session, widgets, work
-from soupviz.ui.formats import figure
+from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms, soups
 from soupviz.ui.verbatim import verbatim
@@ -171,8 +171,8 @@ def _value(opened: Kitchen, outcome: Outcome, shown: str) -> float | None:
     found = outcome.values or {}
     if shown == MEAN_SHIFT:
         shifts = [value for split, value in found.items() if split.startswith(SHIFTS) and value is not None]
-        return figure(opened.objective, sum(shifts) / len(shifts)) if shifts else None
-    return figure(opened.objective, found.get(shown))
+        return in_unit(opened.objective, sum(shifts) / len(shifts)) if shifts else None
+    return in_unit(opened.objective, found.get(shown))
 
 
 def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:

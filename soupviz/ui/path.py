@@ -20,9 +20,10 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import PERCENT, height, panel_title, shown, span, titled
+from soupviz.tasks.wording import PERCENT, height, panel_title, shown, titled
 from soupviz.types import Coefficients
 from soupviz.ui import work
+from soupviz.ui.formats import note
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -176,9 +177,8 @@ def figures(metrics: Sequence[Metric], scores: Scores) -> None:
     row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
     for split in (HELD_OUT, TEST):
         if (score := scores.get((split, best))) is not None:
-            between = span(objective, interval(objective, score))
-            note = f"95 %: {between}" if between else objective.label
-            row.metric(f"{split} there", shown(objective, score.shown(objective.name), 1), note, **shape)
+            told = shown(objective, score.shown(objective.name), 1)
+            row.metric(f"{split} there", told, note(objective, interval(objective, score)), **shape)
     of_error = next((metric for metric in metrics if not metric.higher_is_better), objective)
     held = {
         alpha: score.whole(of_error)

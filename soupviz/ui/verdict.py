@@ -16,13 +16,14 @@ from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import paired, significance
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 
@@ -66,7 +67,7 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         role = "selects" if one.selects else "reports"
         note = f"{wording.between(metric, one.low, one.high)} {metric.unit}".rstrip()
         title = f"{split.removeprefix(SHIFTS)} ({role})"
-        meaning = f"{metric.label} on {split}, its 95 % {wording.interval_of(metric)} interval"
+        meaning = f"{metric.label} on {split}, its 95 % {interval_of(metric)} interval"
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
@@ -116,7 +117,7 @@ def _columns(opened: Kitchen, found: Verdict) -> dict[str, Any]:
         "held_out": number("held_out", format=value_format(metric), help="the split that selects"),
         reports: number(reports, format=value_format(metric)),
         "95 % interval": st.column_config.TextColumn(
-            f"interval on {reports}", help=f"95 % {wording.interval_of(metric)} interval, {unit}"
+            f"interval on {reports}", help=f"95 % {interval_of(metric)} interval, {unit}"
         ),
         "passes": number("passes", help="forward passes for one answer"),
     }
@@ -223,7 +224,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
         else ""
     )
     st.caption(
-        f"Values have 95 % {wording.interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
+        f"Values have 95 % {interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
         f"interval over the {task.unit}s ({draws:,} draws, seeded) and {how}. A difference shows when the test finds "
         f"it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
     )

@@ -13,8 +13,8 @@ from soupviz.pictures import models
 from soupviz.soups.needs import lacking_for
 from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
+from soupviz.tasks.figures import counts
 from soupviz.tasks.metric import Metric, is_share
-from soupviz.tasks.paired import num_right
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
@@ -40,7 +40,8 @@ def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequ
     items = []
     for split, score in scores.items():
         role = "selects" if split in selected_on else "reports"
-        number = f"{num_right(metric, score)} of {score.num_units}" if is_share(metric) else f"n = {score.num_units:,}"
+        counted = counts(metric, score)
+        number = f"{counted[0]} of {counted[1]}" if counted else f"n = {score.num_units:,}"
         items.append((split.removeprefix(SHIFTS), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
     metric_row(items)
 

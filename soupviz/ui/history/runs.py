@@ -18,7 +18,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
 from soupviz.ui import session, tables, work
-from soupviz.ui.units import in_unit, value_format
+from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 CHOSEN = "runs"

@@ -16,8 +16,8 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.ui import asking, charts, session, work
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 

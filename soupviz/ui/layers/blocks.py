@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz.analysis.curve_sets import drawn_metrics
 from soupviz.analysis.sensitivity import changes, half
 from soupviz.analysis.telling import verdict
 from soupviz.files import digest
@@ -160,7 +161,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
     """The mix beside A, B and their plain average, example by example."""
     score = planning.known(opened, mixture, HELD_OUT, aggregation)
     known = {name: planning.known(opened, other, HELD_OUT, aggregation) for name, other in others.items()}
-    metrics = formats.first_two(opened)
+    metrics = drawn_metrics(opened)
     items = [_metric(metrics, "this mix", score)]
     rows: list[dict[str, Any]] = []
     for name, other in known.items():
@@ -170,7 +171,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             better, worse = opened.task.better(score.outcomes, other.outcomes)
             told = changes(opened.task, score, other)
             row: dict[str, Any] = {"this mix against": name}
-            row |= {metric.name: formats.figure(metric, told[metric.name]) for metric in metrics}
+            row |= {metric.name: formats.in_unit(metric, told[metric.name]) for metric in metrics}
             rows.append(row | {"better": better, "worse": worse, "verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
     if rows:

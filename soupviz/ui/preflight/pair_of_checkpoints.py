@@ -18,7 +18,7 @@ from soupviz.tasks.score import Score
 from soupviz.tasks.wording import titled
 from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts
-from soupviz.ui.formats import figure
+from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -83,7 +83,7 @@ def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], end
     row = st.container(horizontal=True, gap="small")
     shown = {metric.name: metric for metric in (metric_of(opened), opened.objective)}
     for metric in shown.values():
-        values = [figure(metric, score.whole(metric)) for score in scores]
+        values = [in_unit(metric, score.whole(metric)) for score in scores]
         if None in (values[0], values[-1]):
             continue  # without both ends there is no chord
         title = f"{metric.label} on {HELD_OUT}" + (f" ({metric.unit})" if metric.unit else "")

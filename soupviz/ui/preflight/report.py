@@ -19,7 +19,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import factor
 from soupviz.ui import asking, charts, tables, widgets
-from soupviz.ui.formats import number_format
+from soupviz.ui.formats import value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.preflight.matrices import Weights, listed
 from soupviz.ui.verbatim import verbatim
@@ -203,7 +203,7 @@ def _columns(opened: Kitchen, reference: str) -> dict[str, Any]:
         "verdict": text("verdict", width=105),
         "why": text("why", width="large"),
         "barrier": number("highest barrier", format="%.3f", help=_barrier_help(metric)),
-        "held_out": number("held_out", format=number_format(objective), help=f"{objective.label} on held_out"),
+        "held_out": number("held_out", format=value_format(objective), help=f"{objective.label} on held_out"),
         "distance": number(
             f"from {reference}", format="%.2f", help=f"length of the update: distance to the {reference}"
         ),

@@ -15,8 +15,8 @@ from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
 from soupviz.ui import charts, tables, widgets
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.shift.scores import short
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 LOGIT = "As in “Accuracy on the line”: log(a / (1 − a))."
