@@ -237,8 +237,8 @@ def _step(
     optimizer.zero_grad()
     losses[0].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    correct = (logits.argmax(dim=1) == labels).float().mean() if task.has_logits else torch.zeros_like(losses[0])
-    means: list[float] = torch.stack([*losses, correct]).detach().tolist()
+    right = (logits.argmax(dim=1) == labels).float().mean() if task.has_logits else torch.zeros_like(losses[0])
+    means: list[float] = torch.stack([*losses, right]).detach().tolist()
     if not math.isfinite(means[0]):
         raise _diverged(f"its loss is {means[0]}")
     return [mean * len(labels) for mean in means]
@@ -251,9 +251,9 @@ def _diverged(how: str) -> RecipeError:
 def _end_epoch(state: State, student: nn.Module, num_examples: int, task: Task) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in student.parameters()):
         raise _diverged("its weights are not finite")  # after the last step, which no loss has seen
-    loss, hard_loss, soft_loss, accuracy = (total / num_examples for total in state.sums)
-    right = accuracy if task.has_logits else None
-    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, right, state.seconds))
+    loss, hard_loss, soft_loss, right = (total / num_examples for total in state.sums)
+    share = right if task.has_logits else None
+    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, share, state.seconds))
     state.sums, state.seconds = [0.0] * len(state.sums), 0.0
 
 

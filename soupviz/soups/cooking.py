@@ -119,9 +119,8 @@ def cook(
 def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
     """What selects a soup: splits of this kitchen; and of a place between soups, what selected those loaded back."""
     found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.splits.names)}
-    ends = {mix for side in ("mix_a", "mix_b", "mix_c") if (mix := getattr(recipe, side, None))}
-    for run in kitchen.store.runs() if ends else ():
-        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in ends:
+    for run in kitchen.store.runs() if recipe.ends else ():
+        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in recipe.ends:
             data = from_plain(run.result["selecting_data"])
             found |= {f"{split} of {run.name}": examples for split, examples in data.items()}
     return found
