@@ -24,7 +24,7 @@ MAY_SAY_SO = {
     "recognition/checking.py": "the same, once a kitchen is proposed",
     "ui/tables.py": "the same, beside the scores",
     "cli/opening.py": "the same, as keys of `new --json`",
-    "learning/distilling.py": "a key of a student's epochs, in runs and `soup --json`",
+    "learning/training_state.py": "a key of a student's epochs, in runs and `soup --json`",
     "recipes/greedy.py": "the objective's name in recipes of versions before tasks",
     "types.py": "what the order `best` was called",
     "store/earlier.py": "the columns of stores before tasks",
