@@ -42,15 +42,10 @@ class AlphaSearch(Pooled):
         return sorted(1.0 - chance.random() for _ in range(self.tries))
 
     def plan(self, pool: ScoredPool) -> Coefficients:
-        best: tuple[Coefficients, Score] | None = None
-        for number, alpha in enumerate(self.alphas()):
-            mixture, _ = search_with(pool.silent(), alpha, self.order, self.seed)
-            score = pool.score(mixture)
-            accepted = best is None or pool.objective.is_better(score, best[1])
-            best = (mixture, score) if best is None or accepted else best
-            pool.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
-        assert best is not None
-        return best[0]
+        return pool.best_of(
+            (number, f"alpha {alpha:.4g}", search_with(pool.silent(), alpha, self.order, self.seed)[0])
+            for number, alpha in enumerate(self.alphas())
+        )
 
 
 class LineSearch(Pooled):
