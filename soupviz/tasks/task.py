@@ -13,7 +13,7 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
@@ -234,7 +234,7 @@ def score_of(
     Args:
         objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
     """
-    metrics = [objective, *(metric for metric in task.metrics if metric.name != objective.name)]
+    metrics = [objective, *others_of(task.metrics, objective)]
     facts = task.facts(outcomes, width)
     return Score(
         split=split,

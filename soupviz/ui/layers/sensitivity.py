@@ -220,7 +220,7 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         f"0.05 for {small} of {len(known)}; of twenty groups that change nothing it is so for one, by chance. "
         "Click a bar or a row to put the group into the weights below."
     )
-    rows = [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    rows = widgets.of_rows(state, names)
     clicked = widgets.newly_clicked(layers=rows, bars=[str(one["group"]) for one in bars])
     return clicked[0] if clicked and clicked[0] != chosen else None
 
