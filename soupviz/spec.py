@@ -6,7 +6,7 @@ no constant.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
@@ -27,6 +27,10 @@ ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) 
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
 
+ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
+"""Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
+
+
 class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,7 +43,9 @@ class ModelSpec(Spec):
     (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
     """
 
-    factory: str = Field(description="what builds the model")
+    factory: Annotated[str, AfterValidator(lambda name: ONCE_CALLED.get(name, name))] = Field(
+        description="what builds the model"
+    )
     args: dict[str, Any] = Field(default={}, description="its keyword arguments")
 
 
