@@ -61,7 +61,7 @@ class Classification(Task):
 
     @property
     def key(self) -> list[Any]:
-        return []
+        return [] if self.version == 1 else super().key
 
     def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
         if "values" in plain:
