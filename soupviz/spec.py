@@ -21,6 +21,9 @@ FORMATS = {
 }
 """What `format` may be, and what its `path` is."""
 
+OF_IMAGES = ("imagefolder", "torchvision")
+"""Formats that take a transform; inputs of the others are already preprocessed."""
+
 Pixels = Annotated[int, Field(gt=0)]
 Place = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
@@ -167,7 +170,7 @@ class SplitSpec(Spec):
             raise ValueError(f"format is {self.format!r}; known are {', '.join(FORMATS)}")
         if self.path is None and kind != "torchvision":
             raise ValueError(f"format {self.format} needs a path")
-        if self.transform and self.format in ("arrays", "python", "text"):
+        if self.transform and kind not in OF_IMAGES:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
         if self.format == "text" and self.tokenizer is None:
             raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
