@@ -15,7 +15,6 @@ from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.scoring.batchnorm import reestimate
 from soupviz.scoring.evaluator import Evaluator, Trial
-from soupviz.scoring.keeping import columns_of, kept
 from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.other_models import OtherModel, OtherModels
