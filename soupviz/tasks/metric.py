@@ -186,3 +186,10 @@ def exact_sum(column: Column) -> Any:
 def is_share(metric: Metric) -> bool:
     """Whether a metric is the share of units that are right: exact tests and formulas hold."""
     return isinstance(metric, SumMetric) and metric.is_share
+
+
+def bound_of(metric: Metric, outcomes: Outcomes) -> Value | None:
+    """A metric's bound; of what nothing is known of yet, the share of units that are right can be one, and no more."""
+    if outcomes.num_scored:
+        return metric.bound(outcomes)
+    return Fraction(1) if is_share(metric) else None

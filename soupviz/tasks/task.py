@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -247,3 +248,16 @@ def score_of(
         facts={name: value for name, value in facts.items() if name != "num_close"},
         outcomes=outcomes,
     )
+
+
+def lacking(task: Task, values: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a kept score's values say nothing of: the task has had them only since."""
+    return [metric for metric in task.metrics if metric.name not in values]
+
+
+def completed(task: Task, score: Score) -> Score:
+    """A kept score with the metrics that it lacks, where its outcomes are there to compute them from."""
+    if score.outcomes is None:
+        return score
+    added = {metric.name: metric.value(score.outcomes) for metric in lacking(task, score.values)}
+    return replace(score, values=dict(score.values) | added) if added else score
