@@ -29,6 +29,12 @@ Place = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
+HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
+"""The splits: the one that selects, the one that reports, the one that is learned from."""
+
+SHIFTS = "shifts."
+"""Before the name of a shift, where it stands among the splits."""
+
 
 ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
 """Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
@@ -242,6 +248,6 @@ class KitchenSpec(Spec):
 
     def split_specs(self) -> dict[str, SplitSpec]:
         """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
-        named = {name: getattr(self.data, name) for name in ("held_out", "test", "train")}
-        named |= {f"shifts.{name}": spec for name, spec in self.data.shifts.items()}
+        named = {name: getattr(self.data, name) for name in (HELD_OUT, TEST, TRAIN)}
+        named |= {f"{SHIFTS}{name}": spec for name, spec in self.data.shifts.items()}
         return {name: spec for name, spec in named.items() if spec is not None}

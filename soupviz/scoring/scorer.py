@@ -15,7 +15,7 @@ from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.scoring.batchnorm import reestimate
 from soupviz.scoring.evaluator import Evaluator, Trial
-from soupviz.scoring.keeping import SCORED, columns_of, kept
+from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
@@ -91,7 +91,7 @@ class Scorer:
 
     def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
         """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
-        mixed = (_content(effective(items)), train.fingerprint, number)
+        mixed = (content(effective(items)), train.fingerprint, number)
         if self._estimated is None or self._estimated[0] != mixed:
             self.evaluator.load(mix_tensors(items))
             self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
@@ -108,7 +108,7 @@ class Scorer:
         found = [self.other_models.find(item.name) for item, _ in items]
         context += [other.context(split.name) for other in found if other]
         context += [*self.evaluator.task.key, *self.evaluator.task.source]
-        return digest([LAYOUT, _content(items), "average" if is_whole else aggregation.key, *context])
+        return digest([LAYOUT, content(items), "average" if is_whole else aggregation.key, *context])
 
     def known(self, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
@@ -127,10 +127,7 @@ class Scorer:
     def _outcomes(
         self, split: Split, columns: Mapping[str, NDArray[Any]], plain: Mapping[str, Any] | None = None
     ) -> Outcomes:
-        task = self.evaluator.task
-        kept = task.earlier_columns(plain, columns) if plain is not None else columns
-        held = {name: values for name, values in kept.items() if name != SCORED}
-        return Outcomes(columns[SCORED], task.targets(split.labels), held)
+        return outcomes_in(columns, self.evaluator.task, split, plain)
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -284,8 +281,3 @@ class Scorer:
         finally:
             if trial.found.num_scored and not trial.found.is_whole:
                 self.store.keep_partial(key, columns_of(trial.found))
-
-
-def _content(items: Mix) -> list[list[str]]:
-    """A mix by its fingerprints."""
-    return [[item.fingerprint, weight.hex()] for item, weight in items]
