@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 import soupviz as sv
 from soupviz.errors import DataError, KitchenError
 from soupviz.recipes import parse
-from soupviz.soups.planning import plan
+from soupviz.soups.planning import cooking_cost
 from soupviz.tasks import resampling
 from soupviz.tasks.figures import interval
 from soupviz.tasks.outcomes import Outcomes
@@ -117,9 +117,9 @@ def test_the_plan_says_that_a_number_has_no_bound(tmp_path, capsys):
     file = own_kitchen(tmp_path, "ranked.py:Ranked")
     kitchen = sv.Kitchen.load(file)
     kitchen.splits.load("held_out")
-    [note] = plan(kitchen, parse({"method": "greedy"})).notes
+    [note] = cooking_cost(kitchen, parse({"method": "greedy"})).notes
     assert "rank correlation has no bound: every candidate is scored whole" in note
-    assert plan(kitchen, parse({"method": "uniform"})).notes == ()
+    assert cooking_cost(kitchen, parse({"method": "uniform"})).notes == ()
     status, out, err = run_command(capsys, "soup", file, "--recipe", "greedy", "--plan")
     assert (status, "no bound" in " ".join(out.split())) == (0, True), err
     told = json_of(capsys, "soup", file, "--recipe", "greedy", "--plan")
@@ -127,7 +127,7 @@ def test_the_plan_says_that_a_number_has_no_bound(tmp_path, capsys):
     change_yaml(file, lambda kitchen: kitchen.update(task="close.py:Close"))
     kitchen = sv.Kitchen.load(file)
     kitchen.splits.load("held_out")
-    assert plan(kitchen, parse({"method": "greedy"})).notes == ()
+    assert cooking_cost(kitchen, parse({"method": "greedy"})).notes == ()
 
 
 def keys_of(file: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import Cost, cost, ingredient_summaries, plan
+from soupviz.soups.planning import Cost, cooking_cost, cost, ingredient_summaries
 from soupviz.soups.soup import pool_of, run_key
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.objective import Objective
@@ -198,7 +198,7 @@ def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
     singles: dict[tuple[Coefficients, str, str], None] = dict.fromkeys((mix, HELD_OUT, "average") for mix in counted)
     evaluations = examples = 0
     for recipe in (cell.recipe for cell in waiting if cell.recipe is not None):
-        bound = plan(kitchen, recipe)
+        bound = cooking_cost(kitchen, recipe)
         selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
         pool = pool_of(kitchen, recipe)
         own: list[tuple[Coefficients, str, str]] = [

@@ -14,7 +14,7 @@ from soupviz.analysis.readings import notes_of
 from soupviz.cli.answering import answer, stream
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
-from soupviz.soups.planning import Plan
+from soupviz.soups.planning import CookingCost
 from soupviz.soups.scaling import Scaled
 from soupviz.soups.soup import Soup, resolved
 from soupviz.spec import HELD_OUT
@@ -105,8 +105,8 @@ def _show_calibration(scaled: Scaled) -> None:
     show(False, {}, f"temperature {scaled.temperature:.4f}, fitted on held_out", columns, rows)
 
 
-def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, plan: Plan) -> None:
-    values = plan.as_dict()
+def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, cost: CookingCost) -> None:
+    values = cost.as_dict()
     rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
     show(
         as_json,

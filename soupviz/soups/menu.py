@@ -12,7 +12,7 @@ from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.comparing import paired
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import plan
+from soupviz.soups.planning import cooking_cost
 from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.objective import Objective
@@ -123,7 +123,7 @@ def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     """Why a recipe is not cooked; empty where it is."""
     if missing := lacking_for(kitchen, recipe.needs) or recipe.unfit(kitchen.task):
         return missing
-    cost = plan(kitchen, recipe)
+    cost = cooking_cost(kitchen, recipe)
     if (needed := cost.evaluations + cost.known) > budget:
         return f"takes up to {needed:,} scores, the budget is {budget:,}"
     if MENU["bayesian"] is type(recipe) and find_spec("optuna") is None:

@@ -20,7 +20,7 @@ TENSORS_HELD = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CookingCost:
     """Upper bounds: early rejection and what the store holds make it less.
 
     evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
@@ -41,7 +41,7 @@ class Plan:
         return asdict(self)
 
 
-def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
+def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> CookingCost:
     """The cost of a recipe in a kitchen whose held_out was read; nothing is evaluated.
 
     Raises:
@@ -73,7 +73,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     mixed = sum(sum(ordered[: number + 2]) for number in range(growing)) * len(selecting)
     mixed += (candidates - growing * len(selecting) + len(finals)) * sum(ordered)
     rate = kitchen.evaluator.rate
-    return Plan(
+    return CookingCost(
         evaluations=evaluations,
         known=total - evaluations,
         examples=examples,
@@ -200,7 +200,7 @@ def _peak(kitchen: Kitchen, pool: list[str]) -> int:
 
 
 def measure_rate(kitchen: Kitchen, progress: Progress = quiet) -> None:
-    """Score a few batches of held_out, so that a plan can tell seconds."""
+    """Score a few batches of held_out, so that a cost can be told in seconds."""
     split = kitchen.splits.load(HELD_OUT, progress)
     found = kitchen.evaluator.blank(split)
     found.scored[3 * kitchen.evaluator.batch_size :] = True

@@ -75,7 +75,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
 
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     """What cooking will cost at most, unless it is done already."""
-    cost = planning.plan(opened, recipe)
+    cost = planning.cooking_cost(opened, recipe)
     if not cost.evaluations:
         return
     time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
