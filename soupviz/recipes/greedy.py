@@ -68,6 +68,10 @@ class Greedy(Pooled):
         return self.alpha
 
     @property
+    def goal(self) -> str:
+        return self.objective
+
+    @property
     def needs(self) -> frozenset[str]:
         return super().needs | needed_for(self.objective)
 

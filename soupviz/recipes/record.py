@@ -91,6 +91,11 @@ class Recipe(BaseModel, ABC):
         return None
 
     @property
+    def goal(self) -> str:
+        """What it raises, by name; empty: the kitchen's metric."""
+        return ""
+
+    @property
     def newcomer_weight(self) -> Alpha | None:
         """What a greedy search gives each newcomer, or `mean`; None where it is no greedy search."""
         return None

@@ -164,7 +164,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
         "ingredients": rows.ingredients(soup, compared, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log, metric),
-        "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
+        "reasons": soup.recipe.goal not in ("", kitchen.objective.name),
         "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
         if log
         else NO_SEARCH.format(soup.title),
