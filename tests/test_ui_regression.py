@@ -182,12 +182,27 @@ def test_diversity_of_a_regression_is_against_the_correlation_of_errors(file: Pa
     sv.Kitchen.load(file).scores.of_ingredients()
     at = computed(page("diversity.py", file), "Score 6 averages of two")
     assert "better than the mean of the two" in said(at) and "unit of the correlation of errors" in said(at)
-    assert "are not drawn here" in said(at) and "accuracy" not in said(at)
+    assert "accuracy" not in said(at)
     at.session_state["pair"] = "m_0 + m_1"
     settle(at.run())
     assert not at.exception and errors(at) == []
     assert "Both badly" in [metric.label for metric in at.metric]
     assert "the better of the two" in said(at)
+
+
+def test_diversity_of_a_regression_shows_what_ensembles_of_two_gain(file: Path) -> None:
+    kitchen = sv.Kitchen.load(file)
+    kitchen.scores.of_ingredients()
+    at = page("diversity.py", file)
+    at.segmented_control(key="made").set_value("ensemble of the two")
+    at.session_state["pair"] = "m_0 + m_1"
+    settle(at.run())
+    assert not at.exception and errors(at) == []
+    assert "the ensemble of the two is better than the mean of the two for 6 of 6 pairs" in said(at)
+    together = kitchen.scores.score(mean_of(["m_0", "m_1"]), "held_out", "outputs").shown("rmse")
+    values = {one.label: one.value for one in at.metric}
+    assert values["ensemble of the two"] == f"{together:.4g}"
+    assert not any(word in said(at) for word in ("probabilit", "logit", "accuracy"))
 
 
 # Examples

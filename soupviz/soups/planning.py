@@ -46,6 +46,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
+    recipe = recipe.suited(kitchen.task)
     pool = pool_of(kitchen, recipe)
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"

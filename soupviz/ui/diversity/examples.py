@@ -14,6 +14,7 @@ from soupviz.mixing.aggregation import OUTPUTS, num_examples
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.planning import cost
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
@@ -61,7 +62,8 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
     if number > 1:
         everything = mean_of(opened.pool)
         found.setdefault(f"average of all {number}", Model(f"average of all {number}", "soup", everything))
-        found[f"ensemble of all {number}"] = Model(f"ensemble of all {number}", "ensemble", everything, "probabilities")
+    if together := ensemble_of_all(opened):
+        found[together.name] = Model(together.name, "ensemble", together.mix, together.aggregation)
     found |= {name: Model(name, "ingredient", ((name, 1.0),)) for name in opened.names}
     if opened.base:
         found["base"] = Model("base", "base", (("base", 1.0),))

@@ -120,15 +120,15 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     """What averages, or ensembles, of two gain; returns the pair that is clicked."""
     st.header("Does averaging two gain more where they disagree more?")
     row = st.container(horizontal=True)
-    able = list(MADE) if opened.task.has_probabilities else [MIDPOINT]
+    able = list(MADE) if opened.task.has_ensembles else [MIDPOINT]
     made = row.segmented_control("Made of two", able, default=MIDPOINT, required=True, key="made", bind="query-params")
     axes = axes_of(opened)
     against = row.segmented_control(
         "Against", list(axes), default=next(iter(axes)), required=True, key="against", bind="query-params"
     )
 
-    if not opened.task.has_probabilities:
-        st.caption(f"Ensembles of a {opened.task.name} are not drawn here; the recipe ensemble cooks one of all.")
+    if not opened.task.has_ensembles:
+        st.caption(f"What the task {opened.task.name} answers cannot be averaged, so there are no ensembles of two.")
 
     def draw(values: Values) -> list[str]:
         found = gains(pairs, values, opened.objective)
@@ -173,7 +173,7 @@ def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> 
 
 
 def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> Values:
-    """The ensemble of each pair, once all are known: their averaged probabilities."""
+    """The ensemble of each pair, once all are known: their averaged answers."""
 
     def do(job: Job) -> Values:
         return score_ensembles(
