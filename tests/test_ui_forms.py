@@ -106,6 +106,8 @@ def a_form_for_a_task() -> None:
     [
         ("ensemble", "output", Classification(), ["probabilities", "logits"]),
         ("ensemble", "output", Regression(), []),
+        ("weighted", "per", Classification(), ["all", "class", "slice"]),
+        ("weighted", "per", Regression(), ["all", "slice"]),
     ],
 )
 def test_only_what_a_task_can_have_is_offered(method: str, name: str, task: Task, offered: list[str]) -> None:
