@@ -14,7 +14,7 @@ from test_ui_curves import computed
 from test_ui_panels import opened_on
 
 import soupviz as sv
-from soupviz.analysis import barriers, diversity, examples, grids, preflight
+from soupviz.analysis import barriers, diversity, examples, grids, preflight, telling
 from soupviz.analysis.sensitivity import Probe, sensitivity
 from soupviz.data.slices import divided
 from soupviz.errors import RecipeError
@@ -270,3 +270,19 @@ def test_a_panel_that_a_regression_lacks_is_a_sentence(file: Path, panel: str) -
     at = opened_on(file, panel)
     assert not at.dataframe and not at.exception
     assert "regression" in said(at) and "accuracy" not in said(at)
+
+
+# Words of the task where a page could take others
+
+
+def test_a_difference_of_a_metric_without_a_unit_is_told_as_what_it_is_of(file: Path) -> None:
+    kitchen = sv.Kitchen.load(file)
+    for new, old in (("base", "m_3"), ("m_3", "base")):
+        found = telling.verdict(kitchen, *(kitchen.scores.score(((name, 1.0),)) for name in (new, old)))
+        assert " RMSE" in found and "points" not in found
+
+
+def test_export_asks_for_no_temperature_of_a_regression(file: Path) -> None:
+    sv.uniform(sv.Kitchen.load(file))
+    labels = [group.label for group in page("export.py", file).get("button_group")]
+    assert "Format" in labels and "Temperature" not in labels
