@@ -10,7 +10,7 @@ from metrics_from_outside import MAP, NATS, WER, some_of, targets_of, transcribe
 from scipy import stats
 from scores import some_outcomes
 
-from soupviz.recipes.search import Candidate, greedy
+from soupviz.recipes.greedy import Candidate, greedy
 from soupviz.tasks import resampling
 from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.metric import Metric

@@ -19,8 +19,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes import Pooled, Recipe, parse
-from soupviz.recipes.averages import Uniform
+from soupviz.recipes import Recipe, parse
 from soupviz.recipes.pool import HELD_OUT, outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
@@ -84,7 +83,7 @@ class CrossFit:
 def recipe_in(kitchen: Kitchen, run: Run) -> Recipe:
     """A finished run's recipe, over what it chose among: ingredients may have joined the kitchen since."""
     recipe = parse(run.recipe)
-    if not isinstance(recipe, Pooled) or run_key(kitchen, recipe) == run.key:
+    if recipe.ends or run_key(kitchen, recipe) == run.key:
         return recipe
     return recipe.model_copy(update={"members": tuple(pool_in(run))})
 
@@ -111,7 +110,7 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
             held_out is too small.
     """
     where = f"{recipe.title} cannot be cross-fitted:"
-    if not isinstance(recipe, Pooled):
+    if recipe.ends:
         raise RecipeError(f"{where} its place was named, not searched for; cross-fit the soups that it lies between.")
     if "shifts" in recipe.needs:
         raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
@@ -150,7 +149,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
     """Whether a soup that is the same for both halves was scored on the whole."""
-    if isinstance(recipe, Uniform):
+    if recipe.is_mean:
         everyone = mean_of(pool_of(kitchen, recipe))
         if not lacking(kitchen, [(everyone, HELD_OUT, recipe.aggregation)]):
             return True

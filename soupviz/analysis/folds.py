@@ -16,7 +16,6 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe
-from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.pool import HELD_OUT, outcomes_of
 from soupviz.soups.planning import Wanted
 from soupviz.soups.soup import is_current, pool_of, run_key
@@ -79,7 +78,7 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
                 cut[split][own.scores.key(mix, split, aggregation)] = _cut(own, score, split, chosen.numpy())
     for split, scores in cut.items():
         own.scores.scorer.keep(scores, own.splits.load(split))
-    if recipe.aggregation in OUTPUTS or isinstance(recipe, Distilled):
+    if recipe.averages_outputs:
         _prime_logits(kitchen, own, rows)
 
 

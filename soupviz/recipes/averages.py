@@ -39,6 +39,7 @@ class Uniform(Pooled):
 
     method: Literal["uniform"] = "uniform"
     label = "uniform"
+    is_mean = True
 
     @property
     def own_title(self) -> str:

@@ -167,7 +167,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
         "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
         if log
         else NO_SEARCH.format(soup.title),
-        "classes": rows.classes(compared, most, names, split),
+        "classes": rows.classes(most, names),
         "classes_left_out": len(changed) - len(most),
         "no_changes": "" if differs else unchanged,
         "limits": _limits(soup, compared, verdict),

@@ -121,7 +121,7 @@ def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
         {
             "step": one.step, "candidate": one.candidate.removeprefix("start: "), "outcome": one.outcome,
             "accepted": one.outcome in ("start", "accepted"),
-            "accuracy": cell(metric, one.value) if one.value is not None else at_best(metric, one.bound),
+            "value": cell(metric, one.value) if one.value is not None else at_best(metric, one.bound),
             "margin": NONE if one.margin is None else "≤ " * one.is_bound + f"{one.margin:+,}".replace("-", MINUS),
             "fixed": _count(one.better), "broken": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
         }
@@ -137,14 +137,13 @@ def _count(number: int | None) -> str:
     return NONE if number is None else f"{number:,}"
 
 
-def classes(compared: Compared, changes: Sequence[ClassChange], names: Sequence[str], split: str) -> Rows:
+def classes(changes: Sequence[ClassChange], names: Sequence[str]) -> Rows:
     """The best ingredient and the soup class by class, the largest change first."""
-    best, soup = compared.best.scores[split], compared.soup.scores[split]
     return [
         {
             "name": names[one.index], "count": f"{one.num_examples:,}",
-            "before": _percent(best.class_correct[one.index] / one.num_examples),
-            "after": _percent(soup.class_correct[one.index] / one.num_examples),
+            "before": _percent(one.right_before / one.num_examples),
+            "after": _percent(one.right_after / one.num_examples),
             "points": wording.points(one.points / 100), "fixed": one.fixed, "broken": one.broken,
             "p": p(mcnemar(one.fixed, one.broken)),
         }

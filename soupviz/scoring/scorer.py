@@ -15,9 +15,10 @@ from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.scoring.batchnorm import reestimate
 from soupviz.scoring.evaluator import Evaluator, Trial
+from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.other_models import OtherModel, OtherModels
-from soupviz.store.database import KeptScore, Store
+from soupviz.store.database import Store
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
@@ -32,9 +33,6 @@ LOGITS_BYTES = 2**26
 """Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
 
 AVERAGE = Aggregation("average")
-
-SCORED = "scored"
-"""The column that says which units were scored, in what the store keeps."""
 
 LAYOUT = 4
 """Of what is kept of each example; another layout makes old scores unfindable."""
@@ -93,7 +91,7 @@ class Scorer:
 
     def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
         """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
-        mixed = (_content(effective(items)), train.fingerprint, number)
+        mixed = (content(effective(items)), train.fingerprint, number)
         if self._estimated is None or self._estimated[0] != mixed:
             self.evaluator.load(mix_tensors(items))
             self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
@@ -110,7 +108,7 @@ class Scorer:
         found = [self.other_models.find(item.name) for item, _ in items]
         context += [other.context(split.name) for other in found if other]
         context += [*self.evaluator.task.key, *self.evaluator.task.source]
-        return digest([LAYOUT, _content(items), "average" if is_whole else aggregation.key, *context])
+        return digest([LAYOUT, content(items), "average" if is_whole else aggregation.key, *context])
 
     def known(self, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
@@ -131,10 +129,7 @@ class Scorer:
     def _outcomes(
         self, split: Split, columns: Mapping[str, NDArray[Any]], plain: Mapping[str, Any] | None = None
     ) -> Outcomes:
-        task = self.evaluator.task
-        kept = task.earlier_columns(plain, columns) if plain is not None else columns
-        held = {name: values for name, values in kept.items() if name != SCORED}
-        return Outcomes(columns[SCORED], task.targets(split.labels), held)
+        return outcomes_in(columns, self.evaluator.task, split, plain)
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -220,7 +215,7 @@ class Scorer:
 
     def keep(self, scores: Mapping[str, Score], split: Split) -> None:
         """Keep finished scores under their keys."""
-        self.store.keep_scores({key: _kept(score, split) for key, score in scores.items()})
+        self.store.keep_scores({key: kept(score, split) for key, score in scores.items()})
 
     def logits(
         self, items: Mix, split: Split, num_classes: int, aggregation: Aggregation, progress: Progress
@@ -264,7 +259,7 @@ class Scorer:
         def on_batch() -> None:
             nonlocal kept_at
             if time.monotonic() - kept_at > KEEP_EVERY and not trial.is_over:
-                self.store.keep_partial(key, _columns(trial.found))
+                self.store.keep_partial(key, columns_of(trial.found))
                 kept_at = time.monotonic()
             progress(trial.found.num_scored, len(split), f"scoring {split.name}")
 
@@ -275,28 +270,4 @@ class Scorer:
                 self.store.keep_logits(key, logits.numpy())
         finally:
             if trial.found.num_scored and not trial.found.is_whole:
-                self.store.keep_partial(key, _columns(trial.found))
-
-
-def _columns(found: Outcomes) -> dict[str, NDArray[Any]]:
-    return {SCORED: found.scored} | found.columns
-
-
-def _kept(score: Score, split: Split) -> KeptScore:
-    assert score.outcomes is not None
-    return KeptScore(
-        split=split.name,
-        metric=score.metric,
-        value=score.shown(score.metric),
-        num_units=score.num_units,
-        precision=score.precision,
-        device=score.device,
-        data=split.fingerprint,
-        summary=score.as_plain(),
-        columns=_columns(score.outcomes),
-    )
-
-
-def _content(items: Mix) -> list[list[str]]:
-    """A mix by its fingerprints."""
-    return [[item.fingerprint, weight.hex()] for item, weight in items]
+                self.store.keep_partial(key, columns_of(trial.found))

@@ -13,7 +13,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.learning.averages import fisher_average, regmean
 from soupviz.learning.coefficients import Learned, Normalise, learn
 from soupviz.learning.curvature import fisher_diagonal, gram_matrices
-from soupviz.learning.distilling import Distillation, Epoch, distill
+from soupviz.learning.distilling import Distillation, distill
+from soupviz.learning.training_state import Epoch
 from soupviz.mixing.alignment import align, repair
 from soupviz.mixing.averaging import BatchNorm, mean_of, mix
 from soupviz.mixing.formulas import Formula

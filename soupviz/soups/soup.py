@@ -11,7 +11,7 @@ from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
+from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.store.runs import Run
@@ -158,7 +158,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         context.append(kitchen.objective.name)
     if BASE in recipe.needs:
         context.append(kitchen.weights.resolve(BASE).fingerprint)
-    if isinstance(recipe, Pooled) and recipe.meets_other_models and kitchen.other_models.items:
+    if recipe.meets_other_models and kitchen.other_models.items:
         other_models = {
             name: [item.fingerprint, kitchen.other_models.context(name)]
             for name, item in kitchen.other_models.items.items()
@@ -216,14 +216,12 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
-    if isinstance(recipe, Pooled):
-        joins = (*kitchen.ingredients, *kitchen.other_models.items.values())
-        chosen = pick(joins if recipe.takes_other_models else kitchen.ingredients, recipe.members)
-        copies = set(kitchen.names) - set(kitchen.pool) if recipe.members is None else set()
-        return [item.name for item in chosen if item.name not in copies]
-    assert isinstance(recipe, (Blocks, Interpolation, Point))
-    ends = [recipe.mix_a, recipe.mix_b] + ([recipe.mix_c] if isinstance(recipe, Point) else [])
-    return list(dict.fromkeys(name for end in ends for name, _ in end))
+    if recipe.ends:
+        return list(dict.fromkeys(name for end in recipe.ends for name, _ in end))
+    joins = (*kitchen.ingredients, *kitchen.other_models.items.values())
+    chosen = pick(joins if recipe.takes_other_models else kitchen.ingredients, recipe.considered)
+    copies = set(kitchen.names) - set(kitchen.pool) if recipe.considered is None else set()
+    return [item.name for item in chosen if item.name not in copies]
 
 
 def pool_in(run: Run) -> list[str]:

@@ -11,7 +11,7 @@ from soupviz.analysis.parameters import COUNT, Parameter, as_text, default_value
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
-from soupviz.recipes import MENU, Ensemble
+from soupviz.recipes import MENU
 from soupviz.soups.goals import goals_of
 from soupviz.soups.planning import Cost
 from soupviz.store.runs import Run
@@ -82,7 +82,7 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
         )
         row = st.container(horizontal=True)
         values: dict[str, Any] = dict(implied)
-        if widgets.has_batchnorm(opened) and kind is not Ensemble:
+        if widgets.has_batchnorm(opened) and kind.mixes_weights:
             values["batchnorm"] = row.selectbox(
                 "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
             )

@@ -13,7 +13,6 @@ from soupviz.tasks.figures import counts
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import wilson
 from soupviz.tasks.slicing import SliceRow
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import factor, shown
@@ -118,12 +117,6 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
         title: (name, found.get((mixture, "held_out", "average")), found.get((mixture, "test", "average")))
         for title, (name, mixture) in mixes.items()
     }
-
-
-def interval(score: Score) -> str:
-    """A Wilson 95% interval in percent."""
-    low, high = wilson(score.correct, score.num_examples)
-    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def calibrations(scaled: Scaled) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from soupviz.analysis.decisions import Decision
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Recipe, parse
-from soupviz.recipes.greedy import LineSearch
 from soupviz.recipes.pool import HELD_OUT
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
@@ -178,5 +177,5 @@ def _score_whole(opened: Kitchen, run: Run, recipe: Recipe, found: Sequence[Deci
         cook(opened, recipe, progress=job.progress, complete=True)
 
     mixes = [(one.mix, HELD_OUT, recipe.aggregation) for one in early if one.mix]
-    what = f"Score the {len(early)} rejected early whole" if not isinstance(recipe, LineSearch) else "Score all whole"
+    what = f"Score the {len(early)} rejected early whole" if not recipe.has_rounds else "Score all whole"
     asking.result(opened, f"whole log of {run.key}", what, lambda: cost(opened, mixes), complete)

@@ -10,7 +10,7 @@ from soupviz.analysis import decision_words
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
-from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
+from soupviz.recipes import MENU, Greedy, Recipe, parse
 from soupviz.recipes.trajectory import Step
 from soupviz.soups import planning
 from soupviz.soups.goals import goal_of, goals_of
@@ -45,7 +45,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     st.session_state["members"] = members
     session.keep_url()  # the link to this page names them
     values: dict[str, Any] = {"members": tuple(members) or None}
-    if widgets.has_batchnorm(opened) and kind is not Ensemble:
+    if widgets.has_batchnorm(opened) and kind.mixes_weights:
         values["batchnorm"] = row.selectbox(
             "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
         )
@@ -117,7 +117,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
         panels.draw(opened, run)
-        if isinstance(recipe, Greedy):
+        if recipe.newcomer_weight is not None:
             precision.compare(opened, recipe, run)
 
 
