@@ -332,6 +332,17 @@ def test_candidate_files_need_not_exist_yet(kitchen):
     assert candidate_files(spec, kitchen.folder) == ({"later": kitchen.folder / "later.pt"}, [])
 
 
+@pytest.mark.parametrize("pattern", ["all/**/*.*", "all/**/*"])
+def test_a_pattern_that_matches_a_folder_and_the_checkpoint_in_it_lists_that_once(tmp_path, pattern):
+    file = small_kitchen(tmp_path, num_ingredients=3)
+    for index, folder in enumerate(["lr0.1", "lr0.01", "plain"]):
+        (tmp_path / "all" / folder).mkdir(parents=True)
+        (tmp_path / f"m_{index}.safetensors").rename(tmp_path / "all" / folder / "model.safetensors")
+    opened = Kitchen.load(edit(file, ingredients=[pattern]))
+    assert opened.names == ["lr0.01", "lr0.1", "plain"]
+    assert {item.path for item in opened.ingredients} == set((tmp_path / "all").rglob("*.safetensors"))
+
+
 def test_another_precision_decides_on_its_own_scores_and_leaves_the_kitchens_alone(tmp_path):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=100))
     full = sv.greedy(kitchen, alpha=0.3)

@@ -200,12 +200,12 @@ def test_shares_and_nats_are_weighted_as_they_are():
     """To the bit as before there were other metrics: calibration error too, a share that is not shown as one."""
     taste = Taste(4)
     for name in ("", "loss", "macro_f1", "ece"):
-        goal = taste.judge.goal(name)
-        signed = {one: float(goal.merit(taste.judge.single(one))[1]) for one in taste.names}
+        goal = taste.pool.goal(name)
+        signed = {one: float(goal.merit(taste.pool.single(one))[1]) for one in taste.names}
         shares = {one: math.exp((value - max(signed.values())) / 0.01) for one, value in signed.items()}
         total = math.fsum(shares.values())
         expected = tuple((one, share / total) for one, share in shares.items() if share)
-        assert Weighted(metric=name).plan(taste.judge) == expected
+        assert Weighted(metric=name).plan(taste.pool) == expected
 
 
 @given(st.integers(1, 5), st.integers(0, 1000), st.sampled_from(["class", "slice"]))

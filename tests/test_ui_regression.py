@@ -1,6 +1,7 @@
 """Pages and what they show under RMSE, which falls: directions, units, and sentences for what a regression lacks."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import layers
 from soupviz.pictures import preflight as preflight_pictures
 from soupviz.pictures.grids import heat
+from soupviz.reports.page import report
 from soupviz.soups import scaling
 from soupviz.tasks.slicing import has_slices, slice_table
 from soupviz.ui.plane import terrain
@@ -286,3 +288,17 @@ def test_export_asks_for_no_temperature_of_a_regression(file: Path) -> None:
     sv.uniform(sv.Kitchen.load(file))
     labels = [group.label for group in page("export.py", file).get("button_group")]
     assert "Format" in labels and "Temperature" not in labels
+
+
+def test_a_report_on_a_regression_has_its_ensemble_and_speaks_of_no_other_task(file: Path) -> None:
+    soup = sv.uniform(sv.Kitchen.load(file))
+    together = sv.cook(soup.kitchen, {"method": "ensemble"})
+    text = re.sub(
+        r"<(style|script).*?</\1>|<[^>]+>",
+        " ",
+        report(soup, file.parent / "r.html").read_text("utf-8"),
+        flags=re.DOTALL,
+    )
+    assert "ensemble of all 4" in text and "Judge the soup by test" in text
+    assert f"{together.scores['test'].shown('rmse'):.4g}" in text
+    assert not any(word in text for word in ("accuracy", "probabilit", "logits", "ScoredPool"))

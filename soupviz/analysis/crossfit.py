@@ -20,10 +20,11 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Recipe, parse
-from soupviz.recipes.pool import HELD_OUT, outcomes_of
+from soupviz.recipes.pool import outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
 from soupviz.soups.soup import pool_in, pool_of, run_key
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes, joined
@@ -178,7 +179,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     whole = kitchen.splits.load(HELD_OUT, progress)
     kitchen.scores.aggregation(recipe.aggregation, progress)
     if "train" in recipe.needs:
-        kitchen.splits.load("train", progress)
+        kitchen.splits.load(TRAIN, progress)
     for one in singles(kitchen, recipe):
         kitchen.scores.score(*one, progress)
     progress(0, 1, "cutting held_out in two")
@@ -188,11 +189,9 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     rows = [stratified_part(_strata(kitchen, whole), index, 2, seed) for index in (0, 1)]
     searches = []
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
-        own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
+        own = halved(kitchen, recipe, {HELD_OUT: selecting, TEST: judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
-        chosen, judged = (
-            own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, "test")
-        )
+        chosen, judged = (own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, TEST))
         best, known_of_best = _best(kitchen, selecting.numpy())
         searches.append(
             Search(

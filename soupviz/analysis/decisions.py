@@ -9,10 +9,10 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
 from soupviz.recipes.greedy import with_newcomer
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p

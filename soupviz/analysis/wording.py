@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from soupviz.recipes.pool import HELD_OUT
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN
@@ -59,12 +59,9 @@ def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
 
 def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     """An interval, without its unit."""
+    if math.isnan(low):
+        return "no interval"
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
-
-
-def interval_of(metric: Metric) -> str:
-    """What interval a single value has."""
-    return "Wilson" if is_share(metric) else "bootstrap"
 
 
 def test_of(metric: Metric) -> str:

@@ -17,6 +17,7 @@ from soupviz.recipes import Recipe
 from soupviz.soups.planning import Plan
 from soupviz.soups.scaling import Scaled
 from soupviz.soups.soup import Soup, resolved
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.figures import counts
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
@@ -82,7 +83,7 @@ def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scal
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
         for split, score in cooked.scores.items()
     ]
-    columns = ("split", "role", *cooked.kitchen.task.in_words(cooked.scores["held_out"]))
+    columns = ("split", "role", *cooked.kitchen.task.in_words(cooked.scores[HELD_OUT]))
     show(as_json, values, cooked.title, columns, rows)
     if not as_json:
         answer(cooked.made_of)

@@ -10,11 +10,12 @@ from soupviz.recipes.greedy import SEED
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.recipes.services import Sample
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 Data = Literal["held_out", "train"]
-SPLIT: Any = Field("held_out", description="what is learned from: at most half of held_out, or train")
+SPLIT: Any = Field(HELD_OUT, description="what is learned from: at most half of held_out, or train")
 EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples at most")
 
 

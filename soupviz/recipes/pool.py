@@ -13,6 +13,7 @@ from soupviz.mixing.formulas import Formula
 from soupviz.recipes.services import Attempt, Services
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective, Part
 from soupviz.tasks.outcomes import Outcomes
@@ -26,7 +27,6 @@ PARTS = ("mean_class", "worst_class", "mean_slice", "worst_slice", WITH_SHIFTS)
 longer; the other goals are the names of the task's metrics."""
 
 Per = Literal["class", "slice"]
-HELD_OUT = "held_out"
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.averaging import BatchNorm
-from soupviz.recipes.pool import HELD_OUT, ScoredPool
+from soupviz.recipes.pool import ScoredPool
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.task import Task
 from soupviz.types import Alpha, Coefficients
 
@@ -124,7 +125,7 @@ class Recipe(BaseModel, ABC):
 
     def selects_on(self, splits: Iterable[str]) -> list[str]:
         """Those of a kitchen's splits that choose the soup, and so cannot report on it."""
-        shifts = [name for name in splits if name.startswith("shifts.")] if "shifts" in self.needs else []
+        shifts = [name for name in splits if name.startswith(SHIFTS)] if "shifts" in self.needs else []
         return [HELD_OUT, *shifts]
 
     @property

@@ -11,6 +11,7 @@ from soupviz.analysis.verdicts import Verdict, Yardstick
 from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
@@ -91,7 +92,7 @@ def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
     other = beside(soup.kitchen.task, metric)
     weights = dict(soup.coefficients or {})
     largest = max([abs(weight) for weight in weights.values()], default=0.0) or 1.0
-    order = Objective(metric).best_first({model.id: model.scores["held_out"] for model in compared.ingredients})
+    order = Objective(metric).best_first({model.id: model.scores[HELD_OUT] for model in compared.ingredients})
     models = sorted(compared.ingredients, key=lambda model: (-weights.get(model.id, 0.0), order.index(model.id)))
     return [
         {
@@ -99,7 +100,7 @@ def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
             "weight": f"{weights[model.id]:.4g}" if model.id in weights else NONE,
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
             "values": [cell(metric, _value(metric, model.scores.get(split))) for split in splits],
-            "beside": None if other is None else cell(other, _value(other, model.scores["held_out"])),
+            "beside": None if other is None else cell(other, _value(other, model.scores[HELD_OUT])),
             "fingerprint": soup.kitchen.weights.resolve(model.id).fingerprint[:12],
         }
         for model in models

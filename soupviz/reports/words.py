@@ -6,6 +6,7 @@ from soupviz.analysis import wording
 from soupviz.reports import rows
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.wording import axis_title
 
@@ -21,7 +22,7 @@ def words_of(soup: Soup, compared: Compared) -> dict[str, Any]:
         "gains": task.gains,
         "only": (task.only("the soup"), task.only("the other")),
         "test": wording.test_of(metric),
-        "interval": wording.interval_of(metric),
+        "interval": interval_of(metric),
         "value": axis_title(metric),
         "is_share": is_share(metric),
         "measure": wording.measure(metric),

@@ -115,11 +115,9 @@ class Scorer:
         if other := self._other_model(effective(items)):
             return other.known(split)
         plain, columns = self.store.score(self.key(items, split, aggregation))
-        return (
-            None
-            if plain is None or columns is None
-            else self._read(plain, split, self._outcomes(split, columns, plain))
-        )
+        if plain is None or columns is None:
+            return None
+        return self._read(plain, split, self._outcomes(split, columns, plain))
 
     def partial(self, items: Mix, split: Split, aggregation: Aggregation) -> Outcomes | None:
         """What became of the units that were scored before weights were given up; None: they were not, or are whole."""

@@ -16,6 +16,7 @@ from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
 from soupviz.soups.services import KitchenServices
 from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.recording import recorded
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
@@ -130,7 +131,7 @@ def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
 def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:
     """What train holds: a run's key has only what kitchen.yaml says of it, so that listing soups does not read it."""
     has_learned = recipe.trains and "train" in recipe.needs
-    return {"train": kitchen.splits.load("train", progress).fingerprint} if has_learned else {}
+    return {TRAIN: kitchen.splits.load(TRAIN, progress).fingerprint} if has_learned else {}
 
 
 def _stands(kitchen: Kitchen, recipe: Recipe, run: Run, progress: Progress) -> bool:
@@ -167,7 +168,7 @@ def _scored_pool(
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-        result = kitchen.scores.attempt(mixture, "held_out", recipe.aggregation, within, limit)
+        result = kitchen.scores.attempt(mixture, HELD_OUT, recipe.aggregation, within, limit)
         scored += 1
         return result
 

@@ -5,12 +5,13 @@ from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
 from soupviz.recipes.pool import PARTS, Per, find_goal
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.objective import Objective
 
 
 def goal_of(kitchen: Kitchen, goal: str, shift_weight: float = 0.5) -> Objective:
     """What a recipe raises or lowers in a kitchen, by the name that it has for it."""
-    shifts = [name for name in kitchen.splits.names if name.startswith("shifts.")]
+    shifts = [name for name in kitchen.splits.names if name.startswith(SHIFTS)]
     return find_goal(goal, kitchen.task, Objective(kitchen.objective), groups_of(kitchen), shifts, shift_weight)
 
 
@@ -23,7 +24,7 @@ def goals_of(kitchen: Kitchen) -> list[str]:
 
 def groups_of(kitchen: Kitchen) -> dict[Per, NDArray[np.int64]]:
     """Of each unit of held_out its class and its slice, where there are such."""
-    split = kitchen.splits.load("held_out")
+    split = kitchen.splits.load(HELD_OUT)
     classes = kitchen.task.groups(split.labels)
     found: dict[Per, NDArray[np.int64]] = {} if classes is None else {"class": classes}
     return found | ({"slice": split.slices.index} if split.slices else {})

@@ -16,6 +16,7 @@ from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import is_share
@@ -92,7 +93,7 @@ class Record(BaseModel):
     ingredients: dict[str, Origin]
     key_maps: dict[str, KeyMap] = {}
     ties: dict[str, str]
-    selected_on: tuple[str, ...] = ("held_out",)
+    selected_on: tuple[str, ...] = (HELD_OUT,)
     selecting_data: dict[str, Examples] = {}
     judged: Judged = Judged()
     scores: dict[str, dict[str, Any]]

@@ -14,6 +14,7 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.selecting import Examples, from_plain, plain
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, mix_from
@@ -55,7 +56,7 @@ class Soup:
     seconds: float | None = field(default=None, compare=False)
     notes: Mapping[str, Any] = field(default_factory=dict)
     selecting_data: Mapping[str, Examples] = field(default_factory=dict)
-    selected_on: tuple[str, ...] = ("held_out",)
+    selected_on: tuple[str, ...] = (HELD_OUT,)
 
     @property
     def title(self) -> str:
@@ -128,7 +129,7 @@ def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
         "device": str(kitchen.device),
         "precision": kitchen.spec.precision,
         "model": kitchen.model_fingerprint[:12],
-        "held_out": kitchen.splits.load("held_out").fingerprint[:12],
+        "held_out": kitchen.splits.load(HELD_OUT).fingerprint[:12],
         "ingredients": {name: kitchen.weights.resolve(name).fingerprint[:12] for name in pool},
     }
 
@@ -149,7 +150,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
     fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in pool}
     values = resolved(kitchen, values)  # as runs of versions that had no other metric were kept
     context: list[Any] = [
-        kitchen.splits.load("held_out").fingerprint,
+        kitchen.splits.load(HELD_OUT).fingerprint,
         kitchen.model_fingerprint,
         *kitchen.evaluator.numerics,
     ]
@@ -169,7 +170,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         train = kitchen.spec.data.train
         context.append(train.model_dump_json(exclude={"slices"}) if train else "")
     if "slices" in recipe.needs:
-        divided = kitchen.splits.load("held_out").slices
+        divided = kitchen.splits.load(HELD_OUT).slices
         context.append(slices.fingerprint(divided) if divided else "")
     if "shifts" in recipe.needs:
         shifts = kitchen.spec.data.shifts

@@ -169,6 +169,12 @@ class NumberMetric:
         return self.band
 
 
+def value_once(metric: Metric, outcomes: Outcomes) -> float | None:
+    """The value of a metric that is no function of sums, by its `values`, each unit counted once."""
+    found = float(metric.values(outcomes, np.ones((1, len(outcomes))))[0])
+    return None if math.isnan(found) else found
+
+
 def exact_sum(column: Column) -> Any:
     """The sum over units, so that no order of them changes it: a Fraction of integers, else rounded once.
 

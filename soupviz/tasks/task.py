@@ -71,6 +71,7 @@ class Task:
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
 
+        A column of `soupviz.tasks.outcomes.records` holds an array of its own for each unit, such as its detections.
         A task that says otherwise may leave `finite` out where every answer is always finite.
 
         Args:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from soupviz.analysis import wording
 from soupviz.analysis.diversity import (
     Answers,
     Gain,
@@ -36,8 +37,9 @@ from soupviz.pictures.diversity import (
 )
 from soupviz.soups import planning
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, gap_unit
+from soupviz.tasks.wording import PERCENT, factor
 from soupviz.ui import asking, charts, session, tables, widgets, work
 from soupviz.ui.diversity import clicks
 from soupviz.ui.jobs import Job
@@ -70,10 +72,10 @@ def choose_split(opened: Kitchen) -> str:
     """Where errors are looked at; held_out unless another is asked for. Test examples are read only on demand."""
     splits = opened.splits.reporting
     split = st.segmented_control(
-        "Split", splits, default="held_out", required=True, key="split", bind="query-params",
-        format_func=lambda name: f"{name} (selects)" if name == "held_out" else name.removeprefix("shifts."),
+        "Split", splits, default=HELD_OUT, required=True, key="split", bind="query-params",
+        format_func=lambda name: f"{name} (selects)" if name == HELD_OUT else name.removeprefix(SHIFTS),
     )  # fmt: skip
-    if split != "held_out":
+    if split != HELD_OUT:
         st.caption(
             f"{split} reports. To look at its examples and then change a recipe spends it: what it says afterwards is "
             "no longer an honest report. Look at held_out while you still choose."
@@ -243,7 +245,9 @@ def told(
     if line is None:
         return f"{first} A line needs three pairs that differ."
     unit = "point of disagreement" if against == DISAGREEMENT else f"unit of the {against}"
-    slope = f"{line.slope:+.2f} points" if metric.unit == PERCENT else f"{line.slope:+.3g} {gap_unit(metric)}".rstrip()
+    form = ".2f" if metric.unit == PERCENT else ".3g"
+    sign = wording.MINUS if line.slope < 0 else "+"
+    slope = f"{sign}{abs(line.slope):{form}} {wording.measure(metric)}"
     first += (
         f" Least squares: {slope} for each {unit}; correlation {line.pearson:+.2f} (Pearson), "
         f"{line.spearman:+.2f} (Spearman)."

@@ -9,6 +9,7 @@ from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.ui import session, widgets
 from soupviz.ui.history import runs
@@ -27,7 +28,7 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     _name(opened, run)
     result = run.result or {}
     if "scores" in result:
-        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", ["held_out"]))
+        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", [HELD_OUT]))
     left, right = st.columns(2)
     with left:
         st.header("Recipe")

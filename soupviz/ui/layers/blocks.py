@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis.sensitivity import HELD_OUT, changes, half
+from soupviz.analysis.curve_sets import drawn_metrics
+from soupviz.analysis.sensitivity import changes, half
 from soupviz.analysis.telling import verdict
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -15,6 +16,7 @@ from soupviz.recipes import Blocks
 from soupviz.soups import planning
 from soupviz.soups.blending import presets
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
@@ -159,7 +161,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
     """The mix beside A, B and their plain average, example by example."""
     score = planning.known(opened, mixture, HELD_OUT, aggregation)
     known = {name: planning.known(opened, other, HELD_OUT, aggregation) for name, other in others.items()}
-    metrics = formats.first_two(opened)
+    metrics = drawn_metrics(opened)
     items = [_metric(metrics, "this mix", score)]
     rows: list[dict[str, Any]] = []
     for name, other in known.items():
@@ -169,7 +171,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             better, worse = opened.task.better(score.outcomes, other.outcomes)
             told = changes(opened.task, score, other)
             row: dict[str, Any] = {"this mix against": name}
-            row |= {metric.name: formats.figure(metric, told[metric.name]) for metric in metrics}
+            row |= {metric.name: formats.in_unit(metric, told[metric.name]) for metric in metrics}
             rows.append(row | {"better": better, "worse": worse, "verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
     if rows:
@@ -197,7 +199,7 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
 def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     changed = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
         for metric in metrics
     }
     return changed | {

@@ -16,6 +16,7 @@ from soupviz.soups import planning
 from soupviz.soups.goals import goal_of, goals_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.soup import aggregation_in, mix_in, run_key
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
@@ -197,6 +198,6 @@ def sweep_row(opened: Kitchen, alpha: Alpha, run: Run) -> dict[str, float | None
     scores, name = (run.result or {})["scores"], opened.objective.name
     values = {
         split: opened.scores.scorer.recalled(scores[split], split).shown(name) if split in scores else None
-        for split in ("held_out", "test")
+        for split in (HELD_OUT, TEST)
     }
     return {"alpha": float(alpha), **values}
