@@ -13,12 +13,13 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import MENU, parse
 from soupviz.reports import contents
 from soupviz.soups import menu
+from soupviz.soups.planning import Cost
 from soupviz.soups.scaling import calibrate
 from soupviz.soups.soup import run_key
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
-from soupviz.ui import compare
+from soupviz.ui import asking, compare
 
 
 def multilabel_kitchen(folder, **keys):
@@ -228,6 +229,16 @@ class Near(sv.Task):
     kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "near.py:Near", {"near.py": text}))
     soup = sv.cook(kitchen, {"method": "learned", "epochs": 3})
     assert len(soup.notes["losses"]) == 3
+
+
+def test_several_labels_are_not_called_no_classes(tmp_path):
+    kitchen = sv.Kitchen.load(multilabel_kitchen(tmp_path))
+    with pytest.raises(RecipeError, match="the task multilabel has any number of classes for an example; look at"):
+        sv.cook(kitchen, {"method": "greedy", "objective": "worst_class"})
+
+
+def test_what_is_asked_for_is_told_in_the_tasks_own_units():
+    assert "2 evaluations of 80 patients in all" in asking.told(Cost(2, 0, 80, None), "patient")
 
 
 def test_a_temperature_needs_logits(tmp_path):

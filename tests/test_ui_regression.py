@@ -229,7 +229,7 @@ def test_a_soup_and_its_rival_are_told_unit_by_unit_without_charts_of_classes(fi
         settle(at.run())
     assert not at.exception and errors(at) == []
     assert [header.value for header in at.header] == ["Examples"]
-    assert "has no classes to chart" in said(at) and "accuracy" not in said(at)
+    assert "regression has no classes" in said(at) and "accuracy" not in said(at)
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "predicted " in shown and ", is " in shown and "float32: " in shown
 

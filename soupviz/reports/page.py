@@ -151,7 +151,8 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
-        unchanged = f"The task {task.name} has no classes, so that nothing can be said class by class."
+        reason = task.without_classes
+        unchanged = f"{reason[0].upper()}{reason[1:]}, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {

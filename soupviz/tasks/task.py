@@ -91,6 +91,11 @@ class Task:
         return tensor_of(output)
 
     @property
+    def without_classes(self) -> str:
+        """Why units are not looked at class by class: the beginning of a sentence."""
+        return f"the task {self.name} has no classes"
+
+    @property
     def has_ensembles(self) -> bool:
         """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
 

@@ -133,7 +133,8 @@ def draw(opened: Kitchen, match: Match) -> None:
         class_charts.draw(match)
         draw_classified(task, match)
     else:
-        st.caption(f"A {task.name} has no classes to chart: its {task.unit}s are listed below.")
+        reason = task.without_classes
+        st.caption(f"{reason[0].upper()}{reason[1:]}, so that none is charted: the {task.unit}s are listed below.")
         draw_ranked(task, match)
 
 
@@ -155,7 +156,7 @@ def draw_classified(task: Task, match: Match) -> None:
         order=ORDERS[order],
     )  # fmt: skip
     if not len(rows):
-        st.info("No example is of this kind: choose another kind, label or prediction.")
+        st.info(f"No {task.unit} is of this kind: choose another kind, label or prediction.")
         return
     draw_cards(task, match, rows, [kind, str(label), str(predicted)], order)
 

@@ -77,8 +77,8 @@ def choose_split(opened: Kitchen) -> str:
     )  # fmt: skip
     if split != HELD_OUT:
         st.caption(
-            f"{split} reports. To look at its examples and then change a recipe spends it: what it says afterwards is "
-            "no longer an honest report. Look at held_out while you still choose."
+            f"{split} reports. To look at its {opened.task.unit}s and then change a recipe spends it: what it says "
+            "afterwards is no longer an honest report. Look at held_out while you still choose."
         )
     for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
