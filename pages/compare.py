@@ -61,7 +61,7 @@ if any(entry.judged for entry in rows):
         clicked=MODEL,
     )
     points = [str(one["id"]) for one in selected]
-rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
+rows_clicked = widgets.of_rows(state, ids)
 clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
 if clicked and clicked[0] != picked:
     session.pick(clicked[0], runs)

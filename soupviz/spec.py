@@ -6,7 +6,7 @@ no constant.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
@@ -21,6 +21,9 @@ FORMATS = {
 }
 """What `format` may be, and what its `path` is."""
 
+OF_IMAGES = ("imagefolder", "torchvision")
+"""Formats that take a transform; inputs of the others are already preprocessed."""
+
 Pixels = Annotated[int, Field(gt=0)]
 Place = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
@@ -31,6 +34,10 @@ HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
 
 SHIFTS = "shifts."
 """Before the name of a shift, where it stands among the splits."""
+
+
+ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
+"""Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
 
 
 class Spec(BaseModel):
@@ -45,7 +52,9 @@ class ModelSpec(Spec):
     (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
     """
 
-    factory: str = Field(description="what builds the model")
+    factory: Annotated[str, AfterValidator(lambda name: ONCE_CALLED.get(name, name))] = Field(
+        description="what builds the model"
+    )
     args: dict[str, Any] = Field(default={}, description="its keyword arguments")
 
 
@@ -163,7 +172,7 @@ class SplitSpec(Spec):
     @property
     def takes_transform(self) -> bool:
         """Whether it is a format of images; the inputs of the others are already preprocessed."""
-        return self.format not in ("arrays", "python", "text")
+        return self.format.partition(":")[0] in OF_IMAGES
 
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":

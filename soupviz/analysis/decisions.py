@@ -13,7 +13,7 @@ from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p
 from soupviz.tasks.score import Score
@@ -212,7 +212,7 @@ def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> 
     accepted, scores = tried.step.accepted, [one.score for one in (tried, before) if one.score]
     if recipe.has_rounds and accepted and len(scores) == 2:
         first, last = (score.values[kitchen.objective.name] for score in scores)
-        second = next((one for one in kitchen.task.metrics if one.name != kitchen.objective.name), None)
+        second = next(iter(others_of(kitchen.task.metrics, kitchen.objective)), None)
         return f"{words.verb(second)}s the {second.label}; " if second and first == last else ""
     if goal == kitchen.objective.name:
         return ""

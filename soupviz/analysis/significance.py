@@ -6,7 +6,6 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.comparing import intervals
 from soupviz.soups.planning import Wanted, summaries
 from soupviz.tasks.figures import counts
-from soupviz.tasks.significance import bootstrap_interval as bootstrap_interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
-from soupviz.tasks.significance import UNPROVEN
-from soupviz.tasks.significance import chance as chance
+from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, gap_unit, shown
 

@@ -11,7 +11,7 @@ from soupviz.mixing.averaging import combine
 from soupviz.recipes.greedy import ORDER, SHUFFLE, candidate_order, search_with
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
-from soupviz.tasks.metric import Value
+from soupviz.tasks.metric import Value, others_of
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Coefficients, Order
 
@@ -42,15 +42,10 @@ class AlphaSearch(Pooled):
         return sorted(1.0 - chance.random() for _ in range(self.tries))
 
     def plan(self, pool: ScoredPool) -> Coefficients:
-        best: tuple[Coefficients, Score] | None = None
-        for number, alpha in enumerate(self.alphas()):
-            mixture, _ = search_with(pool.silent(), alpha, self.order, self.seed)
-            score = pool.score(mixture)
-            accepted = best is None or pool.objective.is_better(score, best[1])
-            best = (mixture, score) if best is None or accepted else best
-            pool.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
-        assert best is not None
-        return best[0]
+        return pool.best_of(
+            (number, f"alpha {alpha:.4g}", search_with(pool.silent(), alpha, self.order, self.seed)[0])
+            for number, alpha in enumerate(self.alphas())
+        )
 
 
 class LineSearch(Pooled):
@@ -110,5 +105,5 @@ def _is_better(pool: ScoredPool, new: Score, old: Score) -> bool:
     """Better by the objective; of equally good ones, by the next metric of the task."""
     if pool.objective.is_better(new, old) or pool.objective.is_better(old, new):
         return pool.objective.is_better(new, old)
-    others = [metric for metric in pool.task.metrics if metric.name != pool.objective.metric.name]
+    others = others_of(pool.task.metrics, pool.objective.metric)
     return bool(others) and replace(pool.objective, metric=others[0]).is_better(new, old)

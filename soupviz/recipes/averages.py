@@ -81,9 +81,8 @@ class Weighted(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [*([self.metric] if self.metric else []), *([f"per {self.per}"] if self.per != "all" else [])]
-        details += [f"T = {self.temperature:g}", *self.of_members()]
-        return f"weighted ({', '.join(details)})"
+        per = f"per {self.per}" if self.per != "all" else ""
+        return self.titled("weighted", self.metric, per, f"T = {self.temperature:g}")
 
     @classmethod
     def choices(cls, name: str, task: Task) -> tuple[Any, ...]:

@@ -10,7 +10,6 @@ from soupviz.mixing.averaging import combine, mean_of
 from soupviz.mixing.formulas import Formula
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
-from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 
 BASE = "base"
@@ -54,15 +53,10 @@ class WiseFt(Pooled):
         mean = mean_of(pool.names)
         if self.alpha != "best":
             return combine(((BASE, 1.0),), mean, self.alpha)
-        best: tuple[Coefficients, Score] | None = None
-        for number in range(0 if pool.base_is_whole else 1, 11):
-            mixture = combine(((BASE, 1.0),), mean, number / 10)
-            score = pool.score(mixture)
-            accepted = best is None or pool.objective.is_better(score, best[1])
-            best = (mixture, score) if best is None or accepted else best
-            pool.decided(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture)
-        assert best is not None
-        return best[0]
+        numbers = range(0 if pool.base_is_whole else 1, 11)
+        return pool.best_of(
+            (number, f"alpha {number / 10:g}", combine(((BASE, 1.0),), mean, number / 10)) for number in numbers
+        )
 
 
 def formula_of(recipe: Pooled, names: Sequence[str]) -> Formula:

@@ -49,8 +49,7 @@ class Distilled(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
-        return f"student of {self.teacher} ({', '.join(details)})"
+        return self.titled(f"student of {self.teacher}", f"from {self.start}", f"{self.epochs} epochs")
 
     @property
     def meets_other_models(self) -> bool:

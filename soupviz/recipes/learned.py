@@ -10,7 +10,7 @@ from soupviz.recipes.greedy import SEED
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.recipes.services import Sample
-from soupviz.spec import HELD_OUT
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
@@ -21,7 +21,7 @@ EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples a
 
 def needed_for(sample: Sample | None) -> frozenset[str]:
     """What the kitchen must have for it: examples are of held_out or train, never of test."""
-    return frozenset({"train"}) if sample is not None and sample.split == "train" else frozenset()
+    return frozenset({"train"}) if sample is not None and sample.split == TRAIN else frozenset()
 
 
 def seen(sample: Sample) -> str:

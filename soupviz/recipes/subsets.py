@@ -66,9 +66,7 @@ class Pruned(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [f"{self.passes} passes"] if self.passes > 1 else []
-        details += self.of_members()
-        return "pruned" + (f" ({', '.join(details)})" if details else "")
+        return self.titled("pruned", f"{self.passes} passes" if self.passes > 1 else "")
 
     def candidates(self, num_members: int) -> int:
         return 1 + self.passes * num_members
@@ -162,7 +160,7 @@ class Restarts(Pooled):
 
     @property
     def own_title(self) -> str:
-        return f"greedy, best of {self.starts} starts" + "".join(f" ({part})" for part in self.of_members())
+        return self.titled(f"greedy, best of {self.starts} starts")
 
     def candidates(self, num_members: int) -> int:
         return self.starts * (num_members - 1)

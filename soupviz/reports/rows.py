@@ -12,7 +12,7 @@ from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import chance, mcnemar
@@ -63,14 +63,14 @@ def score_heads(task: Task, metric: Metric, best: str) -> list[str]:
     """What `scores` has beside the split and its role."""
     unit = f" ({metric.unit})" if metric.unit else ""
     right = ["right", "of"] if is_share(metric) else [f"{task.unit}s"]
-    others = [axis_title(one) for one in task.metrics if one.name != metric.name]
+    others = [axis_title(one) for one in others_of(task.metrics, metric)]
     return [axis_title(metric), "95 % interval", *right, *others, f"{best}{unit}"]
 
 
 def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> Rows:
     """The soup on every split, beside the best ingredient."""
     rows = []
-    others = [one for one in task.metrics if one.name != metric.name]
+    others = others_of(task.metrics, metric)
     for split, one in verdict.values.items():
         score, best = compared.soup.scores[split], compared.best.scores.get(split)
         cells = [cell(metric, one.value), f"{cell(metric, one.low)} to {cell(metric, one.high)}"]
@@ -83,7 +83,7 @@ def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> 
 
 def beside(task: Task, metric: Metric) -> Metric | None:
     """What the table of ingredients has beside the objective: the task's next metric."""
-    return next((one for one in task.metrics if one.name != metric.name), None)
+    return next(iter(others_of(task.metrics, metric)), None)
 
 
 def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:

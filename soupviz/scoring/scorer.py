@@ -19,10 +19,10 @@ from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.tasks.task import judged, score_of
+from soupviz.tasks.task import completed, judged, lacking, score_of
 from soupviz.types import Progress, part_of
 from soupviz.weights.ingredients import Ingredient, shared_keys
 
@@ -137,7 +137,8 @@ class Scorer:
 
     def _read(self, plain: Mapping[str, Any], split: Split, outcomes: Outcomes | None = None) -> Score:
         """A score as the store has it, with the kitchen's objective first."""
-        score = Score.from_plain(self.evaluator.task.carried_over(plain), split.name, outcomes)
+        task = self.evaluator.task
+        score = completed(task, Score.from_plain(task.carried_over(plain), split.name, outcomes))
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values))
 
@@ -150,10 +151,21 @@ class Scorer:
             for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
         ]
         found = self.store.summaries(filter(None, keys))
-        scores = {key: self._read(plain, split) for key, plain in found.items()}
+        scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
         return [
             other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
         ]
+
+    def _summary(self, key: str, plain: Mapping[str, Any], split: Split) -> Score:
+        """A score without its units. A metric that came to the task since is computed from them, and kept, once."""
+        task = self.evaluator.task
+        if not lacking(task, task.carried_over(plain)["values"]):
+            return self._read(plain, split)
+        columns = self.store.score(key)[1]
+        assert columns is not None  # a finished score has its units beside it
+        score = self._read(plain, split, self._outcomes(split, columns, plain))
+        self.store.complete(key, kept(score, split))
+        return replace(score, outcomes=None)
 
     def score(
         self,
@@ -190,7 +202,7 @@ class Scorer:
             if not trial.is_over:
                 self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
         if not found.is_whole:
-            best_possible = {metric.name: metric.bound(found) for metric in self.evaluator.task.metrics}
+            best_possible = {metric.name: bound_of(metric, found) for metric in self.evaluator.task.metrics}
             return Bound(split.name, len(split), found, best_possible)
         return self._keep(key, split, found, num_classes)
 

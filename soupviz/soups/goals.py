@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from soupviz.kitchen import Kitchen
 from soupviz.recipes.pool import PARTS, Per, find_goal
 from soupviz.spec import HELD_OUT, SHIFTS
+from soupviz.tasks.metric import others_of
 from soupviz.tasks.objective import Objective
 
 
@@ -18,7 +19,7 @@ def goal_of(kitchen: Kitchen, goal: str, shift_weight: float = 0.5) -> Objective
 def goals_of(kitchen: Kitchen) -> list[str]:
     """What a recipe can raise or lower in a kitchen, by name, its own metric first."""
     parts = [part for part in PARTS if not part.endswith("_class") or kitchen.task.has_classes]
-    others = [metric.name for metric in kitchen.task.metrics if metric.name != kitchen.objective.name]
+    others = [metric.name for metric in others_of(kitchen.task.metrics, kitchen.objective)]
     return [kitchen.objective.name, *others, *parts]
 
 

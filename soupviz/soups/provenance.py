@@ -19,7 +19,7 @@ from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classification import Classification
-from soupviz.tasks.metric import is_share
+from soupviz.tasks.metric import is_share, others_of
 from soupviz.tasks.wording import axis_title
 from soupviz.types import Coefficients
 from soupviz.version import __version__
@@ -208,7 +208,7 @@ def record_of(
 def _judged(soup: Soup) -> Judged:
     """What the soup's scores are of, with their intervals."""
     kitchen, metric = soup.kitchen, soup.kitchen.objective
-    other = next((one for one in kitchen.task.metrics if one.name != metric.name), None)
+    other = next(iter(others_of(kitchen.task.metrics, metric)), None)
     around = intervals(kitchen, {(soup.mix, split, soup.recipe.aggregation): one for split, one in soup.scores.items()})
     return Judged(
         task=kitchen.task.name,

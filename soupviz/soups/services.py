@@ -177,7 +177,7 @@ class KitchenServices:
         """
         sample = Sample(TRAIN, num_examples or len(self.kitchen.splits.load(TRAIN, self.progress)), parameters.seed)
         split, rows = self._rows(sample)
-        answers = self.kitchen.scores.logits(teacher[0], "train", teacher[1], self.progress)
+        answers = self.kitchen.scores.logits(teacher[0], TRAIN, teacher[1], self.progress)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
         model.load_state_dict(dict(self.kitchen.scores.mixed(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, SumMetric, is_share
+from soupviz.tasks.metric import Metric, SumMetric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.score import Score
@@ -22,7 +22,7 @@ Z = 1.959964
 
 def two_metrics(metrics: Sequence[Metric], objective: Metric) -> tuple[Metric, ...]:
     """The objective, and what is drawn beside it: an error beside what is raised, else the task's next metric."""
-    others = [metric for metric in metrics if metric.name != objective.name]
+    others = others_of(metrics, objective)
     errors = [metric for metric in others if not metric.higher_is_better]
     return (objective, *((errors if objective.higher_is_better else []) or others)[:1])
 

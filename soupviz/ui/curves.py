@@ -203,7 +203,7 @@ def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[s
         key=f"curves table {tables.digest([*shown.curve_set.pairs, *shown.curve_set.statistics])}",
         alt="Each curve with its barriers and its best alpha",
     )
-    return [str(rows["pair"].iloc[row]) for row in state["selection"]["rows"] if row < len(rows)]
+    return widgets.of_rows(state, rows["pair"].tolist())
 
 
 def warn(opened: Kitchen, shown: Chosen) -> None:

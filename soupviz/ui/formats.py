@@ -3,15 +3,14 @@
 from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.wording import PERCENT, factor, gap_unit, span
 
 
 def offered(opened: Kitchen) -> dict[str, Metric]:
     """The metrics that a page can show, by name, the objective first, without those that say nothing of held_out."""
     known = ingredient_summaries(opened, HELD_OUT, opened.names).values()
-    objective = opened.objective
-    others = [metric for metric in opened.task.metrics if metric.name != objective.name]
+    objective, others = opened.objective, others_of(opened.task.metrics, opened.objective)
     shown = [one for one in others if not known or any(score.values.get(one.name) is not None for score in known)]
     return {metric.name: metric for metric in (objective, *shown)}
 

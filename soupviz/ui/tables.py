@@ -11,7 +11,7 @@ from soupviz.soups.planning import ingredient_summaries, summaries
 from soupviz.soups.scaling import Scaled
 from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks.figures import counts
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import SliceRow
@@ -30,7 +30,7 @@ OF_FILES = ("ingredient", "held_out", "test", "weights", "MB", "fingerprint")
 def metrics_beside(opened: Kitchen) -> list[Metric]:
     """What a table of ingredients shows of held_out beside the objective."""
     task, objective = opened.task, opened.objective
-    return [one for one in task.metrics if one.name != objective.name and one.name in (task.in_tables or {one.name})]
+    return [one for one in others_of(task.metrics, objective) if one.name in (task.in_tables or {one.name})]
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Pieces of pages that need more than a line."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -20,6 +20,11 @@ from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
+
+if TYPE_CHECKING:
+    from streamlit.elements.arrow import DataframeState
+
+Item = TypeVar("Item")
 
 SPLITS = (HELD_OUT, TEST)
 """Columns of the kitchen's metric."""
@@ -126,7 +131,7 @@ def ingredient_table(opened: Kitchen, table: pd.DataFrame) -> list[str]:
         column_config=columns_of(opened, table),
         alt=f"Ingredients with their {opened.objective.label} on held_out",
     )
-    return [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    return of_rows(state, names)
 
 
 def disagreements(opened: Kitchen) -> None:
@@ -181,6 +186,11 @@ def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
         worse: number(worse, help=opened.task.only("the ingredient")),
         "p": number("p", format="%.3f", help=f"{test} on the {opened.task.unit}s of this slice"),
     }
+
+
+def of_rows(state: "DataframeState", items: Sequence[Item]) -> list[Item]:
+    """What stands behind the rows that are selected; a table that became shorter may still remember others."""
+    return [items[row] for row in state["selection"]["rows"] if row < len(items)]
 
 
 def newly_clicked(**selections: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
-from soupviz.ui import session, tables, work
+from soupviz.ui import session, tables, widgets, work
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
@@ -128,9 +128,9 @@ def selected(opened: Kitchen, entries: Sequence[Entry]) -> list[Entry]:
         placeholder="–",
         alt=f"{len(ids)} runs of this kitchen with their state, {opened.objective.label}, time and recipe",
     )
-    rows = [row for row in state["selection"]["rows"] if row < len(ids)]
-    choose([entries[row].run for row in rows])
-    return [entries[row] for row in rows]
+    chosen = widgets.of_rows(state, entries)
+    choose([entry.run for entry in chosen])
+    return chosen
 
 
 def choose(runs: Sequence[Run], *, anew: bool = False) -> None:

@@ -19,12 +19,11 @@ from soupviz.soups.planning import Cost, cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.tasks.task import Task
 from soupviz.tasks.wording import shown
 from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
-from soupviz.ui.layers.sensitivity import Asked
+from soupviz.ui.layers.sensitivity import Asked, change_columns
 from soupviz.ui.verbatim import verbatim
 
 STATE = "block weights"
@@ -179,7 +178,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             pd.DataFrame(rows),
             hide_index=True,
             placeholder="–",
-            column_config=_columns(opened.task, metrics),
+            column_config=change_columns(opened.task, metrics, "this mix", "the other"),
             alt="This mix against others",
         )
 
@@ -194,18 +193,6 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
         for one in beside
     ]
     return title, shown(objective, score.shown(objective.name)), ", ".join(told)
-
-
-def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    changed = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
-        for metric in metrics
-    }
-    return changed | {
-        "better": number(task.gains[0], help=task.only("this mix")),
-        "worse": number(task.gains[1], help=task.only("the other")),
-    }
 
 
 def _keep(opened: Kitchen, asked: Asked, weights: dict[str, float], mixture: Coefficients) -> None:

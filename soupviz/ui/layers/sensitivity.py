@@ -220,7 +220,7 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         f"0.05 for {small} of {len(known)}; of twenty groups that change nothing it is so for one, by chance. "
         "Click a bar or a row to put the group into the weights below."
     )
-    rows = [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    rows = widgets.of_rows(state, names)
     clicked = widgets.newly_clicked(layers=rows, bars=[str(one["group"]) for one in bars])
     return clicked[0] if clicked and clicked[0] != chosen else None
 
@@ -233,16 +233,21 @@ def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     return table[shown].assign(remark=remarks) if any(remarks) else table[shown]
 
 
-def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
+def change_columns(task: Task, metrics: Sequence[Metric], new: str, old: str) -> dict[str, Any]:
+    """How a table shows what changed on held_out between two models: each metric, and the units better and worse."""
     number = st.column_config.NumberColumn
     changes = {
         metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
         for metric in metrics
     }
-    return changes | {
+    better, worse = task.gains
+    return changes | {"better": number(better, help=task.only(new)), "worse": number(worse, help=task.only(old))}
+
+
+def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
+    number = st.column_config.NumberColumn
+    return change_columns(task, metrics, "the changed model", "A") | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "better": number(task.gains[0], help=task.only("the changed model")),
-        "worse": number(task.gains[1], help=task.only("A")),
         "p": number("p", format="%.3f", help=f"paired test on the same {task.unit}s"),
         "value": number(
             "held_out", format=formats.value_format(metrics[0]), help=f"{metrics[0].label} of the changed model"

@@ -192,7 +192,7 @@ def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
         },
         alt="Each model with its distance from the plane",
     )
-    return [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    return widgets.of_rows(state, names)
 
 
 def clamped(opened: Kitchen, shown: Chosen, frame: Frame) -> None:

@@ -175,7 +175,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
         placeholder="–",
         alt="Every checkpoint with its verdict",
     )
-    chosen = [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    chosen = widgets.of_rows(state, names)
     members = [name for name in chosen if name in opened.names]
     st.session_state["members"] = members
     return members

@@ -142,7 +142,7 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
         placeholder="–",
         alt="Every model with its height above the line of the individual models",
     )
-    rows = [order[row] for row in state["selection"]["rows"] if row < len(order)]
+    rows = widgets.of_rows(state, order)
     clicked = widgets.newly_clicked(shift_table=rows, shift_picture=[str(one["id"]) for one in clicked_points])
     if clicked and clicked[0] != picked:
         st.query_params["model"] = clicked[0]

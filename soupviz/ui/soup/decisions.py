@@ -106,7 +106,7 @@ def _table(opened: Kitchen, found: Sequence[Decision], run: Run, chosen: int | N
         on_click="ignore",
         key=f"save log {run.key}",
     )
-    return [str(ids[row]) for row in state["selection"]["rows"] if row < len(ids)]
+    return [str(step) for step in widgets.of_rows(state, ids)]
 
 
 def _filtered(found: Sequence[Decision], run: Run) -> list[Decision]:
