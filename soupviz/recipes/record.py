@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -108,6 +108,15 @@ class Recipe(BaseModel, ABC):
     def unfit(self, task: Task) -> str:
         """Why it cannot be cooked for a task, in a sentence; empty where it can."""
         return ""
+
+    def suited(self, task: Task) -> Self:
+        """The same recipe, with what a default means for a task."""
+        return self
+
+    @classmethod
+    def choices(cls, name: str, task: Task) -> tuple[Any, ...]:
+        """What a parameter can be for a task, where it is one of a few."""
+        return get_args(cls.model_fields[name].annotation)
 
     @property
     def of_statistics(self) -> BatchNorm:

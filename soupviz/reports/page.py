@@ -151,7 +151,8 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
-        unchanged = f"{task.name} has no classes, so that nothing can be said class by class."
+        reason = task.without_classes
+        unchanged = f"{reason[0].upper()}{reason[1:]}, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {
@@ -237,7 +238,7 @@ def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
     task, metric = soup.kitchen.task, soup.kitchen.objective
     found = [
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
-        f"ScoredPool the soup by {verdict.reports_on}."
+        f"Judge the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
         else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
         + ("test split." if verdict.reports_on == HELD_OUT else "split that had no part in the choice."),
