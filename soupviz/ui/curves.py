@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import curve_sets
-from soupviz.analysis.curve_sets import CurveSet, Line, Place, Reading
+from soupviz.analysis.curve_sets import Curve, CurveSet, Place, Reading
 from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -27,7 +27,7 @@ from soupviz.weights.selection import BASE
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 MOST = len(pictures.PAIRS)
-Lines = Mapping[tuple[str, str, str], Line]
+Lines = Mapping[tuple[str, str, str], Curve]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def _value(reading: Reading, metric: Metric) -> tuple[str, str]:
     return wording.shown(metric, reading.values[metric.name], 1), f"({between})" if between else ""
 
 
-def _barrier(line: Line | None, metrics: Sequence[Metric]) -> str | None:
+def _barrier(line: Curve | None, metrics: Sequence[Metric]) -> str | None:
     """Of each metric, an error's first."""
     peaks = {metric.name: line.barriers[metric.name] if line else None for metric in metrics}
     if peaks[metrics[0].name] is None:

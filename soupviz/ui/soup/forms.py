@@ -4,9 +4,9 @@ from collections.abc import Container, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import annotated_types as bounds
 from pydantic.fields import FieldInfo
 
+from soupviz.analysis.parameters import bounds_of
 from soupviz.recipes import Pooled, own_parameters
 from soupviz.tasks.task import Task
 
@@ -76,14 +76,8 @@ def _widget(place: Any, name: str, field: FieldInfo) -> Any:
 
 def _range(field: FieldInfo, number: type) -> tuple[Any, Any]:
     """The least and the largest value that a widget offers; None where there is no bound."""
-    low = high = None
-    for rule in field.metadata:
-        if isinstance(rule, bounds.Ge):
-            low = number(rule.ge)
-        elif isinstance(rule, bounds.Gt):
-            low = number(rule.gt) + (1 if number is int else TICK / 100)
-        elif isinstance(rule, bounds.Le):
-            high = number(rule.le)
-        elif isinstance(rule, bounds.Lt):
-            high = number(rule.lt) - (1 if number is int else TICK)
-    return low, high
+    low, high, is_open_low, is_open_high = bounds_of(field)
+    step = 1 if number is int else TICK
+    least = None if low is None else number(low) + is_open_low * (step if number is int else TICK / 100)
+    most = None if high is None else number(high) - is_open_high * step
+    return least, most
