@@ -105,8 +105,8 @@ def test_the_keys_name_the_columns(tmp_path, words):
     split = load(tmp_path / "x.csv", text="first", pair="second", label="answer", group="id")
     assert split.texts == ("a, bb / ccc", "a / bb")
     assert split.inputs["input_ids"].tolist() == [[1, 2, 2, 3], [1, 1, 2, 9]]
-    assert split.groups == ("1", "2")
-    assert any("2 groups by id" in note for note in split.notes)
+    assert split.group is None
+    assert any("each example has its own id" in note for note in split.notes)
 
 
 def test_batches_are_cut_to_their_longest_sentence_on_the_side_of_the_padding(tmp_path, words):

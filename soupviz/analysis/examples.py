@@ -11,7 +11,9 @@ from PIL import Image
 
 from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.paired import p_value
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 
@@ -46,12 +48,16 @@ def class_names(kitchen: Kitchen, split: Split) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right."""
+    """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right.
+
+    p_value: of the exact paired test on this class alone.
+    """
 
     index: int
     num_examples: int
     fixed: int
     broken: int
+    p_value: float
 
     @property
     def points(self) -> float:
@@ -65,7 +71,11 @@ def class_changes(new: Outcomes, old: Outcomes, labels: NDArray[np.int64]) -> li
     counts = np.bincount(labels, minlength=size)
     fixed = np.bincount(labels[new["right"] & ~old["right"]], minlength=size)
     broken = np.bincount(labels[~new["right"] & old["right"]], minlength=size)
-    found = [ClassChange(k, int(counts[k]), int(fixed[k]), int(broken[k])) for k in np.flatnonzero(counts).tolist()]
+    found = []
+    for k in np.flatnonzero(counts).tolist():
+        inside = labels == k
+        p = p_value(ACCURACY, new.take(inside), old.take(inside)) if fixed[k] + broken[k] else 1.0
+        found.append(ClassChange(k, int(counts[k]), int(fixed[k]), int(broken[k]), p))
     return sorted(found, key=lambda change: -change.points)
 
 

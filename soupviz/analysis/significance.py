@@ -8,6 +8,7 @@ from soupviz.soups.planning import Wanted, summaries
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import num_right
 from soupviz.tasks.significance import bootstrap_interval as bootstrap_interval
+from soupviz.types import Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class Measured:
     """Under the objective on a split, with its 95 % interval. selects: whether the split had a part in the choice.
 
     right: how many units are right, where the objective is their share. value, low, high: nan where it says nothing.
+    grouped: by what units were resampled together.
     """
 
     split: str
@@ -24,6 +26,7 @@ class Measured:
     high: float
     right: int | None
     selects: bool
+    grouped: Grouped | None = None
 
 
 def measured(kitchen: Kitchen, wanted: list[Wanted], selects: tuple[str, ...] = ()) -> dict[str, Measured]:
@@ -41,5 +44,6 @@ def measured(kitchen: Kitchen, wanted: list[Wanted], selects: tuple[str, ...] = 
             high=around[one][1],
             right=num_right(kitchen.objective, score) if is_share(kitchen.objective) else None,
             selects=score.split in selects,
+            grouped=score.grouped,
         )
     return found

@@ -11,6 +11,7 @@ from soupviz.tasks.significance import UNPROVEN
 from soupviz.tasks.significance import chance as chance
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, gap_unit, shown
+from soupviz.types import Grouped
 
 if TYPE_CHECKING:
     from soupviz.analysis.crossfit import CrossFit
@@ -62,13 +63,22 @@ def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
 
 
-def interval_of(metric: Metric) -> str:
-    """What interval a single value has."""
-    return "Wilson" if is_share(metric) else "bootstrap"
+def interval_of(metric: Metric, by: Grouped | None = None) -> str:
+    """What interval a single value has. by: by what units are resampled together."""
+    return "Wilson" if is_share(metric) and by is None else "bootstrap"
 
 
-def test_of(metric: Metric) -> str:
-    """How a difference is tested."""
+def resampled(by: Grouped | None) -> str:
+    """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
+    if by is None:
+        return ""
+    return f", resampled by {by.column}" + (f" ({by.number:,} groups)" if by.number else "")
+
+
+def test_of(metric: Metric, by: Grouped | None = None) -> str:
+    """How a difference is tested. by: by what units change sides together."""
+    if by is not None:
+        return f"{'exact ' if is_share(metric) else ''}permutation test by {by.column}"
     return "exact McNemar test" if is_share(metric) else "permutation test"
 
 
@@ -120,6 +130,7 @@ def headline(
     told = (
         f"{apart(metric, difference.difference)} {measure(metric)} on {split} against {best}, the best ingredient on "
         f"held_out, between {apart(metric, difference.low)} and {apart(metric, difference.high)}"
+        f"{resampled(difference.grouped)}"
     )
     if difference.judgement == UNPROVEN:
         return f"No evidence that it is better: {told}; {shows(task, metric, difference)}."
@@ -138,11 +149,17 @@ def headline(
 
 def shows(task: Task, metric: Metric, difference: Comparison) -> str:
     """From which difference on a split of so many units tells."""
-    number = units(task, difference.num_units)
+    number = _sized(task, difference)
     if difference.smallest is None:
         differing = difference.better + difference.worse
         return f"the two differ on {differing} of {number} only, too few for any difference to show"
     return f"at {number} only differences above {_smallest(metric, difference)} show"
+
+
+def _sized(task: Task, difference: Comparison) -> str:
+    """How much there is to resample."""
+    by = difference.grouped
+    return units(task, difference.num_units) + (f" in {by.number:,} groups by {by.column}" if by else "")
 
 
 def _smallest(metric: Metric, difference: Comparison) -> str:
@@ -156,7 +173,7 @@ def size(task: Task, metric: Metric, difference: Comparison) -> str:
     where = difference.split
     if difference.smallest is None:
         return f"{where} is too small to tell: {shows(task, metric, difference)} ({seen})."
-    number = f"at {units(task, difference.num_units)}"
+    number = f"at {_sized(task, difference)}"
     needed = f"{_smallest(metric, difference)} and more show"
     if abs(difference.difference) >= difference.smallest:
         return f"{where} is large enough for this: {seen}, and {number} {needed}."

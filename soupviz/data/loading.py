@@ -10,7 +10,7 @@ from soupviz.data.labels import Kind
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError
 from soupviz.spec import KitchenSpec
-from soupviz.types import Progress, quiet
+from soupviz.types import Grouped, Progress, quiet
 
 HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
 SHIFTS = "shifts."
@@ -65,6 +65,15 @@ class Splits:
     def is_loaded(self, name: str) -> bool:
         """Whether a split was read in this process, so that asking for its scores costs nothing."""
         return name in self._loaded
+
+    def grouped(self, name: str) -> Grouped | None:
+        """By what a split's examples are resampled together; as kitchen.yaml says, where it was not read yet."""
+        if name in self._loaded:
+            return self._loaded[name].grouped
+        spec = self.specs.get(name)
+        if spec is None or spec.group is None:
+            return None
+        return Grouped(spec.group if isinstance(spec.group, str) else spec.group.column, 0)
 
     def load(self, name: str, progress: Progress = quiet) -> Split:
         """A split, read once per process; from the cache folder where it was read before.

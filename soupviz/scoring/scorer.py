@@ -117,11 +117,9 @@ class Scorer:
         if other := self._other_model(effective(items)):
             return other.known(split)
         plain, columns = self.store.score(self.key(items, split, aggregation))
-        return (
-            None
-            if plain is None or columns is None
-            else self._read(plain, split, self._outcomes(split, columns, plain))
-        )
+        if plain is None or columns is None:
+            return None
+        return self._read(plain, split, self._outcomes(split, columns, plain))
 
     def partial(self, items: Mix, split: Split, aggregation: Aggregation) -> Outcomes | None:
         """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
@@ -134,7 +132,7 @@ class Scorer:
         task = self.evaluator.task
         kept = task.earlier_columns(plain, columns) if plain is not None else columns
         held = {name: values for name, values in kept.items() if name != SCORED}
-        return Outcomes(columns[SCORED], task.targets(split.labels), held)
+        return Outcomes(columns[SCORED], task.targets(split.labels), held, split.group_of)
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -146,7 +144,7 @@ class Scorer:
         """A score as the store has it, with the kitchen's objective first."""
         score = Score.from_plain(self.evaluator.task.carried_over(plain), split.name, outcomes)
         first = {self.objective.name: score.values[self.objective.name]}
-        return replace(score, values=first | dict(score.values))
+        return replace(score, values=first | dict(score.values), grouped=split.grouped)
 
     def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
         """Scores on one split that were measured before, without their examples; one look at the store for all."""
@@ -185,7 +183,7 @@ class Scorer:
             task = self.evaluator.task
             answers = task.averaged(logits, [weight for _, weight in items], aggregation.name)
             held = judged(task, answers, split.labels, split.name)
-            found = Outcomes.of(held, task.targets(split.labels))
+            found = Outcomes.of(held, task.targets(split.labels), split.group_of)
         else:
             trial = Trial(
                 lambda: self.weights(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
@@ -216,7 +214,7 @@ class Scorer:
     def summarized(self, split: Split, found: Outcomes, num_classes: int) -> Score:
         """What the task's metrics say of outcomes."""
         task, numerics = self.evaluator.task, self.evaluator.numerics
-        return score_of(task, self.objective, split.name, found, num_classes, *numerics)
+        return replace(score_of(task, self.objective, split.name, found, num_classes, *numerics), grouped=split.grouped)
 
     def keep(self, scores: Mapping[str, Score], split: Split) -> None:
         """Keep finished scores under their keys."""

@@ -41,7 +41,7 @@ def compared(kitchen: Kitchen, new: Wanted, old: Wanted) -> Comparison | None:
         return None
     key = _key(kitchen, "comparison", new, old)
     if kept := kitchen.store.finding(key):
-        return Comparison(**kept)
+        return Comparison.from_plain(kept)
     score, rival = known(kitchen, *new), known(kitchen, *old)
     assert score is not None and rival is not None  # their summaries are
     found = compare(kitchen.task, kitchen.objective, score, rival)
@@ -52,9 +52,8 @@ def compared(kitchen: Kitchen, new: Wanted, old: Wanted) -> Comparison | None:
 def intervals(kitchen: Kitchen, scores: dict[Wanted, Score]) -> dict[Wanted, Interval]:
     """The 95 % interval of each known score under the objective."""
     metric = kitchen.objective
-    if is_share(metric):
-        return {one: interval(metric, score) for one, score in scores.items()}
-    keys = {one: _key(kitchen, "interval", one) for one in scores}
+    counted = {one: interval(metric, score) for one, score in scores.items() if is_share(metric) and not score.grouped}
+    keys = {one: _key(kitchen, "interval", one) for one in scores if one not in counted}
     kept: dict[str, Interval] = {key: (low, high) for key, (low, high) in kitchen.store.findings(keys.values()).items()}
     new: dict[str, Interval] = {}
     for one, key in keys.items():
@@ -62,7 +61,7 @@ def intervals(kitchen: Kitchen, scores: dict[Wanted, Score]) -> dict[Wanted, Int
             new[key] = interval(metric, score)
     kitchen.store.keep_findings(new)
     found = kept | new
-    return {one: found[key] for one, key in keys.items() if key in found}
+    return counted | {one: found[key] for one, key in keys.items() if key in found}
 
 
 def _is_there(kitchen: Kitchen, one: Wanted) -> bool:
@@ -70,4 +69,6 @@ def _is_there(kitchen: Kitchen, one: Wanted) -> bool:
 
 
 def _key(kitchen: Kitchen, what: str, *scores: Wanted) -> str:
-    return digest([what, VERSION, kitchen.objective.name, *(kitchen.scores.key(*one) for one in scores)])
+    splits = dict.fromkeys(split for _, split, _ in scores)
+    groups = [key for split in splits if (key := kitchen.splits.load(split).group_key)]
+    return digest([what, VERSION, kitchen.objective.name, *(kitchen.scores.key(*one) for one in scores), *groups])

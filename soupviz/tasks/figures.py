@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from soupviz.tasks.metric import Metric, SumMetric, is_share
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import drawn
+from soupviz.tasks.resampling import Drawn, drawn, on_resamples
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import wilson
 
@@ -33,7 +33,8 @@ def counts(metric: Metric, score: Score) -> tuple[int, int] | None:
 
 def interval(metric: Metric, score: Score, confidence: float = 0.95) -> tuple[float, float] | None:
     """How sure a value is: Wilson's interval of a share, a normal one by the jackknife of a function of sums (of a mean
-    it is mean ± z s / sqrt(n)), else a bootstrap of the units.
+    it is mean ± z s / sqrt(n)), else a bootstrap of the units. Units of one group are left out, or drawn, together; a
+    share is then such a function too.
 
     Returns:
         (low, high); None where the value is not of all units, or what became of single units is not known.
@@ -42,25 +43,22 @@ def interval(metric: Metric, score: Score, confidence: float = 0.95) -> tuple[fl
     """
     from scipy.special import ndtri
 
-    if (counted := counts(metric, score)) is not None:
+    if score.grouped is None and (counted := counts(metric, score)) is not None:
         return wilson(*counted, confidence)
     value, outcomes = score.whole(metric), score.outcomes
-    if value is None or outcomes is None or len(outcomes) < 2:
+    if value is None or outcomes is None or (drawn_as := Drawn.of(outcomes)).number < 2:
         return None
     if isinstance(metric, SumMetric):
-        left_out = _without_each(metric, outcomes)
-        half = float(ndtri(0.5 + confidence / 2)) * float(left_out.std() * math.sqrt(len(outcomes) - 1))
+        left_out = _without_each(metric, outcomes, drawn_as)
+        half = float(ndtri(0.5 + confidence / 2)) * float(left_out.std() * math.sqrt(drawn_as.number - 1))
         return (value - half, value + half) if math.isfinite(half) else None
-    weights = drawn(np.random.default_rng(0), DRAWS, len(outcomes))
+    weights = drawn(np.random.default_rng(0), DRAWS, drawn_as.number)
     tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
-    low, high = np.nanquantile(metric.values(outcomes, weights), tails).tolist()
+    low, high = np.nanquantile(on_resamples(metric, outcomes, drawn_as)(weights), tails).tolist()
     return low, high
 
 
-def _without_each(metric: SumMetric, outcomes: Outcomes) -> NDArray[np.float64]:
-    """A metric's value without each unit in turn, shape (num_units,)."""
-    columns = [np.nan_to_num(outcomes[name].astype(np.float64)) for name in metric.columns]
-    number = np.full(len(outcomes), len(outcomes) - 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = metric.of(*(column.sum(axis=0) - column for column in columns), number)
-    return np.asarray(found, dtype=np.float64)
+def _without_each(metric: SumMetric, outcomes: Outcomes, drawn_as: Drawn) -> NDArray[np.float64]:
+    """A metric's value without each unit, or group, in turn, shape (number,)."""
+    sums = [drawn_as.sums(term) for term in metric.terms(outcomes)]
+    return metric.of_sums([one.sum(axis=0) - one for one in sums], len(outcomes) - drawn_as.sizes)

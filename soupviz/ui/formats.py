@@ -46,9 +46,9 @@ def figure(metric: Metric, value: float | None) -> float | None:
 
 
 def interval(metric: Metric, score: Score) -> str:
-    """The 95 % interval of a share of the units, which needs no unit; empty for other metrics."""
+    """The 95 % interval of a share of units that are drawn alone, which needs no unit; else empty."""
     value = score.values[metric.name]
-    if value is None or not is_share(metric):
+    if value is None or not is_share(metric) or score.grouped:
         return ""
     low, high = wilson(round(value * score.num_units), score.num_units)
     return f"95 %: {100 * low:.1f} to {100 * high:.1f}"

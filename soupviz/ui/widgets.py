@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import readings
+from soupviz.analysis.wording import test_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
@@ -166,11 +167,11 @@ def _metric_columns(opened: Kitchen, table: pd.DataFrame) -> dict[str, Metric]:
     return {name: metric for name, metric in columns.items() if name in table}
 
 
-def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
+def slice_columns(opened: Kitchen, best: str, split: str) -> dict[str, Any]:
     """How a table of slices is shown."""
     number, metric, (better, worse) = st.column_config.NumberColumn, opened.objective, opened.task.gains
     value, apart = ("%.1f %%", "%+.1f") if metric.unit == wording.PERCENT else ("%.4g", "%+.3g")
-    test = "exact McNemar test" if is_share(metric) else "permutation test"
+    test = test_of(metric, opened.splits.grouped(split))
     return {
         "before": number(best, format=value),
         "after": number("soup", format=value),
