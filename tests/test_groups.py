@@ -339,7 +339,7 @@ def test_soup_and_report_and_card_say_by_what_they_resample(respecting, tmp_path
     assert "resampled by speaker" in (tmp_path / "README.md").read_text(encoding="utf-8")
     kitchen = sv.Kitchen.load(respecting)
     page = report(cook(kitchen, UNIFORM), tmp_path / "soup.html").read_text(encoding="utf-8")
-    assert "resampled by speaker (30 groups)" in page
+    assert "resampled by speaker, 30 groups" in page
     assert "exact permutation test by speaker" in page
     assert "Wilson" not in page and "McNemar" not in page
     status, out, _ = run_command(capsys, "menu", respecting)

@@ -72,7 +72,7 @@ def resampled(by: Grouped | None) -> str:
     """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
     if by is None:
         return ""
-    return f", resampled by {by.column}" + (f" ({by.number:,} groups)" if by.number else "")
+    return f", resampled by {by.column}" + (f", {by.number:,} groups" if by.number else "")
 
 
 def test_of(metric: Metric, by: Grouped | None = None) -> str:

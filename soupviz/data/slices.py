@@ -44,7 +44,7 @@ def taken(whole: Slices, rows: NDArray[np.int64]) -> Slices:
 
 
 def fingerprint(slices: Slices) -> str:
-    """Of which examples are in which slice: of a recipe's run key, where the recipe looks at slices; or group."""
+    """Of which examples are in which slice: of a recipe's run key, where the recipe looks at slices."""
     return digest([slices.names, slices.index.tolist()])
 
 
