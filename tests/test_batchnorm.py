@@ -15,7 +15,7 @@ from soupviz.data.splits import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of, mix
-from soupviz.recipes.search import with_newcomer
+from soupviz.recipes.greedy import with_newcomer
 from soupviz.scoring import batchnorm
 from soupviz.scoring.batchnorm import SEED, norms_of
 from soupviz.scoring.evaluator import Evaluator

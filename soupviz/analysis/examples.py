@@ -50,14 +50,21 @@ def class_names(kitchen: Kitchen, split: Split) -> list[str]:
 class ClassChange:
     """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right.
 
-    p_value: of the exact paired test on this class alone.
+    right_before: of its examples, those that the old model gets right. p_value: of the exact paired test on this class
+    alone.
     """
 
     index: int
     num_examples: int
+    right_before: int
     fixed: int
     broken: int
     p_value: float
+
+    @property
+    def right_after(self) -> int:
+        """Of its examples, those that the new model gets right."""
+        return self.right_before + self.fixed - self.broken
 
     @property
     def points(self) -> float:
@@ -71,11 +78,12 @@ def class_changes(new: Outcomes, old: Outcomes, labels: NDArray[np.int64]) -> li
     counts = np.bincount(labels, minlength=size)
     fixed = np.bincount(labels[new["right"] & ~old["right"]], minlength=size)
     broken = np.bincount(labels[~new["right"] & old["right"]], minlength=size)
+    before = np.bincount(labels[old["right"]], minlength=size)
     found = []
     for k in np.flatnonzero(counts).tolist():
         inside = labels == k
         p = p_value(ACCURACY, new.take(inside), old.take(inside)) if fixed[k] + broken[k] else 1.0
-        found.append(ClassChange(k, int(counts[k]), int(fixed[k]), int(broken[k]), p))
+        found.append(ClassChange(k, int(counts[k]), int(before[k]), int(fixed[k]), int(broken[k]), p))
     return sorted(found, key=lambda change: -change.points)
 
 

@@ -15,6 +15,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.store.runs import Run
 from soupviz.types import Coefficients
 from soupviz.weights.selection import BASE
@@ -148,7 +149,7 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         assert run.result is not None
         aggregation = aggregation_in(run)
         kind = "ensemble" if aggregation in OUTPUTS else "soup"
-        selected_on = tuple(run.result.get("selected_on", ["held_out"]))
+        selected_on = tuple(run.result.get("selected_on", [HELD_OUT]))
         mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, aggregation))
     if len(kitchen.pool) > 1 and kitchen.task.has_probabilities:
@@ -166,7 +167,7 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     import pandas as pd
 
     splits = kitchen.splits.reporting
-    shifts = tuple(name for name in splits if name.startswith("shifts."))
+    shifts = tuple(name for name in splits if name.startswith(SHIFTS))
     if not shifts:
         raise CurveError(f"{lacking_for(kitchen, {'shifts'})}.")
     found = summaries(kitchen, [(one.mix, split, one.aggregation) for one in mixes for split in splits])
@@ -174,6 +175,6 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     metric = kitchen.objective
     known_values = [[score.shown(metric.name) if score else None for score in row] for row in known]
     values = pd.DataFrame(known_values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
-    across = ("test", "held_out") if "test" in splits else ("held_out",)
+    across = (TEST, HELD_OUT) if TEST in splits else (HELD_OUT,)
     models = tuple(one.model for one in mixes)
-    return Scores(models, values, across, shifts, across[0], shifts, "held_out", metric=metric)
+    return Scores(models, values, across, shifts, across[0], shifts, HELD_OUT, metric=metric)

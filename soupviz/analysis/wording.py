@@ -4,13 +4,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from soupviz.recipes.pool import HELD_OUT
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
-from soupviz.tasks.significance import UNPROVEN
-from soupviz.tasks.significance import chance as chance
+from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, gap_unit, shown
+from soupviz.tasks.wording import PERCENT, gap_unit, resampled, shown
 from soupviz.types import Grouped
 
 if TYPE_CHECKING:
@@ -60,19 +59,9 @@ def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
 
 def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     """An interval, without its unit."""
+    if math.isnan(low):
+        return "no interval"
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
-
-
-def interval_of(metric: Metric, by: Grouped | None = None) -> str:
-    """What interval a single value has. by: by what units are resampled together."""
-    return "Wilson" if is_share(metric) and by is None else "bootstrap"
-
-
-def resampled(by: Grouped | None) -> str:
-    """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
-    if by is None:
-        return ""
-    return f", resampled by {by.column}" + (f", {by.number:,} groups" if by.number else "")
 
 
 def test_of(metric: Metric, by: Grouped | None = None) -> str:

@@ -82,7 +82,7 @@ def soup(
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, opened, checked, planning.plan(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.analysis.wording import interval_of, resampled
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor
+from soupviz.tasks.wording import PERCENT, factor, resampled
 from soupviz.types import Grouped
 
 MODEL = "model"

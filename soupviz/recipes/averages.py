@@ -27,6 +27,7 @@ class Uniform(Pooled):
 
     method: Literal["uniform"] = "uniform"
     label = "uniform"
+    is_mean = True
 
     @property
     def own_title(self) -> str:
@@ -63,9 +64,8 @@ class Weighted(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [*([self.metric] if self.metric else []), *([f"per {self.per}"] if self.per != "all" else [])]
-        details += [f"T = {self.temperature:g}", *self.of_members()]
-        return f"weighted ({', '.join(details)})"
+        per = f"per {self.per}" if self.per != "all" else ""
+        return self.titled("weighted", self.metric, per, f"T = {self.temperature:g}")
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return by_performance(pool, self.metric, self.temperature, self.per)

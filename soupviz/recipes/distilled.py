@@ -29,6 +29,7 @@ class Distilled(Pooled):
 
     method: Literal["distilled"] = "distilled"
     label = "distilled student"
+    averages_outputs = True
     services = frozenset({"attempt", "distil", "earlier", "other_models"})
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
@@ -48,8 +49,7 @@ class Distilled(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
-        return f"student of {self.teacher} ({', '.join(details)})"
+        return self.titled(f"student of {self.teacher}", f"from {self.start}", f"{self.epochs} epochs")
 
     @property
     def meets_other_models(self) -> bool:

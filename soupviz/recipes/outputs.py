@@ -11,7 +11,7 @@ from soupviz.recipes.greedy import search_with
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.task import Task
-from soupviz.types import Coefficients
+from soupviz.types import Alpha, Coefficients
 
 
 class Ensemble(Pooled):
@@ -31,6 +31,9 @@ class Ensemble(Pooled):
     )
     is_search = True
     takes_other_models = True
+    grows_one_soup = True
+    averages_outputs = True
+    mixes_weights = False
 
     @field_validator("batchnorm")
     @classmethod
@@ -44,11 +47,15 @@ class Ensemble(Pooled):
 
     @property
     def own_title(self) -> str:
-        return f"ensemble ({', '.join([self.choice, self.output, *self.of_members()])})"
+        return self.titled("ensemble", self.choice, self.output)
 
     @property
     def aggregation(self) -> str:
         return self.output
+
+    @property
+    def newcomer_weight(self) -> Alpha | None:
+        return "mean" if self.choice == "greedy" else None
 
     def unfit(self, task: Task) -> str:
         if task.has_probabilities or self.output == "probabilities":

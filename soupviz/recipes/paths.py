@@ -28,6 +28,14 @@ class Interpolation(Recipe):
     def own_title(self) -> str:
         return f"{self.a} → {self.b} at {self.alpha:g}"
 
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        return self.mix_a, self.mix_b
+
+    @property
+    def on_path(self) -> tuple[str, str, float] | None:
+        return self.a, self.b, self.alpha
+
     def plan(self, pool: ScoredPool) -> Coefficients:
         return combine(self.mix_a, self.mix_b, self.alpha)
 
@@ -53,8 +61,12 @@ class Point(Recipe):
         shares = ((self.a, 1.0 - self.beta - self.gamma), (self.b, self.beta), (self.c, self.gamma))
         return " + ".join(f"{share:.3g} {name}" for name, share in shares if share).replace("+ -", "- ")
 
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        return self.mix_a, self.mix_b, self.mix_c
+
     def plan(self, pool: ScoredPool) -> Coefficients:
-        return in_plane((self.mix_a, self.mix_b, self.mix_c), self.beta, self.gamma)
+        return in_plane(self.ends, self.beta, self.gamma)
 
 
 def in_plane(corners: Sequence[Coefficients], beta: float, gamma: float) -> Coefficients:

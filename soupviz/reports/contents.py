@@ -9,10 +9,10 @@ from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.planning import Wanted, lacking, summaries
 from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.version import __version__

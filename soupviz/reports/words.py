@@ -6,6 +6,10 @@ from soupviz.analysis import wording
 from soupviz.reports import rows
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
+from soupviz.tasks.figures import interval_of
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.wording import axis_title, resampled
 
 
 def words_of(soup: Soup, compared: Compared, split: str) -> dict[str, Any]:
@@ -19,8 +23,10 @@ def words_of(soup: Soup, compared: Compared, split: str) -> dict[str, Any]:
         "gains": task.gains,
         "only": (task.only("the soup"), task.only("the other")),
         "test": wording.test_of(metric, by),
-        "log_test": wording.test_of(metric, soup.kitchen.splits.grouped("held_out")),
-        "intervals": f"{wording.interval_of(metric, by)} intervals{wording.resampled(by)}",
+        "log_test": wording.test_of(metric, soup.kitchen.splits.grouped(HELD_OUT)),
+        "intervals": f"{interval_of(metric, by)} intervals{resampled(by)}",
+        "value": axis_title(metric),
+        "is_share": is_share(metric),
         "measure": wording.measure(metric),
         "heads": rows.score_heads(task, metric, compared.best.name),
         "columns": f"{metric.label[:1].upper()}{metric.label[1:]}{f' in {unit}' if unit else ''}",

@@ -60,7 +60,7 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        return self.found.is_whole or (self.found.num_scored > 0 and self.gives_up(self.found))
+        return self.found.is_whole or self.gives_up(self.found)
 
 
 class Evaluator:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soupviz.tasks import resampling, significance
 from soupviz.tasks.metric import Metric, SumMetric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import UNPROVEN, holm, mcnemar, wilson
+from soupviz.tasks.significance import UNPROVEN, holm, mcnemar
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import is_improvement
 from soupviz.types import Grouped
@@ -91,37 +90,9 @@ class Comparison:
         return self.judgement in ("better", "worse", NOT_FINITE)
 
 
-def num_right(metric: Metric, score: Score) -> int:
-    """How many units are right, under a metric that is their share; a score without its units knows it."""
-    return round((score.values[metric.name] or 0) * score.num_units)
-
-
 def is_counted(metric: Metric, *outcomes: Outcomes) -> bool:
     """Whether counts of right units say everything: they are drawn one by one, and the metric is their share."""
     return is_share(metric) and all(one.groups is None for one in outcomes)
-
-
-def interval(metric: Metric, score: Score) -> tuple[float, float]:
-    """The 95 % interval of a single value: Wilson's of a share, else by the bootstrap, which needs a score's units.
-
-    So does a share whose units belong to groups.
-
-    Returns:
-        nan where the metric says nothing.
-    """
-    if score.values[metric.name] is None:
-        return np.nan, np.nan
-    if is_share(metric) and score.grouped is None:
-        return wilson(num_right(metric, score), score.num_units)
-    assert score.outcomes is not None
-    return _middle(resampling.bootstrap_values(metric, score.outcomes, draws=DRAWS))
-
-
-def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """What 95 % of the resamples lie between; nan where they say nothing."""
-    known = values[np.isfinite(values)]
-    low, high = np.quantile(known, [0.025, 0.975]).tolist() if len(known) else (np.nan, np.nan)
-    return low, high
 
 
 def p_value(metric: Metric, new: Outcomes, old: Outcomes, draws: int = DRAWS) -> float:
@@ -166,7 +137,7 @@ def compare(task: Task, metric: Metric, new: Score, old: Score) -> Comparison:
     else:
         draws = resampling.bootstrap_differences(metric, new.outcomes, old.outcomes, draws=DRAWS)
         known = draws[np.isfinite(draws)]
-        low, high = _middle(draws)
+        low, high = np.quantile(known, [0.025, 0.975]).tolist() if len(known) else (np.nan, np.nan)
         smallest = resampling.smallest_detectable(known) or None if len(known) else None
     return Comparison(
         split=new.split, metric=metric.name, num_units=number, new=value, old=before, difference=difference, low=low,

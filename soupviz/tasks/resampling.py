@@ -91,10 +91,13 @@ def bootstrap_differences(
 
 
 def bootstrap_values(metric: Metric, outcomes: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
-    """A metric on resamples of the units, shape (draws,); units that belong to one group are drawn together."""
+    """A metric on resamples of the units, shape (draws,), or fewer where the metric allows no more.
+
+    Units that belong to one group are drawn together.
+    """
     drawn_as = Drawn.of(outcomes)
     of = on_resamples(metric, outcomes, drawn_as)
-    blocks = _resamples(drawn_as, len(outcomes), draws, seed)
+    blocks = _resamples(drawn_as, len(outcomes), draws_of(metric, draws), seed)
     return _or_nothing(drawn_as, np.concatenate([of(counts) for counts in blocks]))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
@@ -71,6 +72,7 @@ class Task:
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
 
+        A column of `soupviz.tasks.outcomes.records` holds an array of its own for each unit, such as its detections.
         A task that says otherwise may leave `finite` out where every answer is always finite.
 
         Args:
@@ -233,7 +235,7 @@ def score_of(
     Args:
         objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
     """
-    metrics = [objective, *(metric for metric in task.metrics if metric.name != objective.name)]
+    metrics = [objective, *others_of(task.metrics, objective)]
     facts = task.facts(outcomes, width)
     return Score(
         split=split,
@@ -246,3 +248,16 @@ def score_of(
         facts={name: value for name, value in facts.items() if name != "num_close"},
         outcomes=outcomes,
     )
+
+
+def lacking(task: Task, values: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a kept score's values say nothing of: the task has had them only since."""
+    return [metric for metric in task.metrics if metric.name not in values]
+
+
+def completed(task: Task, score: Score) -> Score:
+    """A kept score with the metrics that it lacks, where its outcomes are there to compute them from."""
+    if score.outcomes is None:
+        return score
+    added = {metric.name: metric.value(score.outcomes) for metric in lacking(task, score.values)}
+    return replace(score, values=dict(score.values) | added) if added else score

@@ -1,6 +1,8 @@
 """Values of metrics as people read them: in the metric's unit, with as many digits as matter."""
 
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
+from soupviz.types import Grouped
 
 PERCENT = "%"
 
@@ -39,6 +41,13 @@ def span(metric: Metric, between: tuple[float, float] | None, digits: int = 1) -
     return " to ".join(f"{factor(metric) * value:{form}}" for value in between)
 
 
+def resampled(by: Grouped | None) -> str:
+    """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
+    if by is None:
+        return ""
+    return f", resampled by {by.column}" + (f", {by.number:,} groups" if by.number else "")
+
+
 def gap_unit(metric: Metric) -> str:
     """What differences are counted in."""
     return "points" if metric.unit == PERCENT else metric.unit
@@ -69,7 +78,7 @@ def height(metric: Metric, difference: float) -> str:
 def on_split(metric: Metric, split: str) -> str:
     """Of a chart's axis: "accuracy on test (%)", "RMSE on test, lower is better"."""
     unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.label} on {split.removeprefix('shifts.')}{unit}{hint(metric)}"
+    return f"{metric.label} on {split.removeprefix(SHIFTS)}{unit}{hint(metric)}"
 
 
 def panel_title(metric: Metric) -> str:

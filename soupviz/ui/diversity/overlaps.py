@@ -36,6 +36,7 @@ from soupviz.pictures.diversity import (
 )
 from soupviz.soups import planning
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, gap_unit
 from soupviz.ui import asking, charts, session, tables, widgets, work
@@ -70,10 +71,10 @@ def choose_split(opened: Kitchen) -> str:
     """Where errors are looked at; held_out unless another is asked for. Test examples are read only on demand."""
     splits = opened.splits.reporting
     split = st.segmented_control(
-        "Split", splits, default="held_out", required=True, key="split", bind="query-params",
-        format_func=lambda name: f"{name} (selects)" if name == "held_out" else name.removeprefix("shifts."),
+        "Split", splits, default=HELD_OUT, required=True, key="split", bind="query-params",
+        format_func=lambda name: f"{name} (selects)" if name == HELD_OUT else name.removeprefix(SHIFTS),
     )  # fmt: skip
-    if split != "held_out":
+    if split != HELD_OUT:
         st.caption(
             f"{split} reports. To look at its examples and then change a recipe spends it: what it says afterwards is "
             "no longer an honest report. Look at held_out while you still choose."

@@ -10,6 +10,7 @@ import streamlit as st
 from soupviz.analysis import planes
 from soupviz.analysis.planes import FINENESS, Frame, Spot, Value
 from soupviz.pictures import palette
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT
 from soupviz.ui import theme
@@ -100,7 +101,7 @@ def _contour(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -
     drawn = known if len(known) > len(planes.CORNERS) else {}
     flat = planes.between(frame, drawn, [spot for row in grid for spot in row])
     metric = shown.metric
-    title = f"{metric.label} on {shown.split.removeprefix('shifts.')}" + (f" ({metric.unit})" if metric.unit else "")
+    title = f"{metric.label} on {shown.split.removeprefix(SHIFTS)}" + (f" ({metric.unit})" if metric.unit else "")
     bar: dict[str, Any] = {"title": {"text": title, "side": "top"}, "thickness": 14, "outlinewidth": 0}
     bar |= {"orientation": "h", "y": -0.13, "yanchor": "top", "x": 0.5, "len": 0.8}
     if not metric.higher_is_better and metric.unit != PERCENT:

@@ -12,6 +12,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.soups import planning
 from soupviz.soups.needs import lacking_for
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.jobs import Job
@@ -55,7 +56,7 @@ def of_kitchen() -> Scores:
 
 def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     """Score on test and the shifts what is not scored there."""
-    splits = [name for name in opened.splits.reporting if name != "held_out" or "test" not in opened.splits.names]
+    splits = [name for name in opened.splits.reporting if name != HELD_OUT or TEST not in opened.splits.names]
     wanted = [(one.mix, split, one.aggregation) for one in mixes for split in splits]
     pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
     plain = [pinned, [one.aggregation for one in mixes], opened.spec.data.model_dump(mode="json")]
@@ -110,4 +111,4 @@ def of_table() -> Scores | None:
 
 def short(split: str) -> str:
     """A split without the word that says it is a shift."""
-    return split.removeprefix("shifts.")
+    return split.removeprefix(SHIFTS)
