@@ -185,6 +185,11 @@ class SplitSpec(Spec):
     part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")
     slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: by class")
 
+    @property
+    def takes_transform(self) -> bool:
+        """Whether it is a format of images; the inputs of the others are already preprocessed."""
+        return self.format.partition(":")[0] in OF_IMAGES
+
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":
         kind = self.format.partition(":")[0]
@@ -192,7 +197,7 @@ class SplitSpec(Spec):
             raise ValueError(f"format is {self.format!r}; known are {', '.join(FORMATS)}")
         if self.path is None and kind != "torchvision":
             raise ValueError(f"format {self.format} needs a path")
-        if self.transform and kind not in OF_IMAGES:
+        if self.transform and not self.takes_transform:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
         if self.format == "text" and self.tokenizer is None:
             raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")

@@ -107,7 +107,7 @@ def test_the_sentence_of_a_verdict_names_the_metric_and_no_points(kitchen: sv.Ki
         if difference and difference.difference:
             assert " RMSE on test against " in found.sentence
             assert ("+" if difference.difference > 0 else "−") in found.sentence
-    assert found.ceiling is None and found.floor is not None  # a regression has no ensemble
+    assert found.ceiling is not None and found.floor is not None
 
 
 def test_a_single_value_has_about_the_interval_of_a_bootstrap_and_it_is_kept(
@@ -176,7 +176,11 @@ def test_compare_ranks_by_the_least_error_and_tests_by_permutation(
     assert best is not None and best.id == by_rmse(kitchen, "held_out")[0]
     table = comparison.table(rows, "test", task, metric).set_index("model")
     values = table["test"].to_dict()
-    assert table["difference"].to_dict() == pytest.approx({name: values[name] - values[best.name] for name in values})
+    assert table["difference"].to_dict() == pytest.approx(
+        {name: values[name] - values[best.name] for name in values}, nan_ok=True
+    )
+    ensemble = next(row for row in rows if row.kind == "ensemble")
+    assert rows[-1] is ensemble and np.isnan(values[ensemble.name])  # nobody asked for it yet
     worst = by_rmse(kitchen, "test")[-1]
     assert table.loc[worst, "verdict"] == "worse"
     assert "ECE" not in table
@@ -249,17 +253,18 @@ def panel(path: str, number: int) -> None:
 
 def test_the_panel_of_a_verdict_has_every_figure_in_the_metrics_own_unit(kitchen: sv.Kitchen) -> None:
     crossfit.crossfit(kitchen, sv.greedy(kitchen).recipe)
+    sv.cook(kitchen, {"method": "ensemble"})
     at = AppTest.from_function(panel, default_timeout=60, args=(str(kitchen.file), 0)).run()
     assert not at.exception, at.exception[0].stack_trace
     told = texts(at)
     assert "Values have 95 % normal intervals" in told and "4,000 draws" in told
     assert "Of RMSE, lower is better." in told
     assert "Cross-fitted on held_out" in told and "is better on" in told
-    assert "Connor" not in told and "McNemar" not in told and "ceiling" not in told and "ccuracy" not in told
+    assert "Connor" not in told and "McNemar" not in told and "ccuracy" not in told
     found = verdict_of(kitchen, kitchen.store.runs()[0])
     table = at.dataframe[0].value
     assert table["test"].iloc[0] == pytest.approx(found.values["test"].value)
-    assert [name.partition(":")[0] for name in table["model"]] == ["this soup", "best ingredient", "floor"]
+    assert [name.partition(":")[0] for name in table["model"]] == ["this soup", "best ingredient", "ceiling", "floor"]
     halves = at.dataframe[-1].value
     assert halves["the other half"].tolist() == pytest.approx([half.judging for half in found.crossfit.halves])
 

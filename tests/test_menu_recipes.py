@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scores import BY_ACCURACY, CLASSIFICATION, a_score, counted, judged, some_outcomes
@@ -33,7 +34,11 @@ from soupviz.recipes import (
     recipe_digest,
 )  # fmt: skip
 from soupviz.recipes.alphas import _is_better
+from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.pool import find_goal
+from soupviz.tasks.objective import Objective
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.regression import RMSE, Regression
 from soupviz.tasks.score import Bound, Score
 
 NUM_EXAMPLES = 60
@@ -127,6 +132,80 @@ def test_weighted_per_class_is_the_mean_of_a_softmax_within_each_by_hand():
 
 
 AB = {"a": 4, "b": 0}
+
+
+def regression_of(predictions, unit=1.0):
+    """A pool of a regression, whose ingredients are this far off on each of two halves, in some unit."""
+    outcomes = {
+        name: Outcomes.of(
+            Regression().outcomes(torch.tensor(off)[:, None] * unit, torch.zeros(len(off), 1)), {}
+        )
+        for name, off in predictions.items()
+    }  # fmt: skip
+    scores = {
+        name: Score("held_out", len(one), {"rmse": RMSE.value(one)}, outcomes=one) for name, one in outcomes.items()
+    }
+    return ScoredPool(
+        list(scores), Regression(), Objective(RMSE), lambda mix, _limit: scores[mix[0][0]],
+        groups={"slice": np.arange(4) // 2},
+    )  # fmt: skip
+
+
+OFF = {"a": [1.0, 1, 1, 1], "b": [3.0, 3, 3, 3], "c": [2.0, 2, 2, 2]}
+
+
+def test_weighted_by_a_metric_without_a_scale_is_in_spreads_by_hand():
+    """RMSE 1, 3 and 2: the spread is sqrt(2 / 3), and T = 0.01 is one of it. The lowest counts most."""
+    found = dict(Weighted().plan(regression_of(OFF)))
+    shares = {name: math.exp(-off[0] / math.sqrt(2 / 3)) for name, off in OFF.items()}
+    assert found == pytest.approx({name: share / sum(shares.values()) for name, share in shares.items()}, rel=1e-6)
+    assert sorted(found, key=found.get, reverse=True) == ["a", "c", "b"]
+    assert dict(Weighted(temperature=1e-4).plan(regression_of(OFF)))["a"] == pytest.approx(1.0)
+    hot = dict(Weighted(temperature=10).plan(regression_of(OFF)))
+    assert hot == pytest.approx(dict.fromkeys("abc", 1 / 3), abs=0.01)
+    assert dict(Ensemble(choice="weighted").plan(regression_of(OFF))) == found
+
+
+@given(st.floats(1e-3, 1e4))
+def test_no_unit_of_measurement_changes_how_a_regression_is_weighted(unit):
+    for recipe in (Weighted(), Weighted(per="slice")):
+        found, expected = (dict(recipe.plan(regression_of(OFF, one))) for one in (unit, 1.0))
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_equally_good_ones_are_weighted_alike_and_what_is_not_finite_not_at_all():
+    same = {name: [2.0, -2, 2, -2] for name in "abc"}
+    assert dict(Weighted().plan(regression_of(same))) == dict.fromkeys("abc", pytest.approx(1 / 3))
+    near = same | {"a": [2.0 + 1e-7, -2, 2, -2]}  # what another batch size may change is no difference
+    assert dict(Weighted().plan(regression_of(near))) == pytest.approx(dict.fromkeys("abc", 1 / 3), abs=1e-5)
+    assert Weighted().plan(regression_of({"a": [1.0, 1, 1, 1]})) == (("a", 1.0),)
+    worse = OFF | {"d": [math.nan, 1, 1, 1]}
+    pool = regression_of(worse)
+    broken = replace(pool.single("d"), num_nonfinite=1)
+    pool = replace(pool, _singles=pool.singles() | {"d": broken})
+    assert dict(Weighted().plan(pool)) == dict(Weighted().plan(regression_of(OFF)))
+    nothing = regression_of(OFF | {"d": [math.nan, math.nan, 1, 1]})
+    by_slice = dict(Weighted(per="slice").plan(nothing))
+    assert math.fsum(by_slice.values()) == pytest.approx(1.0) and by_slice["d"] > 0
+
+
+def test_weighted_by_slices_of_a_regression_has_the_spread_within_each():
+    """On the first half b is best, on the second a: two ingredients are always two spreads apart."""
+    off = {"a": [3.0, 3, 1, 1], "b": [2.0, 2, 5, 5]}
+    found = dict(Weighted(per="slice").plan(regression_of(off)))
+    assert found == pytest.approx({"a": 0.5, "b": 0.5})
+
+
+def test_shares_and_nats_are_weighted_as_they_are():
+    """To the bit as before there were other metrics: calibration error too, a share that is not shown as one."""
+    taste = Taste(4)
+    for name in ("", "loss", "macro_f1", "ece"):
+        goal = taste.pool.goal(name)
+        signed = {one: float(goal.merit(taste.pool.single(one))[1]) for one in taste.names}
+        shares = {one: math.exp((value - max(signed.values())) / 0.01) for one, value in signed.items()}
+        total = math.fsum(shares.values())
+        expected = tuple((one, share / total) for one, share in shares.items() if share)
+        assert Weighted(metric=name).plan(taste.pool) == expected
 
 
 @given(st.integers(1, 5), st.integers(0, 1000), st.sampled_from(["class", "slice"]))

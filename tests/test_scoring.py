@@ -157,12 +157,12 @@ def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, sourc
     file = small_kitchen(tmp_path, source=source, shape=shape, change=frozen(source, layers))
     kitchen = sv.Kitchen.load(file)
     soup = sv.greedy(kitchen, alpha=0.3, complete=True)
-    has_cut = kitchen.evaluator.paths.has_cut
+    has_cut = kitchen.evaluator.routes.has_cut
     assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
     plain.scores.scorer.share(plain.ingredients[:1])
     whole = sv.greedy(plain, alpha=0.3, complete=True)
-    assert not plain.evaluator.paths.has_cut
+    assert not plain.evaluator.routes.has_cut
     assert soup.mix == whole.mix
     assert [step.correct for step in soup.trajectory] == [step.correct for step in whole.trajectory]
     assert soup.scores["test"].loss == pytest.approx(whole.scores["test"].loss, rel=1e-5)
@@ -176,7 +176,7 @@ def test_weights_from_elsewhere_do_not_take_the_shared_path(tmp_path):
     torch.save(tensors, tmp_path / "other.pt")
     kitchen = sv.Kitchen.load(file)
     kitchen.score()
-    assert kitchen.evaluator.paths.has_cut
+    assert kitchen.evaluator.routes.has_cut
     found = kitchen.scores.score(((str(tmp_path / "other.pt"), 1.0),))
     split = kitchen.splits.load("held_out")
     model = build_model(MLP)
@@ -193,7 +193,7 @@ def test_activations_that_are_too_large_to_keep_are_not_kept(tmp_path, monkeypat
     monkeypatch.setattr(prepared, "READY_BYTES", 100)
     kitchen = sv.Kitchen.load(tmp_path / "small")
     assert kitchen.score()["correct"].tolist() == expected
-    assert "too large to keep" in kitchen.evaluator.paths.note
+    assert "too large to keep" in kitchen.evaluator.routes.note
 
 
 def test_a_split_that_is_too_large_to_keep_ready_gives_the_same(tmp_path, monkeypatch):

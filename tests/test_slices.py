@@ -115,7 +115,7 @@ def test_a_table_of_an_error_by_hand():
 
 
 def test_without_slices_and_classes_there_is_nothing_to_look_at_one_by_one():
-    with pytest.raises(RecipeError, match="test has no slices, and regression has no classes"):
+    with pytest.raises(RecipeError, match="test has no slices, and the task regression has no classes"):
         slice_table(Regression(), MAE, a_regression([1.0, 2.0]), None, split_of([0, 0]))
 
 

@@ -43,7 +43,7 @@ def summary(task: Task, metric: Metric, decisions: Sequence[Decision], recipe: R
 
 def _rest(task: Task, metric: Metric, lost: Sequence[Decision], recipe: Recipe) -> str:
     """How near the rejected came to the soup before them, and what chance explains of that."""
-    told = _nearest(task, metric, lost) if getattr(recipe, "objective", "") in ("", metric.name) else ""
+    told = _nearest(task, metric, lost) if recipe.goal in ("", metric.name) else ""
     whole = [one for one in lost if one.p_value is not None]
     if whole:
         explained = sum(one.p_value is not None and one.p_value > CHANCE for one in whole)

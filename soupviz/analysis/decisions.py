@@ -206,7 +206,7 @@ def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried) -> float:
 
 def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> str:
     """What decided, where it was not the kitchen's metric over all units: both values."""
-    goal: str = getattr(recipe, "objective", "") or kitchen.objective.name
+    goal = recipe.goal or kitchen.objective.name
     accepted, scores = tried.step.accepted, [one.score for one in (tried, before) if one.score]
     if recipe.has_rounds and accepted and len(scores) == 2:
         first, last = (score.values[kitchen.objective.name] for score in scores)

@@ -11,10 +11,10 @@ from soupviz.analysis.score_tables import Model, Scores, read_scores
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.mixing.averaging import mean_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.store.runs import Run
 from soupviz.types import Coefficients
@@ -152,9 +152,8 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         selected_on = tuple(run.result.get("selected_on", [HELD_OUT]))
         mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, aggregation))
-    if len(kitchen.pool) > 1 and kitchen.task.has_probabilities:
-        name = f"ensemble of all {len(kitchen.pool)}"
-        found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.pool), "probabilities"))
+    if together := ensemble_of_all(kitchen):
+        found.append(Mixed(Model(ENSEMBLE, together.name, "ensemble"), together.mix, together.aggregation))
     return found
 
 

@@ -14,6 +14,7 @@ from soupviz.soups.comparing import compared
 from soupviz.soups.planning import Wanted, ingredient_summaries
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
@@ -216,8 +217,8 @@ def _yardsticks(kitchen: Kitchen, best: str | None, aggregation: str) -> list[tu
         return rows
     everyone = mean_of(kitchen.pool)
     how = "average" if aggregation in OUTPUTS else aggregation
-    if kitchen.task.has_probabilities:
-        rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
+    if together := ensemble_of_all(kitchen):
+        rows.append((together.name, together.mix, together.aggregation))
     rows.append((f"uniform soup of all {len(everyone)}", everyone, how))
     return rows
 

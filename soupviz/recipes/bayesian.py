@@ -43,6 +43,10 @@ class Bayesian(Pooled):
     is_search = True
 
     @property
+    def goal(self) -> str:
+        return self.objective
+
+    @property
     def needs(self) -> frozenset[str]:
         return super().needs | needed_for(self.objective)
 

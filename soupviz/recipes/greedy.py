@@ -18,13 +18,13 @@ from soupviz.tasks.score import Bound, Score
 from soupviz.types import Alpha, Coefficients, Order
 
 GOALS = (
-    "a metric of the task, such as accuracy or loss (to lower it), mean_class or worst_class (the kitchen's metric), "
+    "a metric of the task (a loss or an error is lowered), mean_class or worst_class (the kitchen's metric), "
     "mean_slice or worst_slice (over held_out's slices), or with_shifts: on the shifts too, which then report no longer"
 )
 GOAL: Any = Field(
     "",
     json_schema_extra={"choices": "goals"},
-    description=f"what is raised, on held_out: {GOALS}; default: the kitchen's metric",
+    description=f"what is to be better, on held_out: {GOALS}; default: the kitchen's metric",
 )
 ORDER: Any = Field("best", description="in which candidates are tried: best first, listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
@@ -34,7 +34,7 @@ SHIFT_WEIGHT: Any = added_later(
     ge=0,
     le=1,
     json_schema_extra={"only_with": "with_shifts"},
-    description="for with_shifts: what the shifts' mean accuracy counts, the rest is held_out's",
+    description="for with_shifts: what the mean over the shifts counts, the rest is held_out's",
 )
 
 
@@ -68,6 +68,10 @@ class Greedy(Pooled):
         return self.alpha
 
     @property
+    def goal(self) -> str:
+        return self.objective
+
+    @property
     def needs(self) -> frozenset[str]:
         return super().needs | needed_for(self.objective)
 
@@ -85,7 +89,7 @@ class Greedy(Pooled):
 
 
 def of_goal(goal: str, shift_weight: float) -> list[str]:
-    """A part of the title: what is raised, where not held-out accuracy alone."""
+    """A part of the title: what is made better, where not the first metric on held_out alone."""
     if goal == WITH_SHIFTS:
         return [f"with shifts by {shift_weight:g}"]
     # Versions before tasks named the default, in recipes that travel in exported soups.

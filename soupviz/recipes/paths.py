@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from soupviz.mixing.averaging import combine
+from soupviz.mixing.averaging import combine, combined
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Recipe
 from soupviz.types import Coefficients
@@ -70,13 +70,5 @@ class Point(Recipe):
 
 
 def in_plane(corners: Sequence[Coefficients], beta: float, gamma: float) -> Coefficients:
-    """Coefficients of `(1 - beta - gamma) * a + beta * b + gamma * c`, in float64; each corner as it is.
-
-    A corner whose weight is zero is left out before shared names are added up, so that the others keep their order.
-    """
-    total: dict[str, float] = {}
-    for corner, weight in zip(corners, (1.0 - beta - gamma, beta, gamma), strict=True):
-        if weight != 0.0:
-            for name, coefficient in corner:
-                total[name] = total.get(name, 0.0) + weight * coefficient
-    return tuple(total.items())
+    """Coefficients of `(1 - beta - gamma) * a + beta * b + gamma * c`, in float64; each corner as it is."""
+    return combined(zip(corners, (1.0 - beta - gamma, beta, gamma), strict=True))

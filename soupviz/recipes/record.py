@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -91,6 +91,11 @@ class Recipe(BaseModel, ABC):
         return None
 
     @property
+    def goal(self) -> str:
+        """What it raises, by name; empty: the kitchen's metric."""
+        return ""
+
+    @property
     def newcomer_weight(self) -> Alpha | None:
         """What a greedy search gives each newcomer, or `mean`; None where it is no greedy search."""
         return None
@@ -103,6 +108,15 @@ class Recipe(BaseModel, ABC):
     def unfit(self, task: Task) -> str:
         """Why it cannot be cooked for a task, in a sentence; empty where it can."""
         return ""
+
+    def suited(self, task: Task) -> Self:
+        """The same recipe, with what a default means for a task."""
+        return self
+
+    @classmethod
+    def choices(cls, name: str, task: Task) -> tuple[Any, ...]:
+        """What a parameter can be for a task, where it is one of a few."""
+        return get_args(cls.model_fields[name].annotation)
 
     @property
     def of_statistics(self) -> BatchNorm:

@@ -151,7 +151,8 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
-        unchanged = f"{task.name} has no classes, so that nothing can be said class by class."
+        reason = task.without_classes
+        unchanged = f"{reason[0].upper()}{reason[1:]}, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {
@@ -164,7 +165,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
         "ingredients": rows.ingredients(soup, compared, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log, metric),
-        "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
+        "reasons": soup.recipe.goal not in ("", kitchen.objective.name),
         "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
         if log
         else NO_SEARCH.format(soup.title),
@@ -237,7 +238,7 @@ def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
     task, metric = soup.kitchen.task, soup.kitchen.objective
     found = [
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
-        f"ScoredPool the soup by {verdict.reports_on}."
+        f"Judge the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
         else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
         + ("test split." if verdict.reports_on == HELD_OUT else "split that had no part in the choice."),

@@ -60,7 +60,7 @@ class Scorer:
         self._reference = ingredients[0]
         self._shared = shared_keys(ingredients) if len(ingredients) > 1 else frozenset()
         self._pool = {item.fingerprint: True for item in ingredients}
-        self.evaluator.paths.share(self._shared)
+        self.evaluator.routes.share(self._shared)
 
     def _is_shared(self, items: Mix, aggregation: Aggregation) -> bool:
         """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.

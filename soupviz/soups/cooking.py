@@ -58,7 +58,7 @@ def cook(
         SoupError: the recipe names what the kitchen lacks, or the data does not fit.
         Cancelled: from the progress callback.
     """
-    recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
+    recipe = (parse(recipe) if isinstance(recipe, Mapping) else recipe).suited(kitchen.task)
     if missing := lacking_for(kitchen, recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
     if reason := recipe.unfit(kitchen.task):

@@ -85,12 +85,16 @@ def cook_menu(
     left_out: dict[str, str] = {}
     can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not lacking_for(kitchen, {"train"})
     metrics = {metric.name for metric in kitchen.task.metrics}
-    defaults = [one for one in DEFAULTS if "loss" in metrics or "loss" not in one.values()]
+    defaults = [
+        one
+        for one in DEFAULTS
+        if ("loss" in metrics or "loss" not in one.values()) and one.get("output", "") in ("", *kitchen.task.outputs)
+    ]
     chosen = (*defaults, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
     for index, values in enumerate(chosen):
         # Each member of an ensemble keeps its own statistics.
         shared = {"members": members} | ({"batchnorm": batchnorm} if values["method"] != "ensemble" else {})
-        recipe = parse(shared | dict(values))
+        recipe = parse(shared | dict(values)).suited(kitchen.task)
 
         def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
             progress(index * total + done, len(chosen) * total, f"{title}: {what}")

@@ -47,6 +47,7 @@ def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> C
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
+    recipe = recipe.suited(kitchen.task)
     pool = pool_of(kitchen, recipe)
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"

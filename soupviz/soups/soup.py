@@ -142,6 +142,7 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
     Args:
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
     """
+    recipe = recipe.suited(kitchen.task)
     return _key(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
 
 

@@ -110,6 +110,7 @@ class CalibrationError:
     higher_is_better: bool = False
     judges_nonfinite: bool = False
     has_bound: ClassVar[bool] = False
+    has_scale: ClassVar[bool] = True
 
     def value(self, outcomes: Outcomes) -> Value | None:
         return value_once(self, outcomes)

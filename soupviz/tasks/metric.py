@@ -63,6 +63,15 @@ def has_bound(metric: Metric) -> bool:
     return bool(getattr(metric, "has_bound", True))
 
 
+def has_scale(metric: Metric) -> bool:
+    """Whether a difference means the same in every kitchen: of shares, and of nats, which are logarithms of chances.
+
+    Other metrics are in what the labels are measured in, and grow with them. One that is a share but not shown as one
+    says so for itself.
+    """
+    return metric.unit in ("%", "nats") or bool(getattr(metric, "has_scale", False))
+
+
 @dataclass(frozen=True, slots=True)
 class SumMetric:
     """A metric that is a function of sums over units: a share, a mean, the ratio of a corpus, an F1 of counts.

@@ -107,6 +107,10 @@ class Multilabel(Task):
     has_probabilities = True
     metrics = (MACRO_F1, MICRO_F1, LabelMap(), LOSS)
 
+    @property
+    def without_classes(self) -> str:
+        return f"the task {self.name} has any number of classes for an example"
+
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         return {"label": labels.numpy().astype(np.bool_)}
 

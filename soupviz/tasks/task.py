@@ -13,7 +13,7 @@ from soupviz.data.labels import Kind
 from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
-from soupviz.tasks.ensembles import combined
+from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
 from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
@@ -57,7 +57,7 @@ class Task:
     """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
 
     has_probabilities: ClassVar[bool] = False
-    """Whether answers stand for probabilities, which ensembles may average instead of the answers."""
+    """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
@@ -92,6 +92,27 @@ class Task:
         return tensor_of(output)
 
     @property
+    def without_classes(self) -> str:
+        """Why units are not looked at class by class: the beginning of a sentence."""
+        return f"the task {self.name} has no classes"
+
+    @property
+    def has_ensembles(self) -> bool:
+        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
+
+        A task that makes other answers of the output, or whose mean answer means nothing, says so for itself.
+        """
+        own = type(self)
+        return own.answers is Task.answers or own.averaged is not Task.averaged
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What ensembles may average, by names that aggregations have, the usual one first; none where nothing."""
+        if not self.has_ensembles:
+            return ()
+        return (PROBABILITIES, LOGITS) if self.has_probabilities else (AS_THEY_ARE,)
+
+    @property
     def has_loss(self) -> bool:
         """Whether there is a loss with a gradient: soups can be learned."""
         return type(self).loss is not Task.loss
@@ -113,10 +134,9 @@ class Task:
         """What an ensemble answers; not finite where a member's answer is not.
 
         Args:
-            answers: of each member, of all units. weights: one for each, which sum to one. output: "probabilities" or
-                "logits", what is averaged of a task that has both.
+            answers: of each member, of all units. weights: one for each, which sum to one. output: one of `outputs`.
         """
-        return combined(answers, weights, "logits")
+        return combined(answers, weights, LOGITS)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Columns that are known before anything is scored."""

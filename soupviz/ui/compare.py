@@ -11,13 +11,13 @@ import streamlit as st
 from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
 from soupviz.recipes import parse
 from soupviz.soups.comparing import intervals, paired
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import ELSEWHERE, aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
@@ -69,10 +69,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
-    if len(opened.pool) > 1 and opened.task.has_probabilities:
-        found.append(
-            (ENSEMBLE, f"ensemble of all {len(opened.pool)}", "ensemble", mean_of(opened.pool), "probabilities")
-        )
+    if ceiling := ensemble_of_all(opened):
+        found.append((ENSEMBLE, ceiling.name, "ensemble", ceiling.mix, ceiling.aggregation))
     for run in runs:
         mixture = mix_in(run)
         aggregation = aggregation_in(run)

@@ -87,7 +87,9 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
             values["batchnorm"] = row.selectbox(
                 "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
             )
-        values |= forms.parameters(kind, row, goals_of(opened), decided={*implied, *(axis.name for axis in axes)})
+        values |= forms.parameters(
+            kind, row, opened.task, goals_of(opened), decided={*implied, *(axis.name for axis in axes)}
+        )
         if implied:
             st.caption(
                 verbatim(", ".join(f"{name} is {value}" for name, value in implied.items()) + ": an axis needs it.")

@@ -111,7 +111,7 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
         mixes["Best on held_out"] = (best, ((best, 1.0),))
     mixes["Uniform soup"] = (f"average of {len(opened.pool)}", mean_of(opened.pool))
     if opened.base:
-        mixes["Base"] = (opened.base.path.name, (("base", 1.0),))
+        mixes["Base"] = (opened.base.path.stem, (("base", 1.0),))
     wanted = [(mixture, split, "average") for _, mixture in mixes.values() for split in (HELD_OUT, TEST)]
     found = summaries(opened, wanted)
     return {

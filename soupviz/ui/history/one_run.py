@@ -1,6 +1,6 @@
 """One run of the history: open it, cook it again, change one parameter, pin it, name it, delete it."""
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
 
 import streamlit as st
 
@@ -87,6 +87,7 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
         if name not in ("method", "members") and f"mix_{name}" not in all_fields  # which only says what a mix is called
         and (name != "batchnorm" or widgets.has_batchnorm(opened))
         and isinstance(getattr(recipe, name), (str, int, float))
+        and (get_origin(field.annotation) is not Literal or len(recipe.choices(name, opened.task)) > 1)
     }  # fmt: skip
     if not fields:
         st.caption("This recipe has none.")
@@ -99,7 +100,7 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
     if name == "batchnorm":
         value = row.selectbox("New value", widgets.aggregations(opened, now), key=key, width=150)
     elif get_origin(field.annotation) is Literal:
-        choices = get_args(field.annotation)
+        choices = recipe.choices(name, opened.task)
         value = row.selectbox("New value", choices, choices.index(now), key=key, width=150)
     elif isinstance(now, bool):
         value = row.selectbox("New value", [False, True], int(now), format_func=core.plain, key=key, width=150)

@@ -72,7 +72,8 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         x_title = "1 - cosine"
         if order == "barriers" and judged is not None:
             metric = judged.barriers.metric
-            x_title = f"{metric.label} half-way less the ends' ({metric.unit or 'its unit'}), above the lowest"
+            unit = f" ({metric.unit})" if metric.unit else ""
+            x_title = f"{metric.label} half-way less the ends'{unit}, above the lowest"
         picture = pictures.tree(clustering, opened.names, chosen, x_title=x_title)
         _toggle(charts.show(picture, key=f"tree {key} {_nonce()}", alt="Tree", clicked=pictures.PLACE, place=place))
 

@@ -176,7 +176,7 @@ def _figures(line: Line, view: View) -> None:
     if len(soups):
         best = soups.sort_values("y", ascending=not metric.higher_is_better).iloc[0]
         height = line.above(best["x"], best["y"])
-        told = f"{gap(metric, height).partition(' ')[0]}: {best['name']}"
+        told = f"{wording.apart(metric, height)} {wording.measure(metric)} from the line: {best['name']}"
         items.append(("Best soup under shift", shown(metric, best["y"]), told))
     widgets.metric_row(items)
     st.caption(

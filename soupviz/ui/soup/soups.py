@@ -60,10 +60,10 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     parameters = (
         {"method": kind.model_fields["method"].default}
         | values
-        | forms.parameters(kind, row, goals_of(opened), decided=values)
+        | forms.parameters(kind, row, opened.task, goals_of(opened), decided=values)
     )
     try:
-        recipe = parse(parameters)
+        recipe = parse(parameters).suited(opened.task)
         missing = lacking_for(opened, recipe.needs) or recipe.unfit(opened.task)
     except SoupError as error:
         missing = str(error)
