@@ -41,21 +41,22 @@ if row.button("Cook the menu", help="Every recipe that fits this kitchen, with s
 run = session.chosen_run(opened)
 ids = [entry.id for entry in rows]
 picked = session.picked_ingredient(ids) or (run.key if run else "")
+by = opened.splits.grouped(split)
 state = st.dataframe(
     compare.table(rows, split, task, metric),
     hide_index=True,
     on_select="rerun",
     selection_mode="single-row",
     key=f"compare {tables.digest(ids)}",
-    column_config=compare.columns(metric),
+    column_config=compare.columns(metric, by),
     placeholder="–",
     alt=f"Every ingredient and soup with its {metric.label} and the verdict",
 )
-st.caption(compare.correction(rows, split, task, metric))
+st.caption(compare.correction(rows, split, task, metric, by))
 points = []
 if any(entry.judged for entry in rows):
     selected = charts.show(
-        compare.picture(rows, split, picked, metric),
+        compare.picture(rows, split, picked, metric, by),
         key=f"picture {tables.digest(ids)}",
         alt=f"{metric.label[:1].upper()}{metric.label[1:]} on {split} with intervals",
         clicked=MODEL,

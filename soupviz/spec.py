@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
+TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
 FORMATS = {
@@ -128,6 +128,16 @@ class SliceSpec(Spec):
     column: str = Field(description="whose values divide the examples")
 
 
+class GroupSpec(Spec):
+    """A column of a CSV that says what belongs together, where the data itself has no such column.
+
+    Rows are matched as those of `slices` are.
+    """
+
+    file: str = Field(description="a CSV with a row for each example, relative to kitchen.yaml")
+    column: str = Field(description="whose values say what belongs together")
+
+
 class SplitSpec(Spec):
     """A set of examples with their labels.
 
@@ -165,7 +175,13 @@ class SplitSpec(Spec):
         gt=0,
         description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
     )
-    group: str | None = Field(None, description="text only: the column of what belongs together, such as a document")
+    group: Place | GroupSpec | None = Field(
+        None,
+        description="what belongs together, such as a speaker, a document or a patient: intervals and tests resample "
+        "its examples together, and parts keep them together. The name of a column of the table (text), of an array "
+        "beside `inputs` (arrays), of a key of the dictionaries (python), or of a column of the CSV of `slices` "
+        "(folders of images); or a mapping `{file, column}` for any format; default: each example is resampled alone",
+    )
     part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")
     slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: by class")
 

@@ -49,6 +49,14 @@ class Slices:
 
 
 @dataclass(frozen=True, slots=True)
+class Grouped:
+    """By what units are resampled together, and how many of these groups there are; 0: they were not read yet."""
+
+    column: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A file of the kitchen that cannot join a soup, and why.
 

@@ -8,7 +8,17 @@ import yaml
 from pydantic import ValidationError
 
 from soupviz.errors import KitchenError
-from soupviz.spec import DataSpec, KitchenSpec, ModelSpec, PartSpec, SliceSpec, Spec, SplitSpec, TransformSpec
+from soupviz.spec import (
+    DataSpec,
+    GroupSpec,
+    KitchenSpec,
+    ModelSpec,
+    PartSpec,
+    SliceSpec,
+    Spec,
+    SplitSpec,
+    TransformSpec,
+)
 
 
 def kitchen_file(path: Path) -> Path:
@@ -22,6 +32,7 @@ def known_keys(location: tuple[int | str, ...]) -> list[str]:
         (KitchenSpec, "model"): ModelSpec, (KitchenSpec, "data"): DataSpec,
         (SplitSpec, "transform"): TransformSpec, (SplitSpec, "part"): PartSpec,
         (SplitSpec, "slices"): SliceSpec,
+        (SplitSpec, "group"): GroupSpec,
     }  # fmt: skip
     model: type[Spec] = KitchenSpec
     for part in location:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from soupviz.data import datasets, images, splits
 from soupviz.data.classes import stratified_part
+from soupviz.data.slices import divided
 from soupviz.data.splits import Split
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -617,9 +618,11 @@ def test_parts_are_views_of_one_array(tmp_path):
 def test_a_part_keeps_texts_groups_and_lengths_together():
     inputs = {"ids": torch.arange(12).reshape(4, 3), "attention_mask": torch.ones(4, 3)}
     texts = ("a", "b", "c", "d")
-    split = Split("test", inputs, torch.tensor([0, 1, 0, 1]), None, None, "f", texts=texts, groups=texts)
+    groups = divided("speaker", ["ann", "ben", "cid", "ben"])
+    split = Split("test", inputs, torch.tensor([0, 1, 0, 1]), None, None, "f", texts=texts, group=groups)
     part = replace(split, padding="right", lengths=torch.tensor([1, 2, 3, 1])).part(torch.tensor([3, 1]), "g")
-    assert part.texts == part.groups == ("d", "b")
+    assert part.texts == ("d", "b")
+    assert (part.group.names, part.group_of.tolist(), part.grouped.number) == (("ben",), [0, 0], 1)
     assert part.take(torch.tensor([0]), CPU)["ids"].tolist() == [[9]]
     assert part.take(torch.arange(2), CPU)["ids"].tolist() == [[9, 10], [3, 4]]
     assert part.take(torch.tensor([0]), CPU, is_cut=False)["ids"].tolist() == [[9, 10, 11]]

@@ -277,7 +277,7 @@ def test_the_history_page_shows_the_error_of_each_run_and_of_two(file: Path) -> 
     assert table["test"].tolist() == pytest.approx(expected)
     scores = next(frame.value for frame in at.dataframe if "verdict" in frame.value)
     assert {"better", "worse"} <= set(scores.columns)
-    assert "by a permutation test" in texts(at)
+    assert "by the permutation test" in texts(at)
 
 
 def test_one_run_shows_its_errors(file: Path) -> None:

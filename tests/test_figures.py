@@ -14,6 +14,7 @@ from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson
+from soupviz.types import Grouped
 
 
 def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():
@@ -60,6 +61,22 @@ def test_a_function_of_sums_has_about_the_interval_of_a_bootstrap(metric):
     expected = np.quantile(metric.values(score.outcomes, weights), [0.025, 0.975])
     found = interval(metric, score)
     assert found == pytest.approx(expected, abs=0.2 * (expected[1] - expected[0]))
+
+
+def test_of_groups_of_one_size_an_interval_is_the_normal_one_of_their_means():
+    """Of a share too: Wilson's is of units that are drawn alone."""
+    random = np.random.default_rng(2)
+    groups, grouped = np.repeat(np.arange(12), 5), Grouped("speaker", 12)
+    errors, right = random.normal(size=60), random.random(60) < 0.7
+    for metric, score, units in (
+        (MAE, a_regression(errors.tolist()), np.abs(errors)),
+        (ACCURACY, a_score(right), right),
+    ):
+        means = units.reshape(12, 5).mean(axis=1)
+        told = replace(score, grouped=grouped, outcomes=replace(score.outcomes, groups=groups))
+        assert interval(metric, told) == pytest.approx(stats.norm.interval(0.95, means.mean(), stats.sem(means)))
+        assert interval(metric, replace(told, outcomes=None)) is None
+        assert interval(metric, replace(told, outcomes=replace(score.outcomes, groups=0 * groups))) is None
 
 
 def test_what_is_no_function_of_sums_is_resampled():

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,16 @@ def test_pairs_by_hand(middle: Score, rise: float, drop: float, separated: bool)
     assert found.rise == pytest.approx(rise, abs=1e-6, nan_ok=True)
     assert found.drop == pytest.approx(drop)
     assert found.separated is separated
+
+
+def test_many_units_of_one_group_alone_separate_no_pair():
+    """The case of one example alone, each example 50 times: as single units they would stand out."""
+    middle = score(50 * [3.6, 0.8, 0.8, 0.8], 50 * [1, 0, 0, 0])
+    end = score(50 * [1.0, 1.0, 1.0, 1.0], 50 * [1, 1, 1, 0])
+    assert compare(0, 1, (end, end), middle, metric=LOSS, objective=ACCURACY).separated
+    groups = np.arange(200) % 4
+    middle, end = (replace(one, outcomes=replace(one.outcomes, groups=groups)) for one in (middle, end))
+    assert not compare(0, 1, (end, end), middle, metric=LOSS, objective=ACCURACY).separated
 
 
 def test_a_midpoint_with_nothing_finite_is_separated_and_its_height_unknown():

@@ -1,6 +1,7 @@
 """How sure one can be of a difference, under any metric: against exact tests and scipy's resampling."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,14 @@ from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.metric import Metric, NumberMetric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import bootstrap_differences, bootstrap_values, permutation_p, smallest_detectable
+from soupviz.tasks.resampling import (
+    Drawn,
+    bootstrap_differences,
+    bootstrap_values,
+    permutation_p,
+    smallest_detectable,
+    swapped_p,
+)
 from soupviz.tasks.score import Bound, Score
 from soupviz.tasks.significance import mcnemar
 
@@ -34,6 +42,11 @@ def two_of(kind: str, seed: int, number: int = 60, skills=(0.6, 0.5)) -> list[Ou
     random = np.random.default_rng(seed)
     targets = targets_of(kind, number, random)
     return [some_of(kind, targets, random, skill) for skill in skills]
+
+
+def in_groups(groups, *outcomes: Outcomes) -> list[Outcomes]:
+    """The same units, of which some belong together."""
+    return [replace(one, groups=np.asarray(groups)) for one in outcomes]
 
 
 def exact_p(metric: Metric, new: Outcomes, old: Outcomes, groups: np.ndarray | None = None) -> float:
@@ -100,20 +113,107 @@ def test_a_permutation_of_macro_f1_is_that_of_every_swap():
 
 @pytest.mark.parametrize("kind", OUTSIDE)
 def test_groups_are_swapped_together(kind):
-    new, old = two_of(kind, 5, number=12, skills=(0.7, 0.5))
-    groups = np.arange(12) // 2
-    found = permutation_p(OUTSIDE[kind], new, old, groups=groups, draws=DRAWS)
-    assert found == near(exact_p(OUTSIDE[kind], new, old, groups))
+    """Of six groups every way to swap is taken; at thirteen swaps are drawn."""
+    for number, each in ((12, 2), (13, 1)):
+        new, old = two_of(kind, 5, number=number, skills=(0.7, 0.5))
+        groups = np.arange(number) // each
+        found = permutation_p(OUTSIDE[kind], *in_groups(groups, new, old), draws=DRAWS)
+        assert found == near(exact_p(OUTSIDE[kind], new, old, groups))
 
 
 def test_copies_of_the_same_unit_are_no_evidence_once_they_are_a_group():
     new, old = pair(40, 0, 0)
     groups = np.arange(40) // 10
     assert permutation_p(ACCURACY, new, old, draws=DRAWS) < 0.001
-    assert permutation_p(ACCURACY, new, old, groups=groups, draws=DRAWS) == near(2 / 2**4)
+    assert permutation_p(ACCURACY, *in_groups(groups, new, old), draws=DRAWS) == 2 / 2**4
     alone = bootstrap_differences(ACCURACY, *pair(20, 20, 0), draws=DRAWS).std()
-    together = bootstrap_differences(ACCURACY, *pair(20, 20, 0), groups=groups, draws=DRAWS).std()
+    together = bootstrap_differences(ACCURACY, *in_groups(groups, *pair(20, 20, 0)), draws=DRAWS).std()
     assert together == pytest.approx(alone * np.sqrt(10), rel=0.1)
+
+
+@given(st.lists(st.integers(-6, 6), max_size=12))
+def test_a_sum_whose_parts_may_change_sign_is_as_likely_as_by_hand(parts):
+    seen = abs(sum(parts))
+    ways = [abs(sum(s * part for s, part in zip(signs, parts, strict=True))) for signs in signs_of(len(parts))]
+    assert swapped_p(np.array(parts, dtype=np.int64)) == pytest.approx(sum(way >= seen for way in ways) / len(ways))
+
+
+def signs_of(number: int):
+    return itertools.product([-1, 1], repeat=number)
+
+
+@pytest.mark.parametrize(("fixed", "broken"), [(0, 0), (9, 0), (30, 12), (400, 321)])
+def test_of_groups_of_one_the_exact_test_is_mcnemars(fixed, broken):
+    apart = np.array([1] * fixed + [-1] * broken + [0] * 50)
+    assert swapped_p(apart) == pytest.approx(mcnemar(fixed, broken), rel=1e-9)
+
+
+def test_many_groups_of_several_units_are_counted_exactly_in_no_time():
+    """Against the normal approximation."""
+    random = np.random.default_rng(0)
+    apart = np.concatenate([random.integers(-3, 4, 1_000), random.integers(-1, 2, 2_000)])
+    spread = np.sqrt((apart**2).sum())
+    assert swapped_p(apart) == pytest.approx(2 * stats.norm.sf((abs(apart.sum()) - 0.5) / spread), rel=0.02)
+
+
+# Groups
+
+
+def of_means(metric: Metric, values, groups) -> np.ndarray:
+    """A metric on resamples of groups, unit by unit, in a plain loop with the seed of `bootstrap_values`."""
+    random, number = np.random.default_rng(0), max(groups) + 1
+    found = []
+    for picks in random.integers(0, number, size=(50, number)):
+        rows = np.concatenate([np.flatnonzero(np.array(groups) == pick) for pick in picks])
+        found.append(float(metric.value(values.take(rows))))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("kind", [*OUTSIDE, "accuracy", "loss"])
+def test_a_bootstrap_of_groups_is_a_plain_loop_over_groups(kind):
+    random = np.random.default_rng(6)
+    groups = random.integers(0, 5, 24)
+    groups[:5] = np.arange(5)
+    metric = {"accuracy": ACCURACY, "loss": LOSS, **OUTSIDE}[kind]
+    outcomes = (
+        some_outcomes(random.integers(0, 2, 24), losses=random.random(24))
+        if kind in ("accuracy", "loss")
+        else two_of(kind, 6, number=24)[0]
+    )
+    found = bootstrap_values(metric, *in_groups(groups, outcomes), draws=50)
+    assert found == pytest.approx(of_means(metric, outcomes, groups))
+
+
+def test_of_groups_of_one_size_intervals_and_tests_are_scipys_of_their_means():
+    random = np.random.default_rng(8)
+    speakers = random.normal(0.1, 0.4, 14)
+    apart = (speakers[:, None] + random.normal(0, 0.1, (14, 5))).ravel()
+    losses = np.abs(random.normal(2, 0.3, 70))
+    new, old = (some_outcomes(np.ones(70), losses=one) for one in (losses + apart, losses))
+    grouped = in_groups(np.repeat(np.arange(14), 5), new, old)
+    means = apart.reshape(14, 5).mean(axis=1)
+    expected = stats.bootstrap((means,), np.mean, method="percentile", n_resamples=9_999, rng=1).confidence_interval
+    low, high = np.quantile(bootstrap_differences(LOSS, *grouped), [0.025, 0.975])
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.05 * (high - low))
+    p = stats.permutation_test(
+        (means, np.zeros(14)), lambda a, b: a.mean() - b.mean(), permutation_type="samples", n_resamples=np.inf
+    ).pvalue
+    assert permutation_p(LOSS, *grouped) == near(p, 10_000)
+    assert permutation_p(LOSS, *grouped, draws=2**14) == pytest.approx(p)
+
+
+def test_groups_need_no_names_from_nought_and_may_lie_anywhere():
+    """As they do in a slice."""
+    drawn_as = Drawn.of(*in_groups([70, 3, 70, 9, 3, 70], some_outcomes(np.ones(6))))
+    assert (drawn_as.number, drawn_as.index.tolist(), drawn_as.sizes.tolist()) == (3, [2, 0, 2, 1, 0, 2], [2, 1, 3])
+    assert drawn_as.sums(np.array([1.0, 2, 4, 8, 16, 32])).tolist() == [18, 8, 37]
+    assert drawn_as.sums(np.eye(6)[:, :2]).tolist() == [[0, 1], [0, 0], [1, 0]]
+
+
+def test_of_one_group_nothing_is_known():
+    new, old = in_groups(np.zeros(9, dtype=int), *pair(6, 1, 2))
+    assert permutation_p(ACCURACY, new, old) == 1.0
+    assert np.isnan(bootstrap_differences(ACCURACY, new, old, draws=10)).all()
 
 
 def test_a_loss_of_an_answer_that_is_not_finite_is_no_evidence():

@@ -105,8 +105,19 @@ def test_the_keys_name_the_columns(tmp_path, words):
     split = load(tmp_path / "x.csv", text="first", pair="second", label="answer", group="id")
     assert split.texts == ("a, bb / ccc", "a / bb")
     assert split.inputs["input_ids"].tolist() == [[1, 2, 2, 3], [1, 1, 2, 9]]
-    assert split.groups == ("1", "2")
-    assert any("2 groups by id" in note for note in split.notes)
+    assert split.group is None
+    assert any("each example has its own id" in note for note in split.notes)
+
+
+def test_a_column_says_which_rows_belong_together_and_their_content_is_found_as_before(tmp_path, words):
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "x.csv").write_text("page,text,label\np10,good one,pos\np2,bad,neg\np10,fine,pos\n")
+    split = load(tmp_path / "x.csv", group="page")
+    assert (split.group.names, split.group_of.tolist()) == (("p2", "p10"), [1, 0, 1])
+    assert any("2 groups by page" in note for note in split.notes)
+    assert split.fingerprint == load(tmp_path / "x.csv").fingerprint
+    with pytest.raises(DataError, match="no column 'book'"):
+        load(tmp_path / "x.csv", group="book")
 
 
 def test_batches_are_cut_to_their_longest_sentence_on_the_side_of_the_padding(tmp_path, words):

@@ -15,7 +15,7 @@ from soupviz.tasks.finding import find_metric
 from soupviz.tasks.metric import Metric, SumMetric, Value
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import FINITE
-from soupviz.tasks.resampling import drawn
+from soupviz.tasks.resampling import Drawn, drawn, on_resamples
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
@@ -135,9 +135,9 @@ def compare(
     """What lies between two ingredients.
 
     They are separated where the midpoint's loss is above the mean of the ends' by more than 3 standard errors of the
-    paired difference over the units and by more than 10 % of that mean, and the objective is worse than of the ends on
-    average: a loss may rise only because a mix is less sure of itself, and a few units are chance. A midpoint with
-    outputs that are not finite, where the ends have none, is separated as well.
+    paired difference over the units, or their groups, and by more than 10 % of that mean, and the objective is worse
+    than of the ends on average: a loss may rise only because a mix is less sure of itself, and a few units are chance.
+    A midpoint with outputs that are not finite, where the ends have none, is separated as well.
     """
     drop = _drop(objective, [score.values[objective.name] for score in (*ends, middle)])
     broken = middle.num_nonfinite > max(end.num_nonfinite for end in ends)
@@ -161,21 +161,23 @@ def _drop(objective: Metric, values: Sequence[Value | None]) -> float:
 
 
 def _standard_error(metric: Metric, ends: tuple[Score, Score], middle: Score) -> float:
-    """Of the midpoint's value less the ends' mean; 0 where there is one unit."""
+    """Of the midpoint's value less the ends' mean; 0 where there is one unit, or one group."""
     outcomes = [score.outcomes for score in (*ends, middle) if score.outcomes is not None]
-    if isinstance(metric, SumMetric) and metric.columns[1:] == (FINITE,):  # a mean: there is a formula
+    drawn_as = Drawn.of(*outcomes)
+    is_alone = drawn_as.index is None
+    if is_alone and isinstance(metric, SumMetric) and metric.columns[1:] == (FINITE,):  # a mean: there is a formula
         losses = [one[metric.columns[0]].astype(np.float64) for one in outcomes]
         apart = losses[2] - (losses[0] + losses[1]) / 2
         apart = apart[np.isfinite(apart)]
         return float(apart.std(ddof=1) / len(apart) ** 0.5) if len(apart) > 1 else 0.0
-    weights = _resamples(len(middle.outcomes or ()))
-    values = [metric.values(one, weights) for one in outcomes]
+    counts = _resamples(drawn_as.number)
+    values = [on_resamples(metric, one, drawn_as)(counts) for one in outcomes]
     return float(np.nanstd(values[2] - (values[0] + values[1]) / 2))
 
 
 @lru_cache(2)
-def _resamples(num_units: int) -> NDArray[np.float64]:
-    return drawn(np.random.default_rng(0), DRAWS, num_units)
+def _resamples(number: int) -> NDArray[np.float64]:
+    return drawn(np.random.default_rng(0), DRAWS, number)
 
 
 def gather(kitchen: Kitchen, aggregation: str, pairs: Iterable[Pair]) -> Barriers:

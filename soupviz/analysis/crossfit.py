@@ -100,7 +100,8 @@ def known(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> CrossFit | None:
 def finding_key(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> str:
     """What a cross-fit is kept under: the run's key, all ingredients (one is the best), and the halves' seed."""
     everyone = {item.name: item.fingerprint for item in kitchen.ingredients}
-    return digest(["crossfit", VERSION, kitchen.objective.name, run_key(kitchen, recipe), everyone, seed])
+    groups = [key] if (key := kitchen.splits.load(HELD_OUT).group_key) else []
+    return digest(["crossfit", VERSION, kitchen.objective.name, run_key(kitchen, recipe), everyone, seed, *groups])
 
 
 def check(kitchen: Kitchen, recipe: Recipe) -> None:
@@ -124,6 +125,9 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
         raise RecipeError(
             f"{where} held_out has {number} {kitchen.task.unit}s; expected at least {LEAST}, to be halved."
         )
+    grouped = kitchen.splits.grouped(HELD_OUT)
+    if grouped and grouped.number < 2:
+        raise RecipeError(f"{where} held_out has one {grouped.column}; expected at least 2, which are kept whole.")
 
 
 def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
@@ -161,9 +165,10 @@ def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
 def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progress = quiet) -> CrossFit:
     """Search on one half of held_out and score on the other, both ways; kept from then on.
 
-    The halves are stratified by class where there are classes. What was scored on the whole of held_out is not scored
-    again: its halves are cut out of it. The searches have a store of their own, from which they go on when they were
-    stopped, and which is removed when both are done, so that they never stand among the kitchen's soups.
+    The halves are stratified by class where there are classes, and share no group. What was scored on the whole of
+    held_out is not scored again: its halves are cut out of it. The searches have a store of their own, from which they
+    go on when they were stopped, and which is removed when both are done, so that they never stand among the kitchen's
+    soups.
 
     Args:
         seed: of the halves.
@@ -186,7 +191,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [stratified_part(_strata(kitchen, whole), index, 2, seed) for index in (0, 1)]
+    rows = [stratified_part(_strata(kitchen, whole), index, 2, seed, whole.group_of) for index in (0, 1)]
     searches = []
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
         own = halved(kitchen, recipe, {HELD_OUT: selecting, TEST: judging}, seed, folder)

@@ -15,9 +15,8 @@ from soupviz.soups.planning import is_readable
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import permutation_p
+from soupviz.tasks.paired import LIST_DRAWS, is_counted, p_value
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import mcnemar
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor
 from soupviz.types import Coefficients
@@ -28,11 +27,9 @@ if TYPE_CHECKING:
 EPOCH = "epoch"
 OUTCOMES = ("start", "accepted", "rejected", GIVEN_UP, EPOCH)
 
-LIST_DRAWS = 2_000
-"""Permutations for each of many decisions."""
 
 REMEMBERED = 4096
-"""Of their p-values."""
+"""P-values of decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +156,7 @@ def _decision(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried, n
         better, worse = kitchen.task.better(tried.units.take(seen), before.units.take(seen))
         made = replace(made, better=better, worse=worse, num_scored=int(seen.sum()))
         if not made.is_bound:
-            made = replace(made, p_value=_p_value(kitchen, tried, before, (better, worse)))
+            made = replace(made, p_value=_p_value(kitchen, tried, before))
     rival = "the soup before it" if recipe.grows_one_soup else "the best before it"
     reason = _reason(kitchen, recipe, tried, before)
     return replace(made, sentence=words.decided(kitchen.task, metric, made, reason, rival))
@@ -192,17 +189,18 @@ _p_values: dict[tuple[str, str, str, str], float] = {}
 """Permutation tests that are not made again at every look, by the metric and what both sides are."""
 
 
-def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried, pair: tuple[int, int]) -> float:
+def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried) -> float:
     metric = kitchen.objective
-    if is_share(metric):
-        return mcnemar(*pair)
     assert tried.units is not None and before.units is not None
-    held_out = kitchen.splits.load(HELD_OUT).fingerprint
-    key = (metric.name, held_out, digest(kitchen.task.key), digest([tried.pinned, before.pinned]))
+    if is_counted(metric, tried.units, before.units):
+        return p_value(metric, tried.units, before.units)
+    held_out = kitchen.splits.load(HELD_OUT)
+    data = held_out.fingerprint + held_out.group_key
+    key = (metric.name, data, digest(kitchen.task.key), digest([tried.pinned, before.pinned]))
     if key not in _p_values:
         if len(_p_values) >= REMEMBERED:
             _p_values.clear()
-        _p_values[key] = permutation_p(metric, tried.units, before.units, draws=LIST_DRAWS)
+        _p_values[key] = p_value(metric, tried.units, before.units, LIST_DRAWS)
     return _p_values[key]
 
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
+from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.paired import p_value
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 
@@ -48,7 +50,8 @@ def class_names(kitchen: Kitchen, split: Split) -> list[str]:
 class ClassChange:
     """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right.
 
-    right_before: of its examples, those that the old model gets right.
+    right_before: of its examples, those that the old model gets right. p_value: of the exact paired test on this class
+    alone.
     """
 
     index: int
@@ -56,6 +59,7 @@ class ClassChange:
     right_before: int
     fixed: int
     broken: int
+    p_value: float
 
     @property
     def right_after(self) -> int:
@@ -75,8 +79,11 @@ def class_changes(new: Outcomes, old: Outcomes, labels: NDArray[np.int64]) -> li
     fixed = np.bincount(labels[new["right"] & ~old["right"]], minlength=size)
     broken = np.bincount(labels[~new["right"] & old["right"]], minlength=size)
     before = np.bincount(labels[old["right"]], minlength=size)
-    there = np.flatnonzero(counts).tolist()
-    found = [ClassChange(k, *(int(of[k]) for of in (counts, before, fixed, broken))) for k in there]
+    found = []
+    for k in np.flatnonzero(counts).tolist():
+        inside = labels == k
+        p = p_value(ACCURACY, new.take(inside), old.take(inside)) if fixed[k] + broken[k] else 1.0
+        found.append(ClassChange(k, int(counts[k]), int(before[k]), int(fixed[k]), int(broken[k]), p))
     return sorted(found, key=lambda change: -change.points)
 
 

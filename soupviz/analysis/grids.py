@@ -173,7 +173,7 @@ def known(kitchen: Kitchen, cell: Cell) -> Outcome | None:
     scores = run.result["scores"]
     if not set(kitchen.splits.reporting) <= set(scores):
         return None
-    found = {split: kitchen.scores.scorer.recalled(one, split) for split, one in scores.items()}
+    found = {split: kitchen.scores.recalled(one, split) for split, one in scores.items()}
     return Outcome(cell.column, cell.row, run.key, _values(kitchen, found))
 
 

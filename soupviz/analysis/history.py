@@ -179,7 +179,7 @@ def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Comparison]:
 def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
     """The scores that were kept with a run, each of the data of its time."""
     kept = (run.result or {}).get("scores", {})
-    return {split: kitchen.scores.scorer.recalled(summary, split) for split, summary in kept.items()}
+    return {split: kitchen.scores.recalled(summary, split) for split, summary in kept.items()}
 
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:

@@ -6,6 +6,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.comparing import intervals
 from soupviz.soups.planning import Wanted, summaries
 from soupviz.tasks.figures import counts
+from soupviz.types import Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,7 @@ class Measured:
     """Under the objective on a split, with its 95 % interval. selects: whether the split had a part in the choice.
 
     right: how many units are right, where the objective is their share. value, low, high: nan
-    where it says nothing, or not how sure it is.
+    where it says nothing, or not how sure it is. grouped: by what units are resampled together.
     """
 
     split: str
@@ -23,6 +24,7 @@ class Measured:
     high: float
     right: int | None
     selects: bool
+    grouped: Grouped | None = None
 
 
 def measured(kitchen: Kitchen, wanted: list[Wanted], selects: tuple[str, ...] = ()) -> dict[str, Measured]:
@@ -42,5 +44,6 @@ def measured(kitchen: Kitchen, wanted: list[Wanted], selects: tuple[str, ...] = 
             high=high,
             right=counted[0] if counted else None,
             selects=score.split in selects,
+            grouped=score.grouped,
         )
     return found

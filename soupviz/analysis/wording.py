@@ -9,7 +9,8 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, gap_unit, shown
+from soupviz.tasks.wording import PERCENT, gap_unit, resampled, shown
+from soupviz.types import Grouped
 
 if TYPE_CHECKING:
     from soupviz.analysis.crossfit import CrossFit
@@ -63,8 +64,10 @@ def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
 
 
-def test_of(metric: Metric) -> str:
-    """How a difference is tested."""
+def test_of(metric: Metric, by: Grouped | None = None) -> str:
+    """How a difference is tested. by: by what units change sides together."""
+    if by is not None:
+        return f"{'exact ' if is_share(metric) else ''}permutation test by {by.column}"
     return "exact McNemar test" if is_share(metric) else "permutation test"
 
 
@@ -116,6 +119,7 @@ def headline(
     told = (
         f"{apart(metric, difference.difference)} {measure(metric)} on {split} against {best}, the best ingredient on "
         f"held_out, between {apart(metric, difference.low)} and {apart(metric, difference.high)}"
+        f"{resampled(difference.grouped)}"
     )
     if difference.judgement == UNPROVEN:
         return f"No evidence that it is better: {told}; {shows(task, metric, difference)}."
@@ -134,11 +138,17 @@ def headline(
 
 def shows(task: Task, metric: Metric, difference: Comparison) -> str:
     """From which difference on a split of so many units tells."""
-    number = units(task, difference.num_units)
+    number = _sized(task, difference)
     if difference.smallest is None:
         differing = difference.better + difference.worse
         return f"the two differ on {differing} of {number} only, too few for any difference to show"
     return f"at {number} only differences above {_smallest(metric, difference)} show"
+
+
+def _sized(task: Task, difference: Comparison) -> str:
+    """How much there is to resample."""
+    by = difference.grouped
+    return units(task, difference.num_units) + (f" in {by.number:,} groups by {by.column}" if by else "")
 
 
 def _smallest(metric: Metric, difference: Comparison) -> str:
@@ -152,7 +162,7 @@ def size(task: Task, metric: Metric, difference: Comparison) -> str:
     where = difference.split
     if difference.smallest is None:
         return f"{where} is too small to tell: {shows(task, metric, difference)} ({seen})."
-    number = f"at {units(task, difference.num_units)}"
+    number = f"at {_sized(task, difference)}"
     needed = f"{_smallest(metric, difference)} and more show"
     if abs(difference.difference) >= difference.smallest:
         return f"{where} is large enough for this: {seen}, and {number} {needed}."

@@ -4,6 +4,7 @@ from typing import Any
 
 import typer
 
+from soupviz.analysis.wording import test_of
 from soupviz.cli.answering import answer
 from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
@@ -39,7 +40,7 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
     everything = {"soups": values, "left_out": dict(menu.left_out), "best": menu.best}
     show(as_json, everything, f"{opened.name}: {metric.label}, by held_out", columns, rows)
     if menu.soups and not as_json:
-        test = "McNemar's exact test" if is_share(metric) else "a permutation test"
+        test = test_of(metric, opened.splits.grouped(reports))
         answer(
             f"p: {test} on {reports} against {menu.best}, the best ingredient on held_out, corrected by "
             f"Holm over {len(menu.compared)} soups and ensembles"

@@ -7,12 +7,12 @@ from typing import Any
 import typer
 from typer.main import get_command
 
-from soupviz.cli import converting, cooking, inspecting, measuring, opening, reporting
+from soupviz.cli import converting, cooking, inspecting, measuring, opening, reporting, showing
 from soupviz.cli.answering import answering
 from soupviz.cli.arguments import app
 from soupviz.errors import Cancelled, SoupError
 
-COMMANDS = (converting, cooking, inspecting, measuring, opening, reporting)
+COMMANDS = (converting, cooking, inspecting, measuring, opening, reporting, showing)
 """Importing these adds their commands."""
 
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 FURTHEST = 1e4
@@ -65,13 +67,24 @@ def absence(name: str, classes: Sequence[str] | None, labels: Tensor, *, is_rest
     ]
 
 
-def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
+def stratified_part(
+    labels: Tensor, index: int, of: int, seed: int, group_of: NDArray[np.int64] | None = None
+) -> Tensor:
     """Positions of one of several equal parts: each class is shuffled with the seed and dealt out in turn.
 
-    Where labels are no classes, all units are.
+    Where labels are no classes, all units are. Groups are dealt out whole, so that parts are about equal only.
+
+    Args:
+        group_of: of each unit its group.
     """
     generator = torch.Generator().manual_seed(seed)
-    if labels.ndim > 1 or labels.is_floating_point():
+    has_classes = labels.ndim == 1 and not labels.is_floating_point()
+    if group_of is not None:
+        parts = _dealt_whole(
+            labels.numpy() if has_classes else np.zeros(len(labels), np.int64), group_of, of, generator
+        )
+        return torch.from_numpy(np.flatnonzero(parts == index))
+    if not has_classes:
         return torch.randperm(len(labels), generator=generator)[index::of].sort().values
     chosen = []
     dealt = 0
@@ -82,6 +95,26 @@ def stratified_part(labels: Tensor, index: int, of: int, seed: int) -> Tensor:
         chosen.append(members[(index - dealt) % of :: of])
         dealt += len(members)
     return torch.cat(chosen).sort().values
+
+
+def _dealt_whole(
+    labels: NDArray[np.int64], group_of: NDArray[np.int64], of: int, generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Of each unit its part: the large groups first, each to the part that has least of the classes it holds."""
+    classes, labels = np.unique(labels, return_inverse=True)
+    groups, members = np.unique(group_of, return_inverse=True)
+    sizes = np.bincount(members)
+    rows = np.split(np.argsort(members, kind="stable"), np.cumsum(sizes)[:-1])
+    shuffled = torch.randperm(len(groups), generator=generator).numpy()
+    totals, held = np.bincount(labels), np.zeros((of, len(classes)))
+    parts = np.zeros(len(labels), dtype=np.int64)
+    for group in shuffled[np.argsort(-sizes[shuffled], kind="stable")].tolist():
+        own, counts = np.unique(labels[rows[group]], return_counts=True)
+        full = (held[:, own] / totals[own] * counts).sum(axis=1)
+        part = min(range(of), key=lambda one, full=full: (full[one], held[one].sum(), one))  # type: ignore[misc]
+        held[part, own] += counts
+        parts[rows[group]] = part
+    return parts
 
 
 def named(names: Sequence[str], most: int = NAMED) -> str:

@@ -11,11 +11,11 @@ from torch import nn
 
 from soupviz.data import labels
 from soupviz.data.arguments import arguments_of
-from soupviz.data.examples import collect, number_of, pair, stacked
+from soupviz.data.examples import collect, group_of, number_of, pair, stacked
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
-from soupviz.files import file_digest
+from soupviz.files import file_digest, replacing
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.spec import SplitSpec
@@ -26,6 +26,9 @@ UNPICKLING = ("LSUN", "LSUNClass")
 
 TEXTS = "texts.json"
 """Beside the arrays of a data set that tells its examples as texts."""
+
+GROUPS = "groups.json"
+"""Beside them what belongs together, by the name of the column that says so."""
 
 
 def nth(dataset: str, index: int) -> str:
@@ -96,12 +99,26 @@ def python_source(
 
     arguments, takes_all = arguments_of(model)
     taken = frozenset(arguments), takes_all
+    group = spec.group if isinstance(spec.group, str) else None
 
-    def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+    def dataset() -> tuple[Any, int]:
         with guarded(lambda told: DataError(f"data.{name}: {spec.path} failed with {told}")):
             examples = function(**spec.args)
-        number = number_of(f"data.{name}: {spec.path}", examples)
-        found = collect(name, examples, number, taken, progress, kind)
+        return examples, number_of(f"data.{name}: {spec.path}", examples)
+
+    def grouping(kept: Path) -> list[str]:
+        assert group is not None
+        if group not in _groups_in(kept):  # kept before anybody asked for them
+            examples, number = dataset()
+            found = [
+                group_of(name, index, pair(name, index, examples, number, kind)[0], group) for index in range(number)
+            ]
+            _keep_groups(kept, group, found)
+        return _groups_in(kept)[group]
+
+    def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+        examples, number = dataset()
+        found = collect(name, examples, number, taken, progress, kind, group)
         pad = getattr(getattr(model, "config", None), "pad_token_id", None) or 0
         inputs, lengths = stacked(name, found.tensors, pad)
         arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs)}
@@ -109,6 +126,8 @@ def python_source(
             np.save(target / f"{file}.npy", inputs[argument])
         if lengths is not None:
             np.save(target / f"{LENGTHS}.npy", lengths)
+        if group is not None:
+            _keep_groups(target, group, found.groups)
         keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
         padding = "" if lengths is None else "right"
         answers = labels.stacked(name, found.labels, kind)
@@ -120,7 +139,19 @@ def python_source(
         if spec.version
         else None
     )
-    return Source(identity, classes, False, read)
+    return Source(identity, classes, False, read, grouping=grouping)
+
+
+def _groups_in(kept: Path) -> dict[str, list[str]]:
+    path = kept / GROUPS
+    found: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def _keep_groups(kept: Path, column: str, groups: list[str]) -> None:
+    text = json.dumps(_groups_in(kept) | {column: groups})
+    with replacing(kept / GROUPS) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _told_texts(name: str, examples: Any, number: int) -> list[str]:

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data import labels as reading
 from soupviz.data.classes import named
+from soupviz.data.names import as_name
 from soupviz.errors import DataError
 from soupviz.models.usercode import guarded
 from soupviz.types import Progress
@@ -22,12 +23,13 @@ LABELS = ("labels", "label", "label_ids")
 
 @dataclass(slots=True)
 class Columns:
-    """Examples by column: inputs by argument, labels, what is text beside them, what is left out and why."""
+    """Examples by column: inputs by argument, labels, what is text beside them, what is left out and why, groups."""
 
     tensors: dict[str, list[Tensor]] = field(default_factory=dict)
     labels: list[Any] = field(default_factory=list)
     texts: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
 
     def notes(self, name: str) -> list[str]:
         shown = (
@@ -84,12 +86,14 @@ def collect(
     taken: tuple[Set[str], bool],
     progress: Progress,
     labels: reading.Kind = "classes",
+    group: str | None = None,
 ) -> Columns:
     """Every example of a data set.
 
     Args:
         taken: the arguments that the model's forward names, and whether it takes any other. Where it does not, and an
             example has some of them, these are all that is made into tensors; else what can be. labels: of which kind.
+        group: the column that says what belongs together; it is fed to a model only that names it.
     """
     known, takes_all = taken
     found = Columns()
@@ -98,7 +102,10 @@ def collect(
             progress(index, number, f"reading {name}")
         value, label = pair(name, index, examples, number, labels)
         found.labels.append(label)
+        if group is not None:
+            found.groups.append(group_of(name, index, value, group))
         columns = value if isinstance(value, Mapping) else {"": value}
+        columns = {key: item for key, item in columns.items() if key != group or key in known}
         wanted = (set() if takes_all else columns.keys() & known) or columns.keys()
         for argument, item in columns.items():
             if isinstance(item, str) and isinstance(value, Mapping):
@@ -120,6 +127,22 @@ def collect(
             )
     found.texts = {argument: texts for argument, texts in found.texts.items() if len(texts) == number}
     return found
+
+
+def group_of(name: str, index: int, inputs: Any, group: str) -> str:
+    """The group of an example, by the key of its dictionary.
+
+    Raises:
+        DataError: it is no dictionary, or has no such key, or nothing that names a group in it.
+    """
+    where = f"data.{name}.group: {group!r} of example {index}"
+    if isinstance(inputs, Mapping) and group in inputs:
+        return as_name(where, inputs[group])
+    has = f"has {named(list(map(str, inputs)))}" if isinstance(inputs, Mapping) else "is no dictionary"
+    raise DataError(
+        f"{where} is not there: it {has}. Give each example that key, or name a CSV: "
+        f"group: {{file: FILE.csv, column: {group}}}."
+    )
 
 
 def _add(found: Columns, name: str, index: int, argument: str, item: Any, *, is_needed: bool) -> None:

@@ -10,7 +10,7 @@ from soupviz.data.labels import Kind
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError
 from soupviz.spec import HELD_OUT, SHIFTS, TRAIN, KitchenSpec
-from soupviz.types import Progress, quiet
+from soupviz.types import Grouped, Progress, quiet
 
 Check = Callable[[Split, str], Split]
 """Told of a split that was read, and where it came from: refuses it, or gives it back with what there is to tell."""
@@ -61,6 +61,15 @@ class Splits:
     def is_loaded(self, name: str) -> bool:
         """Whether a split was read in this process, so that asking for its scores costs nothing."""
         return name in self._loaded
+
+    def grouped(self, name: str) -> Grouped | None:
+        """By what a split's examples are resampled together; as kitchen.yaml says, where it was not read yet."""
+        if name in self._loaded:
+            return self._loaded[name].grouped
+        spec = self.specs.get(name)
+        if spec is None or spec.group is None:
+            return None
+        return Grouped(spec.group if isinstance(spec.group, str) else spec.group.column, 0)
 
     def load(self, name: str, progress: Progress = quiet) -> Split:
         """A split, read once per process; from the cache folder where it was read before.

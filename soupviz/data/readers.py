@@ -1,5 +1,6 @@
 """The formats by name, and `arrays`, the plainest of them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import datasets, images, labels, sentences
+from soupviz.data import datasets, groups, images, labels, sentences
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -64,24 +65,36 @@ def _arrays(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] |
         np.save(target / "inputs.npy", inputs)
         return Contents({"": "inputs"}, answers)
 
-    return Source(identity_of(path.parent, [path]), classes, False, read)
+    def grouping(_kept: Path) -> list[str]:
+        of_labels, found = _open_arrays(name, path, ("labels", str(spec.group)))
+        return groups.of_array(f"data.{name}.group: {spec.group!r} of {path}", found, len(of_labels))
+
+    return Source(identity_of(path.parent, [path]), classes, False, read, grouping=grouping)
 
 
-def _open_arrays(name: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _open_arrays(name: str, path: Path, wanted: tuple[str, str] = ("inputs", "labels")) -> list[np.ndarray]:
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return file["inputs"], file["labels"]
-        from safetensors.torch import load_file
+                _check_there(name, path, wanted, file.files)
+                return [file[key] for key in wanted]
+        from safetensors import safe_open
 
-        tensors = load_file(path)
-        inputs, answers = (
-            # NumPy has no bfloat16; float32 holds every one of its values.
-            tensors[key].float().numpy() if tensors[key].dtype == torch.bfloat16 else tensors[key].numpy()
-            for key in ("inputs", "labels")
-        )
-        return inputs, answers
-    except KeyError as error:
-        raise DataError(f"data.{name}: {path} lacks the array {error}; expected `inputs` and `labels`.") from None
+        with safe_open(path, framework="pt") as opened:
+            _check_there(name, path, wanted, list(opened.keys()))
+            tensors = [opened.get_tensor(key) for key in wanted]
+        # NumPy has no bfloat16; float32 holds every one of its values.
+        return [one.float().numpy() if one.dtype == torch.bfloat16 else one.numpy() for one in tensors]
+    except DataError:
+        raise
     except Exception as error:  # zipfile, NumPy and safetensors each raise their own on damaged files
         raise DataError(f"data.{name}: {path} cannot be read as .npz or .safetensors: {error}.") from None
+
+
+def _check_there(name: str, path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:
+    missing = [key for key in wanted if key not in there]
+    if missing:
+        raise DataError(
+            f"data.{name}: {path} lacks the array {missing[0]!r}; expected {' and '.join(wanted)}, it has "
+            f"{', '.join(there) or 'none'}."
+        )

@@ -26,7 +26,8 @@ def source(
     path = folder / str(spec.path)
     of_labels = [spec.label] if isinstance(spec.label, str) else list(spec.label)
     columns = [spec.text, spec.pair, spec.label]
-    table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, spec.group) if one])
+    column = spec.group if isinstance(spec.group, str) else None
+    table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, column) if one])
     texts = [table.column(column) for column in (spec.text, spec.pair) if column]
     cells = [table.column(column) for column in of_labels]
     if kind == "classes":
@@ -38,7 +39,7 @@ def source(
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
         order = list(classes or of_labels) if kind == "flags" else None
     notes = [*table.notes, *notes]
-    groups = table.column(spec.group) if spec.group else []
+    groups = table.column(column) if column else []
     tokenizer_folder = folder / str(spec.tokenizer)
     longest = tokens.longest(where, tokenizer_folder)
     longest = spec.max_length or longest or tokens.positions(model)

@@ -8,11 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from soupviz.data.datasets import nth
 from soupviz.errors import DataError
 from soupviz.files import digest
-from soupviz.spec import SplitSpec
+from soupviz.spec import GroupSpec, SliceSpec, SplitSpec
 from soupviz.types import Slices
 from soupviz.weights.names import natural_key
 
@@ -37,6 +38,11 @@ def divided(column: str, values: Sequence[str]) -> Slices:
     return Slices(column, tuple(names), np.array([places[value] for value in values], dtype=np.int64))
 
 
+def taken(whole: Slices, rows: NDArray[np.int64]) -> Slices:
+    """Of some of the examples, those slices that have one. rows: positions."""
+    return divided(whole.column, [whole.names[place] for place in whole.index[rows].tolist()])
+
+
 def fingerprint(slices: Slices) -> str:
     """Of which examples are in which slice: of a recipe's run key, where the recipe looks at slices."""
     return digest([slices.names, slices.index.tolist()])
@@ -52,8 +58,15 @@ def read(name: str, spec: SplitSpec, folder: Path, files: Sequence[str], num_exa
         DataError: no such file or column; another number of rows; a file without a row, or with two; an empty cell.
     """
     assert spec.slices is not None
-    path, column = folder / spec.slices.file, spec.slices.column
-    where = f"data.{name}.slices: {path}"
+    return values_of(f"data.{name}.slices", spec.slices, spec, folder, files, num_examples)
+
+
+def values_of(
+    key: str, named: SliceSpec | GroupSpec, spec: SplitSpec, folder: Path, files: Sequence[str], num_examples: int
+) -> list[str]:
+    """The same of any column of a CSV. key: in kitchen.yaml, which names it."""
+    path, column = folder / named.file, named.column
+    where = f"{key}: {path}"
     header, rows = _table(where, path, column)
     cells = [(line, (row[column] or "").strip()) for line, row in rows]
     if spec.format == "imagefolder":

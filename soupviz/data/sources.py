@@ -50,7 +50,7 @@ class Source:
 
     identity: what its content depends on, None when that is unknown. is_sorted: the order of the classes is that of
     their sorted names, as nobody said it. notes: what looking for it told, in sentences. groups: the group of each
-    example, where the format has them.
+    example, where the format knows it at once. grouping: finds it later, in the folder where the split is kept.
     """
 
     identity: Any
@@ -60,6 +60,7 @@ class Source:
     is_sorted: bool = False
     notes: Sequence[str] = ()
     groups: Sequence[str] = ()
+    grouping: Callable[[Path], Sequence[str]] | None = None
 
 
 def content(path: Path) -> list[Any]:

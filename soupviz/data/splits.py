@@ -1,5 +1,6 @@
 """Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from soupviz.data import arguments, decoded, labels, readers, slices
+from soupviz.data import arguments, decoded, groups, labels, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
 from soupviz.data.sources import LENGTHS, Source
@@ -19,7 +21,7 @@ from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
 from soupviz.models.building import image_size
 from soupviz.spec import SplitSpec
-from soupviz.types import Progress, Slices, quiet
+from soupviz.types import Grouped, Progress, Slices, quiet
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +35,9 @@ class Split:
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
     padding: the side, left or right, on which sentences are padded; lengths: of each example without it.
-    allowed: the classes that may be predicted; None: all of them. groups: what each example belongs to.
+    allowed: the classes that may be predicted; None: all of them. group: by what examples belong together, of which at
+    least two do; like slices it is no part of the fingerprint. dealt: the fingerprint of the groups that were dealt
+    out whole, where this is a part of such.
     notes: what there is to tell of how the split was read, in sentences. other_orders: of the classes, where it was
     taken from sorted names that could be sorted otherwise.
     whole: the fingerprint of the data that this is a part of, where it is one.
@@ -53,7 +57,8 @@ class Split:
     padding: str = ""
     lengths: Tensor | None = None
     allowed: tuple[int, ...] | None = None
-    groups: tuple[str, ...] = ()
+    group: Slices | None = None
+    dealt: str = ""
     notes: tuple[str, ...] = ()
     other_orders: tuple[tuple[str, ...], ...] = ()
     whole: str = ""
@@ -101,6 +106,21 @@ class Split:
         """Of one example, by argument."""
         return {name: tuple(tensor.shape[1:]) for name, tensor in self.arrays.items()}
 
+    @property
+    def group_of(self) -> NDArray[np.int64] | None:
+        """Of each example its group, from 0; None: each is resampled alone."""
+        return None if self.group is None else self.group.index
+
+    @property
+    def grouped(self) -> Grouped | None:
+        """By what examples are resampled together."""
+        return None if self.group is None else Grouped(self.group.column, len(self.group.names))
+
+    @property
+    def group_key(self) -> str:
+        """A fingerprint of which examples belong together, for what is kept of a resampling; empty where none do."""
+        return "" if self.group is None else hashlib.sha256(self.group.index.tobytes()).hexdigest()
+
     def part(self, chosen: Tensor, fingerprint: str) -> "Split":
         """Some of the examples, as a view: no example is copied.
 
@@ -108,7 +128,6 @@ class Split:
             chosen: positions, int64. fingerprint: of the part.
         """
         index = chosen.tolist()
-        names = self.slices and [self.slices.names[place] for place in self.slices.index[chosen.numpy()].tolist()]
         return replace(
             self,
             rows=chosen if self.rows is None else self.rows[chosen],
@@ -117,8 +136,8 @@ class Split:
             lengths=None if self.lengths is None else self.lengths[chosen],
             files=tuple(self.files[row] for row in index) if self.files else (),
             texts=tuple(self.texts[row] for row in index) if self.texts else (),
-            groups=tuple(self.groups[row] for row in index) if self.groups else (),
-            slices=slices.divided(self.slices.column, names) if self.slices and names else None,
+            group=self.group and slices.taken(self.group, chosen.numpy()),
+            slices=self.slices and slices.taken(self.slices, chosen.numpy()),
         )
 
 
@@ -185,7 +204,9 @@ def _split(
     answers = np.load(kept / "labels.npy")
     answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
-    values = slices.read(name, spec, folder, files, len(answers) + len(meta["corrupt"])) if spec.slices else []
+    number = len(answers) + len(meta["corrupt"])
+    values = slices.read(name, spec, folder, files, number) if spec.slices else []
+    group = groups.read(name, spec, folder, source, kept, files, number)
     if spec.restrict_classes and kind != "classes":
         raise DataError(f"data.{name}.restrict_classes is for classification; the task has no such classes: remove it.")
     allowed = present(answers) if spec.restrict_classes else None
@@ -193,7 +214,7 @@ def _split(
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Without a mask the padding counts: that of one batch would decide what comes of its sentences.
     padding = meta["padding"] if "attention_mask" in arrays else ""
-    grouped = [f"data.{name}: {len(set(source.groups))} groups by {spec.group}; intervals resample single examples."]
+    is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
         arrays=arrays,
@@ -208,21 +229,29 @@ def _split(
         padding=padding,
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
-        groups=tuple(source.groups),
-        notes=(*source.notes, *meta["notes"], *left_out, *absent, *(grouped if source.groups else ())),
+        group=group if is_grouped else None,
+        notes=(*source.notes, *meta["notes"], *left_out, *absent, *(_told_groups(name, group) if group else ())),
         other_orders=other_orders(source.classes) if source.is_sorted and source.classes else (),
     )
     if size_told := other_size(whole, model):  # a model may take them and interpolate its positions
         whole = replace(whole, notes=(*whole.notes, f"data.{name}: {size_told}"))
     if spec.part:
-        chosen = stratified_part(answers, spec.part.index, spec.part.of, spec.part.seed)
-        part = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump()]))
-        whole = replace(part, whole=whole.fingerprint)
+        chosen = stratified_part(answers, spec.part.index, spec.part.of, spec.part.seed, whole.group_of)
+        dealt = [whole.group_key] if whole.group_key else []
+        part = whole.part(chosen, digest([whole.fingerprint, spec.part.model_dump(), *dealt]))
+        whole = replace(part, whole=whole.fingerprint, dealt=whole.group_key)
     if len(whole) < 2:
         raise DataError(
             f"data.{name}: {spec.path or spec.format} has {len(whole)} examples; expected at least 2, to compare by."
         )
     return whole
+
+
+def _told_groups(name: str, group: Slices) -> list[str]:
+    number = len(group.names)
+    if number == len(group.index):
+        return [f"data.{name}: each example has its own {group.column}: intervals resample examples."]
+    return [f"data.{name}: {number} groups by {group.column}, by which intervals and tests resample its examples."]
 
 
 def other_size(split: Split, model: nn.Module) -> str:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
-from soupviz.tasks.significance import mcnemar
 
 CLASS = "class"
 """The selection of the bars; its field is index."""
@@ -40,7 +39,7 @@ def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | 
             "fixed": one.fixed,
             "broken": one.broken,
             "examples": one.num_examples,
-            "p": mcnemar(one.fixed, one.broken),
+            "p": one.p_value,
             "better": "soup" if one.points > 0 else "rival",
             "chosen": one.index == chosen,
         }
@@ -62,7 +61,7 @@ def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | 
                 quantity("points", "change (points)", format="+.2f"),
                 quantity("fixed", "only the soup is right"),
                 quantity("broken", "only the rival is right"),
-                quantity("p", "p (exact McNemar)", format=".3f"),
+                quantity("p", "p (exact paired test)", format=".3f"),
             ],
         },
     }

@@ -9,18 +9,25 @@ from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor
+from soupviz.tasks.wording import PERCENT, factor, resampled
+from soupviz.types import Grouped
 
 MODEL = "model"
 """The selection of both pictures; its one field is `id`."""
 
 
-def intervals(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, chosen: Collection[str] = ()) -> Chart:
+def intervals(
+    rows: Sequence[Mapping[str, Any]],
+    split: str,
+    metric: Metric,
+    chosen: Collection[str] = (),
+    by: Grouped | None = None,
+) -> Chart:
     """A value with its interval, in the order of the rows; shape and colour say what kind of thing it is.
 
     Args:
         rows: id, name, kind, value, low, high, these three as fractions where the metric is shown in percent.
-        chosen: ids that stand out.
+        chosen: ids that stand out. by: by what units are resampled together.
     """
     shown = [{**row, **{name: factor(metric) * row[name] for name in ("value", "low", "high")}} for row in rows]
     data = pd.DataFrame(shown).assign(chosen=[row["id"] in chosen for row in rows])
@@ -30,7 +37,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, cho
     y = nominal("name", scale={"domain": names}, axis=axis)
     scale = {"zero": False, "padding": 12}
     unit = f" ({metric.unit})" if metric.unit else ""
-    across = f"{metric.label} on {split}{unit}, 95 % {interval_of(metric)} interval"
+    across = f"{metric.label} on {split}{unit}, 95 % {interval_of(metric, by)} interval{resampled(by)}"
     if not metric.higher_is_better:
         across += "; lower is better"
     digits = ".2f" if metric.unit == PERCENT else ".4g"

@@ -28,7 +28,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks import wording
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.objective import Objective
-from soupviz.tasks.wording import PERCENT, factor, titled
+from soupviz.tasks.wording import PERCENT, factor, resampled, titled
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
@@ -80,8 +80,10 @@ def all_models(soup: Soup, compared: Compared, verdict: Verdict) -> Figure:
         for id in drawn_ids
     ]
     title = f"The soup among {len(ranked)} models on {split}"
+    by = soup.kitchen.splits.grouped(split)
     symbol = "hexagon" if compared.soup.kind == "ensemble" else "star"
-    caption = f"{title}; the large {symbol} is the soup of this report. Bars are 95 % {interval_of(metric)} intervals."
+    bars = f"95 % {interval_of(metric, by)} intervals{resampled(by)}"
+    caption = f"{title}; the large {symbol} is the soup of this report. Bars are {bars}."
     if left := len(ranked) - len(rows):
         caption += (
             f" {left} {'lower' if metric.higher_is_better else 'worse'} model{'s are' if left > 1 else ' is'} left out."
@@ -90,7 +92,7 @@ def all_models(soup: Soup, compared: Compared, verdict: Verdict) -> Figure:
     unit = f" {metric.unit}" if metric.unit else ""
     alt = f"{compared.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
     alt += f"{plain(metric, own.high)}."
-    return drawn(models.intervals(rows, split, metric, {compared.soup.id}), "models", title, alt, caption)
+    return drawn(models.intervals(rows, split, metric, {compared.soup.id}, by), "models", title, alt, caption)
 
 
 def _labels(shown: Sequence[Model]) -> Mapping[str, str]:

@@ -99,7 +99,7 @@ def html(soup: Soup, compared: Compared, folder: Path, progress: Progress = quie
         facts=contents.facts(soup),
         verdict=_verdict(soup, verdict),
         cards=_cards(soup, verdict),
-        words=words_of(soup, compared),
+        words=words_of(soup, compared, verdict.reports_on),
         rebuild=rebuilding.instructions(soup, folder),
         written=contents.moment(time.time()),
     )

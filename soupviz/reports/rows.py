@@ -15,7 +15,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import chance, mcnemar
+from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, axis_title
 
@@ -146,7 +146,7 @@ def classes(changes: Sequence[ClassChange], names: Sequence[str]) -> Rows:
             "before": _percent(one.right_before / one.num_examples),
             "after": _percent(one.right_after / one.num_examples),
             "points": wording.points(one.points / 100), "fixed": one.fixed, "broken": one.broken,
-            "p": p(mcnemar(one.fixed, one.broken)),
+            "p": p(one.p_value),
         }
         for one in sorted(changes, key=lambda one: -abs(one.points))
     ]  # fmt: skip

@@ -159,7 +159,7 @@ class Evaluator:
 
     def blank(self, split: Split) -> Outcomes:
         """Of a split of which nothing is scored yet."""
-        return Outcomes.blank(len(split), self.task.targets(split.labels))
+        return Outcomes.blank(len(split), self.task.targets(split.labels), split.group_of)
 
     def width(self, split: Split) -> int:
         """How many numbers the model says of each unit, from a forward pass of two; it is the same for every split."""

@@ -26,7 +26,7 @@ def outcomes_in(
     """The outcomes whose columns were kept. plain: the score's summary; None where not all units are scored."""
     there = task.earlier_columns(plain, columns) if plain is not None else columns
     held = {name: values for name, values in there.items() if name != SCORED}
-    return Outcomes(columns[SCORED], task.targets(split.labels), held)
+    return Outcomes(columns[SCORED], task.targets(split.labels), held, split.group_of)
 
 
 def kept(score: Score, split: Split) -> KeptScore:

@@ -57,15 +57,17 @@ class OtherModel:
 
     def score(self, split: Split, progress: Progress) -> Score:
         self._check(split, progress)
-        return self.kitchen.scores.score(self.mix, split.name, progress=progress)
+        return _by_groups_of(split, self.kitchen.scores.score(self.mix, split.name, progress=progress))
 
     def known(self, split: Split) -> Score | None:
-        return self.kitchen.scores.known(self.mix, split.name) if self.kitchen.splits.is_loaded(split.name) else None
+        found = self.kitchen.scores.known(self.mix, split.name) if self.kitchen.splits.is_loaded(split.name) else None
+        return found and _by_groups_of(split, found)
 
     def summary(self, split: Split) -> Score | None:
         """The score without its examples."""
         has_split = self.kitchen.splits.is_loaded(split.name)
-        return self.kitchen.scores.summaries([(self.mix, "average")], split.name)[0] if has_split else None
+        found = self.kitchen.scores.summaries([(self.mix, "average")], split.name)[0] if has_split else None
+        return found and _by_groups_of(split, found)
 
     def context(self, split_name: str) -> list[str]:
         """What else its answers depend on: its model, precision and device, and its data's content.
@@ -89,6 +91,12 @@ class OtherModel:
                 f"of {theirs.classes}; expected the same {len(split):,} examples, labels and order as here. Point both "
                 "kitchens at the same data."
             )
+
+
+def _by_groups_of(split: Split, score: Score) -> Score:
+    """A score of another kitchen, whose examples belong together as the split says, which this kitchen has."""
+    outcomes = score.outcomes and replace(score.outcomes, groups=split.group_of)
+    return replace(score, grouped=split.grouped, outcomes=outcomes)
 
 
 class OtherModels:

@@ -140,7 +140,7 @@ class Scorer:
         task = self.evaluator.task
         score = completed(task, Score.from_plain(task.carried_over(plain), split.name, outcomes))
         first = {self.objective.name: score.values[self.objective.name]}
-        return replace(score, values=first | dict(score.values))
+        return replace(score, values=first | dict(score.values), grouped=split.grouped)
 
     def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
         """Scores on one split that were measured before, without their examples; one look at the store for all."""
@@ -190,7 +190,7 @@ class Scorer:
             task = self.evaluator.task
             answers = task.averaged(logits, [weight for _, weight in items], aggregation.name)
             held = judged(task, answers, split.labels, split.name)
-            found = Outcomes.of(held, task.targets(split.labels))
+            found = Outcomes.of(held, task.targets(split.labels), split.group_of)
         else:
             trial = Trial(
                 lambda: self.weights(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
@@ -221,7 +221,7 @@ class Scorer:
     def summarized(self, split: Split, found: Outcomes, num_classes: int) -> Score:
         """What the task's metrics say of outcomes."""
         task, numerics = self.evaluator.task, self.evaluator.numerics
-        return score_of(task, self.objective, split.name, found, num_classes, *numerics)
+        return replace(score_of(task, self.objective, split.name, found, num_classes, *numerics), grouped=split.grouped)
 
     def keep(self, scores: Mapping[str, Score], split: Split) -> None:
         """Keep finished scores under their keys."""

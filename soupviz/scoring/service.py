@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,10 @@ class Scores:
     def known(self, mix: Coefficients, split: str, aggregation: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
         return self.scorer.known(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+
+    def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
+        """A score from its summary as plain data, as a run keeps it."""
+        return replace(self.scorer.recalled(summary, split), grouped=self.splits.grouped(split))
 
     def partial(self, mix: Coefficients, split: str, aggregation: str = "average") -> Outcomes | None:
         """What became of the units of a mix that was given up; None: it was not, or is scored whole."""

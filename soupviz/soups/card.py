@@ -102,14 +102,21 @@ def _scores(of: Record) -> str:
     heads = ["split", "role", title, "95% interval", *(["right"] if judged.is_share else []), f"{judged.unit}s"]
     heads += [judged.beside[1]] if judged.beside else []
     rows = [heads, ["---"] * len(heads), *(_score_row(of, split) for split in of.scores)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    told = [f"On {split} intervals are resampled by {one['grouped']['column']}." for split, one in _grouped(of).items()]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *(["", *told] if told else [])])
+
+
+def _grouped(of: Record) -> dict[str, dict[str, Any]]:
+    """The scores on splits whose units belong to groups."""
+    return {split: score for split, score in of.scores.items() if score.get("grouped")}
 
 
 def _score_row(of: Record, split: str) -> list[str]:
     judged, score = of.judged, of.scores[split]
     value, number = _value(score, judged.metric), score.get("num_units", score.get("num_examples", 0))
     right = round((value or 0.0) * number)
-    interval = judged.intervals.get(split) or (wilson(right, number) if judged.is_share else None)
+    is_counted = judged.is_share and not score.get("grouped")
+    interval = judged.intervals.get(split) or (wilson(right, number) if is_counted else None)
     told = "–" if interval is None else " to ".join(_told(judged, end) for end in interval)
     row = [split, "selected on" if split in of.selected_on else "reports", _told(judged, value), told]
     row += [str(right)] if judged.is_share else []

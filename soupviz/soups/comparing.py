@@ -42,7 +42,7 @@ def compared(kitchen: Kitchen, new: Wanted, old: Wanted) -> Comparison | None:
         return None
     key = _key(kitchen, "comparison", new, old)
     if kept := kitchen.store.finding(key):
-        return Comparison(**kept)
+        return Comparison.from_plain(kept)
     score, rival = known(kitchen, *new), known(kitchen, *old)
     assert score is not None and rival is not None  # their summaries are
     found = compare(kitchen.task, kitchen.objective, score, rival)
@@ -53,9 +53,9 @@ def compared(kitchen: Kitchen, new: Wanted, old: Wanted) -> Comparison | None:
 def intervals(kitchen: Kitchen, scores: dict[Wanted, Score]) -> dict[Wanted, Interval]:
     """The 95 % interval of each known score under the objective, where it has one."""
     metric = kitchen.objective
-    if is_share(metric):  # no unit is needed
-        return {one: found for one, score in scores.items() if (found := interval(metric, score))}
-    keys = {one: _key(kitchen, "normal interval", one) for one in scores}
+    alone = {one: score for one, score in scores.items() if is_share(metric) and not score.grouped}  # no unit is needed
+    counted = {one: found for one, score in alone.items() if (found := interval(metric, score))}
+    keys = {one: _key(kitchen, "normal interval", one) for one in scores if one not in alone}
     kept: dict[str, Interval | None] = kitchen.store.findings(keys.values())
     new: dict[str, Interval | None] = {}
     for one, key in keys.items():
@@ -63,7 +63,7 @@ def intervals(kitchen: Kitchen, scores: dict[Wanted, Score]) -> dict[Wanted, Int
             new[key] = interval(metric, score)
     kitchen.store.keep_findings(new)
     every = kept | new
-    return {one: (around[0], around[1]) for one, key in keys.items() if (around := every.get(key))}
+    return counted | {one: (around[0], around[1]) for one, key in keys.items() if (around := every.get(key))}
 
 
 def _is_there(kitchen: Kitchen, one: Wanted) -> bool:
@@ -71,4 +71,6 @@ def _is_there(kitchen: Kitchen, one: Wanted) -> bool:
 
 
 def _key(kitchen: Kitchen, what: str, *scores: Wanted) -> str:
-    return digest([what, VERSION, kitchen.objective.name, *(kitchen.scores.key(*one) for one in scores)])
+    splits = dict.fromkeys(split for _, split, _ in scores)
+    groups = [key for split in splits if (key := kitchen.splits.load(split).group_key)]
+    return digest([what, VERSION, kitchen.objective.name, *(kitchen.scores.key(*one) for one in scores), *groups])

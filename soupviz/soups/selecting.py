@@ -11,12 +11,13 @@ from soupviz.spec import PartSpec
 
 class Examples(BaseModel):
     """A split's examples. whole: the fingerprint of the data that they are a part of; their own where they are all.
-    part: which part."""
+    part: which part. dealt: the fingerprint of the groups that were dealt out whole; empty: single examples were."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     fingerprint: str
     whole: str
     part: PartSpec | None = None
+    dealt: str = ""
 
     def meets(self, other: "Examples") -> bool:
         """Whether both may have an example in common: parts that were dealt alike have none but of the same index."""
@@ -24,7 +25,7 @@ class Examples(BaseModel):
             return False
         if self.part is None or other.part is None:
             return True
-        is_one_deal = (self.part.of, self.part.seed) == (other.part.of, other.part.seed)
+        is_one_deal = (self.part.of, self.part.seed, self.dealt) == (other.part.of, other.part.seed, other.dealt)
         return not is_one_deal or self.part.index == other.part.index
 
 
@@ -32,7 +33,8 @@ def examples_in(kitchen: Kitchen, split: str) -> Examples:
     """A split of a kitchen, by what is in it; read if it was not."""
     read = kitchen.splits.load(split)
     part = kitchen.spec.split_specs()[split].part
-    return Examples(fingerprint=read.fingerprint, whole=read.whole or read.fingerprint, part=part)
+    whole = read.whole or read.fingerprint
+    return Examples(fingerprint=read.fingerprint, whole=whole, part=part, dealt=read.dealt)
 
 
 def from_plain(values: Mapping[str, Any]) -> dict[str, Examples]:

@@ -254,7 +254,7 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         coefficients=run.result["coefficients"],
         pool=tuple(pool_in(run)),
         trajectory=steps_from(run.result["trajectory"]),
-        scores={split: kitchen.scores.scorer.recalled(score, split) for split, score in run.result["scores"].items()},
+        scores={split: kitchen.scores.recalled(score, split) for split, score in run.result["scores"].items()},
         clamped=run.result["clamped_variances"],
         kitchen=kitchen,
         notes=run.result.get("notes", {}),

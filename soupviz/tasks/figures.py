@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from soupviz.tasks.metric import Metric, SumMetric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import bootstrap_values
+from soupviz.tasks.resampling import Drawn, bootstrap_values
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT
+from soupviz.types import Grouped
 
 DRAWS = 200
 """Resamples for the standard error of a metric that is no function of sums."""
@@ -39,10 +40,11 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
     """How sure a value is, wherever it is shown: its 95 % interval.
 
     Of a share of units Wilson's. Of any other metric the value ± 1.96 standard errors: by the jackknife of a function
-    of sums (of a mean that is mean ± z s / sqrt(n)), else by a bootstrap of the units. What is shown in percent ends at
-    0 and, where more is better, at 100 %. A page draws a hundred of these at every look, of 10,000 units each: the
-    jackknife takes less than a millisecond there, percentiles of enough resamples take 400. Differences are few, and
-    have percentiles (`soupviz.tasks.paired`).
+    of sums (of a mean that is mean ± z s / sqrt(n)), else by a bootstrap of the units. Units of one group are left out,
+    or drawn, together; a share of such is a function of sums too. What is shown in percent ends at 0 and, where more is
+    better, at 100 %. A page draws a hundred of these at every look, of 10,000 units each: the jackknife takes less than
+    a millisecond there, percentiles of enough resamples take 400. Differences are few, and have percentiles
+    (`soupviz.tasks.paired`).
 
     Returns:
         (low, high); None where the value is not of all units, or what became of single units is not known.
@@ -50,13 +52,13 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
         Wilson 1927; Efron 1982, chapter 3, for the jackknife; Efron and Tibshirani 1993, section 6.4, for the number of
         resamples that a standard error needs.
     """
-    if (counted := counts(metric, score)) is not None:
+    if score.grouped is None and (counted := counts(metric, score)) is not None:
         return wilson(*counted)
     value, outcomes = score.whole(metric), score.outcomes
-    if value is None or outcomes is None or len(outcomes) < 2:
+    if value is None or outcomes is None or (drawn_as := Drawn.of(outcomes)).number < 2:
         return None
     if isinstance(metric, SumMetric):
-        error = float(_without_each(metric, outcomes).std()) * math.sqrt(len(outcomes) - 1)
+        error = float(_without_each(metric, outcomes, drawn_as).std()) * math.sqrt(drawn_as.number - 1)
     else:
         error = float(np.nanstd(bootstrap_values(metric, outcomes, draws=DRAWS)))
     low, high = value - Z * error, value + Z * error
@@ -65,15 +67,12 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
     return (low, high) if math.isfinite(error) else None
 
 
-def interval_of(metric: Metric) -> str:
-    """What `interval` a metric's values have, in a word."""
-    return "Wilson" if is_share(metric) else "normal"
+def interval_of(metric: Metric, by: Grouped | None = None) -> str:
+    """What `interval` a metric's values have, in a word. by: by what units are resampled together."""
+    return "Wilson" if is_share(metric) and by is None else "normal"
 
 
-def _without_each(metric: SumMetric, outcomes: Outcomes) -> NDArray[np.float64]:
-    """A metric's value without each unit in turn, shape (num_units,)."""
-    columns = [np.nan_to_num(outcomes[name].astype(np.float64)) for name in metric.columns]
-    number = np.full(len(outcomes), len(outcomes) - 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = metric.of(*(column.sum(axis=0) - column for column in columns), number)
-    return np.asarray(found, dtype=np.float64)
+def _without_each(metric: SumMetric, outcomes: Outcomes, drawn_as: Drawn) -> NDArray[np.float64]:
+    """A metric's value without each unit, or group, in turn, shape (number,)."""
+    sums = [drawn_as.sums(term) for term in metric.terms(outcomes)]
+    return metric.of_sums([one.sum(axis=0) - one for one in sums], len(outcomes) - drawn_as.sizes)

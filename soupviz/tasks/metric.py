@@ -1,7 +1,7 @@
 """A metric: a name, a unit, a direction, and a value that is computed from outcomes."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
@@ -99,9 +99,16 @@ class SumMetric:
         return self._of_sums([exact_sum(outcomes[name]) for name in self.columns], len(outcomes))
 
     def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
-        sums = [weights @ np.nan_to_num(outcomes[name].astype(np.float64)) for name in self.columns]
+        return self.of_sums([weights @ term for term in self.terms(outcomes)], weights.sum(axis=-1))
+
+    def terms(self, outcomes: Outcomes) -> list[NDArray[np.float64]]:
+        """What is summed, of each unit; what is not finite counts as 0."""
+        return [np.nan_to_num(outcomes[name].astype(np.float64)) for name in self.columns]
+
+    def of_sums(self, sums: Sequence[NDArray[np.float64]], number: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of resamples, from the terms' sums in each and how many units there are in it."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            found: NDArray[np.float64] = np.asarray(self.of(*sums, weights.sum(axis=-1)), dtype=np.float64)
+            found: NDArray[np.float64] = np.asarray(self.of(*sums, number), dtype=np.float64)
         return found
 
     def bound(self, outcomes: Outcomes) -> Value | None:

@@ -23,12 +23,14 @@ class Outcomes:
     scored: whether the unit was scored, shape (num_units,); of one that was not, the columns say nothing.
     columns: by name, arrays with a row for each unit, shape (num_units, ...); one of dtype object holds an array of its
     own for each unit (the detections of an image). targets: columns that are known before anything is scored, such as
-    labels or the words of a reference; they are the split's, and not kept with a score.
+    labels or the words of a reference; they are the split's, and not kept with a score. groups: of each unit the group
+    whose units are resampled together, also the split's; None: each is resampled alone.
     """
 
     scored: NDArray[np.bool_]
     targets: Mapping[str, Column]
     columns: dict[str, Column] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scored)
@@ -40,15 +42,22 @@ class Outcomes:
         return name in self.columns or name in self.targets
 
     @classmethod
-    def blank(cls, num_units: int, targets: Mapping[str, Column]) -> "Outcomes":
+    def blank(
+        cls, num_units: int, targets: Mapping[str, Column], groups: NDArray[np.int64] | None = None
+    ) -> "Outcomes":
         """Nothing scored yet; an evaluation writes into it."""
-        return cls(np.zeros(num_units, dtype=np.bool_), targets)
+        return cls(np.zeros(num_units, dtype=np.bool_), targets, groups=groups)
 
     @classmethod
-    def of(cls, columns: Mapping[str, Column], targets: Mapping[str, Column] | None = None) -> "Outcomes":
+    def of(
+        cls,
+        columns: Mapping[str, Column],
+        targets: Mapping[str, Column] | None = None,
+        groups: NDArray[np.int64] | None = None,
+    ) -> "Outcomes":
         """Of units that are all scored."""
         held = dict(columns)
-        return cls(np.ones(len(next(iter(held.values()))), dtype=np.bool_), targets or {}, held)
+        return cls(np.ones(len(next(iter(held.values()))), dtype=np.bool_), targets or {}, held, groups)
 
     @property
     def num_scored(self) -> int:
@@ -76,18 +85,24 @@ class Outcomes:
     def take(self, rows: NDArray[Any]) -> "Outcomes":
         """Some of the units: positions, or True where one is taken."""
         targets = {name: values[rows] for name, values in self.targets.items()}
-        return Outcomes(self.scored[rows], targets, {name: values[rows] for name, values in self.columns.items()})
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return Outcomes(self.scored[rows], targets, columns, None if self.groups is None else self.groups[rows])
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
-    """Several outcomes as those of one split that holds the units of all, one after the other."""
+    """Several outcomes as those of one split that holds the units of all, one after the other.
+
+    Groups of one number are one group, whichever part has them.
+    """
 
     def together(which: str) -> dict[str, Column]:
         return {
             name: np.concatenate([getattr(part, which)[name] for part in parts]) for name in getattr(parts[0], which)
         }
 
-    return Outcomes(np.concatenate([part.scored for part in parts]), together("targets"), together("columns"))
+    known = [part.groups for part in parts if part.groups is not None]
+    groups = np.concatenate(known) if len(known) == len(parts) else None
+    return Outcomes(np.concatenate([part.scored for part in parts]), together("targets"), together("columns"), groups)
 
 
 def records(values: Sequence[NDArray[Any]]) -> Column:

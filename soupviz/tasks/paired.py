@@ -6,10 +6,9 @@ once; under every other metric units are resampled.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from soupviz.tasks import resampling, significance
 from soupviz.tasks.metric import Metric, SumMetric, is_share
@@ -18,6 +17,7 @@ from soupviz.tasks.score import Score
 from soupviz.tasks.significance import UNPROVEN, holm, mcnemar
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import is_improvement
+from soupviz.types import Grouped
 
 DRAWS, LIST_DRAWS = 4_000, 2_000
 """Resamples and permutations for one difference, and permutations for each of many in a list: pages wait for them."""
@@ -25,15 +25,13 @@ DRAWS, LIST_DRAWS = 4_000, 2_000
 NOT_FINITE = "not finite"
 """The judgement of a model with more answers that are not finite than its rival, whatever the others say."""
 
-Groups = NDArray[np.int64] | None
-"""Of each unit its group, from 0; units of one group are resampled together. None: each alone."""
-
 
 class Pair(NamedTuple):
     """Two models on the same units, in three numbers.
 
     better, worse: units that the new model answers better, and worse; of right and wrong answers, those that only it,
-    and only the rival has right. p_value: exact McNemar where units are right or wrong, else by permutation.
+    and only the rival has right. p_value: exact McNemar where units are right or wrong, else by permutation; of groups
+    of units where these belong together, exact too where they are right or wrong.
     """
 
     better: int
@@ -62,6 +60,7 @@ class Comparison:
 
     low, high: its 95 % bootstrap interval. smallest: the smallest difference that shows on so many units with a chance
     of 0.8, where models differ as these do; None: none would. nonfinite: how many more units have no finite answer.
+    grouped: by what units were resampled together.
     """
 
     split: str
@@ -78,6 +77,12 @@ class Comparison:
     smallest: float | None
     nonfinite: int
     judgement: str
+    grouped: Grouped | None = None
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Comparison":
+        """The comparison that `asdict` told; earlier ones knew no groups."""
+        return cls(**{**plain, "grouped": Grouped(**plain["grouped"]) if plain.get("grouped") else None})
 
     @property
     def is_shown(self) -> bool:
@@ -85,20 +90,29 @@ class Comparison:
         return self.judgement in ("better", "worse", NOT_FINITE)
 
 
-def p_value(metric: Metric, new: Outcomes, old: Outcomes, groups: Groups = None, draws: int = DRAWS) -> float:
+def is_counted(metric: Metric, *outcomes: Outcomes) -> bool:
+    """Whether counts of right units say everything: they are drawn one by one, and the metric is their share."""
+    return is_share(metric) and all(one.groups is None for one in outcomes)
+
+
+def p_value(metric: Metric, new: Outcomes, old: Outcomes, draws: int = DRAWS) -> float:
     """Of the difference of two models on the same units; 1.0 where the metric says nothing of one of them."""
-    if is_share(metric) and groups is None:
+    if is_counted(metric, new, old):
         return mcnemar(*_apart(metric, new, old))
+    if is_share(metric):
+        assert isinstance(metric, SumMetric)
+        gained = metric.terms(new)[0] - metric.terms(old)[0]
+        return resampling.swapped_p(resampling.Drawn.of(new, old).sums(gained).astype(np.int64))
     if metric.value(new) is None or metric.value(old) is None:
         return 1.0
-    return resampling.permutation_p(metric, new, old, groups=groups, draws=draws)
+    return resampling.permutation_p(metric, new, old, draws=draws)
 
 
-def pair(task: Task, metric: Metric, new: Score, old: Score, groups: Groups = None, draws: int = DRAWS) -> Pair:
+def pair(task: Task, metric: Metric, new: Score, old: Score, draws: int = DRAWS) -> Pair:
     """Two scores on the same units."""
     assert new.outcomes is not None and old.outcomes is not None
     apart = _apart(metric, new.outcomes, old.outcomes) if is_share(metric) else task.better(new.outcomes, old.outcomes)
-    return Pair(*apart, p_value(metric, new.outcomes, old.outcomes, groups, draws))
+    return Pair(*apart, p_value(metric, new.outcomes, old.outcomes, draws))
 
 
 def _apart(metric: Metric, new: Outcomes, old: Outcomes) -> tuple[int, int]:
@@ -108,19 +122,20 @@ def _apart(metric: Metric, new: Outcomes, old: Outcomes) -> tuple[int, int]:
     return int((is_new & ~is_old).sum()), int((~is_new & is_old).sum())
 
 
-def compare(task: Task, metric: Metric, new: Score, old: Score, groups: Groups = None) -> Comparison:
+def compare(task: Task, metric: Metric, new: Score, old: Score) -> Comparison:
     """All that there is to say of two scores on the same units."""
     assert new.outcomes is not None and old.outcomes is not None
-    found = pair(task, metric, new, old, groups)
+    found = pair(task, metric, new, old)
     value, before = _value(metric, new), _value(metric, old)
     difference, number = value - before, new.num_units
     smallest: float | None
-    if is_share(metric) and groups is None:
+    if is_share(metric):
+        difference = (found.better - found.worse) / number
+    if is_counted(metric, new.outcomes, old.outcomes):
         low, high = significance.bootstrap_interval(found.better, found.worse, number)
         smallest = significance.smallest_detectable(number, (found.better + found.worse) / number)
-        difference = (found.better - found.worse) / number
     else:
-        draws = resampling.bootstrap_differences(metric, new.outcomes, old.outcomes, groups=groups, draws=DRAWS)
+        draws = resampling.bootstrap_differences(metric, new.outcomes, old.outcomes, draws=DRAWS)
         known = draws[np.isfinite(draws)]
         low, high = np.quantile(known, [0.025, 0.975]).tolist() if len(known) else (np.nan, np.nan)
         smallest = resampling.smallest_detectable(known) or None if len(known) else None
@@ -129,6 +144,7 @@ def compare(task: Task, metric: Metric, new: Score, old: Score, groups: Groups =
         high=high, better=found.better, worse=found.worse, p_value=found.p_value, smallest=smallest,
         nonfinite=new.num_nonfinite - old.num_nonfinite,
         judgement=_judged(task, metric, difference, found, found.p_value, new.num_nonfinite - old.num_nonfinite),
+        grouped=new.grouped,
     )  # fmt: skip
 
 
@@ -148,11 +164,9 @@ def compare_pairs(
     return told
 
 
-def compare_many(
-    task: Task, metric: Metric, rival: Score, models: Mapping[str, Score], groups: Groups = None
-) -> dict[str, Compared]:
+def compare_many(task: Task, metric: Metric, rival: Score, models: Mapping[str, Score]) -> dict[str, Compared]:
     """Several models with one rival, by their ids."""
-    pairs = {key: (score, pair(task, metric, score, rival, groups, LIST_DRAWS)) for key, score in models.items()}
+    pairs = {key: (score, pair(task, metric, score, rival, LIST_DRAWS)) for key, score in models.items()}
     return compare_pairs(task, metric, rival, pairs)
 
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from soupviz.tasks.by_name import NamedScore
 from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.types import Grouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Score(NamedScore):
 
     values: exact where they are Fractions; None where a metric says nothing. num_close: units so close to
     another answer that another batch size may change them. device: the type of what computed it.
-    facts: what the task adds, as plain data. outcomes: of each unit; None in a summary.
+    facts: what the task adds, as plain data. outcomes: of each unit; None in a summary. grouped: by what the split's
+    units are resampled together, which the split says and the store does not keep.
     further: scores of the same weights on further splits, where a search looks at them; not kept with this one.
     """
 
@@ -30,6 +32,7 @@ class Score(NamedScore):
     device: str = "cpu"
     facts: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    grouped: Grouped | None = None
     further: tuple["Score", ...] = field(default=(), compare=False, repr=False)
 
     @property
@@ -71,6 +74,7 @@ class Score(NamedScore):
             "num_close": self.num_close,
             "precision": self.precision,
             "device": self.device,
+            **({"grouped": asdict(self.grouped)} if self.grouped else {}),
         }
 
     def as_plain(self) -> dict[str, Any]:
@@ -81,9 +85,9 @@ class Score(NamedScore):
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> "Score":
-        """The score that `summary` told."""
+        """The score that `summary` told, but for the groups: these the split knows, as it is now."""
         kept = ("split", "num_units", "num_nonfinite", "num_close", "precision", "device")
-        beside = {*kept, "metric", "value", "metrics", "exact"}
+        beside = {*kept, "metric", "value", "metrics", "exact", "grouped"}
         facts = {name: value for name, value in summary.items() if name not in beside}
         exact = {name: Fraction(*value) for name, value in summary.get("exact", {}).items()}
         values = dict(summary["metrics"]) | exact

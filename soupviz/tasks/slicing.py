@@ -7,16 +7,12 @@ import numpy as np
 
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import permutation_p
+from soupviz.tasks.paired import LIST_DRAWS, p_value
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import mcnemar
 from soupviz.tasks.task import Task
 from soupviz.types import Slices
-
-LIST_DRAWS = 2_000
-"""Permutations for each of many slices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +71,12 @@ def _row(task: Task, metric: Metric, name: str, new: Outcomes, old: Outcomes | N
         difference=value - old_value if value is not None and old_value is not None else None,
         better=better,
         worse=worse,
-        p_value=_p_value(metric, new, old, (better, worse)) if known else None,
+        p_value=p_value(metric, new, old, LIST_DRAWS) if known else None,
     )
 
 
 def _shown(metric: Metric, outcomes: Outcomes) -> float | None:
     return None if (value := metric.value(outcomes)) is None else float(value)
-
-
-def _p_value(metric: Metric, new: Outcomes, old: Outcomes, pair: tuple[int, int]) -> float:
-    return mcnemar(*pair) if is_share(metric) else permutation_p(metric, new, old, draws=LIST_DRAWS)
 
 
 def has_slices(task: Task, split: Split) -> bool:

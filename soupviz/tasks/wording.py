@@ -2,6 +2,7 @@
 
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
+from soupviz.types import Grouped
 
 PERCENT = "%"
 
@@ -38,6 +39,13 @@ def span(metric: Metric, between: tuple[float, float] | None, digits: int = 1) -
         return ""
     form = f".{digits}f" if metric.unit == PERCENT else ".4g"
     return " to ".join(f"{factor(metric) * value:{form}}" for value in between)
+
+
+def resampled(by: Grouped | None) -> str:
+    """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
+    if by is None:
+        return ""
+    return f", resampled by {by.column}" + (f", {by.number:,} groups" if by.number else "")
 
 
 def gap_unit(metric: Metric) -> str:

@@ -20,12 +20,12 @@ from soupviz.soups.soup import ELSEWHERE, aggregation_in, mix_in
 from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.runs import Run
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Compared, Pair, compare_pairs
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
-from soupviz.types import Coefficients
+from soupviz.types import Coefficients, Grouped
 from soupviz.ui import widgets
 from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
@@ -150,11 +150,11 @@ def table(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> pd.D
     return pd.DataFrame(shown)
 
 
-def columns(metric: Metric) -> dict[str, Any]:
+def columns(metric: Metric, by: Grouped | None = None) -> dict[str, Any]:
     """How the table is shown; held_out says that it selected."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     value = value_format(metric)
-    test = f"{wording.test_of(metric)} on the same units, Holm-corrected over what is shown"
+    test = f"{wording.test_of(metric, by)} on the same units, Holm-corrected over what is shown"
     return {
         "model": text("model", pinned=True, width=225),
         "held_out": number("held_out (selects)", format=value),
@@ -190,8 +190,12 @@ def compared(rows: Sequence[Entry], task: Task, metric: Metric) -> dict[str, Com
     return found
 
 
-def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> str:
-    """Over how many tests p-values are corrected, in a sentence; empty where there are none."""
+def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric, by: Grouped | None = None) -> str:
+    """Over how many tests p-values are corrected, in a sentence; empty where there are none.
+
+    Args:
+        by: by what the split's units are resampled together.
+    """
     found = compared(rows, task, metric)
     numbers = {row.kind in MADE: found[row.id].number for row in rows if row.id in found}
     names = {True: "soup or ensemble", False: "other checkpoint"}
@@ -203,7 +207,7 @@ def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric) ->
     ]
     if not told:
         return ""
-    test = "McNemar's exact test" if is_share(metric) else "a permutation test"
+    test = wording.test_of(metric, by)
     return (
         f"Ordered by held_out. p: {test} on {split} against the best ingredient, corrected by Holm over "
         f"{', and apart over '.join(told)} shown. {wording.direction(metric)}"
@@ -218,7 +222,7 @@ def _against(row: Entry, best: Entry | None, found: Compared | None, metric: Met
     return {"difference": in_unit(metric, found.difference), "p": found.p_value, "verdict": found.judgement}
 
 
-def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric) -> Chart:
+def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric, by: Grouped | None = None) -> Chart:
     """Values with their intervals, in the order of the table."""
     scored = [(row, row.judged.shown(metric.name), row.interval) for row in rows if row.judged and row.interval]
     labels = _labels([row for row, *_ in scored])
@@ -227,7 +231,7 @@ def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric) -> C
         for row, value, (low, high) in scored
         if value is not None
     ]
-    return models.intervals(shown, split, metric, {chosen})
+    return models.intervals(shown, split, metric, {chosen}, by)
 
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:

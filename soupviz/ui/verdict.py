@@ -19,7 +19,7 @@ from soupviz.tasks import paired, significance
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import axis_title, shown
+from soupviz.tasks.wording import axis_title, resampled, shown
 from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.formats import gap_format, in_unit, value_format
@@ -67,7 +67,8 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         role = "selects" if one.selects else "reports"
         note = f"{wording.between(metric, one.low, one.high)} {metric.unit}".rstrip()
         title = f"{split.removeprefix(SHIFTS)} ({role})"
-        meaning = f"{metric.label} on {split}, its 95 % {interval_of(metric)} interval"
+        interval = f"{interval_of(metric, one.grouped)} interval{resampled(one.grouped)}"
+        meaning = f"{metric.label} on {split}, its 95 % {interval}"
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
@@ -75,7 +76,8 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         meaning = f"On {found.reports_on}, {task.only('the soup')}, and {task.only(found.best.name)}"
         title = f"{found.reports_on}, against {found.best.name}"
         difference = f"{wording.apart(metric, told.difference)} {wording.measure(metric)}"
-        items.append((title, difference, note, f"{meaning}; {wording.test_of(metric)}. {wording.direction(metric)}"))
+        tested = f"{meaning}; {wording.test_of(metric, told.grouped)}"
+        items.append((title, difference, note, f"{tested}. {wording.direction(metric)}"))
     with st.container(horizontal=True):
         for title, value, note, meaning in items:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=220, help=meaning)
@@ -112,12 +114,13 @@ def yardsticks(opened: Kitchen, found: Verdict) -> pd.DataFrame:
 def _columns(opened: Kitchen, found: Verdict) -> dict[str, Any]:
     number, metric = st.column_config.NumberColumn, opened.objective
     reports, unit = found.reports_on, {"%": "percent"}.get(metric.unit, axis_title(metric))
+    by = opened.splits.grouped(reports)
     return {
         "model": st.column_config.TextColumn("model", width=210),
         "held_out": number("held_out", format=value_format(metric), help="the split that selects"),
         reports: number(reports, format=value_format(metric)),
         "95 % interval": st.column_config.TextColumn(
-            f"interval on {reports}", help=f"95 % {interval_of(metric)} interval, {unit}"
+            f"interval on {reports}", help=f"95 % {interval_of(metric, by)} interval{resampled(by)}; {unit}"
         ),
         "passes": number("passes", help="forward passes for one answer"),
     }
@@ -176,7 +179,7 @@ def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
 
 def _details(opened: Kitchen, found: Verdict) -> None:
     """Paired counts on every split, whether splits are large enough, the two halves, and what the words mean."""
-    task, metric = opened.task, opened.objective
+    task, metric, by = opened.task, opened.objective, opened.splits.grouped(found.reports_on)
     gained, lost = task.gains
     if found.best is not None and found.best.differences:
         number = st.column_config.NumberColumn
@@ -200,7 +203,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
                 gained: number(gained, help=task.only("the soup")),
                 lost: number(lost, help=task.only(found.best.name)),
                 "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
-                "p": number("p", format="%.3f", help=wording.test_of(metric)),
+                "p": number("p", format="%.3f", help=wording.test_of(metric, by)),
                 "shows from": number(
                     "shows from", format=gap_format(metric).replace("+", ""), help=wording.measure(metric)
                 ),
@@ -211,11 +214,12 @@ def _details(opened: Kitchen, found: Verdict) -> None:
         st.write(f"- {sentence}")
     if found.crossfit is not None:
         _halves(opened, found.crossfit)
-    if is_share(metric):
+    if is_share(metric) and by is None:
         how, draws = "McNemar's exact test", significance.DRAWS
         power = ", for models that disagree as often as these two (Connor 1987)"
     else:
-        how = f"a permutation test, which swaps the two models' answers {task.unit} by {task.unit}"
+        each = by.column if by else task.unit
+        how = f"a permutation test, which swaps the two models' answers {each} by {each}"
         draws = paired.DRAWS
         power = ", for models that differ as these two do"
     ceiling = (
@@ -224,9 +228,9 @@ def _details(opened: Kitchen, found: Verdict) -> None:
         else ""
     )
     st.caption(
-        f"Values have 95 % {interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
-        f"interval over the {task.unit}s ({draws:,} draws, seeded) and {how}. A difference shows when the test finds "
-        f"it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
+        f"Values have 95 % {interval_of(metric, by)} intervals; differences are paired, with a 95 % bootstrap "
+        f"interval over the {task.unit}s{resampled(by)} ({draws:,} draws, seeded) and {how}. A difference "
+        f"shows when the test finds it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
     )
 
 
@@ -238,7 +242,8 @@ def _halves(opened: Kitchen, found: crossfit.CrossFit) -> None:
         f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: {fixes} "
         f"{found.better:,}, {breaks} {found.worse:,} of {wording.units(task, found.num_units)}, "
         f"{wording.apart(metric, found.difference)} {wording.measure(metric)}, between "
-        f"{wording.apart(metric, found.low)} and {wording.apart(metric, found.high)}; {chance(found.p_value)}."
+        f"{wording.apart(metric, found.low)} and {wording.apart(metric, found.high)}"
+        f"{resampled(opened.splits.grouped(HELD_OUT))}; {chance(found.p_value)}."
     )
     st.dataframe(
         pd.DataFrame(

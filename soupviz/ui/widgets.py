@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import readings
+from soupviz.analysis.wording import test_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
@@ -14,7 +15,7 @@ from soupviz.soups.needs import lacking_for
 from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
 from soupviz.tasks.figures import counts
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
@@ -173,11 +174,11 @@ def _metric_columns(opened: Kitchen, table: pd.DataFrame) -> dict[str, Metric]:
     return {name: metric for name, metric in columns.items() if name in table}
 
 
-def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
+def slice_columns(opened: Kitchen, best: str, split: str) -> dict[str, Any]:
     """How a table of slices is shown."""
     number, metric, (better, worse) = st.column_config.NumberColumn, opened.objective, opened.task.gains
     value, apart = ("%.1f %%", "%+.1f") if metric.unit == wording.PERCENT else ("%.4g", "%+.3g")
-    test = "exact McNemar test" if is_share(metric) else "permutation test"
+    test = test_of(metric, opened.splits.grouped(split))
     return {
         "before": number(best, format=value),
         "after": number("soup", format=value),

@@ -35,7 +35,6 @@ def test_every_command_takes_json(command):
     assert "--json" in found.out
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: the command `dashboard [FOLDER...] [--port N] [--headless]`")
 def test_the_command_dashboard_takes_a_port_and_headless():
     found = run("dashboard", "--help")
     assert found.status == 0

@@ -360,7 +360,6 @@ def test_slices_divide_a_split_by_a_column_of_a_table(tmp_path):
     assert told("soup", file, "--recipe", "greedy", "--objective", "worst_slice")["trajectory"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 12: every format takes group: COLUMN")
 def test_every_format_takes_a_group(tmp_path):
     file = tiny(tmp_path)
     arrays = tensors_of(tmp_path / "data" / "held_out.safetensors")

@@ -15,6 +15,7 @@ from soupviz.soups import planning
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import shown, titled
+from soupviz.types import Grouped
 from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity.overlaps import Asked, Values, label_of
 from soupviz.ui.verbatim import verbatim
@@ -79,7 +80,8 @@ def draw_standing(opened: Kitchen, asked: Asked, pair: Pair) -> None:
     values = {(pair.a, "ingredient"): pair.value_a, (pair.b, "ingredient"): pair.value_b} | made
     known = {place: value for place, value in values.items() if value is not None}
     ordered = sorted(known.items(), key=lambda item: item[1], reverse=metric.higher_is_better)
-    draw_values(metric, [(*place, value) for place, value in ordered], pair.num_units, asked.split)
+    by = opened.splits.grouped(asked.split)
+    draw_values(metric, [(*place, value) for place, value in ordered], pair.num_units, asked.split, by)
     if average is None:
         st.caption("Their average is not scored yet: the button above scores it with the others.")
         return
@@ -90,9 +92,11 @@ def draw_standing(opened: Kitchen, asked: Asked, pair: Pair) -> None:
         st.write(f"Their average against {better}, the better of the two: **{verdict(opened, average, best)}**.")
 
 
-def draw_values(metric: Metric, rows: Sequence[tuple[str, str, float]], num_units: int, split: str) -> None:
-    """Values side by side, the best first; shares of the units with their intervals."""
-    if not is_share(metric):
+def draw_values(
+    metric: Metric, rows: Sequence[tuple[str, str, float]], num_units: int, split: str, by: Grouped | None = None
+) -> None:
+    """Values side by side, the best first; shares of the units with their intervals, where these are drawn alone."""
+    if not is_share(metric) or by is not None:
         widgets.metric_row([(name, shown(metric, value), f"{metric.label} on {split}") for name, _, value in rows])
         return
     drawn = []

@@ -12,7 +12,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.soups.planning import cost, lacking
 from soupviz.spec import SHIFTS
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.ui import asking, charts, session, work
@@ -80,9 +80,9 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
             column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric),
             alt=f"{axis_title(metric)} of {names[0]} and {names[1]} on each split, and the paired test",
         )  # fmt: skip
-        how = "McNemar's exact test" if is_share(metric) else "a permutation test"
+        how = wording.test_of(metric, rows[-1].grouped)
         st.caption(
-            f"What {verbatim(names[1])} is against {verbatim(names[0])}, on the same {task.unit}s, by {how}. "
+            f"What {verbatim(names[1])} is against {verbatim(names[0])}, on the same {task.unit}s, by the {how}. "
             f"{wording.direction(metric)} held_out selected both: believe the other splits."
         )
 

@@ -9,6 +9,7 @@ import streamlit as st
 from soupviz.analysis import decisions
 from soupviz.analysis.decision_summary import summary
 from soupviz.analysis.decisions import Decision
+from soupviz.analysis.wording import test_of
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Recipe, parse
@@ -145,7 +146,7 @@ def _columns(opened: Kitchen) -> dict[str, Any]:
     number, (better, worse), metric = st.column_config.NumberColumn, opened.task.gains, opened.objective
     form = "%.2f %%" if metric.unit == PERCENT else "%.4g"
     counted = f"{opened.task.unit}s of held_out" if is_share(metric) else metric.label
-    test = "exact McNemar test" if is_share(metric) else "permutation test"
+    test = test_of(metric, opened.splits.grouped("held_out"))
     return {
         "step": number("step", width=55),
         "candidate": st.column_config.TextColumn("candidate", width=130),

@@ -52,7 +52,7 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     st.dataframe(
         tables.slices(opened.task, opened.objective, rows),
         hide_index=True,
-        column_config=widgets.slice_columns(opened, best),
+        column_config=widgets.slice_columns(opened, best, split),
         alt=f"{titled(opened.objective)} on {split} by slice, of {best} and of the soup",
     )
     st.caption("One slice in twenty has p below 0.05 by chance alone: look at the sum before you believe a single one.")

@@ -197,7 +197,7 @@ def sweep_row(opened: Kitchen, alpha: Alpha, run: Run) -> dict[str, float | None
     """One point of the sweep, by the kitchen's metric."""
     scores, name = (run.result or {})["scores"], opened.objective.name
     values = {
-        split: opened.scores.scorer.recalled(scores[split], split).shown(name) if split in scores else None
+        split: opened.scores.recalled(scores[split], split).shown(name) if split in scores else None
         for split in (HELD_OUT, TEST)
     }
     return {"alpha": float(alpha), **values}
