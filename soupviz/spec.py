@@ -267,6 +267,13 @@ class KitchenSpec(Spec):
     )
     batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_named_once(cls, values: Any) -> Any:
+        if isinstance(values, dict) and {"guests", "other_models"} <= values.keys():
+            raise ValueError("has both `guests` and `other_models`, which is what guests are called now; keep one")
+        return values
+
     def split_specs(self) -> dict[str, SplitSpec]:
         """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
         named = {name: getattr(self.data, name) for name in (HELD_OUT, TEST, TRAIN)}

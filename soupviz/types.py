@@ -1,7 +1,9 @@
 """The plain types that the core passes around: mixes, progress, slices."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -35,7 +37,7 @@ def part_of(progress: Progress, index: int, count: int) -> Progress:
     return lambda done, total, what: progress(index * total + done, count * total, what)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Slices:
     """A split divided into parts by which performance is looked at.
 
@@ -46,6 +48,11 @@ class Slices:
     column: str
     names: tuple[str, ...]
     index: NDArray[np.int64]
+
+    @cached_property
+    def index_digest(self) -> str:
+        """SHA-256 of which examples are together."""
+        return hashlib.sha256(self.index.tobytes()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

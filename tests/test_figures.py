@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import stats
-from scores import CLASSIFICATION, a_regression, a_score, counted
+from scores import CLASSIFICATION, a_regression, a_score, counted, some_outcomes
 
 from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.figures import counts, interval, two_metrics
-from soupviz.tasks.metric import is_share
+from soupviz.tasks.metric import SumMetric, bound_of, is_share
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
@@ -32,6 +32,9 @@ def test_only_counts_of_units_that_are_right_are_shares():
         if is_share(metric)
     ]
     assert shares == ["accuracy", "top5"]
+    wrong = SumMetric("err", "error rate", "%", False, ("wrong",), lambda wrong, units: wrong / units, is_share=True)
+    assert not is_share(wrong)
+    assert bound_of(wrong, some_outcomes(np.zeros(3, dtype=bool), scored=np.zeros(3, dtype=bool))) is None
     assert counts(ACCURACY, counted(37)) == (37, 100)
     assert counts(LOSS, counted(37)) is None
 
@@ -63,7 +66,7 @@ def test_a_function_of_sums_has_about_the_interval_of_a_bootstrap(metric):
     assert found == pytest.approx(expected, abs=0.2 * (expected[1] - expected[0]))
 
 
-def test_of_groups_of_one_size_an_interval_is_the_normal_one_of_their_means():
+def test_of_groups_of_one_size_an_interval_is_students_of_their_means():
     """Of a share too: Wilson's is of units that are drawn alone."""
     random = np.random.default_rng(2)
     groups, grouped = np.repeat(np.arange(12), 5), Grouped("speaker", 12)
@@ -74,9 +77,15 @@ def test_of_groups_of_one_size_an_interval_is_the_normal_one_of_their_means():
     ):
         means = units.reshape(12, 5).mean(axis=1)
         told = replace(score, grouped=grouped, outcomes=replace(score.outcomes, groups=groups))
-        assert interval(metric, told) == pytest.approx(stats.norm.interval(0.95, means.mean(), stats.sem(means)))
+        assert interval(metric, told) == pytest.approx(stats.t.interval(0.95, 11, means.mean(), stats.sem(means)))
         assert interval(metric, replace(told, outcomes=None)) is None
         assert interval(metric, replace(told, outcomes=replace(score.outcomes, groups=0 * groups))) is None
+
+
+def test_groups_that_are_all_right_have_wilsons_interval_of_the_groups():
+    score = a_score(np.ones(60, dtype=bool))
+    outcomes = replace(score.outcomes, groups=np.repeat(np.arange(12), 5))
+    assert interval(ACCURACY, replace(score, grouped=Grouped("speaker", 12), outcomes=outcomes)) == wilson(12, 12)
 
 
 def test_what_is_no_function_of_sums_is_resampled():
@@ -109,3 +118,8 @@ def test_a_value_that_leaves_out_units_is_none_unless_the_metric_counts_them_as_
     assert (score.whole(ACCURACY), score.whole(LOSS)) == (0.5, None)
     assert a_regression([1.0, np.nan]).whole(RMSE) is None
     assert a_regression([3.0, 3.0]).whole(RMSE) == 3.0
+
+
+def test_what_classification_calls_a_value_is_none_where_a_task_has_no_such_metric():
+    assert a_regression([1.0, 2.0]).loss is None
+    assert a_score(losses=[1.0, 3.0], predictions=[0, 0]).loss == 2.0

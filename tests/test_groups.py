@@ -1,6 +1,7 @@
 """Units that belong together: read from every format, kept whole in parts and halves, and drawn as one."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from kitchens import change_yaml, json_of, run_command, small_kitchen
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from scores import some_outcomes
 from torch import nn
 
 import soupviz as sv
@@ -26,7 +28,7 @@ from soupviz.reports.page import report
 from soupviz.soups.cooking import cook
 from soupviz.soups.selecting import examples_in
 from soupviz.spec import SplitSpec
-from soupviz.tasks.resampling import swapped_p
+from soupviz.tasks.resampling import Drawn, swapped_p
 from soupviz.tasks.significance import mcnemar, wilson
 
 SPEAKERS = ["ann", "ben", "ann", "cid", "ben", "ann"]
@@ -133,6 +135,25 @@ def test_a_group_named_later_reads_a_kept_data_set_once_for_it_and_its_content_i
 def test_a_data_set_without_the_key_is_refused(sets, path, told):
     with pytest.raises(DataError, match=told):
         load(sets, format="python", path=path, group="speaker")
+
+
+OPEN = Taking(), type("Open", (nn.Module,), {"forward": lambda _self, **inputs: inputs})()
+
+
+def test_inputs_are_the_same_whether_or_not_they_were_kept_before_a_group_was_named(sets, monkeypatch, tmp_path):
+    """Of a model that takes everything, which would be fed the column that says what belongs together."""
+
+    def opened(**keys) -> Split:
+        spec = SplitSpec(format="python", path="sets.py:dicts", version="1", **keys)
+        return splits.load("held_out", spec, sets, OPEN[1])
+
+    before = set(opened().arrays)
+    later = opened(group="room")
+    monkeypatch.setenv("SOUPVIZ_CACHE", str(tmp_path / "another"))
+    fresh = opened(group="room")
+    assert before == {"x", "room"}
+    assert set(later.arrays) == set(fresh.arrays) == {"x"}
+    assert later.fingerprint == fresh.fingerprint
 
 
 def test_a_csv_says_it_for_every_format(sets):
@@ -321,6 +342,34 @@ def test_halves_of_a_cross_fit_share_no_group(respecting, monkeypatch):
         assert not half["held_out"] & half["test"]
         assert len(half["held_out"] | half["test"]) == 40
     assert len(halves) == 2
+
+
+def test_both_searches_of_a_cross_fit_are_held_against_the_best_by_the_groups_of_the_whole(respecting, monkeypatch):
+    """Uniform is the same soup on both halves, so that its groups are those of held_out."""
+    kitchen = sv.Kitchen.load(respecting)
+    compared = []
+
+    def compare(_task, metric, new, old):
+        compared.append((new.outcomes, old.outcomes))
+        return crossfit_compare(_task, metric, new, old)
+
+    crossfit_compare = crossfit.compare
+    monkeypatch.setattr(crossfit, "compare", compare)
+    crossfit.crossfit(kitchen, UNIFORM)
+    [(new, old)] = compared
+    assert new.groups.tolist() == old.groups.tolist()
+    assert np.bincount(new.groups).tolist() == [5] * 40
+
+
+def test_outcomes_of_other_groups_are_not_compared():
+    labels, right = np.zeros(4, dtype=np.int64), np.array([True, True, False, False])
+    one, other = (
+        replace(some_outcomes(right, labels=labels), groups=np.array(groups)) for groups in ([0, 0, 1, 1], [0, 1, 1, 1])
+    )
+    for pair in ((one, other), (one, replace(other, groups=None)), (replace(one, groups=None), other)):
+        with pytest.raises(ValueError, match="other groups"):
+            Drawn.of(*pair)
+    assert Drawn.of(one, one).number == 2
 
 
 def test_one_group_cannot_be_halved(respecting):

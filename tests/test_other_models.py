@@ -40,6 +40,13 @@ def softmax(logits):
     return shifted / shifted.sum(1, keepdims=True)
 
 
+def test_naming_them_by_both_names_is_refused(tmp_path):
+    file = small_kitchen(tmp_path)
+    change_yaml(file, lambda yaml: yaml.update(guests={"a": "../a"}, other_models={"b": "../b"}))
+    with pytest.raises(KitchenError, match="both `guests` and `other_models`"):
+        sv.Kitchen.load(file)
+
+
 def test_an_ensemble_averages_the_probabilities_of_models_of_two_architectures(file):
     kitchen = sv.Kitchen.load(file)
     soup = sv.cook(kitchen, {"method": "ensemble"})

@@ -120,6 +120,12 @@ def test_a_column_says_which_rows_belong_together_and_their_content_is_found_as_
         load(tmp_path / "x.csv", group="book")
 
 
+def test_a_row_that_belongs_nowhere_is_refused(tmp_path, words):
+    (tmp_path / "x.csv").write_text("text,label,page\na b,neg,p1\nc d,pos,\ne f,neg,\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"row 2: page is ''; expected a name"):
+        load(tmp_path / "x.csv", group="page")
+
+
 def test_batches_are_cut_to_their_longest_sentence_on_the_side_of_the_padding(tmp_path, words):
     rows = torch.tensor([1, 0])
     right = load(write_table(tmp_path / "x.csv")).take(rows, CPU)

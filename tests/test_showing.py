@@ -1,17 +1,20 @@
 """The command `dashboard`: Streamlit on the router, as one process with the command that started it."""
 
+import http.server
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kitchens import run_command
@@ -112,6 +115,25 @@ def test_without_streamlit_or_outside_a_checkout_the_remedy_is_told(tmp_path, ca
     status, _, err = run_command(capsys, "dashboard", tmp_path)
     assert (status, err.count("\n")) == (2, 1)
     assert "Clone the repository" in err
+
+
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_no_proxy_is_asked_whether_it_answers(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with http.server.HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        looks = iter([None] * 50)  # a child that lives for as many looks
+        child = SimpleNamespace(poll=lambda: next(looks, 0))
+        assert showing._answers(child, server.server_address[1])
+        server.shutdown()
 
 
 def test_a_program_that_a_signal_ended_has_a_shells_exit_code():

@@ -3,7 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -198,9 +198,14 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
         chosen, judged = (own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, TEST))
         best, known_of_best = _best(kitchen, selecting.numpy())
+        # A half has numbered its groups anew; those of the whole say which are others in the other half.
+        of_soup = [
+            replace(outcomes_of(score), groups=None if whole.group_of is None else whole.group_of[part.numpy()])
+            for score, part in ((chosen, selecting), (judged, judging))
+        ]
         searches.append(
             Search(
-                soup.made_of, best, _bare(kitchen, outcomes_of(chosen)), _bare(kitchen, outcomes_of(judged)),
+                soup.made_of, best, *(_bare(kitchen, outcomes) for outcomes in of_soup),
                 *(_bare(kitchen, known_of_best.take(part.numpy())) for part in (selecting, judging)),
             )
         )  # fmt: skip

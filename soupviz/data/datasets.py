@@ -134,11 +134,11 @@ def python_source(
         return Contents(arrays, answers, notes=found.notes(name), padding=padding)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
-    identity = (
-        [str(folder.resolve()), source, spec.path, spec.args, [sorted(arguments), takes_all], spec.version]
-        if spec.version
-        else None
-    )
+    identity: list[Any] | None = None
+    if spec.version:
+        identity = [str(folder.resolve()), source, spec.path, spec.args, [sorted(arguments), takes_all], spec.version]
+        if takes_all and group is not None and group not in arguments:  # which is then no input
+            identity.append(group)
     return Source(identity, classes, False, read, grouping=grouping)
 
 

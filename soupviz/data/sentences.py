@@ -9,6 +9,7 @@ from torch import nn
 from soupviz.data import arguments, labels, tables, tokens
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
+from soupviz.data.names import as_name
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.models.usercode import guarded
@@ -39,7 +40,8 @@ def source(
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
         order = list(classes or of_labels) if kind == "flags" else None
     notes = [*table.notes, *notes]
-    groups = table.column(column) if column else []
+    of_rows = table.column(column) if column else []
+    groups = [as_name(f"{where}: {path}, row {row}: {column}", cell) for row, cell in enumerate(of_rows, 1)]
     tokenizer_folder = folder / str(spec.tokenizer)
     longest = tokens.longest(where, tokenizer_folder)
     longest = spec.max_length or longest or tokens.positions(model)

@@ -1,6 +1,5 @@
 """Data splits: read and transformed once, kept as arrays in the cache folder, mapped into memory from there."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -119,7 +118,7 @@ class Split:
     @property
     def group_key(self) -> str:
         """A fingerprint of which examples belong together, for what is kept of a resampling; empty where none do."""
-        return "" if self.group is None else hashlib.sha256(self.group.index.tobytes()).hexdigest()
+        return "" if self.group is None else self.group.index_digest
 
     def part(self, chosen: Tensor, fingerprint: str) -> "Split":
         """Some of the examples, as a view: no example is copied.

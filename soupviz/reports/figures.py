@@ -10,7 +10,7 @@ import numpy as np
 
 from soupviz.analysis import barriers, curve_sets, geometry
 from soupviz.analysis.curve_sets import Place, Reading
-from soupviz.analysis.examples import ClassChange, most_changed
+from soupviz.analysis.examples import ClassChange
 from soupviz.analysis.verdicts import Verdict
 from soupviz.analysis.wording import plain
 from soupviz.kitchen import Kitchen
@@ -190,11 +190,13 @@ def cosine_matrix(kitchen: Kitchen) -> Figure | None:
     return drawn(chart, "cosines", title, f"They lie between {apart.min():.2f} and {apart.max():.2f}.", caption)
 
 
-def changes(found: Sequence[ClassChange], classes: Sequence[str], split: str, best: str) -> Figure:
-    """Bars of what the soup gains and loses by class, the largest gain first."""
+def changes(
+    found: Sequence[ClassChange], most: Sequence[ClassChange], classes: Sequence[str], split: str, best: str
+) -> Figure:
+    """Bars of what the soup gains and loses by class, the largest gain first. most: those that are drawn."""
     gained, lost = (sum(sign * one.points > 0 for one in found) for sign in (1, -1))
     title = f"By class on {split}: better than {best} on {gained}, worse on {lost}"
     first, last = found[0], found[-1]
     alt = f"From {first.points:+.1f} points on {classes[first.index]} to {last.points:+.1f} on {classes[last.index]}."
     caption = f"{title}. In brackets the examples of a class; the rival is {best}."
-    return drawn(examples.changes(most_changed(found, examples.SHOWN), classes), "classes", title, alt, caption)
+    return drawn(examples.changes(most, classes), "classes", title, alt, caption)

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 
 from soupviz.analysis import barriers, decisions, wording
 from soupviz.analysis.decision_summary import summary
-from soupviz.analysis.examples import class_changes, class_names, examples_of, most_changed
+from soupviz.analysis.examples import ClassChange, class_changes, class_names, examples_of, most_changed, tested
 from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
@@ -30,6 +30,9 @@ from soupviz.version import __version__
 SUFFIXES = (".html", ".htm")
 
 NO_SEARCH = "{} decides nothing step by step: there is no search to show."
+
+ByClass = tuple[list[ClassChange], list[ClassChange]]
+"""What changed class by class: all classes, and those that are drawn."""
 
 SECTIONS = {
     "what": "What this soup is", "verdict": "Is it better?", "scores": "Scores", "ingredients": "Ingredients",
@@ -83,8 +86,9 @@ def html(soup: Soup, compared: Compared, folder: Path, progress: Progress = quie
     progress(0, 3, "judging")
     verdict = verdict_of(soup.kitchen, soup)
     progress(1, 3, "drawing")
-    drawn = _figures(soup, compared, verdict)
-    found = _tables(soup, compared, verdict) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
+    by_class = _class_changes(compared, soup, verdict.reports_on)
+    drawn = _figures(soup, compared, verdict, by_class)
+    found = _tables(soup, compared, verdict, by_class) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
     progress(2, 3, "writing")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("report.html.jinja"))
@@ -141,13 +145,11 @@ def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
     return cards
 
 
-def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
+def _tables(soup: Soup, compared: Compared, verdict: Verdict, by_class: ByClass) -> dict[str, Any]:
     split = verdict.reports_on
     kitchen = soup.kitchen
     task, metric = kitchen.task, kitchen.objective
-    changed = _class_changes(compared, soup, split)
-    differs = any(one.fixed or one.broken for one in changed)
-    most = most_changed(changed, SHOWN) if differs else []
+    changed, most = by_class
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
@@ -171,7 +173,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
         else NO_SEARCH.format(soup.title),
         "classes": rows.classes(most, names),
         "classes_left_out": len(changed) - len(most),
-        "no_changes": "" if differs else unchanged,
+        "no_changes": "" if most else unchanged,
         "limits": _limits(soup, compared, verdict),
     }
 
@@ -181,25 +183,30 @@ def _is_known(compared: Compared, split: str) -> bool:
     return sum(split in model.scores for model in compared.ingredients) > len(compared.ingredients) / 2
 
 
-def _class_changes(compared: Compared, soup: Soup, split: str) -> list[Any]:
+def _class_changes(compared: Compared, soup: Soup, split: str) -> ByClass:
+    """Every class, and those that changed most, with their tests; none of the latter where nothing changed."""
     kitchen = soup.kitchen
     if not kitchen.task.has_classes:
-        return []
+        return [], []
     new, old = (known(kitchen, model.mix, split, model.aggregation) for model in (compared.soup, compared.best))
     assert new is not None and old is not None  # both were scored when the report was begun
-    return class_changes(examples_of(new), examples_of(old), kitchen.splits.load(split).labels.numpy())
+    labels = kitchen.splits.load(split).labels.numpy()
+    both = examples_of(new), examples_of(old), labels
+    changed = class_changes(*both)
+    differs = any(one.fixed or one.broken for one in changed)
+    return changed, tested(most_changed(changed, SHOWN), *both) if differs else []
 
 
-def _figures(soup: Soup, compared: Compared, verdict: Verdict) -> Mapping[str, Any]:
+def _figures(soup: Soup, compared: Compared, verdict: Verdict, by_class: ByClass) -> Mapping[str, Any]:
     kitchen = soup.kitchen
     split = verdict.reports_on
-    changed = _class_changes(compared, soup, split)
+    changed, most = by_class
     names = class_names(kitchen, kitchen.splits.load(split)) if changed else []
     return {
         "models": figures.all_models(soup, compared, verdict),
         "trajectory": figures.trajectory(soup),
         "curve": figures.curve(soup, compared.best),
-        "classes": figures.changes(changed, names, split, compared.best.name) if changed else None,
+        "classes": figures.changes(changed, most, names, split, compared.best.name) if changed else None,
         "barriers": figures.barrier_matrix(kitchen, _of_weights(soup)),
         "cosines": figures.cosine_matrix(kitchen),
     }

@@ -5,11 +5,15 @@ from typing import Any
 
 
 class NamedScore:
-    """A score's attributes by classification's names; of another task's score they raise KeyError."""
+    """A score's attributes by classification's names; what another task's score has not raises KeyError."""
 
     __slots__ = ()
     facts: Mapping[str, Any]
     num_units: int
+
+    def shown(self, metric: str) -> float | None:
+        """A value as a float; None where the task has none."""
+        raise NotImplementedError
 
     @property
     def accuracy(self) -> float:
@@ -25,7 +29,7 @@ class NamedScore:
 
     @property
     def loss(self) -> float | None:
-        return _float(self.facts["loss"])
+        return self.shown("loss")
 
     @property
     def macro_f1(self) -> float:
@@ -46,7 +50,7 @@ class NamedScore:
 
     @property
     def ece(self) -> float | None:
-        return _float(self.facts["ece"])
+        return self.shown("ece")
 
 
 class NamedStep:
@@ -78,7 +82,3 @@ class NamedStep:
     @property
     def accuracy_at_most(self) -> float:
         return float(self.metrics["accuracy"] or 0.0)
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)

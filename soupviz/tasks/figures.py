@@ -41,10 +41,11 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
 
     Of a share of units Wilson's. Of any other metric the value ± 1.96 standard errors: by the jackknife of a function
     of sums (of a mean that is mean ± z s / sqrt(n)), else by a bootstrap of the units. Units of one group are left out,
-    or drawn, together; a share of such is a function of sums too. What is shown in percent ends at 0 and, where more is
-    better, at 100 %. A page draws a hundred of these at every look, of 10,000 units each: the jackknife takes less than
-    a millisecond there, percentiles of enough resamples take 400. Differences are few, and have percentiles
-    (`soupviz.tasks.paired`).
+    or drawn, together, and groups may be few: the quantile is then Student's, of one degree less than there are groups.
+    A share of such is a function of sums too; where all groups agree, it has Wilson's of the groups. What is shown in
+    percent ends at 0 and, where more is better, at 100 %. A page draws a hundred of these at every look, of 10,000
+    units each: the jackknife takes less than a millisecond there, percentiles of enough resamples take 400.
+    Differences are few, and have percentiles (`soupviz.tasks.paired`).
 
     Returns:
         (low, high); None where the value is not of all units, or what became of single units is not known.
@@ -52,6 +53,8 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
         Wilson 1927; Efron 1982, chapter 3, for the jackknife; Efron and Tibshirani 1993, section 6.4, for the number of
         resamples that a standard error needs.
     """
+    from scipy.special import stdtrit  # loading scipy takes a while
+
     if score.grouped is None and (counted := counts(metric, score)) is not None:
         return wilson(*counted)
     value, outcomes = score.whole(metric), score.outcomes
@@ -61,7 +64,10 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
         error = float(_without_each(metric, outcomes, drawn_as).std()) * math.sqrt(drawn_as.number - 1)
     else:
         error = float(np.nanstd(bootstrap_values(metric, outcomes, draws=DRAWS)))
-    low, high = value - Z * error, value + Z * error
+    if error == 0.0 and is_share(metric):  # groups that are all alike are no proof that the next one is
+        return wilson(round(value * drawn_as.number), drawn_as.number)
+    far = Z if drawn_as.index is None else float(stdtrit(drawn_as.number - 1, 0.975))
+    low, high = value - far * error, value + far * error
     if metric.unit == PERCENT:
         low, high = max(low, 0.0), min(high, 1.0) if metric.higher_is_better else high
     return (low, high) if math.isfinite(error) else None

@@ -200,8 +200,9 @@ def exact_sum(column: Column) -> Any:
 
 
 def is_share(metric: Metric) -> bool:
-    """Whether a metric is the share of units that are right: exact tests and formulas hold."""
-    return isinstance(metric, SumMetric) and metric.is_share
+    """Whether a metric is the share of units that are right: exact tests and formulas hold. One of those that are wrong
+    is a mean as any other."""
+    return isinstance(metric, SumMetric) and metric.is_share and metric.higher_is_better
 
 
 def bound_of(metric: Metric, outcomes: Outcomes) -> Value | None:

@@ -38,10 +38,16 @@ class Drawn:
 
     @classmethod
     def of(cls, *outcomes: Outcomes) -> "Drawn":
-        """What is drawn of units; several outcomes are of the same ones."""
-        known = next((one.groups for one in outcomes if one.groups is not None), None)
-        if known is None:
+        """What is drawn of units; several outcomes are of the same ones.
+
+        Raises:
+            ValueError: they say otherwise of which units belong together.
+        """
+        known, *others = (one.groups for one in outcomes)
+        if known is None and all(other is None for other in others):
             return cls(len(outcomes[0]))
+        if known is None or not all(other is not None and np.array_equal(known, other) for other in others):
+            raise ValueError("the outcomes that are compared have other groups")
         groups, index = np.unique(known, return_inverse=True)
         return cls(len(groups), index.astype(np.int64))
 

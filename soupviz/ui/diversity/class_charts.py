@@ -33,8 +33,9 @@ def draw_classes(match: Match) -> list[str]:
     """Change of each class as sorted bars; returns the class that is clicked."""
     st.header("Change of each class")
     labels = match.split.labels.numpy()
-    found = examples.class_changes(examples.examples_of(match.new), examples.examples_of(match.old), labels)
-    shown = examples.most_changed(found, pictures.SHOWN)
+    new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    found = examples.class_changes(new, old, labels)
+    shown = examples.tested(examples.most_changed(found, pictures.SHOWN), new, old, labels)
     label = st.session_state.get("label")
     clicked = charts.show(
         pictures.changes(shown, match.classes, match.classes.index(label) if label in match.classes else None),
