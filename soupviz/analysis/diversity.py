@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
-from soupviz.tasks.ensembles import combined
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task, judged
@@ -256,7 +255,7 @@ def score_ensembles(
     found: dict[Names, float | None] = {}
     targets = kitchen.task.targets(labels)
     for index, (a, b) in enumerate(pairs):
-        together = combined([logits[a], logits[b]], [0.5, 0.5], "probabilities")
+        together = kitchen.task.averaged([logits[a], logits[b]], [0.5, 0.5], "probabilities")
         value = kitchen.objective.value(Outcomes.of(judged(kitchen.task, together, labels, split), targets))
         found[a, b] = None if value is None else float(value)
         on_score((a, b), found[a, b])

@@ -44,13 +44,16 @@ class Ensemble(Pooled):
 
     @property
     def own_title(self) -> str:
-        return f"ensemble ({', '.join([self.choice, self.output, *self.of_members()])})"
+        averaged = [] if self.output == "probabilities" else [self.output]  # a task without has answers to average
+        return f"ensemble ({', '.join([self.choice, *averaged, *self.of_members()])})"
 
     @property
     def aggregation(self) -> str:
         return self.output
 
     def unfit(self, task: Task) -> str:
+        if not task.can_average:
+            return f"ensemble: answers of the task {task.name} have no average; take a soup."
         if task.has_probabilities or self.output == "probabilities":
             return ""
         return f"ensemble: the task {task.name} has one output to average; leave output at its default."

@@ -13,7 +13,7 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
 from soupviz.tasks.ensembles import combined
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
@@ -54,6 +54,9 @@ class Task:
 
     has_logits: ClassVar[bool] = False
     """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
+
+    can_average: ClassVar[bool] = True
+    """Whether several models' answers have an average, which an ensemble gives. Detections have none."""
 
     has_probabilities: ClassVar[bool] = False
     """Whether answers stand for probabilities, which ensembles may average instead of the answers."""
@@ -121,8 +124,12 @@ class Task:
         return {LABEL: labels.numpy()}
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """How badly each unit was answered: what is scored first where weights are to be given up soon."""
-        return np.zeros(len(outcomes))
+        """How badly each unit was answered: what is scored first where weights are to be given up soon.
+
+        Default: the objective of the unit alone, where that is a function of sums; else all alike.
+        """
+        first = next(iter(self.metrics), None)
+        return badness(first, outcomes) if isinstance(first, SumMetric) else np.zeros(len(outcomes))
 
     def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
         """How many units the new model answers better than the old one, and how many worse."""
