@@ -1,5 +1,6 @@
 """Tasks that the package does not have, each from files of its own: what is padded, and what no batch decides."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kitchens import change_yaml, save
-from own_kitchens import kitchen_from_outside
+from kitchens import change_yaml, json_of, run_command, save
+from metrics_from_outside import WER
+from own_kitchens import KINDS, VALUES, kitchen_from_outside
 from torch import Tensor, nn
 
 import soupviz as sv
 from soupviz.data.examples import stacked
 from soupviz.data.labels import PADDING, padded
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.paired import compare
 
 Build = Callable[[str], Path]
 
@@ -135,3 +139,88 @@ def test_no_batch_size_and_no_order_changes_a_decision(kind, tmp_path):
         assert other_soup.coefficients == soup.coefficients
         if kind != "nats":  # its answers beyond a document's end are the model's own, which no loss reads
             assert other_answers == pytest.approx(answers, abs=1e-4)
+
+
+# What a task says of one unit
+
+
+def test_a_units_own_value_says_how_badly_it_was_answered_where_the_metric_is_a_sum(built):
+    kitchen = sv.Kitchen.load(built("wer"))
+    new, old = (kitchen.scores.score(((name, 1.0),)).outcomes for name in ("m_0", "m_1"))
+    rate = new["edits"] / new["words"]
+    assert kitchen.task.hardness(new) == pytest.approx(rate)
+    before = old["edits"] / old["words"]
+    assert kitchen.task.better(new, old) == ((rate < before).sum(), (rate > before).sum())
+
+
+def test_a_unit_of_which_a_ratio_says_nothing_is_neither_good_nor_bad_and_what_is_not_finite_is_worst():
+    task = Ratio()
+    columns = {"finite": np.array([True, True, True, False]), "edits": np.array([1, 0, 0, 0])}
+    found = Outcomes.of(columns, {"words": np.array([2, 4, 0, 4])})
+    assert task.hardness(found).tolist() == [0.5, 0.0, pytest.approx(0.5 / 3), np.inf]
+
+
+class Ratio(sv.Task):
+    metrics = (WER,)
+
+
+@pytest.mark.parametrize("kind", ["map", "spearman"])
+def test_a_task_that_judges_units_only_together_counts_none(kind, built):
+    kitchen = sv.Kitchen.load(built(kind))
+    one, other = (kitchen.scores.score(((name, 1.0),)) for name in ("m_0", "m_1"))
+    found = compare(kitchen.task, kitchen.objective, one, other)
+    assert not kitchen.task.judges_units
+    assert (found.better, found.worse) == (None, None)
+    assert 0 < found.p_value <= 1 and found.low <= found.difference <= found.high
+
+
+def test_detections_have_no_average(built, capsys):
+    status, _, err = run_command(capsys, "soup", built("map"), "--recipe", "ensemble")
+    assert status == 2 and "answers of the task Detection have no average" in err
+    found = json_of(capsys, "soup", built("wer"), "--recipe", "ensemble")
+    assert found["scores"]["test"]["metric"] == "wer"
+
+
+# Commands
+
+
+WRONG = {
+    kind: r"accura|\bcorrect\b|\bclass(?!es to look)" + ("" if kind == "spearman" else "|example") for kind in KINDS
+}
+"""Words of other tasks."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_command_speaks_of_the_tasks_own_metric(kind, built, tmp_path, capsys):
+    file, out = built(kind), tmp_path / "soup.safetensors"
+    commands = [
+        ("score", file, "--split", "test"),
+        ("soup", file, "--recipe", "greedy", "--out", out),
+        ("soup", file, "--recipe", "uniform"),
+        ("sweep", file, "--alphas", "0.2,mean"),
+        ("interpolate", file, "m_0", "m_1", "--points", 3),
+        ("menu", file, "--budget", 12),
+    ]
+    told = ""
+    for command in commands:
+        status, said, err = run_command(capsys, *command)
+        assert status == 0, (command, err)
+        assert VALUES[kind].split()[0] in said.split("left out")[0], command
+        told += said
+    for command in (("inspect", file), ("bake", out, "--kitchen", file, "--out", tmp_path / "baked.safetensors")):
+        status, said, err = run_command(capsys, *command)
+        assert status == 0, err
+        told += said
+    page = tmp_path / "report.html"
+    assert run_command(capsys, "report", file, "--out", page)[0] == 0
+    text = re.sub(r"<(script|style)\b.*?</\1>|<[^>]+>|data:[^\"']+", " ", page.read_text("utf-8"), flags=re.DOTALL)
+    assert VALUES[kind] in text
+    text = text.replace("class by class", "").replace("has no classes", "")
+    assert not re.findall(f".*(?:{WRONG[kind]}).*", f"{told} {text}", re.IGNORECASE)
+
+
+def test_a_barrier_in_a_share_is_told_in_points(built, capsys):
+    highest = json_of(capsys, "inspect", built("wer"))["barriers"]
+    top = max(max(row) for row in highest)
+    _, said, _ = run_command(capsys, "inspect", built("wer"))
+    assert "(points" in said and f"{100 * top:.3f}" in said

@@ -198,13 +198,18 @@ _p_values: dict[tuple[str, str, str, str], float] = {}
 """Permutation tests that are not made again at every look, by the metric and what both sides are."""
 
 
-def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried, pair: tuple[int, int]) -> float:
-    metric = kitchen.objective
-    if is_share(metric):
-        return mcnemar(*pair)
+def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried, pair: tuple[int | None, int | None]) -> float:
+    metric, (better, worse) = kitchen.objective, pair
+    if is_share(metric) and better is not None and worse is not None:
+        return mcnemar(better, worse)
     assert tried.units is not None and before.units is not None
     held_out = kitchen.splits.load(HELD_OUT).fingerprint
-    key = (metric.name, held_out, digest(kitchen.task.key), digest([tried.pinned, before.pinned]))
+    key = (
+        metric.name,
+        held_out,
+        digest([*kitchen.task.key, *kitchen.task.source]),
+        digest([tried.pinned, before.pinned]),
+    )
     if key not in _p_values:
         if len(_p_values) >= REMEMBERED:
             _p_values.clear()

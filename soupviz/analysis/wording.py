@@ -10,7 +10,7 @@ from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN
 from soupviz.tasks.significance import chance as chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, gap_unit, shown
+from soupviz.tasks.wording import PERCENT, gap_unit, shown, titled
 
 if TYPE_CHECKING:
     from soupviz.analysis.crossfit import CrossFit
@@ -140,6 +140,8 @@ def shows(task: Task, metric: Metric, difference: Comparison) -> str:
     """From which difference on a split of so many units tells."""
     number = units(task, difference.num_units)
     if difference.smallest is None:
+        if difference.better is None or difference.worse is None:
+            return f"the two differ too little on {number} for any difference to show"
         differing = difference.better + difference.worse
         return f"the two differ on {differing} of {number} only, too few for any difference to show"
     return f"at {number} only differences above {_smallest(metric, difference)} show"
@@ -194,3 +196,11 @@ def optimism(metric: Metric, found: "CrossFit | None") -> str:
         return f"Selecting on held_out buys no optimism that shows: {halves}."
     flattery = f"{apart(metric, found.optimism, signed=False)} {measure(metric)}"
     return f"Selecting on held_out flatters this recipe by {flattery}: {halves}."
+
+
+def alone_tells_nothing(task: Task, metric: Metric) -> str:
+    """Why no units are counted, of a task that judges them only together."""
+    return (
+        f"{titled(metric)} is of all {task.unit}s together: whether one alone is answered well, the task {task.name} "
+        "does not say; it can, by `hardness`."
+    )

@@ -103,6 +103,14 @@ def padded(labels: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
+def unpadded(label: np.ndarray) -> np.ndarray:
+    """One of the labels that `padded` gave, without what it was filled up with."""
+    if not label.ndim or not len(label):
+        return label
+    filled = np.flatnonzero((label != PADDING).reshape(len(label), -1).any(axis=1))
+    return label[: filled[-1] + 1] if len(filled) else label[:0]
+
+
 def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """What `of_example` gave, as one array.
 

@@ -18,7 +18,7 @@ from soupviz.tasks.score import Bound, Score
 from soupviz.types import Alpha, Coefficients, Order
 
 GOALS = (
-    "a metric of the task, such as accuracy or loss (to lower it), mean_class or worst_class (the kitchen's metric), "
+    "a metric of the task (an error is lowered), mean_class or worst_class (the kitchen's metric, by class), "
     "mean_slice or worst_slice (over held_out's slices), or with_shifts: on the shifts too, which then report no longer"
 )
 GOAL: Any = Field(

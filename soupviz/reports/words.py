@@ -6,6 +6,8 @@ from soupviz.analysis import wording
 from soupviz.reports import rows
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
+from soupviz.tasks.metric import is_share
+from soupviz.tasks.wording import axis_title
 
 
 def words_of(soup: Soup, compared: Compared) -> dict[str, Any]:
@@ -16,7 +18,9 @@ def words_of(soup: Soup, compared: Compared) -> dict[str, Any]:
     beside = "" if other is None else f"{other.label} on held_out{f' ({other.unit})' if other.unit else ''}"
     return {
         "units": f"{task.unit}s",
-        "gains": task.gains,
+        "gains": task.gains if task.judges_units else (),
+        "is_share": is_share(metric),
+        "title": axis_title(metric),
         "only": (task.only("the soup"), task.only("the other")),
         "test": wording.test_of(metric),
         "interval": wording.interval_of(metric),

@@ -50,12 +50,12 @@ def bootstrap_differences(
 def bootstrap_values(
     metric: Metric, outcomes: Outcomes, *, groups: NDArray[np.int64] | None = None, draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:
-    """A metric on resamples of the units, shape (draws,).
+    """A metric on resamples of the units, shape (draws,), or fewer where the metric allows no more.
 
     Args:
         groups: units of one group are drawn together.
     """
-    blocks = _resamples(len(outcomes), groups, draws, seed)
+    blocks = _resamples(len(outcomes), groups, draws_of(metric, draws), seed)
     return np.concatenate([metric.values(outcomes, weights) for weights in blocks])
 
 

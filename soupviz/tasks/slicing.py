@@ -83,8 +83,11 @@ def _shown(metric: Metric, outcomes: Outcomes) -> float | None:
     return None if (value := metric.value(outcomes)) is None else float(value)
 
 
-def _p_value(metric: Metric, new: Outcomes, old: Outcomes, pair: tuple[int, int]) -> float:
-    return mcnemar(*pair) if is_share(metric) else permutation_p(metric, new, old, draws=LIST_DRAWS)
+def _p_value(metric: Metric, new: Outcomes, old: Outcomes, pair: tuple[int | None, int | None]) -> float:
+    better, worse = pair
+    if is_share(metric) and better is not None and worse is not None:
+        return mcnemar(better, worse)
+    return permutation_p(metric, new, old, draws=LIST_DRAWS)
 
 
 def has_slices(task: Task, split: Split) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 
 from soupviz.analysis import examples
 from soupviz.analysis.examples import Kind, Order, Ranking
 from soupviz.analysis.telling import verdict
 from soupviz.analysis.verdicts import by_merit
+from soupviz.analysis.wording import alone_tells_nothing
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS, num_examples
@@ -61,7 +63,9 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
     if number > 1:
         everything = mean_of(opened.pool)
         found.setdefault(f"average of all {number}", Model(f"average of all {number}", "soup", everything))
-        found[f"ensemble of all {number}"] = Model(f"ensemble of all {number}", "ensemble", everything, "probabilities")
+        if opened.task.can_average:
+            name = f"ensemble of all {number}"
+            found[name] = Model(name, "ensemble", everything, "probabilities")
     found |= {name: Model(name, "ingredient", ((name, 1.0),)) for name in opened.names}
     if opened.base:
         found["base"] = Model("base", "base", (("base", 1.0),))
@@ -121,6 +125,7 @@ def draw(opened: Kitchen, match: Match) -> None:
     if wrong is None or was_wrong is None:
         better, worse = task.better(new, old)
         counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
+        counted = counted if task.judges_units else alone_tells_nothing(task, opened.objective)
     else:
         better, worse = int((~wrong & was_wrong).sum()), int((wrong & ~was_wrong).sum())
         counted = f"Only the soup is right on {better:,} {task.unit}s, only the rival on {worse:,}."
@@ -162,6 +167,9 @@ def draw_ranked(task: Task, match: Match) -> None:
     """The units by how badly they are answered."""
     st.header(f"{task.unit[0].upper()}{task.unit[1:]}s")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    if not task.judges_units:
+        draw_cards(task, match, np.arange(len(match.split)), [], "")
+        return
     rankings = RANKINGS if task.wrong(new) is None else RIGHT_OR_WRONG | RANKINGS
     kind = st.selectbox("Which", list(rankings), key="ranking", bind="query-params", width=240)
     rows = examples.ranked(task, new, old, rankings[kind])

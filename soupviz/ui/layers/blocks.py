@@ -64,7 +64,7 @@ def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
     number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
-    each = asking.told(Cost(1, 0, number, number / rate if rate else None))
+    each = asking.told(opened, Cost(1, 0, number, number / rate if rate else None))
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
@@ -137,7 +137,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     is_live = row.toggle(
         "Score at once", value=True, key="live", help="As soon as a slider is let go; otherwise a button asks first."
     )
-    told = asking.told(cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]))
+    told = asking.told(opened, cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]))
     former = st.session_state.get("weights job")
     st.session_state["weights job"] = key
     if former not in (None, key) and (job := work.jobs().find(former)):
@@ -170,7 +170,8 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             told = changes(opened.task, score, other)
             row: dict[str, Any] = {"this mix against": name}
             row |= {metric.name: formats.figure(metric, told[metric.name]) for metric in metrics}
-            rows.append(row | {"better": better, "worse": worse, "verdict": verdict(opened, score, other)})
+            row |= {"better": better, "worse": worse} if opened.task.judges_units else {}
+            rows.append(row | {"verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
     if rows:
         st.dataframe(
