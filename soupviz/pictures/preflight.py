@@ -193,9 +193,10 @@ def curve(
     chord = (1 - x) * y[0] + x * y[-1]
     heights = (y - chord) if above else (chord - y)
     top = int(np.nanargmax(heights))
+    top = top if heights[top] > 0 else len(x) // 2
     data = pd.DataFrame({"alpha": x, "value": y, "chord": chord})
     data["kind"] = np.where((x == 0) | (x == 1), "ingredient", "soup")
-    marked = pd.DataFrame({"alpha": [x[top]], "from": [chord[top]], "to": [y[top]]})
+    marked = pd.DataFrame({"alpha": [x[top]], "from": [chord[top]], "to": [y[top] if heights[top] > 0 else chord[top]]})
     marked["label"] = f"barrier {heights[top]:.3g} {gap_unit(metric)}".rstrip() if heights[top] > 0 else "no barrier"
     across = quantity(
         "alpha", f"alpha: 0 is {ends[0]}, 1 is {ends[1]}", scale={"domain": [0, 1]}, axis={"titleLimit": 400}

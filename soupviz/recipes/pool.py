@@ -201,7 +201,7 @@ def find_groups(task: Task, groups: Mapping[Per, NDArray[np.int64]], per: Per) -
     if per in groups:
         return groups[per]
     if per == "class":
-        raise RecipeError(f"{task.name} has no classes to look at; look at slices, or take another objective.")
+        raise RecipeError(f"{task.no_classes('to look at')}; look at slices, or take another objective.")
     raise RecipeError(
         "held_out has no slices to look at; name the column of a CSV that divides it, with "
         "`slices: {file: FILE.csv, column: NAME}` under `held_out:` in kitchen.yaml, or look at classes."

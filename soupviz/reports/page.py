@@ -150,7 +150,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
-        unchanged = f"{task.name} has no classes, so that nothing can be said class by class."
+        unchanged = f"{task.no_classes('').rstrip()}, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {

@@ -147,6 +147,12 @@ class Task:
         """The units that one of two models answers better, in words."""
         return f"{self.unit}s that {model} answers better"
 
+    def no_classes(self, use: str) -> str:
+        """Why there are no classes to use so, in words."""
+        if self.labels == "flags":
+            return f"{self.name} has {self.unit}s of several classes each, and no one class {use}"
+        return f"{self.name} has no classes {use}"
+
     def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
         """Whether each unit is answered wrong; None: answers are nearer or farther, and neither right nor wrong."""
         return None

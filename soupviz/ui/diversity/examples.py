@@ -124,8 +124,9 @@ def draw(opened: Kitchen, match: Match) -> None:
     wrong, was_wrong = task.wrong(new), task.wrong(old)
     if wrong is None or was_wrong is None:
         better, worse = task.better(new, old)
-        counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
-        counted = counted if task.judges_units else alone_tells_nothing(task, opened.objective)
+        counted = alone_tells_nothing(task, opened.objective)
+        if better is not None and worse is not None:
+            counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
     else:
         better, worse = int((~wrong & was_wrong).sum()), int((wrong & ~was_wrong).sum())
         counted = f"Only the soup is right on {better:,} {task.unit}s, only the rival on {worse:,}."
@@ -136,7 +137,8 @@ def draw(opened: Kitchen, match: Match) -> None:
         class_charts.draw(match)
         draw_classified(task, match)
     else:
-        st.caption(f"A {task.name} has no classes to chart: its {task.unit}s are listed below.")
+        told = task.no_classes("to chart")
+        st.caption(f"{told[:1].upper()}{told[1:]}: its {task.unit}s are listed below.")
         draw_ranked(task, match)
 
 

@@ -72,7 +72,7 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         x_title = "1 - cosine"
         if order == "barriers" and judged is not None:
             metric = judged.barriers.metric
-            x_title = f"{metric.label} half-way less the ends' ({gap_unit(metric) or 'its unit'}), above the lowest"
+            x_title = f"{metric.label} half-way less the ends'" + (f" ({gap_unit(metric)})" if metric.unit else "")
         picture = pictures.tree(clustering, opened.names, chosen, x_title=x_title)
         _toggle(charts.show(picture, key=f"tree {key} {_nonce()}", alt="Tree", clicked=pictures.PLACE, place=place))
 

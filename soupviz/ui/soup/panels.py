@@ -39,7 +39,7 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
     if not has_slices(opened.task, opened.splits.load(split)):
         st.write(
-            f"{split} has no slices, and {opened.task.name} has no classes to look at one by one: name a column that "
+            f"{split} has no slices, and {opened.task.no_classes('to look at one by one')}: name a column that "
             "divides it, with `slices:` in kitchen.yaml."
         )
         return
