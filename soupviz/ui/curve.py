@@ -104,7 +104,7 @@ export default function ({ data, parentElement, setStateValue }) {
     ys = kinds.map((kind) => panel(kind, right));
     legend(right);
     data.ends.forEach((end, i) => {
-      const text = make(svg, "text", { x: x(i), y: 432, "text-anchor": "middle" });
+      const text = make(svg, "text", { x: x(i), y: floor + UNDER - 8, "text-anchor": "middle" });
       make(text, "tspan", {}, `${"AB"[i]}: `).style.fontWeight = 600;
       make(text, "tspan", {}, end.name);
       const half = text.getComputedTextLength() / 2;
