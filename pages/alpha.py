@@ -6,6 +6,7 @@ from soupviz.analysis.curve_sets import drawn_metrics
 from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.soups import curves, planning
+from soupviz.spec import HELD_OUT
 from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
@@ -74,9 +75,9 @@ METRICS = drawn_metrics(OPENED)
 JOB = work.jobs().find(PATH.key(OPENED)) or compute(OPENED, PATH)
 STORED = {}
 if not JOB.events:
-    wanted = {alpha: (PATH.mix(alpha), "held_out", PATH.batchnorm) for alpha in PATH.alphas}
+    wanted = {alpha: (PATH.mix(alpha), HELD_OUT, PATH.batchnorm) for alpha in PATH.alphas}
     known = planning.summaries(OPENED, wanted.values())
-    STORED = {("held_out", alpha): known[one] for alpha, one in wanted.items() if one in known}
+    STORED = {(HELD_OUT, alpha): known[one] for alpha, one in wanted.items() if one in known}
 # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
 st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
 session.watch(JOB)

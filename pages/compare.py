@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.pictures.models import MODEL
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.ui import charts, compare, session, tables, widgets, work
 from soupviz.ui.soup import panels, soups
 from soupviz.ui.verbatim import verbatim
@@ -12,8 +13,8 @@ st.write("Is a soup really better than the best ingredient, or is that chance?")
 opened = session.kitchen()
 session.keep_url()
 
-split = "test" if "test" in opened.splits.names else "held_out"
-if split == "held_out":
+split = TEST if TEST in opened.splits.names else HELD_OUT
+if split == HELD_OUT:
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
 if scoring := work.find_score_job(opened, split):
     session.watch(scoring)
@@ -60,7 +61,7 @@ if any(entry.judged for entry in rows):
         clicked=MODEL,
     )
     points = [str(one["id"]) for one in selected]
-rows_clicked = [ids[row] for row in state["selection"]["rows"] if row < len(ids)]
+rows_clicked = widgets.of_rows(state, ids)
 clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
 if clicked and clicked[0] != picked:
     session.pick(clicked[0], runs)

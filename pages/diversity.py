@@ -1,4 +1,4 @@
-"""Diversity: where do ingredients err apart, and what does a soup get right that they do not?"""
+"""Diversity: where do ingredients err apart, and where does a soup answer better?"""
 
 import streamlit as st
 
@@ -42,7 +42,7 @@ def draw_soup(opened: Kitchen, split: str) -> None:
 
 
 st.title("Diversity")
-st.write("Where do ingredients err apart, and what does a soup get right that they do not?")
+st.write("Where do ingredients err apart, and where does a soup answer better?")
 OPENED = session.kitchen()
 session.keep_url()
 clicks.apply()

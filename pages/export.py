@@ -39,13 +39,7 @@ else:
         required=True,
         help="As the ingredients have them.",
     )
-    temperature = row.segmented_control(
-        "Temperature",
-        exporting.TEMPERATURES if opened.task.has_logits else exporting.TEMPERATURES[:1],
-        default="none",
-        required=True,
-        help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is divided.",
-    )
+    temperature = exporting.choose_temperature(opened, row)
     left, right = st.columns(2)
     folder = left.text_input("Folder", str(workspace.roots()[0]))
     name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.ui import guide, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
@@ -12,7 +13,7 @@ session.keep_url()
 
 recognising.told(opened)
 guide.first_visit(opened)
-scoring = work.score_job_if_needed(opened, "held_out")
+scoring = work.score_job_if_needed(opened, HELD_OUT)
 widgets.headline(opened)
 widgets.refused(opened)
 widgets.notes(opened)
@@ -41,11 +42,11 @@ if row.button(label, type="primary", shortcut="Ctrl+Enter"):
 if row.button("Look for new files", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)
     st.rerun()
-has_test = "test" in opened.splits.names
+has_test = TEST in opened.splits.names
 if row.button("Score the test split", disabled=not has_test):
-    work.score_job(opened, "test")
+    work.score_job(opened, TEST)
     st.rerun()
-if test_job := work.find_score_job(opened, "test"):
+if test_job := work.find_score_job(opened, TEST):
     session.watch(test_job)
 
 widgets.scatter(opened, tables.without_shared(opened, tables.ingredients(opened))[0], chosen)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from soupviz.data import splits as checks
-from soupviz.data.loading import HELD_OUT, TRAIN, Check, Splits
+from soupviz.data.loading import Check, Splits
 from soupviz.data.splits import Split
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
-from soupviz.models import building
+from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
 from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
-from soupviz.spec import KitchenSpec, Precision
+from soupviz.spec import HELD_OUT, TRAIN, KitchenSpec, Precision
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
@@ -134,7 +134,7 @@ class Kitchen:
         splits = Splits(
             spec, file, model, checked_by(evaluator), task.labels, skip_corrupt=skip_corrupt, also_read=joined.read
         )
-        fingerprint = building.fingerprint(spec.model, model, folder)
+        fingerprint = identity.fingerprint(spec.model, model, folder)
         scorer = Scorer(evaluator, store, fingerprint, joined, objective)
         scorer.share(found.ingredients)
         return cls(

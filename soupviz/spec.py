@@ -6,7 +6,7 @@ no constant.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length", "group"))
@@ -21,10 +21,23 @@ FORMATS = {
 }
 """What `format` may be, and what its `path` is."""
 
+OF_IMAGES = ("imagefolder", "torchvision")
+"""Formats that take a transform; inputs of the others are already preprocessed."""
+
 Pixels = Annotated[int, Field(gt=0)]
 Place = Annotated[str, Field(min_length=1)]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
+
+HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
+"""The splits: the one that selects, the one that reports, the one that is learned from."""
+
+SHIFTS = "shifts."
+"""Before the name of a shift, where it stands among the splits."""
+
+
+ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
+"""Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
 
 
 class Spec(BaseModel):
@@ -39,7 +52,9 @@ class ModelSpec(Spec):
     (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
     """
 
-    factory: str = Field(description="what builds the model")
+    factory: Annotated[str, AfterValidator(lambda name: ONCE_CALLED.get(name, name))] = Field(
+        description="what builds the model"
+    )
     args: dict[str, Any] = Field(default={}, description="its keyword arguments")
 
 
@@ -154,6 +169,11 @@ class SplitSpec(Spec):
     part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")
     slices: SliceSpec | None = Field(None, description="parts by which performance is looked at; default: by class")
 
+    @property
+    def takes_transform(self) -> bool:
+        """Whether it is a format of images; the inputs of the others are already preprocessed."""
+        return self.format.partition(":")[0] in OF_IMAGES
+
     @model_validator(mode="after")
     def _agree(self) -> "SplitSpec":
         kind = self.format.partition(":")[0]
@@ -161,7 +181,7 @@ class SplitSpec(Spec):
             raise ValueError(f"format is {self.format!r}; known are {', '.join(FORMATS)}")
         if self.path is None and kind != "torchvision":
             raise ValueError(f"format {self.format} needs a path")
-        if self.transform and self.format in ("arrays", "python", "text"):
+        if self.transform and not self.takes_transform:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
         if self.format == "text" and self.tokenizer is None:
             raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
@@ -233,6 +253,6 @@ class KitchenSpec(Spec):
 
     def split_specs(self) -> dict[str, SplitSpec]:
         """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
-        named = {name: getattr(self.data, name) for name in ("held_out", "test", "train")}
-        named |= {f"shifts.{name}": spec for name, spec in self.data.shifts.items()}
+        named = {name: getattr(self.data, name) for name in (HELD_OUT, TEST, TRAIN)}
+        named |= {f"{SHIFTS}{name}": spec for name, spec in self.data.shifts.items()}
         return {name: spec for name, spec in named.items() if spec is not None}

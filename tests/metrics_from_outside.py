@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import Outcomes, records
+from soupviz.tasks.task import Task
 
 WER = SumMetric(
     "wer", "word error rate", "%", False, ("edits", "words"), lambda edits, words, _number: edits / words, {"edits": 0}
@@ -63,6 +65,24 @@ class ToyMap:
 
 
 MAP = ToyMap()
+
+
+class ToyDetection(Task):
+    """Every class whose logit is above 0 is found in an image, which has one: none, one or several records a unit."""
+
+    unit = "image"
+    labels = "classes"
+    metrics = (MAP,)
+
+    def targets(self, labels: Tensor) -> dict[str, Any]:
+        return {"truths": np.ones(len(labels), dtype=np.int64)}
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> dict[str, Any]:
+        found = []
+        for logits, label in zip(answers.cpu().numpy(), labels.numpy(), strict=True):
+            [classes] = np.nonzero(logits > 0)
+            found.append(np.stack([logits[classes], classes == label], axis=1).astype(np.float64))
+        return {"found": records(found)}
 
 
 def transcribed(edits: Sequence[int], words: Sequence[int]) -> Outcomes:

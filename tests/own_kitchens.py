@@ -53,6 +53,7 @@ TRANSCRIPTION = """
 
 class Transcription(sv.Task):
     unit = "utterance"
+    has_ensembles = True  # logits, with silence behind an utterance's end
     metrics = (WER,)
 
     def answers(self, output):
@@ -203,7 +204,6 @@ DETECTION = """
 
 class Detection(sv.Task):
     unit = "image"
-    can_average = False
     metrics = (MAP,)
 
     def answers(self, output):

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted([*(ROOT / "pages").glob("*.py"), *(ROOT / "soupviz" / "ui").glob("*.py")])
+FILES = sorted([*(ROOT / "pages").glob("*.py"), *(ROOT / "soupviz" / "ui").rglob("*.py")])
 PAGES = sorted((ROOT / "pages").glob("*.py"))
 
 SPOKEN = {"dataframe", "data_editor", "vega_lite_chart", "altair_chart", "plotly_chart", "line_chart", "bar_chart"}
 """Streamlit's commands whose content is drawn on a canvas: without `alt` a screen reader finds nothing there."""
 
-HOMES = {ROOT / "soupviz" / "ui" / name for name in ("charts.py", "terrain.py")}
+HOMES = {ROOT / "soupviz" / "ui" / name for name in ("charts.py", "plane/terrain.py")}
 """Where pictures are drawn: `charts.show` has to be given `alt`; contours over a plane are Plotly's."""
 
 

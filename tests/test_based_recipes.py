@@ -15,24 +15,24 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing import merging
 from soupviz.mixing.averaging import combine, mean_of
-from soupviz.recipes import Judge, parse
+from soupviz.recipes import Pooled, ScoredPool, parse
 from soupviz.recipes.based import (
     Breadcrumbs,
     Dare,
-    Formulated,
     Karcher,
     ModelStock,
     Slerp,
     TaskArithmetic,
     Ties,
     WiseFt,
+    formula_of,
 )  # fmt: skip
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 
-MERGES: list[Formulated] = [
+MERGES: list[Pooled] = [
     TaskArithmetic(scale=0.6), Ties(density=0.3, scale=1.2), Dare(density=0.4, seed=5),
     Breadcrumbs(density=0.7, gamma=0.1, scale=0.9), ModelStock(), Karcher(),
 ]  # fmt: skip
@@ -289,7 +289,7 @@ def test_of_equal_alphas_the_first_is_kept():
         share = 1 - dict(mixture).get("base", 0.0)
         return counted(7 if share > 0.45 else 3, 10)
 
-    assert WiseFt().plan(Judge(["a", "b"], CLASSIFICATION, BY_ACCURACY, attempt, told.append)) == (
+    assert WiseFt().plan(ScoredPool(["a", "b"], CLASSIFICATION, BY_ACCURACY, attempt, told.append)) == (
         ("base", 0.5),
         ("a", 0.25),
         ("b", 0.25),
@@ -354,7 +354,7 @@ def test_a_formula_has_the_recipes_own_parameters_and_the_base_where_it_needs_on
     """Neither what it chooses among nor what it is called is a parameter of the arithmetic."""
     if isinstance(recipe, Slerp):
         return
-    formula = recipe.model_copy(update={"members": ("a", "b")}).formula(["a", "b"])
+    formula = formula_of(recipe.model_copy(update={"members": ("a", "b")}), ["a", "b"])
     assert formula.parts == (("a", 0.5), ("b", 0.5))
     assert formula.base == ("base" if "base" in recipe.requires else None)
     assert {"method", "members", "batchnorm"}.isdisjoint(formula.parameters)

@@ -15,7 +15,7 @@ from soupviz.data.splits import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of, mix
-from soupviz.recipes.search import with_newcomer
+from soupviz.recipes.greedy import with_newcomer
 from soupviz.scoring import batchnorm
 from soupviz.scoring.batchnorm import SEED, norms_of
 from soupviz.scoring.evaluator import Evaluator
@@ -388,7 +388,7 @@ def test_a_frozen_backbone_is_re_estimated_too_though_its_activations_were_kept(
     kitchen = Kitchen.load(file)
     halves = (("m_0", 0.5), ("m_1", 0.5))
     kitchen.scores.score(halves)
-    assert kitchen.evaluator.paths.has_cut
+    assert kitchen.evaluator.routes.has_cut
     score = kitchen.scores.score(halves, "held_out", "recalibrate")
     model = build_model(BATCHNORM)
     model.load_state_dict(dict(kitchen.scores.mixed(halves, "recalibrate")))

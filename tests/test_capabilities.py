@@ -3,16 +3,23 @@
 import numpy as np
 import pytest
 import torch
-from kitchens import regression_kitchen, small_kitchen, write_arrays
-from test_own_tasks import own_kitchen
+from kitchens import regression_kitchen, run_command, small_kitchen, write_arrays
+from test_own_tasks import CLOSE, own_kitchen
 
 import soupviz as sv
+from soupviz.analysis import diversity, verdicts
 from soupviz.errors import RecipeError
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import MENU, parse
+from soupviz.reports import contents
+from soupviz.soups import menu
+from soupviz.soups.planning import Cost
 from soupviz.soups.scaling import calibrate
+from soupviz.soups.soup import run_key
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
+from soupviz.ui import asking, compare
 
 
 def multilabel_kitchen(folder, **keys):
@@ -25,15 +32,98 @@ def multilabel_kitchen(folder, **keys):
 
 def test_who_can_what():
     able = {
-        task.name: (task.has_classes, task.has_logits, task.has_probabilities, task.has_loss, task.has_soft_loss)
+        task.name: (
+            task.has_classes, task.has_logits, task.has_ensembles, task.has_probabilities, task.has_loss,
+            task.has_soft_loss,
+        )
         for task in (Classification(), Multilabel(), Regression(), sv.Task())
-    }
+    }  # fmt: skip
     assert able == {
-        "classification": (True, True, True, True, True),
-        "multilabel": (False, False, True, True, True),
-        "regression": (False, False, False, True, True),
-        "": (False, False, False, False, False),
+        "classification": (True, True, True, True, True, True),
+        "multilabel": (False, False, True, True, True, True),
+        "regression": (False, False, True, False, True, True),
+        "": (False, False, True, False, False, False),
     }
+
+
+def test_what_an_ensemble_may_average_follows_from_the_task():
+    class Decoded(sv.Task):
+        """Words, as numbers: their mean is no word."""
+
+        def answers(self, output):
+            return output.argmax(dim=-1)
+
+    class Voted(Decoded):
+        def averaged(self, answers, weights, output):
+            return torch.zeros(1)
+
+    class Refused(sv.Task):
+        has_ensembles = False
+
+    found = {type(task).__name__: task.outputs for task in (Classification(), Multilabel(), Regression(), Decoded())}
+    assert found["Classification"] == found["Multilabel"] == ("probabilities", "logits")
+    assert (found["Regression"], found["Decoded"]) == (("outputs",), ())
+    assert (sv.Task().outputs, Voted().outputs, Refused().outputs) == (("outputs",), ("outputs",), ())
+    assert "cannot be averaged" in parse({"method": "ensemble"}).unfit(Refused())
+    assert "cannot be averaged" in parse({"method": "distilled"}).unfit(Refused())
+    assert parse({"method": "ensemble"}).suited(Refused()).unfit(Refused())
+
+
+def test_an_ensemble_of_a_regression_says_that_outputs_are_averaged(tmp_path, capsys):
+    file = regression_kitchen(tmp_path)
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.cook(kitchen, {"method": "ensemble"})
+    assert (soup.title, soup.recipe.output) == ("ensemble (uniform, outputs)", "outputs")
+    assert run_key(kitchen, parse({"method": "ensemble"})) == soup.key
+    for extra in (["--plan"], [], ["--json"]):
+        status, out, err = run_command(capsys, "soup", file, "--recipe", "ensemble", *extra)
+        assert status == 0 and "outputs" in out, err
+        assert not any(word in out + err for word in ("probabilities", "logits"))
+
+
+def test_the_menu_of_a_regression_has_each_ensemble_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(menu, "DEFAULTS", [one for one in menu.DEFAULTS if one["method"] == "ensemble"])
+    found = menu.cook_menu(sv.Kitchen.load(regression_kitchen(tmp_path)))
+    assert sorted(soup.title for soup in found.soups) == ["ensemble (greedy, outputs)", "ensemble (uniform, outputs)"]
+    assert not found.left_out
+
+
+@pytest.mark.parametrize("make", [regression_kitchen, multilabel_kitchen])
+def test_the_ensemble_of_a_pair_is_what_the_recipe_ensemble_says_of_it(tmp_path, make):
+    kitchen = sv.Kitchen.load(make(tmp_path))
+    pairs = diversity.score_ensembles(kitchen, kitchen.names, "test")
+    for pair, value in pairs.items():
+        soup = sv.cook(kitchen, {"method": "ensemble", "members": pair})
+        assert value == pytest.approx(float(soup.scores["test"].value), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [regression_kitchen, multilabel_kitchen])
+def test_every_kitchen_has_its_ensemble_as_the_ceiling(tmp_path, make):
+    kitchen = sv.Kitchen.load(make(tmp_path))
+    soup = sv.uniform(kitchen, members=kitchen.names[:2])
+    kitchen.scores.of_ingredients("test")
+    together = sv.cook(kitchen, {"method": "ensemble"})
+    everyone, how = mean_of(kitchen.pool), kitchen.task.outputs[0]
+    assert (everyone, "test", how) in verdicts.wanted(kitchen, soup.mix)
+    ceiling = verdicts.verdict_of(kitchen, soup).ceiling
+    assert ceiling.name == "ensemble of all 4" and ceiling.passes == 4
+    assert ceiling.values["test"].value == together.scores["test"].shown(kitchen.objective.name)
+    row = next(row for row in compare.entries(kitchen, [], "test") if row.kind == "ensemble")
+    assert row.judged.value == together.scores["test"].value
+    told = next(model for model in contents.gather(soup).others if model.kind == "ensemble")
+    assert told.scores["test"].value == together.scores["test"].value
+
+
+def test_what_no_ensemble_can_be_made_of_has_no_ceiling(tmp_path):
+    text = CLOSE.replace("    labels =", "    has_ensembles = False\n    labels =")
+    kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "close.py:Close", {"close.py": text}))
+    soup = sv.uniform(kitchen)
+    kitchen.scores.of_ingredients("test")
+    assert verdicts.verdict_of(kitchen, soup).ceiling is None
+    assert not [row for row in compare.entries(kitchen, [], "test") if row.kind == "ensemble"]
+    assert not [model for model in contents.gather(soup).others if model.kind == "ensemble"]
+    with pytest.raises(RecipeError, match="the task Close answers cannot be averaged"):
+        sv.cook(kitchen, {"method": "ensemble"})
 
 
 def test_coefficients_of_a_regression_are_learned_by_its_squared_error(tmp_path):
@@ -104,7 +194,7 @@ def test_a_student_that_answers_as_its_teacher_has_no_soft_loss(task):
     ("recipe", "message"),
     [
         ({"method": "fisher"}, "the task regression has no probabilities of classes"),
-        ({"method": "ensemble", "output": "logits"}, "the task regression has one output to average"),
+        ({"method": "ensemble", "output": "logits"}, "expected outputs, what can be averaged of the task regression"),
         ({"method": "greedy", "objective": "loss"}, "objective is 'loss', which regression does not have"),
         ({"method": "greedy", "objective": "worst_class"}, "regression has no classes"),
         ({"method": "weighted", "per": "class"}, "regression has no classes"),
@@ -139,6 +229,16 @@ class Near(sv.Task):
     kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "near.py:Near", {"near.py": text}))
     soup = sv.cook(kitchen, {"method": "learned", "epochs": 3})
     assert len(soup.notes["losses"]) == 3
+
+
+def test_several_labels_are_not_called_no_classes(tmp_path):
+    kitchen = sv.Kitchen.load(multilabel_kitchen(tmp_path))
+    with pytest.raises(RecipeError, match="the task multilabel has any number of classes for an example; look at"):
+        sv.cook(kitchen, {"method": "greedy", "objective": "worst_class"})
+
+
+def test_what_is_asked_for_is_told_in_the_tasks_own_units():
+    assert "2 evaluations of 80 patients in all" in asking.told(Cost(2, 0, 80, None), "patient")
 
 
 def test_a_temperature_needs_logits(tmp_path):

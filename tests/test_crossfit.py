@@ -15,7 +15,7 @@ from soupviz.errors import Cancelled, RecipeError, SoupError
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.named import NamedWeights
 from soupviz.recipes import MENU, parse
-from soupviz.recipes.search import with_newcomer
+from soupviz.recipes.greedy import with_newcomer
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from soupviz.errors import Cancelled, ExportError, RecipeError
-from soupviz.learning import distilling
-from soupviz.learning.distilling import Distillation, Epoch, distill, distillation_loss
+from soupviz.learning import distilling, training_state
+from soupviz.learning.distilling import Distillation, distill, distillation_loss
+from soupviz.learning.training_state import Epoch
 
 CPU = torch.device("cpu")
 QUICK = Distillation(epochs=3, batch_size=32, learning_rate=1e-2)
@@ -285,7 +286,8 @@ def test_a_resumed_training_gives_the_same_student_bit_for_bit(tmp_path, step):
 
 
 def test_within_a_long_epoch_the_state_is_kept_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(distilling, "due_after", lambda _started: 0.0)
+    for place in (distilling, training_state):
+        monkeypatch.setattr(place, "due_after", lambda _started: 0.0)
     problem, whole, resumed = Problem(), with_everything(), with_everything()
     expected = problem.distill(whole)
     with pytest.raises(Cancelled):

@@ -256,7 +256,7 @@ def test_the_command_line_says_so_before_it_cooks(tmp_path, capsys):
 
 
 def test_no_path_runs_from_it_or_to_it(kitchen, ensemble):
-    words = r"'ensemble \(uniform\)' is an ensemble of 6 models: it has no weights, so that no line runs"
+    words = r"'ensemble \(uniform, probabilities\)' is an ensemble of 6 models: it has no weights, so that no line runs"
     for ends in ((ensemble, "m_0"), ("m_0", ensemble), (ensemble, sv.uniform(kitchen)), (ensemble, ensemble)):
         with pytest.raises(CurveError, match=words):
             sv.interpolate(kitchen, *ends, points=3)

@@ -72,10 +72,12 @@ def test_changes_add_up_to_what_the_pair_differs_by():
 
 
 def test_of_many_classes_those_that_changed_most_are_kept_in_their_order():
-    changes = [examples.ClassChange(k, 100, fixed, broken) for k, fixed, broken in [(0, 3, 0), (1, 1, 1), (2, 0, 9)]]
+    changes = [
+        examples.ClassChange(k, 100, 50, fixed, broken) for k, fixed, broken in [(0, 3, 0), (1, 1, 1), (2, 0, 9)]
+    ]
     assert [one.index for one in examples.most_changed(changes, 2)] == [0, 2]
     assert examples.most_changed(changes, 30) == changes
-    still = [examples.ClassChange(k, 10, 0, 0) for k in range(3, 9)]
+    still = [examples.ClassChange(k, 10, 5, 0, 0) for k in range(3, 9)]
     assert examples.most_changed([*changes, *still], 5) == changes
 
 

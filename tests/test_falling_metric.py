@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, settle, trusted  # noqa: F401 - fixtures
 
 import soupviz as sv
-from soupviz.analysis import crossfit, history, robustness
+from soupviz.analysis import crossfit, curve_sets, history, robustness, wording
 from soupviz.analysis.verdicts import best_on_held_out, by_merit, verdict_of
 from soupviz.mixing.averaging import mean_of
 from soupviz.reports import figures, page
@@ -107,10 +107,10 @@ def test_the_sentence_of_a_verdict_names_the_metric_and_no_points(kitchen: sv.Ki
         if difference and difference.difference:
             assert " RMSE on test against " in found.sentence
             assert ("+" if difference.difference > 0 else "−") in found.sentence
-    assert found.ceiling is None and found.floor is not None  # a regression has no ensemble
+    assert found.ceiling is not None and found.floor is not None
 
 
-def test_a_single_value_has_a_bootstrap_interval_that_is_kept(
+def test_a_single_value_has_about_the_interval_of_a_bootstrap_and_it_is_kept(
     kitchen: sv.Kitchen, no_examples: Callable[[], None]
 ) -> None:
     run = kitchen.store.runs()[0]
@@ -123,6 +123,21 @@ def test_a_single_value_has_a_bootstrap_interval_that_is_kept(
     assert one.right is None
     no_examples()
     assert verdict_of(kitchen, run) == first
+
+
+def test_a_score_has_the_same_interval_in_the_verdict_on_compare_on_a_curve_and_on_the_card(
+    kitchen: sv.Kitchen, tmp_path: Path
+) -> None:
+    soup = sv.uniform(kitchen)
+    found = verdict_of(kitchen, soup).values["test"]
+    place = curve_sets.Place("a", "average", "test", 1.0)
+    assert curve_sets.Reading.of(place, soup.scores["test"], kitchen).intervals["rmse"] == (found.low, found.high)
+    [row] = [one for one in comparison.entries(kitchen, kitchen.store.runs(), "test") if one.id == soup.key]
+    assert row.interval == (found.low, found.high)
+    *_, card = sv.export(soup, tmp_path / "soup.safetensors")
+    assert f"| {found.low:.4g} to {found.high:.4g} |" in card.read_text(encoding="utf-8")
+    text = page.report(soup, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert wording.between(RMSE, found.low, found.high) in text
 
 
 def test_a_model_with_answers_that_are_not_finite_is_worse_whatever_its_error() -> None:
@@ -161,14 +176,18 @@ def test_compare_ranks_by_the_least_error_and_tests_by_permutation(
     assert best is not None and best.id == by_rmse(kitchen, "held_out")[0]
     table = comparison.table(rows, "test", task, metric).set_index("model")
     values = table["test"].to_dict()
-    assert table["difference"].to_dict() == pytest.approx({name: values[name] - values[best.name] for name in values})
+    assert table["difference"].to_dict() == pytest.approx(
+        {name: values[name] - values[best.name] for name in values}, nan_ok=True
+    )
+    ensemble = next(row for row in rows if row.kind == "ensemble")
+    assert rows[-1] is ensemble and np.isnan(values[ensemble.name])  # nobody asked for it yet
     worst = by_rmse(kitchen, "test")[-1]
     assert table.loc[worst, "verdict"] == "worse"
     assert "ECE" not in table
     assert "permutation test" in comparison.correction(rows, "test", task, metric)
     _, spec = comparison.picture(rows, "test", "", metric)
     title = spec["layer"][0]["encoding"]["x"]["title"]
-    assert title == "RMSE on test, 95 % bootstrap interval; lower is better"
+    assert title == "RMSE on test, 95 % normal interval; lower is better"
     no_examples()
     assert comparison.ranked(comparison.entries(kitchen, runs, "test"), metric) == rows
 
@@ -197,7 +216,7 @@ def test_the_report_has_no_classes_no_points_and_the_metrics_own_columns(
     monkeypatch.setattr(figures, "known_pairs", lambda *_: [])
     text = page.report(sv.uniform(kitchen), tmp_path / "report.html").read_text(encoding="utf-8")
     assert "regression has no classes, so that nothing can be said class by class." in text
-    assert "95 % bootstrap intervals" in text and "permutation test" in text
+    assert "95 % normal intervals" in text and "permutation test" in text
     for column in ("RMSE", "MAE", "R²"):
         assert f'<th scope="col" class="n">{column}</th>' in text
     assert "largest coefficient first. RMSE; a dash is" in text
@@ -234,17 +253,18 @@ def panel(path: str, number: int) -> None:
 
 def test_the_panel_of_a_verdict_has_every_figure_in_the_metrics_own_unit(kitchen: sv.Kitchen) -> None:
     crossfit.crossfit(kitchen, sv.greedy(kitchen).recipe)
+    sv.cook(kitchen, {"method": "ensemble"})
     at = AppTest.from_function(panel, default_timeout=60, args=(str(kitchen.file), 0)).run()
     assert not at.exception, at.exception[0].stack_trace
     told = texts(at)
-    assert "Values have 95 % bootstrap intervals" in told and "4,000 draws" in told
+    assert "Values have 95 % normal intervals" in told and "4,000 draws" in told
     assert "Of RMSE, lower is better." in told
     assert "Cross-fitted on held_out" in told and "is better on" in told
-    assert "Connor" not in told and "McNemar" not in told and "ceiling" not in told and "ccuracy" not in told
+    assert "Connor" not in told and "McNemar" not in told and "ccuracy" not in told
     found = verdict_of(kitchen, kitchen.store.runs()[0])
     table = at.dataframe[0].value
     assert table["test"].iloc[0] == pytest.approx(found.values["test"].value)
-    assert [name.partition(":")[0] for name in table["model"]] == ["this soup", "best ingredient", "floor"]
+    assert [name.partition(":")[0] for name in table["model"]] == ["this soup", "best ingredient", "ceiling", "floor"]
     halves = at.dataframe[-1].value
     assert halves["the other half"].tolist() == pytest.approx([half.judging for half in found.crossfit.halves])
 

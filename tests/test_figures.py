@@ -12,6 +12,7 @@ from soupviz.tasks.figures import counts, interval, two_metrics
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
+from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson
 
 
@@ -63,8 +64,15 @@ def test_a_function_of_sums_has_about_the_interval_of_a_bootstrap(metric):
 
 def test_what_is_no_function_of_sums_is_resampled():
     score = a_score(labels=[0, 1] * 50, predictions=[0, 1] * 30 + [1, 1] * 20)
+    value, found = float(score.values["macro_f1"] or 0.0), interval(MacroF1(), score)
+    error = bootstrap_values(MacroF1(), score.outcomes, draws=2000).std()
+    assert found == pytest.approx((value - 1.96 * error, value + 1.96 * error), abs=0.3 * error)
+
+
+def test_no_interval_of_what_is_shown_in_percent_goes_beyond_a_hundred():
+    score = a_score(labels=[0, 1] * 20, predictions=[0, 1] * 19 + [0, 0])
     low, high = interval(MacroF1(), score) or (0.0, 0.0)
-    assert 0.5 < low < float(score.values["macro_f1"] or 0.0) < high < 1.0
+    assert 0.9 < low < float(score.values["macro_f1"] or 0.0) < high == 1.0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from kitchens import BATCHNORM, MLP, build_model
 from torch import nn
 
 from soupviz.models.graph import Cut, Traced, cut, trace
-from soupviz.models.routes import Paths
+from soupviz.models.routes import Routes
 
 IMAGES = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 MODELS = ["resnet18", "shufflenet_v2_x0_5", "vit_b_16", "swin_t", "convnext_tiny"]
@@ -136,7 +136,7 @@ class Branches(nn.Module):
 
 def test_a_model_that_cannot_be_traced_says_so_and_runs_as_it_is():
     model = Branches().eval()
-    paths = Paths(model)
+    paths = Routes(model)
     paths.inspect(lambda number: {"": torch.randn(number, 6)})
     meaning, _, reason = paths.note.partition(". ")
     assert "scores are right" in meaning  # what it means for a user comes before what it means for torch
@@ -159,7 +159,7 @@ class Moody(nn.Module):
 
 def test_a_graph_that_differs_from_the_model_is_not_used():
     model = Moody().eval()
-    paths = Paths(model)
+    paths = Routes(model)
     paths.inspect(lambda number: {"": torch.randn(number, 6)})
     assert "differs from the model" in paths.note
     assert paths.whole is model
@@ -167,7 +167,7 @@ def test_a_graph_that_differs_from_the_model_is_not_used():
 
 def test_the_note_tells_what_is_shared():
     model = build_model(MLP)
-    paths = Paths(model)
+    paths = Routes(model)
     paths.share({key for key in model.state_dict() if key.startswith("0.")})
     inputs = torch.randn(3, 6)
     paths.inspect(lambda number: {"": inputs[:number]})

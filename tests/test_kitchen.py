@@ -7,12 +7,14 @@ import pytest
 import torch
 import yaml
 from kitchens import BATCHNORM, TIED, build_model, perturbed, save, small_kitchen, write_yaml
+from pydantic import ValidationError
 from test_checkpoints import LEGACY, sharded
 
 import soupviz as sv
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.kitchen import Kitchen, at_precision
 from soupviz.scoring import evaluator
+from soupviz.spec import FORMATS, OF_IMAGES, SplitSpec
 from soupviz.weights.selection import candidate_files
 
 
@@ -245,6 +247,32 @@ def test_a_kitchen_without_base_says_how_to_name_one(tmp_path):
         kitchen.weights.resolve("base")
 
 
+# kitchen.yaml as runs are kept under it
+
+KEPT_SPLIT = (
+    '{"format":"imagefolder","path":"x","transform":{"preset":null,"args":{},"channels":3,"resize":64,"interpolation":'
+    '"bilinear","crop":null,"corrupt":null,"severity":3,"mean":null,"std":null},"args":{},"download":false,"version":'
+    'null,"skip_corrupt":false,"restrict_classes":false,"text":"text","pair":null,"label":"label","tokenizer":null,'
+    '"max_length":null,"group":null,"part":null}'
+)
+
+
+def test_a_split_is_the_plain_data_that_0_1_0_kept_runs_under(tmp_path):
+    """Runs that learned on train, or looked at shifts, are found by it: keys that came since are left out of it."""
+    split = SplitSpec(format="imagefolder", path="x", transform={"resize": 64})
+    assert split.model_dump_json(exclude={"slices"}) == KEPT_SPLIT
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_only_formats_of_images_take_a_transform(format):
+    keys = {"format": format.replace("NAME", "CIFAR10"), "path": "x", "transform": {"resize": 64}}
+    if format.partition(":")[0] in OF_IMAGES:
+        assert SplitSpec(**keys).transform.resize == 64
+    else:
+        with pytest.raises(ValidationError, match="takes no transform"):
+            SplitSpec(**keys)
+
+
 # Scores
 
 
@@ -258,6 +286,14 @@ def test_score_is_a_table_with_one_row_per_ingredient(kitchen):
     assert table["accuracy"].tolist() == (table["correct"] / 200).tolist()
     assert set(kitchen.score("test")["split"]) == {"test"}
     assert kitchen.score(members=["m_3", "m_0"])["ingredient"].tolist() == ["m_0", "m_3"]
+
+
+def test_the_score_table_of_a_classifier_has_the_kitchens_metric_whatever_it_is(tmp_path):
+    table = Kitchen.load(small_kitchen(tmp_path, metric="ece")).score()
+    assert list(table.columns)[2:9] == [
+        "accuracy", "correct", "num_examples", "loss", "top5_accuracy", "macro_f1", "ece",
+    ]  # fmt: skip
+    assert table["ece"].notna().all()
 
 
 def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(tmp_path):
@@ -330,6 +366,17 @@ def test_progress_of_scoring_ingredients_counts_all_of_them(tmp_path):
 def test_candidate_files_need_not_exist_yet(kitchen):
     spec = kitchen.spec.model_copy(update={"ingredients": ("later.pt",)})
     assert candidate_files(spec, kitchen.folder) == ({"later": kitchen.folder / "later.pt"}, [])
+
+
+@pytest.mark.parametrize("pattern", ["all/**/*.*", "all/**/*"])
+def test_a_pattern_that_matches_a_folder_and_the_checkpoint_in_it_lists_that_once(tmp_path, pattern):
+    file = small_kitchen(tmp_path, num_ingredients=3)
+    for index, folder in enumerate(["lr0.1", "lr0.01", "plain"]):
+        (tmp_path / "all" / folder).mkdir(parents=True)
+        (tmp_path / f"m_{index}.safetensors").rename(tmp_path / "all" / folder / "model.safetensors")
+    opened = Kitchen.load(edit(file, ingredients=[pattern]))
+    assert opened.names == ["lr0.01", "lr0.1", "plain"]
+    assert {item.path for item in opened.ingredients} == set((tmp_path / "all").rglob("*.safetensors"))
 
 
 def test_another_precision_decides_on_its_own_scores_and_leaves_the_kitchens_alone(tmp_path):

@@ -260,13 +260,13 @@ def test_free_coefficients_may_be_anything_but_sum_to_zero(kitchen):
         def learn(self, names, _sample, **_options):
             return tuple(zip(names, weights, strict=True)), Found({"": weights}, 2.0, (0.5,))
 
-    judge = ScoredPool(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, asks=Lab())
+    pool = ScoredPool(["a", "b", "c"], CLASSIFICATION, BY_ACCURACY, lambda *_asked: None, asks=Lab())
     weights = (0.5, -0.25, 0.0)
-    assert recipe.plan(judge) == (("a", 0.5), ("b", -0.25))  # what is zero is left out
-    assert judge.notes == {"temperature": 0.5, "losses": [0.5]}
+    assert recipe.plan(pool) == (("a", 0.5), ("b", -0.25))  # what is zero is left out
+    assert pool.notes == {"temperature": 0.5, "losses": [0.5]}
     weights = (0.5, -0.25, -0.25)
     with pytest.raises(RecipeError, match="the learned coefficients sum to zero; take softmax, or a smaller learning"):
-        recipe.plan(judge)
+        recipe.plan(pool)
 
 
 # Weights that are kept

@@ -184,7 +184,7 @@ def test_a_hand_computed_step_on_a_model_of_one_weight(monkeypatch):
     slope = -1 / (1 + math.exp(2))
     assert learned.losses == pytest.approx([math.log1p(math.exp(-2))])
     assert learned.coefficients[""] == pytest.approx([0.5 - slope, 0.5 - 3 * slope])
-    assert learned.temperature == pytest.approx(math.exp(-2 * slope))
+    assert learned.logit_scale == pytest.approx(math.exp(-2 * slope))
 
 
 def test_a_good_ingredient_is_weighed_more_than_random_noise():
@@ -258,7 +258,7 @@ def test_equal_ingredients_keep_equal_coefficients_and_an_overconfident_soup_is_
     wrong = torch.where(torch.arange(len(labels)) % 3 == 0, (labels + 1) % 3, labels)
     learned = learn(model, [sure, sure], in_batches(inputs, wrong), epochs=10, learning_rate=0.1)
     assert learned.coefficients[""] == pytest.approx((0.5, 0.5), abs=1e-4)
-    assert learned.temperature < 0.6
+    assert learned.logit_scale < 0.6
     assert learned.losses[-1] < learned.losses[0]
 
 

@@ -1,3 +1,5 @@
+import importlib
+import math
 import re
 import sys
 from collections import OrderedDict, namedtuple
@@ -11,8 +13,19 @@ from kitchens import BATCHNORM, MLP, TIED, build_model
 from torch import Tensor, nn
 
 from soupviz.errors import ModelError
-from soupviz.models.building import build, fingerprint, image_size, load_function, logits_of, tied_keys, told_of
+from soupviz.files import digest
+from soupviz.models.building import build, image_size, load_function, logits_of, tied_keys, told_of
+from soupviz.models.identity import fingerprint
 from soupviz.spec import ModelSpec
+
+EXPECTED = {
+    "DigitsNet": (
+        (1, 1, 8, 8),
+        [14.104041, 6.281474, -8.931334, -13.011128, -1.223778, 11.827349, 10.208347, -3.909875, -13.07752, -6.045435],
+    ),
+    "DiabetesNet": ((1, 10), [346.085689]),
+}
+"""Of the sine of 0, 1, 2, ... as weights of each tensor, and their cosine as input."""
 
 
 def spec(factory: str, **args) -> ModelSpec:
@@ -145,6 +158,44 @@ def test_a_fingerprint_changes_with_the_files_of_a_package(tmp_path, monkeypatch
     with (tmp_path / changed).open("a") as file:
         file.write("# changed\n")
     assert print_of("factory_of_tests:build", tmp_path) != first
+
+
+# Models of soupviz's own
+
+
+def test_the_demos_scores_are_kept_whatever_becomes_of_its_file(tmp_path):
+    """The fingerprint that scores of the demo are kept under since 0.1.0."""
+    assert print_of("soupviz.demo:DigitsNet", tmp_path).startswith("4bc7cd9a5661b3a5bd122f95d6cb3a3219358eef4507d97")
+
+
+@pytest.mark.parametrize("network", sorted(EXPECTED))
+def test_an_own_network_computes_what_it_did_when_its_scores_were_kept(tmp_path, network):
+    """Where it is to compute something else, OWN_SOURCES gets another word for it, and this other numbers."""
+    shape, expected = EXPECTED[network]
+    net = build(spec(f"soupviz.demo:{network}"), tmp_path).double()
+    for tensor in net.state_dict().values():
+        tensor.copy_(torch.arange(tensor.numel(), dtype=torch.float64).sin().reshape(tensor.shape))
+    inputs = torch.arange(math.prod(shape), dtype=torch.float64).cos().reshape(shape)
+    assert net(inputs).flatten().tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_kitchen_that_names_ultralytics_as_it_was_called_builds_it_and_keeps_its_scores(tmp_path, monkeypatch):
+    library = tmp_path / "ultralytics_of_tests.py"
+    library.write_text(
+        "from torch import nn\n\nclass ClassificationModel(nn.Linear):\n"
+        "    def __init__(self, model, nc, verbose):\n        super().__init__(4, nc)\n\n"
+        "    predict = nn.Linear.forward\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    tasks = importlib.import_module("ultralytics_of_tests")
+    for name in ("ultralytics", "ultralytics.nn", "ultralytics.nn.tasks"):
+        monkeypatch.setitem(sys.modules, name, tasks)
+    args = {"model": "yolo11n-cls.yaml", "num_classes": 2}
+    net = build(spec("soupviz.yolo:classifier", **args), tmp_path)
+    assert net(torch.zeros(3, 4)).shape == (3, 2)
+    was = "c6479fd3ce163d563021525c9db444edb99d15c0acd65fc09ee39bdee367d95f"  # of soupviz/yolo.py of 0.1.0
+    for factory in ("soupviz.yolo:classifier", "soupviz.models.yolo:classifier"):
+        assert print_of(factory, tmp_path, **args) == digest(["soupviz.yolo:classifier", args, [was, was]])
 
 
 # Ties and outputs

@@ -12,7 +12,7 @@ from soupviz.errors import KitchenError, RecipeError, SoupError
 from soupviz.recipes import parse
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
-from soupviz.soups.soup import run_key
+from soupviz.soups.soup import is_current, run_key
 from soupviz.ui import workspace
 from soupviz.yaml_file import read_kitchen_file
 
@@ -82,6 +82,17 @@ def test_an_ensemble_with_guests_is_recalled_and_known_without_a_pass(file, monk
         "soupviz.scoring.evaluator.Evaluator.evaluate", lambda *_args, **_more: pytest.fail("evaluated")
     )
     assert sv.cook(sv.Kitchen.load(file), {"method": "ensemble"}).as_dict() == first.as_dict()
+
+
+def test_a_kitchen_that_calls_them_guests_has_their_scores_and_runs(file, monkeypatch):
+    """As kitchens of 0.1.0 call them."""
+    sv.cook(sv.Kitchen.load(file), {"method": "ensemble"})
+    change_yaml(file, lambda yaml: yaml.update(guests=yaml.pop("other_models")))
+    monkeypatch.setattr("soupviz.scoring.evaluator.Evaluator.evaluate", None)
+    kitchen = sv.Kitchen.load(file)
+    [run] = kitchen.store.runs()
+    assert is_current(kitchen, run)
+    assert sv.cook(kitchen, {"method": "ensemble"}).key == run.key
 
 
 def test_a_student_learns_from_guests_too_and_its_export_is_loaded_back(tmp_path):

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from documents import ROOT, blocks
-from kitchens import change_yaml, json_of, regression_kitchen, run_command
+from kitchens import change_yaml, json_of, regression_kitchen, run_command, small_kitchen
 from scipy.stats import spearmanr
 
 import soupviz as sv
 from soupviz.errors import DataError, KitchenError
 from soupviz.recipes import parse
-from soupviz.soups.planning import plan
+from soupviz.soups.planning import cooking_cost
 from soupviz.tasks import resampling
+from soupviz.tasks.figures import interval
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.paired import compare
 
@@ -118,9 +119,9 @@ def test_the_plan_says_that_a_number_has_no_bound(tmp_path, capsys):
     file = own_kitchen(tmp_path, "ranked.py:Ranked")
     kitchen = sv.Kitchen.load(file)
     kitchen.splits.load("held_out")
-    [note] = plan(kitchen, parse({"method": "greedy"})).notes
+    [note] = cooking_cost(kitchen, parse({"method": "greedy"})).notes
     assert "rank correlation has no bound: every candidate is scored whole" in note
-    assert plan(kitchen, parse({"method": "uniform"})).notes == ()
+    assert cooking_cost(kitchen, parse({"method": "uniform"})).notes == ()
     status, out, err = run_command(capsys, "soup", file, "--recipe", "greedy", "--plan")
     assert (status, "no bound" in " ".join(out.split())) == (0, True), err
     told = json_of(capsys, "soup", file, "--recipe", "greedy", "--plan")
@@ -128,7 +129,7 @@ def test_the_plan_says_that_a_number_has_no_bound(tmp_path, capsys):
     change_yaml(file, lambda kitchen: kitchen.update(task="close.py:Close"))
     kitchen = sv.Kitchen.load(file)
     kitchen.splits.load("held_out")
-    assert plan(kitchen, parse({"method": "greedy"})).notes == ()
+    assert cooking_cost(kitchen, parse({"method": "greedy"})).notes == ()
 
 
 def keys_of(file: Path) -> tuple[str, str]:
@@ -190,6 +191,35 @@ def test_a_function_that_fails_is_one_sentence(tmp_path):
     file = own_kitchen(tmp_path, "ranked.py:Ranked", {"ranked.py": text})
     with pytest.raises(DataError, match="metric 'spearman' failed on 120 units with ZeroDivisionError"):
         sv.Kitchen.load(file).scores.of_ingredients()
+
+
+def test_a_task_that_keeps_records_of_varying_length_is_scored_searched_compared_and_kept(tmp_path):
+    """Detections, from outside of the package: as many of each unit as there are, in batches of any size."""
+    scores = []
+    for size in (7, 256):
+        file = small_kitchen(
+            tmp_path / str(size), num_examples=60, scale=0.3, batch_size=size, task="detection.py:Detection"
+        )
+        text = "from metrics_from_outside import ToyDetection as Detection\n"
+        (file.parent / "detection.py").write_text(text, encoding="utf-8")
+        kitchen = sv.Kitchen.load(file)
+        scores.append({name: kitchen.scores.score(((name, 1.0),)) for name in kitchen.names})
+    found = scores[1]["m_0"].outcomes["found"]
+    assert len({len(one) for one in found}) > 1
+    for name, score in scores[1].items():
+        assert score.value == scores[0][name].value
+        alike = zip(score.outcomes["found"], scores[0][name].outcomes["found"], strict=True)
+        assert all(one.shape == other.shape and np.allclose(one, other, atol=1e-5) for one, other in alike)
+    soup = sv.greedy(kitchen)
+    assert soup.scores["held_out"].value >= max(score.value for score in scores[1].values())
+    one, other = (kitchen.scores.score(((name, 1.0),)) for name in ("m_0", "m_3"))
+    compared = compare(kitchen.task, kitchen.objective, one, other)
+    assert compared.difference == pytest.approx(one.value - other.value)
+    assert 0 < compared.p_value <= 1
+    low, high = interval(kitchen.objective, one)
+    assert 0 <= low < one.value < high <= 1
+    again = sv.Kitchen.load(file).scores.known((("m_0", 1.0),), "held_out")
+    assert all(map(np.array_equal, again.outcomes["found"], found))
 
 
 def test_metric_names_the_objective_of_an_own_task(tmp_path):

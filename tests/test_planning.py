@@ -13,7 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Uniform
 from soupviz.reports import contents
-from soupviz.soups.planning import ingredient_summaries, known, measure_rate, plan, summaries
+from soupviz.soups.planning import cooking_cost, ingredient_summaries, known, measure_rate, summaries
 from soupviz.ui import compare, tables
 
 
@@ -38,17 +38,17 @@ def evaluated(kitchen: sv.Kitchen) -> list[int]:
 
 
 def test_a_search_is_planned_as_every_ingredient_every_candidate_and_the_report(kitchen):
-    found = plan(kitchen, Greedy(alpha=0.3))
+    found = cooking_cost(kitchen, Greedy(alpha=0.3))
     assert (found.evaluations, found.known, found.examples) == (4 + 3 + 1, 0, 8 * 200)
     kitchen.score(members=["m_0", "m_1"])
-    found = plan(kitchen, Greedy(alpha=0.3))
+    found = cooking_cost(kitchen, Greedy(alpha=0.3))
     assert (found.evaluations, found.known, found.examples) == (6, 2, 6 * 200)
 
 
 @pytest.mark.parametrize("complete", [False, True])
 @pytest.mark.parametrize("recipe", [Greedy(alpha=0.3), Greedy(members=("m_0", "m_2")), Uniform()])
 def test_cooking_takes_no_more_than_was_planned(kitchen, recipe, complete):
-    bound = plan(kitchen, recipe)
+    bound = cooking_cost(kitchen, recipe)
     told = evaluated(kitchen)
     sv.cook(kitchen, recipe, complete=complete)
     assert len(told) <= bound.evaluations
@@ -59,23 +59,23 @@ def test_cooking_takes_no_more_than_was_planned(kitchen, recipe, complete):
 
 def test_a_soup_that_was_cooked_costs_nothing(kitchen):
     sv.greedy(kitchen, alpha=0.3)
-    found = plan(kitchen, Greedy(alpha=0.3))
+    found = cooking_cost(kitchen, Greedy(alpha=0.3))
     assert (found.evaluations, found.examples, found.bytes_read, found.bytes_written) == (0, 0, 0, 0)
 
 
 def test_bytes_are_those_of_the_checkpoints_tensors(kitchen):
     size = sum(tensor.nbytes for tensor in kitchen.weights.resolve("m_0").tensors.values())
-    found = plan(kitchen, Uniform(members=("m_0", "m_1")), writes=True)
+    found = cooking_cost(kitchen, Uniform(members=("m_0", "m_1")), writes=True)
     # For held_out, for test, and for the file.
     assert (found.bytes_read, found.bytes_written) == (3 * 2 * size, size)
     # Four singles, then candidates of two, three and four, then test.
-    assert plan(kitchen, Greedy()).bytes_read == (4 + 2 + 3 + 4 + 4) * size
+    assert cooking_cost(kitchen, Greedy()).bytes_read == (4 + 2 + 3 + 4 + 4) * size
 
 
 def test_seconds_are_told_once_the_speed_was_measured(kitchen):
-    assert plan(kitchen, Uniform()).seconds is None
+    assert cooking_cost(kitchen, Uniform()).seconds is None
     measure_rate(kitchen)
-    found = plan(kitchen, Uniform())
+    found = cooking_cost(kitchen, Uniform())
     assert found.evaluations == 2
     assert 0 < found.seconds < 60
 

@@ -5,7 +5,7 @@ import torch
 from kitchens import MLP, build_model, small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.models.routes import Paths
+from soupviz.models.routes import Routes
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def frozen(tmp_path):
 def prefixes(monkeypatch):
     """The sizes of the batches that the shared layers are run on; above a limit memory runs out."""
     sizes, limit = [], [10**9]
-    before = Paths.before
+    before = Routes.before
 
     def watched(self, batch):
         sizes.append(len(batch[""]))
@@ -27,7 +27,7 @@ def prefixes(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return before(self, batch)
 
-    monkeypatch.setattr(Paths, "before", watched)
+    monkeypatch.setattr(Routes, "before", watched)
     return sizes, limit
 
 

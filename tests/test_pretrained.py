@@ -10,6 +10,7 @@ import torch
 
 from soupviz.errors import ModelError
 from soupviz.models import building
+from soupviz.models.identity import fingerprint
 from soupviz.spec import ModelSpec
 
 TINY = {
@@ -43,7 +44,7 @@ def test_another_configuration_is_another_model(tmp_path: Path, transformers: An
     seen = set()
     for layers in (1, 2):
         one = spec(tmp_path, {"num_hidden_layers": layers})
-        seen.add(building.fingerprint(one, building.build(one, tmp_path), tmp_path))
+        seen.add(fingerprint(one, building.build(one, tmp_path), tmp_path))
     assert len(seen) == 2
 
 

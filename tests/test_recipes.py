@@ -10,7 +10,7 @@ import soupviz as sv
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy, Interpolation, Uniform, parse, parse_alpha, recipe_digest
-from soupviz.recipes.search import with_newcomer
+from soupviz.recipes.greedy import with_newcomer
 from soupviz.soups.cooking import cook
 from soupviz.soups.soup import pool_of
 

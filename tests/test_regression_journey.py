@@ -197,7 +197,7 @@ def test_a_search_is_told_in_rmse_and_what_the_task_lacks_in_a_sentence(file, mo
     app.session_state["panel"] = panels.SLICES
     settled(app.run())
     said = found_in(app)
-    assert "has no slices, and regression has no classes to look at one by one" in said
+    assert "has no slices, and the task regression has no classes" in said
     assert "Best by RMSE: alpha = " in said and "with RMSE " in said
     assert "accuracy" not in said.lower()
     log = next(frame.value for frame in app.dataframe if "outcome" in frame.value)

@@ -10,13 +10,13 @@ from metrics_from_outside import MAP, NATS, WER, some_of, targets_of, transcribe
 from scipy import stats
 from scores import some_outcomes
 
-from soupviz.recipes.search import Candidate, greedy
+from soupviz.recipes.greedy import Candidate, greedy
 from soupviz.tasks import resampling
 from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, NumberMetric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import bootstrap_differences, permutation_p, smallest_detectable
+from soupviz.tasks.resampling import bootstrap_differences, bootstrap_values, permutation_p, smallest_detectable
 from soupviz.tasks.score import Bound, Score
 from soupviz.tasks.significance import mcnemar
 
@@ -154,6 +154,14 @@ def test_intervals_of_a_metric_without_sums_are_scipys():
     low, high = np.quantile(bootstrap_differences(MAP, new, old, draws=400), [0.025, 0.975])
     width = expected.high - expected.low
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.2 * width)
+
+
+def test_a_function_of_ones_own_is_called_on_no_more_resamples_than_it_allows():
+    few = NumberMetric("few", "few", "", True, lambda answers, _labels: answers.mean(), draws=7)
+    columns = {"answer": np.arange(5.0), "finite": np.ones(5, dtype=bool)}
+    outcomes = Outcomes.of(columns, {"label": np.zeros(5)})
+    assert len(bootstrap_values(few, outcomes, draws=50)) == 7
+    assert len(bootstrap_differences(few, outcomes, outcomes, draws=50)) == 7
 
 
 @pytest.mark.parametrize("kind", OUTSIDE)

@@ -135,7 +135,7 @@ def test_csv_and_jsonl_give_the_same_scores():
     assert [model.kind for model in found.models] == [model.kind for model in expected.models]
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_other_delimiters_and_a_byte_order_mark_are_read(delimiter):
     text = b"\xef\xbb\xbf" + CSV.replace(b",", delimiter.encode())
     assert read_scores(csv(text)).values.equals(read_scores(csv(CSV)).values)

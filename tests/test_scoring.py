@@ -14,7 +14,12 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.data import prepared
+from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.soups.goals import goal_of
+from soupviz.store.database import Store
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.score import Bound
 
 MIX = (("m_0", 0.5), ("m_1", 0.5))
@@ -94,6 +99,43 @@ def test_a_candidate_is_given_up_as_soon_as_it_cannot_win_and_goes_on_when_asked
     assert score.loss == pytest.approx(elsewhere.loss, rel=1e-6)
 
 
+@pytest.mark.parametrize("objective", ["accuracy", "mean_class", "worst_class"])
+def test_where_all_is_right_already_no_candidate_is_evaluated(tmp_path, objective):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_examples=60))
+    perfect = a_score(np.ones(60, dtype=bool))
+    goal = goal_of(kitchen, objective)
+    limit = Limit(goal.gives_up(perfect), np.arange(60))
+    kitchen.evaluator.evaluate = None
+    bound = kitchen.scores.attempt(MIX, "held_out", "average", lambda *_told: None, limit)
+    assert (bound.num_scored, bound.best_possible["accuracy"], goal.possible(bound.outcomes)) == (0, 1, 1)
+    with pytest.raises(TypeError):  # as good as the best it may still be
+        ties = Limit(goal.gives_up(perfect, ties=True), np.arange(60))
+        kitchen.scores.attempt(MIX, "held_out", "average", lambda *_told: None, ties)
+
+
+# Metrics that came later
+
+
+HALF = SumMetric(
+    "half", "half right", "%", True, ("right",), lambda right, number: right / number / 2, {"right": 1},
+    judges_nonfinite=True,
+)  # fmt: skip
+
+
+def test_a_metric_that_came_later_is_computed_of_what_was_kept_without_a_forward_pass(tmp_path, monkeypatch):
+    sv.Kitchen.load(small_kitchen(tmp_path)).score()
+    monkeypatch.setattr(Classification, "metrics", (*Classification.metrics, HALF))
+    monkeypatch.setattr(Evaluator, "evaluate", None)
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, metric="half"))
+    mixes = [(((name, 1.0),), "average") for name in kitchen.names]
+    summaries = kitchen.scores.summaries(mixes, "held_out")
+    wholes = [kitchen.scores.known(mix, "held_out") for mix, _ in mixes]
+    for score in (*summaries, *wholes):
+        assert score.value == score.values["accuracy"] / 2
+    monkeypatch.setattr(Store, "score", None)  # the second look reads no units
+    assert sv.Kitchen.load(tmp_path).scores.summaries(mixes, "held_out") == summaries
+
+
 # Shared weights
 
 
@@ -115,12 +157,12 @@ def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, sourc
     file = small_kitchen(tmp_path, source=source, shape=shape, change=frozen(source, layers))
     kitchen = sv.Kitchen.load(file)
     soup = sv.greedy(kitchen, alpha=0.3, complete=True)
-    has_cut = kitchen.evaluator.paths.has_cut
+    has_cut = kitchen.evaluator.routes.has_cut
     assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
     plain.scores.scorer.share(plain.ingredients[:1])
     whole = sv.greedy(plain, alpha=0.3, complete=True)
-    assert not plain.evaluator.paths.has_cut
+    assert not plain.evaluator.routes.has_cut
     assert soup.mix == whole.mix
     assert [step.correct for step in soup.trajectory] == [step.correct for step in whole.trajectory]
     assert soup.scores["test"].loss == pytest.approx(whole.scores["test"].loss, rel=1e-5)
@@ -134,7 +176,7 @@ def test_weights_from_elsewhere_do_not_take_the_shared_path(tmp_path):
     torch.save(tensors, tmp_path / "other.pt")
     kitchen = sv.Kitchen.load(file)
     kitchen.score()
-    assert kitchen.evaluator.paths.has_cut
+    assert kitchen.evaluator.routes.has_cut
     found = kitchen.scores.score(((str(tmp_path / "other.pt"), 1.0),))
     split = kitchen.splits.load("held_out")
     model = build_model(MLP)
@@ -151,7 +193,7 @@ def test_activations_that_are_too_large_to_keep_are_not_kept(tmp_path, monkeypat
     monkeypatch.setattr(prepared, "READY_BYTES", 100)
     kitchen = sv.Kitchen.load(tmp_path / "small")
     assert kitchen.score()["correct"].tolist() == expected
-    assert "too large to keep" in kitchen.evaluator.paths.note
+    assert "too large to keep" in kitchen.evaluator.routes.note
 
 
 def test_a_split_that_is_too_large_to_keep_ready_gives_the_same(tmp_path, monkeypatch):

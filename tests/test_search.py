@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scores import BY_ACCURACY, CLASSIFICATION, a_bound, counted
 
-from soupviz.recipes.search import Candidate, candidate_order, greedy, with_newcomer
+from soupviz.recipes.greedy import Candidate, candidate_order, greedy, with_newcomer
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 

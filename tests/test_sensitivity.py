@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import soupviz as sv
 from soupviz.analysis.sensitivity import (
-    HELD_OUT,
     Effect,
     Group,
     Probe,
@@ -28,6 +27,7 @@ from soupviz.models.layers import keys_of
 from soupviz.pictures import layers
 from soupviz.soups.blending import groups_of
 from soupviz.soups.planning import cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.class_metrics import ACCURACY, LOSS
 
 A, B, BASE = (("m_0", 1.0),), (("m_1", 1.0),), (("base", 1.0),)

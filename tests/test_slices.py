@@ -18,7 +18,7 @@ from soupviz.data.splits import Split
 from soupviz.errors import DataError, KitchenError, RecipeError
 from soupviz.recipes import Greedy, parse
 from soupviz.soups.cooking import cook
-from soupviz.soups.planning import plan
+from soupviz.soups.planning import cooking_cost
 from soupviz.soups.soup import is_current, recall, run_key
 from soupviz.spec import SplitSpec
 from soupviz.tasks.class_metrics import ACCURACY
@@ -115,7 +115,7 @@ def test_a_table_of_an_error_by_hand():
 
 
 def test_without_slices_and_classes_there_is_nothing_to_look_at_one_by_one():
-    with pytest.raises(RecipeError, match="test has no slices, and regression has no classes"):
+    with pytest.raises(RecipeError, match="test has no slices, and the task regression has no classes"):
         slice_table(Regression(), MAE, a_regression([1.0, 2.0]), None, split_of([0, 0]))
 
 
@@ -363,16 +363,16 @@ def test_cooking_with_shifts_takes_what_was_planned_and_tells_progress_up_to_the
         kitchen.splits.load(split)
     told: list[tuple[int, int]] = []
     recipe = Greedy(objective="with_shifts")
-    bound = plan(kitchen, recipe)
+    bound = cooking_cost(kitchen, recipe)
     assert bound.evaluations == 3 * (5 + 4) + 1
     assert bound.examples == (200 + 150 + 150) * (5 + 4) + 200
     soup = cook(kitchen, recipe, progress=lambda done, total, _what: told.append((done, total)))
     assert soup.evaluations == bound.evaluations
     assert kitchen.store.size()["scores"] == bound.evaluations
     assert all(done <= total for done, total in told)
-    again = plan(kitchen, Greedy(objective="with_shifts", shift_weight=0.1))
+    again = cooking_cost(kitchen, Greedy(objective="with_shifts", shift_weight=0.1))
     assert (again.evaluations, again.known) == (3 * 4 + 1, 3 * 5)
-    assert plan(kitchen, recipe).evaluations == 0
+    assert cooking_cost(kitchen, recipe).evaluations == 0
 
 
 def test_other_shifts_are_another_run_and_slices_of_a_shift_are_not(tmp_path):

@@ -19,11 +19,10 @@ import soupviz as sv
 from soupviz.errors import Cancelled, DataError, KitchenError
 from soupviz.recipes.trajectory import steps_from
 from soupviz.scoring.evaluator import Evaluator
-from soupviz.soups import cooking
 from soupviz.soups.cooking import SWEEP_ALPHAS
 from soupviz.soups.soup import recall
 from soupviz.store import database as stores
-from soupviz.store import runs
+from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store
 from soupviz.store.packing import unpack
 from soupviz.tasks.classification import Classification
@@ -486,7 +485,7 @@ def test_a_damaged_test_split_is_told_before_anything_is_scored(tmp_path, capsys
 def test_a_run_that_is_silent_for_long_shows_as_running_while_its_process_lives(tmp_path, monkeypatch):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
     monkeypatch.setattr(runs, "HEARTBEAT", 0.4)
-    monkeypatch.setattr(cooking, "HEARTBEAT", 0.4)
+    monkeypatch.setattr(recording, "HEARTBEAT", 0.4)
     seen = []
 
     def slow(_step):

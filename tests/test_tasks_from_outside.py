@@ -176,7 +176,7 @@ def test_a_task_that_judges_units_only_together_counts_none(kind, built):
 
 def test_detections_have_no_average(built, capsys):
     status, _, err = run_command(capsys, "soup", built("map"), "--recipe", "ensemble")
-    assert status == 2 and "answers of the task Detection have no average" in err
+    assert status == 2 and "Detection answers cannot be averaged" in err
     found = json_of(capsys, "soup", built("wer"), "--recipe", "ensemble")
     assert found["scores"]["test"]["metric"] == "wer"
 

@@ -100,8 +100,8 @@ def recorded(tmp_path) -> sv.Kitchen:
 
 def test_the_step_is_found_by_the_recipes_over_time_and_only_checkpoints_match_the_glob(recorded):
     facts = {name: dict(recorded.weights.resolve(name).metadata) for name in recorded.names}
-    judge = SimpleNamespace(names=recorded.names, facts=lambda name: {"step": facts[name]["step"]})
-    assert in_time(judge) == [(2.0, "step_000002"), (4.0, "step_000004"), (6.0, "step_000006")]
+    pool = SimpleNamespace(names=recorded.names, facts=lambda name: {"step": facts[name]["step"]})
+    assert in_time(pool) == [(2.0, "step_000002"), (4.0, "step_000004"), (6.0, "step_000006")]
 
 
 # Averages

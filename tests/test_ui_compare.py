@@ -6,7 +6,8 @@ import pytest
 from scores import CLASSIFICATION, counted
 
 from soupviz.tasks.class_metrics import ACCURACY
-from soupviz.tasks.paired import Pair, interval
+from soupviz.tasks.figures import interval
+from soupviz.tasks.paired import Pair
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import mcnemar
 from soupviz.ui.compare import Entry, correction, picture, ranked, table

@@ -4,17 +4,21 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from soupviz.recipes import MENU, own_parameters
+from soupviz.tasks.classification import Classification
+from soupviz.tasks.regression import Regression
+from soupviz.tasks.task import Task
 
 
 def a_form() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
+    from soupviz.tasks.classification import Classification
     from soupviz.ui.soup import forms
 
     kind = MENU[st.session_state["method"]]
     goals = ["accuracy", "loss", "worst_class", "with_shifts"]
-    st.session_state["made"] = kind(**forms.parameters(kind, st, goals, decided=("alpha",)))
+    st.session_state["made"] = kind(**forms.parameters(kind, st, Classification(), goals, decided=("alpha",)))
 
 
 @pytest.mark.parametrize("method", MENU)
@@ -63,9 +67,10 @@ def a_form_of_wise_ft() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
+    from soupviz.tasks.classification import Classification
     from soupviz.ui.soup import forms
 
-    st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st, ["accuracy"]))
+    st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st, Classification(), ["accuracy"]))
 
 
 def test_a_word_or_a_number_is_one_choice() -> None:
@@ -84,3 +89,31 @@ def test_a_seed_is_asked_for_where_something_is_random() -> None:
     assert [widget.key for widget in app.number_input] == ["seed"]
     app.number_input(key="seed").set_value(7).run()
     assert app.session_state["made"].seed == 7
+
+
+def a_form_for_a_task() -> None:
+    import streamlit as st
+
+    from soupviz.recipes import MENU
+    from soupviz.ui.soup import forms
+
+    kind, task = MENU[st.session_state["method"]], st.session_state["task"]
+    st.session_state["made"] = kind(**forms.parameters(kind, st, task, [task.metrics[0].name]))
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "task", "offered"),
+    [
+        ("ensemble", "output", Classification(), ["probabilities", "logits"]),
+        ("ensemble", "output", Regression(), []),
+        ("weighted", "per", Classification(), ["all", "class", "slice"]),
+        ("weighted", "per", Regression(), ["all", "slice"]),
+    ],
+)
+def test_only_what_a_task_can_have_is_offered(method: str, name: str, task: Task, offered: list[str]) -> None:
+    app = AppTest.from_function(a_form_for_a_task)
+    app.session_state["method"], app.session_state["task"] = method, task
+    app.run()
+    assert not app.exception
+    assert [box.options for box in app.selectbox if box.key == name] == ([offered] if offered else [])
+    assert not app.session_state["made"].suited(task).unfit(task)

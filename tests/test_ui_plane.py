@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from kitchens import BATCHNORM, change_yaml, small_kitchen
 from streamlit.testing.v1 import AppTest
+from test_contrast import TEXT, THEMES, contrast, parsed
 from test_pages import errors, fresh_server, page, settle, trusted  # noqa: F401 - a fixture
 from test_ui_curves import computed
 
 import soupviz as sv
 from soupviz.analysis import planes
 from soupviz.recipes.paths import in_plane
+from soupviz.ui import theme
+from soupviz.ui.plane import terrain
 
 
 @pytest.fixture
@@ -53,6 +56,25 @@ def test_before_it_is_computed_the_page_says_what_it_costs_and_shows_every_model
     at = opened(file)
     assert any("evaluations of" in caption.value for caption in at.caption)
     assert {*marks(at, "model")} == {"base", "m_0", "m_1", "m_2", sv.Kitchen.load(file).store.runs()[0].name}
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_the_corners_letters_can_be_read_before_the_map_is_there_and_on_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch, is_dark: bool
+) -> None:
+    monkeypatch.setattr(theme, "is_dark", lambda: is_dark)
+    page_color = parsed(THEMES["dark" if is_dark else "light"]["backgroundColor"])
+
+    def letters(at: AppTest) -> list[dict[str, Any]]:
+        return [trace["textfont"] for trace in figure(at)["data"] if "A" in str(trace.get("text", ""))]
+
+    at = opened(file)
+    found = letters(at)
+    assert found and all(contrast(parsed(font["color"]), page_color) >= TEXT for font in found)
+    found = letters(computed(at, "Compute the map"))
+    for font in found:
+        rim = next(color for color in terrain.SCALE if color in font["shadow"])
+        assert contrast(parsed(font["color"]), parsed(rim)) >= TEXT
 
 
 def test_the_map_is_what_was_measured_and_the_table_tells_how_far_every_model_is_from_it(file: Path) -> None:

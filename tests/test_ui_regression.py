@@ -1,6 +1,7 @@
 """Pages and what they show under RMSE, which falls: directions, units, and sentences for what a regression lacks."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from test_ui_curves import computed
 from test_ui_panels import opened_on
 
 import soupviz as sv
-from soupviz.analysis import barriers, diversity, examples, grids, preflight
+from soupviz.analysis import barriers, diversity, examples, grids, preflight, telling
 from soupviz.analysis.sensitivity import Probe, sensitivity
 from soupviz.data.slices import divided
 from soupviz.errors import RecipeError
@@ -22,6 +23,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import layers
 from soupviz.pictures import preflight as preflight_pictures
 from soupviz.pictures.grids import heat
+from soupviz.reports.page import report
 from soupviz.soups import scaling
 from soupviz.tasks.slicing import has_slices, slice_table
 from soupviz.ui.plane import terrain
@@ -182,12 +184,27 @@ def test_diversity_of_a_regression_is_against_the_correlation_of_errors(file: Pa
     sv.Kitchen.load(file).scores.of_ingredients()
     at = computed(page("diversity.py", file), "Score 6 averages of two")
     assert "better than the mean of the two" in said(at) and "unit of the correlation of errors" in said(at)
-    assert "are not drawn here" in said(at) and "accuracy" not in said(at)
+    assert "accuracy" not in said(at)
     at.session_state["pair"] = "m_0 + m_1"
     settle(at.run())
     assert not at.exception and errors(at) == []
     assert "Both badly" in [metric.label for metric in at.metric]
     assert "the better of the two" in said(at)
+
+
+def test_diversity_of_a_regression_shows_what_ensembles_of_two_gain(file: Path) -> None:
+    kitchen = sv.Kitchen.load(file)
+    kitchen.scores.of_ingredients()
+    at = page("diversity.py", file)
+    at.segmented_control(key="made").set_value("ensemble of the two")
+    at.session_state["pair"] = "m_0 + m_1"
+    settle(at.run())
+    assert not at.exception and errors(at) == []
+    assert "the ensemble of the two is better than the mean of the two for 6 of 6 pairs" in said(at)
+    together = kitchen.scores.score(mean_of(["m_0", "m_1"]), "held_out", "outputs").shown("rmse")
+    values = {one.label: one.value for one in at.metric}
+    assert values["ensemble of the two"] == f"{together:.4g}"
+    assert not any(word in said(at) for word in ("probabilit", "logit", "accuracy"))
 
 
 # Examples
@@ -212,7 +229,7 @@ def test_a_soup_and_its_rival_are_told_unit_by_unit_without_charts_of_classes(fi
         settle(at.run())
     assert not at.exception and errors(at) == []
     assert [header.value for header in at.header] == ["Examples"]
-    assert "has no classes to chart" in said(at) and "accuracy" not in said(at)
+    assert "regression has no classes" in said(at) and "accuracy" not in said(at)
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "predicted " in shown and ", is " in shown and "float32: " in shown
 
@@ -255,3 +272,33 @@ def test_a_panel_that_a_regression_lacks_is_a_sentence(file: Path, panel: str) -
     at = opened_on(file, panel)
     assert not at.dataframe and not at.exception
     assert "regression" in said(at) and "accuracy" not in said(at)
+
+
+# Words of the task where a page could take others
+
+
+def test_a_difference_of_a_metric_without_a_unit_is_told_as_what_it_is_of(file: Path) -> None:
+    kitchen = sv.Kitchen.load(file)
+    for new, old in (("base", "m_3"), ("m_3", "base")):
+        found = telling.verdict(kitchen, *(kitchen.scores.score(((name, 1.0),)) for name in (new, old)))
+        assert " RMSE" in found and "points" not in found
+
+
+def test_export_asks_for_no_temperature_of_a_regression(file: Path) -> None:
+    sv.uniform(sv.Kitchen.load(file))
+    labels = [group.label for group in page("export.py", file).get("button_group")]
+    assert "Format" in labels and "Temperature" not in labels
+
+
+def test_a_report_on_a_regression_has_its_ensemble_and_speaks_of_no_other_task(file: Path) -> None:
+    soup = sv.uniform(sv.Kitchen.load(file))
+    together = sv.cook(soup.kitchen, {"method": "ensemble"})
+    text = re.sub(
+        r"<(style|script).*?</\1>|<[^>]+>",
+        " ",
+        report(soup, file.parent / "r.html").read_text("utf-8"),
+        flags=re.DOTALL,
+    )
+    assert "ensemble of all 4" in text and "Judge the soup by test" in text
+    assert f"{together.scores['test'].shown('rmse'):.4g}" in text
+    assert not any(word in text for word in ("accuracy", "probabilit", "logits", "ScoredPool"))

@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kitchens import small_kitchen
 from shared import SHARED
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, errors, fresh_server, page, press, settle, trusted  # noqa: F401 - a fixture
 
 import soupviz as sv
+from soupviz.spec import SplitSpec
 from soupviz.ui.shift import scores
 
 CLIP = SHARED / "data" / "published-clip-soups"
@@ -74,6 +76,21 @@ def test_a_kitchen_without_shifts_says_how_to_add_some(tmp_path: Path) -> None:
     assert errors(at) == []
     assert "has no shifts" in at.info[0].value
     assert "shifts:" in at.code[0].value
+
+
+@pytest.mark.parametrize(
+    ("held_out", "expected"),
+    [
+        ({"format": "arrays", "path": "data/held_out.npz"}, {"format": "arrays", "path": "data/elsewhere.npz"}),
+        ({"format": "imagefolder", "path": "val"}, {"format": "imagefolder", "path": "data/test"}),
+    ],
+)
+def test_what_is_to_be_added_is_of_the_kitchens_own_format(held_out: dict[str, str], expected: dict[str, str]) -> None:
+    told, example = scores.how_to_add(SplitSpec(**held_out))
+    [shift] = yaml.safe_load(example)["data"]["shifts"].values()
+    SplitSpec(**shift)
+    assert shift.items() >= expected.items()
+    assert ("images" in told) == (held_out["format"] == "imagefolder")
 
 
 def test_a_kitchen_with_nothing_scored_yet_opens_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.finding import find_metric
 from soupviz.tasks.metric import Metric, SumMetric, Value
 from soupviz.tasks.objective import Objective
@@ -18,7 +19,6 @@ from soupviz.tasks.resampling import drawn
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
-SPLIT = "held_out"
 ERRORS = 3.0
 """Standard errors by which a barrier must stand out, so that chance among many pairs makes none."""
 
@@ -93,8 +93,8 @@ def midpoint(kitchen: Kitchen, first: int, second: int) -> Coefficients:
 
 def wanted(kitchen: Kitchen, aggregation: str = "average") -> list[tuple[Coefficients, str, str]]:
     """The scores that the barriers need: of the ingredients as they are, and of every midpoint."""
-    ends = [(((name, 1.0),), SPLIT, "average") for name in kitchen.names]
-    return [*ends, *((midpoint(kitchen, *pair), SPLIT, aggregation) for pair in pairs_of(kitchen))]
+    ends = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
+    return [*ends, *((midpoint(kitchen, *pair), HELD_OUT, aggregation) for pair in pairs_of(kitchen))]
 
 
 def measure(
@@ -115,14 +115,14 @@ def measure(
     pairs = pairs_of(kitchen)
     total = len(kitchen.names) + len(pairs)
     ends = [
-        kitchen.scores.score(((name, 1.0),), SPLIT, progress=part_of(progress, index, total))
+        kitchen.scores.score(((name, 1.0),), HELD_OUT, progress=part_of(progress, index, total))
         for index, name in enumerate(kitchen.names)
     ]
     found = []
     metric = metric_of(kitchen)
     for index, (first, second) in enumerate(pairs, len(ends)):
         within = part_of(progress, index, total)
-        score = kitchen.scores.score(midpoint(kitchen, first, second), SPLIT, aggregation, within)
+        score = kitchen.scores.score(midpoint(kitchen, first, second), HELD_OUT, aggregation, within)
         around = ends[first], ends[second]
         found.append(compare(first, second, around, score, metric=metric, objective=kitchen.objective))
         on_pair(found[-1])

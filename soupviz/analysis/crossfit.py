@@ -19,12 +19,12 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes import Pooled, Recipe, parse
-from soupviz.recipes.averages import Uniform
-from soupviz.recipes.pool import HELD_OUT, outcomes_of
+from soupviz.recipes import Recipe, parse
+from soupviz.recipes.pool import outcomes_of
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import Cost, lacking
 from soupviz.soups.soup import pool_in, pool_of, run_key
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes, joined
@@ -84,7 +84,7 @@ class CrossFit:
 def recipe_in(kitchen: Kitchen, run: Run) -> Recipe:
     """A finished run's recipe, over what it chose among: ingredients may have joined the kitchen since."""
     recipe = parse(run.recipe)
-    if not isinstance(recipe, Pooled) or run_key(kitchen, recipe) == run.key:
+    if recipe.ends or run_key(kitchen, recipe) == run.key:
         return recipe
     return recipe.model_copy(update={"members": tuple(pool_in(run))})
 
@@ -111,7 +111,7 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
             held_out is too small.
     """
     where = f"{recipe.title} cannot be cross-fitted:"
-    if not isinstance(recipe, Pooled):
+    if recipe.ends:
         raise RecipeError(f"{where} its place was named, not searched for; cross-fit the soups that it lies between.")
     if "shifts" in recipe.needs:
         raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
@@ -150,7 +150,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
     """Whether a soup that is the same for both halves was scored on the whole."""
-    if isinstance(recipe, Uniform):
+    if recipe.is_mean:
         everyone = mean_of(pool_of(kitchen, recipe))
         if not lacking(kitchen, [(everyone, HELD_OUT, recipe.aggregation)]):
             return True
@@ -179,7 +179,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     whole = kitchen.splits.load(HELD_OUT, progress)
     kitchen.scores.aggregation(recipe.aggregation, progress)
     if "train" in recipe.needs:
-        kitchen.splits.load("train", progress)
+        kitchen.splits.load(TRAIN, progress)
     for one in singles(kitchen, recipe):
         kitchen.scores.score(*one, progress)
     progress(0, 1, "cutting held_out in two")
@@ -189,11 +189,9 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     rows = [stratified_part(_strata(kitchen, whole), index, 2, seed) for index in (0, 1)]
     searches = []
     for index, (selecting, judging) in enumerate(zip(rows, reversed(rows), strict=True)):
-        own = halved(kitchen, recipe, {HELD_OUT: selecting, "test": judging}, seed, folder)
+        own = halved(kitchen, recipe, {HELD_OUT: selecting, TEST: judging}, seed, folder)
         soup = cook(own, recipe, progress=part_of(progress, index, 2))
-        chosen, judged = (
-            own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, "test")
-        )
+        chosen, judged = (own.scores.score(soup.mix, split, recipe.aggregation, progress) for split in (HELD_OUT, TEST))
         best, known_of_best = _best(kitchen, selecting.numpy())
         searches.append(
             Search(

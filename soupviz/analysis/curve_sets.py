@@ -103,7 +103,7 @@ def survey(
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Curve:
     """One curve on one split, by alpha, and its barriers by metric, as far as it is known.
 
     A barrier is how far the curve is worse than the chord between its ends. None before both ends and a point between
@@ -114,13 +114,13 @@ class Line:
     barriers: Mapping[str, Peak | None]
 
 
-def lines(readings: Iterable[Reading], metrics: Sequence[Metric]) -> dict[tuple[str, str, str], Line]:
+def lines(readings: Iterable[Reading], metrics: Sequence[Metric]) -> dict[tuple[str, str, str], Curve]:
     """Readings by (pair, statistics, split)."""
     found: dict[tuple[str, str, str], list[Reading]] = {}
     for each in sorted(readings, key=lambda each: each.place):
         found.setdefault((each.place.pair, each.place.statistics, each.place.split), []).append(each)
     return {
-        key: Line(tuple(each), {metric.name: _barrier(each, metric) for metric in metrics})
+        key: Curve(tuple(each), {metric.name: _barrier(each, metric) for metric in metrics})
         for key, each in found.items()
     }
 
@@ -134,6 +134,6 @@ def _barrier(readings: Sequence[Reading], metric: Metric) -> Peak | None:
     return barrier_of(alphas, values, metric)
 
 
-def best(line: Line) -> Reading:
+def best(line: Curve) -> Reading:
     """The best reading by the kitchen's metric; of equals the one nearest to the middle of the path."""
     return max(line.readings, key=lambda each: (each.merit, -abs(each.place.alpha - 0.5)))

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from soupviz.analysis.decisions import EPOCH, GROWING, Decision
-from soupviz.recipes import Greedy, Recipe
-from soupviz.recipes.subsets import Beam, Exhaustive, Restarts
+from soupviz.analysis.decisions import EPOCH, Decision
+from soupviz.recipes import Recipe
 from soupviz.recipes.trajectory import GIVEN_UP
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
@@ -12,9 +11,6 @@ from soupviz.tasks.wording import gap_unit, height
 
 CHANCE = 0.05
 """A p-value above it: chance alone explains the difference."""
-
-LEADERS = (Exhaustive, Beam, Restarts)
-"""Searches that tell only of what took the lead."""
 
 
 def summary(task: Task, metric: Metric, decisions: Sequence[Decision], recipe: Recipe) -> str:
@@ -25,15 +21,15 @@ def summary(task: Task, metric: Metric, decisions: Sequence[Decision], recipe: R
             f"From the {start.candidate.removeprefix('start: ')} mix, {len(others)} epochs. The last is kept, whatever "
             "it has on held_out: to choose among them would be one more choice made there."
         )
-    who = "Greedy" if isinstance(recipe, Greedy) else "The search"
+    who = "Greedy" if recipe.newcomer_weight is not None else "The search"
     kept = [one for one in others if one.outcome == "accepted"]
     lost = [one for one in others if one.outcome in ("rejected", GIVEN_UP)]
-    if isinstance(recipe, LEADERS):
+    if recipe.tells_leads_only:
         last = kept[-1].candidate if kept else start.candidate
         changes = f"{len(kept)} change{'s' * (len(kept) != 1)}"
         return f"{last} is kept, after {changes} of the lead; what never led is not in the log."
     rest = _rest(task, metric, lost, recipe) if lost else ""
-    if not isinstance(recipe, GROWING):
+    if not recipe.grows_one_soup:
         last = kept[-1].candidate if kept else start.candidate
         return f"{last} is kept, the best of {len(decisions)} tried.{rest}"
     number = f"{len(others)} candidate{'s' * (len(others) != 1)}"
@@ -47,7 +43,7 @@ def summary(task: Task, metric: Metric, decisions: Sequence[Decision], recipe: R
 
 def _rest(task: Task, metric: Metric, lost: Sequence[Decision], recipe: Recipe) -> str:
     """How near the rejected came to the soup before them, and what chance explains of that."""
-    told = _nearest(task, metric, lost) if getattr(recipe, "objective", "") in ("", metric.name) else ""
+    told = _nearest(task, metric, lost) if recipe.goal in ("", metric.name) else ""
     whole = [one for one in lost if one.p_value is not None]
     if whole:
         explained = sum(one.p_value is not None and one.p_value > CHANCE for one in whole)

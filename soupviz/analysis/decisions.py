@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 from soupviz.analysis import decision_words as words
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Ensemble, Greedy, Recipe
-from soupviz.recipes.greedy import LineSearch
-from soupviz.recipes.pool import HELD_OUT
-from soupviz.recipes.search import with_newcomer
-from soupviz.recipes.subsets import Pruned
+from soupviz.recipes import Recipe
+from soupviz.recipes.greedy import with_newcomer
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
 from soupviz.soups.planning import is_readable
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.spec import HELD_OUT
+from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.resampling import permutation_p
 from soupviz.tasks.score import Score
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 EPOCH = "epoch"
 OUTCOMES = ("start", "accepted", "rejected", GIVEN_UP, EPOCH)
-
-GROWING = (Greedy, LineSearch, Ensemble, Pruned)
-"""Searches that change one soup step by step; the others name the mix that leads."""
 
 LIST_DRAWS = 2_000
 """Permutations for each of many decisions."""
@@ -114,10 +109,9 @@ def of_training(steps: Sequence[Step]) -> bool:
 
 def with_mixes(recipe: Recipe, steps: Sequence[Step]) -> list[Step]:
     """The steps of a greedy search with what they tried: runs of earlier versions did not keep it."""
-    is_greedy = isinstance(recipe, Greedy) or (isinstance(recipe, Ensemble) and recipe.choice == "greedy")
-    if not is_greedy or all(step.mix for step in steps):
+    alpha = recipe.newcomer_weight
+    if alpha is None or all(step.mix for step in steps):
         return list(steps)
-    alpha = recipe.alpha if isinstance(recipe, Greedy) else "mean"
     found: list[Step] = []
     soup: Coefficients = ()
     for step in steps:
@@ -166,7 +160,7 @@ def _decision(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried, n
         made = replace(made, better=better, worse=worse, num_scored=int(seen.sum()))
         if not made.is_bound:
             made = replace(made, p_value=_p_value(kitchen, tried, before, (better, worse)))
-    rival = "the soup before it" if isinstance(recipe, GROWING) else "the best before it"
+    rival = "the soup before it" if recipe.grows_one_soup else "the best before it"
     reason = _reason(kitchen, recipe, tried, before)
     return replace(made, sentence=words.decided(kitchen.task, metric, made, reason, rival))
 
@@ -219,11 +213,11 @@ def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried, pair: tuple[int | 
 
 def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> str:
     """What decided, where it was not the kitchen's metric over all units: both values."""
-    goal: str = getattr(recipe, "objective", "") or kitchen.objective.name
+    goal = recipe.goal or kitchen.objective.name
     accepted, scores = tried.step.accepted, [one.score for one in (tried, before) if one.score]
-    if isinstance(recipe, LineSearch) and accepted and len(scores) == 2:
+    if recipe.has_rounds and accepted and len(scores) == 2:
         first, last = (score.values[kitchen.objective.name] for score in scores)
-        second = next((one for one in kitchen.task.metrics if one.name != kitchen.objective.name), None)
+        second = next(iter(others_of(kitchen.task.metrics, kitchen.objective)), None)
         return f"{words.verb(second)}s the {second.label}; " if second and first == last else ""
     if goal == kitchen.objective.name:
         return ""

@@ -242,10 +242,7 @@ def score_ensembles(
     progress: Progress = quiet,
     on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
 ) -> dict[Names, float | None]:
-    """The objective of the averaged probabilities of each pair, from the logits of each ingredient.
-
-    Of a task that can average answers.
-    """
+    """The objective of the ensemble of each pair, from the answers of each ingredient; of a task that has ensembles."""
     labels = kitchen.splits.load(split).labels
     logits = {
         name: kitchen.scores.logits(((name, 1.0),), split, progress=part_of(progress, index, 2 * len(names)))
@@ -255,7 +252,7 @@ def score_ensembles(
     found: dict[Names, float | None] = {}
     targets = kitchen.task.targets(labels)
     for index, (a, b) in enumerate(pairs):
-        together = kitchen.task.averaged([logits[a], logits[b]], [0.5, 0.5], "probabilities")
+        together = kitchen.task.averaged([logits[a], logits[b]], [0.5, 0.5], kitchen.task.outputs[0])
         value = kitchen.objective.value(Outcomes.of(judged(kitchen.task, together, labels, split), targets))
         found[a, b] = None if value is None else float(value)
         on_score((a, b), found[a, b])

@@ -46,12 +46,21 @@ def class_names(kitchen: Kitchen, split: Split) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ClassChange:
-    """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right."""
+    """A class, and its examples that only the new model (fixed), or only the old one (broken), gets right.
+
+    right_before: of its examples, those that the old model gets right.
+    """
 
     index: int
     num_examples: int
+    right_before: int
     fixed: int
     broken: int
+
+    @property
+    def right_after(self) -> int:
+        """Of its examples, those that the new model gets right."""
+        return self.right_before + self.fixed - self.broken
 
     @property
     def points(self) -> float:
@@ -65,7 +74,9 @@ def class_changes(new: Outcomes, old: Outcomes, labels: NDArray[np.int64]) -> li
     counts = np.bincount(labels, minlength=size)
     fixed = np.bincount(labels[new["right"] & ~old["right"]], minlength=size)
     broken = np.bincount(labels[~new["right"] & old["right"]], minlength=size)
-    found = [ClassChange(k, int(counts[k]), int(fixed[k]), int(broken[k])) for k in np.flatnonzero(counts).tolist()]
+    before = np.bincount(labels[old["right"]], minlength=size)
+    there = np.flatnonzero(counts).tolist()
+    found = [ClassChange(k, *(int(of[k]) for of in (counts, before, fixed, broken))) for k in there]
     return sorted(found, key=lambda change: -change.points)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data.loading import TRAIN, Splits
+from soupviz.data.loading import Splits
 from soupviz.data.splits import Split
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen, changed, checked_by
@@ -16,10 +16,10 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe
-from soupviz.recipes.distilled import Distilled
-from soupviz.recipes.pool import HELD_OUT, outcomes_of
+from soupviz.recipes.pool import outcomes_of
 from soupviz.soups.planning import Wanted
 from soupviz.soups.soup import is_current, pool_of, run_key
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.database import Store
 from soupviz.tasks.score import Score
 from soupviz.types import mix_from
@@ -79,7 +79,7 @@ def _prime(kitchen: Kitchen, own: Kitchen, recipe: Recipe, rows: Mapping[str, Te
                 cut[split][own.scores.key(mix, split, aggregation)] = _cut(own, score, split, chosen.numpy())
     for split, scores in cut.items():
         own.scores.scorer.keep(scores, own.splits.load(split))
-    if recipe.aggregation in OUTPUTS or isinstance(recipe, Distilled):
+    if recipe.averages_outputs:
         _prime_logits(kitchen, own, rows)
 
 
@@ -96,7 +96,7 @@ def _prime_logits(kitchen: Kitchen, own: Kitchen, rows: Mapping[str, Tensor]) ->
         for split, chosen in rows.items():
             if whole is not None:
                 own.store.keep_logits(own.scores.key(alone, split, "average"), whole[chosen.numpy()])
-        if kitchen.splits.is_loaded("train"):  # not halved: what a student learns from
-            key = kitchen.scores.key(alone, "train", "average")
+        if kitchen.splits.is_loaded(TRAIN):  # not halved: what a student learns from
+            key = kitchen.scores.key(alone, TRAIN, "average")
             if (kept := kitchen.store.logits(key)) is not None:
                 own.store.keep_logits(key, kept)

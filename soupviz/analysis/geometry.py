@@ -61,14 +61,6 @@ class Geometry:
         """Cosines of the angles between updates, shape (n, n); 0 where an update is zero."""
         return cosines_of(self.gram)
 
-    @property
-    def kinship(self) -> Matrix:
-        """Cosines between the items' matrices as they are, shape (n + 1, n + 1), the reference last.
-
-        Near 1 for nets that grew from one initialisation, near 0 for nets of different ones.
-        """
-        return cosines_of(self.matrices)
-
     def of_mixes(self, mixes: Sequence[Coefficients]) -> Matrix:
         """Inner products of the updates of linear mixes, shape (m, m), without reading a weight.
 

@@ -11,8 +11,9 @@ from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import Cost, cost, ingredient_summaries, plan
+from soupviz.soups.planning import Cost, cooking_cost, cost, ingredient_summaries
 from soupviz.soups.soup import pool_of, run_key
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, quiet
@@ -120,7 +121,7 @@ def _levels(count: int) -> list[int]:
 
 def ranked(kitchen: Kitchen, pool: Sequence[str]) -> list[str] | None:
     """The pool, the best on held_out first, ties in kitchen order; None while one of them is not scored."""
-    scores = ingredient_summaries(kitchen, "held_out", pool)
+    scores = ingredient_summaries(kitchen, HELD_OUT, pool)
     objective = Objective(kitchen.objective)
     if len(scores) < len(pool):
         return None
@@ -183,7 +184,7 @@ def _values(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str, float | 
 def best_of(kitchen: Kitchen, outcomes: Sequence[Outcome]) -> Outcome | None:
     """The cell that is best on held_out; of equals the first that was cooked."""
     sign = 1 if kitchen.objective.higher_is_better else -1
-    cooked = [(value, one) for one in outcomes if (value := (one.values or {}).get("held_out")) is not None]
+    cooked = [(value, one) for one in outcomes if (value := (one.values or {}).get(HELD_OUT)) is not None]
     return max(cooked, key=lambda pair: sign * pair[0], default=(0.0, None))[1]
 
 
@@ -194,10 +195,10 @@ def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
         waiting: of the grid's cells, those that have no outcome yet.
     """
     counted = [((name, 1.0),) for name in grid.pool] if COUNT in (grid.x, grid.y) else []
-    singles: dict[tuple[Coefficients, str, str], None] = dict.fromkeys((mix, "held_out", "average") for mix in counted)
+    singles: dict[tuple[Coefficients, str, str], None] = dict.fromkeys((mix, HELD_OUT, "average") for mix in counted)
     evaluations = examples = 0
     for recipe in (cell.recipe for cell in waiting if cell.recipe is not None):
-        bound = plan(kitchen, recipe)
+        bound = cooking_cost(kitchen, recipe)
         selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
         pool = pool_of(kitchen, recipe)
         own: list[tuple[Coefficients, str, str]] = [
@@ -228,7 +229,7 @@ def cook_grid(
         RecipeError: of `check`. Cancelled: from the progress callback; what is finished stays.
     """
     if COUNT in (grid.x, grid.y):
-        kitchen.scores.of_ingredients("held_out", list(grid.pool), progress)
+        kitchen.scores.of_ingredients(HELD_OUT, list(grid.pool), progress)
     planned = cells(kitchen, grid)
     outcomes = {(cell.column, cell.row): known(kitchen, cell) for cell in planned}
     for outcome in filter(None, outcomes.values()):

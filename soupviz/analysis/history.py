@@ -10,6 +10,7 @@ from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.comparing import compared
 from soupviz.soups.soup import aggregation_in, is_current, made_in, mix_in, pool_in
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
@@ -183,7 +184,7 @@ def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
     """The finished run whose soup is best on held_out, of equals the first."""
-    scores = {run.key: scores_in(kitchen, run)["held_out"] for run in runs}
+    scores = {run.key: scores_in(kitchen, run)[HELD_OUT] for run in runs}
     first = next(iter(Objective(kitchen.objective).best_first(scores)), None)
     return next((run for run in runs if run.key == first), None)
 

@@ -57,6 +57,17 @@ def _numeric(kind: type[Pooled], name: str, field: FieldInfo) -> Parameter | Non
     number = next((part for part in parts if part in (int, float)), None)
     if number is None:
         return None
+    low, high, open_low, open_high = bounds_of(field)
+    if len(parts) > 1:  # a word, or a number from 0 to 1, as its validator says
+        low, high = 0.0, 1.0
+    default = float(field.default) if isinstance(field.default, (int, float)) else None
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    implies = _implied(kind, str(extra["only_with"])) if "only_with" in extra else ()
+    return Parameter(name, number, low, high, default, field.description or "", open_low, open_high, implies)
+
+
+def bounds_of(field: FieldInfo) -> tuple[float | None, float | None, bool, bool]:
+    """The least and the largest value, None where there is no bound, and whether each is itself excluded."""
     low: float | None = None
     high: float | None = None
     open_low = open_high = False
@@ -65,12 +76,7 @@ def _numeric(kind: type[Pooled], name: str, field: FieldInfo) -> Parameter | Non
             low, open_low = float(rule.ge if isinstance(rule, bounds.Ge) else rule.gt), isinstance(rule, bounds.Gt)  # type: ignore[arg-type]
         elif isinstance(rule, (bounds.Le, bounds.Lt)):
             high, open_high = float(rule.le if isinstance(rule, bounds.Le) else rule.lt), isinstance(rule, bounds.Lt)  # type: ignore[arg-type]
-    if len(parts) > 1:  # a word, or a number from 0 to 1, as its validator says
-        low, high = 0.0, 1.0
-    default = float(field.default) if isinstance(field.default, (int, float)) else None
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    implies = _implied(kind, str(extra["only_with"])) if "only_with" in extra else ()
-    return Parameter(name, number, low, high, default, field.description or "", open_low, open_high, implies)
+    return low, high, open_low, open_high
 
 
 def _implied(kind: type[Pooled], word: str) -> tuple[tuple[str, str], ...]:

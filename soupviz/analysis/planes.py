@@ -15,6 +15,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import is_affine
 from soupviz.recipes.paths import in_plane
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.selection import BASE
@@ -191,7 +192,7 @@ def scan(
     corners: Sequence[Coefficients],
     spots: Sequence[Spot],
     *,
-    split: str = "held_out",
+    split: str = HELD_OUT,
     aggregation: str = "average",
     progress: Progress = quiet,
     on_value: Callable[[Value], None] = lambda _value: None,

@@ -8,9 +8,10 @@ import numpy as np
 
 from soupviz.analysis import barriers as between
 from soupviz.analysis import geometry as space
-from soupviz.analysis.barriers import SPLIT, Barriers, Pair
+from soupviz.analysis.barriers import Barriers, Pair
 from soupviz.analysis.geometry import Geometry
 from soupviz.kitchen import Kitchen
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import factor, gap_unit
@@ -94,7 +95,7 @@ def inspect(
     kitchen.scores.aggregation(aggregation)
     geometry = space.gram(kitchen, progress=progress)
     measured = between.measure(kitchen, aggregation, progress=progress, on_pair=on_pair)
-    scores = {name: kitchen.scores.score(((name, 1.0),), SPLIT) for name in kitchen.names}
+    scores = {name: kitchen.scores.score(((name, 1.0),), HELD_OUT) for name in kitchen.names}
     reordered = reordered_classes(kitchen, scores) if kitchen.task.has_classes else {}
     return Report(tuple(verdicts(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
 
@@ -208,7 +209,7 @@ def reordered_classes(kitchen: Kitchen, scores: Mapping[str, Score]) -> dict[str
     """
     from scipy.optimize import linear_sum_assignment  # loads slowly
 
-    split = kitchen.splits.load(SPLIT)
+    split = kitchen.splits.load(HELD_OUT)
     labels, width = split.labels.numpy(), kitchen.scores.width(split)
     classes = split.classes or tuple(str(number) for number in range(width))
     found = {}

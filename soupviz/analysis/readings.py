@@ -6,7 +6,7 @@ import numpy as np
 
 from soupviz.data.splits import Split
 from soupviz.kitchen import Kitchen
-from soupviz.recipes.pool import HELD_OUT
+from soupviz.spec import HELD_OUT
 
 
 def notes_of(kitchen: Kitchen) -> list[str]:

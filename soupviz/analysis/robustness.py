@@ -11,10 +11,11 @@ from soupviz.analysis.score_tables import Model, Scores, read_scores
 from soupviz.errors import CurveError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.mixing.averaging import mean_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.store.runs import Run
 from soupviz.types import Coefficients
 from soupviz.weights.selection import BASE
@@ -148,12 +149,11 @@ def mixes_of(kitchen: Kitchen, runs: Sequence[Run]) -> list[Mixed]:
         assert run.result is not None
         aggregation = aggregation_in(run)
         kind = "ensemble" if aggregation in OUTPUTS else "soup"
-        selected_on = tuple(run.result.get("selected_on", ["held_out"]))
+        selected_on = tuple(run.result.get("selected_on", [HELD_OUT]))
         mixture = mix_in(run)
         found.append(Mixed(Model(run.key, run.name, kind, selected_on=selected_on), mixture, aggregation))
-    if len(kitchen.pool) > 1 and kitchen.task.has_probabilities:
-        name = f"ensemble of all {len(kitchen.pool)}"
-        found.append(Mixed(Model(ENSEMBLE, name, "ensemble"), mean_of(kitchen.pool), "probabilities"))
+    if together := ensemble_of_all(kitchen):
+        found.append(Mixed(Model(ENSEMBLE, together.name, "ensemble"), together.mix, together.aggregation))
     return found
 
 
@@ -166,7 +166,7 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     import pandas as pd
 
     splits = kitchen.splits.reporting
-    shifts = tuple(name for name in splits if name.startswith("shifts."))
+    shifts = tuple(name for name in splits if name.startswith(SHIFTS))
     if not shifts:
         raise CurveError(f"{lacking_for(kitchen, {'shifts'})}.")
     found = summaries(kitchen, [(one.mix, split, one.aggregation) for one in mixes for split in splits])
@@ -174,6 +174,6 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     metric = kitchen.objective
     known_values = [[score.shown(metric.name) if score else None for score in row] for row in known]
     values = pd.DataFrame(known_values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
-    across = ("test", "held_out") if "test" in splits else ("held_out",)
+    across = (TEST, HELD_OUT) if TEST in splits else (HELD_OUT,)
     models = tuple(one.model for one in mixes)
-    return Scores(models, values, across, shifts, across[0], shifts, "held_out", metric=metric)
+    return Scores(models, values, across, shifts, across[0], shifts, HELD_OUT, metric=metric)

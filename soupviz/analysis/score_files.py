@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import DataError
+from soupviz.weights.tables import marked, separator_of
 
 Source = Path | tuple[str, bytes]
 """A file, or its name and what is in it."""
 
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 FACTS = ".json"
-DELIMITERS = ",;\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +119,16 @@ def _kinds() -> str:
 def _text(source: Source) -> tuple[str, str]:
     name, content = (source.name, source.read_bytes()) if isinstance(source, Path) else source
     try:
-        return name, content.decode("utf-8-sig")
+        return name, content.decode(marked(content) or "utf-8")
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{name}: expected UTF-8 text, got byte {content[error.start]:#04x} at {error.start}."
+            f"{name}: expected UTF-8 text, got byte {error.object[error.start]:#04x} at {error.start}."
         ) from None
 
 
 def _from_csv(name: str, text: str, delimiter: str | None) -> list[Row]:
-    first = text.partition("\n")[0]
-    # csv.Sniffer guesses from letters too; here only three characters can divide a row.
-    used = delimiter or max(DELIMITERS, key=first.count)
+    # csv.Sniffer guesses from letters too; only a few characters can divide a row.
+    used = delimiter or separator_of(text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=used, strict=True)
     rows: list[Row] = []
     header: Sequence[str] = ()

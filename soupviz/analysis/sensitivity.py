@@ -16,13 +16,12 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import BatchNorm, combine, is_affine
 from soupviz.models.layers import Grouping, keys_of
 from soupviz.soups.blending import blend, groups_of
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.paired import Comparison, compare
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.weights.ingredients import COUNTER, same_bits
-
-HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from soupviz.analysis.significance import Measured, measured
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.soups.comparing import compared
 from soupviz.soups.planning import Wanted, ingredient_summaries
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
@@ -119,7 +120,7 @@ def verdict_on(
     """
     selects = tuple(selected_on)
     task, metric = kitchen.task, kitchen.objective
-    reports_on = "test" if "test" in kitchen.splits.names else HELD_OUT
+    reports_on = TEST if TEST in kitchen.splits.names else HELD_OUT
     values = measured(kitchen, _on_each_split(kitchen, mix, aggregation), selects)
     best = best_on_held_out(kitchen)
 
@@ -196,7 +197,7 @@ def best_on_held_out(kitchen: Kitchen) -> str | None:
 
 def wanted(kitchen: Kitchen, mix: Coefficients, aggregation: str = "average") -> list[Wanted]:
     """The scores, on held_out and on the split that reports, that a whole verdict needs."""
-    splits = [split for split in (HELD_OUT, "test") if split in kitchen.splits.names]
+    splits = [split for split in (HELD_OUT, TEST) if split in kitchen.splits.names]
     mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in kitchen.names]
     mixes += [(other, how) for _, other, how in _yardsticks(kitchen, kitchen.names[0], aggregation)]
     return [(other, split, how) for split in splits for other, how in [*mixes, (mix, aggregation)]]
@@ -216,8 +217,8 @@ def _yardsticks(kitchen: Kitchen, best: str | None, aggregation: str) -> list[tu
         return rows
     everyone = mean_of(kitchen.pool)
     how = "average" if aggregation in OUTPUTS else aggregation
-    if kitchen.task.has_probabilities:
-        rows.append((f"ensemble of all {len(everyone)}", everyone, "probabilities"))
+    if together := ensemble_of_all(kitchen):
+        rows.append((together.name, together.mix, together.aggregation))
     rows.append((f"uniform soup of all {len(everyone)}", everyone, how))
     return rows
 

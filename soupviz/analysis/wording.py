@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from soupviz.recipes.pool import HELD_OUT
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
-from soupviz.tasks.significance import UNPROVEN
-from soupviz.tasks.significance import chance as chance
+from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, gap_unit, shown, titled
 
@@ -59,12 +58,9 @@ def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
 
 def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:
     """An interval, without its unit."""
+    if math.isnan(low):
+        return "no interval"
     return f"{plain(metric, low, digits)} to {plain(metric, high, digits)}"
-
-
-def interval_of(metric: Metric) -> str:
-    """What interval a single value has."""
-    return "Wilson" if is_share(metric) else "bootstrap"
 
 
 def test_of(metric: Metric) -> str:

@@ -76,13 +76,13 @@ def soup(
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    checked = parse(values | {"members": chosen(members, opened)})
+    checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
     if (calibrate or bake_temperature) and not opened.task.has_logits:
         raise RecipeError(scaling.no_temperature(opened.task))
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, opened, checked, planning.plan(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
         return
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)

@@ -9,6 +9,7 @@ from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
 from soupviz.soups.menu import Menu
 from soupviz.soups.soup import Soup
+from soupviz.spec import SHIFTS
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import Compared
@@ -28,7 +29,7 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
         "soup",
         "of",
         "passes",
-        *(f"{split} (95 %)" if split == reports else split.removeprefix("shifts.") for split in splits),
+        *(f"{split} (95 %)" if split == reports else split.removeprefix(SHIFTS) for split in splits),
         f"to {menu.best}",
         "p",
         *(f"ECE ({reports})" for soup in menu.soups[:1] if _calibration(soup, reports)),

@@ -28,6 +28,7 @@ from soupviz.demo.digits import demo_kitchen
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
 from soupviz.mixing.aggregation import check_batchnorm
+from soupviz.spec import HELD_OUT
 
 
 @app.command()
@@ -48,7 +49,7 @@ def demo(
 @app.command()
 def score(
     kitchen: KitchenFile,
-    split: Split = "held_out",
+    split: Split = HELD_OUT,
     members: Members = None,
     weights: Weights = None,
     as_json: AsJson = False,
@@ -59,7 +60,7 @@ def score(
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
         scores = opened.scores.of_ingredients(split, chosen(members, opened), progress)
-    if split == "held_out":
+    if split == HELD_OUT:
         printing.tell_disagreements(opened, scores)
     printing.show_scores(as_json, opened, f"{opened.name}: {split}", scores)
     printing.show_notes(opened)
@@ -73,7 +74,7 @@ def interpolate(
     points: Annotated[int, typer.Option(help="how many, both ends included")] = 21,
     start: Annotated[float, typer.Option("--from", help="the first alpha; below 0 is allowed")] = 0.0,
     stop: Annotated[float, typer.Option("--to", help="the last alpha; above 1 is allowed")] = 1.0,
-    split: Split = "held_out",
+    split: Split = HELD_OUT,
     batchnorm: BatchNorm = "average",
     weights: Weights = None,
     as_json: AsJson = False,

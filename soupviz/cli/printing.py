@@ -14,9 +14,10 @@ from soupviz.analysis.readings import notes_of
 from soupviz.cli.answering import answer, stream
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
-from soupviz.soups.planning import Plan
+from soupviz.soups.planning import CookingCost
 from soupviz.soups.scaling import Scaled
 from soupviz.soups.soup import Soup, resolved
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.figures import counts
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell
@@ -82,7 +83,7 @@ def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scal
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
         for split, score in cooked.scores.items()
     ]
-    columns = ("split", "role", *cooked.kitchen.task.in_words(cooked.scores["held_out"]))
+    columns = ("split", "role", *cooked.kitchen.task.in_words(cooked.scores[HELD_OUT]))
     show(as_json, values, cooked.title, columns, rows)
     if not as_json:
         answer(cooked.made_of)
@@ -104,8 +105,8 @@ def _show_calibration(scaled: Scaled) -> None:
     show(False, {}, f"temperature {scaled.temperature:.4f}, fitted on held_out", columns, rows)
 
 
-def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, plan: Plan) -> None:
-    values = plan.as_dict()
+def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, cost: CookingCost) -> None:
+    values = cost.as_dict()
     rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
     show(
         as_json,

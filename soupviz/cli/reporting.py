@@ -10,6 +10,7 @@ from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, KitchenFile, SkipCorrupt, SkipIncompatible, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
+from soupviz.spec import HELD_OUT
 
 
 @app.command()
@@ -32,7 +33,7 @@ def report(
     page.check_target(out)
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     with progress_bar(as_json) as progress:
-        opened.splits.load("held_out", progress)
+        opened.splits.load(HELD_OUT, progress)
         about = chosen(opened, soup)
         written = page.report(about, out, progress=progress)
     values = {"file": str(written), "soup": title_of(about), "bytes": written.stat().st_size}

@@ -16,7 +16,7 @@ from soupviz.data import pixels
 from soupviz.data.classes import named
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, SoupError, told
-from soupviz.spec import SplitSpec
+from soupviz.spec import SHIFTS, TEST, SplitSpec
 from soupviz.types import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif")
@@ -87,7 +87,7 @@ def _passed_over(name: str, root: Path, others: Sequence[Path]) -> list[str]:
 
 def _check_folders(name: str, root: Path, found: Sequence[str], order: Sequence[str]) -> None:
     extra = sorted(set(found) - set(order))
-    missing = [] if name == "test" or name.startswith("shifts.") else sorted(set(order) - set(found))
+    missing = [] if name == TEST or name.startswith(SHIFTS) else sorted(set(order) - set(found))
     if extra or missing:
         differences = [f"has {extra} besides"] * bool(extra) + [f"lacks {missing}"] * bool(missing)
         raise DataError(

@@ -9,12 +9,8 @@ from soupviz.data import splits
 from soupviz.data.labels import Kind
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError
-from soupviz.spec import KitchenSpec
+from soupviz.spec import HELD_OUT, SHIFTS, TRAIN, KitchenSpec
 from soupviz.types import Progress, quiet
-
-HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
-SHIFTS = "shifts."
-"""Before the name of a shift."""
 
 Check = Callable[[Split, str], Split]
 """Told of a split that was read, and where it came from: refuses it, or gives it back with what there is to tell."""

@@ -9,7 +9,7 @@ import yaml
 
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
-from soupviz.spec import KitchenSpec
+from soupviz.spec import HELD_OUT, TEST, KitchenSpec
 from soupviz.yaml_file import read_kitchen_file
 
 
@@ -24,7 +24,7 @@ def with_test_split(spec: KitchenSpec, seed: int = 0) -> dict[str, Any]:
     if spec.data.held_out.part is not None:
         raise KitchenError("held_out is a part of its data already; name the other part as test in kitchen.yaml.")
     document = document_of(spec)
-    for index, name in enumerate(("held_out", "test")):
+    for index, name in enumerate((HELD_OUT, TEST)):
         # Each half is a copy of its own: YAML writes what is shared as anchors.
         whole = document_of(spec)["data"]["held_out"]
         document["data"][name] = whole | {"part": {"index": index, "of": 2, "seed": seed}}

@@ -11,11 +11,11 @@ from typing import Any
 from soupviz.data.classes import named
 from soupviz.errors import DataError
 from soupviz.models.usercode import guarded
+from soupviz.weights.tables import SEPARATORS, marked
 
 SEPARATED = {".csv": ",", ".tsv": "\t"}
-"""What separates cells, by suffix; spreadsheets of other countries and databases write others into the same suffix."""
+"""What separates cells, by suffix, unless the columns that are wanted show only with another."""
 
-SEPARATORS = (",", "\t", ";", "|")
 LINES = (".jsonl", ".ndjson")
 PARQUET = (".parquet", ".pq")
 LONGEST_CELL = 2**31 - 1
@@ -77,14 +77,15 @@ def read(where: str, path: Path, wanted: Sequence[str]) -> Table:
 
 def _text(place: str, path: Path) -> str:
     data = path.read_bytes()
-    # Spreadsheets put a mark at the start of UTF-8, and of UTF-16, which they call Unicode.
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    encoding = marked(data) or "utf-8"
     try:
-        return data.decode(encoding).removeprefix("\ufeff")
+        return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        read = error.object  # without a mark at its start
+        line = read.count(b"\n", 0, error.start) + 1
+        kind = encoding.removesuffix("-sig").upper()
         raise DataError(
-            f"{place}, line {line}, has the byte {data[error.start]:#04x}, which is no {encoding.upper()}; save "
+            f"{place}, line {line}, has the byte {read[error.start]:#04x}, which is no {kind}; save "
             "the table as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8, if it comes from Windows)."
         ) from None
 

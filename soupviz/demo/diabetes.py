@@ -1,22 +1,30 @@
 """The demo of a regression: scikit-learn's diabetes data, ten fine-tunings of a small network."""
 
-import copy
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.adamw import adamw
 
-from soupviz.demo.building import built
+from soupviz.demo.building import (
+    PRETRAIN,
+    Examples,
+    array_files,
+    built,
+    divided,
+    optimise,
+    pretrained,
+    write_fine_tunings,
+    write_kitchen,
+    write_splits,
+)
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 
 VERSION = "diabetes-1"
-SIZES = {"pretrain": 50, "train": 160, "held_out": 100, "test": 132}
+SIZES = {PRETRAIN: 50, TRAIN: 160, HELD_OUT: 100, TEST: 132}
 """Patients of 442."""
 
 SEEN = 80
@@ -68,38 +76,32 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
     """seed: of the split, the base and every run; 0 is what ships, the others check what is claimed of it."""
     total = len(TUNINGS) + 1
     splits = _splits(seed)
-    for name, (patients, answers) in splits.items():
-        if name != "pretrain":
-            save_file({"inputs": patients, "labels": answers}, folder / f"{name}.safetensors")
+    write_splits(splits, folder)
     progress(0, total, "pre-training")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        base = DiabetesNet()
-    _train(base, splits["pretrain"], Tuning(2e-3, 0.1, seed, epochs=40))
-    save_file(base.state_dict(), folder / "base.safetensors", metadata={"note": "pre-trained"})
-    for index, tuning in enumerate(TUNINGS):
-        progress(1 + index, total, f"fine-tuning {index + 1} of {len(TUNINGS)}")
-        model = copy.deepcopy(base)
-        patients, answers = splits["train"]
-        generator = torch.Generator().manual_seed(1000 * seed + tuning.seed)
-        chosen = torch.randperm(len(patients), generator=generator)[:SEEN]
-        _train(model, (patients[chosen], answers[chosen]), tuning)
-        values = {name: f"{value:g}" for name, value in asdict(tuning).items()}
-        save_file(model.state_dict(), folder / f"diabetes_{index:02d}.safetensors", metadata=values)
+    first = Tuning(2e-3, 0.1, seed, epochs=40)
+    base = pretrained(DiabetesNet, seed, lambda net: _train(net, splits[PRETRAIN], first), folder)
+    write_fine_tunings(
+        base,
+        TUNINGS,
+        lambda net, tuning: _train(net, _seen(splits[TRAIN], 1000 * seed + tuning.seed), tuning),
+        "diabetes",
+        folder,
+        lambda index, what: progress(1 + index, total, what),
+    )
     document: dict[str, Any] = {
         "name": "Demo: diabetes of 442 patients",
         "task": "regression",
         "model": {"factory": "soupviz.demo:DiabetesNet"},
         "ingredients": ["diabetes_*.safetensors"],
         "base": "base.safetensors",
-        "data": {name: {"format": "arrays", "path": f"{name}.safetensors"} for name in splits if name != "pretrain"},
+        "data": array_files((TRAIN, HELD_OUT, TEST)),
         "device": "cpu",
     }
-    (folder / "kitchen.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    write_kitchen(document, folder)
     progress(total, total, "ready")
 
 
-def _splits(seed: int) -> dict[str, tuple[Tensor, Tensor]]:
+def _splits(seed: int) -> dict[str, Examples]:
     """Patients in disjoint parts; measurements as scikit-learn scales them, times their number's root."""
     from sklearn.datasets import load_diabetes
 
@@ -107,27 +109,18 @@ def _splits(seed: int) -> dict[str, tuple[Tensor, Tensor]]:
     order = torch.randperm(len(measured), generator=torch.Generator().manual_seed(seed))
     # Each column has length 1: made to have the standard deviation 1.
     patients = torch.tensor(measured, dtype=torch.float32)[order] * len(measured) ** 0.5
-    parts = zip(
-        torch.split(patients, list(SIZES.values())),
-        torch.split(torch.tensor(answers, dtype=torch.float32)[order], list(SIZES.values())),
-        strict=True,
-    )
-    return {name: (part.clone(), told.clone()) for name, (part, told) in zip(SIZES, parts, strict=True)}
+    return divided(patients, torch.tensor(answers, dtype=torch.float32)[order], SIZES)
 
 
-def _train(model: nn.Module, data: tuple[Tensor, Tensor], tuning: Tuning, batch_size: int = 16) -> None:
-    # AdamW as a function: the class imports PyTorch's compiler, which took as long as all the training.
-    patients, answers = data
-    generator = torch.Generator().manual_seed(tuning.seed)
-    parameters: list[Tensor] = list(model.parameters())
-    means, squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
-    steps = [torch.tensor(0.0) for _ in parameters]
-    for _ in range(tuning.epochs):
-        for batch in torch.split(torch.randperm(len(patients), generator=generator), batch_size):
-            loss = F.mse_loss(model(patients[batch])[:, 0] / SPREAD, answers[batch] / SPREAD)
-            gradients = list(torch.autograd.grad(loss, parameters))
-            with torch.no_grad():
-                adamw(
-                    parameters, gradients, means, squares, [], steps, amsgrad=False, maximize=False,
-                    beta1=0.9, beta2=0.999, lr=tuning.lr, weight_decay=tuning.weight_decay, eps=1e-8,
-                )  # fmt: skip
+def _seen(train: Examples, seed: int) -> Examples:
+    """What one fine-tuning sees."""
+    patients, answers = train
+    chosen = torch.randperm(len(patients), generator=torch.Generator().manual_seed(seed))[:SEEN]
+    return patients[chosen], answers[chosen]
+
+
+def _train(model: nn.Module, data: Examples, tuning: Tuning) -> None:
+    def loss_of(patients: Tensor, answers: Tensor, _generator: torch.Generator) -> Tensor:
+        return F.mse_loss(model(patients)[:, 0] / SPREAD, answers / SPREAD)
+
+    optimise(model, data, tuning, loss_of, batch_size=16, weight_decay=tuning.weight_decay)

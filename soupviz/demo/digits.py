@@ -3,25 +3,34 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.adamw import adamw
 
-from soupviz.demo.building import built
+from soupviz.demo.building import (
+    PRETRAIN,
+    Examples,
+    array_files,
+    built,
+    divided,
+    optimise,
+    pretrained,
+    write_fine_tunings,
+    write_kitchen,
+    write_splits,
+)
+from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 from soupviz.weights.training import SWARecorder
 
 VERSION = "digits-3"
 PIXEL_NOISE = 0.15
 WRONG_LABELS = 0.3
-SIZES = {"pretrain": 80, "train": 320, "held_out": 400, "test": 997}
+SIZES = {PRETRAIN: 80, TRAIN: 320, HELD_OUT: 400, TEST: 997}
 SEEN = 160
 """Training images of one fine-tuning. It sees a half of its own, with wrong labels of its own: what each learned by
 mistake differs, and averages out. `docs/explanation/demo.md` tells how these numbers were chosen."""
@@ -89,25 +98,22 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
     total = len(TUNINGS) + 3
     progress(0, total, "preparing digits")
     splits = _splits(seed)
-    images, labels = splits["train"]
-    splits["train"] = images, _mislabelled(labels, torch.Generator().manual_seed(seed))
-    for name, (inputs, answers) in splits.items():
-        if name != "pretrain":
-            save_file({"inputs": inputs, "labels": answers}, folder / f"{name}.safetensors")
+    images, labels = splits[TRAIN]
+    splits[TRAIN] = images, _mislabelled(labels, torch.Generator().manual_seed(seed))
+    write_splits(splits, folder)
     progress(1, total, "pre-training")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        base = DigitsNet()
-    _train(base, splits["pretrain"], Tuning(lr=2e-3, label_smoothing=0.0, augmentation=0.0, seed=seed, epochs=15))
-    save_file(base.state_dict(), folder / "base.safetensors", metadata={"note": "pre-trained"})
-    for index, tuning in enumerate(_seeded(tuning, seed) for tuning in TUNINGS):
-        progress(2 + index, total, f"fine-tuning {index + 1} of {len(TUNINGS)}")
-        model = copy.deepcopy(base)
-        _train(model, _seen(images, labels, tuning.seed), tuning)
-        values = {name: f"{value:g}" for name, value in asdict(tuning).items()}
-        save_file(model.state_dict(), folder / f"digits_{index:02d}.safetensors", metadata=values)
+    first = Tuning(lr=2e-3, label_smoothing=0.0, augmentation=0.0, seed=seed, epochs=15)
+    base = pretrained(DigitsNet, seed, lambda net: _train(net, splits[PRETRAIN], first), folder)
+    write_fine_tunings(
+        base,
+        [_seeded(tuning, seed) for tuning in TUNINGS],
+        lambda net, tuning: _train(net, _seen(images, labels, tuning.seed), tuning),
+        "digits",
+        folder,
+        lambda index, what: progress(2 + index, total, what),
+    )
     progress(total - 1, total, "one run over time")
-    _record_run(base, splits["train"], _seeded(RUN, seed), folder / "run")
+    _record_run(base, splits[TRAIN], _seeded(RUN, seed), folder / "run")
     _write_kitchen(folder, "Demo: handwritten digits", "digits_*.safetensors")
     progress(total, total, "ready")
 
@@ -116,7 +122,7 @@ def _seeded(tuning: Tuning, seed: int) -> Tuning:
     return replace(tuning, seed=tuning.seed + 100 * seed)
 
 
-def _record_run(base: nn.Module, data: tuple[Tensor, Tensor], run: Tuning, folder: Path) -> None:
+def _record_run(base: nn.Module, data: Examples, run: Tuning, folder: Path) -> None:
     """A kitchen of its own, below the demo's, with the same base and data."""
     model = copy.deepcopy(base)
     recorder = SWARecorder(model, folder, every=RECORDED_EVERY)
@@ -126,25 +132,20 @@ def _record_run(base: nn.Module, data: tuple[Tensor, Tensor], run: Tuning, folde
 
 
 def _write_kitchen(folder: Path, name: str, ingredients: str, above: str = "") -> None:
-    def arrays(name: str) -> dict[str, str]:
-        return {"format": "arrays", "path": f"{above}{name}.safetensors"}
-
+    shifts = array_files(("rotated", "noisy"), above)
     document: dict[str, Any] = {
         "name": name,
         "model": {"factory": "soupviz.demo:DigitsNet"},
         "ingredients": [ingredients],
         "base": f"{above}base.safetensors",
         "classes": [str(digit) for digit in range(10)],
-        "data": {
-            **{name: arrays(name) for name in ("held_out", "test", "train")},
-            "shifts": {name: arrays(name) for name in ("rotated", "noisy")},
-        },
+        "data": array_files((HELD_OUT, TEST, TRAIN), above) | {"shifts": shifts},
         "device": "cpu",
     }
-    (folder / "kitchen.yaml").write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    write_kitchen(document, folder)
 
 
-def _splits(seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
+def _splits(seed: int = 0) -> dict[str, Examples]:
     """Noisy digits in disjoint parts, and two shifted copies of test."""
     from sklearn.datasets import load_digits
 
@@ -154,9 +155,8 @@ def _splits(seed: int = 0) -> dict[str, tuple[Tensor, Tensor]]:
     images = torch.tensor(pixels, dtype=torch.float32)[order].view(-1, 1, 8, 8) / 16
     images = images + PIXEL_NOISE * torch.randn(images.shape, generator=generator)
     labels = torch.tensor(digits)[order]
-    parts = zip(torch.split(images, list(SIZES.values())), torch.split(labels, list(SIZES.values())), strict=True)
-    splits = {name: (part.clone(), answers.clone()) for name, (part, answers) in zip(SIZES, parts, strict=True)}
-    test, answers = splits["test"]
+    splits = divided(images, labels, SIZES)
+    test, answers = splits[TEST]
     splits["rotated"] = (_rotated(test, 20.0), answers.clone())
     splits["noisy"] = (test + 0.2 * torch.randn(test.shape, generator=generator), answers.clone())
     return splits
@@ -169,7 +169,7 @@ def _rotated(images: Tensor, degrees: float) -> Tensor:
     return F.grid_sample(images, F.affine_grid(turn, list(images.shape), align_corners=False), align_corners=False)
 
 
-def _seen(images: Tensor, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+def _seen(images: Tensor, labels: Tensor, seed: int) -> Examples:
     """What one fine-tuning sees of the training images, and how they are labelled for it."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(images), generator=generator)[:SEEN]
@@ -182,27 +182,10 @@ def _mislabelled(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _train(
-    model: nn.Module,
-    data: tuple[Tensor, Tensor],
-    tuning: Tuning,
-    batch_size: int = 32,
-    after_step: Callable[[Tensor], object] = lambda _loss: None,
+    model: nn.Module, data: Examples, tuning: Tuning, after_step: Callable[[Tensor], object] = lambda _loss: None
 ) -> None:
-    # AdamW as a function: the class imports PyTorch's compiler, which took as long as all the training.
-    images, labels = data
-    generator = torch.Generator().manual_seed(tuning.seed)
-    parameters: list[Tensor] = list(model.parameters())
-    means, squares = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
-    steps = [torch.tensor(0.0) for _ in parameters]
-    for _ in range(tuning.epochs):
-        for batch in torch.split(torch.randperm(len(images), generator=generator), batch_size):
-            noise = tuning.augmentation * torch.randn(images[batch].shape, generator=generator)
-            logits = model(images[batch] + noise)
-            loss = F.cross_entropy(logits, labels[batch], label_smoothing=tuning.label_smoothing)
-            gradients = list(torch.autograd.grad(loss, parameters))
-            with torch.no_grad():
-                adamw(
-                    parameters, gradients, means, squares, [], steps, amsgrad=False, maximize=False,
-                    beta1=0.9, beta2=0.999, lr=tuning.lr, weight_decay=0.0, eps=1e-8,
-                )  # fmt: skip
-            after_step(loss)
+    def loss_of(images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        noise = tuning.augmentation * torch.randn(images.shape, generator=generator)
+        return F.cross_entropy(model(images + noise), labels, label_smoothing=tuning.label_smoothing)
+
+    optimise(model, data, tuning, loss_of, batch_size=32, after_step=after_step)

@@ -28,13 +28,13 @@ Batches = Callable[[int], Iterable[tuple[Mapping[str, Tensor], Tensor]]]
 class Learned:
     """What was learned.
 
-    coefficients: by group, one number per ingredient, in their order. temperature: what the logits were multiplied by
+    coefficients: by group, one number per ingredient, in their order. logit_scale: what the logits were multiplied by
     while learning (the paper's beta); it is no part of the soup, whose predictions are the same without it, but not its
     loss. losses: the mean loss in nats of every epoch, each batch's before the step that it led to.
     """
 
     coefficients: Mapping[str, tuple[float, ...]]
-    temperature: float
+    logit_scale: float
     losses: tuple[float, ...]
 
 
@@ -79,14 +79,14 @@ def learn(
         group_of: the group of a key. A tied tensor is in the group of its first name.
         normalise: "softmax" gives coefficients above 0 that sum to one in every group; "free" gives any.
         start: the coefficients to start from, in every group; default: all alike.
-        task: whose loss it is; default: classification. Without logits there is no temperature.
+        task: whose loss it is; default: classification. Without logits there is no scale.
         num_batches: of an epoch, for progress alone.
     Raises:
         RecipeError: fewer than two ingredients, an epoch without batches, a start that does not fit, or a loss or a
             coefficient that is not finite.
     Source:
         Wortsman et al. 2022, appendix I; the authors' code by layer takes AdamW without weight decay (which is Adam), a
-        learning rate of 0.05 and 5 epochs. Differs: the temperature is learned as its logarithm; their layers are
+        learning rate of 0.05 and 5 epochs. Differs: the scale is learned as its logarithm; their layers are
         single tensors; they hold all models in memory.
     """
     pool = [Ingredient(f"ingredient {number}", Path(), tensors, "") for number, tensors in enumerate(ingredients, 1)]
@@ -96,18 +96,18 @@ def learn(
         model, pool, _keys_by_group(pool[0].tensors, group_of, tied_keys(model)), batchnorm, task or Classification()
     )
     raw = _raw(start, normalise, len(pool)).repeat(len(setting.groups), 1).requires_grad_()
-    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    step = _adam([raw, log_temperature], learning_rate)
+    log_scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    step = _adam([raw, log_scale], learning_rate)
     losses: list[float] = []
     with evaluating(model), torch.enable_grad():
         for epoch in range(epochs):
             total, num_examples = 0.0, 0
             for number, (batch, labels) in enumerate(batches(epoch), 1):
                 coefficients = _coefficients(raw, normalise)
-                loss, gradient, slope = _descent(setting, coefficients.tolist(), log_temperature, batch, labels)
+                loss, gradient, slope = _descent(setting, coefficients.tolist(), log_scale, batch, labels)
                 _check(loss, f"epoch {epoch + 1}", learning_rate, is_start=(epoch, number) == (0, 1))
                 step([*torch.autograd.grad(coefficients, raw, gradient), slope])
-                _check_step(raw, log_temperature, f"epoch {epoch + 1}", learning_rate)
+                _check_step(raw, log_scale, f"epoch {epoch + 1}", learning_rate)
                 total, num_examples = total + loss * len(labels), num_examples + len(labels)
                 done = epoch * num_batches + min(number, num_batches)
                 progress(done, epochs * num_batches, f"epoch {epoch + 1} of {epochs}: loss {total / num_examples:.4f}")
@@ -116,7 +116,7 @@ def learn(
             losses.append(total / num_examples)
     rows = _coefficients(raw, normalise).tolist()
     learned = {group: tuple(row) for group, row in zip(setting.groups, rows, strict=True)}
-    return Learned(learned, log_temperature.detach().exp().item(), tuple(losses))
+    return Learned(learned, log_scale.detach().exp().item(), tuple(losses))
 
 
 def _keys_by_group(
@@ -178,19 +178,19 @@ def _adam(values: Sequence[Tensor], learning_rate: float) -> Callable[[Sequence[
 def _descent(
     setting: _Setting,
     coefficients: Sequence[Sequence[float]],
-    log_temperature: Tensor,
+    log_scale: Tensor,
     batch: Mapping[str, Tensor],
     labels: Tensor,
 ) -> tuple[float, Tensor, Tensor]:
-    """The mean loss, and its gradients: by coefficient, shape (num_groups, num_ingredients), and by log_temperature."""
+    """The mean loss, and its gradients: by coefficient, shape (num_groups, num_ingredients), and by log_scale."""
     parameters, buffers = placed(setting.model, _mixed(setting, coefficients))
     leaves = {key: tensor.requires_grad_() for key, tensor in parameters.items()}
     answers = logits_with(setting.model, leaves | buffers, batch, setting.task.answers).float()
     if setting.task.has_logits:
-        answers = answers * log_temperature.exp().to(answers)
+        answers = answers * log_scale.exp().to(answers)
     loss = setting.task.loss(answers, labels)
-    slope, *found = torch.autograd.grad(loss, [log_temperature, *leaves.values()], allow_unused=True)
-    slope = torch.zeros_like(log_temperature) if slope is None else slope
+    slope, *found = torch.autograd.grad(loss, [log_scale, *leaves.values()], allow_unused=True)
+    slope = torch.zeros_like(log_scale) if slope is None else slope
     slopes = dict(zip(leaves, found, strict=True))
     gradient = torch.zeros(len(setting.groups), len(setting.pool), dtype=torch.float64)
     for row, keys in enumerate(setting.groups.values()):
@@ -226,11 +226,11 @@ def _check(loss: float, when: str, learning_rate: float, *, is_start: bool) -> N
     )
 
 
-def _check_step(raw: Tensor, log_temperature: Tensor, when: str, learning_rate: float) -> None:
+def _check_step(raw: Tensor, log_scale: Tensor, when: str, learning_rate: float) -> None:
     """A step may leave what no batch comes to judge: after the last one."""
-    values = torch.cat([raw.detach().flatten(), log_temperature.detach().exp().reshape(1)])
+    values = torch.cat([raw.detach().flatten(), log_scale.detach().exp().reshape(1)])
     if not bool((values.abs() <= LARGEST).all()):
         raise RecipeError(
-            f"the learned soup diverged at {when}: a coefficient or the temperature is too large or not a number; "
+            f"the learned soup diverged at {when}: a coefficient or the logits' scale is too large or not a number; "
             f"expected finite ones. Lower the learning rate, which is {learning_rate:g}."
         )

@@ -4,14 +4,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from soupviz.errors import ExportError, RecipeError
-from soupviz.files import digest, replacing
+from soupviz.errors import RecipeError
+from soupviz.files import digest
+from soupviz.learning.training_state import Epoch, State, due_after, resumed, save
 from soupviz.models.routes import answers_from
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.task import Task
@@ -20,9 +21,6 @@ from soupviz.weights.ingredients import fingerprint
 
 WEIGHT_DECAY = 0.01
 """Of AdamW, on all parameters."""
-
-SAVE_SECONDS = 10.0
-"""Within an epoch the state is written no more often than this, nor so often that writing takes a tenth of the time."""
 
 Take = Callable[[Tensor], Mapping[str, Tensor]]
 
@@ -41,34 +39,6 @@ class Distillation:
     learning_rate: float = 1e-3
     batch_size: int = 128
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One pass over train, numbered from 1: means over its examples, each as the student was when it saw them.
-
-    accuracy: None where the task has no classes.
-    """
-
-    number: int
-    loss: float
-    hard_loss: float
-    soft_loss: float
-    accuracy: float | None
-    seconds: float
-
-
-@dataclass(slots=True)
-class State:
-    """How far a training is: steps done, sums over the examples of the epoch it is in, and the epochs before.
-
-    sums: loss, hard loss, soft loss, correct answers.
-    """
-
-    step: int = 0
-    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
-    seconds: float = 0.0
-    history: list[Epoch] = field(default_factory=list)
 
 
 def distillation_loss(
@@ -136,12 +106,12 @@ def distill(
     total = parameters.epochs * num_batches
     with _training(student, device):
         optimizer = torch.optim.AdamW(student.parameters(), lr=parameters.learning_rate, weight_decay=WEIGHT_DECAY)
-        state = _resumed(checkpoint, key, student, optimizer) if checkpoint else State()
+        state = resumed(checkpoint, key, student, optimizer) if checkpoint else State()
         due = due_after(time.monotonic())
         for epoch in range(state.step // num_batches, parameters.epochs):
             for rows in _batches(len(labels), parameters, epoch)[state.step % num_batches :]:
                 if checkpoint and time.monotonic() > due:
-                    due = _save(checkpoint, key, student, optimizer, state)
+                    due = save(checkpoint, key, student, optimizer, state)
                 progress(state.step, total, f"distilling, epoch {epoch + 1} of {parameters.epochs}")
                 started = time.monotonic()
                 for group in optimizer.param_groups:
@@ -154,7 +124,7 @@ def distill(
                 state.step += 1
             _end_epoch(state, student, len(labels), task)
             if checkpoint:
-                due = _save(checkpoint, key, student, optimizer, state)
+                due = save(checkpoint, key, student, optimizer, state)
             on_epoch(state.history[-1])
         progress(total, total, "distilled")
     return state.history
@@ -237,8 +207,8 @@ def _step(
     optimizer.zero_grad()
     losses[0].backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    correct = (logits.argmax(dim=1) == labels).float().mean() if task.has_logits else torch.zeros_like(losses[0])
-    means: list[float] = torch.stack([*losses, correct]).detach().tolist()
+    right = (logits.argmax(dim=1) == labels).float().mean() if task.has_logits else torch.zeros_like(losses[0])
+    means: list[float] = torch.stack([*losses, right]).detach().tolist()
     if not math.isfinite(means[0]):
         raise _diverged(f"its loss is {means[0]}")
     return [mean * len(labels) for mean in means]
@@ -251,9 +221,9 @@ def _diverged(how: str) -> RecipeError:
 def _end_epoch(state: State, student: nn.Module, num_examples: int, task: Task) -> None:
     if not all(bool(torch.isfinite(parameter).all()) for parameter in student.parameters()):
         raise _diverged("its weights are not finite")  # after the last step, which no loss has seen
-    loss, hard_loss, soft_loss, accuracy = (total / num_examples for total in state.sums)
-    right = accuracy if task.has_logits else None
-    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, right, state.seconds))
+    loss, hard_loss, soft_loss, right = (total / num_examples for total in state.sums)
+    share = right if task.has_logits else None
+    state.history.append(Epoch(len(state.history) + 1, loss, hard_loss, soft_loss, share, state.seconds))
     state.sums, state.seconds = [0.0] * len(state.sums), 0.0
 
 
@@ -262,37 +232,3 @@ def _key(student: nn.Module, parameters: Distillation, labels: Tensor, teacher: 
     tensors = {f"student.{key}": part for key, part in student.state_dict().items() if isinstance(part, Tensor)}
     tensors |= {"labels": labels, "teacher": teacher}
     return digest(["distillation 1", asdict(parameters), fingerprint(tensors)])
-
-
-def _save(file: Path, key: str, student: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> float:
-    """Write a checkpoint; the time from which the next may be written within an epoch."""
-    started = time.monotonic()
-    kept = {"key": key, "student": student.state_dict(), "optimizer": optimizer.state_dict(), "state": asdict(state)}
-    try:
-        with replacing(file) as temporary:
-            torch.save(kept, temporary)
-    except (OSError, RuntimeError) as error:  # torch raises the latter where the disk is full
-        raise ExportError(f"{file}: cannot be written ({error}). Free some space.") from None
-    return due_after(started)
-
-
-def due_after(started: float) -> float:
-    """When to write next within an epoch, after a writing that began at a time (`time.monotonic`)."""
-    now = time.monotonic()
-    return now + max(SAVE_SECONDS, 10 * (now - started))
-
-
-def _resumed(file: Path, key: str, student: nn.Module, optimizer: torch.optim.Optimizer) -> State:
-    """The state in a checkpoint, its student and optimizer loaded; a blank one where none is of this training."""
-    if not file.is_file():
-        return State()
-    try:
-        kept = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception:  # a damaged file: torch.load raises bare RuntimeError, EOFError, KeyError, ...
-        return State()
-    if not isinstance(kept, dict) or kept.get("key") != key:
-        return State()
-    student.load_state_dict(kept["student"])
-    optimizer.load_state_dict(kept["optimizer"])
-    values = kept["state"]
-    return State(**values | {"history": [Epoch(**epoch) for epoch in values["history"]]})

@@ -13,7 +13,7 @@ EXAMPLES = 4000
 """Of train, for re-estimating running statistics, unless told otherwise."""
 
 WEIGHTS: tuple[str, ...] = ("average", "first", RECALIBRATE)
-OUTPUTS: tuple[str, ...] = ("logits", "probabilities")
+OUTPUTS: tuple[str, ...] = ("logits", "probabilities", "outputs")
 
 
 def check_batchnorm(text: Any) -> str:

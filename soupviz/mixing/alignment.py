@@ -52,7 +52,7 @@ def match_weights(
     from scipy.optimize import linear_sum_assignment  # loading it takes most of a second
 
     generator = torch.Generator().manual_seed(seed)
-    groups = list(spec.sizes)
+    matching, groups = _Matching(reference, tensors, spec), list(spec.sizes)
     found = {group: torch.arange(size) for group, size in spec.sizes.items()}
     waiting = set(groups)
     for _ in range(max_iterations):
@@ -61,67 +61,58 @@ def match_weights(
             if group not in waiting:  # none of its neighbours has changed since it was visited
                 continue
             waiting.remove(group)
-            similarity = _similarity(reference, tensors, spec, found, group)
-            _, assigned = linear_sum_assignment(similarity.numpy(), maximize=True)
+            _, assigned = linear_sum_assignment(matching.similarity(found, group).numpy(), maximize=True)
             changed = found | {group: torch.from_numpy(assigned)}
-            before = _agreement(reference, tensors, spec, found, group)
-            if _agreement(reference, tensors, spec, changed, group) - before > GAIN * abs(before):
+            before = matching.agreement(found, group)
+            if matching.agreement(changed, group) - before > GAIN * abs(before):
                 found = changed
-                waiting |= _neighbours(spec, group)
+                waiting |= matching.neighbours(group)
         if not waiting:
             break
     return found
 
 
-def _weights_of(spec: PermutationSpec, group: str) -> list[str]:
-    return [
-        key
-        for key, axes in spec.axes.items()
-        if not key.endswith(RUNNING_STATISTICS) and any(axis.group == group for axis in axes.values())
-    ]
+@dataclass(frozen=True, slots=True)
+class _Matching:
+    """A reference, and a checkpoint whose units are brought into its order; what a group is to either of them."""
 
+    reference: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    spec: PermutationSpec
 
-def _neighbours(spec: PermutationSpec, group: str) -> set[str]:
-    """The groups that lie along another dimension of a group's weights, itself among them if it lies along both."""
-    pairs = [
-        (one, other) for key in _weights_of(spec, group) for one, other in permutations(spec.axes[key].values(), 2)
-    ]
-    return {other.group for one, other in pairs if one.group == group}
+    def weights_of(self, group: str) -> list[str]:
+        return [
+            key
+            for key, axes in self.spec.axes.items()
+            if not key.endswith(RUNNING_STATISTICS) and any(axis.group == group for axis in axes.values())
+        ]
 
+    def neighbours(self, group: str) -> set[str]:
+        """The groups that lie along another dimension of a group's weights, itself among them if along both."""
+        axes = [self.spec.axes[key].values() for key in self.weights_of(group)]
+        pairs = [(one, other) for each in axes for one, other in permutations(each, 2)]
+        return {other.group for one, other in pairs if one.group == group}
 
-def _similarity(
-    reference: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    spec: PermutationSpec,
-    found: Mapping[str, Tensor],
-    group: str,
-) -> Tensor:
-    """Inner products of each unit of the reference with each of the checkpoint's, over all weights of the unit."""
-    size = spec.sizes[group]
-    total = torch.zeros(size, size, dtype=torch.float64)
-    for key in _weights_of(spec, group):
-        axes = spec.axes[key]
-        for dim in (dim for dim, axis in axes.items() if axis.group == group):
-            others = {other: axis for other, axis in axes.items() if other != dim}
-            rows = reference[key].float().movedim(dim, 0).reshape(size, -1)
-            columns = permute_tensor(tensors[key].float(), others, found)
-            total += rows @ columns.movedim(dim, 0).reshape(size, -1).T
-    return total
+    def similarity(self, found: Mapping[str, Tensor], group: str) -> Tensor:
+        """Inner products of each unit of the reference with each of the checkpoint's, over all weights of the unit."""
+        size = self.spec.sizes[group]
+        total = torch.zeros(size, size, dtype=torch.float64)
+        for key in self.weights_of(group):
+            axes = self.spec.axes[key]
+            for dim in (dim for dim, axis in axes.items() if axis.group == group):
+                others = {other: axis for other, axis in axes.items() if other != dim}
+                rows = self.reference[key].float().movedim(dim, 0).reshape(size, -1)
+                columns = permute_tensor(self.tensors[key].float(), others, found)
+                total += rows @ columns.movedim(dim, 0).reshape(size, -1).T
+        return total
 
-
-def _agreement(
-    reference: Mapping[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    spec: PermutationSpec,
-    found: Mapping[str, Tensor],
-    group: str,
-) -> float:
-    """The inner product of the reference with the permuted checkpoint, over the weights that have this group."""
-    total = 0.0
-    for key in _weights_of(spec, group):
-        permuted = permute_tensor(tensors[key].to(torch.float64), spec.axes[key], found)
-        total += float(reference[key].to(torch.float64).flatten() @ permuted.flatten())
-    return total
+    def agreement(self, found: Mapping[str, Tensor], group: str) -> float:
+        """The inner product of the reference with the permuted checkpoint, over the weights that have this group."""
+        total = 0.0
+        for key in self.weights_of(group):
+            permuted = permute_tensor(self.tensors[key].to(torch.float64), self.spec.axes[key], found)
+            total += float(self.reference[key].to(torch.float64).flatten() @ permuted.flatten())
+        return total
 
 
 def align(

@@ -144,7 +144,7 @@ def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm) 
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
     if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
         return first.clone()
-    total = _weighted_sum(parts)
+    total = _sum_by_pieces(parts)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
@@ -156,7 +156,7 @@ def _is_mask(tensor: Tensor) -> bool:
     return bool(tensor.to(torch.float32).isinf().any())
 
 
-def _weighted_sum(parts: list[tuple[Tensor, float]]) -> Tensor:
+def _sum_by_pieces(parts: list[tuple[Tensor, float]]) -> Tensor:
     """The sum in float32, in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
     total = torch.zeros(parts[0][0].shape, dtype=torch.float32)
     sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
@@ -180,17 +180,22 @@ def count_clamped(items: Mix, batchnorm: BatchNorm = "average") -> int:
     return negative
 
 
-def combine(first: Coefficients, second: Coefficients, alpha: float) -> Coefficients:
-    """Coefficients of `(1 - alpha) * first + alpha * second`, in float64; alpha 0 and 1 give the ends bit for bit.
+def combined(mixes: Iterable[tuple[Coefficients, float]]) -> Coefficients:
+    """Coefficients of a weighted sum of mixes, in float64.
 
-    A side whose weight is zero is left out before shared names are added up, so that each end keeps its own order.
+    A mix whose weight is zero is left out before shared names are added up, so that the others keep their order.
     """
     total: dict[str, float] = {}
-    for side, weight in ((first, 1.0 - alpha), (second, alpha)):
+    for mix, weight in mixes:
         if weight != 0.0:
-            for name, coefficient in side:
+            for name, coefficient in mix:
                 total[name] = total.get(name, 0.0) + weight * coefficient
     return tuple(total.items())
+
+
+def combine(first: Coefficients, second: Coefficients, alpha: float) -> Coefficients:
+    """Coefficients of `(1 - alpha) * first + alpha * second`, in float64; alpha 0 and 1 give the ends bit for bit."""
+    return combined([(first, 1.0 - alpha), (second, alpha)])
 
 
 def mean_of(names: Sequence[str]) -> Coefficients:

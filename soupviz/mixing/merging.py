@@ -131,13 +131,13 @@ def model_stock(base: Tensor, tensors: Tensors) -> Tensor:
         whose norms' product is below 1e-6 for closer to orthogonal than they are.
     """
     num_tensors = len(tensors)
-    mean = _weighted_sum(tensors, [1.0 / num_tensors] * num_tensors)
+    mean = _sum_in_turn(tensors, [1.0 / num_tensors] * num_tensors)
     norms, cosines = _norms_and_cosines(list(_task_vectors(base, tensors)))
     if num_tensors == 1 or bool((norms == 0).any()):
         return mean
     cosine = max(0.0, float(cosines.triu(1).sum()) * 2 / (num_tensors * (num_tensors - 1)))
     share = num_tensors * cosine / (1 + (num_tensors - 1) * cosine)
-    return _weighted_sum([mean, base], [share, 1 - share])
+    return _sum_in_turn([mean, base], [share, 1 - share])
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -159,7 +159,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     if bool((norms > 0).all()) and abs(cosine) <= COLINEAR:
         angle = math.acos(cosine)
         shares = [math.sin(share * angle) / math.sin(angle) for share in shares]
-    return _weighted_sum([a, b], shares)
+    return _sum_in_turn([a, b], shares)
 
 
 def karcher(tensors: Tensors, weights: Weights, *, iterations: int = 50, tolerance: float = 1e-6) -> Tensor:
@@ -186,7 +186,7 @@ def karcher(tensors: Tensors, weights: Weights, *, iterations: int = 50, toleran
         return torch.zeros_like(tensors[0], dtype=torch.float32)
     direction = _mean_direction(cosines, pulling / pulling.sum(), iterations, tolerance)
     shares = torch.where(norms > 0, direction / norms, 0.0) * (exact @ norms)
-    return _weighted_sum(tensors, shares.tolist())
+    return _sum_in_turn(tensors, shares.tolist())
 
 
 def _mean_direction(cosines: Tensor, shares: Tensor, iterations: int, tolerance: float) -> Tensor:
@@ -249,8 +249,8 @@ def _largest(values: Tensor, count: int) -> Tensor:
     return largest
 
 
-def _weighted_sum(tensors: Iterable[Tensor], weights: Weights) -> Tensor:
-    """The sum in float32, in the order of the tensors, which are looked at one after another."""
+def _sum_in_turn(tensors: Iterable[Tensor], weights: Weights) -> Tensor:
+    """The weighted sum in float32, of tensors that are made one after another and never lie in memory together."""
     pairs = zip(tensors, weights, strict=True)
     tensor, weight = next(pairs)
     total = tensor.to(torch.float32) * weight
@@ -260,7 +260,7 @@ def _weighted_sum(tensors: Iterable[Tensor], weights: Weights) -> Tensor:
 
 
 def _add(base: Tensor, vectors: Iterable[Tensor], weights: Weights, scale: float) -> Tensor:
-    return _weighted_sum(vectors, weights).mul_(scale).add_(base.to(torch.float32))
+    return _sum_in_turn(vectors, weights).mul_(scale).add_(base.to(torch.float32))
 
 
 def _check_shares(density: float, gamma: float = 0.0) -> None:

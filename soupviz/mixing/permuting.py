@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from soupviz.errors import CompatibilityError
+from soupviz.models.graph import NotesShapes
 from soupviz.models.routes import call
 from soupviz.models.units import layout_of
 from soupviz.models.usercode import guarded
@@ -98,22 +99,9 @@ def traced_graph(model: nn.Module) -> fx.GraphModule:
         return fx.symbolic_trace(deepcopy(model).eval())
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes the shape of every tensor."""
-
-    def __init__(self, module: fx.GraphModule):
-        super().__init__(module)
-        self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
-
-    def run_node(self, node: fx.Node) -> Any:
-        value = super().run_node(node)
-        self.shapes[node] = tuple(value.shape) if isinstance(value, Tensor) else None
-        return value
-
-
 @torch.inference_mode()
 def _shapes(traced: fx.GraphModule, batch: Mapping[str, Tensor]) -> dict[fx.Node, tuple[int, ...] | None]:
-    interpreter = _Shapes(traced)
+    interpreter = NotesShapes(traced)
 
     def run(*args: Any, **kwargs: Any) -> None:
         bound = inspect.signature(traced.forward).bind(*args, **kwargs)

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +14,8 @@ from torch.nn.parameter import is_lazy
 
 from soupviz import trust
 from soupviz.errors import ModelError
-from soupviz.files import digest, digest_of, file_digest
-from soupviz.models.pretrained import CONFIG, builder
+from soupviz.files import digest_of
+from soupviz.models.pretrained import builder
 from soupviz.models.usercode import guarded
 from soupviz.spec import ModelSpec
 
@@ -143,30 +142,6 @@ def _check_whole(factory: str, model: nn.Module) -> None:
                 f"model.factory {factory!r} returned a model whose {name} is on the meta device, without numbers; "
                 "build it on the CPU."
             )
-
-
-def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
-    """SHA-256 of factory, arguments and source: the same model means that scores may be kept.
-
-    The source is the factory's own file and those of the classes that the model is made of, torch's left out.
-    """
-    place, _, name = spec.factory.rpartition(":")
-    if place.endswith(".py"):
-        sources = [file_digest(folder / place)]
-    elif place == "transformers":
-        sources = [file_digest(folder / name / CONFIG)]
-    else:
-        sources = [] if place in trust.LIBRARIES else [_source_digest(sys.modules[place])]
-    kinds = {type(part) for part in model.modules()}
-    sources += sorted({_source_digest(kind) for kind in kinds if not kind.__module__.startswith("torch.")})
-    return digest([spec.factory, spec.args, sources])
-
-
-def _source_digest(thing: type | ModuleType) -> str:
-    try:
-        return file_digest(Path(inspect.getfile(thing)))
-    except (TypeError, OSError):  # built in, or defined where there is no file
-        return thing.__name__
 
 
 def tied_keys(model: nn.Module) -> dict[str, str]:

@@ -119,16 +119,16 @@ def _keys_read(node: fx.Node, model: nn.Module) -> frozenset[str]:
     return frozenset(f"{node.target}.{key}" for key in state if not key.endswith(COUNTER))
 
 
-class _Shapes(fx.Interpreter):
-    """Runs a graph and notes which values are tensors with one row per example."""
+class NotesShapes(fx.Interpreter):
+    """Runs a graph and notes the shape of every value; None of what is no tensor."""
 
     def __init__(self, module: fx.GraphModule):
         super().__init__(module)
-        self.rows: dict[str, int | None] = {}
+        self.shapes: dict[fx.Node, tuple[int, ...] | None] = {}
 
     def run_node(self, node: fx.Node) -> Any:
         value = super().run_node(node)
-        self.rows[node.name] = value.shape[0] if isinstance(value, Tensor) and value.ndim else None
+        self.shapes[node] = tuple(value.shape) if isinstance(value, Tensor) else None
         return value
 
 
@@ -142,10 +142,10 @@ def cut(traced: Traced, shared: Set[str], example: Callable[[int], Mapping[str, 
     nodes = list(traced.module.graph.nodes)
     rows = []
     for number in (2, 3):
-        shapes = _Shapes(traced.module)
-        shapes.run(*_arguments(nodes, example(number)))
-        rows.append(shapes.rows)
-    is_kept = {node: rows[0][node.name] == 2 and rows[1][node.name] == 3 for node in nodes}
+        run = NotesShapes(traced.module)
+        run.run(*_arguments(nodes, example(number)))
+        rows.append({node: shape[0] if shape else None for node, shape in run.shapes.items()})
+    is_kept = {node: rows[0][node] == 2 and rows[1][node] == 3 for node in nodes}
     depends = {node for node in nodes if node.op == "placeholder"}
     fixed = set(depends)
     for node in nodes:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.analysis.curve_sets import Line, Reading
+from soupviz.analysis.curve_sets import Curve, Reading
 from soupviz.pictures.basics import Chart, clickable, nominal, quantity, rule
 from soupviz.soups.curves import Peak
 from soupviz.tasks.metric import Metric
@@ -25,7 +25,7 @@ TOLD = 5e-4
 
 
 def curves(
-    lines: Mapping[tuple[str, str, str], Line],
+    lines: Mapping[tuple[str, str, str], Curve],
     *,
     pairs: Sequence[str],
     statistics: Sequence[str],
@@ -57,7 +57,7 @@ def _row(key: tuple[str, str], reading: Reading, metric: Metric) -> dict[str, An
     return row | {name: None if one is None else factor(metric) * one for name, one in figures.items()}
 
 
-def _barriers(of_split: Mapping[tuple[str, str], Line], metric: Metric, chosen: str | None) -> list[dict[str, Any]]:
+def _barriers(of_split: Mapping[tuple[str, str], Curve], metric: Metric, chosen: str | None) -> list[dict[str, Any]]:
     peaks = {key: line.barriers[metric.name] for key, line in of_split.items()}
     there = {key: found for key, found in peaks.items() if found is not None and is_told(found, metric)}
     highest = sorted(there, key=lambda key: there[key].height)[-1:]

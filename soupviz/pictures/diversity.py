@@ -131,7 +131,7 @@ def against_disagreement(
         rows += [{"line_x": x, "line": line.at(x)} for x in (min(ends), max(ends))]
     kind = MADE[made]
     scale = {"zero": False, "padding": 14}
-    unit = f" ({gap_unit(metric)})" if gap_unit(metric) else ""
+    unit = f" ({gap_unit(metric) or metric.label})"
     x, y = axis or AGAINST.get(against, against), f"gain over the mean of the two{unit}"
     form = ".2f" if metric.unit == PERCENT else ".4~g"
     shown_in = f" ({metric.unit})" if metric.unit else ""

@@ -7,7 +7,8 @@ import pandas as pd
 
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.tasks.figures import interval_of
+from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor
 
 MODEL = "model"
@@ -28,9 +29,8 @@ def intervals(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, cho
     axis = {"labelLimit": 260, "labelOverlap": False, "title": None}
     y = nominal("name", scale={"domain": names}, axis=axis)
     scale = {"zero": False, "padding": 12}
-    what = "Wilson" if is_share(metric) else "bootstrap"
     unit = f" ({metric.unit})" if metric.unit else ""
-    across = f"{metric.label} on {split}{unit}, 95 % {what} interval"
+    across = f"{metric.label} on {split}{unit}, 95 % {interval_of(metric)} interval"
     if not metric.higher_is_better:
         across += "; lower is better"
     digits = ".2f" if metric.unit == PERCENT else ".4g"

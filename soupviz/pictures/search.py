@@ -9,6 +9,7 @@ import pandas as pd
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, quantity
 from soupviz.recipes.trajectory import GIVEN_UP, Step
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, axis_title, factor, on_split, shown
 
@@ -22,7 +23,7 @@ DECISIONS = {
 FALLING = DECISIONS | {GIVEN_UP: (palette.REJECTED, "triangle-up")}
 """Of a metric that is better where it is lower: what was given up can only be higher than its bound."""
 
-SPLITS = {"held_out": (palette.SOUP, [1, 0]), "test": ("transparent", [4, 3])}
+SPLITS = {HELD_OUT: (palette.SOUP, [1, 0]), TEST: ("transparent", [4, 3])}
 """Fill and dash: a soup has one colour; what reports is hollow and dashed, as on the Alpha page."""
 
 
@@ -60,7 +61,7 @@ def trajectory(steps: Sequence[Step], metric: Metric, chosen: Collection[int] = 
     color = {"domain": list(looks), "range": [color for color, _ in looks.values()]}
     shape = {"domain": list(looks), "range": [shape for _, shape in looks.values()]}
     step_after = {"type": "line", "interpolate": "step-after"}
-    encoding = {"x": x, "y": quantity("best", on_split(metric, "held_out"), scale=domain)}
+    encoding = {"x": x, "y": quantity("best", on_split(metric, HELD_OUT), scale=domain)}
     lines = [
         # Orange alone is too faint on white: a grey line under it is its outline.
         {"mark": step_after | {"color": color, "strokeWidth": width}, "encoding": encoding}

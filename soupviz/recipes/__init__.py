@@ -7,15 +7,16 @@ from pydantic import ValidationError
 
 from soupviz.errors import RecipeError
 from soupviz.files import digest
+from soupviz.recipes.alphas import AlphaSearch, LineSearch
 from soupviz.recipes.averages import Uniform, Weighted
 from soupviz.recipes.based import Breadcrumbs, Dare, Karcher, ModelStock, Slerp, TaskArithmetic, Ties, WiseFt
 from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.blocks import Blocks
 from soupviz.recipes.distilled import Distilled
-from soupviz.recipes.greedy import AlphaSearch, Greedy, LineSearch, parse_alpha
+from soupviz.recipes.greedy import Greedy, parse_alpha
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
-from soupviz.recipes.overtime import Ema, Lawa, OverTime, Swa
+from soupviz.recipes.overtime import Ema, Lawa, Swa
 from soupviz.recipes.paths import Interpolation, Point
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled, Recipe
@@ -27,7 +28,6 @@ __all__ = [
     "Ensemble",
     "Greedy",
     "Interpolation",
-    "OverTime",
     "Point",
     "Pooled",
     "Recipe",

@@ -1,22 +1,34 @@
 """Averages: of all alike, or weighted by how each ingredient does."""
 
 import math
+import statistics
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.pool import ScoredPool, needed_for
 from soupviz.recipes.record import Pooled, added_later
+from soupviz.tasks.metric import Metric, has_scale
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 PerAll = Literal["all", "class", "slice"]
 
 LEAST = -1e290
 """Of what has no value, or answers that are not finite: its share is nothing."""
+
+
+SPREADS = 100.0
+"""In how many spreads the values of a metric without a scale of its own are told: a spread is as a percentage point."""
+
+TEMPERATURE = (
+    "how sharply: small prefers the best. In shares and nats; of other metrics 0.01 is one standard deviation between "
+    "the ingredients"
+)
 
 
 class Uniform(Pooled):
@@ -27,6 +39,7 @@ class Uniform(Pooled):
 
     method: Literal["uniform"] = "uniform"
     label = "uniform"
+    is_mean = True
 
     @property
     def own_title(self) -> str:
@@ -40,10 +53,15 @@ class Weighted(Pooled):
     """Coefficients by a softmax of performance: `w_i = exp(m_i / T) / sum_j exp(m_j / T)`.
 
     m is the value of a metric, of one that is better low (a loss in nats) minus it. T near 0 takes the best alone, a
-    large T all alike.
+    large T all alike. A share, and a loss in nats, is what it is: T = 0.01 is one percentage point. Any other metric
+    (RMSE, say) has a scale of its own, so that m is divided by a hundred times its spread, the standard deviation of
+    the ingredients' values, and T = 0.01 is one spread: no unit of measurement then changes a coefficient.
     Per class or slice, w_i is the mean over the S classes or slices of held_out of the softmax within each,
     `w_i = 1/S sum_s exp(a_is / T) / sum_j exp(a_js / T)`, a_is being that of i on the units of s alone: who
-    is best on one of them counts, however few its units.
+    is best on one of them counts, however few its units. The spread is then that within each.
+
+    Source: the softmax is Boltzmann's; dividing by the spread of those that compete is the sigma scaling of Forrest
+    1985, as Mitchell 1996 (An Introduction to Genetic Algorithms, section 5.4) tells it. Differs: within the softmax.
     """
 
     method: Literal["weighted"] = "weighted"
@@ -54,7 +72,7 @@ class Weighted(Pooled):
         description="what of each ingredient counts, on held_out; default: the kitchen's metric",
     )
     per: PerAll = added_later("all", description="one softmax over all, or the mean of one within each class or slice")
-    temperature: float = Field(0.01, gt=0, le=10, description="how sharply: small prefers the best")
+    temperature: float = Field(0.01, gt=0, le=10, description=TEMPERATURE)
     is_search = True
 
     @property
@@ -63,9 +81,14 @@ class Weighted(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [*([self.metric] if self.metric else []), *([f"per {self.per}"] if self.per != "all" else [])]
-        details += [f"T = {self.temperature:g}", *self.of_members()]
-        return f"weighted ({', '.join(details)})"
+        per = f"per {self.per}" if self.per != "all" else ""
+        return self.titled("weighted", self.metric, per, f"T = {self.temperature:g}")
+
+    @classmethod
+    def choices(cls, name: str, task: Task) -> tuple[Any, ...]:
+        """No classes where there are none."""
+        found = super().choices(name, task)
+        return found if task.has_classes or name != "per" else tuple(one for one in found if one != "class")
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return by_performance(pool, self.metric, self.temperature, self.per)
@@ -75,7 +98,9 @@ def by_performance(pool: ScoredPool, metric: str, temperature: float, per: PerAl
     """The softmax of what single ingredients do, or the mean of those within each class or slice."""
     goal = pool.goal(metric)
     values = {name: _values(score, goal, per, pool) for name, score in pool.singles().items()}
-    columns = [_softmax(column, temperature) for column in zip(*values.values(), strict=True)]
+    columns = [
+        _softmax(column, temperature * _scale(goal.metric, column)) for column in zip(*values.values(), strict=True)
+    ]
     means = [math.fsum(shares) / len(columns) for shares in zip(*columns, strict=True)]
     return tuple((name, share) for name, share in zip(values, means, strict=True) if share)
 
@@ -83,9 +108,18 @@ def by_performance(pool: ScoredPool, metric: str, temperature: float, per: PerAl
 def _values(score: Score, goal: Objective, per: PerAll, pool: ScoredPool) -> list[float]:
     sign = 1.0 if goal.metric.higher_is_better else -1.0
     if per != "all":
-        return [sign * value for value in pool.values_by(per, score, goal.metric)]
+        return [sign * value if math.isfinite(value) else LEAST for value in pool.values_by(per, score, goal.metric)]
     rank, value = goal.merit(score)
     return [float(value) if rank == 0 and math.isfinite(value) else LEAST]
+
+
+def _scale(metric: Metric, values: Sequence[float]) -> float:
+    """What a temperature of 1 is, in the metric's own numbers; of values that count as the same, any will do."""
+    if has_scale(metric):
+        return 1.0
+    known = [value for value in values if value > LEAST]
+    spread = statistics.pstdev(known) if known else 0.0
+    return SPREADS * (spread if spread > metric.ties() else 1.0)
 
 
 def _softmax(values: Sequence[float], temperature: float) -> list[float]:

@@ -10,7 +10,6 @@ from soupviz.mixing.averaging import combine, mean_of
 from soupviz.mixing.formulas import Formula
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
-from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
 
 BASE = "base"
@@ -45,7 +44,7 @@ class WiseFt(Pooled):
 
     @property
     def own_title(self) -> str:
-        return f"WiSE-FT ({', '.join([f'alpha = {self.alpha}', *self.of_members()])})"
+        return self.titled("WiSE-FT", f"alpha = {self.alpha}")
 
     def candidates(self, num_members: int) -> int:
         return 11 if self.alpha == "best" else 1
@@ -54,38 +53,20 @@ class WiseFt(Pooled):
         mean = mean_of(pool.names)
         if self.alpha != "best":
             return combine(((BASE, 1.0),), mean, self.alpha)
-        best: tuple[Coefficients, Score] | None = None
-        for number in range(0 if pool.base_is_whole else 1, 11):
-            mixture = combine(((BASE, 1.0),), mean, number / 10)
-            score = pool.score(mixture)
-            accepted = best is None or pool.objective.is_better(score, best[1])
-            best = (mixture, score) if best is None or accepted else best
-            pool.decided(number, f"alpha {number / 10:g}", score, best[1], accepted=accepted, mix=mixture)
-        assert best is not None
-        return best[0]
+        numbers = range(0 if pool.base_is_whole else 1, 11)
+        return pool.best_of(
+            (number, f"alpha {number / 10:g}", combine(((BASE, 1.0),), mean, number / 10)) for number in numbers
+        )
 
 
-class Formulated(Pooled):
-    """A recipe whose soup is made by a formula, tensor by tensor; every ingredient counts alike."""
-
-    def plan(self, pool: ScoredPool) -> Coefficients:
-        return pool.adopt(self.formula(pool.names))
-
-    def formula(self, names: Sequence[str]) -> Formula:
-        """The formula over these ingredients; the record's own parameters are the formula's."""
-        own = self.model_dump(exclude={"method", "members", "batchnorm"})
-        return Formula(
-            kind=str(getattr(self, "method")),  # noqa: B009 - each recipe's own Literal
-            parts=mean_of(names), base=BASE if BASE in self.requires else None, parameters=own,
-            batchnorm=self.of_statistics,
-        )  # fmt: skip
-
-    def titled(self, name: str, *details: str) -> str:
-        parts = [*details, *self.of_members()]
-        return f"{name} ({', '.join(parts)})" if parts else name
+def formula_of(recipe: Pooled, names: Sequence[str]) -> Formula:
+    """The formula that makes a soup tensor by tensor, every ingredient alike; the record's parameters are its own."""
+    own = recipe.model_dump(exclude={"method", "members", "batchnorm"})
+    base = BASE if BASE in recipe.requires else None
+    return Formula(kind=recipe.method, parts=mean_of(names), base=base, parameters=own, batchnorm=recipe.of_statistics)
 
 
-class TaskArithmetic(Formulated):
+class TaskArithmetic(Pooled):
     """The base and a multiple of the mean difference from it: `base + scale * mean(ingredient - base)`.
 
     Source: Ilharco et al. 2023 (arXiv 2212.04089).
@@ -100,8 +81,11 @@ class TaskArithmetic(Formulated):
     def own_title(self) -> str:
         return self.titled("task arithmetic", f"scale {self.scale:g}")
 
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))
 
-class Ties(Formulated):
+
+class Ties(Pooled):
     """Trim each difference from the base to its largest numbers, elect a sign for each, average those that agree.
 
     Source: Yadav et al. 2023 (arXiv 2306.01708). Differs: trims each tensor by itself.
@@ -117,8 +101,11 @@ class Ties(Formulated):
     def own_title(self) -> str:
         return self.titled("TIES", f"density {self.density:g}", f"scale {self.scale:g}")
 
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))
 
-class Dare(Formulated):
+
+class Dare(Pooled):
     """Drop numbers of each difference from the base at random, divide the others by the share that is kept, average.
 
     Source: Yu et al. 2024 (arXiv 2311.03099).
@@ -135,8 +122,11 @@ class Dare(Formulated):
     def own_title(self) -> str:
         return self.titled("DARE", f"density {self.density:g}", f"scale {self.scale:g}")
 
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))
 
-class Breadcrumbs(Formulated):
+
+class Breadcrumbs(Pooled):
     """Leave out the largest and the smallest numbers of each difference from the base, average.
 
     Source: Davari and Belilovsky 2023 (arXiv 2312.06795).
@@ -153,8 +143,11 @@ class Breadcrumbs(Formulated):
     def own_title(self) -> str:
         return self.titled("Breadcrumbs", f"density {self.density:g}", f"gamma {self.gamma:g}", f"scale {self.scale:g}")
 
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))
 
-class ModelStock(Formulated):
+
+class ModelStock(Pooled):
     """From the base towards the mean, layer by layer as far as the ingredients agree: `base + t * (mean - base)`.
 
     `t = n c / (1 + (n - 1) c)` for n ingredients, c being the mean cosine of two differences from the base.
@@ -169,6 +162,9 @@ class ModelStock(Formulated):
     @property
     def own_title(self) -> str:
         return self.titled("Model Stock")
+
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))
 
 
 class Slerp(Pooled):
@@ -186,7 +182,7 @@ class Slerp(Pooled):
 
     @property
     def own_title(self) -> str:
-        return f"SLERP ({', '.join([f'alpha = {self.alpha:g}', *self.of_members()])})"
+        return self.titled("SLERP", f"alpha = {self.alpha:g}")
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         if len(pool.names) < 2:
@@ -198,7 +194,7 @@ class Slerp(Pooled):
         return pool.adopt(Formula(kind="slerp", parts=parts, parameters=parameters, batchnorm=self.of_statistics))
 
 
-class Karcher(Formulated):
+class Karcher(Pooled):
     """The mean on the sphere of directions, with the mean of the norms.
 
     Source: Karcher 1977.
@@ -210,3 +206,6 @@ class Karcher(Formulated):
     @property
     def own_title(self) -> str:
         return self.titled("Karcher mean")
+
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return pool.adopt(formula_of(self, pool.names))

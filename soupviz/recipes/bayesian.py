@@ -43,13 +43,17 @@ class Bayesian(Pooled):
     is_search = True
 
     @property
+    def goal(self) -> str:
+        return self.objective
+
+    @property
     def needs(self) -> frozenset[str]:
         return super().needs | needed_for(self.objective)
 
     @property
     def own_title(self) -> str:
         details = [self.sampler.upper(), f"{self.budget} trials", *of_goal(self.objective, self.shift_weight)]
-        return f"Bayesian ({', '.join([*details, *self.of_members()])})"
+        return self.titled("Bayesian", *details)
 
     def candidates(self, num_members: int) -> int:
         return num_members - 1 + self.budget

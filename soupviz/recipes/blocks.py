@@ -53,5 +53,9 @@ class Blocks(Recipe):
             return ", ".join(f"{alpha:g}" for alpha in alphas)
         return f"{min(alphas):g} to {max(alphas):g}, mean {math.fsum(alphas) / len(alphas):.3g}"
 
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        return self.mix_a, self.mix_b
+
     def plan(self, pool: ScoredPool) -> Coefficients:
         return pool.services.blend(self.mix_a, self.mix_b, self.weights, self.by)

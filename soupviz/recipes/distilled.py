@@ -29,6 +29,7 @@ class Distilled(Pooled):
 
     method: Literal["distilled"] = "distilled"
     label = "distilled student"
+    averages_outputs = True
     services = frozenset({"attempt", "distil", "earlier", "other_models"})
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
@@ -48,8 +49,7 @@ class Distilled(Pooled):
 
     @property
     def own_title(self) -> str:
-        details = [f"from {self.start}", f"{self.epochs} epochs", *self.of_members()]
-        return f"student of {self.teacher} ({', '.join(details)})"
+        return self.titled(f"student of {self.teacher}", f"from {self.start}", f"{self.epochs} epochs")
 
     @property
     def meets_other_models(self) -> bool:
@@ -59,6 +59,8 @@ class Distilled(Pooled):
         return num_members + self.epochs
 
     def unfit(self, task: Task) -> str:
+        if self.meets_other_models and not task.has_ensembles:
+            return f"distilled: what the task {task.name} answers cannot be averaged; take a soup as the teacher."
         if task.has_loss and task.has_soft_loss:
             return ""
         return f"distilled: the task {task.name} has no loss between a student's answers and a teacher's; take a soup."
@@ -80,7 +82,7 @@ class Distilled(Pooled):
             pool.decided(number, f"epoch {number}", score, best, accepted=is_better)
 
         is_ensemble = self.teacher.endswith("ensemble")
-        output = "probabilities" if is_ensemble else self.batchnorm
+        output = pool.task.outputs[0] if is_ensemble else self.batchnorm
         if is_ensemble:  # models of other architectures teach too
             everyone = [*pool.names, *pool.services.other_models]
             ensembles = replace(pool.silent(), names=everyone, attempt=pool.services.attempt(output), _singles={})

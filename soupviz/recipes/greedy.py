@@ -2,29 +2,29 @@
 
 import math
 import random
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
-from soupviz.mixing.averaging import combine
-from soupviz.recipes import search
+from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.pool import WITH_SHIFTS, ScoredPool, needed_for
 from soupviz.recipes.record import Pooled, added_later
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.metric import Value
+from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Alpha, Coefficients, Order
 
 GOALS = (
-    "a metric of the task (an error is lowered), mean_class or worst_class (the kitchen's metric, by class), "
+    "a metric of the task (a loss or an error is lowered), mean_class or worst_class (the kitchen's metric), "
     "mean_slice or worst_slice (over held_out's slices), or with_shifts: on the shifts too, which then report no longer"
 )
 GOAL: Any = Field(
     "",
     json_schema_extra={"choices": "goals"},
-    description=f"what is raised, on held_out: {GOALS}; default: the kitchen's metric",
+    description=f"what is to be better, on held_out: {GOALS}; default: the kitchen's metric",
 )
 ORDER: Any = Field("best", description="in which candidates are tried: best first, listed or random")
 SEED: Any = Field(0, ge=0, description="of what is random")
@@ -34,7 +34,7 @@ SHIFT_WEIGHT: Any = added_later(
     ge=0,
     le=1,
     json_schema_extra={"only_with": "with_shifts"},
-    description="for with_shifts: what the shifts' mean accuracy counts, the rest is held_out's",
+    description="for with_shifts: what the mean over the shifts counts, the rest is held_out's",
 )
 
 
@@ -56,11 +56,20 @@ class Greedy(Pooled):
     order: Order = ORDER
     seed: int = SHUFFLE
     is_search = True
+    grows_one_soup = True
 
     @field_validator("alpha", mode="before")
     @classmethod
     def _in_range(cls, value: Any) -> Any:
         return parse_alpha(value)
+
+    @property
+    def newcomer_weight(self) -> Alpha | None:
+        return self.alpha
+
+    @property
+    def goal(self) -> str:
+        return self.objective
 
     @property
     def needs(self) -> frozenset[str]:
@@ -70,7 +79,7 @@ class Greedy(Pooled):
     def own_title(self) -> str:
         details = [f"alpha = {self.alpha}", *of_goal(self.objective, self.shift_weight)]
         details += [f"{self.order} order"] if self.order != "best" else []
-        return f"greedy ({', '.join([*details, *self.of_members()])})"
+        return self.titled("greedy", *details)
 
     def candidates(self, num_members: int) -> int:
         return num_members - 1
@@ -80,7 +89,7 @@ class Greedy(Pooled):
 
 
 def of_goal(goal: str, shift_weight: float) -> list[str]:
-    """A part of the title: what is raised, where not held-out accuracy alone."""
+    """A part of the title: what is made better, where not the first metric on held_out alone."""
     if goal == WITH_SHIFTS:
         return [f"with shifts by {shift_weight:g}"]
     # Versions before tasks named the default, in recipes that travel in exported soups.
@@ -94,110 +103,84 @@ def search_with(
     objective = pool.goal(goal, shift_weight)
     scores = {name: pool.look_further(((name, 1.0),), score, objective) for name, score in pool.singles().items()}
 
-    def score(candidate: search.Candidate, best: Score) -> Score | Bound:
+    def score(candidate: Candidate, best: Score) -> Score | Bound:
         share = dict(candidate.mix)[candidate.newcomer]
         parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
         return pool.challenge(candidate.mix, best, parts, goal=objective)
 
-    return search.greedy(
+    return greedy(
         pool.names, scores, objective=objective, score=score, alpha=alpha, order=order, seed=seed, on_step=pool.tell
     )
 
 
-class AlphaSearch(Pooled):
-    """Greedy with many alphas, the best of them kept: a grid up to 1, or values drawn evenly from (0, 1]."""
+def candidate_order(
+    names: Sequence[str], scores: Mapping[str, Score], order: Order, seed: int, objective: Objective
+) -> list[str]:
+    """The best ingredient first, then the others as `order` says.
 
-    method: Literal["alpha_search"] = "alpha_search"
-    label = "greedy, best alpha"
-    how: Literal["grid", "random"] = Field("grid", description="evenly spaced alphas, or drawn at random")
-    tries: int = Field(10, ge=1, le=100, description="how many alphas")
-    order: Order = ORDER
-    seed: int = SHUFFLE
-    is_search = True
-
-    @property
-    def own_title(self) -> str:
-        return f"greedy, best of {self.tries} alphas ({', '.join([self.how, *self.of_members()])})"
-
-    def candidates(self, num_members: int) -> int:
-        return self.tries * (num_members - 1)
-
-    def alphas(self) -> list[float]:
-        """Rising, in (0, 1]."""
-        if self.how == "grid":
-            return [number / self.tries for number in range(1, self.tries + 1)]
-        chance = random.Random(self.seed)
-        return sorted(1.0 - chance.random() for _ in range(self.tries))
-
-    def plan(self, pool: ScoredPool) -> Coefficients:
-        best: tuple[Coefficients, Score] | None = None
-        for number, alpha in enumerate(self.alphas()):
-            mixture, _ = search_with(pool.silent(), alpha, self.order, self.seed)
-            score = pool.score(mixture)
-            accepted = best is None or pool.objective.is_better(score, best[1])
-            best = (mixture, score) if best is None or accepted else best
-            pool.decided(number, f"alpha {alpha:.4g}", score, best[1], accepted=accepted, mix=mixture)
-        assert best is not None
-        return best[0]
-
-
-class LineSearch(Pooled):
-    """Greedy in which every newcomer gets its own best alpha, from a grid strictly between 0 and 1.
-
-    Better means by the objective, and of equally good ones by the task's next metric: for a classifier the loss.
+    Args:
+        names: in kitchen order, which breaks ties. seed: of the random order, a shuffle of kitchen order.
     """
-
-    method: Literal["line_search"] = "line_search"
-    label = "greedy, own alpha each"
-    steps: int = Field(9, ge=1, le=99, description="alphas tried for each newcomer")
-    order: Order = ORDER
-    seed: int = SHUFFLE
-    is_search = True
-
-    @property
-    def own_title(self) -> str:
-        return f"greedy, own alpha each ({', '.join([f'{self.steps} steps', *self.of_members()])})"
-
-    def candidates(self, num_members: int) -> int:
-        return self.steps * (num_members - 1)
-
-    def plan(self, pool: ScoredPool) -> Coefficients:
-        scores = pool.singles()
-        first, *others = search.candidate_order(pool.names, scores, self.order, self.seed, pool.objective)
-        soup: Coefficients = ((first, 1.0),)
-        best = scores[first]
-        pool.decided(0, first, best, best, accepted=True, mix=soup)
-        for number, name in enumerate(others, start=1):
-            before, found = best, None
-            tried: list[tuple[Score | Bound, Coefficients]] = []
-            for point in range(1, self.steps + 1):
-                alpha = point / (self.steps + 1)
-                mixture = combine(soup, ((name, 1.0),), alpha)
-                parts = [(before, 1.0 - alpha), (scores[name], alpha)]
-                tried.append((result := pool.challenge(mixture, best, parts, ties=True), mixture))
-                if isinstance(result, Score) and _is_better(pool, result, best):
-                    best, found = result, mixture
-            soup = found or soup
-            shown, mixture = (best, found) if found else max(tried, key=lambda pair: _hope(pool, pair[0]))
-            pool.decided(number, name, shown, best, accepted=found is not None, mix=mixture)
-        return soup
+    best_first = sorted(names, key=lambda name: objective.merit(scores[name]), reverse=True)
+    walked = list(names) if order != "best" else best_first
+    if order == "random":
+        random.Random(seed).shuffle(walked)
+    best = best_first[0]
+    return [best, *(name for name in walked if name != best)]
 
 
-def _hope(pool: ScoredPool, result: Score | Bound) -> tuple[int, Value]:
-    """How good a candidate is, or could have been."""
-    if isinstance(result, Score):
-        return pool.objective.merit(result)
-    value = pool.objective.possible(result.outcomes)
-    signed = -math.inf if value is None else value if pool.objective.metric.higher_is_better else -value
-    return 0, signed
+def with_newcomer(soup: Coefficients, name: str, alpha: Alpha) -> Coefficients:
+    """The soup with one more ingredient: the plain mean of all, or `(1 - alpha) * soup + alpha * newcomer`."""
+    if alpha == "mean":
+        return mean_of([*(member for member, _ in soup), name])
+    kept = tuple((member, weight * (1.0 - alpha)) for member, weight in soup)
+    return (*((member, weight) for member, weight in kept if weight != 0.0), (name, alpha))
 
 
-def _is_better(pool: ScoredPool, new: Score, old: Score) -> bool:
-    """Better by the objective; of equally good ones, by the next metric of the task."""
-    if pool.objective.is_better(new, old) or pool.objective.is_better(old, new):
-        return pool.objective.is_better(new, old)
-    others = [metric for metric in pool.task.metrics if metric.name != pool.objective.metric.name]
-    return bool(others) and replace(pool.objective, metric=others[0]).is_better(new, old)
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A soup to be tried: the current one with a newcomer."""
+
+    newcomer: str
+    mix: Coefficients
+
+
+def greedy(
+    names: Sequence[str],
+    scores: Mapping[str, Score],
+    *,
+    objective: Objective,
+    score: Callable[[Candidate, Score], Score | Bound],
+    alpha: Alpha = "mean",
+    order: Order = "best",
+    seed: int = 0,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> tuple[Coefficients, tuple[Step, ...]]:
+    """Keep each candidate that is strictly better by the objective.
+
+    Args:
+        names: the pool in kitchen order. scores: of the single ingredients, on the split that selects.
+        score: scores a candidate against the current soup's score; a Bound says that it cannot be better.
+        on_step: told of every decision.
+    Returns:
+        (the mix, in acceptance order; the decisions, step 0 being the start)
+    Source:
+        Wortsman et al. 2022, algorithm 1. Differs: strictly more; a number for alpha gives the fixed-alpha rule.
+    """
+    first, *others = candidate_order(names, scores, order, seed, objective)
+    soup: Coefficients = ((first, 1.0),)
+    best = scores[first]
+    steps = [Step.of(0, first, best, best, objective, accepted=True, mix=soup)]
+    on_step(steps[0])
+    for name in others:
+        candidate = Candidate(name, with_newcomer(soup, name, alpha))
+        result = score(candidate, best)
+        accepted = objective.is_better(result, best)
+        if isinstance(result, Score) and accepted:
+            soup, best = candidate.mix, result
+        steps.append(Step.of(len(steps), name, result, best, objective, accepted=accepted, mix=candidate.mix))
+        on_step(steps[-1])
+    return soup, tuple(steps)
 
 
 def parse_alpha(value: Any) -> Alpha:

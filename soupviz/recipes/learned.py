@@ -10,41 +10,26 @@ from soupviz.recipes.greedy import SEED
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.recipes.services import Sample
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 Data = Literal["held_out", "train"]
-SPLIT: Any = Field("held_out", description="what is learned from: at most half of held_out, or train")
+SPLIT: Any = Field(HELD_OUT, description="what is learned from: at most half of held_out, or train")
 EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples at most")
 
 
-class Sampled(Pooled):
-    """A recipe that looks at examples of held_out or train, never of test."""
-
-    trains = True
-    data: Data = SPLIT
-    examples: int = EXAMPLES
-    seed: int = SEED
-
-    @property
-    def looks_at_examples(self) -> bool:
-        return True
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | ({"train"} if self.data == "train" and self.looks_at_examples else set())
-
-    @property
-    def sample(self) -> Sample:
-        return Sample(self.data, self.examples, self.seed)
-
-    def titled(self, name: str, *details: str) -> str:
-        seen = [f"{self.examples:,} of {self.data}"] if self.looks_at_examples else []
-        parts = [*details, *seen, *self.of_members()]
-        return f"{name} ({', '.join(parts)})" if parts else name
+def needed_for(sample: Sample | None) -> frozenset[str]:
+    """What the kitchen must have for it: examples are of held_out or train, never of test."""
+    return frozenset({"train"}) if sample is not None and sample.split == TRAIN else frozenset()
 
 
-class Learned(Sampled):
+def seen(sample: Sample) -> str:
+    """A part of the title."""
+    return f"{sample.num_examples:,} of {sample.split}"
+
+
+class Learned(Pooled):
     """Coefficients by gradient descent on the loss, one for each ingredient, or for each and each layer.
 
     The loss is the task's: the cross-entropy of a classifier, the mean squared error of a regression.
@@ -55,14 +40,26 @@ class Learned(Sampled):
     method: Literal["learned"] = "learned"
     label = "learned by gradient"
     services = frozenset({"learn"})
+    trains = True
+    data: Data = SPLIT
+    examples: int = EXAMPLES
+    seed: int = SEED
     per: Literal["model", "layer"] = Field("model", description="one coefficient for each model, or for each layer too")
     coefficients: Literal["softmax", "free"] = Field("softmax", description="above 0 and summing to 1, or free")
     epochs: int = Field(5, ge=1, le=100, description="passes over the examples")
     learning_rate: float = Field(0.05, gt=0, le=10, description="of Adam")
 
     @property
+    def sample(self) -> Sample:
+        return Sample(self.data, self.examples, self.seed)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.sample)
+
+    @property
     def own_title(self) -> str:
-        return self.titled("learned", f"per {self.per}", self.coefficients)
+        return self.titled("learned", f"per {self.per}", self.coefficients, seen(self.sample))
 
     def unfit(self, task: Task) -> str:
         return (
@@ -78,13 +75,13 @@ class Learned(Sampled):
             pool.names, self.sample, by_layer=self.per == "layer", normalise=self.coefficients,
             epochs=self.epochs, rate=self.learning_rate,
         )  # fmt: skip
-        pool.notes |= {"temperature": 1 / found.temperature, "losses": list(found.losses)}
+        pool.notes |= {"temperature": 1 / found.logit_scale, "losses": list(found.losses)}
         if math.isclose(sum(weight for _, weight in mixture), 0.0, abs_tol=1e-6):
             raise RecipeError("the learned coefficients sum to zero; take softmax, or a smaller learning rate.")
         return tuple((name, weight) for name, weight in mixture if weight)
 
 
-class Fisher(Sampled):
+class Fisher(Pooled):
     """Each number of each ingredient counts by its diagonal Fisher information F: `sum_i F_i θ_i / sum_i F_i`.
 
     Source: Matena and Raffel 2022 (arXiv 2111.09832).
@@ -93,11 +90,22 @@ class Fisher(Sampled):
     method: Literal["fisher"] = "fisher"
     label = "Fisher-weighted"
     services = frozenset({"fisher"})
+    trains = True
+    data: Data = SPLIT
     examples: int = Field(200, ge=1, le=1_000_000, description="how many examples at most; each costs a gradient")
+    seed: int = SEED
+
+    @property
+    def sample(self) -> Sample:
+        return Sample(self.data, self.examples, self.seed)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.sample)
 
     @property
     def own_title(self) -> str:
-        return self.titled("Fisher")
+        return self.titled("Fisher", seen(self.sample))
 
     def unfit(self, task: Task) -> str:
         no_classes = (
@@ -109,7 +117,7 @@ class Fisher(Sampled):
         return pool.services.fisher(pool.names, self.sample)
 
 
-class RegMean(Sampled):
+class RegMean(Pooled):
     """Linear layers by least squares on every ingredient's own inputs, `(sum_i G_i)^-1 sum_i G_i W_i`.
 
     All other layers are averaged. G are the inner products of a layer's inputs.
@@ -120,17 +128,29 @@ class RegMean(Sampled):
     method: Literal["regmean"] = "regmean"
     label = "RegMean"
     services = frozenset({"regmean"})
+    trains = True
+    data: Data = SPLIT
+    examples: int = EXAMPLES
+    seed: int = SEED
     shrink: float = Field(0.9, ge=0, le=1, description="what the inner products of different inputs count")
 
     @property
+    def sample(self) -> Sample:
+        return Sample(self.data, self.examples, self.seed)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.sample)
+
+    @property
     def own_title(self) -> str:
-        return self.titled("RegMean")
+        return self.titled("RegMean", seen(self.sample))
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return pool.services.regmean(pool.names, self.sample, self.shrink)
 
 
-class ReBasin(Sampled):
+class ReBasin(Pooled):
     """The mean of ingredients from different seeds, their units put into the order of the best one's; then REPAIR.
 
     Source: Ainsworth et al. 2022 (arXiv 2209.04836), weight matching; REPAIR: Jordan et al. 2022 (arXiv 2211.08403).
@@ -139,22 +159,31 @@ class ReBasin(Sampled):
     method: Literal["rebasin"] = "rebasin"
     label = "Re-Basin, aligned units"
     services = frozenset({"rebasin"})
+    trains = True
+    data: Data = SPLIT
+    examples: int = EXAMPLES
+    seed: int = SEED
     is_search = True
     repair: Literal["yes", "no"] = Field("yes", description="correct the mean and spread of activations (REPAIR)")
 
     @property
-    def looks_at_examples(self) -> bool:
-        return self.repair == "yes"
+    def sample(self) -> Sample | None:
+        """For REPAIR; None: it looks at no examples."""
+        return Sample(self.data, self.examples, self.seed) if self.repair == "yes" else None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.sample)
 
     @property
     def own_title(self) -> str:
-        return self.titled("Re-Basin", *(["REPAIR"] if self.repair == "yes" else []))
+        return self.titled("Re-Basin", *(["REPAIR", seen(self.sample)] if self.sample else []))
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         if len(pool.names) < 2:
             raise RecipeError(f"rebasin: needs two ingredients; got {pool.names[0]!r} alone.")
         scores = pool.singles()
         ranked = pool.best_first(scores)
-        mixture, notes = pool.services.rebasin(ranked, self.sample if self.looks_at_examples else None, self.seed)
+        mixture, notes = pool.services.rebasin(ranked, self.sample, self.seed)
         pool.notes.update(notes)
         return mixture

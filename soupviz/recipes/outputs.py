@@ -1,6 +1,6 @@
 """Ensembles: the yardstick for every soup. They average what models say, and cost a forward pass for each of them."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -10,14 +10,15 @@ from soupviz.recipes.averages import by_performance
 from soupviz.recipes.greedy import search_with
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
+from soupviz.tasks.ensembles import PROBABILITIES
 from soupviz.tasks.task import Task
-from soupviz.types import Coefficients
+from soupviz.types import Alpha, Coefficients
 
 
 class Ensemble(Pooled):
-    """The average of the members' probabilities or logits: of all, of those a greedy search keeps, or weighted.
+    """The average of what the members answer: of all, of those a greedy search keeps, or weighted by performance.
 
-    Of a regression it is the average of what they answer.
+    Of classes, it is their probabilities that are averaged, or their logits; of other tasks, the outputs as they are.
 
     Source: Lakshminarayanan et al. 2017 (arXiv 1612.01474); greedy: Caruana et al. 2004, as Wortsman et al. 2022 do it,
     each member once.
@@ -25,12 +26,17 @@ class Ensemble(Pooled):
 
     method: Literal["ensemble"] = "ensemble"
     label = "ensemble"
-    output: Literal["probabilities", "logits"] = Field("probabilities", description="what is averaged")
+    output: Literal["probabilities", "logits", "outputs"] = Field(
+        "probabilities", description="what is averaged: outputs where a task has no probabilities"
+    )
     choice: Literal["uniform", "greedy", "weighted"] = Field(
-        "uniform", description="all alike, those that raise held_out, or by a softmax of accuracy (T = 0.01)"
+        "uniform", description="all alike, those that make held_out better, or by performance (`weighted`, T = 0.01)"
     )
     is_search = True
     takes_other_models = True
+    grows_one_soup = True
+    averages_outputs = True
+    mixes_weights = False
 
     @field_validator("batchnorm")
     @classmethod
@@ -44,19 +50,33 @@ class Ensemble(Pooled):
 
     @property
     def own_title(self) -> str:
-        averaged = [] if self.output == "probabilities" else [self.output]  # a task without has answers to average
-        return f"ensemble ({', '.join([self.choice, *averaged, *self.of_members()])})"
+        return self.titled("ensemble", self.choice, self.output)
 
     @property
     def aggregation(self) -> str:
         return self.output
 
+    @property
+    def newcomer_weight(self) -> Alpha | None:
+        return "mean" if self.choice == "greedy" else None
+
     def unfit(self, task: Task) -> str:
-        if not task.can_average:
-            return f"ensemble: answers of the task {task.name} have no average; take a soup."
-        if task.has_probabilities or self.output == "probabilities":
+        if not task.has_ensembles:
+            return f"ensemble: what the task {task.name} answers cannot be averaged; take a soup."
+        if self.suited(task).output in task.outputs:
             return ""
-        return f"ensemble: the task {task.name} has one output to average; leave output at its default."
+        able = " or ".join(task.outputs)
+        return f"ensemble: output is {self.output!r}; expected {able}, what can be averaged of the task {task.name}."
+
+    def suited(self, task: Task) -> Self:
+        """A default that a task lacks is what it has."""
+        if self.output != PROBABILITIES or task.has_probabilities or not task.outputs:
+            return self
+        return self.model_copy(update={"output": task.outputs[0]})
+
+    @classmethod
+    def choices(cls, name: str, task: Task) -> tuple[Any, ...]:
+        return task.outputs if name == "output" else super().choices(name, task)
 
     def candidates(self, num_members: int) -> int:
         return num_members - 1 if self.choice == "greedy" else 1

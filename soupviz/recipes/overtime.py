@@ -1,7 +1,5 @@
 """Averages over time, of checkpoints that one training run left: SWA, EMA and the last K."""
 
-from abc import abstractmethod
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -15,18 +13,7 @@ from soupviz.weights.metadata import as_number
 from soupviz.weights.names import COUNTERS, counters_in
 
 
-class OverTime(Pooled):
-    """A recipe whose coefficients depend on when its ingredients were taken."""
-
-    def plan(self, pool: ScoredPool) -> Coefficients:
-        return self.over(in_time(pool))
-
-    @abstractmethod
-    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
-        """Coefficients from (step, name), earliest first."""
-
-
-class Swa(OverTime):
+class Swa(Pooled):
     """The mean of the checkpoints from a step on, of every so many. Source: Izmailov et al. 2018 (arXiv 1803.05407)."""
 
     method: Literal["swa"] = "swa"
@@ -36,17 +23,17 @@ class Swa(OverTime):
 
     @property
     def own_title(self) -> str:
-        details = [f"from {self.start:g}", f"every {self.period}" if self.period > 1 else "", *self.of_members()]
-        return f"SWA ({', '.join(filter(None, details))})"
+        return self.titled("SWA", f"from {self.start:g}", f"every {self.period}" if self.period > 1 else "")
 
-    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        times = in_time(pool)
         late = [name for time, name in times if time >= self.start]
         if not late:
             raise RecipeError(f"swa: no checkpoint from step {self.start:g} on; the last is of {times[-1][0]:g}.")
         return mean_of(late[:: self.period])
 
 
-class Ema(OverTime):
+class Ema(Pooled):
     """An exponential moving average, `soup = decay * soup + (1 - decay) * next`, from the first checkpoint on.
 
     Source: Polyak and Juditsky 1992; as `torch.optim.swa_utils.get_ema_multi_avg_fn` has it.
@@ -58,17 +45,17 @@ class Ema(OverTime):
 
     @property
     def own_title(self) -> str:
-        return f"EMA ({', '.join([f'decay {self.decay:g}', *self.of_members()])})"
+        return self.titled("EMA", f"decay {self.decay:g}")
 
-    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
-        (_, first), *later = times
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        (_, first), *later = in_time(pool)
         weights = {first: 1.0}
         for _, name in later:
             weights = {known: weight * self.decay for known, weight in weights.items()} | {name: 1.0 - self.decay}
         return tuple((name, weight) for name, weight in weights.items() if weight)
 
 
-class Lawa(OverTime):
+class Lawa(Pooled):
     """The mean of the latest checkpoints. Source: Kaddour 2022 (arXiv 2209.14981), LAWA."""
 
     method: Literal["lawa"] = "lawa"
@@ -77,10 +64,10 @@ class Lawa(OverTime):
 
     @property
     def own_title(self) -> str:
-        return f"LAWA ({', '.join([f'last {self.last}', *self.of_members()])})"
+        return self.titled("LAWA", f"last {self.last}")
 
-    def over(self, times: Sequence[tuple[float, str]]) -> Coefficients:
-        return mean_of([name for _, name in times[-self.last :]])
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return mean_of([name for _, name in in_time(pool)[-self.last :]])
 
 
 def in_time(pool: ScoredPool) -> list[tuple[float, str]]:

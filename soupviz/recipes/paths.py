@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from soupviz.mixing.averaging import combine
+from soupviz.mixing.averaging import combine, combined
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Recipe
 from soupviz.types import Coefficients
@@ -27,6 +27,14 @@ class Interpolation(Recipe):
     @property
     def own_title(self) -> str:
         return f"{self.a} → {self.b} at {self.alpha:g}"
+
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        return self.mix_a, self.mix_b
+
+    @property
+    def on_path(self) -> tuple[str, str, float] | None:
+        return self.a, self.b, self.alpha
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return combine(self.mix_a, self.mix_b, self.alpha)
@@ -53,18 +61,14 @@ class Point(Recipe):
         shares = ((self.a, 1.0 - self.beta - self.gamma), (self.b, self.beta), (self.c, self.gamma))
         return " + ".join(f"{share:.3g} {name}" for name, share in shares if share).replace("+ -", "- ")
 
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        return self.mix_a, self.mix_b, self.mix_c
+
     def plan(self, pool: ScoredPool) -> Coefficients:
-        return in_plane((self.mix_a, self.mix_b, self.mix_c), self.beta, self.gamma)
+        return in_plane(self.ends, self.beta, self.gamma)
 
 
 def in_plane(corners: Sequence[Coefficients], beta: float, gamma: float) -> Coefficients:
-    """Coefficients of `(1 - beta - gamma) * a + beta * b + gamma * c`, in float64; each corner as it is.
-
-    A corner whose weight is zero is left out before shared names are added up, so that the others keep their order.
-    """
-    total: dict[str, float] = {}
-    for corner, weight in zip(corners, (1.0 - beta - gamma, beta, gamma), strict=True):
-        if weight != 0.0:
-            for name, coefficient in corner:
-                total[name] = total.get(name, 0.0) + weight * coefficient
-    return tuple(total.items())
+    """Coefficients of `(1 - beta - gamma) * a + beta * b + gamma * c`, in float64; each corner as it is."""
+    return combined(zip(corners, (1.0 - beta - gamma, beta, gamma), strict=True))

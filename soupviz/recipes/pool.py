@@ -1,7 +1,7 @@
 """What a recipe is given: the ingredients to choose among, and scores of mixes; neither files nor models."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from soupviz.mixing.formulas import Formula
 from soupviz.recipes.services import Attempt, Services
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit, hardest_first
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective, Part
 from soupviz.tasks.outcomes import Outcomes
@@ -26,7 +27,6 @@ PARTS = ("mean_class", "worst_class", "mean_slice", "worst_slice", WITH_SHIFTS)
 longer; the other goals are the names of the task's metrics."""
 
 Per = Literal["class", "slice"]
-HELD_OUT = "held_out"
 
 
 @dataclass(slots=True)
@@ -112,6 +112,17 @@ class ScoredPool:
     ) -> None:
         """Tell of a decision."""
         self.tell(Step.of(number, ingredient, result, best, goal or self.objective, accepted=accepted, mix=mix))
+
+    def best_of(self, tried: Iterable[tuple[int, str, Coefficients]]) -> Coefficients:
+        """The best of several mixes, of equal ones the first; each is scored whole and told of, by number and name."""
+        best: tuple[Coefficients, Score] | None = None
+        for number, name, mixture in tried:
+            score = self.score(mixture)
+            accepted = best is None or self.objective.is_better(score, best[1])
+            best = (mixture, score) if best is None or accepted else best
+            self.decided(number, name, score, best[1], accepted=accepted, mix=mixture)
+        assert best is not None
+        return best[0]
 
     def best_first(self, scores: Mapping[str, Score]) -> list[str]:
         """The pool, the best by the objective first, equally good ones in kitchen order."""
@@ -201,7 +212,7 @@ def find_groups(task: Task, groups: Mapping[Per, NDArray[np.int64]], per: Per) -
     if per in groups:
         return groups[per]
     if per == "class":
-        raise RecipeError(f"{task.no_classes('to look at')}; look at slices, or take another objective.")
+        raise RecipeError(f"{task.without_classes}; look at slices, or take another objective.")
     raise RecipeError(
         "held_out has no slices to look at; name the column of a CSV that divides it, with "
         "`slices: {file: FILE.csv, column: NAME}` under `held_out:` in kitchen.yaml, or look at classes."

@@ -2,15 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.averaging import BatchNorm
-from soupviz.recipes.pool import HELD_OUT, ScoredPool
+from soupviz.recipes.pool import ScoredPool
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.task import Task
-from soupviz.types import Coefficients
+from soupviz.types import Alpha, Coefficients
 
 
 def added_later(default: Any, **keys: Any) -> Any:
@@ -23,6 +24,7 @@ class Recipe(BaseModel, ABC):
     """A recipe: `method` is its name; the other fields are its parameters, and tell forms their help and bounds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    method: str
     batchnorm: str = Field(
         "average", description="running statistics: average, first, recalibrate, or recalibrate:NUMBER"
     )
@@ -42,10 +44,61 @@ class Recipe(BaseModel, ABC):
     is_search: ClassVar[bool] = False
     """Whether the planner asks for the scores of single ingredients and of mixes."""
 
+    is_mean: ClassVar[bool] = False
+    """Whether the soup is the plain mean of its pool, whatever that scores."""
+
+    grows_one_soup: ClassVar[bool] = False
+    """Whether a search changes one soup step by step; others name the mix that leads."""
+
+    tells_leads_only: ClassVar[bool] = False
+    """Whether a search tells of what took the lead, and of nothing else."""
+
+    has_rounds: ClassVar[bool] = False
+    """Whether a decision is on the best of several candidates, the task's next metric deciding among equally good."""
+
+    averages_outputs: ClassVar[bool] = False
+    """Whether outputs of single models go into it."""
+
+    mixes_weights: ClassVar[bool] = True
+    """Whether the soup is one model, with running statistics of its own."""
+
+    takes_other_models: ClassVar[bool] = False
+    """Whether models of other architectures may join."""
+
     @field_validator("batchnorm", mode="before")
     @classmethod
     def _is_known(cls, value: Any) -> str:
         return check_batchnorm(value)
+
+    @property
+    def meets_other_models(self) -> bool:
+        """Whether the other models of the kitchen, as they are, make a difference to it."""
+        return self.takes_other_models
+
+    @property
+    def considered(self) -> tuple[str, ...] | None:
+        """The names that it chooses among; None: all."""
+        return None
+
+    @property
+    def ends(self) -> tuple[Coefficients, ...]:
+        """The mixes that it lies between; empty where it chooses among ingredients."""
+        return ()
+
+    @property
+    def on_path(self) -> tuple[str, str, float] | None:
+        """What the ends of its straight line are called, and where on it the soup lies."""
+        return None
+
+    @property
+    def goal(self) -> str:
+        """What it raises, by name; empty: the kitchen's metric."""
+        return ""
+
+    @property
+    def newcomer_weight(self) -> Alpha | None:
+        """What a greedy search gives each newcomer, or `mean`; None where it is no greedy search."""
+        return None
 
     @property
     def needs(self) -> frozenset[str]:
@@ -55,6 +108,15 @@ class Recipe(BaseModel, ABC):
     def unfit(self, task: Task) -> str:
         """Why it cannot be cooked for a task, in a sentence; empty where it can."""
         return ""
+
+    def suited(self, task: Task) -> Self:
+        """The same recipe, with what a default means for a task."""
+        return self
+
+    @classmethod
+    def choices(cls, name: str, task: Task) -> tuple[Any, ...]:
+        """What a parameter can be for a task, where it is one of a few."""
+        return get_args(cls.model_fields[name].annotation)
 
     @property
     def of_statistics(self) -> BatchNorm:
@@ -68,7 +130,7 @@ class Recipe(BaseModel, ABC):
 
     def selects_on(self, splits: Iterable[str]) -> list[str]:
         """Those of a kitchen's splits that choose the soup, and so cannot report on it."""
-        shifts = [name for name in splits if name.startswith("shifts.")] if "shifts" in self.needs else []
+        shifts = [name for name in splits if name.startswith(SHIFTS)] if "shifts" in self.needs else []
         return [HELD_OUT, *shifts]
 
     @property
@@ -95,14 +157,15 @@ class Pooled(Recipe):
 
     members: tuple[str, ...] | None = Field(None, description="names: only these are considered; default: all")
 
-    takes_other_models: ClassVar[bool] = False
-    """Whether models of other architectures may join."""
-
     @property
-    def meets_other_models(self) -> bool:
-        """Whether the other models of the kitchen, as they are, make a difference to it."""
-        return self.takes_other_models
+    def considered(self) -> tuple[str, ...] | None:
+        return self.members
 
     def of_members(self) -> list[str]:
         """A part of the title: of how many, where not of all."""
         return [] if self.members is None else [f"of {len(self.members)}"]
+
+    def titled(self, name: str, *details: str) -> str:
+        """A name with what matters of it in brackets, if anything does."""
+        parts = [*filter(None, details), *self.of_members()]
+        return f"{name} ({', '.join(parts)})" if parts else name

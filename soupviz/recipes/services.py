@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from soupviz.learning.coefficients import Learned, Normalise
-from soupviz.learning.distilling import Distillation, Epoch
+from soupviz.learning.distilling import Distillation
+from soupviz.learning.training_state import Epoch
 from soupviz.models.layers import Grouping
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit

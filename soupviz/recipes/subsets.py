@@ -29,6 +29,7 @@ class Exhaustive(Pooled):
     method: Literal["exhaustive"] = "exhaustive"
     label = "best subset"
     is_search = True
+    tells_leads_only = True
 
     @property
     def own_title(self) -> str:
@@ -61,12 +62,11 @@ class Pruned(Pooled):
     label = "pruned"
     passes: int = Field(1, ge=1, le=20, description="how often all that are left are gone through, at most")
     is_search = True
+    grows_one_soup = True
 
     @property
     def own_title(self) -> str:
-        details = [f"{self.passes} passes"] if self.passes > 1 else []
-        details += self.of_members()
-        return "pruned" + (f" ({', '.join(details)})" if details else "")
+        return self.titled("pruned", f"{self.passes} passes" if self.passes > 1 else "")
 
     def candidates(self, num_members: int) -> int:
         return 1 + self.passes * num_members
@@ -106,10 +106,11 @@ class Beam(Pooled):
     label = "beam of subsets"
     width: int = Field(3, ge=1, le=20, description="subsets that are grown side by side")
     is_search = True
+    tells_leads_only = True
 
     @property
     def own_title(self) -> str:
-        return f"beam ({', '.join([f'width {self.width}', *self.of_members()])})"
+        return self.titled("beam", f"width {self.width}")
 
     def candidates(self, num_members: int) -> int:
         return self.width * num_members * (num_members - 1) // 2
@@ -155,10 +156,11 @@ class Restarts(Pooled):
     starts: int = Field(5, ge=1, le=100, description="searches, the first of them best first")
     seed: int = SEED
     is_search = True
+    tells_leads_only = True
 
     @property
     def own_title(self) -> str:
-        return f"greedy, best of {self.starts} starts" + "".join(f" ({part})" for part in self.of_members())
+        return self.titled(f"greedy, best of {self.starts} starts")
 
     def candidates(self, num_members: int) -> int:
         return self.starts * (num_members - 1)

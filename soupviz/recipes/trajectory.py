@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from soupviz.tasks.by_name import NamedStep
 from soupviz.tasks.classification import earlier_step
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Bound, Score
@@ -14,7 +15,7 @@ GIVEN_UP = "rejected early"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedStep):
     """One decision of a search, by what was to be raised or lowered.
 
     value: of the candidate; None where scoring stopped early. best_value: what stands after the decision. num_scored:
@@ -85,27 +86,6 @@ class Step:
         if self.step == 0:
             return "start"
         return "accepted" if self.accepted else "rejected" if self.value is not None else GIVEN_UP
-
-    # The names that classification supplies, until all who read them ask for a metric.
-    @property
-    def accuracy(self) -> float | None:
-        return None if self.value is None else self.metrics["accuracy"]
-
-    @property
-    def correct(self) -> int | None:
-        return None if self.accuracy is None else round(self.accuracy * self.num_units)
-
-    @property
-    def best_accuracy(self) -> float:
-        return float(self.best_metrics["accuracy"] or 0.0)
-
-    @property
-    def num_examples_scored(self) -> int:
-        return self.num_scored
-
-    @property
-    def accuracy_at_most(self) -> float:
-        return float(self.metrics["accuracy"] or 0.0)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

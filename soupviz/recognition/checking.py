@@ -6,6 +6,7 @@ from pathlib import Path
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
+from soupviz.spec import HELD_OUT
 from soupviz.types import Progress, quiet
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
@@ -53,7 +54,7 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     if proposal.run.ema_scores:  # what was logged is of these
         changes["weights"] = "ema"
     kitchen = Kitchen.open(spec.model_copy(update=changes), proposal.file, progress=progress)
-    split = kitchen.splits.load("held_out", progress)
+    split = kitchen.splits.load(HELD_OUT, progress)
     kitchen.scores.width(split)
     score = kitchen.scores.score(((name, 1.0),), progress=progress)
     logged = logged_accuracy(kitchen.weights.resolve(name).metadata)

@@ -13,6 +13,7 @@ from soupviz.recognition import data
 from soupviz.recognition.data import Place
 from soupviz.recognition.files import definitions, factories
 from soupviz.recognition.runs import DATA, FACTORY, Answers, Fact, Found, MayRead, Question, Run
+from soupviz.spec import HELD_OUT, TEST
 
 GENERIC = ("output", "outputs", "out", "checkpoints", "weights", "runs", "results", "")
 """Names of folders that say nothing of what is in them."""
@@ -154,7 +155,7 @@ def _arguments(setting: Setting, factory: str, splits: Mapping[str, Place]) -> F
         found = run.found["args"]
         if not run.counted or not splits:
             return found
-        number = len(_class_folders(splits["held_out"].path))
+        number = len(_class_folders(splits[HELD_OUT].path))
         return Found({**found.value, run.counted: number}, f"{found.source}; {run.counted}: the class folders")
     if run.num_outputs and factory.startswith(LIBRARIES):
         return Found({"num_classes": run.num_outputs}, "the last layer's outputs")
@@ -184,9 +185,9 @@ def _splits(setting: Setting) -> dict[str, Place]:
 def _classes(run: Run, splits: Mapping[str, Place]) -> Part:
     """The order of the labels where the run has one: its own names, or its framework's order of the class folders."""
     named = run.found.get("classes")
-    if "held_out" not in splits or splits["held_out"].format != "imagefolder":
+    if HELD_OUT not in splits or splits[HELD_OUT].format != "imagefolder":
         return _of("classes", named)
-    usual = _class_folders(splits["held_out"].path)
+    usual = _class_folders(splits[HELD_OUT].path)
     if named and set(named.value) != set(usual):
         return Part(notes=(f"{named.source} has other names than the class folders, whose sorted order is taken.",))
     order = run.class_order(usual)
@@ -204,10 +205,10 @@ def _data(setting: Setting, splits: Mapping[str, Place]) -> Part:
         return Part({"data": {}}, questions=(Question(DATA, "where the held-out data is (a folder or a file)"),))
     parts = {name: _split(setting, name, place) for name, place in splits.items()}
     notes: tuple[str, ...] = ()
-    if splits["held_out"].format == "imagefolder" and "transform" not in setting.run.found:
+    if splits[HELD_OUT].format == "imagefolder" and "transform" not in setting.run.found:
         notes = (UNPREPARED,)
-    if "test" not in splits:
-        is_test = splits["held_out"].path.stem.lower() in data.NAMES["test"]
+    if TEST not in splits:
+        is_test = splits[HELD_OUT].path.stem.lower() in data.NAMES[TEST]
         what = "only a test split, which selects" if is_test else "no test split"
         notes += (f"there is {what}: nothing reports yet on what held_out selects.",)
     document = {name: dict(part.document) for name, part in parts.items()}
@@ -229,5 +230,5 @@ def _split(setting: Setting, name: str, place: Place) -> Part:
         if "tokenizer" in found:
             values["tokenizer"] = setting.relative(found["tokenizer"].value)
             sources.append(f"tokenizer: {found['tokenizer'].source}")
-    asked = tuple(questions) if name == "held_out" else ()
+    asked = tuple(questions) if name == HELD_OUT else ()
     return Part(values, (Fact(f"data.{name}", values, "; ".join(sources)),), asked)

@@ -10,6 +10,7 @@ from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.data.images import is_junk
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.weights.tables import header_of
 
 NAMES = {
@@ -55,12 +56,12 @@ def below(path: Path, prefer: Sequence[str] = ()) -> dict[str, Place]:
                 f"{path}: expected an .npz or .safetensors file with inputs and labels, or a table "
                 f"({', '.join(TABLES)}); got neither."
             )
-        return {"held_out": place}
+        return {HELD_OUT: place}
     found = splits_in(path, prefer)
     if not found:
         raise DataError(
             f"{path}: holds no split; expected a folder of images for each class, or folders or files called "
-            f"{', '.join(NAMES['held_out'])} or test."
+            f"{', '.join(NAMES[HELD_OUT])} or test."
         )
     return found
 
@@ -72,13 +73,13 @@ def splits_in(folder: Path, prefer: Sequence[str] = ()) -> dict[str, Place]:
     """
     found = _named(folder, prefer)
     if not found and (place := kind_of(folder)):
-        found = {"held_out": place}
+        found = {HELD_OUT: place}
     if not found:
         inner = [splits for child in _folders(folder) if (splits := _named(child, prefer))]
         found = inner[0] if len(inner) == 1 else {}
-    if "held_out" not in found and "test" in found:
-        found = {"held_out": found.pop("test")} | found
-    return found if "held_out" in found else {}
+    if HELD_OUT not in found and TEST in found:
+        found = {HELD_OUT: found.pop(TEST)} | found
+    return found if HELD_OUT in found else {}
 
 
 def beside(folders: Iterable[Path], may_read: Callable[[Path], bool], prefer: Sequence[str] = ()) -> dict[str, Place]:
@@ -88,10 +89,10 @@ def beside(folders: Iterable[Path], may_read: Callable[[Path], bool], prefer: Se
     """
     for folder in folders:
         for place in [folder, *(folder / name for name in FOLDERS)]:
-            if may_read(place) and place.is_dir() and "held_out" in (splits := _named(place, prefer)):
+            if may_read(place) and place.is_dir() and HELD_OUT in (splits := _named(place, prefer)):
                 return splits
     inside = [splits for folder in list(folders)[:1] for child in _folders(folder) if (splits := _named(child, prefer))]
-    return inside[0] if len(inside) == 1 and "held_out" in inside[0] else {}
+    return inside[0] if len(inside) == 1 and HELD_OUT in inside[0] else {}
 
 
 def _named(folder: Path, prefer: Sequence[str]) -> dict[str, Place]:
@@ -101,7 +102,7 @@ def _named(folder: Path, prefer: Sequence[str]) -> dict[str, Place]:
         entries.setdefault(key, path)
     found: dict[str, Place] = {}
     for split, names in NAMES.items():
-        order = [*(prefer if split == "held_out" else ()), *names]
+        order = [*(prefer if split == HELD_OUT else ()), *names]
         places = (kind_of(entries[name.lower()]) for name in order if name.lower() in entries)
         place = next((place for place in places if place), None)
         if place and all(place.path != other.path for other in found.values()):

@@ -9,10 +9,11 @@ from soupviz.analysis.verdicts import best_on_held_out
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.planning import Wanted, lacking, summaries
 from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.soups.yardsticks import ensemble_of_all
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
 from soupviz.version import __version__
@@ -94,8 +95,8 @@ def _others(soup: Soup) -> list[Model]:
     if (count := len(kitchen.pool)) > 1:
         everyone = mean_of(kitchen.pool)
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
-        if kitchen.task.has_probabilities:
-            found.append(_model(kitchen, "ensemble", f"ensemble of all {count}", "ensemble", everyone, "probabilities"))
+    if together := ensemble_of_all(kitchen):
+        found.append(_model(kitchen, "ensemble", together.name, "ensemble", together.mix, together.aggregation))
     for run in kitchen.store.runs():
         if run.status == "finished" and is_current(kitchen, run):
             other = recall(kitchen, run)

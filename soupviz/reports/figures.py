@@ -1,5 +1,6 @@
 """The pictures of a report: those of the pages, drawn from what is known of a soup."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,20 +12,21 @@ from soupviz.analysis import barriers, curve_sets, geometry
 from soupviz.analysis.curve_sets import Place, Reading
 from soupviz.analysis.examples import ClassChange, most_changed
 from soupviz.analysis.verdicts import Verdict
-from soupviz.analysis.wording import interval_of, plain
+from soupviz.analysis.wording import plain
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import combine
 from soupviz.pictures import curves, examples, models, preflight, search
 from soupviz.pictures.basics import Chart
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.reports.contents import Compared, Model
 from soupviz.reports.drawing import inline_svg
 from soupviz.soups.comparing import intervals
 from soupviz.soups.curves import grid
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks import wording
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.wording import PERCENT, factor, gap_unit, titled
 
@@ -74,7 +76,7 @@ def all_models(soup: Soup, compared: Compared, verdict: Verdict) -> Figure:
     around = intervals(soup.kitchen, {one: there[id].scores[split] for id, one in scored.items()})
     rows = [
         {"id": id, "name": labels[id], "kind": there[id].kind, "value": values[id]}
-        | dict(zip(("low", "high"), around[scored[id]], strict=True))
+        | dict(zip(("low", "high"), around.get(scored[id], (math.nan, math.nan)), strict=True))
         for id in drawn_ids
     ]
     title = f"The soup among {len(ranked)} models on {split}"

@@ -22,6 +22,7 @@ from soupviz.reports.contents import Compared
 from soupviz.reports.words import words_of
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.wording import shown
 from soupviz.types import Progress, part_of, quiet
 from soupviz.version import __version__
@@ -123,7 +124,7 @@ def _verdict(soup: Soup, verdict: Verdict) -> dict[str, Any]:
 def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
     """The numbers that one looks for first."""
     cards, task, metric = [], soup.kitchen.task, soup.kitchen.objective
-    for split in dict.fromkeys((verdict.reports_on, "held_out")):
+    for split in dict.fromkeys((verdict.reports_on, HELD_OUT)):
         one = verdict.values[split]
         number = wording.units(task, one.num_units) if one.right is None else f"{one.right:,} of {one.num_units:,}"
         more = [f"95 %: {wording.between(metric, one.low, one.high)}", number]
@@ -150,7 +151,8 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
     names = class_names(kitchen, kitchen.splits.load(split)) if task.has_classes else []
     unchanged = f"Nothing: on {split} both have the same {task.unit}s right."
     if not task.has_classes:
-        unchanged = f"{task.no_classes('').rstrip()}, so that nothing can be said class by class."
+        reason = task.without_classes
+        unchanged = f"{reason[0].upper()}{reason[1:]}, so that nothing can be said class by class."
     log = decisions.log(kitchen, soup.recipe, soup.trajectory)
     splits = [name for name in kitchen.splits.reporting if _is_known(compared, name)]
     return {
@@ -163,11 +165,11 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict) -> dict[str, Any]:
         "ingredients": rows.ingredients(soup, compared, splits),
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log, metric),
-        "reasons": getattr(soup.recipe, "objective", "") not in ("", kitchen.objective.name),
+        "reasons": soup.recipe.goal not in ("", kitchen.objective.name),
         "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
         if log
         else NO_SEARCH.format(soup.title),
-        "classes": rows.classes(compared, most, names, split),
+        "classes": rows.classes(most, names),
         "classes_left_out": len(changed) - len(most),
         "no_changes": "" if differs else unchanged,
         "limits": _limits(soup, compared, verdict),
@@ -236,10 +238,10 @@ def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
     task, metric = soup.kitchen.task, soup.kitchen.objective
     found = [
         f"{chosen} chose this soup, and the best ingredient too: what they have there is optimistic. "
-        f"ScoredPool the soup by {verdict.reports_on}."
+        f"Judge the soup by {verdict.reports_on}."
         if verdict.reports_on not in soup.selected_on
         else f"{chosen} chose this soup and is all there is: every number here is optimistic. Add a "
-        + ("test split." if verdict.reports_on == "held_out" else "split that had no part in the choice."),
+        + ("test split." if verdict.reports_on == HELD_OUT else "split that had no part in the choice."),
         verdict.looks,
         f"Intervals tell how sure the numbers are for {task.unit}s like these. They do not tell what other fine-tuning "
         "runs, or data from elsewhere, would give.",

@@ -11,7 +11,8 @@ from soupviz.analysis.verdicts import Verdict, Yardstick
 from soupviz.analysis.wording import MINUS
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
-from soupviz.tasks.metric import Metric, is_share
+from soupviz.spec import HELD_OUT
+from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import chance, mcnemar
@@ -62,14 +63,14 @@ def score_heads(task: Task, metric: Metric, best: str) -> list[str]:
     """What `scores` has beside the split and its role."""
     unit = f" ({metric.unit})" if metric.unit else ""
     right = ["right", "of"] if is_share(metric) else [f"{task.unit}s"]
-    others = [axis_title(one) for one in task.metrics if one.name != metric.name]
+    others = [axis_title(one) for one in others_of(task.metrics, metric)]
     return [axis_title(metric), "95 % interval", *right, *others, f"{best}{unit}"]
 
 
 def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> Rows:
     """The soup on every split, beside the best ingredient."""
     rows = []
-    others = [one for one in task.metrics if one.name != metric.name]
+    others = others_of(task.metrics, metric)
     for split, one in verdict.values.items():
         score, best = compared.soup.scores[split], compared.best.scores.get(split)
         cells = [cell(metric, one.value), f"{cell(metric, one.low)} to {cell(metric, one.high)}"]
@@ -82,7 +83,7 @@ def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> 
 
 def beside(task: Task, metric: Metric) -> Metric | None:
     """What the table of ingredients has beside the objective: the task's next metric."""
-    return next((one for one in task.metrics if one.name != metric.name), None)
+    return next(iter(others_of(task.metrics, metric)), None)
 
 
 def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
@@ -91,7 +92,7 @@ def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
     other = beside(soup.kitchen.task, metric)
     weights = dict(soup.coefficients or {})
     largest = max([abs(weight) for weight in weights.values()], default=0.0) or 1.0
-    order = Objective(metric).best_first({model.id: model.scores["held_out"] for model in compared.ingredients})
+    order = Objective(metric).best_first({model.id: model.scores[HELD_OUT] for model in compared.ingredients})
     models = sorted(compared.ingredients, key=lambda model: (-weights.get(model.id, 0.0), order.index(model.id)))
     return [
         {
@@ -99,7 +100,7 @@ def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
             "weight": f"{weights[model.id]:.4g}" if model.id in weights else NONE,
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
             "values": [cell(metric, _value(metric, model.scores.get(split))) for split in splits],
-            "beside": None if other is None else cell(other, _value(other, model.scores["held_out"])),
+            "beside": None if other is None else cell(other, _value(other, model.scores[HELD_OUT])),
             "fingerprint": soup.kitchen.weights.resolve(model.id).fingerprint[:12],
         }
         for model in models
@@ -137,14 +138,13 @@ def _count(number: int | None) -> str:
     return NONE if number is None else f"{number:,}"
 
 
-def classes(compared: Compared, changes: Sequence[ClassChange], names: Sequence[str], split: str) -> Rows:
+def classes(changes: Sequence[ClassChange], names: Sequence[str]) -> Rows:
     """The best ingredient and the soup class by class, the largest change first."""
-    best, soup = compared.best.scores[split], compared.soup.scores[split]
     return [
         {
             "name": names[one.index], "count": f"{one.num_examples:,}",
-            "before": _percent(best.class_correct[one.index] / one.num_examples),
-            "after": _percent(soup.class_correct[one.index] / one.num_examples),
+            "before": _percent(one.right_before / one.num_examples),
+            "after": _percent(one.right_after / one.num_examples),
             "points": wording.points(one.points / 100), "fixed": one.fixed, "broken": one.broken,
             "p": p(mcnemar(one.fixed, one.broken)),
         }

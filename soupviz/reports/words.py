@@ -6,6 +6,7 @@ from soupviz.analysis import wording
 from soupviz.reports import rows
 from soupviz.reports.contents import Compared
 from soupviz.soups.soup import Soup
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.wording import axis_title
 
@@ -19,11 +20,11 @@ def words_of(soup: Soup, compared: Compared) -> dict[str, Any]:
     return {
         "units": f"{task.unit}s",
         "gains": task.gains if task.judges_units else (),
-        "is_share": is_share(metric),
-        "title": axis_title(metric),
         "only": (task.only("the soup"), task.only("the other")),
         "test": wording.test_of(metric),
-        "interval": wording.interval_of(metric),
+        "interval": interval_of(metric),
+        "value": axis_title(metric),
+        "is_share": is_share(metric),
         "measure": wording.measure(metric),
         "heads": rows.score_heads(task, metric, compared.best.name),
         "columns": f"{metric.label[:1].upper()}{metric.label[1:]}{f' in {unit}' if unit else ''}",

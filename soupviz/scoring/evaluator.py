@@ -19,7 +19,7 @@ from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
 from soupviz.data.splits import Split, other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
-from soupviz.models.routes import Paths, answers_from, call
+from soupviz.models.routes import Routes, answers_from, call
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
 from soupviz.tasks.classification import Classification
@@ -62,7 +62,7 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        return self.found.is_whole or (self.found.num_scored > 0 and self.gives_up(self.found))
+        return self.found.is_whole or self.gives_up(self.found)
 
 
 class Evaluator:
@@ -83,7 +83,7 @@ class Evaluator:
         self.precision = precision
         self.task = task or Classification()
         self.batch_size = batch_size
-        self.paths = Paths(self.model)
+        self.routes = Routes(self.model)
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], PreparedSplit] = {}
@@ -98,7 +98,7 @@ class Evaluator:
         """Copy weights into the model, one tensor at a time, in place."""
         for key, tensor in tensors:
             self._slots[key].copy_(tensor)
-        self.paths.weights_changed()
+        self.routes.weights_changed()
 
     def evaluate(
         self,
@@ -183,9 +183,9 @@ class Evaluator:
 
     def _inspect(self, split: Split) -> None:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
-        if not self.paths.is_inspected:
+        if not self.routes.is_inspected:
             with arithmetic_of(self.precision):
-                self.paths.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
+                self.routes.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
 
     def prepared(self, split: Split, *, is_cut: bool = False) -> PreparedSplit:
         """The split made ready, kept for the next soup; a few splits at a time."""
@@ -207,24 +207,24 @@ class Evaluator:
 
     def _feed_at_cut(self, split: Split) -> PreparedSplit | None:
         if split.padding:
-            self.paths.forget_cut("each batch is cut to its longest sentence")
+            self.routes.forget_cut("each batch is cut to its longest sentence")
             return None
 
         def activations(rows: Tensor) -> dict[str, Tensor]:
             with self.running():
-                values = self.paths.before(split.take(rows, self.device))
+                values = self.routes.before(split.take(rows, self.device))
             return {f"boundary_{index}": value for index, value in enumerate(values)}
 
         prepared = ready(split, self.device, self.is_channels_last, activations, self.batch_size)
         if prepared is None:
-            self.paths.forget_cut("the activations there are too large to keep")
+            self.routes.forget_cut("the activations there are too large to keep")
         return prepared
 
     def _forward(self, split: Split, rows: Tensor, is_shared: bool) -> Tensor:
-        is_cut = is_shared and self.paths.has_cut
+        is_cut = is_shared and self.routes.has_cut
         prepared = self.prepared(split, is_cut=is_cut)
-        is_cut = is_cut and self.paths.has_cut  # its activations may have turned out too large
-        return self._call(split, self.paths.after if is_cut else self.paths.whole, prepared.take(rows))
+        is_cut = is_cut and self.routes.has_cut  # its activations may have turned out too large
+        return self._call(split, self.routes.after if is_cut else self.routes.whole, prepared.take(rows))
 
     def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
         with self.running():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from soupviz.data.loading import Splits
 from soupviz.data.splits import Split
 from soupviz.errors import KitchenError, RecipeError
-from soupviz.spec import KitchenSpec
+from soupviz.spec import HELD_OUT, KitchenSpec
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress
 from soupviz.weights.ingredients import Ingredient
@@ -133,7 +133,7 @@ class OtherModels:
         """
         other = self._found[name]
         train = other.kitchen.spec.data.train
-        return [*other.context("held_out"), train.model_dump_json(exclude={"slices"}) if train else ""]
+        return [*other.context(HELD_OUT), train.model_dump_json(exclude={"slices"}) if train else ""]
 
     def refuse(self, names: list[str]) -> None:
         """Refuse other models in a mix of weights.

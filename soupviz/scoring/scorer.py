@@ -15,13 +15,14 @@ from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.scoring.batchnorm import reestimate
 from soupviz.scoring.evaluator import Evaluator, Trial
+from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.other_models import OtherModel, OtherModels
-from soupviz.store.database import KeptScore, Store
-from soupviz.tasks.metric import Metric
+from soupviz.store.database import Store
+from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.tasks.task import judged, score_of
+from soupviz.tasks.task import completed, judged, lacking, score_of
 from soupviz.types import Progress, part_of
 from soupviz.weights.ingredients import Ingredient, shared_keys
 
@@ -32,9 +33,6 @@ LOGITS_BYTES = 2**26
 """Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
 
 AVERAGE = Aggregation("average")
-
-SCORED = "scored"
-"""The column that says which units were scored, in what the store keeps."""
 
 LAYOUT = 4
 """Of what is kept of each example; another layout makes old scores unfindable."""
@@ -62,7 +60,7 @@ class Scorer:
         self._reference = ingredients[0]
         self._shared = shared_keys(ingredients) if len(ingredients) > 1 else frozenset()
         self._pool = {item.fingerprint: True for item in ingredients}
-        self.evaluator.paths.share(self._shared)
+        self.evaluator.routes.share(self._shared)
 
     def _is_shared(self, items: Mix, aggregation: Aggregation) -> bool:
         """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
@@ -93,7 +91,7 @@ class Scorer:
 
     def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
         """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
-        mixed = (_content(effective(items)), train.fingerprint, number)
+        mixed = (content(effective(items)), train.fingerprint, number)
         if self._estimated is None or self._estimated[0] != mixed:
             self.evaluator.load(mix_tensors(items))
             self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
@@ -110,18 +108,16 @@ class Scorer:
         found = [self.other_models.find(item.name) for item, _ in items]
         context += [other.context(split.name) for other in found if other]
         context += [*self.evaluator.task.key, *self.evaluator.task.source]
-        return digest([LAYOUT, _content(items), "average" if is_whole else aggregation.key, *context])
+        return digest([LAYOUT, content(items), "average" if is_whole else aggregation.key, *context])
 
     def known(self, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
         if other := self._other_model(effective(items)):
             return other.known(split)
         plain, columns = self.store.score(self.key(items, split, aggregation))
-        return (
-            None
-            if plain is None or columns is None
-            else self._read(plain, split, self._outcomes(split, columns, plain))
-        )
+        if plain is None or columns is None:
+            return None
+        return self._read(plain, split, self._outcomes(split, columns, plain))
 
     def partial(self, items: Mix, split: Split, aggregation: Aggregation) -> Outcomes | None:
         """What became of the units that were scored before weights were given up; None: they were not, or are whole."""
@@ -131,10 +127,7 @@ class Scorer:
     def _outcomes(
         self, split: Split, columns: Mapping[str, NDArray[Any]], plain: Mapping[str, Any] | None = None
     ) -> Outcomes:
-        task = self.evaluator.task
-        kept = task.earlier_columns(plain, columns) if plain is not None else columns
-        held = {name: values for name, values in kept.items() if name != SCORED}
-        return Outcomes(columns[SCORED], task.targets(split.labels), held)
+        return outcomes_in(columns, self.evaluator.task, split, plain)
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -144,7 +137,8 @@ class Scorer:
 
     def _read(self, plain: Mapping[str, Any], split: Split, outcomes: Outcomes | None = None) -> Score:
         """A score as the store has it, with the kitchen's objective first."""
-        score = Score.from_plain(self.evaluator.task.carried_over(plain), split.name, outcomes)
+        task = self.evaluator.task
+        score = completed(task, Score.from_plain(task.carried_over(plain), split.name, outcomes))
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values))
 
@@ -157,10 +151,21 @@ class Scorer:
             for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
         ]
         found = self.store.summaries(filter(None, keys))
-        scores = {key: self._read(plain, split) for key, plain in found.items()}
+        scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
         return [
             other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
         ]
+
+    def _summary(self, key: str, plain: Mapping[str, Any], split: Split) -> Score:
+        """A score without its units. A metric that came to the task since is computed from them, and kept, once."""
+        task = self.evaluator.task
+        if not lacking(task, task.carried_over(plain)["values"]):
+            return self._read(plain, split)
+        columns = self.store.score(key)[1]
+        assert columns is not None  # a finished score has its units beside it
+        score = self._read(plain, split, self._outcomes(split, columns, plain))
+        self.store.complete(key, kept(score, split))
+        return replace(score, outcomes=None)
 
     def score(
         self,
@@ -197,7 +202,7 @@ class Scorer:
             if not trial.is_over:
                 self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
         if not found.is_whole:
-            best_possible = {metric.name: metric.bound(found) for metric in self.evaluator.task.metrics}
+            best_possible = {metric.name: bound_of(metric, found) for metric in self.evaluator.task.metrics}
             return Bound(split.name, len(split), found, best_possible)
         return self._keep(key, split, found, num_classes)
 
@@ -220,7 +225,7 @@ class Scorer:
 
     def keep(self, scores: Mapping[str, Score], split: Split) -> None:
         """Keep finished scores under their keys."""
-        self.store.keep_scores({key: _kept(score, split) for key, score in scores.items()})
+        self.store.keep_scores({key: kept(score, split) for key, score in scores.items()})
 
     def logits(
         self, items: Mix, split: Split, num_classes: int, aggregation: Aggregation, progress: Progress
@@ -264,7 +269,7 @@ class Scorer:
         def on_batch() -> None:
             nonlocal kept_at
             if time.monotonic() - kept_at > KEEP_EVERY and not trial.is_over:
-                self.store.keep_partial(key, _columns(trial.found))
+                self.store.keep_partial(key, columns_of(trial.found))
                 kept_at = time.monotonic()
             progress(trial.found.num_scored, len(split), f"scoring {split.name}")
 
@@ -275,28 +280,4 @@ class Scorer:
                 self.store.keep_logits(key, logits.numpy())
         finally:
             if trial.found.num_scored and not trial.found.is_whole:
-                self.store.keep_partial(key, _columns(trial.found))
-
-
-def _columns(found: Outcomes) -> dict[str, NDArray[Any]]:
-    return {SCORED: found.scored} | found.columns
-
-
-def _kept(score: Score, split: Split) -> KeptScore:
-    assert score.outcomes is not None
-    return KeptScore(
-        split=split.name,
-        metric=score.metric,
-        value=score.shown(score.metric),
-        num_units=score.num_units,
-        precision=score.precision,
-        device=score.device,
-        data=split.fingerprint,
-        summary=score.as_plain(),
-        columns=_columns(score.outcomes),
-    )
-
-
-def _content(items: Mix) -> list[list[str]]:
-    """A mix by its fingerprints."""
-    return [[item.fingerprint, weight.hex()] for item, weight in items]
+                self.store.keep_partial(key, columns_of(trial.found))

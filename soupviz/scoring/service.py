@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data.loading import HELD_OUT, TRAIN, Splits
+from soupviz.data.loading import Splits
 from soupviz.data.splits import Split
 from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, num_examples
@@ -17,6 +17,7 @@ from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Coefficients, Progress, quiet

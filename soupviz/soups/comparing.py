@@ -6,8 +6,9 @@ from dataclasses import asdict
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import Wanted, is_readable, known, summaries
+from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
-from soupviz.tasks.paired import LIST_DRAWS, Comparison, Pair, compare, interval, pair
+from soupviz.tasks.paired import LIST_DRAWS, Comparison, Pair, compare, pair
 from soupviz.tasks.score import Score
 
 VERSION = 2
@@ -50,19 +51,19 @@ def compared(kitchen: Kitchen, new: Wanted, old: Wanted) -> Comparison | None:
 
 
 def intervals(kitchen: Kitchen, scores: dict[Wanted, Score]) -> dict[Wanted, Interval]:
-    """The 95 % interval of each known score under the objective."""
+    """The 95 % interval of each known score under the objective, where it has one."""
     metric = kitchen.objective
-    if is_share(metric):
-        return {one: interval(metric, score) for one, score in scores.items()}
-    keys = {one: _key(kitchen, "interval", one) for one in scores}
-    kept: dict[str, Interval] = {key: (low, high) for key, (low, high) in kitchen.store.findings(keys.values()).items()}
-    new: dict[str, Interval] = {}
+    if is_share(metric):  # no unit is needed
+        return {one: found for one, score in scores.items() if (found := interval(metric, score))}
+    keys = {one: _key(kitchen, "normal interval", one) for one in scores}
+    kept: dict[str, Interval | None] = kitchen.store.findings(keys.values())
+    new: dict[str, Interval | None] = {}
     for one, key in keys.items():
         if key not in kept and (score := known(kitchen, *one)) is not None:
             new[key] = interval(metric, score)
     kitchen.store.keep_findings(new)
-    found = kept | new
-    return {one: found[key] for one, key in keys.items() if key in found}
+    every = kept | new
+    return {one: (around[0], around[1]) for one, key in keys.items() if (around := every.get(key))}
 
 
 def _is_there(kitchen: Kitchen, one: Wanted) -> bool:

@@ -1,13 +1,11 @@
 """Cooking: a recipe and a kitchen make a soup; every score and every run goes through the kitchen's store."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from soupviz.errors import Cancelled, RecipeError
+from soupviz.errors import RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe, ScoredPool, parse
 from soupviz.recipes.trajectory import Step, steps_from
@@ -18,8 +16,9 @@ from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
 from soupviz.soups.services import KitchenServices
 from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
-from soupviz.store.database import Store
-from soupviz.store.runs import HEARTBEAT, Run
+from soupviz.spec import HELD_OUT, TRAIN
+from soupviz.store.recording import recorded
+from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Alpha, Coefficients, Order, Progress, quiet
@@ -59,7 +58,7 @@ def cook(
         SoupError: the recipe names what the kitchen lacks, or the data does not fit.
         Cancelled: from the progress callback.
     """
-    recipe = parse(recipe) if isinstance(recipe, Mapping) else recipe
+    recipe = (parse(recipe) if isinstance(recipe, Mapping) else recipe).suited(kitchen.task)
     if missing := lacking_for(kitchen, recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
     if reason := recipe.unfit(kitchen.task):
@@ -85,7 +84,10 @@ def cook(
 
     started = time.monotonic()
     # What learns computes as what is scored does.
-    with arithmetic_of(kitchen.spec.precision), _recorded(kitchen.store, key, recipe):
+    with (
+        arithmetic_of(kitchen.spec.precision),
+        recorded(kitchen.store, key, recipe.title, recipe.model_dump(mode="json")),
+    ):
         pool = _scored_pool(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(pool)
         scores = {
@@ -119,9 +121,8 @@ def cook(
 def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
     """What selects a soup: splits of this kitchen; and of a place between soups, what selected those loaded back."""
     found = {split: examples_in(kitchen, split) for split in recipe.selects_on(kitchen.splits.names)}
-    ends = {mix for side in ("mix_a", "mix_b", "mix_c") if (mix := getattr(recipe, side, None))}
-    for run in kitchen.store.runs() if ends else ():
-        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in ends:
+    for run in kitchen.store.runs() if recipe.ends else ():
+        if run.status == "finished" and run.result and ELSEWHERE in run.result["notes"] and mix_in(run) in recipe.ends:
             data = from_plain(run.result["selecting_data"])
             found |= {f"{split} of {run.name}": examples for split, examples in data.items()}
     return found
@@ -130,7 +131,7 @@ def _selecting(kitchen: Kitchen, recipe: Recipe) -> dict[str, Examples]:
 def _learned_from(kitchen: Kitchen, recipe: Recipe, progress: Progress) -> dict[str, str]:
     """What train holds: a run's key has only what kitchen.yaml says of it, so that listing soups does not read it."""
     has_learned = recipe.trains and "train" in recipe.needs
-    return {"train": kitchen.splits.load("train", progress).fingerprint} if has_learned else {}
+    return {TRAIN: kitchen.splits.load(TRAIN, progress).fingerprint} if has_learned else {}
 
 
 def _stands(kitchen: Kitchen, recipe: Recipe, run: Run, progress: Progress) -> bool:
@@ -153,32 +154,6 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     return again
 
 
-@contextmanager
-def _recorded(store: Store, key: str, recipe: Recipe) -> Iterator[None]:
-    """Keep the run's status in the store, with a heartbeat for as long as this process lives."""
-    store.begin_run(key, recipe.title, recipe.model_dump(mode="json"))
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(HEARTBEAT / 4):
-            store.touch_run(key)
-
-    # A thread of its own: one batch, or decoding a split, may take longer than a run may be silent.
-    heart = threading.Thread(target=beat, name="soupviz-heartbeat", daemon=True)
-    heart.start()
-    try:
-        yield
-    except (Cancelled, KeyboardInterrupt):
-        store.end_run(key, "cancelled")
-        raise
-    except Exception as error:
-        store.end_run(key, "failed", error=str(error))
-        raise
-    finally:
-        over.set()
-        heart.join()
-
-
 def _scored_pool(
     kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]
 ) -> ScoredPool:
@@ -193,7 +168,7 @@ def _scored_pool(
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored
-        result = kitchen.scores.attempt(mixture, "held_out", recipe.aggregation, within, limit)
+        result = kitchen.scores.attempt(mixture, HELD_OUT, recipe.aggregation, within, limit)
         scored += 1
         return result
 

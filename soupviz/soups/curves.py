@@ -11,6 +11,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS, check_batchnorm
 from soupviz.mixing.averaging import combine
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, part_of, quiet
@@ -90,7 +91,7 @@ def trace(
     b: End,
     alphas: Sequence[float],
     *,
-    split: str = "held_out",
+    split: str = HELD_OUT,
     batchnorm: str = "average",
     progress: Progress = quiet,
     on_point: Callable[[Point], None] = lambda _point: None,
@@ -114,7 +115,7 @@ def interpolate(
     points: int = 21,
     start: float = 0.0,
     stop: float = 1.0,
-    split: str = "held_out",
+    split: str = HELD_OUT,
     batchnorm: str | None = None,
     progress: Progress = quiet,
 ) -> "pd.DataFrame":

@@ -12,8 +12,9 @@ from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.comparing import paired
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import plan
+from soupviz.soups.planning import cooking_cost
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Compared, compare_pairs
 from soupviz.types import Progress, quiet
@@ -79,17 +80,21 @@ def cook_menu(
         SoupError: an unknown member, or data that does not fit.
     """
     pick(kitchen.ingredients, members)  # an unknown member is nobody's reason to be left out
-    kitchen.splits.load("held_out", progress)
+    kitchen.splits.load(HELD_OUT, progress)
     soups: list[Soup] = []
     left_out: dict[str, str] = {}
     can_reestimate = bool(norms_of(kitchen.evaluator.model)) and not lacking_for(kitchen, {"train"})
     metrics = {metric.name for metric in kitchen.task.metrics}
-    defaults = [one for one in DEFAULTS if "loss" in metrics or "loss" not in one.values()]
+    defaults = [
+        one
+        for one in DEFAULTS
+        if ("loss" in metrics or "loss" not in one.values()) and one.get("output", "") in ("", *kitchen.task.outputs)
+    ]
     chosen = (*defaults, *(REESTIMATED if can_reestimate and batchnorm == "average" else ()))
     for index, values in enumerate(chosen):
         # Each member of an ensemble keeps its own statistics.
         shared = {"members": members} | ({"batchnorm": batchnorm} if values["method"] != "ensemble" else {})
-        recipe = parse(shared | dict(values))
+        recipe = parse(shared | dict(values)).suited(kitchen.task)
 
         def within(done: int, total: int, what: str, index: int = index, title: str = recipe.title) -> None:
             progress(index * total + done, len(chosen) * total, f"{title}: {what}")
@@ -104,16 +109,16 @@ def cook_menu(
             left_out[recipe.title] = str(error)
             continue
         on_soup(soups[-1])
-    singles = kitchen.scores.of_ingredients("held_out", members, progress)
+    singles = kitchen.scores.of_ingredients(HELD_OUT, members, progress)
     objective = Objective(kitchen.objective)
     best = objective.best_first(singles)[0]
-    reports_on = "test" if "test" in kitchen.splits.names else "held_out"
+    reports_on = TEST if TEST in kitchen.splits.names else HELD_OUT
     rival = kitchen.scores.score(((best, 1.0),), reports_on, progress=progress)
     tested = {soup.key: (soup.mix, reports_on, soup.recipe.aggregation) for soup in soups}
     pairs = paired(kitchen, tested.values(), (((best, 1.0),), reports_on, "average"))
     found = {soup.key: (soup.scores[reports_on], pairs[tested[soup.key]]) for soup in soups}
     compared = compare_pairs(kitchen.task, kitchen.objective, rival, found)
-    order = objective.best_first({soup.key: soup.scores["held_out"] for soup in soups})
+    order = objective.best_first({soup.key: soup.scores[HELD_OUT] for soup in soups})
     ranked = sorted(soups, key=lambda soup: order.index(soup.key))
     return Menu(ranked, left_out, best, reports_on, compared)
 
@@ -122,7 +127,7 @@ def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     """Why a recipe is not cooked; empty where it is."""
     if missing := lacking_for(kitchen, recipe.needs) or recipe.unfit(kitchen.task):
         return missing
-    cost = plan(kitchen, recipe)
+    cost = cooking_cost(kitchen, recipe)
     if (needed := cost.evaluations + cost.known) > budget:
         return f"takes up to {needed:,} scores, the budget is {budget:,}"
     if MENU["bayesian"] is type(recipe) and find_spec("optuna") is None:

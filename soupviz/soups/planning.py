@@ -10,6 +10,7 @@ from soupviz.mixing.averaging import mix_tensors
 from soupviz.recipes import Recipe
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.soup import pool_of, run_key
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.metric import has_bound
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress, quiet
@@ -19,7 +20,7 @@ TENSORS_HELD = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CookingCost:
     """Upper bounds: early rejection and what the store holds make it less.
 
     evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
@@ -40,12 +41,13 @@ class Plan:
         return asdict(self)
 
 
-def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
+def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> CookingCost:
     """The cost of a recipe in a kitchen whose held_out was read; nothing is evaluated.
 
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
+    recipe = recipe.suited(kitchen.task)
     pool = pool_of(kitchen, recipe)
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"
@@ -60,7 +62,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     evaluations = 0 if is_done else len(unknown) + candidates + len(finals)
     # A split that was not read yet is taken to be as long as held_out.
     lengths = {
-        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else "held_out"))
+        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else HELD_OUT))
         for split in kitchen.splits.names
     }
     tried = recipe.candidates(len(pool)) * sum(lengths[split] for split in selecting)
@@ -72,7 +74,7 @@ def plan(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> Plan:
     mixed = sum(sum(ordered[: number + 2]) for number in range(growing)) * len(selecting)
     mixed += (candidates - growing * len(selecting) + len(finals)) * sum(ordered)
     rate = kitchen.evaluator.rate
-    return Plan(
+    return CookingCost(
         evaluations=evaluations,
         known=total - evaluations,
         examples=examples,
@@ -126,7 +128,7 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     passes = dict.fromkeys(one for each in unknown for one in _passes(kitchen, each))
     estimated = {(mixture, aggregation) for mixture, _, aggregation in passes if num_examples(aggregation)}
     lengths = {
-        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else "held_out"))
+        split: len(kitchen.splits.load(split if kitchen.splits.is_loaded(split) else HELD_OUT))
         for _, split, _ in passes
     }
     examples = sum(lengths[split] for _, split, _ in passes)
@@ -187,7 +189,7 @@ def ingredient_summaries(kitchen: Kitchen, split: str, names: Iterable[str]) -> 
 
 def is_readable(kitchen: Kitchen, split: str, aggregation: str) -> bool:
     """Whether the store can be asked for a score without a split being read first."""
-    return kitchen.splits.is_loaded(split) and (not num_examples(aggregation) or kitchen.splits.is_loaded("train"))
+    return kitchen.splits.is_loaded(split) and (not num_examples(aggregation) or kitchen.splits.is_loaded(TRAIN))
 
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:
@@ -195,12 +197,12 @@ def _peak(kitchen: Kitchen, pool: list[str]) -> int:
     tensors = kitchen.weights.resolve(pool[0]).tensors.values()
     model = sum(4 * tensor.numel() for tensor in tensors)
     largest = max(4 * tensor.numel() for tensor in tensors)
-    return 2 * model + kitchen.evaluator.ready_bytes(kitchen.splits.load("held_out")) + TENSORS_HELD * largest
+    return 2 * model + kitchen.evaluator.ready_bytes(kitchen.splits.load(HELD_OUT)) + TENSORS_HELD * largest
 
 
 def measure_rate(kitchen: Kitchen, progress: Progress = quiet) -> None:
-    """Score a few batches of held_out, so that a plan can tell seconds."""
-    split = kitchen.splits.load("held_out", progress)
+    """Score a few batches of held_out, so that a cost can be told in seconds."""
+    split = kitchen.splits.load(HELD_OUT, progress)
     found = kitchen.evaluator.blank(split)
     found.scored[3 * kitchen.evaluator.batch_size :] = True
     items = kitchen.scores.resolved(((kitchen.names[0], 1.0),))

@@ -16,9 +16,10 @@ from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classification import Classification
-from soupviz.tasks.metric import is_share
+from soupviz.tasks.metric import is_share, others_of
 from soupviz.tasks.wording import axis_title
 from soupviz.types import Coefficients
 from soupviz.version import __version__
@@ -92,7 +93,7 @@ class Record(BaseModel):
     ingredients: dict[str, Origin]
     key_maps: dict[str, KeyMap] = {}
     ties: dict[str, str]
-    selected_on: tuple[str, ...] = ("held_out",)
+    selected_on: tuple[str, ...] = (HELD_OUT,)
     selecting_data: dict[str, Examples] = {}
     judged: Judged = Judged()
     scores: dict[str, dict[str, Any]]
@@ -207,7 +208,7 @@ def record_of(
 def _judged(soup: Soup) -> Judged:
     """What the soup's scores are of, with their intervals."""
     kitchen, metric = soup.kitchen, soup.kitchen.objective
-    other = next((one for one in kitchen.task.metrics if one.name != metric.name), None)
+    other = next(iter(others_of(kitchen.task.metrics, metric)), None)
     around = intervals(kitchen, {(soup.mix, split, soup.recipe.aggregation): one for split, one in soup.scores.items()})
     return Judged(
         task=kitchen.task.name,

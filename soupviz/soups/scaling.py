@@ -15,6 +15,7 @@ from soupviz.models.routes import answers_from
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.content import Content, scaled_keys
 from soupviz.soups.soup import Soup
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.calibration import Bin, Calibration, fit_temperature, measure, reliability
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Progress, quiet
@@ -66,8 +67,8 @@ def scale(kitchen: Kitchen, mixture: Coefficients, aggregation: str, progress: P
     splits = kitchen.splits.reporting
     logits = {split: kitchen.scores.logits(mixture, split, aggregation, progress) for split in splits}
     labels = {split: kitchen.splits.load(split).labels.numpy() for split in splits}
-    temperature = fit_temperature(logits["held_out"], labels["held_out"])
-    reported = "test" if "test" in splits else "held_out"
+    temperature = fit_temperature(logits[HELD_OUT], labels[HELD_OUT])
+    reported = TEST if TEST in splits else HELD_OUT
     return Scaled(
         temperature=temperature,
         before={split: measure(logits[split], labels[split]) for split in splits},
@@ -85,7 +86,7 @@ def last_linear(kitchen: Kitchen) -> str:
         ExportError: the logits come from something else, or the layer shares its weights with another.
     """
     model = kitchen.evaluator.model
-    split = kitchen.splits.load("held_out")
+    split = kitchen.splits.load(HELD_OUT)
     outputs: dict[str, Tensor] = {}
     hooks = [
         module.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
@@ -158,7 +159,7 @@ def _answers(
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Predicted class and logits of every example of held_out, computed in float32 whatever the kitchen does."""
     exact = kitchen if kitchen.spec.precision == "float32" else at_precision(kitchen, "float32")
-    split = kitchen.splits.load("held_out")
+    split = kitchen.splits.load(HELD_OUT)
     trial = Trial(weights, exact.evaluator.blank(split))
     logits = exact.evaluator.evaluate(split, trial, keep_logits=True)
     assert logits is not None  # there is no split without examples

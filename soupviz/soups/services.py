@@ -13,7 +13,8 @@ from soupviz.kitchen import Kitchen
 from soupviz.learning.averages import fisher_average, regmean
 from soupviz.learning.coefficients import Learned, Normalise, learn
 from soupviz.learning.curvature import fisher_diagonal, gram_matrices
-from soupviz.learning.distilling import Distillation, Epoch, distill
+from soupviz.learning.distilling import Distillation, distill
+from soupviz.learning.training_state import Epoch
 from soupviz.mixing.alignment import align, repair
 from soupviz.mixing.averaging import BatchNorm, mean_of, mix
 from soupviz.mixing.formulas import Formula
@@ -24,6 +25,7 @@ from soupviz.recipes.services import Attempt, Sample
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.blending import blend
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, Progress
 from soupviz.weights.ingredients import Ingredient
@@ -127,7 +129,7 @@ class KitchenServices:
         """
         model = self.kitchen.evaluator.model
         first, *others = self._items(names)
-        split = self.kitchen.splits.load("held_out")
+        split = self.kitchen.splits.load(HELD_OUT)
         example = split.take(torch.arange(min(EXAMPLE, len(split))), self._device)
         aligned = [first]
         for number, item in enumerate(others):
@@ -153,9 +155,7 @@ class KitchenServices:
 
     def attempt(self, aggregation: str) -> Attempt:
         """How a mix is scored, for a search under another aggregation than the recipe's own."""
-        return lambda mixture, limit: self.kitchen.scores.attempt(
-            mixture, "held_out", aggregation, self.progress, limit
-        )
+        return lambda mixture, limit: self.kitchen.scores.attempt(mixture, HELD_OUT, aggregation, self.progress, limit)
 
     def distil(
         self,
@@ -175,9 +175,9 @@ class KitchenServices:
         Returns:
             The student, and every epoch.
         """
-        sample = Sample("train", num_examples or len(self.kitchen.splits.load("train", self.progress)), parameters.seed)
+        sample = Sample(TRAIN, num_examples or len(self.kitchen.splits.load(TRAIN, self.progress)), parameters.seed)
         split, rows = self._rows(sample)
-        answers = self.kitchen.scores.logits(teacher[0], "train", teacher[1], self.progress)
+        answers = self.kitchen.scores.logits(teacher[0], TRAIN, teacher[1], self.progress)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
         model.load_state_dict(dict(self.kitchen.scores.mixed(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
@@ -223,7 +223,7 @@ class KitchenServices:
 
     def _score(self, tensors: Mapping[str, Tensor]) -> Score:
         """Of weights that nobody keeps, on held_out."""
-        split = self.kitchen.splits.load("held_out")
+        split = self.kitchen.splits.load(HELD_OUT)
         trial = Trial(lambda: tensors.items(), self.kitchen.evaluator.blank(split))
         self.kitchen.evaluator.evaluate(split, trial)
         return self.kitchen.scores.scorer.summarized(split, trial.found, self.kitchen.scores.width(split))
@@ -237,7 +237,7 @@ class KitchenServices:
         Of held_out never more than half: what is chosen by all of it afterwards must not have learned all of it.
         """
         split = self.kitchen.splits.load(sample.split, self.progress)
-        most = len(split) // 2 if sample.split == "held_out" else len(split)
+        most = len(split) // 2 if sample.split == HELD_OUT else len(split)
         order = torch.randperm(len(split), generator=torch.Generator().manual_seed(sample.seed))
         return split, order[: min(sample.num_examples, max(1, most))].sort().values
 

@@ -11,9 +11,10 @@ from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.recipes import Blocks, Interpolation, Point, Pooled, Recipe, parse
+from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.selecting import Examples, from_plain, plain
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients, mix_from
@@ -55,7 +56,7 @@ class Soup:
     seconds: float | None = field(default=None, compare=False)
     notes: Mapping[str, Any] = field(default_factory=dict)
     selecting_data: Mapping[str, Examples] = field(default_factory=dict)
-    selected_on: tuple[str, ...] = ("held_out",)
+    selected_on: tuple[str, ...] = (HELD_OUT,)
 
     @property
     def title(self) -> str:
@@ -128,7 +129,7 @@ def made_in(kitchen: Kitchen, pool: Sequence[str]) -> dict[str, Any]:
         "device": str(kitchen.device),
         "precision": kitchen.spec.precision,
         "model": kitchen.model_fingerprint[:12],
-        "held_out": kitchen.splits.load("held_out").fingerprint[:12],
+        "held_out": kitchen.splits.load(HELD_OUT).fingerprint[:12],
         "ingredients": {name: kitchen.weights.resolve(name).fingerprint[:12] for name in pool},
     }
 
@@ -141,6 +142,7 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
     Args:
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
     """
+    recipe = recipe.suited(kitchen.task)
     return _key(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
 
 
@@ -148,7 +150,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
     fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in pool}
     values = resolved(kitchen, values)  # as runs of versions that had no other metric were kept
     context: list[Any] = [
-        kitchen.splits.load("held_out").fingerprint,
+        kitchen.splits.load(HELD_OUT).fingerprint,
         kitchen.model_fingerprint,
         *kitchen.evaluator.numerics,
     ]
@@ -157,7 +159,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         context.append(kitchen.objective.name)
     if BASE in recipe.needs:
         context.append(kitchen.weights.resolve(BASE).fingerprint)
-    if isinstance(recipe, Pooled) and recipe.meets_other_models and kitchen.other_models.items:
+    if recipe.meets_other_models and kitchen.other_models.items:
         other_models = {
             name: [item.fingerprint, kitchen.other_models.context(name)]
             for name, item in kitchen.other_models.items.items()
@@ -168,7 +170,7 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
         train = kitchen.spec.data.train
         context.append(train.model_dump_json(exclude={"slices"}) if train else "")
     if "slices" in recipe.needs:
-        divided = kitchen.splits.load("held_out").slices
+        divided = kitchen.splits.load(HELD_OUT).slices
         context.append(slices.fingerprint(divided) if divided else "")
     if "shifts" in recipe.needs:
         shifts = kitchen.spec.data.shifts
@@ -215,14 +217,12 @@ def pool_of(kitchen: Kitchen, recipe: Recipe) -> list[str]:
     Raises:
         KitchenError: a member that the kitchen lacks.
     """
-    if isinstance(recipe, Pooled):
-        joins = (*kitchen.ingredients, *kitchen.other_models.items.values())
-        chosen = pick(joins if recipe.takes_other_models else kitchen.ingredients, recipe.members)
-        copies = set(kitchen.names) - set(kitchen.pool) if recipe.members is None else set()
-        return [item.name for item in chosen if item.name not in copies]
-    assert isinstance(recipe, (Blocks, Interpolation, Point))
-    ends = [recipe.mix_a, recipe.mix_b] + ([recipe.mix_c] if isinstance(recipe, Point) else [])
-    return list(dict.fromkeys(name for end in ends for name, _ in end))
+    if recipe.ends:
+        return list(dict.fromkeys(name for end in recipe.ends for name, _ in end))
+    joins = (*kitchen.ingredients, *kitchen.other_models.items.values())
+    chosen = pick(joins if recipe.takes_other_models else kitchen.ingredients, recipe.considered)
+    copies = set(kitchen.names) - set(kitchen.pool) if recipe.considered is None else set()
+    return [item.name for item in chosen if item.name not in copies]
 
 
 def pool_in(run: Run) -> list[str]:

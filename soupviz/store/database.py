@@ -149,6 +149,12 @@ class Store(RunTable):
                 if added.rowcount:
                     connection.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (key, pack(kept.columns)))
 
+    def complete(self, key: str, kept: KeptScore) -> None:
+        """Replace a finished score by the same one that tells more."""
+        with self._connection() as connection:
+            connection.execute("UPDATE results SET summary = ? WHERE key = ?", (json.dumps(kept.summary), key))
+            connection.execute("UPDATE outcomes SET columns = ? WHERE key = ?", (pack(kept.columns), key))
+
     def file(self, key: str) -> tuple[str, str | None] | None:
         """(fingerprint, problem) of a checkpoint that was read before."""
         with self._connection() as connection:

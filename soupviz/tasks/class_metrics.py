@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import SumMetric, Value, Weights
+from soupviz.tasks.metric import SumMetric, Value, Weights, value_once
 from soupviz.tasks.outcomes import FINITE, Outcomes
 
 CLOSE_LOGITS = 1e-4
@@ -46,7 +46,7 @@ class MacroF1:
     judges_nonfinite: bool = True
 
     def value(self, outcomes: Outcomes) -> Value | None:
-        return float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
+        return value_once(self, outcomes)
 
     def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
         labels, predictions = outcomes["label"], outcomes["prediction"]
@@ -56,12 +56,12 @@ class MacroF1:
             is_label, is_told = labels[:, None] == classes, predictions[:, None] == classes
             # One product for both; a sum of products that are whole numbers is exact in any order.
             counts = weights @ np.hstack([is_label & outcomes["right"][:, None], is_label.astype(np.float64) + is_told])
-            return _mean_f1(counts[:, :number], counts[:, number:])
+            return mean_f1(counts[:, :number], counts[:, number:], of_all=False)
         right, answered = outcomes["right"], predictions >= 0
         hits = [np.bincount(labels[right], row[right], number) for row in weights]
         told = [np.bincount(predictions[answered], row[answered], number) for row in weights]
         total = [np.bincount(labels, row, number) + some for row, some in zip(weights, told, strict=True)]
-        return _mean_f1(np.array(hits), np.array(total))
+        return mean_f1(np.array(hits), np.array(total), of_all=False)
 
     def bound(self, outcomes: Outcomes) -> Value | None:
         if not outcomes.num_scored:
@@ -75,10 +75,24 @@ class MacroF1:
         return 1e-12
 
 
-def _mean_f1(hits: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean of 2 TP / (2 TP + FP + FN) over the classes that occur; both of shape (num_resamples, classes)."""
-    f1 = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
-    found: NDArray[np.float64] = f1.sum(axis=1) / (total > 0).sum(axis=1)
+def f1_of(hits: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.float64]:
+    """2 TP / (2 TP + FP + FN) of each class; 0 of one that neither occurs nor is predicted.
+
+    Args:
+        hits: TP. total: 2 TP + FP + FN.
+    """
+    found: NDArray[np.float64] = np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
+    return found
+
+
+def mean_f1(hits: NDArray[np.float64], total: NDArray[np.float64], *, of_all: bool) -> NDArray[np.float64]:
+    """The mean over classes, the last axis: of all of them, or of those that occur as label or prediction.
+
+    Either is what scikit-learn's `f1_score(average="macro", zero_division=0)` does: of all for flags of 0 and 1
+    (multilabel), of those that occur for one label an example.
+    """
+    number = total.shape[-1] if of_all else (total > 0).sum(axis=-1)
+    found: NDArray[np.float64] = f1_of(hits, total).sum(axis=-1) / number
     return found
 
 
@@ -96,10 +110,10 @@ class CalibrationError:
     higher_is_better: bool = False
     judges_nonfinite: bool = False
     has_bound: ClassVar[bool] = False
+    has_scale: ClassVar[bool] = True
 
     def value(self, outcomes: Outcomes) -> Value | None:
-        found = float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
-        return None if np.isnan(found) else found
+        return value_once(self, outcomes)
 
     def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
         finite = outcomes[FINITE]

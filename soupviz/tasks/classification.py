@@ -61,7 +61,7 @@ class Classification(Task):
 
     @property
     def key(self) -> list[Any]:
-        return []
+        return [] if self.version == 1 else super().key
 
     def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
         if "values" in plain:
@@ -132,10 +132,12 @@ class Classification(Task):
         }
 
     def row(self, score: Score) -> Mapping[str, Any]:
+        """The columns of 0.1.0, then the objective and what tables show, where they are others."""
         facts = score.facts
-        top5 = score.shown("top5")
-        first = {name: facts[name] for name in ("accuracy", "correct", "num_examples", "loss")}
-        return first | {"top5_accuracy": top5, "macro_f1": facts["macro_f1"]}
+        row = {name: facts[name] for name in ("accuracy", "correct", "num_examples", "loss")}
+        row |= {"top5_accuracy": score.shown("top5"), "macro_f1": facts["macro_f1"]}
+        others = (name for name in (score.metric, *self.in_tables) if name not in row and name != "top5")
+        return row | {name: score.shown(name) for name in others}
 
     def point(self, score: Score) -> Mapping[str, Any]:
         first = {"accuracy": score.shown("accuracy"), "loss": score.whole(LOSS)}

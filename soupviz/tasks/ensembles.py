@@ -8,6 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+PROBABILITIES, LOGITS, AS_THEY_ARE = "probabilities", "logits", "outputs"
+"""What can be averaged of answers: of those that are logits, both; of others, such as a regression's, what they are."""
+
 
 def combined(logits: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
     """The logits of an ensemble.
@@ -22,7 +25,7 @@ def combined(logits: Sequence[NDArray[np.float32]], weights: Sequence[float], ou
     Source:
         Lakshminarayanan et al. 2017 (arXiv 1612.01474): probabilities. Wortsman et al. 2022, appendix: logits.
     """
-    is_logits = output == "logits"
+    is_logits = output == LOGITS
     total = torch.full(logits[0].shape, 0.0 if is_logits else -torch.inf)
     finite = torch.ones(len(total), dtype=torch.bool)
     for one, weight in zip(logits, weights, strict=True):

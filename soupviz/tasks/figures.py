@@ -6,19 +6,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, SumMetric, is_share
+from soupviz.tasks.metric import Metric, SumMetric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.resampling import drawn
+from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import wilson
+from soupviz.tasks.wording import PERCENT
 
 DRAWS = 200
-"""Resamples for the interval of a metric that is no function of sums."""
+"""Resamples for the standard error of a metric that is no function of sums."""
+
+Z = 1.959964
+"""Standard errors on either side of a value, for 95 %."""
 
 
 def two_metrics(metrics: Sequence[Metric], objective: Metric) -> tuple[Metric, ...]:
     """The objective, and what is drawn beside it: an error beside what is raised, else the task's next metric."""
-    others = [metric for metric in metrics if metric.name != objective.name]
+    others = others_of(metrics, objective)
     errors = [metric for metric in others if not metric.higher_is_better]
     return (objective, *((errors if objective.higher_is_better else []) or others)[:1])
 
@@ -31,30 +35,39 @@ def counts(metric: Metric, score: Score) -> tuple[int, int] | None:
     return round(value * score.num_units), score.num_units
 
 
-def interval(metric: Metric, score: Score, confidence: float = 0.95) -> tuple[float, float] | None:
-    """How sure a value is: Wilson's interval of a share, a normal one by the jackknife of a function of sums (of a mean
-    it is mean ± z s / sqrt(n)), else a bootstrap of the units.
+def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
+    """How sure a value is, wherever it is shown: its 95 % interval.
+
+    Of a share of units Wilson's. Of any other metric the value ± 1.96 standard errors: by the jackknife of a function
+    of sums (of a mean that is mean ± z s / sqrt(n)), else by a bootstrap of the units. What is shown in percent ends at
+    0 and, where more is better, at 100 %. A page draws a hundred of these at every look, of 10,000 units each: the
+    jackknife takes less than a millisecond there, percentiles of enough resamples take 400. Differences are few, and
+    have percentiles (`soupviz.tasks.paired`).
 
     Returns:
         (low, high); None where the value is not of all units, or what became of single units is not known.
     Source:
-        Wilson 1927; Efron 1982, chapter 3, for the jackknife.
+        Wilson 1927; Efron 1982, chapter 3, for the jackknife; Efron and Tibshirani 1993, section 6.4, for the number of
+        resamples that a standard error needs.
     """
-    from scipy.special import ndtri
-
     if (counted := counts(metric, score)) is not None:
-        return wilson(*counted, confidence)
+        return wilson(*counted)
     value, outcomes = score.whole(metric), score.outcomes
     if value is None or outcomes is None or len(outcomes) < 2:
         return None
     if isinstance(metric, SumMetric):
-        left_out = _without_each(metric, outcomes)
-        half = float(ndtri(0.5 + confidence / 2)) * float(left_out.std() * math.sqrt(len(outcomes) - 1))
-        return (value - half, value + half) if math.isfinite(half) else None
-    weights = drawn(np.random.default_rng(0), DRAWS, len(outcomes))
-    tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
-    low, high = np.nanquantile(metric.values(outcomes, weights), tails).tolist()
-    return low, high
+        error = float(_without_each(metric, outcomes).std()) * math.sqrt(len(outcomes) - 1)
+    else:
+        error = float(np.nanstd(bootstrap_values(metric, outcomes, draws=DRAWS)))
+    low, high = value - Z * error, value + Z * error
+    if metric.unit == PERCENT:
+        low, high = max(low, 0.0), min(high, 1.0) if metric.higher_is_better else high
+    return (low, high) if math.isfinite(error) else None
+
+
+def interval_of(metric: Metric) -> str:
+    """What `interval` a metric's values have, in a word."""
+    return "Wilson" if is_share(metric) else "normal"
 
 
 def _without_each(metric: SumMetric, outcomes: Outcomes) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """A metric: a name, a unit, a direction, and a value that is computed from outcomes."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol
@@ -53,9 +53,23 @@ class Metric(Protocol):
         """Values no further apart than this are the same; 0 for exact ones."""
 
 
+def others_of(metrics: Iterable[Metric], objective: Metric) -> list[Metric]:
+    """The metrics of a task beside the objective, in the task's order."""
+    return [metric for metric in metrics if metric.name != objective.name]
+
+
 def has_bound(metric: Metric) -> bool:
     """Whether candidates may be given up before they are scored whole. A metric of the user's own need not say so."""
     return bool(getattr(metric, "has_bound", True))
+
+
+def has_scale(metric: Metric) -> bool:
+    """Whether a difference means the same in every kitchen: of shares, and of nats, which are logarithms of chances.
+
+    Other metrics are in what the labels are measured in, and grow with them. One that is a share but not shown as one
+    says so for itself.
+    """
+    return metric.unit in ("%", "nats") or bool(getattr(metric, "has_scale", False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,12 @@ class NumberMetric:
         return self.band
 
 
+def value_once(metric: Metric, outcomes: Outcomes) -> float | None:
+    """The value of a metric that is no function of sums, by its `values`, each unit counted once."""
+    found = float(metric.values(outcomes, np.ones((1, len(outcomes))))[0])
+    return None if math.isnan(found) else found
+
+
 def exact_sum(column: Column) -> Any:
     """The sum over units, so that no order of them changes it: a Fraction of integers, else rounded once.
 
@@ -192,3 +212,10 @@ def badness(metric: SumMetric, outcomes: Outcomes) -> NDArray[np.float64]:
 def is_share(metric: Metric) -> bool:
     """Whether a metric is the share of units that are right: exact tests and formulas hold."""
     return isinstance(metric, SumMetric) and metric.is_share
+
+
+def bound_of(metric: Metric, outcomes: Outcomes) -> Value | None:
+    """A metric's bound; of what nothing is known of yet, the share of units that are right can be one, and no more."""
+    if outcomes.num_scored:
+        return metric.bound(outcomes)
+    return Fraction(1) if is_share(metric) else None

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from soupviz.errors import DataError
-from soupviz.tasks.class_metrics import LOSS_BAND
-from soupviz.tasks.metric import SumMetric, Value, Weights
+from soupviz.tasks.class_metrics import LOSS, f1_of, mean_f1
+from soupviz.tasks.metric import SumMetric, Value, Weights, value_once
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.task import NOTHING, Task
 
@@ -20,18 +20,17 @@ COUNTS = ("true_positive", "false_positive", "false_negative")
 PERFECT = {"false_positive": 0, "false_negative": 0}
 
 
-def _f1(hits: Any, extra: Any, missed: Any) -> Any:
-    """2 TP / (2 TP + FP + FN); 0 where a class neither occurs nor is predicted, as scikit-learn has it by default."""
-    hits, total = np.asarray(hits, dtype=np.float64), np.asarray(2 * hits + extra + missed, dtype=np.float64)
-    return np.divide(2 * hits, total, out=np.zeros_like(total), where=total > 0)
+def _counted(hits: Any, extra: Any, missed: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """TP and 2 TP + FP + FN."""
+    return np.asarray(hits, dtype=np.float64), np.asarray(2 * hits + extra + missed, dtype=np.float64)
 
 
 def macro(hits: Any, extra: Any, missed: Any, _number: Any) -> Any:
-    return _f1(hits, extra, missed).mean(axis=-1)
+    return mean_f1(*_counted(hits, extra, missed), of_all=True)
 
 
 def micro(hits: Any, extra: Any, missed: Any, _number: Any) -> Any:
-    return _f1(*(np.asarray(one, dtype=np.float64).sum(axis=-1) for one in (hits, extra, missed)))
+    return f1_of(*(one.sum(axis=-1) for one in _counted(hits, extra, missed)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +63,7 @@ class LabelMap:
     has_bound: ClassVar[bool] = False
 
     def value(self, outcomes: Outcomes) -> Value | None:
-        found = float(self.values(outcomes, np.ones((1, len(outcomes))))[0])
-        return None if np.isnan(found) else found
+        return value_once(self, outcomes)
 
     def values(self, outcomes: Outcomes, weights: Weights) -> NDArray[np.float64]:
         labels = outcomes["label"].astype(np.float64)
@@ -98,10 +96,6 @@ class LabelMap:
 
 MACRO_F1 = CountMetric("macro_f1", "macro F1", "%", True, COUNTS, macro, PERFECT, 1e-12, judges_nonfinite=True)
 MICRO_F1 = CountMetric("micro_f1", "micro F1", "%", True, COUNTS, micro, PERFECT, 1e-12, judges_nonfinite=True)
-LOSS = SumMetric(
-    "loss", "loss", "nats", False, ("loss", FINITE), lambda loss, finite, _number: loss / finite,
-    {"loss": 0, FINITE: 1}, band=LOSS_BAND,
-)  # fmt: skip
 
 
 class Multilabel(Task):
@@ -112,6 +106,10 @@ class Multilabel(Task):
     labels = "flags"
     has_probabilities = True
     metrics = (MACRO_F1, MICRO_F1, LabelMap(), LOSS)
+
+    @property
+    def without_classes(self) -> str:
+        return f"the task {self.name} has any number of classes for an example"
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         return {"label": labels.numpy().astype(np.bool_)}
@@ -196,8 +194,11 @@ class Multilabel(Task):
         return f"{mark} {_named(outcomes['true_positive'][row] | extra, classes)}{lacking}"
 
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
-        counts = {name: outcomes[name].sum(axis=0) for name in COUNTS}
-        return {"class_f1": _f1(*counts.values()).tolist(), "class_count": outcomes["label"].sum(axis=0).tolist()}
+        by_class = f1_of(*_counted(*(outcomes[name].sum(axis=0) for name in COUNTS)))
+        return {
+            "class_f1": by_class.tolist(),
+            "class_count": outcomes["label"].sum(axis=0).tolist(),
+        }
 
 
 def _named(are_there: Column, classes: Sequence[str]) -> str:

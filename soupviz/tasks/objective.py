@@ -4,12 +4,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, Value
+from soupviz.tasks.metric import Metric, Value, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
 
@@ -90,8 +91,8 @@ class Objective:
     def possible(self, outcomes: Outcomes) -> Value | None:
         """The value if every unit that is not scored yet were perfect; None: nothing is known of that."""
         if self.part == "whole":
-            return self.metric.bound(outcomes)
-        return None if self.part == "with_shifts" else self._of_groups(outcomes, self.metric.bound)
+            return bound_of(self.metric, outcomes)
+        return None if self.part == "with_shifts" else self._of_groups(outcomes, partial(bound_of, self.metric))
 
     def gives_up(self, best: Score, *, ties: bool = False) -> Callable[[Outcomes], bool]:
         """Whether what is scored so far proves that the whole cannot be better than the best (as good, with `ties`)."""

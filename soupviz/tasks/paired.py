@@ -15,7 +15,7 @@ from soupviz.tasks import resampling, significance
 from soupviz.tasks.metric import Metric, SumMetric, is_share
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import UNPROVEN, holm, mcnemar, wilson
+from soupviz.tasks.significance import UNPROVEN, holm, mcnemar
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import is_improvement
 
@@ -84,27 +84,6 @@ class Comparison:
     def is_shown(self) -> bool:
         """Whether the test says more than chance."""
         return self.judgement in ("better", "worse", NOT_FINITE)
-
-
-def num_right(metric: Metric, score: Score) -> int:
-    """How many units are right, under a metric that is their share; a score without its units knows it."""
-    return round((score.values[metric.name] or 0) * score.num_units)
-
-
-def interval(metric: Metric, score: Score, groups: Groups = None) -> tuple[float, float]:
-    """The 95 % interval of a single value: Wilson's of a share, else by the bootstrap, which needs a score's units.
-
-    Returns:
-        nan where the metric says nothing.
-    """
-    if score.values[metric.name] is None:
-        return np.nan, np.nan
-    if is_share(metric) and groups is None:
-        return wilson(num_right(metric, score), score.num_units)
-    assert score.outcomes is not None
-    values = resampling.bootstrap_values(metric, score.outcomes, groups=groups, draws=DRAWS)
-    low, high = np.nanquantile(values, [0.025, 0.975]).tolist()
-    return low, high
 
 
 def p_value(metric: Metric, new: Outcomes, old: Outcomes, groups: Groups = None, draws: int = DRAWS) -> float:

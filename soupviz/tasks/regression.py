@@ -55,6 +55,7 @@ class Regression(Task):
     name = "regression"
     labels = "numbers"
     metrics = (RMSE, MAE, R2)
+    has_ensembles = True
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         target = _two_dimensional(labels).double().numpy()

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from soupviz.tasks.by_name import NamedScore
 from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.outcomes import Outcomes
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedScore):
     """Values by metric, the kitchen's objective first, and what the task tells beside them.
 
     values: exact where they are Fractions; None where a metric says nothing. num_close: units so close to
@@ -44,44 +45,6 @@ class Score:
     @property
     def num_scored(self) -> int:
         return self.num_units
-
-    # The names that classification supplies, until all who read them ask for a metric.
-    @property
-    def accuracy(self) -> float:
-        return float(self.facts["accuracy"])
-
-    @property
-    def correct(self) -> int:
-        return int(self.facts["correct"])
-
-    @property
-    def num_examples(self) -> int:
-        return self.num_units
-
-    @property
-    def loss(self) -> float | None:
-        return self.shown("loss")
-
-    @property
-    def macro_f1(self) -> float:
-        return float(self.facts["macro_f1"])
-
-    @property
-    def class_correct(self) -> tuple[int, ...]:
-        return tuple(self.facts["class_correct"])
-
-    @property
-    def class_count(self) -> tuple[int, ...]:
-        return tuple(self.facts["class_count"])
-
-    @property
-    def top5_correct(self) -> int | None:
-        found: int | None = self.facts["top5_correct"]
-        return found
-
-    @property
-    def ece(self) -> float | None:
-        return self.shown("ece")
 
     def shown(self, metric: str) -> float | None:
         """A value as a float."""

@@ -103,7 +103,7 @@ def slices_of(task: Task, split: Split) -> Slices:
     """
     if not has_slices(task, split):
         raise RecipeError(
-            f"{split.name} has no slices, and {task.no_classes('to look at one by one')}: name a column that "
+            f"{split.name} has no slices, and {task.without_classes}: name a column that "
             "divides it, with `slices: {file: FILE.csv, column: NAME}` in kitchen.yaml."
         )
     return split.slices or by_class(split)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,8 +13,8 @@ from soupviz.data.labels import Kind
 from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
-from soupviz.tasks.ensembles import combined
-from soupviz.tasks.metric import Metric, SumMetric, badness
+from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
+from soupviz.tasks.metric import Metric, SumMetric, badness, others_of
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell, numbers
@@ -55,11 +56,8 @@ class Task:
     has_logits: ClassVar[bool] = False
     """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
 
-    can_average: ClassVar[bool] = True
-    """Whether several models' answers have an average, which an ensemble gives. Detections have none."""
-
     has_probabilities: ClassVar[bool] = False
-    """Whether answers stand for probabilities, which ensembles may average instead of the answers."""
+    """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
@@ -74,6 +72,7 @@ class Task:
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
 
+        A column of `soupviz.tasks.outcomes.records` holds an array of its own for each unit, such as its detections.
         A task that says otherwise may leave `finite` out where every answer is always finite.
 
         Args:
@@ -91,6 +90,27 @@ class Task:
             ModelError: it is not there.
         """
         return tensor_of(output)
+
+    @property
+    def without_classes(self) -> str:
+        """Why units are not looked at class by class: the beginning of a sentence."""
+        return f"the task {self.name} has no classes"
+
+    @property
+    def has_ensembles(self) -> bool:
+        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
+
+        A task that makes other answers of the output, or whose mean answer means nothing, says so for itself.
+        """
+        own = type(self)
+        return own.answers is Task.answers or own.averaged is not Task.averaged
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What ensembles may average, by names that aggregations have, the usual one first; none where nothing."""
+        if not self.has_ensembles:
+            return ()
+        return (PROBABILITIES, LOGITS) if self.has_probabilities else (AS_THEY_ARE,)
 
     @property
     def has_loss(self) -> bool:
@@ -114,10 +134,9 @@ class Task:
         """What an ensemble answers; not finite where a member's answer is not.
 
         Args:
-            answers: of each member, of all units. weights: one for each, which sum to one. output: "probabilities" or
-                "logits", what is averaged of a task that has both.
+            answers: of each member, of all units. weights: one for each, which sum to one. output: one of `outputs`.
         """
-        return combined(answers, weights, "logits")
+        return combined(answers, weights, LOGITS)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Columns that are known before anything is scored."""
@@ -146,12 +165,6 @@ class Task:
     def only(self, model: str) -> str:
         """The units that one of two models answers better, in words."""
         return f"{self.unit}s that {model} answers better"
-
-    def no_classes(self, use: str) -> str:
-        """Why there are no classes to use so, in words."""
-        if self.labels == "flags":
-            return f"{self.name} has {self.unit}s of several classes each, and no one class {use}"
-        return f"{self.name} has no classes {use}"
 
     def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
         """Whether each unit is answered wrong; None: answers are nearer or farther, and neither right nor wrong."""
@@ -253,7 +266,7 @@ def score_of(
     Args:
         objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
     """
-    metrics = [objective, *(metric for metric in task.metrics if metric.name != objective.name)]
+    metrics = [objective, *others_of(task.metrics, objective)]
     facts = task.facts(outcomes, width)
     return Score(
         split=split,
@@ -266,3 +279,16 @@ def score_of(
         facts={name: value for name, value in facts.items() if name != "num_close"},
         outcomes=outcomes,
     )
+
+
+def lacking(task: Task, values: Mapping[str, Any]) -> list[Metric]:
+    """The metrics that a kept score's values say nothing of: the task has had them only since."""
+    return [metric for metric in task.metrics if metric.name not in values]
+
+
+def completed(task: Task, score: Score) -> Score:
+    """A kept score with the metrics that it lacks, where its outcomes are there to compute them from."""
+    if score.outcomes is None:
+        return score
+    added = {metric.name: metric.value(score.outcomes) for metric in lacking(task, score.values)}
+    return replace(score, values=dict(score.values) | added) if added else score

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 
 PERCENT = "%"
@@ -76,7 +77,7 @@ def height(metric: Metric, difference: float) -> str:
 def on_split(metric: Metric, split: str) -> str:
     """Of a chart's axis: "accuracy on test (%)", "RMSE on test, lower is better"."""
     unit = f" ({metric.unit})" if metric.unit else ""
-    return f"{metric.label} on {split.removeprefix('shifts.')}{unit}{hint(metric)}"
+    return f"{metric.label} on {split.removeprefix(SHIFTS)}{unit}{hint(metric)}"
 
 
 def panel_title(metric: Metric) -> str:

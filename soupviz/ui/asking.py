@@ -11,8 +11,8 @@ from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 
 
-def told(opened: Kitchen, cost: Cost) -> str:
-    """What it takes, in words."""
+def told(cost: Cost, unit: str) -> str:
+    """What it takes, in words. unit: what the task judges one by one."""
     if not cost.evaluations:
         return f"nothing to evaluate: {cost.known} scores are known"
     plural = "s" if cost.evaluations > 1 else ""
@@ -22,7 +22,7 @@ def told(opened: Kitchen, cost: Cost) -> str:
     if cost.reestimations:
         times = f"{cost.reestimations} time{'s' if cost.reestimations > 1 else ''}"
         beside = f". BatchNorm statistics are re-estimated on train {times}, once for each mix"
-    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} {opened.task.unit}s in all{time}{known}{beside}"
+    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} {unit}s in all{time}{known}{beside}"
 
 
 def _duration(seconds: float) -> str:
@@ -67,6 +67,6 @@ def result(
     if row.button("Go on" if job else title, key=f"ask {full}", type="primary"):
         work.jobs().submit(full, title, do, kitchen=str(opened.file))
         st.rerun()
-    words = told(opened, expected or cost())
+    words = told(expected or cost(), opened.task.unit)
     row.caption(f"{words[0].upper()}{words[1:]}.")
     return None

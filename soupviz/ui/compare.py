@@ -11,13 +11,14 @@ import streamlit as st
 from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.mixing.averaging import mean_of
 from soupviz.pictures import models
 from soupviz.pictures.basics import Chart
 from soupviz.recipes import parse
 from soupviz.soups.comparing import intervals, paired
 from soupviz.soups.planning import summaries
 from soupviz.soups.soup import ELSEWHERE, aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
+from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.objective import Objective
@@ -26,7 +27,7 @@ from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 from soupviz.ui import widgets
-from soupviz.ui.units import gap_format, in_unit, value_format
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
@@ -68,17 +69,15 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
-    if len(opened.pool) > 1 and opened.task.has_probabilities:
-        found.append(
-            (ENSEMBLE, f"ensemble of all {len(opened.pool)}", "ensemble", mean_of(opened.pool), "probabilities")
-        )
+    if ceiling := ensemble_of_all(opened):
+        found.append((ENSEMBLE, ceiling.name, "ensemble", ceiling.mix, ceiling.aggregation))
     for run in runs:
         mixture = mix_in(run)
         aggregation = aggregation_in(run)
         found.append((run.key, run.name, "ensemble" if aggregation in OUTPUTS else "soup", mixture, aggregation))
-    known = summaries(opened, [(mix, on, how) for *_, mix, how in found for on in ("held_out", split)])
+    known = summaries(opened, [(mix, on, how) for *_, mix, how in found for on in (HELD_OUT, split)])
     rows = [
-        Entry(id, name, kind, mix, how, known.get((mix, "held_out", how)), known.get((mix, split, how)))
+        Entry(id, name, kind, mix, how, known.get((mix, HELD_OUT, how)), known.get((mix, split, how)))
         for id, name, kind, mix, how in found
     ]
     best = best_ingredient(rows, opened.objective)
@@ -109,9 +108,9 @@ def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> 
 
 def saw(run: Run) -> str:
     """The data that had a part in a soup: what it was selected on, and train where it learned from that."""
-    selected_on = (run.result or {}).get("selected_on", ["held_out"])
+    selected_on = (run.result or {}).get("selected_on", [HELD_OUT])
     elsewhere = ["other data"] if ELSEWHERE in (run.result or {}).get("notes", {}) else []
-    return ", ".join([*selected_on, *elsewhere, *(["train"] if "train" in parse(run.recipe).needs else [])])
+    return ", ".join([*selected_on, *elsewhere, *([TRAIN] if "train" in parse(run.recipe).needs else [])])
 
 
 def ranked(rows: Sequence[Entry], metric: Metric) -> list[Entry]:
@@ -139,7 +138,7 @@ def table(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> pd.D
     for row in rows:
         line: dict[str, object] = {"model": row.name}
         line["held_out"] = row.held_out and in_unit(metric, row.held_out.shown(metric.name))
-        if split != "held_out":
+        if split != HELD_OUT:
             line[split] = row.judged and in_unit(metric, row.judged.shown(metric.name))
         line |= _against(row, best, found.get(row.id), metric)
         line["95 % interval"] = wording.between(metric, *row.interval) if row.interval else None

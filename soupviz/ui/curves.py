@@ -9,23 +9,25 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import curve_sets
-from soupviz.analysis.curve_sets import CurveSet, Line, Place, Reading
+from soupviz.analysis.curve_sets import Curve, CurveSet, Place, Reading
 from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import curves as pictures
 from soupviz.recipes import Interpolation
 from soupviz.soups import curves, planning
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
 from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui.formats import note
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 MOST = len(pictures.PAIRS)
-Lines = Mapping[tuple[str, str, str], Line]
+Lines = Mapping[tuple[str, str, str], Curve]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Chosen:
 
     def key(self, opened: Kitchen) -> str:
         """The key of its job: by content, so that a file that changed is scored anew."""
-        ends = [opened.scores.key(end.mix, "held_out", "average") for pair in self.ends.values() for end in pair]
+        ends = [opened.scores.key(end.mix, HELD_OUT, "average") for pair in self.ends.values() for end in pair]
         curve_set = self.curve_set
         data = opened.spec.data.model_dump_json()
         named = [list(self.ends), list(curve_set.alphas), list(curve_set.splits), list(curve_set.statistics)]
@@ -139,13 +141,13 @@ def table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> pd.DataFram
         row: dict[str, object] = {"pair": pair, "BatchNorm": statistics}
         of_split = {split: lines.get((pair, statistics, split)) for split in shown.curve_set.splits}
         for split, line in of_split.items():
-            row[f"barrier on {split.removeprefix('shifts.')}"] = _barrier(line, metrics)
-        if (held := of_split.get("held_out")) is not None:
+            row[f"barrier on {split.removeprefix(SHIFTS)}"] = _barrier(line, metrics)
+        if (held := of_split.get(HELD_OUT)) is not None:
             best = curve_sets.best(held)
             row["best alpha"] = best.place.alpha
             value = best.values[objective.name]
             row["held_out there"] = None if value is None else wording.factor(objective) * value
-            test = of_split.get("test")
+            test = of_split.get(TEST)
             there = [each for each in test.readings if each.place.alpha == best.place.alpha] if test else []
             if there:
                 row["test there"] = " ".join(filter(None, _value(there[0], objective)))
@@ -160,7 +162,7 @@ def _value(reading: Reading, metric: Metric) -> tuple[str, str]:
     return wording.shown(metric, reading.values[metric.name], 1), f"({between})" if between else ""
 
 
-def _barrier(line: Line | None, metrics: Sequence[Metric]) -> str | None:
+def _barrier(line: Curve | None, metrics: Sequence[Metric]) -> str | None:
     """Of each metric, an error's first."""
     peaks = {metric.name: line.barriers[metric.name] if line else None for metric in metrics}
     if peaks[metrics[0].name] is None:
@@ -201,7 +203,7 @@ def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[s
         key=f"curves table {tables.digest([*shown.curve_set.pairs, *shown.curve_set.statistics])}",
         alt="Each curve with its barriers and its best alpha",
     )
-    return [str(rows["pair"].iloc[row]) for row in state["selection"]["rows"] if row < len(rows)]
+    return widgets.of_rows(state, rows["pair"].tolist())
 
 
 def warn(opened: Kitchen, shown: Chosen) -> None:
@@ -257,7 +259,6 @@ def told_at(metric: Metric, lines: Lines, place: Place, splits: Sequence[str]) -
         line = lines.get((place.pair, place.statistics, split))
         for each in line.readings if line else ():
             if each.place.alpha == place.alpha:
-                between = wording.span(metric, each.intervals[metric.name])
                 value = wording.shown(metric, each.values[metric.name], 1)
-                items.append((split.removeprefix("shifts."), value, f"95 %: {between}" if between else metric.label))
+                items.append((split.removeprefix(SHIFTS), value, note(metric, each.intervals[metric.name])))
     return items

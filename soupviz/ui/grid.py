@@ -11,13 +11,14 @@ from soupviz.analysis.parameters import COUNT, Parameter, as_text, default_value
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.grids import CELL, DONE, EMPTY, WAITING, heat
-from soupviz.recipes import MENU, Ensemble
+from soupviz.recipes import MENU
 from soupviz.soups.goals import goals_of
 from soupviz.soups.planning import Cost
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
 from soupviz.ui import asking, charts, session, widgets, work
-from soupviz.ui.formats import figure
+from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms, soups
 from soupviz.ui.verbatim import verbatim
@@ -82,11 +83,13 @@ def _fixed(opened: Kitchen, method: str, *axes: Parameter) -> tuple[dict[str, An
         )
         row = st.container(horizontal=True)
         values: dict[str, Any] = dict(implied)
-        if widgets.has_batchnorm(opened) and kind is not Ensemble:
+        if widgets.has_batchnorm(opened) and kind.mixes_weights:
             values["batchnorm"] = row.selectbox(
                 "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
             )
-        values |= forms.parameters(kind, row, goals_of(opened), decided={*implied, *(axis.name for axis in axes)})
+        values |= forms.parameters(
+            kind, row, opened.task, goals_of(opened), decided={*implied, *(axis.name for axis in axes)}
+        )
         if implied:
             st.caption(
                 verbatim(", ".join(f"{name} is {value}" for name, value in implied.items()) + ": an axis needs it.")
@@ -145,33 +148,33 @@ def _key(opened: Kitchen, grid: Grid) -> str:
     names = [*grid.pool, *(["base"] if opened.base else [])]
     pinned = [opened.weights.resolve(name).fingerprint for name in names]
     plain = [grid.method, grid.x, grid.y, grid.xs, grid.ys, dict(grid.fixed), grid.pool]
-    return f"grid {digest([plain, pinned, opened.splits.load('held_out').fingerprint, *opened.evaluator.numerics])}"
+    return f"grid {digest([plain, pinned, opened.splits.load(HELD_OUT).fingerprint, *opened.evaluator.numerics])}"
 
 
 def choose_shown(opened: Kitchen) -> str:
     """Of which split the colours are."""
     splits = opened.splits.reporting
-    shifts = [split for split in splits if split.startswith("shifts.")]
+    shifts = [split for split in splits if split.startswith(SHIFTS)]
     options = [*splits, *([MEAN_SHIFT] if len(shifts) > 1 else [])]
     if len(options) == 1:
         return options[0]
     shown = st.segmented_control(
-        "Colour", options, default="held_out", required=True, format_func=_short, key="grid_split", bind="query-params"
+        "Colour", options, default=HELD_OUT, required=True, format_func=_short, key="grid_split", bind="query-params"
     )
     return str(shown)
 
 
 def _short(split: str) -> str:
-    return split.removeprefix("shifts.")
+    return split.removeprefix(SHIFTS)
 
 
 def _value(opened: Kitchen, outcome: Outcome, shown: str) -> float | None:
     """By the objective, as it is shown."""
     found = outcome.values or {}
     if shown == MEAN_SHIFT:
-        shifts = [value for split, value in found.items() if split.startswith("shifts.") and value is not None]
-        return figure(opened.objective, sum(shifts) / len(shifts)) if shifts else None
-    return figure(opened.objective, found.get(shown))
+        shifts = [value for split, value in found.items() if split.startswith(SHIFTS) and value is not None]
+        return in_unit(opened.objective, sum(shifts) / len(shifts)) if shifts else None
+    return in_unit(opened.objective, found.get(shown))
 
 
 def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
@@ -219,12 +222,12 @@ def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: s
     best = grids.best_of(opened, outcomes)
     if best is not None and best.values is not None:
         place = f"{_spoken(grid.x)} {grid.xs[best.column]:g}, {_spoken(grid.y)} {grid.ys[best.row]:g}"
-        value = wording.shown(opened.objective, best.values["held_out"])
+        value = wording.shown(opened.objective, best.values[HELD_OUT])
         st.caption(
             f"Green frame: the best on held_out, {value}, at {place}. It is the best "
             f"of {len(cooked)}, chosen on held_out, so that number is optimistic: believe its test score."
         )
-    if shown != "held_out":
+    if shown != HELD_OUT:
         st.caption(f"Who chooses a cell by {_short(shown)} selects on it, and it can no longer report.")
     reasons: dict[str, int] = {}
     for outcome in outcomes:

@@ -10,7 +10,7 @@ from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
 from soupviz.recognition.runs import parse_arguments
-from soupviz.spec import KitchenSpec
+from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.ui import session, work, workspace
 from soupviz.yaml_file import validate
@@ -112,7 +112,7 @@ def _numbers(text: str) -> list[float]:
 
 def offer_split(opened: Kitchen) -> None:
     """Where test is missing: deal held_out in two, and say so."""
-    if "test" in opened.splits.names or not opened.file.is_file():
+    if TEST in opened.splits.names or not opened.file.is_file():
         return
     st.header("No test split")
     st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")

@@ -14,14 +14,16 @@ from soupviz.pictures import palette
 from soupviz.recipes import Interpolation
 from soupviz.soups import curves
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import PERCENT, height, panel_title, shown, span, titled
+from soupviz.tasks.wording import PERCENT, height, panel_title, shown, titled
 from soupviz.types import Coefficients
 from soupviz.ui import work
+from soupviz.ui.formats import note
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -68,7 +70,7 @@ def usual_batchnorm(a: Choice, b: Choice) -> str:
 def best_alpha(metric: Metric, scores: Scores) -> float | None:
     """The best alpha on held_out; of equals the one nearest to the middle of the path."""
     merit = Objective(metric).merit
-    held = {alpha: merit(score) for (split, alpha), score in scores.items() if split == "held_out"}
+    held = {alpha: merit(score) for (split, alpha), score in scores.items() if split == HELD_OUT}
     return max(held, key=lambda alpha: (held[alpha], -abs(alpha - 0.5)), default=None)
 
 
@@ -99,7 +101,7 @@ class Path:
         """The key of its job: by content, so that a file that changed is scored anew."""
         # Train is not read for a key: what kitchen.yaml says of it stands for it.
         train = kitchen.spec.data.train if num_examples(self.batchnorm) else None
-        ends = [kitchen.scores.key(end.mix, "held_out", "average") for end in (self.a, self.b)]
+        ends = [kitchen.scores.key(end.mix, HELD_OUT, "average") for end in (self.a, self.b)]
         ends += [self.batchnorm, train.model_dump_json() if train else ""]
         return f"curve {self.id} {digest([ends, self.alphas])} {kitchen.file}"
 
@@ -132,7 +134,7 @@ class Path:
             "ends": [self.a.drawn, self.b.drawn],
             "range": [self.alphas[0], self.alphas[-1]],
             "step": 0.005 if round(1000 * (self.alphas[1] - self.alphas[0])) % 10 else 0.01,
-            "points": [[at, values("held_out", at), values("test", at)] for at in self.alphas],
+            "points": [[at, values(HELD_OUT, at), values(TEST, at)] for at in self.alphas],
             "best": best_alpha(metrics[0], scores),
             "metrics": [
                 {
@@ -149,7 +151,7 @@ class Path:
 
 def compute(opened: Kitchen, path: Path) -> Job:
     """Score the path on held_out and test in the background, both ends first, then ever finer."""
-    splits = [split for split in ("held_out", "test") if split in opened.splits.names]
+    splits = [split for split in (HELD_OUT, TEST) if split in opened.splits.names]
     wanted = [(split, alpha) for alpha in curves.coarse_to_fine(path.alphas) for split in splits]
 
     def score(job: Job) -> None:
@@ -173,16 +175,15 @@ def figures(metrics: Sequence[Metric], scores: Scores) -> None:
     row = st.container(horizontal=True)
     shape: dict[str, Any] = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
     row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
-    for split in ("held_out", "test"):
+    for split in (HELD_OUT, TEST):
         if (score := scores.get((split, best))) is not None:
-            between = span(objective, interval(objective, score))
-            note = f"95 %: {between}" if between else objective.label
-            row.metric(f"{split} there", shown(objective, score.shown(objective.name), 1), note, **shape)
+            told = shown(objective, score.shown(objective.name), 1)
+            row.metric(f"{split} there", told, note(objective, interval(objective, score)), **shape)
     of_error = next((metric for metric in metrics if not metric.higher_is_better), objective)
     held = {
         alpha: score.whole(of_error)
         for (split, alpha), score in scores.items()
-        if split == "held_out" and 0 <= alpha <= 1
+        if split == HELD_OUT and 0 <= alpha <= 1
     }
     alphas = sorted(held)
     values = [value for alpha in alphas if (value := held[alpha]) is not None]

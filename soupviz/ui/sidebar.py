@@ -42,7 +42,7 @@ def _kitchens() -> None:
         st.caption(
             f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
         )
-        st.caption(f"Model: {opened.evaluator.paths.note}")
+        st.caption(f"Model: {opened.evaluator.routes.note}")
 
 
 def _running() -> None:

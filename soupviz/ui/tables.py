@@ -9,11 +9,11 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.planning import ingredient_summaries, summaries
 from soupviz.soups.scaling import Scaled
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks.figures import counts
-from soupviz.tasks.metric import Metric
+from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.significance import wilson
 from soupviz.tasks.slicing import SliceRow
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import factor, shown
@@ -30,7 +30,7 @@ OF_FILES = ("ingredient", "held_out", "test", "weights", "MB", "fingerprint")
 def metrics_beside(opened: Kitchen) -> list[Metric]:
     """What a table of ingredients shows of held_out beside the objective."""
     task, objective = opened.task, opened.objective
-    return [one for one in task.metrics if one.name != objective.name and one.name in (task.in_tables or {one.name})]
+    return [one for one in others_of(task.metrics, objective) if one.name in (task.in_tables or {one.name})]
 
 
 def ingredients(opened: Kitchen) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
     rows = []
     fits = [item.fitted for item in opened.ingredients if item.fitted]
     shows_weights = any(fitted.has_twin or fitted.weights == "ema" for fitted in fits)
-    scores = {split: ingredient_summaries(opened, split, opened.names) for split in ("held_out", "test")}
+    scores = {split: ingredient_summaries(opened, split, opened.names) for split in (HELD_OUT, TEST)}
     objective, others = opened.objective, metrics_beside(opened)
     for item in opened.ingredients:
         held_out, test = (found.get(item.name) for found in scores.values())
@@ -80,7 +80,7 @@ def _by_interest(columns: Iterable[str]) -> list[str]:
 
 def disagreements(opened: Kitchen) -> list[str]:
     """Ingredients whose logged share of right answers differs from ours by more than chance, as far as scored."""
-    scores = ingredient_summaries(opened, "held_out", opened.names)
+    scores = ingredient_summaries(opened, HELD_OUT, opened.names)
     first = opened.task.metrics[0]
     scored = ((item, counts(first, scores[item.name])) for item in opened.ingredients if item.name in scores)
     return logged.disagreements((item, *counted) for item, counted in scored if counted)
@@ -103,7 +103,7 @@ def digest(names: Iterable[str]) -> str:
 
 def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None]]:
     """Best ingredient, uniform soup and base: what it is, with its held-out and test scores where known."""
-    measured = ingredient_summaries(opened, "held_out", opened.names)
+    measured = ingredient_summaries(opened, HELD_OUT, opened.names)
     mixes: dict[str, tuple[str, Coefficients]] = {}
     if measured:
         merit = Objective(opened.objective).merit
@@ -111,19 +111,13 @@ def headline(opened: Kitchen) -> dict[str, tuple[str, Score | None, Score | None
         mixes["Best on held_out"] = (best, ((best, 1.0),))
     mixes["Uniform soup"] = (f"average of {len(opened.pool)}", mean_of(opened.pool))
     if opened.base:
-        mixes["Base"] = (opened.base.path.name, (("base", 1.0),))
-    wanted = [(mixture, split, "average") for _, mixture in mixes.values() for split in ("held_out", "test")]
+        mixes["Base"] = (opened.base.path.stem, (("base", 1.0),))
+    wanted = [(mixture, split, "average") for _, mixture in mixes.values() for split in (HELD_OUT, TEST)]
     found = summaries(opened, wanted)
     return {
-        title: (name, found.get((mixture, "held_out", "average")), found.get((mixture, "test", "average")))
+        title: (name, found.get((mixture, HELD_OUT, "average")), found.get((mixture, TEST, "average")))
         for title, (name, mixture) in mixes.items()
     }
-
-
-def interval(score: Score) -> str:
-    """A Wilson 95% interval in percent."""
-    low, high = wilson(score.correct, score.num_examples)
-    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def calibrations(scaled: Scaled) -> pd.DataFrame:
@@ -133,7 +127,7 @@ def calibrations(scaled: Scaled) -> pd.DataFrame:
         after = scaled.after[split]
         pairs = {"ECE": (before.ece, after.ece), "NLL": (before.nll, after.nll), "Brier": (before.brier, after.brier)}
         shown = {name: f"{old:.3f} → {new:.3f}" for name, (old, new) in pairs.items()}
-        rows.append({"split": split.removeprefix("shifts.")} | shown)
+        rows.append({"split": split.removeprefix(SHIFTS)} | shown)
     return pd.DataFrame(rows)
 
 
@@ -146,7 +140,7 @@ def aggregations(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -
         row: dict[str, object] = {"statistics": name}
         for split in opened.splits.reporting:
             score = found.get((mixture, split, name))
-            row[split.removeprefix("shifts.")] = (
+            row[split.removeprefix(SHIFTS)] = (
                 shown(opened.objective, score.shown(opened.objective.name)) if score else None
             )
         rows.append(row)

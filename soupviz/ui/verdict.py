@@ -13,15 +13,17 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.verdict import differences
 from soupviz.soups.planning import cost, lacking
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import paired, significance
+from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 
@@ -64,8 +66,8 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
     for split, one in found.values.items():
         role = "selects" if one.selects else "reports"
         note = f"{wording.between(metric, one.low, one.high)} {metric.unit}".rstrip()
-        title = f"{split.removeprefix('shifts.')} ({role})"
-        meaning = f"{metric.label} on {split}, its 95 % {wording.interval_of(metric)} interval"
+        title = f"{split.removeprefix(SHIFTS)} ({role})"
+        meaning = f"{metric.label} on {split}, its 95 % {interval_of(metric)} interval"
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
@@ -95,7 +97,7 @@ def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:
 def yardsticks(opened: Kitchen, found: Verdict) -> pd.DataFrame:
     """One row for the soup and for each yardstick: the objective on held_out and on the split that reports."""
     metric = opened.objective
-    splits = dict.fromkeys(["held_out", found.reports_on])
+    splits = dict.fromkeys([HELD_OUT, found.reports_on])
     rows: list[dict[str, object]] = []
     for name, passes, values in [
         ("this soup", found.passes, found.values),
@@ -117,7 +119,7 @@ def _columns(opened: Kitchen, found: Verdict) -> dict[str, Any]:
         "held_out": number("held_out", format=value_format(metric), help="the split that selects"),
         reports: number(reports, format=value_format(metric)),
         "95 % interval": st.column_config.TextColumn(
-            f"interval on {reports}", help=f"95 % {wording.interval_of(metric)} interval, {unit}"
+            f"interval on {reports}", help=f"95 % {interval_of(metric)} interval, {unit}"
         ),
         "passes": number("passes", help="forward passes for one answer"),
     }
@@ -224,7 +226,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
         else ""
     )
     st.caption(
-        f"Values have 95 % {wording.interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
+        f"Values have 95 % {interval_of(metric)} intervals; differences are paired, with a 95 % bootstrap "
         f"interval over the {task.unit}s ({draws:,} draws, seeded) and {how}. A difference shows when the test finds "
         f"it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
     )

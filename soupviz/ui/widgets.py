@@ -1,7 +1,7 @@
 """Pieces of pages that need more than a line."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -11,16 +11,22 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
 from soupviz.soups.needs import lacking_for
+from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
+from soupviz.tasks.figures import counts
 from soupviz.tasks.metric import Metric, is_share
-from soupviz.tasks.paired import num_right
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
 from soupviz.ui import charts, tables
 from soupviz.ui.verbatim import verbatim
 
-SPLITS = ("held_out", "test")
+if TYPE_CHECKING:
+    from streamlit.elements.arrow import DataframeState
+
+Item = TypeVar("Item")
+
+SPLITS = (HELD_OUT, TEST)
 """Columns of the kitchen's metric."""
 
 SHOWN_WHOLE = 20
@@ -34,13 +40,14 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
             st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
 
 
-def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequence[str] = ("held_out",)) -> None:
+def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequence[str] = (HELD_OUT,)) -> None:
     """A value per split; those that selected say so."""
     items = []
     for split, score in scores.items():
         role = "selects" if split in selected_on else "reports"
-        number = f"{num_right(metric, score)} of {score.num_units}" if is_share(metric) else f"n = {score.num_units:,}"
-        items.append((split.removeprefix("shifts."), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
+        counted = counts(metric, score)
+        number = f"{counted[0]} of {counted[1]}" if counted else f"n = {score.num_units:,}"
+        items.append((split.removeprefix(SHIFTS), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
     metric_row(items)
 
 
@@ -51,7 +58,7 @@ def headline(opened: Kitchen) -> None:
         value = "…" if held_out is None else wording.shown(metric, held_out.shown(metric.name), 1)
         told = "" if test is None else f"test {wording.shown(metric, test.shown(metric.name), 1)}; "
         items.append((title, value, told + name))
-    count = f"{len(opened.splits.load('held_out'))} held-out {opened.task.unit}s"
+    count = f"{len(opened.splits.load(HELD_OUT))} held-out {opened.task.unit}s"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
     st.caption(f"{wording.titled(metric)} on held_out, the split that selects{wording.hint(metric)}.")
 
@@ -84,7 +91,7 @@ def data_notes(opened: Kitchen) -> None:
 
 def offer_test_split(opened: Kitchen) -> None:
     """A kitchen without a test split cannot report honestly: offer to make one."""
-    if "test" not in opened.splits.names:
+    if TEST not in opened.splits.names:
         st.info("This kitchen has no test split, so nothing can report on what held_out selects. ", icon="ℹ️")
         st.page_link("pages/kitchens.py", label="Split held_out in two on the Kitchens page")
 
@@ -124,7 +131,7 @@ def ingredient_table(opened: Kitchen, table: pd.DataFrame) -> list[str]:
         column_config=columns_of(opened, table),
         alt=f"Ingredients with their {opened.objective.label} on held_out",
     )
-    return [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    return of_rows(state, names)
 
 
 def disagreements(opened: Kitchen) -> None:
@@ -150,7 +157,7 @@ def columns_of(opened: Kitchen, table: pd.DataFrame) -> dict[str, Any]:
         else st.column_config.NumberColumn(
             name if name in SPLITS else wording.axis_title(metric),
             format="%.4f" if metric.unit else "%.4g",
-            help=wording.on_split(metric, name if name in SPLITS else "held_out"),
+            help=wording.on_split(metric, name if name in SPLITS else HELD_OUT),
         )
         for name, metric in _metric_columns(opened, table).items()
     }
@@ -179,6 +186,11 @@ def slice_columns(opened: Kitchen, best: str) -> dict[str, Any]:
         worse: number(worse, help=opened.task.only("the ingredient")),
         "p": number("p", format="%.3f", help=f"{test} on the {opened.task.unit}s of this slice"),
     }
+
+
+def of_rows(state: "DataframeState", items: Sequence[Item]) -> list[Item]:
+    """What stands behind the rows that are selected; a table that became shorter may still remember others."""
+    return [items[row] for row in state["selection"]["rows"] if row < len(items)]
 
 
 def newly_clicked(**selections: list[str]) -> list[str]:
@@ -213,7 +225,7 @@ def scatter(opened: Kitchen, table: pd.DataFrame, chosen: Sequence[str]) -> None
             x,
             "held_out",
             chosen,
-            y_title=wording.on_split(metric, "held_out"),
+            y_title=wording.on_split(metric, HELD_OUT),
             is_rising=metric.higher_is_better,
         ),
         key=f"scatter {x} {nonce}",

@@ -15,7 +15,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
-from soupviz.spec import KitchenSpec
+from soupviz.spec import HELD_OUT, KitchenSpec
 from soupviz.trust import Request
 from soupviz.types import Alpha, Coefficients, part_of
 from soupviz.ui import workspace
@@ -102,7 +102,7 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
             approved.spec, file, skip_incompatible=True, skip_corrupt=skip_corrupt, other_models=approved.other_models,
             progress=job.progress,
         )  # fmt: skip
-        opened.splits.load("held_out", job.progress)
+        opened.splits.load(HELD_OUT, job.progress)
         _hold(file, opened)
         if asked is not None and file.is_file():
             workspace.remember_opened(file)

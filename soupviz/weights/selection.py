@@ -79,8 +79,11 @@ def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], l
         paths: dict[Path, Path] = {}  # what is read to what names it
         for pattern in spec.ingredients:
             for path in _matches(pattern, folder, base, passed):
-                if not _alike(path) & of_base:
-                    paths.setdefault(_converted(path, spec.weights, passed), path)
+                if _alike(path) & of_base:
+                    continue
+                file = taken(path, spec.weights, passed)
+                if file not in paths or path.is_file():  # a pattern may match a folder and the one checkpoint in it
+                    paths[file] = path
         relative = [path.relative_to(folder) if path.is_relative_to(folder) else path for path in paths.values()]
         stems = [Path(folder, one) if Path(folder, one).is_dir() else one for one in relative]
         named = dict(zip(short_names(stems), paths, strict=True))
@@ -88,7 +91,7 @@ def candidate_files(spec: KitchenSpec, folder: Path) -> tuple[dict[str, Path], l
         raise KitchenError(f"{folder}: `ingredients` names no file; expected globs or files, such as ft_*.safetensors.")
     if BASE in named:
         raise KitchenError(f"{named[BASE]}: an ingredient cannot be named 'base'; rename it, or give it as base:.")
-    return {name: taken(path, spec.weights, passed) for name, path in named.items()}, passed
+    return {name: taken(path, spec.weights, passed) for name, path in named.items()}, list(dict.fromkeys(passed))
 
 
 def taken(path: Path, weights: Weights, passed: list[Passed]) -> Path:

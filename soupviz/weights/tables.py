@@ -5,7 +5,10 @@ import csv
 from pathlib import Path
 
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+"""What spreadsheets put at the start of UTF-8, and of UTF-16, which they call Unicode."""
 
+SEPARATORS = (",", ";", "\t", "|")
+"""What stands between cells: spreadsheets of other countries and databases write others into .csv than a comma."""
 
 LONGEST = 100_000
 """Bytes of a first line that are looked at."""
@@ -15,20 +18,24 @@ def header_of(path: Path) -> list[str]:
     """The names of a table's columns, by its first line alone."""
     with path.open("rb") as file:
         first = file.readline(LONGEST)
-    encoding = next((name for mark, name in MARKS.items() if first.startswith(mark)), "utf-8")
-    text = first.decode(encoding, errors="replace")
+    text = first.decode(marked(first) or "utf-8", errors="replace")
     try:
         return [name.strip() for name in next(csv.reader([text], delimiter=separator_of(text)), [])]
     except csv.Error:
         return []
 
 
+def marked(head: bytes) -> str | None:
+    """The encoding that the first bytes of a file say it has."""
+    return next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+
+
 def encoding_of(path: Path) -> str:
     """The encoding of a whole file: as it says, else UTF-8, else what spreadsheets of Western Europe write."""
     with path.open("rb") as file:
         head = file.read(4)
-        if marked := next((name for mark, name in MARKS.items() if head.startswith(mark)), None):
-            return marked
+        if said := marked(head):
+            return said
         decoder = codecs.getincrementaldecoder("utf-8")()
         try:
             decoder.decode(head)
@@ -42,4 +49,4 @@ def encoding_of(path: Path) -> str:
 
 def separator_of(header: str) -> str:
     """Between the cells of a header: a comma, or a semicolon, tab or bar where there are more of these."""
-    return max(",;\t|", key=header.count)
+    return max(SEPARATORS, key=header.count)

@@ -16,10 +16,15 @@ from streamlit.testing.v1 import AppTest
 from surface import fingerprint, num_scores, refused, tensors_of, told
 
 import soupviz as sv
+from soupviz.recipes import parse
+from soupviz.soups.soup import run_key
 
 KEPT = Path(__file__).parent / "exports"
 EXPECTED: dict[str, dict[str, Any]] = json.loads((KEPT / "expected.json").read_text(encoding="utf-8"))
 RUNS: list[dict[str, Any]] = json.loads((KEPT / "runs.json").read_text(encoding="utf-8"))
+RUN_KEYS: list[tuple[dict[str, Any], str]] = json.loads((KEPT / "run_keys.json").read_text(encoding="utf-8"))
+"""What 0.1.0 kept runs of these recipes under, in this kitchen."""
+
 NEEDS_DATA = "recalibrated"
 """Statistics that were estimated on train are made again with the kitchen only, up to rounding."""
 
@@ -137,6 +142,11 @@ def test_an_export_loads_back_and_is_exported_again_to_the_same_bits(kept, tmp_p
 # the store
 
 
+@pytest.fixture(scope="module")
+def opened(kept: Path) -> sv.Kitchen:
+    return sv.Kitchen.load(kept / "kitchen.yaml")
+
+
 @pytest.fixture
 def stored(kept: Path, tmp_path: Path) -> Path:
     """The kitchen.yaml of a copy whose store is the one that soupviz 0.1.0 wrote."""
@@ -165,6 +175,12 @@ def test_an_old_stores_scores_are_read_where_their_keys_still_agree(stored):
         }
     assert num_scores(stored) == before, "nothing was scored anew"
     assert told("cache", stored)["store"]["runs"] == len(RUNS), "the runs that were there are these"
+
+
+@pytest.mark.parametrize("number", range(len(RUN_KEYS)), ids=lambda number: f"{number}-{RUN_KEYS[number][0]['method']}")
+def test_a_run_of_any_recipe_is_found_under_the_key_that_it_had(opened, number):
+    recipe, key = RUN_KEYS[number]
+    assert run_key(opened, parse(recipe)) == key
 
 
 def test_an_old_stores_runs_stand_in_history_with_name_pin_and_scores(stored, monkeypatch):

@@ -16,6 +16,7 @@ from soupviz.mixing.aggregation import OUTPUTS, num_examples
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.planning import cost
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
@@ -63,9 +64,8 @@ def models(opened: Kitchen, runs: Sequence[Run]) -> dict[str, Model]:
     if number > 1:
         everything = mean_of(opened.pool)
         found.setdefault(f"average of all {number}", Model(f"average of all {number}", "soup", everything))
-        if opened.task.can_average:
-            name = f"ensemble of all {number}"
-            found[name] = Model(name, "ensemble", everything, "probabilities")
+    if together := ensemble_of_all(opened):
+        found[together.name] = Model(together.name, "ensemble", together.mix, together.aggregation)
     found |= {name: Model(name, "ingredient", ((name, 1.0),)) for name in opened.names}
     if opened.base:
         found["base"] = Model("base", "base", (("base", 1.0),))
@@ -137,8 +137,8 @@ def draw(opened: Kitchen, match: Match) -> None:
         class_charts.draw(match)
         draw_classified(task, match)
     else:
-        told = task.no_classes("to chart")
-        st.caption(f"{told[:1].upper()}{told[1:]}: its {task.unit}s are listed below.")
+        reason = task.without_classes
+        st.caption(f"{reason[0].upper()}{reason[1:]}, so that none is charted: the {task.unit}s are listed below.")
         draw_ranked(task, match)
 
 
@@ -160,7 +160,7 @@ def draw_classified(task: Task, match: Match) -> None:
         order=ORDERS[order],
     )  # fmt: skip
     if not len(rows):
-        st.info("No example is of this kind: choose another kind, label or prediction.")
+        st.info(f"No {task.unit} is of this kind: choose another kind, label or prediction.")
         return
     draw_cards(task, match, rows, [kind, str(label), str(predicted)], order)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soupviz.data.splits import Split
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
@@ -22,7 +23,7 @@ class Model:
     @property
     def selected_on(self) -> list[str]:
         """The splits that chose it."""
-        return list((self.run.result or {}).get("selected_on", ["held_out"])) if self.run else []
+        return list((self.run.result or {}).get("selected_on", [HELD_OUT])) if self.run else []
 
 
 @dataclass(frozen=True, slots=True)

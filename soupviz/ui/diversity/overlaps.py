@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from soupviz.analysis import wording
 from soupviz.analysis.diversity import (
     Answers,
     Gain,
@@ -36,8 +37,9 @@ from soupviz.pictures.diversity import (
 )
 from soupviz.soups import planning
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, gap_unit
+from soupviz.tasks.wording import PERCENT, factor
 from soupviz.ui import asking, charts, session, tables, widgets, work
 from soupviz.ui.diversity import clicks
 from soupviz.ui.jobs import Job
@@ -70,13 +72,13 @@ def choose_split(opened: Kitchen) -> str:
     """Where errors are looked at; held_out unless another is asked for. Test examples are read only on demand."""
     splits = opened.splits.reporting
     split = st.segmented_control(
-        "Split", splits, default="held_out", required=True, key="split", bind="query-params",
-        format_func=lambda name: f"{name} (selects)" if name == "held_out" else name.removeprefix("shifts."),
+        "Split", splits, default=HELD_OUT, required=True, key="split", bind="query-params",
+        format_func=lambda name: f"{name} (selects)" if name == HELD_OUT else name.removeprefix(SHIFTS),
     )  # fmt: skip
-    if split != "held_out":
+    if split != HELD_OUT:
         st.caption(
-            f"{split} reports. To look at its examples and then change a recipe spends it: what it says afterwards is "
-            "no longer an honest report. Look at held_out while you still choose."
+            f"{split} reports. To look at its {opened.task.unit}s and then change a recipe spends it: what it says "
+            "afterwards is no longer an honest report. Look at held_out while you still choose."
         )
     for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
@@ -120,15 +122,15 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     """What averages, or ensembles, of two gain; returns the pair that is clicked."""
     st.header("Does averaging two gain more where they disagree more?")
     row = st.container(horizontal=True)
-    able = list(MADE) if opened.task.has_probabilities else [MIDPOINT]
+    able = list(MADE) if opened.task.has_ensembles else [MIDPOINT]
     made = row.segmented_control("Made of two", able, default=MIDPOINT, required=True, key="made", bind="query-params")
     axes = axes_of(pairs)
     against = row.segmented_control(
         "Against", list(axes), default=next(iter(axes)), required=True, key="against", bind="query-params"
     )
 
-    if not opened.task.has_probabilities:
-        st.caption(f"Ensembles of a {opened.task.name} are not drawn here; the recipe ensemble cooks one of all.")
+    if not opened.task.has_ensembles:
+        st.caption(f"What the task {opened.task.name} answers cannot be averaged, so there are no ensembles of two.")
 
     def draw(values: Values) -> list[str]:
         found = gains(pairs, values, opened.objective)
@@ -173,7 +175,7 @@ def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> 
 
 
 def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> Values:
-    """The ensemble of each pair, once all are known: their averaged probabilities."""
+    """The ensemble of each pair, once all are known: their averaged answers."""
 
     def do(job: Job) -> Values:
         return score_ensembles(
@@ -252,7 +254,9 @@ def told(
     if line is None:
         return f"{first} A line needs three pairs that differ."
     unit = "point of disagreement" if against == DISAGREEMENT else f"unit of the {against}"
-    slope = f"{line.slope:+.2f} points" if metric.unit == PERCENT else f"{line.slope:+.3g} {gap_unit(metric)}".rstrip()
+    form = ".2f" if metric.unit == PERCENT else ".3g"
+    sign = wording.MINUS if line.slope < 0 else "+"
+    slope = f"{sign}{abs(line.slope):{form}} {wording.measure(metric)}"
     first += (
         f" Least squares: {slope} for each {unit}; correlation {line.pearson:+.2f} (Pearson), "
         f"{line.spearman:+.2f} (Spearman)."

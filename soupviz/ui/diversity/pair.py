@@ -57,7 +57,7 @@ def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
 
 def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> float | None:
     """The objective of the two together, if that is known, or quick to tell from their logits."""
-    if not opened.task.has_probabilities:
+    if not opened.task.has_ensembles:
         return None
     done = work.jobs().find(f"{asked.key(opened, ENSEMBLE)} {opened.file}")
     if done is not None and done.state == "finished":
@@ -65,7 +65,7 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> float | None:
         return values[pair.names]
     split = opened.splits.load(asked.split)
     if len(split) * opened.scores.width(split) > QUICK or without_logits(opened, pair.names, asked.split):
-        known = planning.summaries(opened, [(mean_of(pair.names), asked.split, "probabilities")])
+        known = planning.summaries(opened, [(mean_of(pair.names), asked.split, opened.task.outputs[0])])
         return next((score.whole(opened.objective) for score in known.values()), None)
     return score_ensembles(opened, pair.names, asked.split)[pair.names]
 

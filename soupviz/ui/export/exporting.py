@@ -40,6 +40,19 @@ IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
 TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
 
 
+def choose_temperature(opened: Kitchen, place: Any) -> str:
+    """Where a temperature is told; not asked of a task whose answers have none."""
+    if not opened.task.has_logits:
+        return TEMPERATURES[0]
+    return str(
+        place.segmented_control(
+            "Temperature", TEMPERATURES, default=TEMPERATURES[0], required=True,
+            help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is "
+            "divided.",
+        )
+    )  # fmt: skip
+
+
 def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)

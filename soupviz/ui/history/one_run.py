@@ -1,6 +1,6 @@
 """One run of the history: open it, cook it again, change one parameter, pin it, name it, delete it."""
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_origin
 
 import streamlit as st
 
@@ -8,7 +8,8 @@ from soupviz.analysis import history as core
 from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import MENU, Greedy, Interpolation, Recipe, parse
+from soupviz.recipes import MENU, Recipe, parse
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.ui import session, widgets
 from soupviz.ui.history import runs
@@ -27,7 +28,7 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     _name(opened, run)
     result = run.result or {}
     if "scores" in result:
-        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", ["held_out"]))
+        widgets.score_metrics(opened.objective, core.scores_in(opened, run), result.get("selected_on", [HELD_OUT]))
     left, right = st.columns(2)
     with left:
         st.header("Recipe")
@@ -86,6 +87,7 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
         if name not in ("method", "members") and f"mix_{name}" not in all_fields  # which only says what a mix is called
         and (name != "batchnorm" or widgets.has_batchnorm(opened))
         and isinstance(getattr(recipe, name), (str, int, float))
+        and (get_origin(field.annotation) is not Literal or len(recipe.choices(name, opened.task)) > 1)
     }  # fmt: skip
     if not fields:
         st.caption("This recipe has none.")
@@ -98,7 +100,7 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
     if name == "batchnorm":
         value = row.selectbox("New value", widgets.aggregations(opened, now), key=key, width=150)
     elif get_origin(field.annotation) is Literal:
-        choices = get_args(field.annotation)
+        choices = recipe.choices(name, opened.task)
         value = row.selectbox("New value", choices, choices.index(now), key=key, width=150)
     elif isinstance(now, bool):
         value = row.selectbox("New value", [False, True], int(now), format_func=core.plain, key=key, width=150)
@@ -118,18 +120,20 @@ def change(opened: Kitchen, run: Run, recipe: Recipe) -> None:
 
 def settings(opened: Kitchen, recipe: Recipe) -> tuple[str, dict[str, str], list[str]] | None:
     """The page that makes such a recipe, its settings as they stand in the URL, and what that page cannot choose."""
-    if isinstance(recipe, Interpolation):
-        return "alpha", {"a": recipe.a, "b": recipe.b, "alpha": f"{recipe.alpha:g}"}, []
-    kind = MENU.get(str(getattr(recipe, "method", "")))
+    if recipe.on_path is not None:
+        a, b, alpha = recipe.on_path
+        return "alpha", {"a": a, "b": b, "alpha": f"{alpha:g}"}, []
+    kind = MENU.get(recipe.method)
     if kind is None:
         return None
-    query, left = {"recipe": kind.label, session.MEMBERS: ",".join(getattr(recipe, "members", None) or ())}, []
+    query, left = {"recipe": kind.label, session.MEMBERS: ",".join(recipe.considered or ())}, []
     fields = {name: field for name, field in kind.model_fields.items() if name not in ("method", "members")}
     own = {name: getattr(recipe, name) for name, field in fields.items() if getattr(recipe, name) != field.default}
-    if isinstance(recipe, Greedy):
-        query["recipe"] = soups.BY_MEAN if recipe.alpha == "mean" else soups.BY_ALPHA
+    has_alpha = recipe.newcomer_weight is not None and "alpha" in fields
+    if has_alpha:
+        query["recipe"] = soups.BY_MEAN if recipe.newcomer_weight == "mean" else soups.BY_ALPHA
     for name, value in own.items():
-        if (isinstance(recipe, Greedy) and name == "alpha") or _can_choose(fields[name].annotation, value):
+        if (has_alpha and name == "alpha") or _can_choose(fields[name].annotation, value):
             query[name] = str(value)
         else:
             left.append(f"{name} = {core.plain(value)}")

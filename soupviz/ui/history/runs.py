@@ -13,11 +13,12 @@ from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.soups.soup import pool_in
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
-from soupviz.ui import session, tables, work
-from soupviz.ui.units import in_unit, value_format
+from soupviz.ui import session, tables, widgets, work
+from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 CHOSEN = "runs"
@@ -64,7 +65,7 @@ def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
     scores, made_in = history.scores_in(opened, run), result.get("made_in", {})
     values = {
         split: in_unit(metric, scores[split].shown(metric.name)) if split in scores else None
-        for split in ("held_out", "test")
+        for split in (HELD_OUT, TEST)
     }
     pool = len(pool_in(run)) if "mix" in result else None
     return {
@@ -127,9 +128,9 @@ def selected(opened: Kitchen, entries: Sequence[Entry]) -> list[Entry]:
         placeholder="–",
         alt=f"{len(ids)} runs of this kitchen with their state, {opened.objective.label}, time and recipe",
     )
-    rows = [row for row in state["selection"]["rows"] if row < len(ids)]
-    choose([entries[row].run for row in rows])
-    return [entries[row] for row in rows]
+    chosen = widgets.of_rows(state, entries)
+    choose([entry.run for entry in chosen])
+    return chosen
 
 
 def choose(runs: Sequence[Run], *, anew: bool = False) -> None:
@@ -217,7 +218,7 @@ def watch_cooking(opened: Kitchen) -> None:
     if run is None:
         return
     row = st.container(horizontal=True, vertical_alignment="center")
-    value = history.scores_in(opened, run)["held_out"].shown(opened.objective.name)
+    value = history.scores_in(opened, run)[HELD_OUT].shown(opened.objective.name)
     row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {shown(opened.objective, value)} on held_out.")
     named = [one for one in str(st.query_params.get(CHOSEN, "")).split(",") if one]
     if str(run.id) not in named:

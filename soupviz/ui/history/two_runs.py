@@ -11,12 +11,13 @@ from soupviz.analysis.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.soups.planning import cost, lacking
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.ui import asking, charts, session, work
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 
@@ -69,7 +70,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
         st.dataframe(
             pd.DataFrame(
                 {
-                    "split": pair.split.removeprefix("shifts."), "a": in_unit(metric, pair.old),
+                    "split": pair.split.removeprefix(SHIFTS), "a": in_unit(metric, pair.old),
                     "b": in_unit(metric, pair.new), "difference": in_unit(metric, pair.difference),
                     gained: pair.better, lost: pair.worse, "p": pair.p_value, "verdict": pair.judgement,
                 }
@@ -103,7 +104,7 @@ def _kept(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     """The values that were kept with two runs, each of the data of its time."""
     kept, metric = [core.scores_in(opened, entry.run) for entry in (a, b)], opened.objective
     rows = {
-        split.removeprefix("shifts."): [
+        split.removeprefix(SHIFTS): [
             shown(metric, scores[split].shown(metric.name)) if split in scores else "–" for scores in kept
         ]
         for split in dict.fromkeys([*kept[0], *kept[1]])

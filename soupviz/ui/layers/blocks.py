@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis.sensitivity import HELD_OUT, changes, half
+from soupviz.analysis.curve_sets import drawn_metrics
+from soupviz.analysis.sensitivity import changes, half
 from soupviz.analysis.telling import verdict
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
@@ -15,14 +16,14 @@ from soupviz.recipes import Blocks
 from soupviz.soups import planning
 from soupviz.soups.blending import presets
 from soupviz.soups.planning import Cost, cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.tasks.task import Task
 from soupviz.tasks.wording import shown
 from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
-from soupviz.ui.layers.sensitivity import Asked
+from soupviz.ui.layers.sensitivity import Asked, change_columns
 from soupviz.ui.verbatim import verbatim
 
 STATE = "block weights"
@@ -64,7 +65,7 @@ def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
     number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
-    each = asking.told(opened, Cost(1, 0, number, number / rate if rate else None))
+    each = asking.told(Cost(1, 0, number, number / rate if rate else None), opened.task.unit)
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
@@ -137,7 +138,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     is_live = row.toggle(
         "Score at once", value=True, key="live", help="As soon as a slider is let go; otherwise a button asks first."
     )
-    told = asking.told(opened, cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]))
+    told = asking.told(cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]), opened.task.unit)
     former = st.session_state.get("weights job")
     st.session_state["weights job"] = key
     if former not in (None, key) and (job := work.jobs().find(former)):
@@ -159,7 +160,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
     """The mix beside A, B and their plain average, example by example."""
     score = planning.known(opened, mixture, HELD_OUT, aggregation)
     known = {name: planning.known(opened, other, HELD_OUT, aggregation) for name, other in others.items()}
-    metrics = formats.first_two(opened)
+    metrics = drawn_metrics(opened)
     items = [_metric(metrics, "this mix", score)]
     rows: list[dict[str, Any]] = []
     for name, other in known.items():
@@ -169,7 +170,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             better, worse = opened.task.better(score.outcomes, other.outcomes)
             told = changes(opened.task, score, other)
             row: dict[str, Any] = {"this mix against": name}
-            row |= {metric.name: formats.figure(metric, told[metric.name]) for metric in metrics}
+            row |= {metric.name: formats.in_unit(metric, told[metric.name]) for metric in metrics}
             row |= {"better": better, "worse": worse} if opened.task.judges_units else {}
             rows.append(row | {"verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
@@ -178,7 +179,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             pd.DataFrame(rows),
             hide_index=True,
             placeholder="–",
-            column_config=_columns(opened.task, metrics),
+            column_config=change_columns(opened.task, metrics, "this mix", "the other"),
             alt="This mix against others",
         )
 
@@ -193,18 +194,6 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
         for one in beside
     ]
     return title, shown(objective, score.shown(objective.name)), ", ".join(told)
-
-
-def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    changed = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
-        for metric in metrics
-    }
-    return changed | {
-        "better": number(task.gains[0], help=task.only("this mix")),
-        "worse": number(task.gains[1], help=task.only("the other")),
-    }
 
 
 def _keep(opened: Kitchen, asked: Asked, weights: dict[str, float], mixture: Coefficients) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import sensitivity
+from soupviz.analysis.curve_sets import drawn_metrics
 from soupviz.analysis.sensitivity import Effect, Group, Probe
 from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
@@ -15,6 +16,7 @@ from soupviz.models.layers import Grouping, keys_of
 from soupviz.pictures import layers
 from soupviz.soups.blending import groups_of
 from soupviz.soups.planning import FREE, Wanted, cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.ui import asking, charts, formats, session, tables, widgets
@@ -195,7 +197,7 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
     """
     key = tables.digest([asked.probe.key(opened), str(st.session_state.get("order"))])
     bars = _bars(opened, known, [effect.group for effect in known], chosen, f"bars {key}", clicked=layers.LAYER)
-    metrics = formats.first_two(opened)
+    metrics = drawn_metrics(opened)
     table = _table(layers.rows(known, opened.task, opened.objective), metrics)
     names = table["group"].tolist()
     state = st.dataframe(
@@ -218,7 +220,7 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         f"0.05 for {small} of {len(known)}; of twenty groups that change nothing it is so for one, by chance. "
         "Click a bar or a row to put the group into the weights below."
     )
-    rows = [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    rows = widgets.of_rows(state, names)
     clicked = widgets.newly_clicked(layers=rows, bars=[str(one["group"]) for one in bars])
     return clicked[0] if clicked and clicked[0] != chosen else None
 
@@ -232,19 +234,24 @@ def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     return table[shown].assign(remark=remarks) if any(remarks) else table[shown]
 
 
-def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
+def change_columns(task: Task, metrics: Sequence[Metric], new: str, old: str) -> dict[str, Any]:
+    """How a table shows what changed on held_out between two models: each metric, and the units better and worse."""
     number = st.column_config.NumberColumn
     changes = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, "held_out"))
+        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
         for metric in metrics
     }
-    return changes | {
+    better, worse = task.gains
+    return changes | {"better": number(better, help=task.only(new)), "worse": number(worse, help=task.only(old))}
+
+
+def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
+    number = st.column_config.NumberColumn
+    return change_columns(task, metrics, "the changed model", "A") | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "better": number(task.gains[0], help=task.only("the changed model")),
-        "worse": number(task.gains[1], help=task.only("A")),
         "p": number("p", format="%.3f", help=f"paired test on the same {task.unit}s"),
         "value": number(
-            "held_out", format=formats.number_format(metrics[0]), help=f"{metrics[0].label} of the changed model"
+            "held_out", format=formats.value_format(metrics[0]), help=f"{metrics[0].label} of the changed model"
         ),
         "parameters": number("parameters", format="localized"),
         "apart": number("weights apart", format="%.1f %%", help="|B − A| / |A| over the group's weights"),

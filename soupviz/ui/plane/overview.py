@@ -15,8 +15,10 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.soups import planning
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
+from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.ui import formats, keeping, session, tables, verdict, widgets
@@ -54,7 +56,7 @@ class Chosen:
     def key(self, opened: Kitchen, *, of_scores: bool) -> str:
         """The key of a job: by content; the geometry depends on all models, the scores on the corners alone."""
         items = self.corners if of_scores else self.items
-        keys: list[Any] = [opened.scores.key(item.mix, "held_out", "average") for item in items]
+        keys: list[Any] = [opened.scores.key(item.mix, HELD_OUT, "average") for item in items]
         if of_scores:
             keys += [self.split, self.batchnorm, self.fineness, opened.spec.data.model_dump_json()]
         return f"plane {'scores' if of_scores else 'places'} {digest(keys)}"
@@ -154,12 +156,12 @@ def table(frame: Frame, found: Sequence[Item], values: Sequence[Value], metric: 
 
 def own(score: Score | None, metric: Metric) -> float | None:
     """The figure of a model itself, as it is shown."""
-    return formats.figure(metric, score.whole(metric)) if score else None
+    return formats.in_unit(metric, score.whole(metric)) if score else None
 
 
 def figures(values: Sequence[Value], metric: Metric) -> dict[Spot, float]:
     """The figure of each spot where there is one, as it is shown."""
-    shown = {value.spot: formats.figure(metric, value.figures[metric.name]) for value in values}
+    shown = {value.spot: formats.in_unit(metric, value.figures[metric.name]) for value in values}
     return {spot: number for spot, number in shown.items() if number is not None}
 
 
@@ -167,7 +169,7 @@ def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
     """The models beside the plane; those that were clicked in it."""
     names = rows["model"].tolist()
     number = st.column_config.NumberColumn
-    form = formats.number_format(metric)
+    form = formats.value_format(metric)
     state = st.dataframe(
         rows,
         hide_index=True,
@@ -190,7 +192,7 @@ def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
         },
         alt="Each model with its distance from the plane",
     )
-    return [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    return widgets.of_rows(state, names)
 
 
 def clamped(opened: Kitchen, shown: Chosen, frame: Frame) -> None:
@@ -267,5 +269,5 @@ def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
     elif item.score is not None:
         metric = opened.objective
         told = wording.shown(metric, item.score.shown(metric.name))
-        note = formats.interval(metric, item.score) or metric.label
-        widgets.metric_row([(split.removeprefix("shifts."), told, note)])
+        note = formats.note(metric, interval(metric, item.score))
+        widgets.metric_row([(split.removeprefix(SHIFTS), told, note)])

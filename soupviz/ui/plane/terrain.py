@@ -10,6 +10,8 @@ import streamlit as st
 from soupviz.analysis import planes
 from soupviz.analysis.planes import FINENESS, Frame, Spot, Value
 from soupviz.pictures import palette
+from soupviz.spec import SHIFTS
+from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT
 from soupviz.ui import theme
@@ -72,7 +74,7 @@ def picture(
             line={"color": palette.NEUTRAL, "dash": "dot", "width": 1.5},
         ),
         _spots(shown, frame, known, size),
-        *_models(shown, frame, items),
+        *_models(shown, frame, items, letters=_letters(known)),
         go.Scatter(
             x=[x for x, _ in rings], y=[y for _, y in rings], mode="markers", hoverinfo="skip", showlegend=False,
             marker={"symbol": "circle-open", "size": 24, "color": "#D55E00", "line": {"width": 3}},
@@ -94,13 +96,24 @@ def picture(
     return figure
 
 
+def _has_ground(known: dict[Spot, float]) -> bool:
+    """Whether contours are drawn: three corners alone say nothing of what lies between them."""
+    return len(known) > len(planes.CORNERS)
+
+
+def _letters(known: dict[Spot, float]) -> dict[str, Any]:
+    """Of the corners: the page's colour on the page, dark on the map, with a pale rim where the map is dark too."""
+    if not _has_ground(known):
+        return {"size": 16, "color": theme.ink()}
+    return {"size": 16, "color": DARK, "shadow": f"0 0 3px {SCALE[-1]}, 0 0 3px {SCALE[-1]}, 0 0 6px {SCALE[-1]}"}
+
+
 def _contour(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -> go.Contour:
     grid = planes.rows(frame, size)
-    # Three corners alone say nothing of what lies between them.
-    drawn = known if len(known) > len(planes.CORNERS) else {}
+    drawn = known if _has_ground(known) else {}
     flat = planes.between(frame, drawn, [spot for row in grid for spot in row])
     metric = shown.metric
-    title = f"{metric.label} on {shown.split.removeprefix('shifts.')}" + (f" ({metric.unit})" if metric.unit else "")
+    title = f"{metric.label} on {shown.split.removeprefix(SHIFTS)}" + (f" ({metric.unit})" if metric.unit else "")
     bar: dict[str, Any] = {"title": {"text": title, "side": "top"}, "thickness": 14, "outlinewidth": 0}
     bar |= {"orientation": "h", "y": -0.13, "yanchor": "top", "x": 0.5, "len": 0.8}
     if not metric.higher_is_better and metric.unit != PERCENT:
@@ -157,20 +170,24 @@ def _spots(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -> 
 
 
 def _told(number: float, metric: Metric) -> str:
-    return f"{number:.2f} %" if metric.unit == PERCENT else f"{number:.4f} {metric.unit}".rstrip()
+    return wording.shown(metric, number / wording.factor(metric))
 
 
-def _models(shown: Chosen, frame: Frame, items: Sequence[Item]) -> list[go.Scatter]:
+def _models(shown: Chosen, frame: Frame, items: Sequence[Item], *, letters: dict[str, Any]) -> list[go.Scatter]:
     """A trace for each kind, filled where a model lies in the plane, hollow where it lies beside it."""
     groups: dict[tuple[bool, str], list[Item]] = {}
     for item in items:
         is_in = item.place.distance < overview.IN_PLANE * frame.side
         groups.setdefault((is_in, item.choice.kind), []).append(item)
     ordered = sorted(groups.items())  # what lies in the plane on top
-    return [trace for (is_in, kind), some in ordered for trace in _group(shown, frame, kind, some, is_in=is_in)]
+    return [
+        trace for (is_in, kind), some in ordered for trace in _group(shown, frame, kind, some, letters, is_in=is_in)
+    ]
 
 
-def _group(shown: Chosen, frame: Frame, kind: str, members: Sequence[Item], *, is_in: bool) -> list[go.Scatter]:
+def _group(
+    shown: Chosen, frame: Frame, kind: str, members: Sequence[Item], letters: dict[str, Any], *, is_in: bool
+) -> list[go.Scatter]:
     texts = []
     for item in members:
         own = overview.own(item.score, shown.metric)
@@ -193,7 +210,7 @@ def _group(shown: Chosen, frame: Frame, kind: str, members: Sequence[Item], *, i
             name=kind if is_in else f"{kind}, beside the plane",
             text=[f"<b>{item.letter}</b>" for item in members],
             textposition="top center",
-            textfont={"size": 16, "color": DARK},
+            textfont=letters,
             marker=marker | {"line": {"width": 3, "color": color}},
             customdata=[["model", item.choice.name] for item in members],
             hovertext=texts,

@@ -8,16 +8,16 @@ import numpy as np
 import streamlit as st
 
 from soupviz.analysis import geometry
-from soupviz.analysis.barriers import SPLIT
 from soupviz.analysis.differences import Sameness
 from soupviz.analysis.geometry import Clustering, Geometry
 from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
 from soupviz.soups import planning
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import charts, tables, widgets
-from soupviz.ui.formats import figure
+from soupviz.ui.formats import in_unit
 from soupviz.ui.preflight.pair_of_checkpoints import SIDE
 from soupviz.weights.selection import BASE
 
@@ -103,9 +103,9 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: A
         return
     shown = [*names, BASE] if opened.base else names
     flat = geometry.flat_map(_distances(opened, found.geometry, names))
-    known = planning.ingredient_summaries(opened, SPLIT, shown)
+    known = planning.ingredient_summaries(opened, HELD_OUT, shown)
     metric = opened.objective
-    values = {name: figure(metric, known[name].shown(metric.name)) if name in known else None for name in shown}
+    values = {name: in_unit(metric, known[name].shown(metric.name)) if name in known else None for name in shown}
     picture = pictures.weights_map(flat, shown, values, chosen, metric=metric)
     key = f"map {tables.digest(shown)} {_nonce()}"
     _toggle(charts.show(picture, key=key, alt="Map of the weights", clicked=pictures.PLACE, place=place))

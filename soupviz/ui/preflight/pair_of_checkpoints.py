@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis.barriers import SPLIT, metric_of
+from soupviz.analysis.barriers import metric_of
 from soupviz.analysis.differences import Difference, by_layer, difference
 from soupviz.analysis.preflight import Report
 from soupviz.kitchen import Kitchen
@@ -13,11 +13,12 @@ from soupviz.mixing.averaging import combine
 from soupviz.pictures import preflight as pictures
 from soupviz.soups import curves, planning
 from soupviz.soups.planning import FREE, Cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import titled
 from soupviz.types import Coefficients, part_of
 from soupviz.ui import asking, charts
-from soupviz.ui.formats import figure
+from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
@@ -56,14 +57,14 @@ def pair_curve(opened: Kitchen, judged: Report, aggregation: str) -> None:
 
     def trace(job: Job) -> dict[float, Score]:
         return {
-            alpha: opened.scores.score(mixture(alpha), SPLIT, how(alpha), part_of(job.progress, index, POINTS))
+            alpha: opened.scores.score(mixture(alpha), HELD_OUT, how(alpha), part_of(job.progress, index, POINTS))
             for index, alpha in enumerate(curves.coarse_to_fine(alphas))
         }
 
     def cost() -> Cost:
-        return planning.cost(opened, [(mixture(alpha), SPLIT, how(alpha)) for alpha in alphas])
+        return planning.cost(opened, [(mixture(alpha), HELD_OUT, how(alpha)) for alpha in alphas])
 
-    key = f"pair {opened.scores.key(mixture(0.5), SPLIT, aggregation)} {a} {b}"
+    key = f"pair {opened.scores.key(mixture(0.5), HELD_OUT, aggregation)} {a} {b}"
     job = asking.result(opened, key, f"Draw the curve from {a} to {b}", cost, trace, ahead=True)
     if job is not None:
         _draw(opened, alphas, [job.result[alpha] for alpha in alphas], (a, b))
@@ -82,10 +83,10 @@ def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], end
     row = st.container(horizontal=True, gap="small")
     shown = {metric.name: metric for metric in (metric_of(opened), opened.objective)}
     for metric in shown.values():
-        values = [figure(metric, score.whole(metric)) for score in scores]
+        values = [in_unit(metric, score.whole(metric)) for score in scores]
         if None in (values[0], values[-1]):
             continue  # without both ends there is no chord
-        title = f"{metric.label} on {SPLIT}" + (f" ({metric.unit})" if metric.unit else "")
+        title = f"{metric.label} on {HELD_OUT}" + (f" ({metric.unit})" if metric.unit else "")
         charts.show(
             pictures.curve(
                 alphas, [float("nan") if value is None else value for value in values], ends, title=title, metric=metric

@@ -7,7 +7,6 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import barriers, geometry, preflight
-from soupviz.analysis.barriers import SPLIT
 from soupviz.analysis.differences import Sameness, sameness
 from soupviz.analysis.preflight import Report
 from soupviz.files import digest
@@ -16,11 +15,12 @@ from soupviz.mixing.aggregation import RECALIBRATE
 from soupviz.pictures import preflight as pictures
 from soupviz.soups import planning
 from soupviz.soups.planning import FREE, Cost
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import asking, charts, tables, widgets
-from soupviz.ui.formats import figure, number_format
+from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.preflight.matrices import Weights, listed
 from soupviz.ui.verbatim import verbatim
@@ -39,9 +39,9 @@ def content(opened: Kitchen) -> str:
     """Of all that the report depends on, beside the aggregation."""
     prints = [item.fingerprint for item in opened.ingredients] + ([opened.base.fingerprint] if opened.base else [])
     refused = [one.reason for one in opened.refused]
-    return digest([prints, opened.names, refused, opened.splits.load(SPLIT).fingerprint, *opened.evaluator.numerics])[
-        :16
-    ]
+    return digest(
+        [prints, opened.names, refused, opened.splits.load(HELD_OUT).fingerprint, *opened.evaluator.numerics]
+    )[:16]
 
 
 def weights(opened: Kitchen) -> Weights | None:
@@ -104,7 +104,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
         {str(tensor.dtype).removeprefix("torch.") for tensor in first.values() if tensor.is_floating_point()}
     )
     numbers = sum(tensor.numel() for key, tensor in first.items() if key not in opened.architecture.ties)
-    split = opened.splits.load(SPLIT)
+    split = opened.splits.load(HELD_OUT)
     copies = len(opened.names) - len(set(barriers.twins(opened)))
     refused = len([one for one in opened.refused if one.name != BASE])
     widgets.metric_row(
@@ -156,7 +156,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
     for name in names:
         one = verdicts.get(name)
         row: dict[str, Any] = {"ingredient": name, "verdict": WORDS[one.verdict] if one else None}
-        row |= {"held_out": None, "barrier": figure(barriers.metric_of(opened), one.barrier_max if one else None)}
+        row |= {"held_out": None, "barrier": in_unit(barriers.metric_of(opened), one.barrier_max if one else None)}
         row |= _measured(opened, name, found) if name in opened.names else {}
         rows.append(row | {"why": one.sentence if one else None})
     shown = pd.DataFrame(rows).dropna(axis="columns", how="all")
@@ -176,14 +176,14 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
         placeholder="–",
         alt="Every checkpoint with its verdict",
     )
-    chosen = [names[row] for row in state["selection"]["rows"] if row < len(names)]
+    chosen = widgets.of_rows(state, names)
     members = [name for name in chosen if name in opened.names]
     st.session_state["members"] = members
     return members
 
 
 def _measured(opened: Kitchen, name: str, found: Weights | None) -> dict[str, Any]:
-    score = planning.ingredient_summaries(opened, SPLIT, [name]).get(name)
+    score = planning.ingredient_summaries(opened, HELD_OUT, [name]).get(name)
     value = score.shown(opened.objective.name) if score else None
     row: dict[str, Any] = {"held_out": None if value is None else factor(opened.objective) * value}
     if found is not None:
@@ -204,7 +204,7 @@ def _columns(opened: Kitchen, reference: str) -> dict[str, Any]:
         "verdict": text("verdict", width=105),
         "why": text("why", width="large"),
         "barrier": number("highest barrier", format="%.3f", help=_barrier_help(metric)),
-        "held_out": number("held_out", format=number_format(objective), help=f"{objective.label} on held_out"),
+        "held_out": number("held_out", format=value_format(objective), help=f"{objective.label} on held_out"),
         "distance": number(
             f"from {reference}", format="%.2f", help=f"length of the update: distance to the {reference}"
         ),

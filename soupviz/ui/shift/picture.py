@@ -11,11 +11,12 @@ from soupviz.analysis import wording
 from soupviz.analysis.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.errors import SoupError
 from soupviz.pictures import robustness
+from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
 from soupviz.ui import charts, tables, widgets
+from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.shift.scores import short
-from soupviz.ui.units import gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 LOGIT = "As in “Accuracy on the line”: log(a / (1 − a))."
@@ -141,7 +142,7 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
         placeholder="–",
         alt="Every model with its height above the line of the individual models",
     )
-    rows = [order[row] for row in state["selection"]["rows"] if row < len(order)]
+    rows = widgets.of_rows(state, order)
     clicked = widgets.newly_clicked(shift_table=rows, shift_picture=[str(one["id"]) for one in clicked_points])
     if clicked and clicked[0] != picked:
         st.query_params["model"] = clicked[0]
@@ -175,7 +176,7 @@ def _figures(line: Line, view: View) -> None:
     if len(soups):
         best = soups.sort_values("y", ascending=not metric.higher_is_better).iloc[0]
         height = line.above(best["x"], best["y"])
-        told = f"{gap(metric, height).partition(' ')[0]}: {best['name']}"
+        told = f"{wording.apart(metric, height)} {wording.measure(metric)} from the line: {best['name']}"
         items.append(("Best soup under shift", shown(metric, best["y"]), told))
     widgets.metric_row(items)
     st.caption(
@@ -210,7 +211,7 @@ def _table(view: View) -> pd.DataFrame:
 
 
 def _saw_shifts(model: Model) -> bool:
-    return any(split.startswith("shifts.") for split in model.selected_on)
+    return any(split.startswith(SHIFTS) for split in model.selected_on)
 
 
 def _columns(view: View) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whose scores the Shift page shows: the open kitchen's, or those of a table."""
 
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,18 +13,24 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.soups import planning
 from soupviz.soups.needs import lacking_for
+from soupviz.spec import HELD_OUT, SHIFTS, TEST, SplitSpec
 from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
 KITCHEN, TABLE = "this kitchen", "a table of scores"
-EXAMPLE = """data:
+CORRUPTED = """data:
   shifts:
     blur:
       format: imagefolder
       path: data/test
       transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
+ELSEWHERE = """data:
+  shifts:
+    elsewhere:
+      format: FORMAT
+      path: PATH"""
 FORMATS = (
     "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
@@ -31,13 +38,24 @@ FORMATS = (
 )
 
 
+def how_to_add(held_out: SplitSpec) -> tuple[str, str]:
+    """What a shift is in kitchen.yaml, in a sentence and as an example of the kitchen's own format of data."""
+    told = "Add some under `data:` in kitchen.yaml"
+    if held_out.takes_transform:
+        return f"{told}; a corruption of the test images is one, too:", CORRUPTED
+    folder, name = posixpath.split(held_out.path or "")
+    path = posixpath.join(folder, f"elsewhere{posixpath.splitext(name)[1]}")
+    return f"{told}:", ELSEWHERE.replace("FORMAT", held_out.format).replace("PATH", path)
+
+
 def of_kitchen() -> Scores:
     """The open kitchen's; what is missing can be asked for, with its cost."""
     opened = session.kitchen()
     if lacking_for(opened, {"shifts"}):
         st.info("This kitchen has no shifts: further test splits, of data unlike what the models were tuned for.")
-        st.caption("Add some under `data:` in kitchen.yaml; a corruption of the test images is one, too:")
-        st.code(EXAMPLE, language="yaml")
+        told, example = how_to_add(opened.spec.data.held_out)
+        st.caption(told)
+        st.code(example, language="yaml")
         st.stop()
     reading = work.find_read_job(opened)
     if reading is not None and reading.is_active:
@@ -55,7 +73,7 @@ def of_kitchen() -> Scores:
 
 def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     """Score on test and the shifts what is not scored there."""
-    splits = [name for name in opened.splits.reporting if name != "held_out" or "test" not in opened.splits.names]
+    splits = [name for name in opened.splits.reporting if name != HELD_OUT or TEST not in opened.splits.names]
     wanted = [(one.mix, split, one.aggregation) for one in mixes for split in splits]
     pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
     plain = [pinned, [one.aggregation for one in mixes], opened.spec.data.model_dump(mode="json")]
@@ -110,4 +128,4 @@ def of_table() -> Scores | None:
 
 def short(split: str) -> str:
     """A split without the word that says it is a shift."""
-    return split.removeprefix("shifts.")
+    return split.removeprefix(SHIFTS)

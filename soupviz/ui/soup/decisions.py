@@ -12,11 +12,10 @@ from soupviz.analysis.decisions import Decision
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import Recipe, parse
-from soupviz.recipes.greedy import LineSearch
-from soupviz.recipes.pool import HELD_OUT
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cost
+from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.wording import PERCENT, factor, gap, on_split
@@ -107,7 +106,7 @@ def _table(opened: Kitchen, found: Sequence[Decision], run: Run, chosen: int | N
         on_click="ignore",
         key=f"save log {run.key}",
     )
-    return [str(ids[row]) for row in state["selection"]["rows"] if row < len(ids)]
+    return [str(step) for step in widgets.of_rows(state, ids)]
 
 
 def _filtered(found: Sequence[Decision], run: Run) -> list[Decision]:
@@ -151,7 +150,7 @@ def _columns(opened: Kitchen) -> dict[str, Any]:
         "step": number("step", width=55),
         "candidate": st.column_config.TextColumn("candidate", width=130),
         "outcome": st.column_config.TextColumn("outcome", width=105),
-        "held_out": number("held_out", format=form, width=80, help=on_split(metric, "held_out")),
+        "held_out": number("held_out", format=form, width=80, help=on_split(metric, HELD_OUT)),
         better: number(better, width=60, help=f"{opened.task.only('the candidate')}, on held_out"),
         worse: number(worse, width=65, help=f"{opened.task.only('the soup before it')}, on held_out"),
         "p": number("p", format="%.3f", width=60, help=f"{test}; none where scoring stopped early"),
@@ -178,5 +177,5 @@ def _score_whole(opened: Kitchen, run: Run, recipe: Recipe, found: Sequence[Deci
         cook(opened, recipe, progress=job.progress, complete=True)
 
     mixes = [(one.mix, HELD_OUT, recipe.aggregation) for one in early if one.mix]
-    what = f"Score the {len(early)} rejected early whole" if not isinstance(recipe, LineSearch) else "Score all whole"
+    what = f"Score the {len(early)} rejected early whole" if not recipe.has_rounds else "Score all whole"
     asking.result(opened, f"whole log of {run.key}", what, lambda: cost(opened, mixes), complete)

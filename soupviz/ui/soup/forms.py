@@ -4,10 +4,11 @@ from collections.abc import Container, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-import annotated_types as bounds
 from pydantic.fields import FieldInfo
 
+from soupviz.analysis.parameters import bounds_of
 from soupviz.recipes import Pooled, own_parameters
+from soupviz.tasks.task import Task
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]
@@ -18,8 +19,11 @@ TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
 
 
-def parameters(kind: type[Pooled], place: Any, goals: Sequence[str], decided: Container[str] = ()) -> dict[str, Any]:
-    """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters.
+def parameters(
+    kind: type[Pooled], place: Any, task: Task, goals: Sequence[str], decided: Container[str] = ()
+) -> dict[str, Any]:
+    """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters, and
+    none where a task leaves no choice.
 
     Args:
         goals: what may be raised, the kitchen's own metric first.
@@ -32,6 +36,10 @@ def parameters(kind: type[Pooled], place: Any, goals: Sequence[str], decided: Co
             continue
         if isinstance(extra, dict) and extra.get("choices") == "goals":
             values[name] = _goal(place, name, kind.model_fields[name], goals)
+        elif get_origin(kind.model_fields[name].annotation) is Literal:
+            choices = kind.choices(name, task)
+            if len(choices) > 1:
+                values[name] = _choice(place, name, kind.model_fields[name], choices)
         else:
             values[name] = _widget(place, name, kind.model_fields[name])
     return values
@@ -44,12 +52,14 @@ def _goal(place: Any, name: str, field: FieldInfo, goals: Sequence[str]) -> str:
     return "" if chosen == goals[0] else str(chosen)
 
 
+def _choice(place: Any, name: str, field: FieldInfo, choices: tuple[Any, ...]) -> Any:
+    label, at = name.replace("_", " ").capitalize(), choices.index(field.default)
+    return place.selectbox(label, choices, at, key=name, bind="query-params", help=field.description, width=150)
+
+
 def _widget(place: Any, name: str, field: FieldInfo) -> Any:
     options: dict[str, Any] = {"key": name, "bind": "query-params", "help": field.description}
     label = name.replace("_", " ").capitalize()
-    if get_origin(field.annotation) is Literal:
-        choices = get_args(field.annotation)
-        return place.selectbox(label, choices, choices.index(field.default), width=150, **options)
     if field.annotation is str:
         return place.text_input(label, field.default, width=150, **options)
     if get_origin(field.annotation) in UNIONS:  # a word, or a number from 0 to 1
@@ -66,14 +76,8 @@ def _widget(place: Any, name: str, field: FieldInfo) -> Any:
 
 def _range(field: FieldInfo, number: type) -> tuple[Any, Any]:
     """The least and the largest value that a widget offers; None where there is no bound."""
-    low = high = None
-    for rule in field.metadata:
-        if isinstance(rule, bounds.Ge):
-            low = number(rule.ge)
-        elif isinstance(rule, bounds.Gt):
-            low = number(rule.gt) + (1 if number is int else TICK / 100)
-        elif isinstance(rule, bounds.Le):
-            high = number(rule.le)
-        elif isinstance(rule, bounds.Lt):
-            high = number(rule.lt) - (1 if number is int else TICK)
-    return low, high
+    low, high, is_open_low, is_open_high = bounds_of(field)
+    step = 1 if number is int else TICK
+    least = None if low is None else number(low) + is_open_low * (step if number is int else TICK / 100)
+    most = None if high is None else number(high) - is_open_high * step
+    return least, most

@@ -10,6 +10,7 @@ from soupviz.pictures.reliability import reliability
 from soupviz.soups import planning
 from soupviz.soups.scaling import Scaled, no_temperature, scale
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.slicing import has_slices, slice_table
 from soupviz.tasks.wording import titled
@@ -33,13 +34,11 @@ def draw(opened: Kitchen, run: Run) -> None:
 
 def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """Each slice before and after: the best ingredient on held_out, and the soup."""
-    splits = [
-        split for split in ("test", "held_out") if split in opened.splits.names and opened.splits.is_loaded(split)
-    ]
+    splits = [split for split in (TEST, HELD_OUT) if split in opened.splits.names and opened.splits.is_loaded(split)]
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
     if not has_slices(opened.task, opened.splits.load(split)):
         st.write(
-            f"{split} has no slices, and {opened.task.no_classes('to look at one by one')}: name a column that "
+            f"{split} has no slices, and {opened.task.without_classes}: name a column that "
             "divides it, with `slices:` in kitchen.yaml."
         )
         return

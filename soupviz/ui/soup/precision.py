@@ -7,7 +7,7 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen, at_precision
 from soupviz.pictures import search
-from soupviz.recipes import Greedy
+from soupviz.recipes import Recipe
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
 from soupviz.spec import Precision
@@ -22,7 +22,7 @@ def other_than(precision: Precision) -> Precision:
     return "bfloat16" if precision == "float32" else "float32"
 
 
-def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
+def compare(opened: Kitchen, recipe: Recipe, run: Run) -> None:
     """A button, then both trajectories side by side, and a sentence on whether they decide the same."""
     own = opened.spec.precision
     other = other_than(own)
@@ -43,7 +43,7 @@ def compare(opened: Kitchen, recipe: Greedy, run: Run) -> None:
             )
 
 
-def _job(opened: Kitchen, recipe: Greedy, precision: Precision, key: str) -> Job:
+def _job(opened: Kitchen, recipe: Recipe, precision: Precision, key: str) -> Job:
     def work_on(job: Job) -> Any:
         return list(cook(at_precision(opened, precision), recipe, progress=job.progress).trajectory)
 

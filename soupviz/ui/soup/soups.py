@@ -10,12 +10,13 @@ from soupviz.analysis import decision_words
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
-from soupviz.recipes import MENU, Ensemble, Greedy, Recipe, parse
+from soupviz.recipes import MENU, Greedy, Recipe, parse
 from soupviz.recipes.trajectory import Step
 from soupviz.soups import planning
 from soupviz.soups.goals import goal_of, goals_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.soup import aggregation_in, mix_in, run_key
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
@@ -45,7 +46,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     st.session_state["members"] = members
     session.keep_url()  # the link to this page names them
     values: dict[str, Any] = {"members": tuple(members) or None}
-    if widgets.has_batchnorm(opened) and kind is not Ensemble:
+    if widgets.has_batchnorm(opened) and kind.mixes_weights:
         values["batchnorm"] = row.selectbox(
             "BatchNorm statistics", widgets.aggregations(opened), key="batchnorm", bind="query-params", width=170
         )
@@ -59,10 +60,10 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     parameters = (
         {"method": kind.model_fields["method"].default}
         | values
-        | forms.parameters(kind, row, goals_of(opened), decided=values)
+        | forms.parameters(kind, row, opened.task, goals_of(opened), decided=values)
     )
     try:
-        recipe = parse(parameters)
+        recipe = parse(parameters).suited(opened.task)
         missing = lacking_for(opened, recipe.needs) or recipe.unfit(opened.task)
     except SoupError as error:
         missing = str(error)
@@ -74,7 +75,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
 
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     """What cooking will cost at most, unless it is done already."""
-    cost = planning.plan(opened, recipe)
+    cost = planning.cooking_cost(opened, recipe)
     if not cost.evaluations:
         return
     time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
@@ -117,7 +118,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
         panels.draw(opened, run)
-        if isinstance(recipe, Greedy):
+        if recipe.newcomer_weight is not None:
             precision.compare(opened, recipe, run)
 
 
@@ -197,6 +198,6 @@ def sweep_row(opened: Kitchen, alpha: Alpha, run: Run) -> dict[str, float | None
     scores, name = (run.result or {})["scores"], opened.objective.name
     values = {
         split: opened.scores.scorer.recalled(scores[split], split).shown(name) if split in scores else None
-        for split in ("held_out", "test")
+        for split in (HELD_OUT, TEST)
     }
     return {"alpha": float(alpha), **values}
