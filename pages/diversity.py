@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.analysis.diversity import pairs_of
+from soupviz.analysis.wording import alone_tells_nothing
 from soupviz.kitchen import Kitchen
 from soupviz.ui import session
 from soupviz.ui.diversity import clicks, examples, overlaps, pair
@@ -14,6 +15,9 @@ def draw_pairs(opened: Kitchen, split: str) -> None:
     """Errors in common, gain against disagreement, and one pair closely."""
     if len(opened.names) < 2:
         st.info("This kitchen has one ingredient; a pair needs two. Add a checkpoint to kitchen.yaml.")
+        return
+    if not opened.task.judges_units:
+        st.info(f"There are no errors to hold against each other. {alone_tells_nothing(opened.task, opened.objective)}")
         return
     asked = overlaps.choose_ingredients(opened, split)
     answers = overlaps.answers(opened, asked)

@@ -103,6 +103,8 @@ def test_resamples_of_a_number_repeat_rows_and_are_fewer(tmp_path):
     assert (len(differences), len(calls), set(calls)) == (20, 40, {6})
     assert differences == pytest.approx(1.0)
     assert resampling.permutation_p(metric, new, old) >= 1 / 21
+    calls.clear()
+    assert len(resampling.bootstrap_values(metric, new)) == len(calls) == 20
 
 
 def test_answers_that_are_not_finite_are_left_out_of_a_number():

@@ -399,5 +399,5 @@ def test_a_task_of_ones_own_tells_its_columns_unless_it_says_more():
 
     task = Own()
     found = whole(task, torch.tensor([1.5, 2.0]), torch.tensor([0, 0]))
-    assert task.told(found, 1, []) == "size 2" and task.target(found, 1, []) == ""
+    assert task.told(found, 1, []) == "size 2; long 1, 1" and task.target(found, 1, []) is None
     assert not (task.has_classes or task.has_logits or task.has_probabilities) and task.errors(found).shape == (2, 1)

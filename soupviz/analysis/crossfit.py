@@ -72,8 +72,8 @@ class CrossFit:
     selecting: float
     judging: float
     optimism: float
-    better: int
-    worse: int
+    better: int | None
+    worse: int | None
     difference: float
     low: float
     high: float

@@ -196,7 +196,8 @@ def _p_value(kitchen: Kitchen, tried: _Tried, before: _Tried) -> float:
         return p_value(metric, tried.units, before.units)
     held_out = kitchen.splits.load(HELD_OUT)
     data = held_out.fingerprint + held_out.group_key
-    key = (metric.name, data, digest(kitchen.task.key), digest([tried.pinned, before.pinned]))
+    task = digest([*kitchen.task.key, *kitchen.task.source])
+    key = (metric.name, data, task, digest([tried.pinned, before.pinned]))
     if key not in _p_values:
         if len(_p_values) >= REMEMBERED:
             _p_values.clear()

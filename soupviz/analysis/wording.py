@@ -9,7 +9,7 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, gap_unit, resampled, shown
+from soupviz.tasks.wording import PERCENT, gap_unit, resampled, shown, titled
 from soupviz.types import Grouped
 
 if TYPE_CHECKING:
@@ -140,6 +140,8 @@ def shows(task: Task, metric: Metric, difference: Comparison) -> str:
     """From which difference on a split of so many units tells."""
     number = _sized(task, difference)
     if difference.smallest is None:
+        if difference.better is None or difference.worse is None:
+            return f"the two differ too little on {number} for any difference to show"
         differing = difference.better + difference.worse
         return f"the two differ on {differing} of {number} only, too few for any difference to show"
     return f"at {number} only differences above {_smallest(metric, difference)} show"
@@ -200,3 +202,11 @@ def optimism(metric: Metric, found: "CrossFit | None") -> str:
         return f"Selecting on held_out buys no optimism that shows: {halves}."
     flattery = f"{apart(metric, found.optimism, signed=False)} {measure(metric)}"
     return f"Selecting on held_out flatters this recipe by {flattery}: {halves}."
+
+
+def alone_tells_nothing(task: Task, metric: Metric) -> str:
+    """Why no units are counted, of a task that judges them only together."""
+    return (
+        f"{titled(metric)} is of all {task.unit}s together: whether one alone is answered well, the task {task.name} "
+        "does not say; it can, by `hardness`."
+    )

@@ -7,6 +7,8 @@ from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, BatchNorm, KitchenFile, SkipCorrupt, Weights, app, open_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.mixing.aggregation import check_batchnorm
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import factor, gap_unit
 
 
 @app.command()
@@ -27,16 +29,16 @@ def inspect(
 
 
 def _show(as_json: bool, title: str, report: Report) -> None:
+    metric = report.barriers.metric
     rows = [
-        [one.name, one.verdict.replace("_", " "), _figure(one.distance_to_base), _figure(one.barrier_max)]
+        [one.name, one.verdict.replace("_", " "), _figure(one.distance_to_base), _figure(one.barrier_max, metric)]
         for one in report.verdicts
     ]
-    metric = report.barriers.metric
     columns = (
         "ingredient",
         "verdict",
         "distance to base",
-        f"highest barrier ({metric.unit or metric.label}, held_out)",
+        f"highest barrier ({gap_unit(metric) or metric.label}, held_out)",
     )
     printing.show(as_json, report.as_dict(), f"{title}: what can be mixed", columns, rows)
     if not as_json:
@@ -44,5 +46,5 @@ def _show(as_json: bool, title: str, report: Report) -> None:
             answer(f"{one.name}: {one.sentence}")
 
 
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _figure(value: float | None, metric: Metric | None = None) -> str:
+    return "–" if value is None else f"{value * (factor(metric) if metric else 1.0):.3f}"

@@ -120,18 +120,18 @@ def python_source(
         examples, number = dataset()
         found = collect(name, examples, number, taken, progress, kind, group)
         pad = getattr(getattr(model, "config", None), "pad_token_id", None) or 0
-        inputs, lengths = stacked(name, found.tensors, pad)
-        arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs)}
+        inputs = stacked(name, found.tensors, pad, list(arguments))
+        arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs.arrays)}
         for argument, file in arrays.items():
-            np.save(target / f"{file}.npy", inputs[argument])
-        if lengths is not None:
-            np.save(target / f"{LENGTHS}.npy", lengths)
+            np.save(target / f"{file}.npy", inputs.arrays[argument])
+        if inputs.lengths is not None:
+            np.save(target / f"{LENGTHS}.npy", inputs.lengths)
         if group is not None:
             _keep_groups(target, group, found.groups)
         keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
-        padding = "" if lengths is None else "right"
+        padding = "" if inputs.lengths is None else "right"
         answers = labels.stacked(name, found.labels, kind)
-        return Contents(arrays, answers, notes=found.notes(name), padding=padding)
+        return Contents(arrays, answers, notes=found.notes(name), padding=padding, uncut=inputs.uncut)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
     identity: list[Any] | None = None

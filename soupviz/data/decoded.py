@@ -106,7 +106,8 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
     normalization = [steps.mean, steps.std] if source.is_images else None
     sha.update(json.dumps(normalization).encode())
     meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
-    meta |= {"notes": list(found.notes), "padding": found.padding, "normalization": normalization}
+    meta |= {"notes": list(found.notes), "padding": found.padding, "uncut": list(found.uncut)}
+    meta["normalization"] = normalization
     text = json.dumps(meta | {"fingerprint": sha.hexdigest()})
     unfinished = folder / "meta.writing"
     unfinished.write_text(text, encoding="utf-8")

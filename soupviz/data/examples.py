@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from soupviz.data import labels as reading
 from soupviz.data.classes import named
 from soupviz.data.names import as_name
+from soupviz.data.sources import LENGTHS
 from soupviz.errors import DataError
 from soupviz.models.usercode import guarded
 from soupviz.types import Progress
@@ -169,29 +170,67 @@ def _add(found: Columns, name: str, index: int, argument: str, item: Any, *, is_
 def unlike(name: str, index: int, argument: str, tensor: Tensor) -> DataError:
     return DataError(
         f"data.{name}: example {index} has {argument or 'an input'} of shape {tuple(tensor.shape)}, unlike those "
-        "before it; pad the examples to one shape and give each the same keys."
+        "before it; pad the examples to one shape and give each the same keys. Where only the first dimension varies, "
+        "they are padded here if the model can tell: by an attention_mask of each, or a forward that takes `lengths`."
     )
 
 
-def stacked(
-    name: str, columns: Mapping[str, Sequence[Tensor]], pad: int
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """One array for each argument; sentences of varying length, whose mask says so, are padded to the longest.
+@dataclass(frozen=True, slots=True)
+class Stacked:
+    """Inputs as one array for each argument.
+
+    lengths: of each example, where these vary: the first dimension of its inputs, before they were padded at the end.
+    uncut: the arguments that were not padded, as they have no such dimension.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    lengths: np.ndarray | None = None
+    uncut: tuple[str, ...] = ()
+
+
+def stacked(name: str, columns: Mapping[str, Sequence[Tensor]], pad: int, known: Sequence[str]) -> Stacked:
+    """Inputs of one shape as they are; those of varying length padded to the longest, where the model can tell.
+
+    It can by an `attention_mask` beside them, or where its forward takes `lengths`, which are then made.
 
     Args:
-        pad: the token that is the padding's.
+        pad: the token that is the padding's. known: the arguments of the model's forward, in order.
     """
-    masks = columns.get("attention_mask", [])
-    lengths = [mask.shape for mask in masks]
-    is_ragged = len(set(lengths)) > 1 and all(mask.ndim == 1 for mask in masks)
-    found = {}
+    columns = dict(columns)
+    takes_lengths = LENGTHS in known and LENGTHS not in columns
+    if takes_lengths and "" in columns:
+        columns = {known[0]: columns[""]}
+    lengths = _lengths(columns, takes_lengths)
+    is_ragged = len(set(lengths)) > 1
+    found, uncut = {}, []
     for argument, column in columns.items():
-        if is_ragged and [tensor.shape for tensor in column] == lengths:
+        if is_ragged and [tensor.shape[:1] for tensor in column] == lengths:
+            _check_alike(name, argument, column, from_dimension=1)
             value = pad if argument == "input_ids" else 0
             found[argument] = pad_sequence(list(column), batch_first=True, padding_value=value).numpy()
             continue
-        for index, tensor in enumerate(column):
-            if tensor.shape != column[0].shape:
-                raise unlike(name, index, argument, tensor)
+        _check_alike(name, argument, column)
         found[argument] = torch.stack(list(column)).numpy()
-    return found, np.array(lengths)[:, 0] if is_ragged else None
+        uncut.append(argument)
+    if takes_lengths and lengths:
+        found[LENGTHS] = np.array(lengths, dtype=np.int64)[:, 0]
+        uncut.append(LENGTHS)
+    return Stacked(found, np.array(lengths)[:, 0], tuple(uncut)) if is_ragged else Stacked(found)
+
+
+def _lengths(columns: Mapping[str, Sequence[Tensor]], takes_lengths: bool) -> list[torch.Size]:
+    """Of each example the length by which it is padded, as a shape; empty where nothing tells the model of padding."""
+    masks = columns.get("attention_mask", [])
+    if masks and all(mask.ndim == 1 for mask in masks):
+        return [mask.shape for mask in masks]
+    if not takes_lengths:
+        return []
+    shapes = [[tensor.shape[:1] for tensor in column] for column in columns.values()]
+    found = next((lengths for lengths in shapes if len(set(lengths)) > 1), shapes[0])
+    return found if all(found) else []  # of single numbers nothing has a length
+
+
+def _check_alike(name: str, argument: str, column: Sequence[Tensor], from_dimension: int = 0) -> None:
+    for index, tensor in enumerate(column):
+        if tensor.shape[from_dimension:] != column[0].shape[from_dimension:]:
+            raise unlike(name, index, argument, tensor)

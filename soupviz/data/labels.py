@@ -18,6 +18,9 @@ WANTED: dict[Kind, str] = {
     "any": "a number, or an array of numbers,",
 }
 
+PADDING = -1
+"""What labels of varying length are filled up with, where they are read as they are."""
+
 
 def refuse_folders(name: str, form: str, kind: Kind) -> None:
     """Refuse a format that says of each example only its class.
@@ -89,6 +92,25 @@ def _whole(label: Any) -> int:
     return number
 
 
+def padded(labels: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Labels of varying length, as the words of a transcript or the boxes of an image, filled up with PADDING."""
+    longest = max((len(label) for label in labels if label.ndim), default=0)
+    return [
+        np.concatenate([label, np.full((longest - len(label), *label.shape[1:]), PADDING, dtype=label.dtype)])
+        if label.ndim and label.dtype.kind in "if" and len(label) < longest
+        else label
+        for label in labels
+    ]
+
+
+def unpadded(label: np.ndarray) -> np.ndarray:
+    """One of the labels that `padded` gave, without what it was filled up with."""
+    if not label.ndim or not len(label):
+        return label
+    filled = np.flatnonzero((label != PADDING).reshape(len(label), -1).any(axis=1))
+    return label[: filled[-1] + 1] if len(filled) else label[:0]
+
+
 def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """What `of_example` gave, as one array.
 
@@ -97,6 +119,8 @@ def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """
     if kind == "classes":
         return np.array(labels, dtype=np.int64)
+    if kind == "any":
+        labels = padded(labels)
     for index, label in enumerate(labels):
         if label.shape != labels[0].shape:
             raise DataError(

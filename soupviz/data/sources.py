@@ -22,7 +22,7 @@ SETTLED = 2 * 10**9
 """Nanoseconds after which a further change of a file surely has another time."""
 
 LENGTHS = "lengths"
-"""The array beside sentences that says how many tokens of each are no padding."""
+"""The array beside what is padded that says how long each example is without; and the argument that a model takes."""
 
 ToUint8 = Callable[[Image.Image, int], np.ndarray]
 
@@ -33,7 +33,8 @@ class Contents:
 
     arrays: array files by argument name. files: where each example came from, for formats that have files. corrupt:
     files that cannot be decoded, with the reason. notes: what reading them told, in sentences. padding: on which side
-    sentences are padded to the longest, where a mask tells the model so: "left" or "right".
+    examples are padded to the longest, where a mask or lengths tell the model so: "left" or "right". uncut: arguments
+    that are not padded with the others.
     """
 
     arrays: Mapping[str, str]
@@ -42,6 +43,7 @@ class Contents:
     corrupt: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     padding: str = ""
+    uncut: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class Split:
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
-    padding: the side, left or right, on which sentences are padded; lengths: of each example without it.
+    padding: the side, left or right, on which examples are padded; lengths: of each without it; uncut: the arguments
+    that are not padded.
     allowed: the classes that may be predicted; None: all of them. group: by what examples belong together, of which at
     least two do; like slices it is no part of the fingerprint. dealt: the fingerprint of the groups that were dealt
     out whole, where this is a part of such.
@@ -55,6 +56,7 @@ class Split:
     rows: Tensor | None = None
     padding: str = ""
     lengths: Tensor | None = None
+    uncut: tuple[str, ...] = ()
     allowed: tuple[int, ...] | None = None
     group: Slices | None = None
     dealt: str = ""
@@ -69,7 +71,7 @@ class Split:
         """Some examples as the model takes them: on the device, floating-point where they are images.
 
         Args:
-            rows: positions, int64. is_cut: sentences are cut to the longest of them, what a mask hides beyond.
+            rows: positions, int64. is_cut: what is padded is cut to the longest of them.
         """
         moved = {name: _moved(tensor, device) for name, tensor in self.raw(rows, is_cut=is_cut).items()}
         for name, batch in moved.items():
@@ -87,7 +89,7 @@ class Split:
             return found
         longest = int(self.lengths.index_select(0, rows).max())
         kept = slice(-longest, None) if self.padding == "left" else slice(longest)
-        return {name: tensor[:, kept] for name, tensor in found.items()}
+        return {name: tensor if name in self.uncut else tensor[:, kept] for name, tensor in found.items()}
 
     @property
     def inputs(self) -> dict[str, Tensor]:
@@ -211,8 +213,8 @@ def _split(
     allowed = present(answers) if spec.restrict_classes else None
     is_classes = kind == "classes"
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
-    # Without a mask the padding counts: that of one batch would decide what comes of its sentences.
-    padding = meta["padding"] if "attention_mask" in arrays else ""
+    # Where the model is not told of padding it counts: that of one batch would decide what comes of its examples.
+    padding = meta["padding"] if {"attention_mask", LENGTHS} & arrays.keys() else ""
     is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
@@ -226,6 +228,7 @@ def _split(
         slices=slices.divided(spec.slices.column, values) if spec.slices else None,
         texts=tuple(texts_in(kept)),
         padding=padding,
+        uncut=tuple(meta.get("uncut", ())),  # earlier versions padded all
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         group=group if is_grouped else None,

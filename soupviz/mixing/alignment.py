@@ -14,7 +14,7 @@ from soupviz.errors import CompatibilityError, DataError
 from soupviz.mixing.activations import Batches, measure
 from soupviz.mixing.permuting import Permuted, permutation_spec, permute, permute_tensor, traced_graph
 from soupviz.models.architecture import RUNNING_STATISTICS
-from soupviz.models.building import tied_keys
+from soupviz.models.building import tensor_of, tied_keys
 from soupviz.models.graph import CONVOLUTIONS
 from soupviz.models.routes import answers_from
 from soupviz.models.wiring import PermutationSpec
@@ -156,7 +156,9 @@ def check_same_function(
     """
     # On the CPU: on a GPU, convolutions in TF32 round more coarsely than what is looked for.
     batch = {name: tensor.cpu() for name, tensor in ({"": example} if isinstance(example, Tensor) else example).items()}
-    expected, logits = (answers_from(_loaded(model, weights).cpu(), batch) for weights in (tensors, permuted))
+    expected, logits = (
+        answers_from(_loaded(model, weights).cpu(), batch, tensor_of) for weights in (tensors, permuted)
+    )
     largest = float(expected.abs().max())
     difference = float((logits - expected).abs().max())
     if not difference <= SAME * largest:

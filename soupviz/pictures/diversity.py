@@ -27,7 +27,7 @@ AGAINST = {
 
 BY_DISTANCE = {
     CORRELATION: "correlation of their errors, Pearson's",
-    DISAGREEMENT: "disagreement: examples that only one answers badly (%)",
+    DISAGREEMENT: "disagreement: what only one of them answers badly (%)",
     RATIO: AGAINST[RATIO],
 }
 """The same where answers are numbers, nearer or farther."""

@@ -11,7 +11,7 @@ from soupviz.analysis.geometry import Clustering, Map
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import gap_unit
+from soupviz.tasks.wording import factor, gap_unit
 
 CELL, PLACE = "cell", "place"
 """The selections: of a cell, by `row` and `column`; of a place on the map, by `id`."""
@@ -26,9 +26,15 @@ LOWEST_TOP = 0.1
 """Where the colours of barriers end at least, nats or a share, so that a kitchen without barriers looks like one."""
 
 
-def barrier_look(metric: Metric) -> dict[str, Any]:
-    """How a matrix of barriers in a metric looks."""
-    return {"title": f"barrier ({metric.unit or metric.label})", "scheme": "oranges"}
+def barriers(names: Sequence[str], heights: NDArray[np.float64], metric: Metric, chosen: Collection[str] = ()) -> Chart:
+    """The barriers of every two, in what the metric's differences are counted in."""
+    values = factor(metric) * heights
+    highest = float(values[np.isfinite(values)].max(initial=0.0))
+    return pairs(names, values, chosen, domain=(0.0, max(factor(metric) * LOWEST_TOP, highest)), **_look(metric))
+
+
+def _look(metric: Metric) -> dict[str, Any]:
+    return {"title": f"barrier ({gap_unit(metric) or metric.label})", "scheme": "oranges"}
 
 
 def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[str] = (), **look: Any) -> Chart:
@@ -36,11 +42,8 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
 
     Args:
         names: the order of rows and columns. values: shape (n, n), in this order; nan stays empty.
-        look: `barrier_look`, or COSINE.
+        look: of `matrix`, such as COSINE.
     """
-    if "domain" not in look:
-        finite = values[np.isfinite(values)]
-        look["domain"] = (0.0, max(LOWEST_TOP, float(finite.max(initial=0.0))))
     spec = matrix(names, clicked=CELL, format=".1f" if len(names) > 12 else ".2f", **look)
     # Two matrices stand side by side: a legend above leaves their cells the room that their figures need.
     spec["layer"][0]["encoding"]["color"]["legend"] = _ABOVE
@@ -53,9 +56,9 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
 
 def growing(names: Sequence[str], values: NDArray[np.float64], metric: Metric) -> Chart:
     """The barriers as they come: cells only, and the same specification throughout, so that a browser keeps up."""
-    spec = matrix(names, clicked=CELL, **barrier_look(metric))
+    spec = matrix(names, clicked=CELL, **_look(metric))
     spec["layer"][0]["encoding"]["color"]["legend"] = _ABOVE
-    return _cells(names, values, ()), spec | {"layer": spec["layer"][:1]}
+    return _cells(names, factor(metric) * values, ()), spec | {"layer": spec["layer"][:1]}
 
 
 def _cells(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[str]) -> pd.DataFrame:
@@ -190,9 +193,10 @@ def curve(
     chord = (1 - x) * y[0] + x * y[-1]
     heights = (y - chord) if above else (chord - y)
     top = int(np.nanargmax(heights))
+    top = top if heights[top] > 0 else len(x) // 2
     data = pd.DataFrame({"alpha": x, "value": y, "chord": chord})
     data["kind"] = np.where((x == 0) | (x == 1), "ingredient", "soup")
-    marked = pd.DataFrame({"alpha": [x[top]], "from": [chord[top]], "to": [y[top]]})
+    marked = pd.DataFrame({"alpha": [x[top]], "from": [chord[top]], "to": [y[top] if heights[top] > 0 else chord[top]]})
     marked["label"] = f"barrier {heights[top]:.3g} {gap_unit(metric)}".rstrip() if heights[top] > 0 else "no barrier"
     across = quantity(
         "alpha", f"alpha: 0 is {ends[0]}, 1 is {ends[1]}", scale={"domain": [0, 1]}, axis={"titleLimit": 400}

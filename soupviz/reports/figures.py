@@ -28,7 +28,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks import wording
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.objective import Objective
-from soupviz.tasks.wording import PERCENT, factor, resampled, titled
+from soupviz.tasks.wording import PERCENT, factor, gap_unit, resampled, titled
 
 LONGEST = 40
 """Models in the picture of all; the tables have the others."""
@@ -157,10 +157,10 @@ def barrier_matrix(kitchen: Kitchen, aggregation: str) -> Figure | None:
     found = barriers.gather(kitchen, aggregation, pairs)
     metric, heights = found.metric, found.heights
     title = f"{titled(metric)} barriers half-way between ingredients"
-    counted_in = f", in {metric.unit}" if metric.unit else ""
+    counted_in = f", in {gap_unit(metric)}" if metric.unit else ""
     caption = f"{title}{counted_in} on held_out: {len(pairs)} of {total} pairs are measured."
-    chart = preflight.pairs(kitchen.names, heights, **preflight.barrier_look(metric))
-    alt = f"The highest is {np.nanmax(heights):.3f} {metric.unit}".rstrip()
+    chart = preflight.barriers(kitchen.names, heights, metric)
+    alt = f"The highest is {factor(metric) * np.nanmax(heights):.3f} {gap_unit(metric)}".rstrip()
     return drawn(chart, "barriers", title, f"{alt}.", caption)
 
 

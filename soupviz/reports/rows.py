@@ -53,7 +53,7 @@ def _against(metric: Metric, yardstick: Yardstick, first: str) -> Rows:
             {
                 "against": yardstick.name, "split": split, "difference": wording.apart(metric, one.difference),
                 "interval": f"{wording.apart(metric, one.low)} to {wording.apart(metric, one.high)}",
-                "better": f"{one.better:,}", "worse": f"{one.worse:,}", "p": p(one.p_value), "smallest": smallest,
+                "better": _count(one.better), "worse": _count(one.worse), "p": p(one.p_value), "smallest": smallest,
             }
         )  # fmt: skip
     return rows
@@ -124,7 +124,7 @@ def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
             "accepted": one.outcome in ("start", "accepted"),
             "value": cell(metric, one.value) if one.value is not None else at_best(metric, one.bound),
             "margin": NONE if one.margin is None else "≤ " * one.is_bound + f"{one.margin:+,}".replace("-", MINUS),
-            "fixed": _count(one.better), "broken": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
+            "better": _count(one.better), "worse": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
         }
         for one in log
     ]  # fmt: skip

@@ -20,7 +20,7 @@ def words_of(soup: Soup, compared: Compared, split: str) -> dict[str, Any]:
     beside = "" if other is None else f"{other.label} on held_out{f' ({other.unit})' if other.unit else ''}"
     return {
         "units": f"{task.unit}s",
-        "gains": task.gains,
+        "gains": task.gains if task.judges_units else (),
         "only": (task.only("the soup"), task.only("the other")),
         "test": wording.test_of(metric, by),
         "log_test": wording.test_of(metric, soup.kitchen.splits.grouped(HELD_OUT)),

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from soupviz.data.classes import restricted
 from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
@@ -112,7 +114,8 @@ class Evaluator:
         Args:
             order: in which examples are scored, a permutation of their positions; default: as they come.
             on_batch: called after every batch; what it raises (Cancelled) ends the evaluation.
-            keep_logits: return the model's answers as float32, shape (num_units, ...); nan where not scored here.
+            keep_logits: return the model's answers as float32, shape (num_units, ...); nan where not scored here. Where
+                those of longer units are larger, the others are filled up with zeros.
         Raises:
             DataError: a label outside the head's range, or inputs that the model does not take.
             ModelError: the model returns no logits.
@@ -138,8 +141,7 @@ class Evaluator:
                 continue
             trial.found.write(rows.numpy(), self._outcomes(answers, split, rows))
             if keep_logits:
-                kept = torch.full((len(split), *answers.shape[1:]), torch.nan) if kept is None else kept
-                kept[rows] = answers.float().cpu()
+                kept = _written(kept, len(split), rows, answers.float().cpu())
             waiting = waiting[len(rows) :]
             if first is None:  # the first batch also makes the split ready
                 first = time.monotonic(), len(waiting)
@@ -169,7 +171,7 @@ class Evaluator:
 
     def try_two(self, split: Split) -> int:
         """A forward pass of two units, which tells of inputs that the model does not take; how much it says of each."""
-        answers = self._call(split, self.model, split.take(torch.arange(2), self.device))
+        answers = self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False))
         return math.prod(answers.shape[1:])
 
     def told_of_outputs(self, split: Split) -> list[str]:
@@ -246,3 +248,19 @@ class Evaluator:
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             yield
+
+
+def _written(kept: Tensor | None, number: int, rows: Tensor, answers: Tensor) -> Tensor:
+    """Answers of some units among those of all."""
+    if kept is None:
+        kept = torch.full((number, *answers.shape[1:]), torch.nan)
+    shape = tuple(map(max, kept.shape[1:], answers.shape[1:]))
+    kept = _filled(kept, shape)
+    kept[rows] = _filled(answers, shape)
+    return kept
+
+
+def _filled(answers: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Answers with zeros behind them, each of the shape."""
+    missing = [(0, want - have) for want, have in zip(shape, answers.shape[1:], strict=True)]
+    return pad(answers, list(chain(*reversed(missing)))) if answers.shape[1:] != shape else answers

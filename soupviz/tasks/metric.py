@@ -199,6 +199,23 @@ def exact_sum(column: Column) -> Any:
     return math.fsum(np.nan_to_num(column, nan=0.0, posinf=0.0, neginf=0.0).tolist())
 
 
+def badness(metric: SumMetric, outcomes: Outcomes) -> NDArray[np.float64]:
+    """The value of each unit alone, with the sign that makes more of it worse; infinite without a finite answer.
+
+    A unit of which it says nothing (an utterance without words) is as bad as the mean. Zeros where the task does not
+    keep what the metric needs.
+    """
+    if not all(name in outcomes for name in metric.columns):
+        return np.zeros(len(outcomes))
+    columns = [outcomes[name].astype(np.float64) for name in metric.columns]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alone = np.broadcast_to(np.asarray(metric.of(*columns, np.ones(len(outcomes))), np.float64), len(outcomes))
+    signed = -alone if metric.higher_is_better else alone
+    known = np.isfinite(signed)
+    filled = np.where(np.isnan(signed), signed[known].mean() if known.any() else 0.0, signed)
+    return np.where(outcomes[FINITE], filled, np.inf) if FINITE in outcomes else filled
+
+
 def is_share(metric: Metric) -> bool:
     """Whether a metric is the share of units that are right: exact tests and formulas hold. One of those that are wrong
     is a mean as any other."""

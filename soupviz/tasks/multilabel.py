@@ -162,6 +162,16 @@ class Multilabel(Task):
         found: NDArray[np.float64] = np.nan_to_num(outcomes["loss"].astype(np.float64), nan=np.inf)
         return found
 
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int | None, int | None]:
+        """By how many labels are wrong: the loss of an example moves where no label does."""
+        now, before = (self._num_wrong(one) for one in (new, old))
+        return int((now < before).sum()), int((now > before).sum())
+
+    def _num_wrong(self, outcomes: Outcomes) -> NDArray[np.int64]:
+        """Labels that are predicted and not there, or missed; without a finite answer more than there are."""
+        wrong: NDArray[np.int64] = (outcomes["false_positive"] | outcomes["false_negative"]).sum(axis=1, dtype=np.int64)
+        return np.where(outcomes[FINITE], wrong, wrong.max(initial=0) + 1 + outcomes["label"].shape[1])
+
     def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
         """Whether any class is predicted that is not there, or missed."""
         found = outcomes["false_positive"] | outcomes["false_negative"]

@@ -78,7 +78,7 @@ class Outcomes:
             del self.columns[name]
         for name, values in part.items():
             if name not in self.columns:
-                self.columns[name] = np.zeros((len(self), *values.shape[1:]), dtype=values.dtype)
+                self.columns[name] = _unwritten(len(self), values)
             self.columns[name][rows] = values
         self.scored[rows] = True
 
@@ -87,6 +87,13 @@ class Outcomes:
         targets = {name: values[rows] for name, values in self.targets.items()}
         columns = {name: values[rows] for name, values in self.columns.items()}
         return Outcomes(self.scored[rows], targets, columns, None if self.groups is None else self.groups[rows])
+
+
+def _unwritten(number: int, like: Column) -> Column:
+    """A column of units that are not scored yet: zeros, or records of nothing."""
+    if like.dtype == object:
+        return records([like[0][:0]] * number)
+    return np.zeros((number, *like.shape[1:]), dtype=like.dtype)
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:

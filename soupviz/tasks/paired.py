@@ -30,12 +30,12 @@ class Pair(NamedTuple):
     """Two models on the same units, in three numbers.
 
     better, worse: units that the new model answers better, and worse; of right and wrong answers, those that only it,
-    and only the rival has right. p_value: exact McNemar where units are right or wrong, else by permutation; of groups
-    of units where these belong together, exact too where they are right or wrong.
+    and only the rival has right; None where a unit alone tells nothing. p_value: exact McNemar where units are right or
+    wrong, else by permutation; of groups of units where these belong together, exact too where they are right or wrong.
     """
 
-    better: int
-    worse: int
+    better: int | None
+    worse: int | None
     p_value: float
 
 
@@ -46,8 +46,8 @@ class Compared:
     difference: new - old; nan where the metric says nothing of one of them. judgement: what the test says, in words.
     """
 
-    better: int
-    worse: int
+    better: int | None
+    worse: int | None
     difference: float
     p_value: float
     number: int
@@ -71,8 +71,8 @@ class Comparison:
     difference: float
     low: float
     high: float
-    better: int
-    worse: int
+    better: int | None
+    worse: int | None
     p_value: float
     smallest: float | None
     nonfinite: int
@@ -111,7 +111,9 @@ def p_value(metric: Metric, new: Outcomes, old: Outcomes, draws: int = DRAWS) ->
 def pair(task: Task, metric: Metric, new: Score, old: Score, draws: int = DRAWS) -> Pair:
     """Two scores on the same units."""
     assert new.outcomes is not None and old.outcomes is not None
-    apart = _apart(metric, new.outcomes, old.outcomes) if is_share(metric) else task.better(new.outcomes, old.outcomes)
+    apart: tuple[int | None, int | None] = (
+        _apart(metric, new.outcomes, old.outcomes) if is_share(metric) else task.better(new.outcomes, old.outcomes)
+    )
     return Pair(*apart, p_value(metric, new.outcomes, old.outcomes, draws))
 
 
@@ -130,10 +132,11 @@ def compare(task: Task, metric: Metric, new: Score, old: Score) -> Comparison:
     difference, number = value - before, new.num_units
     smallest: float | None
     if is_share(metric):
-        difference = (found.better - found.worse) / number
+        better, worse = _apart(metric, new.outcomes, old.outcomes)
+        difference = (better - worse) / number
     if is_counted(metric, new.outcomes, old.outcomes):
-        low, high = significance.bootstrap_interval(found.better, found.worse, number)
-        smallest = significance.smallest_detectable(number, (found.better + found.worse) / number)
+        low, high = significance.bootstrap_interval(better, worse, number)
+        smallest = significance.smallest_detectable(number, (better + worse) / number)
     else:
         draws = resampling.bootstrap_differences(metric, new.outcomes, old.outcomes, draws=DRAWS)
         known = draws[np.isfinite(draws)]
@@ -156,7 +159,7 @@ def compare_pairs(
     told = {}
     for (key, (score, found)), p in zip(models.items(), corrected, strict=True):
         difference = _value(metric, score) - _value(metric, rival)
-        if is_share(metric):
+        if is_share(metric) and found.better is not None and found.worse is not None:
             difference = (found.better - found.worse) / rival.num_units
         worst = score.num_nonfinite - rival.num_nonfinite
         says = _judged(task, metric, difference, found, p, worst)
@@ -181,7 +184,7 @@ def _judged(
     """What a test says of a difference, in words without figures."""
     if nonfinite and not metric.judges_nonfinite:
         return NOT_FINITE if nonfinite > 0 else "better"
-    if not found.better + found.worse and not difference:
+    if (found.better, found.worse) == (0, 0) and not difference:
         return same(task)
     if p >= level or not np.isfinite(difference):
         return UNPROVEN

@@ -103,6 +103,9 @@ class Regression(Task):
         found: NDArray[np.float64] = outcomes["prediction"].astype(np.float64) - outcomes["target"]
         return found
 
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str | None:
+        return ""
+
     def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         if not outcomes[FINITE][row]:
             return f"{NOTHING}, is {_numbers(outcomes['target'][row])}"

@@ -14,10 +14,10 @@ from soupviz.errors import DataError
 from soupviz.models.building import tensor_of
 from soupviz.models.usercode import guarded
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
-from soupviz.tasks.metric import Metric, others_of
+from soupviz.tasks.metric import Metric, SumMetric, badness, others_of
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import cell
+from soupviz.tasks.wording import cell, numbers
 
 NOTHING = "✗ nothing: its output is not finite"
 """The answer for a unit that the model has none for."""
@@ -143,11 +143,22 @@ class Task:
         return {LABEL: labels.numpy()}
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """How badly each unit was answered: what is scored first where weights are to be given up soon."""
-        return np.zeros(len(outcomes))
+        """How badly each unit was answered: what is scored first where weights are to be given up soon.
 
-    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
-        """How many units the new model answers better than the old one, and how many worse."""
+        Default: the objective of the unit alone, where that is a function of sums; else all alike.
+        """
+        first = next(iter(self.metrics), None)
+        return badness(first, outcomes) if isinstance(first, SumMetric) else np.zeros(len(outcomes))
+
+    @property
+    def judges_units(self) -> bool:
+        """Whether there is a `hardness`: one unit alone is answered well or badly."""
+        return type(self).hardness is not Task.hardness or isinstance(next(iter(self.metrics), None), SumMetric)
+
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int | None, int | None]:
+        """How many units the new model answers better than the old one, and how many worse; None where none tells."""
+        if not self.judges_units:
+            return None, None
         now, before = self.hardness(new), self.hardness(old)
         return int((now < before).sum()), int((now > before).sum())
 
@@ -170,20 +181,20 @@ class Task:
         """How each unit's answer errs, shape (num_units, k), for correlations between models."""
         return self.hardness(outcomes)[:, None]
 
-    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
-        """What is right for a unit, in words; empty where `told` says it.
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str | None:
+        """What is right for a unit, in words; empty where `told` says it. None: the label as the data has it.
 
         Args:
             classes: names by index; numbers where they have none.
         """
-        return ""
+        return None
 
     def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         """A unit's answer in words, and how good it is."""
         if FINITE in outcomes and not outcomes[FINITE][row]:
             return NOTHING
-        plain = {name: values for name, values in outcomes.columns.items() if name != FINITE and values.ndim == 1}
-        return ", ".join(f"{name} {values[row]:.4g}" for name, values in plain.items() if values.dtype.kind in "biuf")
+        told = {name: values[row] for name, values in outcomes.columns.items() if name != FINITE}
+        return "; ".join(f"{name} {numbers(one)}" for name, one in told.items())
 
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         """Of each unit its class; None: the task has none, or a unit has several."""

@@ -1,10 +1,16 @@
 """Values of metrics as people read them: in the metric's unit, with as many digits as matter."""
 
+from typing import Any
+
+import numpy as np
+
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.types import Grouped
 
 PERCENT = "%"
+
+NUMBERS_SHOWN = 16
 
 
 def factor(metric: Metric) -> float:
@@ -59,8 +65,9 @@ def axis_title(metric: Metric) -> str:
 
 
 def titled(metric: Metric) -> str:
-    """The label at the beginning of a sentence."""
-    return metric.label[:1].upper() + metric.label[1:]
+    """The label at the beginning of a sentence; what has capitals of its own, as mAP, stays."""
+    first = metric.label.split(" ")[0]
+    return metric.label[:1].upper() + metric.label[1:] if first.islower() else metric.label
 
 
 def is_improvement(metric: Metric, difference: float) -> bool:
@@ -90,3 +97,13 @@ def panel_title(metric: Metric) -> str:
 def hint(metric: Metric) -> str:
     """Which values are better, where the word loss does not say so."""
     return "" if metric.higher_is_better or metric.name == "loss" else ", lower is better"
+
+
+def numbers(values: Any) -> str:
+    """What lies in an array: few numbers one by one, of many their shape."""
+    array = np.asarray(values)
+    if not array.size:
+        return "none"
+    if array.size > NUMBERS_SHOWN:
+        return f"of shape {array.shape}"
+    return ", ".join(f"{value:.4g}" for value in array.ravel().tolist())

@@ -33,7 +33,7 @@ output { display: block; min-height: 1.5em; margin: 2px 8px 4px 54px; font-size:
 """
 
 JS = r"""
-const LEFT = 54, RIGHT = 18, TOPS = [26, 270], HEIGHTS = [190, 110], BOTTOM = 440;
+const LEFT = 54, RIGHT = 18, TOPS = [26, 270], HEIGHTS = [190, 110], UNDER = 60;
 const SAME = 1e-6, PAPER = "var(--st-background-color)";
 const dragged = new Map();  // data.id -> alpha not yet let go of: outlives a remount in the middle of a drag
 
@@ -92,18 +92,19 @@ export default function ({ data, parentElement, setStateValue }) {
   const stroke = { stroke: data.colors.curve, "stroke-width": 1.5 };
   const looks = [null, { line: stroke, dot: { r: 3.5, fill: data.colors.curve, ...stroke } },
     { line: { ...stroke, "stroke-dasharray": "5 4" }, dot: { r: 3, fill: PAPER, ...stroke } }];
+  const last = kinds.length - 1, floor = TOPS[last] + HEIGHTS[last];  // a task may have one metric
   let x, ys, marker;
 
   function draw() {
     const width = Math.max(320, root.clientWidth), right = width - RIGHT;
-    svg.setAttribute("viewBox", `0 0 ${width} ${BOTTOM}`);
-    svg.setAttribute("height", BOTTOM);
+    svg.setAttribute("viewBox", `0 0 ${width} ${floor + UNDER}`);
+    svg.setAttribute("height", floor + UNDER);
     svg.replaceChildren();
     x = (alpha) => LEFT + (right - LEFT) * (alpha - start) / (stop - start);
     ys = kinds.map((kind) => panel(kind, right));
     legend(right);
     data.ends.forEach((end, i) => {
-      const text = make(svg, "text", { x: x(i), y: 432, "text-anchor": "middle" });
+      const text = make(svg, "text", { x: x(i), y: floor + UNDER - 8, "text-anchor": "middle" });
       make(text, "tspan", {}, `${"AB"[i]}: `).style.fontWeight = 600;
       make(text, "tspan", {}, end.name);
       const half = text.getComputedTextLength() / 2;
@@ -191,8 +192,8 @@ export default function ({ data, parentElement, setStateValue }) {
   function move() {
     const alpha = Number(slider.value);
     marker.replaceChildren();
-    const ink = { stroke: "var(--st-primary-color)", "stroke-width": 1.5 }, bottom = TOPS[1] + HEIGHTS[1];
-    make(marker, "line", { x1: x(alpha), x2: x(alpha), y1: TOPS[0], y2: bottom, ...ink });
+    const ink = { stroke: "var(--st-primary-color)", "stroke-width": 1.5 };
+    make(marker, "line", { x1: x(alpha), x2: x(alpha), y1: TOPS[0], y2: floor, ...ink });
     const seen = {};
     for (const kind of kinds) for (const split of [1, 2]) {
       const there = read(known, split, kind, alpha);

@@ -159,7 +159,8 @@ def slices(task: Task, metric: Metric, rows: Iterable[SliceRow]) -> pd.DataFrame
         }
         for row in rows
     )  # fmt: skip
-    return table.sort_values("difference", key=abs, ascending=False)
+    counted = table if task.judges_units else table.drop(columns=[better, worse])
+    return counted.sort_values("difference", key=abs, ascending=False)
 
 
 def _scaled(scale: float, value: float | None) -> float | None:

@@ -72,8 +72,10 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
-        note = f"+{told.better:,} {wording.MINUS}{told.worse:,}; {chance(told.p_value)}"
-        meaning = f"On {found.reports_on}, {task.only('the soup')}, and {task.only(found.best.name)}"
+        note, meaning = chance(told.p_value), f"On {found.reports_on}"
+        if told.better is not None and told.worse is not None:
+            note = f"+{told.better:,} {wording.MINUS}{told.worse:,}; {note}"
+            meaning = f"{meaning}, {task.only('the soup')}, and {task.only(found.best.name)}"
         title = f"{found.reports_on}, against {found.best.name}"
         difference = f"{wording.apart(metric, told.difference)} {wording.measure(metric)}"
         tested = f"{meaning}; {wording.test_of(metric, told.grouped)}"
@@ -196,7 +198,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
                     "shows from": in_unit(metric, one.smallest),
                 }
                 for split, one in found.best.differences.items()
-            ),
+            ).drop(columns=[] if task.judges_units else list(task.gains)),
             hide_index=True,
             placeholder="–",
             column_config={
@@ -238,9 +240,12 @@ def _halves(opened: Kitchen, found: crossfit.CrossFit) -> None:
     """What was found on either half of held_out, and against the best ingredient there."""
     task, metric = opened.task, opened.objective
     fixes, breaks = task.verbs
+    number = wording.units(task, found.num_units)
+    counted = f"on {number}, "
+    if found.better is not None and found.worse is not None:
+        counted = f"{fixes} {found.better:,}, {breaks} {found.worse:,} of {number}, "
     st.write(
-        f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: {fixes} "
-        f"{found.better:,}, {breaks} {found.worse:,} of {wording.units(task, found.num_units)}, "
+        f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: {counted}"
         f"{wording.apart(metric, found.difference)} {wording.measure(metric)}, between "
         f"{wording.apart(metric, found.low)} and {wording.apart(metric, found.high)}"
         f"{resampled(opened.splits.grouped(HELD_OUT))}; {chance(found.p_value)}."

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
 
 from soupviz.analysis import examples
 from soupviz.analysis.examples import Kind, Order, Ranking
 from soupviz.analysis.telling import verdict
 from soupviz.analysis.verdicts import by_merit
+from soupviz.analysis.wording import alone_tells_nothing
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS, num_examples
@@ -122,7 +124,9 @@ def draw(opened: Kitchen, match: Match) -> None:
     wrong, was_wrong = task.wrong(new), task.wrong(old)
     if wrong is None or was_wrong is None:
         better, worse = task.better(new, old)
-        counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
+        counted = alone_tells_nothing(task, opened.objective)
+        if better is not None and worse is not None:
+            counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
     else:
         better, worse = int((~wrong & was_wrong).sum()), int((wrong & ~was_wrong).sum())
         counted = f"Only the soup is right on {better:,} {task.unit}s, only the rival on {worse:,}."
@@ -165,6 +169,9 @@ def draw_ranked(task: Task, match: Match) -> None:
     """The units by how badly they are answered."""
     st.header(f"{task.unit[0].upper()}{task.unit[1:]}s")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
+    if not task.judges_units:
+        draw_cards(task, match, np.arange(len(match.split)), [], "")
+        return
     rankings = RANKINGS if task.wrong(new) is None else RIGHT_OR_WRONG | RANKINGS
     kind = st.selectbox("Which", list(rankings), key="ranking", bind="query-params", width=240)
     rows = examples.ranked(task, new, old, rankings[kind])

@@ -4,9 +4,11 @@ import html
 from collections.abc import Sequence
 
 from soupviz.analysis.examples import Rows
+from soupviz.data.labels import unpadded
 from soupviz.data.splits import Split
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task
+from soupviz.tasks.wording import numbers
 from soupviz.ui.viewers.finding import viewer_of
 from soupviz.ui.viewers.viewer import Viewer
 
@@ -32,6 +34,9 @@ def _card(
     viewer: Viewer, task: Task, split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, row: int
 ) -> str:
     label = task.target(new, row, classes)
+    if label is None:
+        known = split.labels[row].numpy()
+        label = numbers(unpadded(known) if task.labels == "any" else known)
     where = split.files[row] if split.files else f"{split.name}[{row}]"
     told = [html.escape(f"{name} {task.told(one, row, classes)}") for name, one in (("soup", new), ("rival", old))]
     caption = "<br>".join([*([f"label <b>{html.escape(label)}</b>"] if label else []), *told])

@@ -124,7 +124,7 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     row = st.container(horizontal=True)
     able = list(MADE) if opened.task.has_ensembles else [MIDPOINT]
     made = row.segmented_control("Made of two", able, default=MIDPOINT, required=True, key="made", bind="query-params")
-    axes = axes_of(opened)
+    axes = axes_of(pairs)
     against = row.segmented_control(
         "Against", list(axes), default=next(iter(axes)), required=True, key="against", bind="query-params"
     )
@@ -147,9 +147,9 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     return [] if live else draw(values)
 
 
-def axes_of(opened: Kitchen) -> Mapping[str, str]:
-    """What the gain can be drawn against, with the titles of the axes."""
-    return AGAINST if opened.task.has_classes else BY_DISTANCE
+def axes_of(pairs: Sequence[Pair]) -> Mapping[str, str]:
+    """What the gain can be drawn against, with the titles of the axes: of choices no correlation of errors is known."""
+    return AGAINST if all(pair.correlation is None for pair in pairs) else BY_DISTANCE
 
 
 def ask_averages(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) -> Values:
@@ -224,7 +224,16 @@ def draw_gains(
     points = {one.pair.names: (x, scale * one.gain) for one in found if (x := across(one.pair, against)) is not None}
     line = trend(points)
     clicked = charts.show(
-        against_disagreement(found, line, made, metric, against, asked.chosen, selected, axis=axes_of(opened)[against]),
+        against_disagreement(
+            found,
+            line,
+            made,
+            metric,
+            against,
+            asked.chosen,
+            selected,
+            axis=axes_of([one.pair for one in found]).get(against, ""),
+        ),
         key=f"gains {made} {against} {asked.split} {tables.digest(asked.names)}",
         alt=f"Gain of the {made} over the mean of the two against {against}, {len(found)} of {total} pairs",
         clicked=PAIR,

@@ -75,7 +75,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
                     gained: pair.better, lost: pair.worse, "p": pair.p_value, "verdict": pair.judgement,
                 }
                 for pair in rows
-            ),
+            ).drop(columns=[] if task.judges_units else [gained, lost]),
             hide_index=True,
             column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric),
             alt=f"{axis_title(metric)} of {names[0]} and {names[1]} on each split, and the paired test",

@@ -171,7 +171,8 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             told = changes(opened.task, score, other)
             row: dict[str, Any] = {"this mix against": name}
             row |= {metric.name: formats.in_unit(metric, told[metric.name]) for metric in metrics}
-            rows.append(row | {"better": better, "worse": worse, "verdict": verdict(opened, score, other)})
+            row |= {"better": better, "worse": worse} if opened.task.judges_units else {}
+            rows.append(row | {"verdict": verdict(opened, score, other)})
     widgets.metric_row(items)
     if rows:
         st.dataframe(

@@ -229,7 +229,8 @@ def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     table = table.sort_values(metrics[0].name, ascending=not metrics[0].higher_is_better, kind="stable")
     remarks = ["identical in A and B" if same else "" for same in table["identical"]]
     changes = [metric.name for metric in metrics]
-    shown = ["group", *changes, "better", "worse", "p", "value", "parameters", "apart"]
+    counts = ["better", "worse"] if table["better"].notna().any() else []
+    shown = ["group", *changes, *counts, "p", "value", "parameters", "apart"]
     return table[shown].assign(remark=remarks) if any(remarks) else table[shown]
 
 

@@ -15,6 +15,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import preflight as pictures
 from soupviz.soups import planning
 from soupviz.spec import HELD_OUT
+from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.formats import in_unit
 from soupviz.ui.preflight.pair_of_checkpoints import SIDE
@@ -51,11 +52,10 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         place = row.container(width=SIDE)
         metric = judged.barriers.metric
         counted_in = f"{'below' if metric.higher_is_better else 'above'} the ends" + (
-            f", in {metric.unit}" if metric.unit else ","
+            f", in {gap_unit(metric)}" if metric.unit else ","
         )
         place.markdown(f"**Barriers: {metric.label} half-way {counted_in} on held_out.** Click a cell for its curve.")
-        look = pictures.barrier_look(metric)
-        picture = pictures.pairs(names, judged.barriers.heights[grid], chosen, **look)
+        picture = pictures.barriers(names, judged.barriers.heights[grid], metric, chosen)
         clicks["barriers"] = _cells(picture, f"barriers {key}", "Barriers of every pair", place)
     place = row.container(width=SIDE)
     place.markdown(f"**Angles: cosine of the updates from the {found.geometry.reference_name}.** 1 is one direction.")
@@ -72,8 +72,7 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         x_title = "1 - cosine"
         if order == "barriers" and judged is not None:
             metric = judged.barriers.metric
-            unit = f" ({metric.unit})" if metric.unit else ""
-            x_title = f"{metric.label} half-way less the ends'{unit}, above the lowest"
+            x_title = f"{metric.label} half-way less the ends'" + (f" ({gap_unit(metric)})" if metric.unit else "")
         picture = pictures.tree(clustering, opened.names, chosen, x_title=x_title)
         _toggle(charts.show(picture, key=f"tree {key} {_nonce()}", alt="Tree", clicked=pictures.PLACE, place=place))
 
@@ -84,7 +83,7 @@ def _clustering(order: str, found: Geometry, judged: Report | None) -> Clusterin
         rises = np.nan_to_num(judged.barriers.rises, nan=np.nanmax(judged.barriers.rises))
         apart = ~np.eye(len(rises), dtype=bool)
         low = rises[apart].min(initial=0.0)
-        return geometry.cluster(np.where(apart, rises - low, 0.0))
+        return geometry.cluster(factor(judged.barriers.metric) * np.where(apart, rises - low, 0.0))
     return geometry.cluster(1.0 - found.cosines) if order == "angles" else None
 
 

@@ -17,9 +17,10 @@ from soupviz.soups import planning
 from soupviz.soups.planning import FREE, Cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import factor
+from soupviz.tasks.task import Task
+from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import asking, charts, tables, widgets
-from soupviz.ui.formats import value_format
+from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.preflight.matrices import Weights, listed
 from soupviz.ui.verbatim import verbatim
@@ -111,7 +112,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
             ("Checkpoints that fit", str(len(opened.names)), f"{refused} refused, {copies} copies"),
             ("Tensors", f"{len(first):,}", "the same in all"),
             ("Numbers", _count(numbers), f"{', '.join(dtypes)}"),
-            ("Classes" if opened.task.has_classes else "Outputs", str(opened.scores.width(split)), "the head's width"),
+            _head(opened.task, opened.scores.width(split)),
         ]
     )
     widgets.refused(opened)
@@ -155,7 +156,7 @@ def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list
     for name in names:
         one = verdicts.get(name)
         row: dict[str, Any] = {"ingredient": name, "verdict": WORDS[one.verdict] if one else None}
-        row |= {"held_out": None, "barrier": one.barrier_max if one else None}
+        row |= {"held_out": None, "barrier": in_unit(barriers.metric_of(opened), one.barrier_max if one else None)}
         row |= _measured(opened, name, found) if name in opened.names else {}
         rows.append(row | {"why": one.sentence if one else None})
     shown = pd.DataFrame(rows).dropna(axis="columns", how="all")
@@ -215,7 +216,7 @@ def _columns(opened: Kitchen, reference: str) -> dict[str, Any]:
 
 
 def _barrier_help(metric: Metric) -> str:
-    return f"{metric.unit or metric.label} on held_out, half-way to any other ingredient"
+    return f"{gap_unit(metric) or metric.label} on held_out, half-way to any other ingredient"
 
 
 def take_basin(found: Report) -> None:
@@ -230,6 +231,12 @@ def take_basin(found: Report) -> None:
             icon=":material/soup_kitchen:",
             query_params={"kitchen": str(st.session_state["kitchen"]), "members": ",".join(inside)},
         )
+
+
+def _head(task: Task, width: int) -> tuple[str, str, str]:
+    if task.has_classes:
+        return "Classes", str(width), "the head's width"
+    return "Outputs", f"{width:,}", f"for each {task.unit}"
 
 
 def _count(number: int) -> str:

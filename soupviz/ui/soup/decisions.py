@@ -129,8 +129,8 @@ def _shown(opened: Kitchen, found: Sequence[Decision]) -> pd.DataFrame:
     table = decisions.frame(opened.task, metric, found)
     margins = [_margin(metric, one) for one in found]
     told = table.assign(held_out=factor(metric) * table["held_out"], margin=margins)
-    better, worse = opened.task.gains
-    return told[["step", "candidate", "outcome", "held_out", better, worse, "p", "margin", "sentence"]]
+    counts = opened.task.gains if opened.task.judges_units else ()
+    return told[["step", "candidate", "outcome", "held_out", *counts, "p", "margin", "sentence"]]
 
 
 def _margin(metric: Metric, one: Decision) -> str:
