@@ -3,6 +3,7 @@
 import streamlit as st
 import yaml
 
+from soupviz.analysis.history import best_of
 from soupviz.errors import SoupError
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.soups.provenance import record_of
@@ -17,7 +18,7 @@ opened = session.kitchen()
 session.keep_url()
 
 runs = [run for run in session.finished_runs(opened) if aggregation_in(run) not in OUTPUTS]
-current = next((run for run in [session.chosen_run(opened)] if run in runs), runs[-1] if runs else None)
+current = next((run for run in [session.chosen_run(opened)] if run in runs), best_of(opened, runs))
 if current is None:
     st.info("No soup yet: cook one on the Soup page, or load one back below.")
 else:

@@ -164,7 +164,7 @@ def test_a_soup_as_an_end_keeps_the_aggregation_of_statistics_it_was_cooked_with
     curve = interpolate(kitchen, "m_2", first, points=2)
     assert curve["loss"][1] == first.scores["held_out"].loss
     average = uniform(kitchen, members=["m_2", "m_3"])
-    with pytest.raises(CurveError, match="'average of 2' with 'average'; a path has one aggregation"):
+    with pytest.raises(CurveError, match="'average of 2' with 'average'; a path has one of these"):
         interpolate(kitchen, first, average, points=2)
     assert (
         interpolate(kitchen, first, average, points=2, batchnorm="average")["loss"][1]

@@ -1,11 +1,14 @@
 """Records to pictures: what a reader can tell from them."""
 
+from dataclasses import replace
+
 import altair
 import pytest
 from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.wording import factor
 
 STEPS = [
     a_step(0, "a", 0.7, 0.7, True),
@@ -28,6 +31,18 @@ def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
 def test_one_far_below_does_not_flatten_the_others():
     drawn = search.trajectory(STEPS, ACCURACY)[0]["drawn"].tolist()
     assert min(drawn) > 60
+
+
+@pytest.mark.parametrize("metric", [ACCURACY, LOSS])
+def test_what_stood_once_is_drawn_where_it_is(metric):
+    """However far the last is from the first."""
+    sign = 1 if metric.higher_is_better else -1
+    values = [0.5 + sign * gain for gain in (0.0, 0.4, 0.41, 0.42, 0.43)]
+    steps = [
+        replace(a_step(number, "x", 0.5, 0.5, True), metrics={metric.name: value}, best_metrics={metric.name: value})
+        for number, value in enumerate(values)
+    ]
+    assert search.trajectory(steps, metric)[0]["drawn"].tolist() == [factor(metric) * value for value in values]
 
 
 def test_only_the_data_change_with_the_search_and_with_the_slider():

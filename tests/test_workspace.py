@@ -61,7 +61,7 @@ def test_a_path_below_a_root_or_the_cache_is_allowed(root: Path) -> None:
 
 @pytest.mark.parametrize("escape", ["../elsewhere", "a/../../elsewhere", "/etc/passwd", "~"])
 def test_a_path_outside_the_roots_is_refused_with_the_remedy(root: Path, escape: str) -> None:
-    expected = r"lies outside the folders .*start the dashboard with: streamlit run app\.py -- /"
+    expected = r"lies outside the folders .*start the dashboard with: python -m soupviz dashboard /"
     with pytest.raises(KitchenError, match=expected):
         workspace.allowed(escape)
 

@@ -113,7 +113,7 @@ def check(kitchen: Kitchen, recipe: Recipe) -> None:
     """
     where = f"{recipe.title} cannot be cross-fitted:"
     if recipe.ends:
-        raise RecipeError(f"{where} its place was named, not searched for; cross-fit the soups that it lies between.")
+        raise RecipeError(f"{where} its place was named, not searched for; cross-fit a soup that a search chose.")
     if "shifts" in recipe.needs:
         raise RecipeError(f"{where} it selects on the shifts too, and only held_out is halved; take another objective.")
     if recipe.meets_other_models and kitchen.other_models.items:

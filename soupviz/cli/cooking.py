@@ -74,7 +74,7 @@ def soup(
     if out:
         check_target(out, dtype)
         if checked.aggregation in OUTPUTS:
-            raise RecipeError("an ensemble has no weights of its own to write; leave --out out, or take a soup.")
+            raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
     if (calibrate or bake_temperature) and not opened.task.has_logits:

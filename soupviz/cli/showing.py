@@ -65,7 +65,7 @@ def dashboard(
         if as_json and _answers(child, chosen):
             answer(json.dumps({"url": address, "port": chosen, "folders": [str(root) for root in roots]}))
 
-    raise typer.Exit(_run(command, tell))
+    sys.exit(_run(command, tell))  # Ctrl-C is how it ends: there is nothing to tell of it
 
 
 def _existing(folder: Path) -> Path:
@@ -111,7 +111,7 @@ def _answers(child: "subprocess.Popen[bytes]", port: int) -> bool:
 
 def _run(command: Sequence[str], started: Callable[["subprocess.Popen[bytes]"], None]) -> int:
     """Run a program until it ends; its exit code, or a shell's of the signal that ended it or was handed on to it."""
-    child = subprocess.Popen(command)
+    child = subprocess.Popen(command, start_new_session=True)  # so that a terminal's Ctrl-C reaches it once
     try:
         with _handing_on(child) as signals:
             started(child)

@@ -1,6 +1,6 @@
 """A kitchen's splits by name, each read when it is asked for first, and kept."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -70,6 +70,13 @@ class Splits:
         if spec is None or spec.group is None:
             return None
         return Grouped(spec.group if isinstance(spec.group, str) else spec.group.column, 0)
+
+    def grouped_over(self, names: Sequence[str]) -> Grouped | None:
+        """By what examples of several splits are resampled together; their number where it is that of all."""
+        found = [one for name in names if (one := self.grouped(name)) is not None]
+        if not found:
+            return None
+        return found[0] if len(found) == len(names) and len(set(found)) == 1 else Grouped(found[0].column, 0)
 
     def load(self, name: str, progress: Progress = quiet) -> Split:
         """A split, read once per process; from the cache folder where it was read before.

@@ -41,8 +41,10 @@ def trajectory(steps: Sequence[Step], metric: Metric, chosen: Collection[int] = 
         metric: the kitchen's. chosen: numbers of steps that stand out. unit: what is scored one by one.
     """
     values = [step.metrics.get(metric.name) for step in steps]
-    edge = _edge([value for value in values if value is not None], metric)
-    worse = max if metric.higher_is_better else min
+    bests = [step.best_metrics.get(metric.name) for step in steps]
+    known, stood = ([value for value in found if value is not None] for found in (values, bests))
+    worse, better = (max, min) if metric.higher_is_better else (min, max)
+    edge = better([_edge(known, metric), *stood])  # what stood once is drawn where it is
     rows = [
         {
             "step": step.step,

@@ -231,8 +231,8 @@ def _unknown(soup: Soup, verdict: Verdict, drawn: Mapping[str, Any]) -> list[str
     if drawn["barriers"] is None and (total := len(barriers.pairs_of(kitchen))):
         pairs = len(figures.known_pairs(kitchen, _of_weights(soup)))
         found.append(
-            f"Of {total} barriers between ingredients {pairs or 'none'} are known: the Preflight page, or "
-            f"python -m soupviz inspect {where}, measures them."
+            f"Of {total} barriers between ingredients {pairs or 'none'} {'is' if pairs == 1 else 'are'} known: the "
+            f"Preflight page, or python -m soupviz inspect {where}, measures them."
         )
     if drawn["cosines"] is None and len(kitchen.names) > 1:
         found.append("The angles between the ingredients' updates were not computed: the Preflight page does that.")

@@ -15,7 +15,7 @@ from soupviz.tasks.wording import axis_title, resampled
 def words_of(soup: Soup, compared: Compared, split: str) -> dict[str, Any]:
     """By what the template asks for. split: the one that reports."""
     task, metric = soup.kitchen.task, soup.kitchen.objective
-    other, by = rows.beside(task, metric), soup.kitchen.splits.grouped(split)
+    other, by = rows.beside(task, metric), soup.kitchen.splits.grouped_over(soup.kitchen.splits.reporting)
     unit = {"%": "percent", "": ""}.get(metric.unit, metric.unit)
     beside = "" if other is None else f"{other.label} on held_out{f' ({other.unit})' if other.unit else ''}"
     return {

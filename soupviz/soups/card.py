@@ -102,7 +102,10 @@ def _scores(of: Record) -> str:
     heads = ["split", "role", title, "95% interval", *(["right"] if judged.is_share else []), f"{judged.unit}s"]
     heads += [judged.beside[1]] if judged.beside else []
     rows = [heads, ["---"] * len(heads), *(_score_row(of, split) for split in of.scores)]
-    told = [f"On {split} intervals are resampled by {one['grouped']['column']}." for split, one in _grouped(of).items()]
+    by: dict[str, list[str]] = {}
+    for split, one in _grouped(of).items():
+        by.setdefault(one["grouped"]["column"], []).append(split)
+    told = [f"On {', '.join(splits)} intervals are resampled by {column}." for column, splits in by.items()]
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *(["", *told] if told else [])])
 
 

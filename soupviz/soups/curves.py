@@ -54,8 +54,8 @@ def path_batchnorm(a: End, b: End) -> str:
     if len(aggregations) > 1:
         told = " and ".join(f"{title!r} with {name!r}" for name, title in aggregations.items())
         raise CurveError(
-            f"BatchNorm statistics: {told}; a path has one aggregation: name it. The "
-            "other end then differs from its soup."
+            f"BatchNorm statistics: {told}; a path has one of these: choose it as "
+            "batchnorm. The other end then differs from its soup."
         )
     return next(iter(aggregations), "average")
 

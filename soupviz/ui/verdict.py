@@ -181,7 +181,7 @@ def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
 
 def _details(opened: Kitchen, found: Verdict) -> None:
     """Paired counts on every split, whether splits are large enough, the two halves, and what the words mean."""
-    task, metric, by = opened.task, opened.objective, opened.splits.grouped(found.reports_on)
+    task, metric, by = opened.task, opened.objective, opened.splits.grouped_over(opened.splits.reporting)
     gained, lost = task.gains
     if found.best is not None and found.best.differences:
         number = st.column_config.NumberColumn

@@ -39,7 +39,7 @@ def allowed(path: Path | str) -> Path:
         raise KitchenError(
             f"{place} lies outside the folders this dashboard was started with ({', '.join(map(str, roots()))}). "
             "Name its folder under Open a folder on the page Kitchens, or start the dashboard with: "
-            f"streamlit run app.py -- {shlex.quote(str(place if place.is_dir() else place.parent))}"
+            f"python -m soupviz dashboard {shlex.quote(str(place if place.is_dir() else place.parent))}"
         )
     return place
 

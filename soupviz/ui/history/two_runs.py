@@ -67,6 +67,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     rows, task, metric = core.pairs(opened, a.run, b.run), opened.task, opened.objective
     if rows:
         gained, lost = task.gains
+        how = wording.test_of(metric, rows[-1].grouped)
         st.dataframe(
             pd.DataFrame(
                 {
@@ -77,17 +78,16 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
                 for pair in rows
             ).drop(columns=[] if task.judges_units else [gained, lost]),
             hide_index=True,
-            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric),
+            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric, how),
             alt=f"{axis_title(metric)} of {names[0]} and {names[1]} on each split, and the paired test",
         )  # fmt: skip
-        how = wording.test_of(metric, rows[-1].grouped)
         st.caption(
             f"What {verbatim(names[1])} is against {verbatim(names[0])}, on the same {task.unit}s, by the {how}. "
             f"{wording.direction(metric)} held_out selected both: believe the other splits."
         )
 
 
-def _columns(names: tuple[str, str], task: Task, metric: Metric) -> dict[str, Any]:
+def _columns(names: tuple[str, str], task: Task, metric: Metric, test: str) -> dict[str, Any]:
     number, (gained, lost) = st.column_config.NumberColumn, task.gains
     return {
         "a": number(names[0], format=value_format(metric), width=80),
@@ -95,7 +95,7 @@ def _columns(names: tuple[str, str], task: Task, metric: Metric) -> dict[str, An
         "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
         gained: number(gained, help=task.only("the newer run")),
         lost: number(lost, help=task.only("the older run")),
-        "p": number("p", format="%.3f", help=f"{wording.test_of(metric)}, two-sided"),
+        "p": number("p", format="%.3f", help=f"{test}, two-sided"),
         "verdict": st.column_config.TextColumn("verdict", help="of the newer run against the older one"),
     }
 

@@ -77,7 +77,7 @@ def report(opened: Kitchen, aggregation: str) -> Report | None:
     def cost() -> Cost:
         return planning.cost(opened, barriers.wanted(opened, aggregation))
 
-    title = f"Measure {pairs} barrier{'s' if pairs != 1 else ''} and judge" if pairs else "ScoredPool"
+    title = f"Measure {pairs} barrier{'s' if pairs != 1 else ''} and judge" if pairs else "Judge"
     job = asking.result(opened, key, title, cost, inspect, draw=draw, ahead=True)
     return job.result if job else None
 
@@ -107,9 +107,10 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
     split = opened.splits.load(HELD_OUT)
     copies = len(opened.names) - len(set(barriers.twins(opened)))
     refused = len([one for one in opened.refused if one.name != BASE])
+    told = f"{refused} refused, {copies} cop{'y' if copies == 1 else 'ies'}"
     widgets.metric_row(
         [
-            ("Checkpoints that fit", str(len(opened.names)), f"{refused} refused, {copies} copies"),
+            ("Checkpoints that fit", str(len(opened.names)), told),
             ("Tensors", f"{len(first):,}", "the same in all"),
             ("Numbers", _count(numbers), f"{', '.join(dtypes)}"),
             _head(opened.task, opened.scores.width(split)),
