@@ -80,7 +80,7 @@ def test_better_and_worse_are_counted_on_the_same_examples():
         (0, 20, "worse by 20.0 points on test, p < 0.001"),
         (6, 0, "better by 6.0 points on test, p = 0.031"),
         (3, 1, "no evidence of a difference on test (+2.0 points, p = 0.62)"),
-        (1, 3, "no evidence of a difference on test (-2.0 points, p = 0.62)"),
+        (1, 3, "no evidence of a difference on test (−2.0 points, p = 0.62)"),
         (2, 2, "no evidence of a difference on test (±0.0 points, p = 1.00)"),
     ],
 )
