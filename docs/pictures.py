@@ -112,7 +112,8 @@ def take(page: Any, address: str, name: str) -> None:
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
     page.wait_for_timeout(2000)  # until charts have been drawn
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(256).save(FOLDER / f"{name}.png", optimize=True)
+    # So that a legend keeps its colours, however few points they have.
+    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def _wait_until_idle(page: Any, name: str) -> None:

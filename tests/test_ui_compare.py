@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 
 import pytest
+from kitchens import small_kitchen
 from scores import CLASSIFICATION, counted
 
+import soupviz as sv
 from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.figures import interval
 from soupviz.tasks.paired import Pair
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import mcnemar
-from soupviz.ui.compare import Entry, correction, picture, ranked, table
+from soupviz.ui.compare import Entry, correction, entries, picture, ranked, table
 
 NUMBER = 40
 BEST = 20
@@ -69,3 +71,12 @@ def test_it_is_said_over_how_many_tests_p_is_corrected(rows):
     told = correction(rows, "test", CLASSIFICATION, ACCURACY)
     assert "corrected by Holm over 6 soups and ensembles, and apart over 1 other checkpoint shown" in told
     assert correction([row for row in rows if row.judged is None], "test", CLASSIFICATION, ACCURACY) == ""
+
+
+def test_the_ensemble_of_all_is_one_row_and_one_test_once_it_is_cooked(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path))
+    before = [row.name for row in entries(kitchen, [], "test") if row.kind == "ensemble"]
+    soup = sv.cook(kitchen, {"method": "ensemble"})
+    rows = entries(kitchen, [run for run in kitchen.store.runs() if run.key == soup.key], "test")
+    assert before == ["ensemble of all 4"]
+    assert [row.name for row in rows if row.kind == "ensemble"] == [soup.title]

@@ -69,7 +69,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     if opened.base:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
-    if ceiling := ensemble_of_all(opened):
+    cooked = {(mix_in(run), aggregation_in(run)) for run in runs}
+    if (ceiling := ensemble_of_all(opened)) and (ceiling.mix, ceiling.aggregation) not in cooked:
         found.append((ENSEMBLE, ceiling.name, "ensemble", ceiling.mix, ceiling.aggregation))
     for run in runs:
         mixture = mix_in(run)
