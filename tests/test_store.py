@@ -24,7 +24,7 @@ from soupviz.soups.soup import recall
 from soupviz.store import database as stores
 from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store
-from soupviz.store.packing import unpack
+from soupviz.store.packing import pack, unpack
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.outcomes import records
 from soupviz.tasks.score import Score
@@ -626,3 +626,26 @@ def test_a_soup_that_is_recalled_has_the_exact_scores_that_were_cooked(tmp_path)
     again = recall(kitchen, kitchen.store.run(soup.key))
     assert again.scores == soup.scores
     assert type(again.scores["test"].values["accuracy"]) is Fraction
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([True, False]), np.array([[1, 2], [3, 4]], dtype=np.int16), np.array([0.5, np.nan], dtype=np.float32),
+        np.zeros((0, 3), dtype=np.float64), np.arange(8.0)[::2], np.array(["a", "bcd"]), np.float16([1.5, -0.0]),
+    ],
+    ids=lambda values: f"{values.dtype} {values.shape}",
+)  # fmt: skip
+def test_columns_come_back_as_they_were_and_can_be_written(values):
+    found = unpack(pack({"x": values, "y": np.arange(3)}))
+    assert found["x"].dtype == values.dtype
+    assert found["x"].tobytes() == values.tobytes()
+    assert found["x"].shape == values.shape
+    assert found["x"].flags.writeable
+
+
+def test_columns_as_versions_before_wrote_them_are_read():
+    buffer = io.BytesIO()
+    np.savez(buffer, right=np.array([True, False]), loss=np.array([0.5, 1.5]))
+    found = unpack(zlib.compress(buffer.getvalue(), 1))
+    assert (found["right"].tolist(), found["loss"].tolist()) == ([True, False], [0.5, 1.5])

@@ -1,7 +1,7 @@
 """The decisions of a search, in their order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from soupviz.tasks.by_name import NamedStep
@@ -88,7 +88,8 @@ class Step(NamedStep):
         return "accepted" if self.accepted else "rejected" if self.value is not None else GIVEN_UP
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As plain data, in which the mix and the metrics are this decision's own."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def steps_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:

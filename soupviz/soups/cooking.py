@@ -74,12 +74,13 @@ def cook(
         return _again(kitchen, before, on_step, progress)
     earlier = steps_from(((before and before.result) or {}).get("trajectory", []))
 
+    kept_before, kept = ([plain_step(kitchen, step) for step in found] for found in (earlier, steps))
+
     def stepped(step: Step) -> None:
         steps.append(step)
+        kept.append(plain_step(kitchen, step))
         # Decisions of a run that was stopped stay until this one has as many: it may be stopped again before that.
-        kitchen.store.touch_run(
-            key, {"trajectory": [plain_step(kitchen, kept) for kept in max(steps, earlier, key=len)]}
-        )
+        kitchen.store.touch_run(key, {"trajectory": max(kept, kept_before, key=len)})
         on_step(step)
 
     started = time.monotonic()

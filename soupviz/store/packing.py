@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 Columns = Mapping[str, NDArray[Any]]
 
 LENGTHS = "lengths of "
 """Before the name of a column whose rows are arrays of varying length: how long each is."""
+
+ZIP = b"PK"
+"""How an npz begins."""
 
 ONCE_CALLED = {
     "predictions": "prediction",
@@ -31,14 +35,28 @@ def pack(columns: Columns) -> bytes:
             plain[name] = np.concatenate(list(values))
         else:
             plain[name] = values
+    return zlib.compress(_as_bytes(plain), 1)
+
+
+def _as_bytes(columns: Columns) -> bytes:
+    """As safetensors, which are read in a third of the time; what these cannot hold, such as texts, as npz."""
+    if all(values.dtype.kind in "biuf" and values.dtype.itemsize <= 8 for values in columns.values()):
+        return save({name: np.ascontiguousarray(values) for name, values in columns.items()})
     buffer = io.BytesIO()
-    np.savez(buffer, **plain)  # type: ignore[arg-type]
-    return zlib.compress(buffer.getvalue(), 1)
+    np.savez(buffer, **columns)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _from_bytes(data: bytes) -> dict[str, NDArray[Any]]:
+    """What `_as_bytes` gave, or versions before, which wrote npz alone; writable."""
+    if data.startswith(ZIP):
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    return {name: values.copy() for name, values in load(data).items()}
 
 
 def unpack(blob: bytes) -> dict[str, NDArray[Any]]:
-    with np.load(io.BytesIO(zlib.decompress(blob)), allow_pickle=False) as arrays:
-        found = {name: arrays[name] for name in arrays.files}
+    found = _from_bytes(zlib.decompress(blob))
     if "predictions" in found:
         found = {ONCE_CALLED.get(name, name): values for name, values in found.items()}
         found["finite"] = found["prediction"] >= 0

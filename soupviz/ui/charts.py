@@ -1,14 +1,19 @@
 """Pictures on a page: drawn at one place, so that each can be saved and read aloud, and tells what was clicked."""
 
+from types import ModuleType
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from soupviz.pictures.basics import Chart
 from soupviz.ui import theme
 
+Place = DeltaGenerator | ModuleType
+"""Where something is drawn: a column or a container, or the page itself, which is the module `streamlit`."""
 
-def show(chart: Chart, *, key: str, alt: str, clicked: str | None = None, place: Any = st) -> list[dict[str, Any]]:
+
+def show(chart: Chart, *, key: str, alt: str, clicked: str | None = None, place: Place = st) -> list[dict[str, Any]]:
     """Draw a picture; its toolbar saves it as PNG and its data as CSV.
 
     Args:

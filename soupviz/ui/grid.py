@@ -18,6 +18,7 @@ from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
 from soupviz.ui import asking, charts, session, widgets, work
+from soupviz.ui.charts import Place
 from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms, soups
@@ -55,7 +56,7 @@ def _usual(parameters: Sequence[Parameter]) -> tuple[str, str]:
     return chosen[0], chosen[1]
 
 
-def _axis(place: Any, title: str, method: str, names: list[str], usual: str) -> str:
+def _axis(place: Place, title: str, method: str, names: list[str], usual: str) -> str:
     return str(
         place.selectbox(
             title, names, names.index(usual), format_func=_spoken, key=f"{method}_{title.lower()}", bind="query-params",
@@ -64,7 +65,7 @@ def _axis(place: Any, title: str, method: str, names: list[str], usual: str) -> 
     )  # fmt: skip
 
 
-def _values(place: Any, method: str, parameter: Parameter) -> list[float]:
+def _values(place: Place, method: str, parameter: Parameter) -> list[float]:
     text = place.text_input(
         f"Values of {_spoken(parameter.name)}", as_text(default_values(parameter)), bind="query-params", width=330,
         key=f"{method}_{parameter.name.replace(' ', '_')}_values", help=f"{parameter.description}. {VALUES}",

@@ -17,6 +17,7 @@ from soupviz.soups.scaling import calibrate
 from soupviz.soups.soup import recall
 from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
+from soupviz.ui.charts import Place
 from soupviz.ui.jobs import Job
 
 
@@ -40,7 +41,7 @@ IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
 TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
 
 
-def choose_temperature(opened: Kitchen, place: Any) -> str:
+def choose_temperature(opened: Kitchen, place: Place) -> str:
     """Where a temperature is told; not asked of a task whose answers have none."""
     if not opened.task.has_logits:
         return TEMPERATURES[0]

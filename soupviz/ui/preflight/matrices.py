@@ -17,6 +17,7 @@ from soupviz.soups import planning
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import charts, tables, widgets
+from soupviz.ui.charts import Place
 from soupviz.ui.formats import in_unit
 from soupviz.ui.preflight.pair_of_checkpoints import SIDE
 from soupviz.weights.selection import BASE
@@ -87,12 +88,12 @@ def _clustering(order: str, found: Geometry, judged: Report | None) -> Clusterin
     return geometry.cluster(1.0 - found.cosines) if order == "angles" else None
 
 
-def _cells(picture: Any, key: str, alt: str, place: Any) -> list[str]:
+def _cells(picture: Any, key: str, alt: str, place: Place) -> list[str]:
     selected = charts.show(picture, key=key, alt=alt, clicked=pictures.CELL, place=place)
     return [f"{one['row']}\n{one['column']}" for one in selected if one["row"] != one["column"]]
 
 
-def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: Any) -> None:
+def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: Place) -> None:
     """Distances between weights in the plane; what lies far off is left out, as it leaves the others no room."""
     place.markdown("**Map: distances between weights, as well as a plane can show them.**")
     far = _outliers(found.geometry)

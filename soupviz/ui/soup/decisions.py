@@ -21,6 +21,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.wording import PERCENT, factor, gap, on_split
 from soupviz.ui import asking, charts, tables, widgets, work
+from soupviz.ui.charts import Place
 from soupviz.ui.jobs import Job
 
 LATEST = 8
@@ -49,7 +50,7 @@ def draw_live(opened: Kitchen, recipe: Recipe, job: Job) -> None:
     )
 
 
-def draw(opened: Kitchen, run: Run, place: Any = st) -> None:
+def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     """The log of a run, as far as it has come.
 
     Args:

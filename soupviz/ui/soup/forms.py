@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from soupviz.analysis.parameters import bounds_of
 from soupviz.recipes import Pooled, own_parameters
 from soupviz.tasks.task import Task
+from soupviz.ui.charts import Place
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]
@@ -20,7 +21,7 @@ TICK = 0.01
 
 
 def parameters(
-    kind: type[Pooled], place: Any, task: Task, goals: Sequence[str], decided: Container[str] = ()
+    kind: type[Pooled], place: Place, task: Task, goals: Sequence[str], decided: Container[str] = ()
 ) -> dict[str, Any]:
     """A widget in `place` for each parameter of a recipe's own, but those decided; a seed only where it matters, and
     none where a task leaves no choice.
@@ -45,19 +46,19 @@ def parameters(
     return values
 
 
-def _goal(place: Any, name: str, field: FieldInfo, goals: Sequence[str]) -> str:
+def _goal(place: Place, name: str, field: FieldInfo, goals: Sequence[str]) -> str:
     """What is raised; the kitchen's own metric is the recipe's default, whatever it is called."""
     label = name.replace("_", " ").capitalize()
     chosen = place.selectbox(label, goals, key=name, bind="query-params", help=field.description, width=150)
     return "" if chosen == goals[0] else str(chosen)
 
 
-def _choice(place: Any, name: str, field: FieldInfo, choices: tuple[Any, ...]) -> Any:
+def _choice(place: Place, name: str, field: FieldInfo, choices: tuple[Any, ...]) -> Any:
     label, at = name.replace("_", " ").capitalize(), choices.index(field.default)
     return place.selectbox(label, choices, at, key=name, bind="query-params", help=field.description, width=150)
 
 
-def _widget(place: Any, name: str, field: FieldInfo) -> Any:
+def _widget(place: Place, name: str, field: FieldInfo) -> Any:
     options: dict[str, Any] = {"key": name, "bind": "query-params", "help": field.description}
     label = name.replace("_", " ").capitalize()
     if field.annotation is str:

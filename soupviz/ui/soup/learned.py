@@ -5,9 +5,10 @@ from typing import Any
 
 from soupviz.pictures import search
 from soupviz.ui import charts
+from soupviz.ui.charts import Place
 
 
-def draw_notes(place: Any, notes: Mapping[str, Any]) -> None:
+def draw_notes(place: Place, notes: Mapping[str, Any]) -> None:
     """The notes of a run, as far as it has any."""
     if losses := notes.get("losses") or [epoch["loss"] for epoch in notes.get("epochs", [])]:
         place.header("Loss while learning")
