@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from digit_labels import CLASSES, multilabel_digits
 from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, errors, fresh_server, settle, trusted  # noqa: F401 - a fixture
+from test_pages import ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
 from test_ui_curves import computed
 from test_ui_regression import page, said
 
@@ -63,9 +63,7 @@ def test_examples_of_several_labels_are_told_by_the_names_of_their_classes(file:
     at.query_params["view"] = "A soup and its rival"
     at.switch_page("pages/diversity.py")
     settle(at.run())
-    for button in [one for one in at.button if one.label.startswith("Score both")]:
-        button.click()
-        settle(at.run())
+    press_all(at, "Score both")
     assert not at.exception and errors(at) == []
     assert "any number of classes" in said(at) and "has no classes" not in said(at)
     shown = "".join(one.proto.body for one in at.get("html"))

@@ -76,6 +76,13 @@ def settle(at: AppTest) -> AppTest:
     raise AssertionError(f"the page asks for more and more: {[job.title for job in asked()]}")
 
 
+def press_all(at: AppTest, label: str) -> None:
+    """Press the buttons whose labels begin so, and wait for what each of them starts."""
+    for button in [one for one in at.button if one.label.startswith(label)]:
+        button.click()
+        settle(at.run())
+
+
 def reading() -> list[Job]:
     """What reads the splits beside held_out."""
     return [job for job in work.jobs()._all if job.key.startswith("read ")]

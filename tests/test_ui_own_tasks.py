@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from own_kitchens import KINDS, VALUES, kitchen_from_outside
 from streamlit.testing.v1 import AppTest
-from test_pages import PAGES, ROOT, errors, fresh_server, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
 from test_ui_regression import page, said
 
 import soupviz as sv
@@ -69,9 +69,7 @@ def test_cards_show_inputs_targets_and_what_both_models_answer(kind: str, kitche
     at.query_params["ranking"] = "the soup's largest error first"
     at.switch_page("pages/diversity.py")
     settle(at.run())
-    for button in [one for one in at.button if one.label.startswith("Score both")]:
-        button.click()
-        settle(at.run())
+    press_all(at, "Score both")
     assert not at.exception and errors(at) == []
     shown = "".join(one.proto.body for one in at.get("html"))
     first = {"wer": "frames: float32, shape (", "nats": "input_ids: int64", "map": "<img ", "spearman": "float32: "}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from kitchens import json_of, regression_kitchen, run_command
 from streamlit.testing.v1 import AppTest
-from test_pages import ROOT, as_read, errors, fresh_server, settle, trusted  # noqa: F401 - a fixture
+from test_pages import ROOT, as_read, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
 from test_ui_curves import computed
 from test_ui_panels import opened_on
 
@@ -224,9 +224,7 @@ def test_a_soup_and_its_rival_are_told_unit_by_unit_without_charts_of_classes(fi
     at = page("diversity.py", file)
     at.session_state["view"] = "A soup and its rival"
     settle(at.run())
-    for button in [one for one in at.button if one.label.startswith("Score both")]:
-        button.click()
-        settle(at.run())
+    press_all(at, "Score both")
     assert not at.exception and errors(at) == []
     assert [header.value for header in at.header] == ["Examples"]
     assert "regression has no classes" in said(at) and "accuracy" not in said(at)

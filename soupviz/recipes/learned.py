@@ -10,18 +10,13 @@ from soupviz.recipes.greedy import SEED
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.recipes.services import Sample
-from soupviz.spec import HELD_OUT, TRAIN
+from soupviz.spec import HELD_OUT
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 Data = Literal["held_out", "train"]
 SPLIT: Any = Field(HELD_OUT, description="what is learned from: at most half of held_out, or train")
 EXAMPLES: Any = Field(1000, ge=1, le=1_000_000, description="how many examples at most")
-
-
-def needed_for(sample: Sample | None) -> frozenset[str]:
-    """What the kitchen must have for it: examples are of held_out or train, never of test."""
-    return frozenset({"train"}) if sample is not None and sample.split == TRAIN else frozenset()
 
 
 def seen(sample: Sample) -> str:
@@ -52,10 +47,6 @@ class Learned(Pooled):
     @property
     def sample(self) -> Sample:
         return Sample(self.data, self.examples, self.seed)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.sample)
 
     @property
     def own_title(self) -> str:
@@ -100,10 +91,6 @@ class Fisher(Pooled):
         return Sample(self.data, self.examples, self.seed)
 
     @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.sample)
-
-    @property
     def own_title(self) -> str:
         return self.titled("Fisher", seen(self.sample))
 
@@ -139,10 +126,6 @@ class RegMean(Pooled):
         return Sample(self.data, self.examples, self.seed)
 
     @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.sample)
-
-    @property
     def own_title(self) -> str:
         return self.titled("RegMean", seen(self.sample))
 
@@ -170,10 +153,6 @@ class ReBasin(Pooled):
     def sample(self) -> Sample | None:
         """For REPAIR; None: it looks at no examples."""
         return Sample(self.data, self.examples, self.seed) if self.repair == "yes" else None
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.sample)
 
     @property
     def own_title(self) -> str:

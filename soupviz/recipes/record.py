@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.averaging import BatchNorm
 from soupviz.recipes.pool import ScoredPool
-from soupviz.spec import HELD_OUT, SHIFTS
+from soupviz.recipes.services import Sample
+from soupviz.spec import HELD_OUT, SHIFTS, TRAIN
 from soupviz.tasks.task import Task
 from soupviz.types import Alpha, Coefficients
 
@@ -101,9 +102,15 @@ class Recipe(BaseModel, ABC):
         return None
 
     @property
+    def sample(self) -> Sample | None:
+        """The examples that it looks at, of held_out or train and never of test; None: none."""
+        return None
+
+    @property
     def needs(self) -> frozenset[str]:
         """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
-        return self.requires | ({"train"} if num_examples(self.batchnorm) else set())
+        looks_at_train = self.sample is not None and self.sample.split == TRAIN
+        return self.requires | ({"train"} if looks_at_train or num_examples(self.batchnorm) else set())
 
     def unfit(self, task: Task) -> str:
         """Why it cannot be cooked for a task, in a sentence; empty where it can."""
