@@ -125,7 +125,7 @@ def ranked(kitchen: Kitchen, pool: Sequence[str]) -> list[str] | None:
     objective = Objective(kitchen.objective)
     if len(scores) < len(pool):
         return None
-    return sorted(pool, key=lambda name: objective.merit(scores[name]), reverse=True)
+    return objective.best_first({name: scores[name] for name in pool})
 
 
 def cells(kitchen: Kitchen, grid: Grid) -> list[Cell]:

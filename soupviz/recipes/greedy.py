@@ -121,7 +121,7 @@ def candidate_order(
     Args:
         names: in kitchen order, which breaks ties. seed: of the random order, a shuffle of kitchen order.
     """
-    best_first = sorted(names, key=lambda name: objective.merit(scores[name]), reverse=True)
+    best_first = objective.best_first({name: scores[name] for name in names})
     walked = list(names) if order != "best" else best_first
     if order == "random":
         random.Random(seed).shuffle(walked)

@@ -126,7 +126,7 @@ class ScoredPool:
 
     def best_first(self, scores: Mapping[str, Score]) -> list[str]:
         """The pool, the best by the objective first, equally good ones in kitchen order."""
-        return sorted(self.names, key=lambda name: self.objective.merit(scores[name]), reverse=True)
+        return self.objective.best_first({name: scores[name] for name in self.names})
 
     def challenge(
         self,
