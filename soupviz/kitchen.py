@@ -9,7 +9,7 @@ import torch
 
 from soupviz.data import splits as checks
 from soupviz.data.loading import Check, Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity

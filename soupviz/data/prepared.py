@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 
 CHUNK = 512
 """Examples made ready at a time, where no model is run on them."""

@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 
 from soupviz.data.classes import restricted
 from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
-from soupviz.data.splits import Split, other_size
+from soupviz.data.split import Split
+from soupviz.data.splits import other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, answers_from, call

@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.mixing.averaging import Mix
 from soupviz.store.database import KeptScore
 from soupviz.tasks.outcomes import Outcomes

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.files import digest
 from soupviz.mixing.aggregation import Aggregation, num_examples
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors

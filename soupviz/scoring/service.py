@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.loading import Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, num_examples
 from soupviz.mixing.averaging import count_clamped, resolve

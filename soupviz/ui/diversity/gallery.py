@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from soupviz.analysis.examples import Rows
 from soupviz.data.labels import unpadded
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import numbers

@@ -1,6 +1,6 @@
 """The viewers by name, the first that can show a unit first."""
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
 from soupviz.ui.viewers.text import TEXT

@@ -1,7 +1,7 @@
 """Rows of numbers; of what is larger, and of several inputs, what tensors they are. It can show every split."""
 
 from soupviz.analysis import examples
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.ui.viewers.text import paragraph
 from soupviz.ui.viewers.viewer import Viewer
 

@@ -4,7 +4,7 @@ import base64
 import html
 
 from soupviz.analysis import examples
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.ui.viewers.viewer import Viewer
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 
 
 @dataclass(frozen=True, slots=True)
