@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-TEXT_KEYS = frozenset(("text", "pair", "label", "tokenizer", "max_length"))
 CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
 
 FORMATS = {
@@ -20,6 +19,15 @@ FORMATS = {
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
 """What `format` may be, and what its `path` is."""
+
+KEYS_OF: dict[str, frozenset[str]] = {
+    "text": frozenset(("text", "pair", "label", "tokenizer", "max_length", "stride")),
+    "choices": frozenset(("context", "options", "answer", "tokenizer", "max_length")),
+    "audio": frozenset(("file", "label", "transcript", "sample_rate", "seconds")),
+    "coco": frozenset(("annotations",)),
+    "masks": frozenset(("masks",)),
+}
+"""Keys of a split that go with some formats only."""
 
 OF_IMAGES = ("imagefolder", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
@@ -38,6 +46,11 @@ SHIFTS = "shifts."
 
 ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
 """Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
+
+
+def added_key(default: Any, description: str, **keys: Any) -> Any:
+    """A key that is left out of plain data at its default: what was kept before there was such a key is found."""
+    return Field(default, description=description, exclude_if=lambda value: value == default, **keys)
 
 
 class Spec(BaseModel):
@@ -175,6 +188,31 @@ class SplitSpec(Spec):
         gt=0,
         description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
     )
+    stride: int | None = added_key(
+        None,
+        "text only, for language models: by how many tokens a window begins after the one before it, when a document "
+        "is longer than `max_length`; default: `max_length`, so that windows do not overlap",
+        gt=0,
+    )
+    context: Place = added_key("context", "choices only: the column of what comes before the options")
+    options: Place | tuple[Place, ...] = added_key(
+        "options", "choices only: the column that lists the options, or one column for each"
+    )
+    answer: Place = added_key("answer", "choices only: the column of the right option: its position from 0, or itself")
+    file: Place = added_key("file", "audio only: the column of files, relative to the table")
+    transcript: Place = added_key("transcript", "audio only: the column of what is said, for transcription")
+    sample_rate: int | None = added_key(
+        None, "audio only: in Hz, to which recordings are resampled; default: as they are, where all agree", gt=0
+    )
+    seconds: float | None = added_key(
+        None,
+        "audio only: what is longer is cut, what is shorter filled up with silence; default: as long as they are",
+        gt=0,
+    )
+    annotations: Place | None = added_key(None, "coco only, required there: the JSON file of boxes and categories")
+    masks: Place | None = added_key(
+        None, "masks only, required there: the folder of masks, an image each, named as the images are"
+    )
     group: Place | GroupSpec | None = Field(
         None,
         description="what belongs together, such as a speaker, a document or a patient: intervals and tests resample "
@@ -201,9 +239,10 @@ class SplitSpec(Spec):
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
         if self.format == "text" and self.tokenizer is None:
             raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
-        given = self.model_fields_set & TEXT_KEYS
-        if given and self.format != "text":
-            raise ValueError(f"format {self.format} takes no {', '.join(sorted(given))}: these name columns of text")
+        of_others = frozenset().union(*KEYS_OF.values()) - KEYS_OF.get(self.format, frozenset())
+        if given := sorted(self.model_fields_set & of_others):
+            takers = [name for name, keys in KEYS_OF.items() if given[0] in keys]
+            raise ValueError(f"format {self.format} takes no {given[0]}, which goes with {' and '.join(takers)}")
         return self
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data import slices
+from soupviz.data.ragged import Ragged
 from soupviz.data.transforms import normalize
 from soupviz.types import Grouped, Slices
 
@@ -17,9 +21,11 @@ from soupviz.types import Grouped, Slices
 class Split:
     """A split's examples.
 
-    arrays: by argument name ("" where the model takes one tensor), each of shape (num_rows, ...); mapped into memory,
-    and shared by the parts of a split. rows: which row each example is, int64; None: they are all, in order.
-    labels: int64, shape (num_examples,), unless the task wants others. normalization: (mean, std) for uint8 images.
+    arrays: by argument name ("" where the model takes one tensor), each of shape (num_rows, ...), or of a shape of its
+    own in each row; mapped into memory, and shared by the parts of a split. listed: arguments of which a batch is a
+    list, a tensor for each example; others of varying length are padded with zeros. rows: which row each example is,
+    int64; None: they are all, in order. labels: int64, shape (num_examples,), unless the task wants others.
+    normalization: (mean, std) for uint8 images.
     files: where each example came from, for formats that have files. skipped: images left out as corrupt.
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
@@ -34,7 +40,7 @@ class Split:
     """
 
     name: str
-    arrays: Mapping[str, Tensor]
+    arrays: Mapping[str, Tensor | Ragged]
     labels: Tensor
     classes: tuple[str, ...] | None
     normalization: tuple[tuple[float, ...], tuple[float, ...]] | None
@@ -47,6 +53,7 @@ class Split:
     padding: str = ""
     lengths: Tensor | None = None
     uncut: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
     allowed: tuple[int, ...] | None = None
     group: Slices | None = None
     dealt: str = ""
@@ -57,45 +64,66 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: Tensor, device: torch.device, *, is_cut: bool = True) -> dict[str, Tensor]:
+    def take(self, rows: Tensor, device: torch.device, *, is_cut: bool = True) -> dict[str, Any]:
         """Some examples as the model takes them: on the device, floating-point where they are images.
 
         Args:
             rows: positions, int64. is_cut: what is padded is cut to the longest of them.
+        Returns:
+            By argument a tensor, or a list of tensors.
         """
-        moved = {name: _moved(tensor, device) for name, tensor in self.raw(rows, is_cut=is_cut).items()}
-        for name, batch in moved.items():
-            if not name and self.normalization:
-                moved[name] = normalize(batch, *self.normalization)
-            elif batch.is_floating_point() or (not name and batch.dtype == torch.uint8):
-                moved[name] = batch.to(torch.float32)
-        return moved
+        found = self.raw(rows, is_cut=is_cut)
+        return {
+            name: [self._ready(name, one[None], device)[0] for one in batch]
+            if isinstance(batch, list)
+            else self._ready(name, batch, device)
+            for name, batch in found.items()
+        }
 
-    def raw(self, rows: Tensor, *, is_cut: bool = True) -> dict[str, Tensor]:
-        """Some examples as they are kept."""
+    def _ready(self, name: str, batch: Tensor, device: torch.device) -> Tensor:
+        moved = _moved(batch, device)
+        if not name and self.normalization:
+            return normalize(moved, *self.normalization)
+        is_number = moved.is_floating_point() or (not name and moved.dtype == torch.uint8)
+        return moved.to(torch.float32) if is_number else moved
+
+    def raw(self, rows: Tensor, *, is_cut: bool = True) -> dict[str, Any]:
+        """Some examples as they are kept: copies."""
         places = rows if self.rows is None else self.rows.index_select(0, rows)
-        found = {name: tensor.index_select(0, places) for name, tensor in self.arrays.items()}
-        if self.lengths is None or not is_cut:
-            return found
-        longest = int(self.lengths.index_select(0, rows).max())
-        kept = slice(-longest, None) if self.padding == "left" else slice(longest)
-        return {name: tensor if name in self.uncut else tensor[:, kept] for name, tensor in found.items()}
+        longest = None if self.lengths is None or not is_cut else int(self.lengths.index_select(0, rows).max())
+        return {name: self._of_rows(name, array, places, longest) for name, array in self.arrays.items()}
+
+    def _of_rows(self, name: str, array: Tensor | Ragged, places: Tensor, longest: int | None) -> Any:
+        if isinstance(array, Ragged):
+            found = array.take(places)
+            if name in self.listed:
+                return [one.clone() for one in found]
+            padded = pad_sequence(found, batch_first=True)
+            missing = (array.largest[0] if longest is None else longest) - padded.shape[1]
+            return pad(padded, (0, 0) * (padded.ndim - 2) + (0, missing)) if missing else padded
+        tensor = array.index_select(0, places)
+        if longest is None or name in self.uncut:
+            return tensor
+        return tensor[:, slice(-longest, None) if self.padding == "left" else slice(longest)]
 
     @property
-    def inputs(self) -> dict[str, Tensor]:
+    def inputs(self) -> dict[str, Any]:
         """All examples as they are kept; of a part that is a copy, so what may be large is taken by `raw`."""
-        if self.rows is None:
+        if self.rows is None and not any(isinstance(array, Ragged) for array in self.arrays.values()):
             return dict(self.arrays)
-        return {name: tensor.index_select(0, self.rows) for name, tensor in self.arrays.items()}
+        return self.raw(torch.arange(len(self)), is_cut=False)
 
     def example(self, row: int) -> dict[str, Tensor]:
         """One example as it is kept, without the dimension of a batch."""
-        return {name: tensor[0] for name, tensor in self.raw(torch.tensor([row])).items()}
+        return {name: batch[0] for name, batch in self.raw(torch.tensor([row])).items()}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of one example, by argument."""
-        return {name: tuple(tensor.shape[1:]) for name, tensor in self.arrays.items()}
+        """Of one example, by argument; where they vary, the shape that holds each."""
+        return {
+            name: array.largest if isinstance(array, Ragged) else tuple(array.shape[1:])
+            for name, array in self.arrays.items()
+        }
 
     @property
     def group_of(self) -> NDArray[np.int64] | None:

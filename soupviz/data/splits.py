@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import arguments, decoded, groups, labels, readers, slices
+from soupviz.data import arguments, decoded, groups, labels, ragged, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
 from soupviz.data.sources import LENGTHS, Source
@@ -72,12 +72,10 @@ def _split(
     meta: Mapping[str, Any],
     kind: labels.Kind,
 ) -> Split:
-    # "c" maps copy-on-write: torch wants writable memory, the file stays as it is.
-    mapped = {
-        argument: torch.from_numpy(np.load(kept / f"{file}.npy", mmap_mode="c"))
-        for argument, file in meta["arrays"].items()
-    }
-    arrays, left_out = arguments.fitted(name, mapped, model)
+    mapped = {argument: ragged.opened(kept, file) for argument, file in meta["arrays"].items()}
+    of_task = {argument: array for argument, array in mapped.items() if argument in meta.get("of_task", ())}
+    of_model = {argument: array for argument, array in mapped.items() if argument not in of_task}
+    arrays, left_out = arguments.fitted(name, of_model, model) if of_model else ({}, [])
     answers = np.load(kept / "labels.npy")
     answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
@@ -94,7 +92,7 @@ def _split(
     is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
-        arrays=arrays,
+        arrays=arrays | of_task,
         labels=answers,
         classes=tuple(source.classes) if source.classes else None,
         normalization=(tuple(normalization[0]), tuple(normalization[1])) if normalization else None,
@@ -105,6 +103,7 @@ def _split(
         texts=tuple(texts_in(kept)),
         padding=padding,
         uncut=tuple(meta.get("uncut", ())),  # earlier versions padded all
+        listed=tuple(meta.get("listed", ())),
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         group=group if is_grouped else None,
@@ -135,7 +134,7 @@ def _told_groups(name: str, group: Slices) -> list[str]:
 def other_size(split: Split, model: nn.Module) -> str:
     """Where images are of another size than the model says it was built for: both, and the remedy."""
     side, built = split.shapes.get("", ())[-1:], image_size(model)
-    if not split.normalization or built is None or side == (built,):
+    if not split.normalization or "" in split.listed or built is None or side == (built,):
         return ""
     return (
         f"The transform makes images of {side[0]} pixels, the model says it is built for {built}: give it `resize` and "

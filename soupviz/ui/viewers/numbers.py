@@ -15,8 +15,8 @@ def _note(split: Split) -> str:
 
 NUMBERS = Viewer(
     "numbers",
-    lambda _split, _row: True,
-    lambda split, row, _name: paragraph(row, examples.described(split, row)),
+    lambda _task, _split, _row: True,
+    lambda unit: paragraph(unit.row, examples.described(unit.split, unit.row)),
     "18rem",
     _note,
 )
