@@ -1,15 +1,11 @@
-"""kitchen.yaml: its keys, checked by pydantic; an unknown key is refused and the nearest known one named.
+"""The keys of the data: splits, their formats, and what divides them."""
 
-Each key's description is what docs/reference/kitchen.md says of it; words after "; default: " are of a default that is
-no constant.
-"""
+from typing import Any
 
-from typing import Annotated, Any, Literal
+from pydantic import Field, model_validator
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-
-Precision = Literal["float32", "tf32", "bfloat16", "float16"]
-CORRUPTIONS = ("gaussian_noise", "gaussian_blur", "contrast", "brightness", "pixelate", "rotate", "jpeg")
+from soupviz.spec.base import Place, Spec, added_key
+from soupviz.spec.images import TransformSpec
 
 FORMATS = {
     "imagefolder": "a folder with a sub-folder of images for each class",
@@ -31,89 +27,6 @@ KEYS_OF: dict[str, frozenset[str]] = {
 
 OF_IMAGES = ("imagefolder", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
-
-Pixels = Annotated[int, Field(gt=0)]
-Place = Annotated[str, Field(min_length=1)]
-ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
-"""YAML reads 0, 1, 10 as numbers, which are names of folders here."""
-
-HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
-"""The splits: the one that selects, the one that reports, the one that is learned from."""
-
-SHIFTS = "shifts."
-"""Before the name of a shift, where it stands among the splits."""
-
-
-ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
-"""Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
-
-
-def added_key(default: Any, description: str, **keys: Any) -> Any:
-    """A key that is left out of plain data at its default: what was kept before there was such a key is found."""
-    return Field(default, description=description, exclude_if=lambda value: value == default, **keys)
-
-
-class Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelSpec(Spec):
-    """The architecture.
-
-    It is called as `model(x)`, or as `model(**x)` where an example is a dictionary. Its output is the logits, or has
-    them as `.logits`, `["logits"]` or `["out"]`, or first of several, of shape (batch, classes). One output, of shape
-    (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
-    """
-
-    factory: Annotated[str, AfterValidator(lambda name: ONCE_CALLED.get(name, name))] = Field(
-        description="what builds the model"
-    )
-    args: dict[str, Any] = Field(default={}, description="its keyword arguments")
-
-
-class TransformSpec(Spec):
-    """How an image becomes the model's input.
-
-    The steps are done in this order: colour, `resize`, `crop`, `corrupt`, division by 255, `mean`, `std`. What comes
-    before the division is done once and kept. Without a transform images are RGB, divided by 255.
-    """
-
-    preset: str | None = Field(
-        None,
-        description="a torchvision name such as `ResNet50_Weights.IMAGENET1K_V2`, or `timm` for the model's own, its "
-        "crop mode too; goes only with `corrupt`, `severity` and `args`",
-    )
-    args: dict[str, Any] = Field(
-        {}, description="with `timm`: what its `resolve_data_config` takes, such as `{input_size: [3, 32, 32]}`"
-    )
-    channels: Literal[1, 3] = Field(3, description="3 for RGB, 1 for greyscale")
-    resize: Pixels | tuple[Pixels, Pixels] | None = Field(
-        None,
-        description="pixels of the short side; `[height, width]` squashes the image to exactly that, as many of "
-        "transformers' preprocessors do; default: as it is",
-    )
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = Field("bilinear", description="of the resize")
-    crop: int | None = Field(
-        None, gt=0, description="pixels of the square cut from the centre; default: `resize`, where that is one number"
-    )
-    corrupt: Literal[CORRUPTIONS] | None = Field(None, description="how the image is damaged")  # type: ignore[valid-type]
-    severity: int = Field(3, ge=1, le=5, description="of the corruption")
-    mean: tuple[float, ...] | None = Field(None, description="subtracted, for each channel, in [0, 1]; default: 0")
-    std: tuple[float, ...] | None = Field(None, description="divided by, for each channel, in [0, 1]; default: 1")
-
-    @model_validator(mode="after")
-    def _agree(self) -> "TransformSpec":
-        if self.preset and self.model_fields_set - {"preset", "args", "corrupt", "severity"}:
-            raise ValueError("a preset takes no other key than corrupt and severity, and timm args")
-        if self.args and self.preset != "timm":
-            raise ValueError("args go with the preset timm only")
-        for name in ("mean", "std"):
-            values = getattr(self, name)
-            if values is not None and len(values) != self.channels:
-                raise ValueError(f"{name} has {len(values)} values for {self.channels} channels")
-        if self.std and not all(value > 0 for value in self.std):
-            raise ValueError("std has a value that is not above 0")
-        return self
 
 
 class PartSpec(Spec):
@@ -255,66 +168,3 @@ class DataSpec(Spec):
     shifts: dict[str, SplitSpec] = Field(
         default={}, description="a mapping of name to further test splits, called `shifts.NAME`"
     )
-
-
-class TaskSpec(Spec):
-    """A task with parameters of its own, which are those beside the name."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field(description="classification, multilabel, regression, or file.py:Task")
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        return dict(self.model_extra or {})
-
-
-class KitchenSpec(Spec):
-    """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
-
-    name: str = Field("", description="the title; default: the folder's name")
-    task: Annotated[TaskSpec, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)] = (
-        Field(TaskSpec(name="classification"), description="what the outputs mean: a name, or a name with parameters")
-    )
-    metric: str | None = Field(None, description="the objective, a metric of the task; default: its first")
-    model: ModelSpec = Field(description="the architecture")
-    ingredients: tuple[Place, ...] | dict[str, Place] = Field(
-        description="a list of files, folders and globs, or a mapping of name to file"
-    )
-    weights: Literal["raw", "ema"] = Field(
-        "raw", description="which to read where files hold both: `ema` is an average over training"
-    )
-    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from")
-    classes: tuple[ClassName, ...] | None = Field(
-        None, description="the order of the labels; default: held_out's sorted folder names"
-    )
-    data: DataSpec = Field(description="the splits")
-    other_models: dict[str, str] = Field(
-        {},
-        validation_alias=AliasChoices("other_models", "guests"),
-        description="a mapping of name to other kitchens, whose models may join ensembles; once called `guests`",
-    )
-    device: str = Field(
-        "auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="`auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`; `auto` takes CUDA, else MPS, else the CPU",
-    )
-    precision: Precision = Field(
-        "float32",
-        description="of the evaluation; mixing is always in float32. `float32` is exact: TF32 is off, whatever "
-        "PyTorch's defaults are. `tf32` is faster on NVIDIA GPUs from Ampere on, and float32 elsewhere. Scores and "
-        "runs are kept apart by precision and by type of device",
-    )
-    batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_named_once(cls, values: Any) -> Any:
-        if isinstance(values, dict) and {"guests", "other_models"} <= values.keys():
-            raise ValueError("has both `guests` and `other_models`, which is what guests are called now; keep one")
-        return values
-
-    def split_specs(self) -> dict[str, SplitSpec]:
-        """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
-        named = {name: getattr(self.data, name) for name in (HELD_OUT, TEST, TRAIN)}
-        named |= {f"{SHIFTS}{name}": spec for name, spec in self.data.shifts.items()}
-        return {name: spec for name, spec in named.items() if spec is not None}
