@@ -1,5 +1,7 @@
 """What recipes need of a task: losses, probabilities, logits; who has them does it, who has not says so."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,15 @@ def test_what_an_ensemble_may_average_follows_from_the_task():
     assert "cannot be averaged" in parse({"method": "ensemble"}).unfit(Refused())
     assert "cannot be averaged" in parse({"method": "distilled"}).unfit(Refused())
     assert parse({"method": "ensemble"}).suited(Refused()).unfit(Refused())
+
+
+def test_a_task_says_why_it_lacks_a_capability():
+    class Told(sv.Task):
+        lacks: ClassVar[dict[str, str]] = {"loss": "it is told in training alone", "information": "nothing is likely"}
+
+    for method in ("learned", "distilled"):
+        assert "because it is told in training alone; take" in parse({"method": method}).unfit(Told())
+    assert "because nothing is likely; take" in parse({"method": "fisher"}).unfit(Told())
 
 
 def test_an_ensemble_of_a_regression_says_that_outputs_are_averaged(tmp_path, capsys):

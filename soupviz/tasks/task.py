@@ -57,6 +57,9 @@ class Task:
     has_probabilities: ClassVar[bool] = False
     """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
 
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's) or `temperature`: a clause for each."""
+
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
 
@@ -112,6 +115,10 @@ class Task:
     def without_classes(self) -> str:
         """Why units are not looked at class by class: the beginning of a sentence."""
         return f"the task {self.name} has no classes"
+
+    def without(self, capability: str) -> str:
+        """After a sentence that says what the task lacks: why."""
+        return f", because {reason}" if (reason := self.lacks.get(capability)) else ""
 
     @property
     def has_ensembles(self) -> bool:
