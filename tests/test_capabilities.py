@@ -193,7 +193,7 @@ def test_a_student_that_answers_as_its_teacher_has_no_soft_loss(task):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"method": "fisher"}, "the task regression has no probabilities of classes"),
+        ({"method": "fisher"}, "the task regression has no probabilities of"),
         ({"method": "ensemble", "output": "logits"}, "expected outputs, what can be averaged of the task regression"),
         ({"method": "greedy", "objective": "loss"}, "objective is 'loss', which regression does not have"),
         ({"method": "greedy", "objective": "worst_class"}, "regression has no classes"),
@@ -243,7 +243,7 @@ def test_what_is_asked_for_is_told_in_the_tasks_own_units():
 
 def test_a_temperature_needs_logits(tmp_path):
     soup = sv.uniform(sv.Kitchen.load(regression_kitchen(tmp_path)))
-    with pytest.raises(RecipeError, match="no logits of classes"):
+    with pytest.raises(RecipeError, match="no probabilities of"):
         calibrate(soup)
 
 

@@ -95,10 +95,7 @@ class Fisher(Pooled):
         return self.titled("Fisher", seen(self.sample))
 
     def unfit(self, task: Task) -> str:
-        no_classes = (
-            f"fisher: the task {task.name} has no probabilities of classes to measure information by; take regmean."
-        )
-        return "" if task.has_logits else no_classes
+        return "" if task.has_logits else f"fisher: {task.without_logits} to measure information by; take regmean."
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return pool.services.fisher(pool.names, self.sample)

@@ -46,7 +46,8 @@ class Scaled:
 
 def no_temperature(task: Task) -> str:
     """Why a task has no temperature."""
-    return f"The answers of a {task.name} are no logits of classes, so there is no confidence that a temperature mends."
+    reason = task.without_logits
+    return f"{reason[0].upper()}{reason[1:]}, so that there is no confidence that a temperature mends."
 
 
 def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
