@@ -1,5 +1,6 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.labels import Kind
+from soupviz.data.split import Split
 from soupviz.models.building import tensor_of
 from soupviz.models.routes import answers_from
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
@@ -110,6 +112,17 @@ class Task:
             ModelError: it is not there.
         """
         return tensor_of(output)
+
+    def width(self, answers: Tensor) -> int:
+        """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
+        return math.prod(answers.shape[1:])
+
+    def check_labels(self, split: Split, width: int) -> None:
+        """Look at a split's labels before anything is scored on them. width: of what the model answers.
+
+        Raises:
+            DataError: what is none of the classes, with the place where it stands.
+        """
 
     @property
     def without_classes(self) -> str:
