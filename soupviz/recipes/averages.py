@@ -160,7 +160,8 @@ def by_log(names: Sequence[str], facts: Callable[[str], Mapping[str, Any]]) -> l
 def by_performance(pool: ScoredPool, metric: str, temperature: float, per: PerAll = "all") -> Coefficients:
     """The softmax of what single ingredients do, or the mean of those within each class or slice."""
     goal = pool.goal(metric)
-    values = {name: _values(score, goal, per, pool) for name, score in pool.singles().items()}
+    scores = {name: pool.look_further(((name, 1.0),), score, goal) for name, score in pool.singles().items()}
+    values = {name: _values(score, goal, per, pool) for name, score in scores.items()}
     columns = [
         _softmax(column, temperature * _scale(goal.metric, column)) for column in zip(*values.values(), strict=True)
     ]
