@@ -68,6 +68,13 @@ def test_of_an_error_what_lacks_is_above_the_best(tmp_path):
         assert one.is_better is bool(middle < losses[told.best])
 
 
+def test_the_mixes_with_the_best_alone_say_the_same_as_all(tmp_path, evaluations):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=5))
+    told = regime.measure(kitchen)
+    assert len(evaluations) == 5 + 4
+    assert told == preflight.inspect(kitchen).regime
+
+
 def test_the_command_and_its_json_say_it(tmp_path, capsys):
     file = small_kitchen(tmp_path, num_ingredients=3)
     told = json_of(capsys, "inspect", file)["regime"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from soupviz.analysis import barriers as between
 from soupviz.analysis.barriers import Barriers
 from soupviz.analysis.decision_summary import summary
 from soupviz.analysis.decisions import Decision
@@ -21,6 +22,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import height
+from soupviz.types import Progress, part_of, quiet
 
 Kind = Literal["pays", "pays with some", "does not pay"]
 
@@ -74,7 +76,7 @@ class Regime:
         if better:
             few = f"{', '.join(better[:3])}{', …' * (number > 3)}"
             return f"Averaging pays with some here: {told} ({few}). {self.balance} Greedy will keep few."
-        wide = ", as after a wide sweep" if self.gains > 0 else ""
+        wide = ", as after a wide sweep" if self.gains > ROUNDING else ""
         return f"Averaging does not pay here{wide}: {told}. {self.balance} {self.advice}"
 
     @property
@@ -82,7 +84,7 @@ class Regime:
         """What the others lack, and what a mean makes good of it."""
         of = "" if self.metric.unit else f" of {self.metric.label}"
         most = "at most " if any(one.is_bound for one in self.halves) else ""
-        made = f"{most}{height(self.metric, self.gains)}" if self.gains > 0 else "nothing"
+        made = f"{most}{height(self.metric, self.gains)}" if self.gains > ROUNDING else "nothing"
         return (
             f"The others lack {height(self.metric, self.lacks)}{of} to {self.best}, of which a mean of two has to make "
             f"good half, {height(self.metric, self.lacks / 2)}; it makes good {made} (medians on held_out)."
@@ -91,7 +93,7 @@ class Regime:
     @property
     def advice(self) -> str:
         """What would help where averaging does not pay."""
-        if self.gains <= 0:
+        if self.gains <= ROUNDING:
             return "Runs that gain nothing by each other are too alike, or too far apart to be averaged."
         return f"More runs trained nearly as {self.best} was would help, more runs as different as these would not."
 
@@ -100,6 +102,24 @@ class Regime:
             one.name: {"lacks": one.lacks, "gains": one.gains, "is_better": one.is_better} for one in self.halves
         }
         return {"kind": self.kind, "best": self.best, "halfway": halfway, "sentence": self.sentence}
+
+
+def measure(kitchen: Kitchen, progress: Progress = quiet) -> Regime | None:
+    """Whether averaging pays, by the mixes half-way from the best to each other; greedy tries most of them too."""
+    kitchen.scores.of_ingredients(HELD_OUT, progress=progress)
+    scores = {name: kitchen.scores.score(((name, 1.0),), HELD_OUT) for name in kitchen.names}
+    members = [kitchen.names[index] for index in dict.fromkeys(between.twins(kitchen))]
+    best = kitchen.names.index(Objective(kitchen.objective).best_first({name: scores[name] for name in members})[0])
+    pairs = []
+    for number, name in enumerate(members):
+        other = kitchen.names.index(name)
+        if other != best:
+            within = part_of(progress, number, len(members))
+            middle = kitchen.scores.score(between.midpoint(kitchen, best, other), HELD_OUT, progress=within)
+            ends = scores[kitchen.names[best]], scores[name]
+            metric = between.metric_of(kitchen)
+            pairs.append(between.compare(best, other, ends, middle, metric=metric, objective=kitchen.objective))
+    return before(kitchen.objective, between.gather(kitchen, "average", pairs), scores, members)
 
 
 def before(metric: Metric, measured: Barriers, scores: Mapping[str, Score], members: Sequence[str]) -> Regime | None:
@@ -152,7 +172,7 @@ def after(kitchen: Kitchen, recipe: Recipe, decisions: Sequence[Decision]) -> st
     if not halves:
         return ""
     found = Regime(metric, start.candidate, tuple(halves))
-    return f"{found.balance} {'It is so after a wide sweep. ' if found.gains > 0 else ''}{found.advice}"
+    return f"{found.balance} {'It is so after a wide sweep. ' if found.gains > ROUNDING else ''}{found.advice}"
 
 
 def _lacking(kitchen: Kitchen, recipe: Recipe, best: str, names: Sequence[str]) -> dict[str, float]:
