@@ -11,7 +11,7 @@ FORMATS = {
     "imagefolder": "a folder with a sub-folder of images for each class",
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
-    "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
