@@ -7,12 +7,14 @@ import numpy as np
 
 from soupviz.errors import DataError
 
-Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none"]
+Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none", "options"]
 """classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
 shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
 longest). tags: int64, the class of each word, shape (examples, longest). boxes: float32, shape (examples, most, 7): x1,
 y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
-none: the format tells of each example what a task needs that predicts the input itself."""
+none: nobody says them; the format gives what a task needs to know of each example whose input is itself predicted: of a
+document how many tokens are predicted, and its bytes, int64, shape (examples, 2). options: int64, shape (examples, 1 +
+most): the place of the right option, and the bytes of each."""
 
 WANTED: dict[Kind, str] = {
     "classes": "the number of a class",
@@ -23,11 +25,31 @@ WANTED: dict[Kind, str] = {
     "tags": "the number of a class for each word",
     "boxes": "a row of x1, y1, x2, y2, class, crowd and area for each object",
     "masks": "the number of a class for each pixel",
-    "none": "nothing",
+    "none": "a text, which it predicts itself,",
+    "options": "a context, options and an answer",
 }
+
+FORMATS_OF: dict[Kind, tuple[str, ...]] = {"none": ("text",), "options": ("choices",)}
+"""Of kinds that some formats have alone: which."""
 
 PADDING = -1
 """What labels of varying length are filled up with, where they are read as they are."""
+
+
+def check_format(name: str, form: str, kind: Kind) -> None:
+    """Refuse a format that cannot have such labels, or has only labels of another kind.
+
+    Raises:
+        DataError: naming a format that has them.
+    """
+    takers = FORMATS_OF.get(kind, ())
+    others = [other for other, formats in FORMATS_OF.items() if form in formats and form not in ("text", *takers)]
+    if (takers and form not in takers) or others:
+        other = f"format {takers[0]}" if takers else "another format, or the task multiple_choice"
+        raise DataError(
+            f"data.{name}: format {form} does not give {WANTED[kind].rstrip(',')} for each example, which the task "
+            f"wants; take {other}."
+        )
 
 
 def refuse_folders(name: str, form: str, kind: Kind) -> None:

@@ -12,6 +12,7 @@ FORMATS = {
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
 """What `format` may be, and what its `path` is."""
@@ -91,15 +92,18 @@ class SplitSpec(Spec):
     label: Place | tuple[Place, ...] = Field(
         "label",
         description="text only: the column of class names, or of their positions in `classes` from 0; of other tasks "
-        "the column of numbers, or a list of columns",
+        "the column of numbers, or a list of columns; language models take none",
     )
     tokenizer: str | None = Field(
-        None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
+        None,
+        description="text and choices only, required there: a folder that holds a tokenizer, such as a checkpoint of "
+        "Trainer",
     )
     max_length: int | None = Field(
         None,
         gt=0,
-        description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
+        description="text and choices only: tokens at most, of a language model those of a window; default: what the "
+        "tokenizer truncates to, else the model's positions",
     )
     stride: int | None = added_key(
         None,
@@ -150,8 +154,8 @@ class SplitSpec(Spec):
             raise ValueError(f"format {self.format} needs a path")
         if self.transform and not self.takes_transform:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
-        if self.format == "text" and self.tokenizer is None:
-            raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
+        if self.format in ("text", "choices") and self.tokenizer is None:
+            raise ValueError(f"format {self.format} needs a tokenizer: the folder of a checkpoint that holds one")
         of_others = frozenset().union(*KEYS_OF.values()) - KEYS_OF.get(self.format, frozenset())
         if given := sorted(self.model_fields_set & of_others):
             takers = [name for name, keys in KEYS_OF.items() if given[0] in keys]
