@@ -13,9 +13,10 @@ from soupviz.tasks.classification import Classification
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
+from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression, Segmentation)}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
