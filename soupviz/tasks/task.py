@@ -59,6 +59,9 @@ class Task:
     has_probabilities: ClassVar[bool] = False
     """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
 
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's) or `temperature`: a clause for each."""
+
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
 
@@ -126,10 +129,9 @@ class Task:
         """Why units are not looked at class by class: the beginning of a sentence."""
         return f"the task {self.name} has no classes"
 
-    @property
-    def without_logits(self) -> str:
-        """Why no temperature is fitted and no Fisher information measured: the beginning of a sentence."""
-        return f"the task {self.name} has no probabilities of one class of several for each {self.unit}"
+    def without(self, capability: str) -> str:
+        """After a sentence that says what the task lacks: why."""
+        return f", because {reason}" if (reason := self.lacks.get(capability)) else ""
 
     @property
     def has_ensembles(self) -> bool:
