@@ -12,7 +12,8 @@ Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "
 shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
 longest). tags: int64, the class of each word, shape (examples, longest). boxes: float32, shape (examples, most, 7): x1,
 y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
-none: the format tells of each example what a task needs that predicts the input itself."""
+none: nobody says them; the format gives what a task needs to know of each example whose input is itself predicted: of a
+document how many tokens are predicted, and its bytes, int64, shape (examples, 2)."""
 
 WANTED: dict[Kind, str] = {
     "classes": "the number of a class",
@@ -23,7 +24,7 @@ WANTED: dict[Kind, str] = {
     "tags": "the number of a class for each word",
     "boxes": "a row of x1, y1, x2, y2, class, crowd and area for each object",
     "masks": "the number of a class for each pixel",
-    "none": "nothing",
+    "none": "a text, which it predicts itself,",
 }
 
 PADDING = -1

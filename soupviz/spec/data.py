@@ -93,7 +93,7 @@ class SplitSpec(Spec):
     label: Place | tuple[Place, ...] = Field(
         "label",
         description="text only: the column of class names, or of their positions in `classes` from 0; of other tasks "
-        "the column of numbers, or a list of columns",
+        "the column of numbers, or a list of columns; language models take none",
     )
     tokenizer: str | None = Field(
         None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
@@ -101,7 +101,8 @@ class SplitSpec(Spec):
     max_length: int | None = Field(
         None,
         gt=0,
-        description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
+        description="text only: tokens at most, of a language model those of a window; default: what the tokenizer "
+        "truncates to, else the model's positions",
     )
     stride: int | None = added_key(
         None,

@@ -10,13 +10,15 @@ from soupviz.files import file_digest
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.tasks.classification import Classification
+from soupviz.tasks.language_model import LanguageModel
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression, Segmentation)}
+KINDS = (Classification, Multilabel, Regression, LanguageModel, Segmentation)
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:

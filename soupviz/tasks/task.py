@@ -1,7 +1,7 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -99,6 +99,11 @@ class Task:
             ModelError: whatever else the model's own code raises, or it returned no such answers.
         """
         return answers_from(model, batch, self.answers)
+
+    def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """What the model is called with for a batch, call by call, where it is looked into: its layers' inputs and
+        activations. Default: the batch as it is."""
+        yield batch
 
     @property
     def calls_otherwise(self) -> bool:
