@@ -38,7 +38,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     _check_folders(name, root, found, order)
     paths, labels, others = [], [], []
     for label, class_name in enumerate(order):
-        pictures, rest = _files(root / class_name)
+        pictures, rest = pictures_below(root / class_name)
         paths += pictures
         others += rest
         labels += [label] * len(pictures)
@@ -64,8 +64,8 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images below a class folder, and what somebody may have taken for an example though it is passed over."""
+def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images below a folder, and what somebody may have taken for an example though it is passed over."""
     pictures, others = [], []
     for place, _, files in os.walk(folder):
         below_junk = any(is_junk(part) for part in Path(place).relative_to(folder).parts)

@@ -76,7 +76,7 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         labels = labels[:, 0]
     if kind == "flags" and labels.ndim == 1:
         labels = labels[:, None]
-    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,)}.get(kind, range(1, 99))
+    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,), "masks": (3,)}.get(kind, range(1, 99))
     if not is_numeric or labels.ndim not in dimensions:
         raise DataError(
             f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected {WANTED[kind]} for each "
@@ -84,6 +84,8 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         )
     if len(labels) != num_inputs:
         raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
+    if kind == "masks":
+        return as_masks(name, labels)
     if kind not in ("classes", "numbers", "flags"):
         return labels
     with np.errstate(invalid="ignore", over="ignore"):  # what is no number is no whole one either
@@ -97,6 +99,20 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
             f"{' for each example' if kind != 'classes' else ''}."
         )
     return read
+
+
+def as_masks(name: str, labels: np.ndarray) -> np.ndarray:
+    """Masks as they are kept, uint8 where that holds their values, else int32.
+
+    Raises:
+        DataError: a value that is no whole number.
+    """
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int32)
+    strange = np.flatnonzero((whole != labels).any(axis=(1, 2)))
+    if strange.size:
+        raise DataError(f"data.{name}: the mask of example {strange[0]} has values that are no whole numbers.")
+    return whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) <= 255 else whole
 
 
 def of_example(label: Any, kind: Kind) -> Any:
@@ -161,7 +177,7 @@ def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """
     if kind == "classes":
         return np.array(labels, dtype=np.int64)
-    if kind not in ("numbers", "flags"):
+    if kind not in ("numbers", "flags", "masks"):
         labels = padded(labels)
     for index, label in enumerate(labels):
         if label.shape != labels[0].shape:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import choices, datasets, documents, groups, images, labels, sentences
+from soupviz.data import choices, datasets, documents, groups, images, labels, masks, sentences
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -52,6 +52,8 @@ def _find(
         return sentences.source(name, spec, folder, classes, model, kind)
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
+    if spec.format == "masks":
+        return masks.source(name, spec, folder, classes, model, kind)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
     labels.refuse_folders(name, spec.format, kind)

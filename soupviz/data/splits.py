@@ -76,7 +76,7 @@ def _split(
     of_task = {argument: array for argument, array in mapped.items() if argument in meta.get("of_task", ())}
     of_model = {argument: array for argument, array in mapped.items() if argument not in of_task}
     arrays, left_out = arguments.fitted(name, of_model, model) if of_model else ({}, [])
-    answers = np.load(kept / "labels.npy")
+    answers = np.load(kept / "labels.npy", mmap_mode="c" if kind == "masks" else None)
     answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
     number = len(answers) + len(meta["corrupt"])

@@ -13,6 +13,8 @@ FORMATS = {
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
+    "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
+    "grey or with a palette, whose pixel values are the numbers of classes",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
 """What `format` may be, and what its `path` is."""
@@ -26,7 +28,7 @@ KEYS_OF: dict[str, frozenset[str]] = {
 }
 """Keys of a split that go with some formats only."""
 
-OF_IMAGES = ("imagefolder", "torchvision")
+OF_IMAGES = ("imagefolder", "masks", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
 
 
@@ -156,6 +158,8 @@ class SplitSpec(Spec):
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
         if self.format in ("text", "choices") and self.tokenizer is None:
             raise ValueError(f"format {self.format} needs a tokenizer: the folder of a checkpoint that holds one")
+        if self.format == "masks" and self.masks is None:
+            raise ValueError("format masks needs masks: the folder that holds a mask for each image")
         of_others = frozenset().union(*KEYS_OF.values()) - KEYS_OF.get(self.format, frozenset())
         if given := sorted(self.model_fields_set & of_others):
             takers = [name for name, keys in KEYS_OF.items() if given[0] in keys]

@@ -15,11 +15,11 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
+from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {
-    kind.name: kind for kind in (Classification, Multilabel, Regression, LanguageModel, MultipleChoice)
-}
+KINDS = (Classification, Multilabel, Regression, LanguageModel, MultipleChoice, Segmentation)
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
