@@ -239,9 +239,12 @@ def checked_by(evaluator: Evaluator) -> Check:
         checks.check_head(split, place, width, evaluator.task.labels)
         if split.name == TRAIN:
             evaluator.try_two(split)
+        notes = [
+            f"data.{split.name}: {one}" for one in evaluator.task.told_of(split.labels, is_first=split.name == HELD_OUT)
+        ]
         if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once
-            return replace(split, notes=(*split.notes, *evaluator.told_of_outputs(split)))
-        return split
+            notes += evaluator.told_of_outputs(split)
+        return replace(split, notes=(*split.notes, *notes)) if notes else split
 
     return check
 

@@ -12,6 +12,8 @@ FORMATS = {
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "audio": "a table that names recordings (.csv, .tsv, .jsonl, .parquet), or a folder with a sub-folder of them for "
+    "each class; .wav, .flac, .ogg, .mp3",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
 """What `format` may be, and what its `path` is."""
@@ -19,7 +21,7 @@ FORMATS = {
 KEYS_OF: dict[str, frozenset[str]] = {
     "text": frozenset(("text", "pair", "label", "tokenizer", "max_length", "stride")),
     "choices": frozenset(("context", "options", "answer", "tokenizer", "max_length")),
-    "audio": frozenset(("file", "label", "transcript", "sample_rate", "seconds")),
+    "audio": frozenset(("file", "label", "transcript", "sample_rate", "seconds", "processor")),
     "coco": frozenset(("annotations",)),
     "masks": frozenset(("masks",)),
 }
@@ -90,8 +92,8 @@ class SplitSpec(Spec):
     pair: str | None = Field(None, description="text only: the column of second sentences")
     label: Place | tuple[Place, ...] = Field(
         "label",
-        description="text only: the column of class names, or of their positions in `classes` from 0; of other tasks "
-        "the column of numbers, or a list of columns",
+        description="text and audio: the column of class names, or of their positions in `classes` from 0; of other "
+        "tasks the column of numbers, or a list of columns",
     )
     tokenizer: str | None = Field(
         None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
@@ -122,6 +124,11 @@ class SplitSpec(Spec):
         "audio only: what is longer is cut, what is shorter filled up with silence; default: as long as they are",
         gt=0,
     )
+    processor: Place | None = added_key(
+        None,
+        "audio only: a folder with the preprocessor_config.json of a transformers checkpoint, whose feature extractor "
+        "makes of each recording what the model takes; default: the samples as they are",
+    )
     annotations: Place | None = added_key(None, "coco only, required there: the JSON file of boxes and categories")
     masks: Place | None = added_key(
         None, "masks only, required there: the folder of masks, an image each, named as the images are"
@@ -129,8 +136,8 @@ class SplitSpec(Spec):
     group: Place | GroupSpec | None = Field(
         None,
         description="what belongs together, such as a speaker, a document or a patient: intervals and tests resample "
-        "its examples together, and parts keep them together. The name of a column of the table (text), of an array "
-        "beside `inputs` (arrays), of a key of the dictionaries (python), or of a column of the CSV of `slices` "
+        "its examples together, and parts keep them together. The name of a column of the table (text, audio), of an "
+        "array beside `inputs` (arrays), of a key of the dictionaries (python), or of a column of the CSV of `slices` "
         "(folders of images); or a mapping `{file, column}` for any format; default: each example is resampled alone",
     )
     part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")

@@ -14,8 +14,9 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.task import Task
+from soupviz.tasks.transcription import Transcription
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression, Transcription)}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:

@@ -95,6 +95,16 @@ class Task:
         """
         return answers_from(model, batch, self.answers)
 
+    def told_of(self, labels: Tensor, *, is_first: bool) -> Sequence[str]:
+        """What there is to tell of a split's labels, in sentences.
+
+        Args:
+            is_first: of held_out, with which what holds of all splits is told.
+        Raises:
+            DataError: there is nothing to judge by.
+        """
+        return ()
+
     @property
     def calls_otherwise(self) -> bool:
         """Whether the model is called in a way of the task's own."""

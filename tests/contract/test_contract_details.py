@@ -240,8 +240,17 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
 
-@pytest.mark.parametrize("task", ["language_model", "transcription", "detection"])
-@pytest.mark.xfail(strict=True, reason="issue 13: the tasks of language, speech and detection")
+WAITING = pytest.mark.xfail(strict=True, reason="issue 13: the tasks of language and detection")
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param("language_model", marks=WAITING),
+        "transcription",
+        pytest.param("detection", marks=WAITING),
+    ],
+)
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path, task):
     assert task in known_tasks(tmp_path)
 
