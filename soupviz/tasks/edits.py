@@ -1,6 +1,7 @@
 """How texts differ: the fewest substitutions, deletions and insertions, of words and of characters."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +42,15 @@ def _as_letters(reference: str, hypothesis: str) -> tuple[str, str]:
         "".join(known.setdefault(word, chr(len(known))) for word in text.split()) for text in (reference, hypothesis)
     )
     return one, other
+
+
+def aligned(reference: str, hypothesis: str) -> list[tuple[str, str]]:
+    """The words of two normalised texts side by side; "" where the other has one more."""
+    from rapidfuzz.distance import Levenshtein
+
+    words, heard = reference.split(), hypothesis.split()
+    found: list[tuple[str, str]] = []
+    for step in Levenshtein.opcodes(*_as_letters(reference, hypothesis)):
+        ones, others = words[step.src_start : step.src_end], heard[step.dest_start : step.dest_end]
+        found += zip_longest(ones, others, fillvalue="")
+    return found
