@@ -71,6 +71,8 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
     Raises:
         DataError: another shape or type, another number of them, or one that is none.
     """
+    if kind == "texts" and labels.dtype.kind == "U":
+        labels = _of_texts(labels.tolist())
     is_numeric = np.issubdtype(labels.dtype, np.number) or labels.dtype == np.bool_
     if kind == "classes" and labels.shape[1:] == (1,):
         labels = labels[:, 0]
@@ -123,7 +125,9 @@ def of_example(label: Any, kind: Kind) -> Any:
     """
     if kind == "classes":
         return _whole(label)
-    if kind == "texts" and isinstance(label, str):
+    if kind == "texts":
+        if not isinstance(label, str):
+            raise ValueError(f"the label is {type(label).__name__}: give the text itself")
         return as_codes(label)
     if isinstance(label, str):
         raise ValueError(f"the label is the text {label!r}: give it as a number")
@@ -143,6 +147,10 @@ def _whole(label: Any) -> int:
 def as_codes(text: str) -> np.ndarray:
     """A text as its code points, int32."""
     return np.array([ord(character) for character in text], dtype=np.int32)
+
+
+def _of_texts(texts: Sequence[str]) -> np.ndarray:
+    return np.stack(padded([as_codes(text) for text in texts]))
 
 
 def as_text(codes: np.ndarray) -> str:
@@ -194,6 +202,8 @@ def of_columns(name: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
     Raises:
         DataError: a cell that holds no number, or no 0 or 1 where flags are wanted.
     """
+    if kind == "texts":
+        return _of_texts(cells[0])
     found = np.empty((len(cells[0]), len(columns)), dtype=np.float64)
     for place, (column, texts) in enumerate(zip(columns, cells, strict=True)):
         for row, text in enumerate(texts):

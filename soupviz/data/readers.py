@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import choices, datasets, documents, groups, images, labels, masks, sentences
+from soupviz.data import choices, datasets, documents, groups, images, labels, masks, recordings, sentences
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -50,6 +50,8 @@ def _find(
         return documents.source(name, spec, folder, model)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model, kind)
+    if spec.format == "audio":
+        return recordings.source(name, spec, folder, classes, model, kind)
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
     if spec.format == "masks":

@@ -13,7 +13,7 @@ from torch import nn
 from soupviz.data import arguments, decoded, groups, labels, ragged, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
-from soupviz.data.sources import LENGTHS, Source
+from soupviz.data.sources import LENGTHS, MASK, Source
 from soupviz.data.split import Split
 from soupviz.data.transforms import pipeline
 from soupviz.errors import CorruptImagesError, DataError
@@ -88,7 +88,7 @@ def _split(
     is_classes = kind == "classes"
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Where the model is not told of padding it counts: that of one batch would decide what comes of its examples.
-    padding = meta["padding"] if {"attention_mask", LENGTHS} & arrays.keys() else ""
+    padding = meta["padding"] if {MASK, LENGTHS} & arrays.keys() else ""
     is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
@@ -104,6 +104,7 @@ def _split(
         padding=padding,
         uncut=tuple(meta.get("uncut", ())),  # earlier versions padded all
         listed=tuple(meta.get("listed", ())),
+        rate=meta.get("rate", 0),
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         group=group if is_grouped else None,

@@ -17,8 +17,9 @@ from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
+from soupviz.tasks.transcription import Transcription
 
-KINDS = (Classification, Multilabel, Regression, LanguageModel, MultipleChoice, Segmentation)
+KINDS = (Classification, Multilabel, Regression, LanguageModel, MultipleChoice, Transcription, Segmentation)
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 

@@ -240,14 +240,15 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
 
+WAITING = pytest.mark.xfail(strict=True, reason="issue 13: the task of detection")
+
+
 @pytest.mark.parametrize(
     "task",
     [
         "language_model",
-        *(
-            pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=f"issue 13: the task {name}"))
-            for name in ("transcription", "detection")
-        ),
+        "transcription",
+        pytest.param("detection", marks=WAITING),
     ],
 )
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path, task):
