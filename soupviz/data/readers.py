@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import datasets, groups, images, labels, sentences
+from soupviz.data import coco, datasets, groups, images, labels, ragged, sentences, yolo
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
+
+BOXES = {"coco": coco.source, "yolo": yolo.source}
+"""Formats whose labels are boxes."""
 
 
 def find(
@@ -49,6 +52,9 @@ def _find(
         return datasets.python_source(name, spec, folder, classes, model, kind)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
+    if spec.format in BOXES:
+        labels.refuse_boxes(name, spec.format, kind)
+        return BOXES[spec.format](name, spec, folder, classes)
     labels.refuse_folders(name, spec.format, kind)
     return images.source(name, spec, folder, classes)
 
@@ -62,6 +68,9 @@ def _arrays(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] |
         progress(0, 1, f"reading {name}")
         inputs, answers = _open_arrays(name, path)
         answers = labels.of_array(name, answers, kind, len(inputs))
+        if kind == "boxes":
+            ragged.save(target, "inputs", list(inputs))
+            return Contents({"": "inputs"}, answers, listed=[""])
         np.save(target / "inputs.npy", inputs)
         return Contents({"": "inputs"}, answers)
 

@@ -11,6 +11,8 @@ FORMATS = {
     "imagefolder": "a folder with a sub-folder of images for each class",
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
+    "coco": "the folder of images; `annotations` is the JSON file of their boxes",
+    "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
@@ -25,7 +27,7 @@ KEYS_OF: dict[str, frozenset[str]] = {
 }
 """Keys of a split that go with some formats only."""
 
-OF_IMAGES = ("imagefolder", "torchvision")
+OF_IMAGES = ("imagefolder", "coco", "yolo", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
 
 

@@ -10,12 +10,13 @@ from soupviz.files import file_digest
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.tasks.classification import Classification
+from soupviz.tasks.detection import Detection
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.task import Task
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression)}
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression, Detection)}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
