@@ -237,6 +237,7 @@ def checked_by(evaluator: Evaluator) -> Check:
     def check(split: Split, place: str) -> Split:
         width = evaluator.width(split)
         checks.check_head(split, place, width, evaluator.task.labels)
+        evaluator.task.check_labels(split, width)
         if split.name == TRAIN:
             evaluator.try_two(split)
         if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once

@@ -259,7 +259,7 @@ def test_slices_of_a_regression_are_by_the_column_alone_and_tell_its_error(file:
 
 def test_a_regression_has_no_temperature(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kitchen = sv.Kitchen.load(file)
-    with pytest.raises(RecipeError, match="no confidence that a temperature mends"):
+    with pytest.raises(RecipeError, match="no confidence that one mends"):
         scaling.scale(kitchen, (("m_0", 1.0),), "average")
     status, _, told = run_command(capsys, "soup", file, "--recipe", "uniform", "--calibrate")
     assert status == 2 and "regression" in told and "temperature" in told

@@ -8,8 +8,10 @@ import numpy as np
 
 from soupviz.analysis import barriers as between
 from soupviz.analysis import geometry as space
+from soupviz.analysis import regime as regimes
 from soupviz.analysis.barriers import Barriers, Pair
 from soupviz.analysis.geometry import Geometry
+from soupviz.analysis.regime import Regime
 from soupviz.kitchen import Kitchen
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
@@ -57,12 +59,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """The verdicts, one per file, and what they rest on. reordered: ingredients whose classes are in another order."""
+    """The verdicts, one per file, and what they rest on. reordered: ingredients whose classes are in another order.
+    regime: whether averaging pays among those of the basin; None where there are no two."""
 
     verdicts: tuple[Verdict, ...]
     reordered: tuple[str, ...]
     barriers: Barriers
     geometry: Geometry
+    regime: Regime | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As the command line prints it; a barrier that is not finite is null."""
@@ -75,6 +79,7 @@ class Report:
             "names": list(self.barriers.names),
             "reference": self.geometry.reference_name,
             "batchnorm": self.barriers.aggregation,
+            "regime": self.regime.as_dict() if self.regime else None,
         }
 
 
@@ -97,7 +102,10 @@ def inspect(
     measured = between.measure(kitchen, aggregation, progress=progress, on_pair=on_pair)
     scores = {name: kitchen.scores.score(((name, 1.0),), HELD_OUT) for name in kitchen.names}
     reordered = reordered_classes(kitchen, scores) if kitchen.task.has_classes else {}
-    return Report(tuple(verdicts(kitchen, measured, geometry, scores, reordered)), tuple(reordered), measured, geometry)
+    judged = tuple(verdicts(kitchen, measured, geometry, scores, reordered))
+    members = [one.name for one in judged if one.verdict == "in_basin"]
+    regime = regimes.before(kitchen.objective, measured, scores, members)
+    return Report(judged, tuple(reordered), measured, geometry, regime)
 
 
 def verdicts(

@@ -44,6 +44,8 @@ def _show(as_json: bool, title: str, report: Report) -> None:
     if not as_json:
         for one in report.verdicts:
             answer(f"{one.name}: {one.sentence}")
+        if report.regime:
+            answer(report.regime.sentence)
 
 
 def _figure(value: float | None, metric: Metric | None = None) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from soupviz.analysis import barriers, decisions, wording
-from soupviz.analysis.decision_summary import summary
 from soupviz.analysis.examples import ClassChange, class_changes, class_names, examples_of, most_changed, tested
+from soupviz.analysis.regime import explained
 from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
@@ -168,9 +168,7 @@ def _tables(soup: Soup, compared: Compared, verdict: Verdict, by_class: ByClass)
         "made_of": "" if soup.coefficients is not None else f"The soup is {soup.made_of}.",
         "decisions": rows.decisions(log, metric),
         "reasons": soup.recipe.goal not in ("", kitchen.objective.name),
-        "search_note": summary(kitchen.task, kitchen.objective, log, soup.recipe)
-        if log
-        else NO_SEARCH.format(soup.title),
+        "search_note": explained(kitchen, soup.recipe, log) if log else NO_SEARCH.format(soup.title),
         "classes": rows.classes(most, names),
         "classes_left_out": len(changed) - len(most),
         "no_changes": "" if most else unchanged,

@@ -92,7 +92,7 @@ class Evaluator:
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], PreparedSplit] = {}
-        self._width: int | None = None
+        self._answered: dict[tuple[Any, ...], Tensor] = {}
 
     @property
     def numerics(self) -> tuple[str, str]:
@@ -169,15 +169,24 @@ class Evaluator:
         return Outcomes.blank(len(split), self.task.targets(split.labels), split.group_of)
 
     def width(self, split: Split) -> int:
-        """How many numbers the model says of each unit, from a forward pass of two; it is the same for every split."""
-        if self._width is None:
-            self._width = self.try_two(split)
-        return self._width
+        """How many classes the model has, or numbers it says of each unit, as the task counts them."""
+        return self.task.width(self._like(split))
 
-    def try_two(self, split: Split) -> int:
-        """A forward pass of two units, which tells of inputs that the model does not take; how much it says of each."""
-        answers = self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False))
-        return math.prod(answers.shape[1:])
+    def answer_bytes(self, split: Split) -> int:
+        """What all answers of a split take, where they are kept: of two units, as many times as there are units."""
+        return 4 * len(split) * math.prod(self._like(split).shape[1:])
+
+    def _like(self, split: Split) -> Tensor:
+        """Answers of the shape that a split's are of, without numbers; of inputs of one shape they are asked for
+        once."""
+        shapes = tuple(split.shapes.items())
+        if shapes not in self._answered:
+            self._answered[shapes] = self.try_two(split)
+        return self._answered[shapes]
+
+    def try_two(self, split: Split) -> Tensor:
+        """A forward pass of two units, which tells of inputs that the model does not take; answers without numbers."""
+        return self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False)).to("meta")
 
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""

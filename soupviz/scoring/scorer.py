@@ -13,7 +13,7 @@ from soupviz.files import digest
 from soupviz.mixing.aggregation import Aggregation
 from soupviz.mixing.averaging import Mix, effective, is_affine
 from soupviz.scoring.evaluator import Evaluator, Trial
-from soupviz.scoring.kept import SCORED, columns_of, content, kept, outcomes_in
+from soupviz.scoring.kept import SCORED, check_room, columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.mixed import MixedWeights
 from soupviz.scoring.other_models import OtherModel, OtherModels
@@ -198,7 +198,7 @@ class Scorer:
             if limit:
                 trial.gives_up = limit.gives_up
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-            keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
+            keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
             if not trial.is_over:
                 self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
         if not found.is_whole:
@@ -246,6 +246,7 @@ class Scorer:
         key = self.key(items, split, aggregation)
         kept = self.store.logits(key)
         if kept is None:
+            check_room(split.name, self.evaluator.answer_bytes(split), self.evaluator.task.unit)
             trial = Trial(lambda: self.mixed.of(items, aggregation), self.evaluator.blank(split))
             trial.is_shared = self._is_shared(items, aggregation)
             self._evaluate(key, split, trial, None, progress, keeps_logits=True)

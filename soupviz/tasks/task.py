@@ -1,5 +1,6 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.labels import Kind
+from soupviz.data.split import Split
 from soupviz.models.building import tensor_of
 from soupviz.models.routes import answers_from
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
@@ -56,6 +58,9 @@ class Task:
 
     has_probabilities: ClassVar[bool] = False
     """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
+
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's) or `temperature`: a clause for each."""
 
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
@@ -108,10 +113,25 @@ class Task:
         """
         return tensor_of(output)
 
+    def width(self, answers: Tensor) -> int:
+        """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
+        return math.prod(answers.shape[1:])
+
+    def check_labels(self, split: Split, width: int) -> None:
+        """Look at a split's labels before anything is scored on them. width: of what the model answers.
+
+        Raises:
+            DataError: what is none of the classes, with the place where it stands.
+        """
+
     @property
     def without_classes(self) -> str:
         """Why units are not looked at class by class: the beginning of a sentence."""
         return f"the task {self.name} has no classes"
+
+    def without(self, capability: str) -> str:
+        """After a sentence that says what the task lacks: why."""
+        return f", because {reason}" if (reason := self.lacks.get(capability)) else ""
 
     @property
     def has_ensembles(self) -> bool:

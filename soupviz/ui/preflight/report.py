@@ -147,6 +147,8 @@ def summary(opened: Kitchen, found: Report) -> None:
     if opened.task.has_classes and not found.reordered:
         lines.append("\nTheir classes are in the order of held_out's, by what they answer.")
     (st.warning if outside else st.success)("\n".join([head, "", *lines]))
+    if found.regime:
+        st.info(verbatim(found.regime.sentence))
 
 
 def table(opened: Kitchen, found: Weights | None, judged: Report | None) -> list[str]:

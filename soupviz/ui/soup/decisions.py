@@ -7,8 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import decisions
-from soupviz.analysis.decision_summary import summary
 from soupviz.analysis.decisions import Decision
+from soupviz.analysis.regime import explained
 from soupviz.analysis.wording import test_of
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
@@ -62,7 +62,7 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     recipe = parse(run.recipe)
     found = decisions.log(opened, recipe, steps)
     place.header("Decisions")
-    told = summary(opened.task, opened.objective, found, recipe)
+    told = explained(opened, recipe, found)
     place.write(told)
     chosen = st.session_state.get(f"decision of {run.key}")
     clicked = charts.show(
