@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import soupviz as sv
 from soupviz.data.labels import as_codes, as_text, padded
+from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, DataError, KitchenError, ModelError
 from soupviz.tasks import edits
 from soupviz.tasks.finding import find_task
@@ -187,18 +188,22 @@ def test_a_parameter_that_is_none_is_refused_in_one_line(parameters, told, tmp_p
     assert told in str(error.value) and "\n" not in str(error.value)
 
 
+def transcripts(*texts):
+    return Split("test", {"": torch.zeros(len(texts), 1)}, labels(*texts), None, None, "f")
+
+
 def test_characters_outside_the_vocabulary_are_told_once_with_how_many_utterances_have_them():
     own = task()
-    told = own.told_of(labels("ab", "axb?", "xc"), is_first=False)
+    told = own.check_split(transcripts("ab", "axb?", "xc"), 4)
     assert len(told) == 1
     assert "2 of 3" in told[0] and "'?', 'x'" in told[0]
-    assert own.told_of(labels("ab c"), is_first=False) == []
+    assert own.check_split(transcripts("ab c"), 4) == []
 
 
 def test_small_letters_are_in_a_vocabulary_of_capitals_where_the_normaliser_makes_them_alike():
     capitals = ["_", "|", "A", "B"]
-    assert task(vocabulary=capitals, normalizer="lower").told_of(labels("ab a"), is_first=False) == []
-    assert task(vocabulary=capitals).told_of(labels("ab a"), is_first=False)
+    assert task(vocabulary=capitals, normalizer="lower").check_split(transcripts("ab a"), 4) == []
+    assert task(vocabulary=capitals).check_split(transcripts("ab a"), 4)
 
 
 # Counting

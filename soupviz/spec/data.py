@@ -11,6 +11,8 @@ FORMATS = {
     "imagefolder": "a folder with a sub-folder of images for each class",
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
+    "coco": "the folder of images; `annotations` is the JSON file of their boxes",
+    "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
@@ -30,7 +32,7 @@ KEYS_OF: dict[str, frozenset[str]] = {
 }
 """Keys of a split that go with some formats only."""
 
-OF_IMAGES = ("imagefolder", "masks", "torchvision")
+OF_IMAGES = ("imagefolder", "coco", "yolo", "masks", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
 
 

@@ -368,17 +368,7 @@ def test_every_format_takes_a_group(tmp_path):
     assert told("score", file)["ingredients"]
 
 
-WAITING = pytest.mark.xfail(strict=True, reason="issue 13: the data formats coco and yolo")
-
-
-@pytest.mark.parametrize(
-    "data_format",
-    [
-        "audio",
-        pytest.param("coco", marks=WAITING),
-        pytest.param("yolo", marks=WAITING),
-    ],
-)
+@pytest.mark.parametrize("data_format", ["audio", "coco", "yolo"])
 def test_speech_and_detection_have_formats_of_their_own(tmp_path, data_format):
     file = tiny(tmp_path, splits=(), data={"held_out": {"format": data_format, "path": "data"}})
     assert f"format is '{data_format}'" not in refused("score", file)
