@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.data.transforms import Pipeline, pipeline
 from soupviz.kitchen import Kitchen
 from soupviz.models import building

@@ -23,11 +23,17 @@ from soupviz.cli.run import app
 from soupviz.data.transforms import SEVERITIES
 from soupviz.models.building import FACTORIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
+from soupviz.soups.scaling import no_temperature
 from soupviz.spec import FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
+from soupviz.tasks.finding import TASKS
+from soupviz.tasks.task import Task
 from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 DEFAULT = "; default: "
+PARAMETERS: dict[str, dict[str, Any]] = {}
+"""Of tasks that cannot do without, some that will do."""
+
 NUM_INGREDIENTS = 12
 """For which the recipes' table says how many mixes are scored."""
 
@@ -58,7 +64,7 @@ def pages() -> dict[str, str]:
     """The text of every page, by its file's name."""
     made = {
         "kitchen.md": kitchen_page, "recipes.md": recipes_page, "commands.md": commands_page,
-        "python.md": python_page, "checkpoints.md": checkpoints_page,
+        "python.md": python_page, "checkpoints.md": checkpoints_page, "tasks.md": tasks_page,
     }  # fmt: skip
     note = "<!-- Written by `python -m docs.generate` from the code; change it there. -->"
     return {name: "\n\n".join([note, *page()]) + "\n" for name, page in made.items()}
@@ -123,6 +129,36 @@ def recipes_page() -> Iterator[str]:
     yield "These are made by a click, not asked for by name; they are cooked, exported and rebuilt like all others."
     for name, path in PATHS.items():
         yield from _recipe(name, path, [key for key in path.model_fields if key not in ("method", "batchnorm")])
+
+
+def tasks_page() -> Iterator[str]:
+    yield "# Tasks"
+    yield (
+        "What `task` in kitchen.yaml may be; one of your own is told in "
+        "[Bring your own task](../how-to/bring-your-own-task.md). A search raises or lowers the first metric, unless "
+        "`metric` names another one."
+    )
+    for name, kind in TASKS.items():
+        yield from _task(kind.configured(PARAMETERS.get(name, {}), FOLDER))
+
+
+def _task(task: Task) -> Iterator[str]:
+    yield f"## {task.name}"
+    yield inspect.cleandoc(type(task).__doc__ or "")
+    yield f"Judged one by one and resampled: each {task.unit}."
+    yield table(
+        ("metric", "is", "in", "better"),
+        (
+            [f"`{one.name}`", one.label, one.unit or "–", "high" if one.higher_is_better else "low"]
+            for one in task.metrics
+        ),
+    )
+    unfit = {name: kind().unfit(task) for name, kind in MENU.items()}  # type: ignore[call-arg]
+    told = [f"`{name}`{reason.removeprefix(name)}" for name, reason in unfit.items() if reason]
+    told += [] if task.has_logits else [no_temperature(task)]
+    if told:
+        yield "Does not apply:"
+        yield "\n".join(f"- {one}" for one in told)
 
 
 def _recipe_row(name: str, kind: type[Pooled]) -> list[str]:

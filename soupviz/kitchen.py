@@ -9,7 +9,7 @@ import torch
 
 from soupviz.data import splits as checks
 from soupviz.data.loading import Check, Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
@@ -237,6 +237,7 @@ def checked_by(evaluator: Evaluator) -> Check:
     def check(split: Split, place: str) -> Split:
         width = evaluator.width(split)
         checks.check_head(split, place, width, evaluator.task.labels)
+        evaluator.task.check_labels(split, width)
         if split.name == TRAIN:
             evaluator.try_two(split)
         if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once

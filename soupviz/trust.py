@@ -114,6 +114,7 @@ def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
     used = [(spec.model.factory, spec.model.args)]
     if ":" in spec.task.name:
         used.append((spec.task.name, spec.task.parameters))
+    used += [(text, {}) for text in _texts(spec.task.parameters) if ".py:" in text]
     for split in spec.split_specs().values():
         named = str(split.path) if split.format == "python" else split.format
         if split.format == "python" or ":" in split.format:

@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike
 from soupviz.recipes.trajectory import Step
 from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.classification import Classification
+from soupviz.tasks.judging import score_of
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.regression import RMSE, Regression
 from soupviz.tasks.score import Bound, Score
-from soupviz.tasks.task import Task, score_of
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
 
 CLASSIFICATION = Classification()

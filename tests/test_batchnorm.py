@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of, mix

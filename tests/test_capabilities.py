@@ -1,9 +1,12 @@
 """What recipes need of a task: losses, probabilities, logits; who has them does it, who has not says so."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from kitchens import regression_kitchen, run_command, small_kitchen, write_arrays
+from test_menu import OVER_TIME
 from test_own_tasks import CLOSE, own_kitchen
 
 import soupviz as sv
@@ -67,6 +70,15 @@ def test_what_an_ensemble_may_average_follows_from_the_task():
     assert "cannot be averaged" in parse({"method": "ensemble"}).unfit(Refused())
     assert "cannot be averaged" in parse({"method": "distilled"}).unfit(Refused())
     assert parse({"method": "ensemble"}).suited(Refused()).unfit(Refused())
+
+
+def test_a_task_says_why_it_lacks_a_capability():
+    class Told(sv.Task):
+        lacks: ClassVar[dict[str, str]] = {"loss": "it is told in training alone", "information": "nothing is likely"}
+
+    for method in ("learned", "distilled"):
+        assert "because it is told in training alone; take" in parse({"method": method}).unfit(Told())
+    assert "because nothing is likely; take" in parse({"method": "fisher"}).unfit(Told())
 
 
 def test_an_ensemble_of_a_regression_says_that_outputs_are_averaged(tmp_path, capsys):
@@ -193,7 +205,7 @@ def test_a_student_that_answers_as_its_teacher_has_no_soft_loss(task):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({"method": "fisher"}, "the task regression has no probabilities of classes"),
+        ({"method": "fisher"}, "the task regression has no probabilities of"),
         ({"method": "ensemble", "output": "logits"}, "expected outputs, what can be averaged of the task regression"),
         ({"method": "greedy", "objective": "loss"}, "objective is 'loss', which regression does not have"),
         ({"method": "greedy", "objective": "worst_class"}, "regression has no classes"),
@@ -254,6 +266,6 @@ def test_every_other_recipe_of_the_menu_cooks_a_regression(tmp_path, method):
     try:
         soup = sv.cook(kitchen, {"method": method})
     except RecipeError as error:  # checkpoints that are not of one run over time
-        assert method in ("swa", "ema", "lawa"), error
+        assert method in OVER_TIME, error
         return
     assert soup.scores["test"].metric == "rmse"

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from kitchens import small_kitchen
 from scipy import stats
+from test_menu import OVER_TIME
 
 import soupviz as sv
 from soupviz.analysis import crossfit
@@ -179,7 +180,7 @@ QUICK = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", [name for name in MENU if name not in ("swa", "ema", "lawa")])
+@pytest.mark.parametrize("method", [name for name in MENU if name not in OVER_TIME])
 def test_every_recipe_of_the_menu_can_be_cross_fitted(kitchen, method):
     members = {"members": ["m_0", "m_1", "m_2"]} if method in ("exhaustive", "beam") else {}
     found = crossfit.crossfit(kitchen, parse({"method": method} | QUICK.get(method, {}) | members))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from soupviz.data import datasets, images, splits
 from soupviz.data.classes import stratified_part
 from soupviz.data.slices import divided
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
 from soupviz.kitchen import Kitchen
 from soupviz.scoring.evaluator import Evaluator, Trial, choose_device

@@ -16,7 +16,7 @@ from test_bad_input import image_kitchen
 
 import soupviz as sv
 from soupviz.analysis import examples
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import DataError
 from soupviz.pictures import examples as pictures
 from soupviz.tasks.multilabel import Multilabel

@@ -18,11 +18,11 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.reports import figures, page
 from soupviz.soups import comparing
 from soupviz.soups.soup import mix_in
+from soupviz.tasks.judging import score_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.paired import NOT_FINITE, compare
 from soupviz.tasks.regression import RMSE, Regression
 from soupviz.tasks.score import Score
-from soupviz.tasks.task import score_of
 from soupviz.ui import compare as comparison
 
 

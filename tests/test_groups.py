@@ -21,7 +21,7 @@ from soupviz.analysis.decisions import log
 from soupviz.analysis.verdicts import Verdict, verdict_of
 from soupviz.data import splits
 from soupviz.data.classes import stratified_part
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import DataError, RecipeError
 from soupviz.reports.page import report

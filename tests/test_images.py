@@ -18,7 +18,7 @@ from soupviz.analysis.readings import best_under, notes_of
 from soupviz.data import images, sources, splits
 from soupviz.data.classes import other_orders, restricted
 from soupviz.data.pixels import eight_bits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.spec import SplitSpec
 

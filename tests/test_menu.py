@@ -12,11 +12,11 @@ from soupviz.recipes import MENU, parse
 from soupviz.soups.menu import DEFAULTS, Menu, cook_menu
 from soupviz.tasks.significance import holm, mcnemar
 
-OVER_TIME = {"swa", "ema", "lawa"}
+OVER_TIME = {"swa", "ema", "lawa", "wsm", "running_means", "windows"}
 ON_THE_BASE = {"wise_ft", "task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock"}
 LINEAR = {
     "uniform", "greedy", "alpha_search", "line_search", "bayesian", "weighted", "exhaustive", "pruned", "beam",
-    "restarts", "wise_ft", "ensemble",
+    "restarts", "wise_ft", "nbest", "ensemble",
 }  # fmt: skip
 """Recipes whose soup is always one weighted sum; a learned one is unless each layer has its own."""
 

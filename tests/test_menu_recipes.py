@@ -114,6 +114,17 @@ def test_weighted_is_the_softmax_of_accuracy():
         assert weight == pytest.approx(shares[name] / sum(shares.values()))
 
 
+def test_weighted_by_held_out_and_the_shifts_looks_at_both():
+    taste = Taste(3)
+    held_out = {name: taste.score(((name, 1.0),)) for name in taste.names}
+    shifted = {name: held_out[other] for name, other in zip(taste.names, reversed(taste.names), strict=True)}
+    pool = replace(taste.pool, shifts=["blur"], also=lambda mix, _split: shifted[mix[0][0]])
+    means = {name: (held_out[name].accuracy + shifted[name].accuracy) / 2 for name in taste.names}
+    shares = {name: math.exp(value / 0.1) for name, value in means.items()}
+    found = dict(Weighted(metric="with_shifts", temperature=0.1).plan(pool))
+    assert found == pytest.approx({name: share / sum(shares.values()) for name, share in shares.items()})
+
+
 def test_weighted_goes_from_the_best_alone_to_all_alike():
     taste = Taste(4)
     best = max(taste.names, key=lambda name: taste.score(((name, 1.0),)).correct)

@@ -16,7 +16,7 @@ from torch import nn
 
 import soupviz as sv
 from soupviz.data import splits, tokens
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import DataError, KitchenError
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec

@@ -14,7 +14,7 @@ from scores import a_regression, a_score
 
 import soupviz as sv
 from soupviz.data.slices import divided, fingerprint, read
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import DataError, KitchenError, RecipeError
 from soupviz.recipes import Greedy, parse
 from soupviz.soups.cooking import cook

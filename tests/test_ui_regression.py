@@ -233,10 +233,11 @@ def test_a_soup_and_its_rival_are_told_unit_by_unit_without_charts_of_classes(fi
 
 
 def test_viewers_are_chosen_by_what_a_split_holds(file: Path) -> None:
-    numbers = sv.Kitchen.load(file).splits.load("held_out")
+    opened = sv.Kitchen.load(file)
+    numbers = opened.splits.load("held_out")
     pictures = replace(numbers, arrays={"": torch.zeros(60, 3, 8, 8)})
     texts = replace(numbers, texts=("told",) * 60)
-    assert [viewer_of(one, 0).name for one in (numbers, pictures, texts)] == ["numbers", "picture", "text"]
+    assert [viewer_of(opened.task, one, 0).name for one in (numbers, pictures, texts)] == ["numbers", "picture", "text"]
 
 
 # Slices and calibration
@@ -258,7 +259,7 @@ def test_slices_of_a_regression_are_by_the_column_alone_and_tell_its_error(file:
 
 def test_a_regression_has_no_temperature(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kitchen = sv.Kitchen.load(file)
-    with pytest.raises(RecipeError, match="no confidence that a temperature mends"):
+    with pytest.raises(RecipeError, match="no confidence that one mends"):
         scaling.scale(kitchen, (("m_0", 1.0),), "average")
     status, _, told = run_command(capsys, "soup", file, "--recipe", "uniform", "--calibrate")
     assert status == 2 and "regression" in told and "temperature" in told

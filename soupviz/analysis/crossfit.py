@@ -13,7 +13,7 @@ from torch import Tensor
 
 from soupviz.analysis.folds import halved, singles
 from soupviz.data.classes import stratified_part
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
+from soupviz.tasks.judging import judged
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.task import Task, judged
+from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Progress, part_of, quiet
 
 Names = tuple[str, str]

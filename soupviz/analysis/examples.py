@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
 from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.outcomes import Outcomes

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.loading import Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen, changed, checked_by
 from soupviz.mixing.aggregation import OUTPUTS

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
 from soupviz.spec import HELD_OUT
 

@@ -9,7 +9,7 @@ from soupviz.cli.answering import answer
 from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
 from soupviz.soups.menu import Menu
-from soupviz.soups.soup import Soup
+from soupviz.soups.soup import Soup, summed
 from soupviz.spec import SHIFTS
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
@@ -75,4 +75,4 @@ def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
 
 
 def _made_of(soup: Soup) -> str:
-    return "not linear" if soup.coefficients is None else str(len(soup.mix))
+    return "not linear" if soup.coefficients is None else str(len(summed(soup.mix, soup.coefficients)))

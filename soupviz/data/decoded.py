@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock, Timeout
 
+from soupviz.data.ragged import SHAPES
 from soupviz.data.sources import Source
 from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
@@ -101,12 +102,15 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
         array = np.load(folder / f"{arrays[argument]}.npy", mmap_mode="r")
         sha.update(f"{argument}\0{array.dtype}\0{array.shape}\0".encode())
         sha.update(np.ascontiguousarray(array).data)
+        if (shapes := folder / f"{arrays[argument]}.{SHAPES}.npy").is_file():
+            sha.update(np.load(shapes).tobytes())
     np.save(folder / "labels.npy", found.labels)
     sha.update(_content(found.labels))
     normalization = [steps.mean, steps.std] if source.is_images else None
     sha.update(json.dumps(normalization).encode())
     meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
     meta |= {"notes": list(found.notes), "padding": found.padding, "uncut": list(found.uncut)}
+    meta |= {"listed": list(found.listed), "of_task": list(found.of_task)}
     meta["normalization"] = normalization
     text = json.dumps(meta | {"fingerprint": sha.hexdigest()})
     unfinished = folder / "meta.writing"

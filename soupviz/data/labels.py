@@ -7,15 +7,23 @@ import numpy as np
 
 from soupviz.errors import DataError
 
-Kind = Literal["classes", "numbers", "flags", "any"]
+Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none"]
 """classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
-shape (examples, classes). any: numbers of any type and shape, as they are."""
+shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
+longest). tags: int64, the class of each word, shape (examples, longest). boxes: float32, shape (examples, most, 7): x1,
+y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
+none: the format tells of each example what a task needs that predicts the input itself."""
 
 WANTED: dict[Kind, str] = {
     "classes": "the number of a class",
     "numbers": "a number, or a row of numbers,",
     "flags": "a row of 0 and 1, one for each class,",
     "any": "a number, or an array of numbers,",
+    "texts": "a text",
+    "tags": "the number of a class for each word",
+    "boxes": "a row of x1, y1, x2, y2, class, crowd and area for each object",
+    "masks": "the number of a class for each pixel",
+    "none": "nothing",
 }
 
 PADDING = -1
@@ -28,10 +36,10 @@ def refuse_folders(name: str, form: str, kind: Kind) -> None:
     Raises:
         DataError: the task wants other labels.
     """
-    if kind in ("numbers", "flags"):
+    if kind not in ("classes", "any"):
         raise DataError(
             f"data.{name}: format {form} says of each example only its class, but the task wants {WANTED[kind]} for "
-            "each; give them with format arrays, python or text."
+            "each; give them with a format that has such labels."
         )
 
 
@@ -46,7 +54,7 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         labels = labels[:, 0]
     if kind == "flags" and labels.ndim == 1:
         labels = labels[:, None]
-    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,), "any": range(1, 99)}[kind]
+    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,)}.get(kind, range(1, 99))
     if not is_numeric or labels.ndim not in dimensions:
         raise DataError(
             f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected {WANTED[kind]} for each "
@@ -54,7 +62,7 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         )
     if len(labels) != num_inputs:
         raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
-    if kind == "any":
+    if kind not in ("classes", "numbers", "flags"):
         return labels
     with np.errstate(invalid="ignore", over="ignore"):  # what is no number is no whole one either
         read = labels.astype({"classes": np.int64, "numbers": np.float32, "flags": np.uint8}[kind])
@@ -77,6 +85,8 @@ def of_example(label: Any, kind: Kind) -> Any:
     """
     if kind == "classes":
         return _whole(label)
+    if kind == "texts" and isinstance(label, str):
+        return as_codes(label)
     if isinstance(label, str):
         raise ValueError(f"the label is the text {label!r}: give it as a number")
     return np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
@@ -90,6 +100,16 @@ def _whole(label: Any) -> int:
     if number != label:
         raise ValueError(f"the label is {label}; expected the number of a class")
     return number
+
+
+def as_codes(text: str) -> np.ndarray:
+    """A text as its code points, int32."""
+    return np.array([ord(character) for character in text], dtype=np.int32)
+
+
+def as_text(codes: np.ndarray) -> str:
+    """The text of code points, without what fills it up."""
+    return "".join(map(chr, codes[codes != PADDING].tolist()))
 
 
 def padded(labels: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -119,7 +139,7 @@ def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """
     if kind == "classes":
         return np.array(labels, dtype=np.int64)
-    if kind == "any":
+    if kind not in ("numbers", "flags"):
         labels = padded(labels)
     for index, label in enumerate(labels):
         if label.shape != labels[0].shape:

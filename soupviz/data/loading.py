@@ -7,7 +7,7 @@ from torch import nn
 
 from soupviz.data import splits
 from soupviz.data.labels import Kind
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import KitchenError
 from soupviz.spec import HELD_OUT, SHIFTS, TRAIN, KitchenSpec
 from soupviz.types import Grouped, Progress, quiet

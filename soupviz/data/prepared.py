@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 
 CHUNK = 512
 """Examples made ready at a time, where no model is run on them."""
@@ -27,12 +28,13 @@ class PreparedSplit:
     is_channels_last: bool
     rows: Mapping[str, Tensor] | None
 
-    def take(self, index: Tensor) -> dict[str, Tensor]:
+    def take(self, index: Tensor) -> dict[str, Any]:
         """Copies of some rows, so that a model that works in place spoils nothing; index: positions, int64."""
         if self.rows is None:
             batch = self.split.take(index, self.device)
             return {
-                name: self._inside_out(_outside_in(tensor, self.is_channels_last)) for name, tensor in batch.items()
+                name: taken if isinstance(taken, list) else self._inside_out(_outside_in(taken, self.is_channels_last))
+                for name, taken in batch.items()
             }
         index = index.to(self.device)
         return {name: self._inside_out(tensor.index_select(0, index)) for name, tensor in self.rows.items()}
@@ -57,7 +59,7 @@ def budget(device: torch.device) -> int:
 def prepare(split: Split, device: torch.device, *, is_channels_last: bool) -> PreparedSplit:
     """The split itself, made ready if it fits the budget as the model takes it."""
     bare = PreparedSplit(split, device, is_channels_last, None)
-    if split.padding:  # each batch is cut to its longest sentence
+    if split.padding or split.listed:  # each batch is cut to its longest sentence, or is a list
         return bare
     return ready(split, device, is_channels_last, bare.take) or bare
 

@@ -34,7 +34,8 @@ class Contents:
     arrays: array files by argument name. files: where each example came from, for formats that have files. corrupt:
     files that cannot be decoded, with the reason. notes: what reading them told, in sentences. padding: on which side
     examples are padded to the longest, where a mask or lengths tell the model so: "left" or "right". uncut: arguments
-    that are not padded with the others.
+    that are not padded with the others. listed: arguments of which a batch is a list. of_task: arrays that the task
+    takes, whatever the model's forward does.
     """
 
     arrays: Mapping[str, str]
@@ -44,6 +45,8 @@ class Contents:
     notes: Sequence[str] = ()
     padding: str = ""
     uncut: Sequence[str] = ()
+    listed: Sequence[str] = ()
+    of_task: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ def _descent(
     """The mean loss, and its gradients: by coefficient, shape (num_groups, num_ingredients), and by log_scale."""
     parameters, buffers = placed(setting.model, _mixed(setting, coefficients))
     leaves = {key: tensor.requires_grad_() for key, tensor in parameters.items()}
-    answers = logits_with(setting.model, leaves | buffers, batch, setting.task.answers).float()
+    answers = logits_with(setting.model, leaves | buffers, batch, setting.task.answer_batch).float()
     if setting.task.has_logits:
         answers = answers * log_scale.exp().to(answers)
     loss = setting.task.loss(answers, labels)

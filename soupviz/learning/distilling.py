@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.learning.training_state import Epoch, State, due_after, resumed, save
-from soupviz.models.routes import answers_from
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
@@ -197,7 +196,7 @@ def _step(
     task: Task,
 ) -> list[float]:
     """One step of the optimizer; what it adds to an epoch's sums."""
-    logits = answers_from(student, inputs, task.answers).float()
+    logits = task.answer_batch(student, inputs).float()
     if logits.shape != teacher.shape:
         raise RecipeError(
             f"distill: the student's logits are of shape {tuple(logits.shape)}, the teacher's of "

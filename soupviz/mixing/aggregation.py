@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import BatchNorm
 

@@ -43,12 +43,17 @@ def mix(items: Mix, batchnorm: BatchNorm = "average") -> dict[str, Tensor]:
 
 
 def mix_tensors(
-    items: Mix, batchnorm: BatchNorm = "average", keys: Iterable[str] | None = None
+    items: Mix,
+    batchnorm: BatchNorm = "average",
+    keys: Iterable[str] | None = None,
+    *,
+    accumulator: torch.dtype = torch.float32,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield a mix tensor by tensor, so that no more than one tensor per ingredient is looked at at a time.
 
     Args:
-        keys: which, in this order; default: all, in the model's order.
+        keys: which, in this order; default: all, in the model's order. accumulator: what sums are made in: float64
+            only by a formula that says so, of coefficients that cancel.
     Raises:
         CompatibilityError: LoRA factors that would be averaged apart, or a key that no ingredient has.
     """
@@ -59,15 +64,17 @@ def mix_tensors(
     derived = normalised(whole)
     for key in whole if keys is None else keys:
         if one := derived.get(key):
-            yield key, _vector(key, one, items)
+            yield key, _vector(key, one, items, accumulator)
         else:
-            yield key, _mix_one(key, _parts(key, items), batchnorm)
+            yield key, _mix_one(key, _parts(key, items), batchnorm, accumulator)
 
 
-def _vector(key: str, one: Normalised, items: Mix) -> Tensor:
+def _vector(key: str, one: Normalised, items: Mix, accumulator: torch.dtype) -> Tensor:
     """A singular vector of the mixed weight, not a mean of vectors, whose signs are arbitrary."""
     parts = [ingredient.tensors for ingredient, _ in items]
-    left, right = vectors_of(one, parts, lambda: _mix_one(one.weight, _parts(one.weight, items), "average"))
+    left, right = vectors_of(
+        one, parts, lambda: _mix_one(one.weight, _parts(one.weight, items), "average", accumulator)
+    )
     return left if key == one.left else right
 
 
@@ -134,7 +141,7 @@ def effective(items: Mix) -> Mix:
     return kept
 
 
-def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm) -> Tensor:
+def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm, accumulator: torch.dtype) -> Tensor:
     first = parts[0][0]
     if key.endswith(COUNTER):
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
@@ -144,7 +151,7 @@ def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm) 
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
     if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
         return first.clone()
-    total = _sum_by_pieces(parts)
+    total = _sum_by_pieces(parts, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
@@ -156,14 +163,14 @@ def _is_mask(tensor: Tensor) -> bool:
     return bool(tensor.to(torch.float32).isinf().any())
 
 
-def _sum_by_pieces(parts: list[tuple[Tensor, float]]) -> Tensor:
-    """The sum in float32, in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
-    total = torch.zeros(parts[0][0].shape, dtype=torch.float32)
+def _sum_by_pieces(parts: list[tuple[Tensor, float]], accumulator: torch.dtype) -> Tensor:
+    """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
+    total = torch.zeros(parts[0][0].shape, dtype=accumulator)
     sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
     for start in range(0, total.numel(), PIECE):
         piece = total.view(-1)[start : start + PIECE]
         for tensor, weight in sources:
-            piece.add_(tensor[start : start + PIECE].to(torch.float32), alpha=weight)
+            piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
     return total
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -18,6 +19,9 @@ from soupviz.weights.ingredients import Ingredient, same_bits
 Resolve = Callable[[str], Ingredient]
 KEPT = "kept"
 """Weights that cannot be made again from a formula alone: they were trained, and are kept as a file."""
+
+PRECISE_SUM = "precise_sum"
+"""The one weighted sum, accumulated in float64: of coefficients that cancel, float32 would lose digits."""
 
 
 class Formula(BaseModel):
@@ -92,6 +96,10 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
             weights = formula.parameters["groups"][groups[key]]
             mixed = [(item, weight) for (item, _), weight in zip(parts, weights, strict=True)]
             return _mixed(key, mixed, formula.batchnorm)
+    elif formula.kind == PRECISE_SUM:
+
+        def tensor(key: str) -> Tensor:
+            return _mixed(key, parts, formula.batchnorm, torch.float64)
     else:
         vectors = normalised(first.tensors)
 
@@ -105,8 +113,8 @@ def made(name: str, formula: Formula, resolve: Resolve, ties: Mapping[str, str])
     return Ingredient(name, first.path, Computed(tuple(first.tensors), tensor), formula.fingerprint(resolve))
 
 
-def _mixed(key: str, items: Mix, batchnorm: BatchNorm) -> Tensor:
-    ((_, tensor),) = mix_tensors(items, batchnorm, [key])
+def _mixed(key: str, items: Mix, batchnorm: BatchNorm, accumulator: torch.dtype = torch.float32) -> Tensor:
+    ((_, tensor),) = mix_tensors(items, batchnorm, [key], accumulator=accumulator)
     return tensor
 
 

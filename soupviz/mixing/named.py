@@ -9,7 +9,8 @@ from torch import Tensor
 from soupviz import trust
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
-from soupviz.mixing.formulas import KEPT, Formula, made
+from soupviz.mixing.averaging import combined
+from soupviz.mixing.formulas import KEPT, PRECISE_SUM, Formula, made
 from soupviz.models.architecture import Architecture
 from soupviz.store.database import Store
 from soupviz.types import Coefficients
@@ -87,6 +88,16 @@ class NamedWeights:
         for name in names:
             visit(name)
         return dict(reversed(found.items()))
+
+    def as_sum(self, mix: Coefficients) -> Coefficients | None:
+        """The one weighted sum that a mix is, by what it is summed of; None where a formula in it is none."""
+        parts: list[tuple[Coefficients, float]] = []
+        for name, weight in mix:
+            formula = next(iter(self.formulas([name]).values()), None)
+            if formula is not None and formula.kind != PRECISE_SUM:
+                return None
+            parts.append((formula.parts if formula else ((name, 1.0),), weight))
+        return combined(parts)
 
     def adopt(self, formula: Formula) -> Coefficients:
         """Keep a formula; the mix that consists of it alone."""

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from soupviz.models.building import logits_of, tied_keys
-from soupviz.models.routes import answers_from, call
+from soupviz.models.building import tied_keys
+from soupviz.models.routes import Answer, answers_from, call
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = was_training
 
 
-def call_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Any:
+def call_with(model: nn.Module, weights: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Any:
     """What the model returns for a batch with these parameters and buffers in place of its own."""
 
     return call(_standing_in(model, weights), batch)
@@ -39,15 +39,15 @@ def _standing_in(model: nn.Module, weights: Mapping[str, Tensor]) -> Callable[..
 def logits_with(
     model: nn.Module,
     weights: Mapping[str, Tensor],
-    batch: Mapping[str, Tensor],
-    read: Callable[[Any], Tensor] = logits_of,
+    batch: Mapping[str, Any],
+    answer: Answer = answers_from,
 ) -> Tensor:
     """The logits for a batch, shape (batch, classes), with these parameters and buffers in place of the model's own.
 
     Args:
-        read: finds other answers than logits in what the model returns.
+        answer: calls the model for other answers than logits.
     """
-    return answers_from(_standing_in(model, weights), batch, read)
+    return answer(_standing_in(model, weights), batch)
 
 
 def placed(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -18,8 +18,12 @@ WHOLE = "every soup runs through the whole model: scores are right, only slower 
 """What it means for a user that there is no graph to cut."""
 
 
-def call(module: Callable[..., Any], batch: Mapping[str, Tensor]) -> Any:
-    """Call a model with one tensor (under the name ""), or with named ones.
+Answer = Callable[[Callable[..., Any], Mapping[str, Any]], Tensor]
+"""Calls a model with a batch, and finds what it says of each example, a row for each, in what it returns."""
+
+
+def call(module: Callable[..., Any], batch: Mapping[str, Any]) -> Any:
+    """Call a model with one tensor (under the name ""), or with named ones; some models take lists of tensors.
 
     Raises:
         RuntimeError: memory ran out, where a smaller batch may go.
@@ -40,7 +44,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def answers_from(
-    module: Callable[..., Any], batch: Mapping[str, Tensor], read: Callable[[Any], Tensor] = logits_of
+    module: Callable[..., Any], batch: Mapping[str, Any], read: Callable[[Any], Tensor] = logits_of
 ) -> Tensor:
     """What a model says of a batch, a row for each example; of a classifier its logits, shape (batch, classes).
 
@@ -91,14 +95,13 @@ class Routes:
         self._traced = self._cut = None
         found = graph.trace(self.model)
         if isinstance(found, str):
-            self.note = f"{WHOLE}. Its code cannot be traced: {found}"
+            self.take_none(f"Its code cannot be traced: {found}")
             return
         try:
             with guarded(ModelError), torch.inference_mode():
                 self._compare(found, example)
         except ModelError as error:  # what the graph raises; where the model itself does not work, scoring says so
-            self._traced = self._cut = None
-            self.note = f"{WHOLE}. Its graph does not run: {error}"
+            self.take_none(f"Its graph does not run: {error}")
 
     def _compare(self, found: graph.Traced, example: Callable[[int], Mapping[str, Tensor]]) -> None:
         for fold in found.folds:
@@ -121,6 +124,12 @@ class Routes:
                 f"; {self._cut.num_layers} of {self._cut.num_all} layers are the same in all ingredients: "
                 "their activations are computed once"
             )
+
+    def take_none(self, reason: str) -> None:
+        """Every soup runs through the model's own code."""
+        self.is_inspected = True
+        self._traced = self._cut = None
+        self.note = f"{WHOLE}. {reason}"
 
     def forget_cut(self, reason: str) -> None:
         self._cut = None

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.recipes.alphas import AlphaSearch, LineSearch
-from soupviz.recipes.averages import Uniform, Weighted
+from soupviz.recipes.averages import NBest, Uniform, Weighted
 from soupviz.recipes.based import Breadcrumbs, Dare, Karcher, ModelStock, Slerp, TaskArithmetic, Ties, WiseFt
 from soupviz.recipes.bayesian import Bayesian
 from soupviz.recipes.blocks import Blocks
@@ -16,11 +16,12 @@ from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import Greedy, parse_alpha
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
 from soupviz.recipes.outputs import Ensemble
-from soupviz.recipes.overtime import Ema, Lawa, Swa
+from soupviz.recipes.overtime import Ema, Lawa, Swa, Wsm
 from soupviz.recipes.paths import Interpolation, Point
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled, Recipe
 from soupviz.recipes.subsets import Beam, Exhaustive, Pruned, Restarts
+from soupviz.recipes.windows import RunningMeans, Windows
 
 __all__ = [
     "MENU",
@@ -42,7 +43,8 @@ MENU: dict[str, type[Pooled]] = {
     kind.model_fields["method"].default: kind
     for kind in (
         Uniform, Greedy, AlphaSearch, LineSearch, Bayesian, Weighted, Exhaustive, Pruned, Beam, Restarts,
-        WiseFt, TaskArithmetic, Ties, Dare, Breadcrumbs, ModelStock, Slerp, Karcher, Swa, Ema, Lawa,
+        WiseFt, TaskArithmetic, Ties, Dare, Breadcrumbs, ModelStock, Slerp, Karcher, NBest, Swa, Ema, Lawa, Wsm,
+        RunningMeans, Windows,
         Learned, Fisher, RegMean, ReBasin, Ensemble, Distilled,
     )
 }  # fmt: skip

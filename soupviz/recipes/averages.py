@@ -2,11 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
+from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.pool import ScoredPool, needed_for
 from soupviz.recipes.record import Pooled, added_later
@@ -15,6 +16,7 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients
+from soupviz.weights.logged import logged_loss
 
 PerAll = Literal["all", "class", "slice"]
 
@@ -94,10 +96,72 @@ class Weighted(Pooled):
         return by_performance(pool, self.metric, self.temperature, self.per)
 
 
+class NBest(Pooled):
+    """The mean of the n that are best on held_out, by any metric of the task; or by the run's own validation loss.
+
+    Of equally good ones those that stand first in the kitchen. By `log`, the lowest of what the run logged of each
+    checkpoint as its validation loss (`eval_loss`, `val/loss`, `cv_loss`), as most scripts choose.
+
+    Source: espnet, `average_nbest_models`; wenet, `average_model.py --val_best --num N`.
+    """
+
+    method: Literal["nbest"] = "nbest"
+    label = "n best"
+    is_search = True
+    is_of_one_run = True
+    n: int = Field(5, ge=1, le=100, description="how many")
+    by: Literal["metric", "log"] = Field("metric", description="a metric as it is here, or the validation loss logged")
+    metric: str = Field(
+        "",
+        json_schema_extra={"choices": "goals"},
+        description="by which, on held_out; default: the kitchen's metric",
+    )
+
+    @property
+    def goal(self) -> str:
+        return self.metric if self.by == "metric" else ""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return super().needs | needed_for(self.goal)
+
+    @property
+    def own_title(self) -> str:
+        return self.titled(f"{self.n} best", f"by {self.metric}" if self.goal else "by log" * (self.by == "log"))
+
+    def plan(self, pool: ScoredPool) -> Coefficients:
+        return mean_of(self.ranked(pool)[: self.n])
+
+    def ranked(self, pool: ScoredPool) -> list[str]:
+        """The pool, the best first."""
+        if self.by == "log":
+            return by_log(pool.names, pool.facts)
+        goal = pool.goal(self.metric)
+        return goal.best_first(
+            {name: pool.look_further(((name, 1.0),), pool.single(name), goal) for name in pool.names}
+        )
+
+
+def by_log(names: Sequence[str], facts: Callable[[str], Mapping[str, Any]]) -> list[str]:
+    """The pool by the validation loss that its run logged, the lowest first.
+
+    Raises:
+        RecipeError: none was logged of one.
+    """
+    losses = {name: logged_loss(facts(name)) for name in names}
+    if missing := [name for name, loss in losses.items() if loss is None]:
+        raise RecipeError(
+            f"nbest: nothing beside {missing[0]!r} tells its validation loss; expected val_loss, eval_loss, cv_loss or "
+            "the like in its metadata or its run's log. Take a metric instead, or leave it out with members."
+        )
+    return sorted(names, key=lambda name: losses[name][1])  # type: ignore[index]
+
+
 def by_performance(pool: ScoredPool, metric: str, temperature: float, per: PerAll = "all") -> Coefficients:
     """The softmax of what single ingredients do, or the mean of those within each class or slice."""
     goal = pool.goal(metric)
-    values = {name: _values(score, goal, per, pool) for name, score in pool.singles().items()}
+    scores = {name: pool.look_further(((name, 1.0),), score, goal) for name, score in pool.singles().items()}
+    values = {name: _values(score, goal, per, pool) for name, score in scores.items()}
     columns = [
         _softmax(column, temperature * _scale(goal.metric, column)) for column in zip(*values.values(), strict=True)
     ]

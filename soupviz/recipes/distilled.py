@@ -60,10 +60,15 @@ class Distilled(Pooled):
 
     def unfit(self, task: Task) -> str:
         if self.meets_other_models and not task.has_ensembles:
-            return f"distilled: what the task {task.name} answers cannot be averaged; take a soup as the teacher."
+            why = task.without("ensembles")
+            return f"distilled: what the task {task.name} answers cannot be averaged{why}; take a soup as the teacher."
         if task.has_loss and task.has_soft_loss:
             return ""
-        return f"distilled: the task {task.name} has no loss between a student's answers and a teacher's; take a soup."
+        why = task.without("soft_loss") or task.without("loss")
+        return (
+            f"distilled: the task {task.name} has no loss between a student's answers and a teacher's{why}; take a "
+            "soup."
+        )
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         start = self._mix(pool, self.start)

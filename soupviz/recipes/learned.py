@@ -56,7 +56,8 @@ class Learned(Pooled):
         return (
             ""
             if task.has_loss
-            else f"learned: the task {task.name} has no loss with a gradient to learn coefficients by; take a search."
+            else f"learned: the task {task.name} has no loss with a gradient to learn coefficients by"
+            f"{task.without('loss')}; take a search."
         )
 
     def plan(self, pool: ScoredPool) -> Coefficients:
@@ -95,10 +96,12 @@ class Fisher(Pooled):
         return self.titled("Fisher", seen(self.sample))
 
     def unfit(self, task: Task) -> str:
-        no_classes = (
-            f"fisher: the task {task.name} has no probabilities of classes to measure information by; take regmean."
+        if task.has_logits:
+            return ""
+        return (
+            f"fisher: the task {task.name} has no probabilities of classes to measure information by"
+            f"{task.without('information')}; take regmean."
         )
-        return "" if task.has_logits else no_classes
 
     def plan(self, pool: ScoredPool) -> Coefficients:
         return pool.services.fisher(pool.names, self.sample)

@@ -62,7 +62,8 @@ class Ensemble(Pooled):
 
     def unfit(self, task: Task) -> str:
         if not task.has_ensembles:
-            return f"ensemble: what the task {task.name} answers cannot be averaged; take a soup."
+            why = task.without("ensembles")
+            return f"ensemble: what the task {task.name} answers cannot be averaged{why}; take a soup."
         if self.suited(task).output in task.outputs:
             return ""
         able = " or ".join(task.outputs)

@@ -63,6 +63,9 @@ class Recipe(BaseModel, ABC):
     mixes_weights: ClassVar[bool] = True
     """Whether the soup is one model, with running statistics of its own."""
 
+    is_of_one_run: ClassVar[bool] = False
+    """Whether it averages checkpoints of one run, which people choose by recency or by validation loss."""
+
     takes_other_models: ClassVar[bool] = False
     """Whether models of other architectures may join."""
 

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
-from soupviz.models.routes import call
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.precision import arithmetic_of
 
@@ -72,7 +71,7 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
 
 def _run(evaluator: Evaluator, train: Split, rows: Tensor) -> None:
     try:
-        call(evaluator.model, train.take(rows, evaluator.device))
+        evaluator.task.answer_batch(evaluator.model, train.take(rows, evaluator.device))
     except RuntimeError as error:  # memory ran out
         raise RecipeError(
             f"re-estimating BatchNorm statistics on {len(rows)} examples of train at a time takes more memory than "

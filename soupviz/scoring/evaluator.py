@@ -16,18 +16,23 @@ from torch.nn.functional import pad
 
 from soupviz.data.classes import restricted
 from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
-from soupviz.data.splits import Split, other_size
+from soupviz.data.split import Split
+from soupviz.data.splits import other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
-from soupviz.models.routes import Routes, answers_from, call
+from soupviz.models.routes import Routes, call
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
 from soupviz.tasks.classification import Classification
+from soupviz.tasks.judging import judged
 from soupviz.tasks.outcomes import Column, Outcomes
-from soupviz.tasks.task import Task, judged
+from soupviz.tasks.task import Task
 
 FEW = 16
 """Examples that show what a model returns."""
+
+SPAN = 16
+"""Batches among which examples of varying length are sorted by it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -87,7 +92,7 @@ class Evaluator:
         self.rate: float | None = None  # examples a second, of the last evaluation
         self._slots = self.model.state_dict(keep_vars=False)
         self._feeds: dict[tuple[str, bool], PreparedSplit] = {}
-        self._width: int | None = None
+        self._answered: dict[tuple[Any, ...], Tensor] = {}
 
     @property
     def numerics(self) -> tuple[str, str]:
@@ -123,7 +128,7 @@ class Evaluator:
         self.load(trial.weights())
         self._inspect(split)
         waiting = np.arange(len(split)) if order is None else order
-        waiting = waiting[~trial.found.scored[waiting]]
+        waiting = alike(waiting[~trial.found.scored[waiting]], split.lengths, self.batch_size)
         kept: Tensor | None = None
         first: tuple[float, int] | None = None
         while len(waiting) and not trial.is_over:
@@ -164,15 +169,24 @@ class Evaluator:
         return Outcomes.blank(len(split), self.task.targets(split.labels), split.group_of)
 
     def width(self, split: Split) -> int:
-        """How many numbers the model says of each unit, from a forward pass of two; it is the same for every split."""
-        if self._width is None:
-            self._width = self.try_two(split)
-        return self._width
+        """How many classes the model has, or numbers it says of each unit, as the task counts them."""
+        return self.task.width(self._like(split))
 
-    def try_two(self, split: Split) -> int:
-        """A forward pass of two units, which tells of inputs that the model does not take; how much it says of each."""
-        answers = self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False))
-        return math.prod(answers.shape[1:])
+    def answer_bytes(self, split: Split) -> int:
+        """What all answers of a split take, where they are kept: of two units, as many times as there are units."""
+        return 4 * len(split) * math.prod(self._like(split).shape[1:])
+
+    def _like(self, split: Split) -> Tensor:
+        """Answers of the shape that a split's are of, without numbers; of inputs of one shape they are asked for
+        once."""
+        shapes = tuple(split.shapes.items())
+        if shapes not in self._answered:
+            self._answered[shapes] = self.try_two(split)
+        return self._answered[shapes]
+
+    def try_two(self, split: Split) -> Tensor:
+        """A forward pass of two units, which tells of inputs that the model does not take; answers without numbers."""
+        return self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False)).to("meta")
 
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""
@@ -183,7 +197,11 @@ class Evaluator:
 
     def _inspect(self, split: Split) -> None:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
-        if not self.routes.is_inspected:
+        if self.routes.is_inspected:
+            return
+        if self.task.calls_otherwise or split.listed:
+            self.routes.take_none(f"It is called as the task {self.task.name} says")
+        else:
             with arithmetic_of(self.precision):
                 self.routes.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
 
@@ -226,10 +244,10 @@ class Evaluator:
         is_cut = is_cut and self.routes.has_cut  # its activations may have turned out too large
         return self._call(split, self.routes.after if is_cut else self.routes.whole, prepared.take(rows))
 
-    def _call(self, split: Split, module: Callable[..., Any], batch: dict[str, Tensor]) -> Tensor:
+    def _call(self, split: Split, module: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         with self.running():
             try:
-                found = answers_from(module, batch, self.task.answers)
+                found = self.task.answer_batch(module, batch)
             except ModelError as error:
                 if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
                     raise
@@ -248,6 +266,19 @@ class Evaluator:
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             yield
+
+
+def alike(rows: NDArray[np.int64], lengths: Tensor | None, batch_size: int) -> NDArray[np.int64]:
+    """Rows in an order whose batches are of about one length, so that little of them is padding; longest first.
+
+    Within spans of some batches only: whatever the order was for, such as units that are probably answered badly, stays
+    near its place. lengths: of the rows of the split; None: they have none, and stay as they are.
+    """
+    if lengths is None:
+        return rows
+    known = lengths.numpy()
+    spans = [rows[start : start + SPAN * batch_size] for start in range(0, len(rows), SPAN * batch_size)]
+    return np.concatenate([span[np.argsort(-known[span], kind="stable")] for span in spans] or [rows])
 
 
 def _written(kept: Tensor | None, number: int, rows: Tensor, answers: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
+from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import Mix
 from soupviz.store.database import KeptScore
 from soupviz.tasks.outcomes import Outcomes
@@ -14,6 +15,24 @@ from soupviz.tasks.task import Task
 
 SCORED = "scored"
 """The column that says which units were scored."""
+
+
+MOST_BYTES = 2**29
+"""Answers of one mix on one split that are kept at all: ensembles hold those of every member at once."""
+
+
+def check_room(split: str, num_bytes: int, unit: str) -> None:
+    """Refuse to keep answers that are too many, such as one for each pixel of many images.
+
+    Raises:
+        RecipeError: with both sizes.
+    """
+    if num_bytes > MOST_BYTES:
+        raise RecipeError(
+            f"the answers on {split} take {num_bytes / 1e9:.1f} GB for each model, more than {MOST_BYTES / 1e9:.1f} "
+            "GB: too much for ensembles and students, which need all of them at once. Take a soup, or fewer or smaller "
+            f"{unit}s (`part:`, `transform:`)."
+        )
 
 
 def columns_of(found: Outcomes) -> dict[str, NDArray[Any]]:

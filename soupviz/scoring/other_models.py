@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from soupviz.data.loading import Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import KitchenError, RecipeError
 from soupviz.spec import HELD_OUT, KitchenSpec
 from soupviz.tasks.score import Score

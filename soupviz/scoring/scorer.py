@@ -1,28 +1,27 @@
 """Scores of mixes: from the store where they were measured before, else evaluated, and kept as they come."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.files import digest
-from soupviz.mixing.aggregation import Aggregation, num_examples
-from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
-from soupviz.scoring.batchnorm import reestimate
+from soupviz.mixing.aggregation import Aggregation
+from soupviz.mixing.averaging import Mix, effective, is_affine
 from soupviz.scoring.evaluator import Evaluator, Trial
-from soupviz.scoring.kept import columns_of, content, kept, outcomes_in
+from soupviz.scoring.kept import SCORED, check_room, columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
+from soupviz.scoring.mixed import MixedWeights
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
+from soupviz.tasks.judging import completed, judged, lacking, score_of
 from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.tasks.task import completed, judged, lacking, score_of
 from soupviz.types import Progress, part_of
 from soupviz.weights.ingredients import Ingredient, shared_keys
 
@@ -48,12 +47,11 @@ class Scorer:
         self.objective = objective
         self.store = store
         self.other_models = other_models
-        self._batch_size = evaluator.batch_size  # as the kitchen says, before memory may have halved it
+        self.mixed = MixedWeights(evaluator, other_models)
         self.model_fingerprint = model_fingerprint
         self._shared: frozenset[str] = frozenset()
         self._pool: dict[str, bool] = {}
         self._reference: Ingredient | None = None
-        self._estimated: tuple[Any, Mapping[str, Tensor]] | None = None
 
     def share(self, ingredients: Sequence[Ingredient]) -> None:
         """Look for weights that are the same in all ingredients: what comes of them is computed once for all soups."""
@@ -78,45 +76,41 @@ class Scorer:
         """The model of another kitchen that a mix consists of."""
         return self.other_models.find(items[0][0].name) if len(items) == 1 else None
 
-    def weights(
-        self, items: Mix, aggregation: Aggregation, keys: Iterable[str] | None = None
-    ) -> Iterator[tuple[str, Tensor]]:
-        """A mix tensor by tensor, its running statistics as the aggregation says."""
-        self.other_models.refuse([item.name for item, _ in items])
-        statistics = (
-            self._statistics(items, aggregation.train, num_examples(aggregation.name)) if aggregation.train else {}
-        )
-        for key, tensor in mix_tensors(items, aggregation.of_statistics, keys):
-            yield key, statistics[key].to(tensor) if key in statistics else tensor
-
-    def _statistics(self, items: Mix, train: Split, number: int) -> Mapping[str, Tensor]:
-        """Re-estimated once for each mix in turn: a search scores it on one split, a soup on several."""
-        mixed = (content(effective(items)), train.fingerprint, number)
-        if self._estimated is None or self._estimated[0] != mixed:
-            self.evaluator.load(mix_tensors(items))
-            self._estimated = mixed, reestimate(self.evaluator, train, number, self._batch_size)
-        return self._estimated[1]
-
     def key(self, items: Mix, split: Split, aggregation: Aggregation) -> str:
         """What a score is kept under: the mix, the fingerprints, the data, the model, precision and device type."""
+        task = self.evaluator.task
+        return self._key(items, split, aggregation, [*task.key, *task.source])
+
+    def _key(self, items: Mix, split: Split, aggregation: Aggregation, of_task: Sequence[Any]) -> str:
         items = effective(items)
         # One ingredient taken whole is the same weights under every way of averaging statistics, and the same outputs.
         is_whole = len(items) == 1 and items[0][1] == 1.0 and aggregation.train is None
         context: list[Any] = [split.fingerprint, self.model_fingerprint, *self.evaluator.numerics]
         if aggregation.train is not None:  # statistics within batches depend on how large these are
-            context.append(self._batch_size)
+            context.append(self.mixed.batch_size)
         found = [self.other_models.find(item.name) for item, _ in items]
         context += [other.context(split.name) for other in found if other]
-        context += [*self.evaluator.task.key, *self.evaluator.task.source]
-        return digest([LAYOUT, content(items), "average" if is_whole else aggregation.key, *context])
+        return digest([LAYOUT, content(items), "average" if is_whole else aggregation.key, *context, *of_task])
+
+    def _recount(self, key: str, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
+        """The score from what was kept of the same answers when the task counted otherwise; kept under the key."""
+        task = self.evaluator.task
+        if not task.answers_key:
+            return None
+        _, columns = self.store.score(self._key(items, split, aggregation, task.answers_key))
+        if columns is None:
+            return None
+        held = task.recounted({name: values for name, values in columns.items() if name != SCORED}, split.labels)
+        return self._keep(key, split, Outcomes.of(held, task.targets(split.labels), split.group_of), 0)
 
     def known(self, items: Mix, split: Split, aggregation: Aggregation) -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
         if other := self._other_model(effective(items)):
             return other.known(split)
-        plain, columns = self.store.score(self.key(items, split, aggregation))
+        key = self.key(items, split, aggregation)
+        plain, columns = self.store.score(key)
         if plain is None or columns is None:
-            return None
+            return self._recount(key, items, split, aggregation)
         return self._read(plain, split, self._outcomes(split, columns, plain))
 
     def partial(self, items: Mix, split: Split, aggregation: Aggregation) -> Outcomes | None:
@@ -152,6 +146,10 @@ class Scorer:
         ]
         found = self.store.summaries(filter(None, keys))
         scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
+        if self.evaluator.task.answers_key:
+            waiting = [(key, one) for key, one in zip(keys, wanted, strict=True) if key and key not in scores]
+            counted = {key: self._recount(key, items, split, aggregation) for key, (items, aggregation) in waiting}
+            scores |= {key: replace(one, outcomes=None) for key, one in counted.items() if one is not None}
         return [
             other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
         ]
@@ -185,6 +183,8 @@ class Scorer:
         found = self.evaluator.blank(split) if columns is None else self._outcomes(split, columns, plain)
         if plain is not None:
             return self._read(plain, split, found)
+        if (recounted := self._recount(key, items, split, aggregation)) is not None:
+            return recounted
         if aggregation.is_output and not (len(items) == 1 and items[0][1] == 1.0):
             logits = self._of_each(items, split, num_classes, progress)
             task = self.evaluator.task
@@ -193,17 +193,19 @@ class Scorer:
             found = Outcomes.of(held, task.targets(split.labels), split.group_of)
         else:
             trial = Trial(
-                lambda: self.weights(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
+                lambda: self.mixed.of(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
             )
             if limit:
                 trial.gives_up = limit.gives_up
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-            keeps = limit is None and len(items) == 1 and len(split) * num_classes * 4 <= LOGITS_BYTES
+            keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
             if not trial.is_over:
                 self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
         if not found.is_whole:
             best_possible = {metric.name: bound_of(metric, found) for metric in self.evaluator.task.metrics}
             return Bound(split.name, len(split), found, best_possible)
+        if answers_key := self.evaluator.task.answers_key:
+            self.store.keep_partial(self._key(items, split, aggregation, answers_key), columns_of(found))
         return self._keep(key, split, found, num_classes)
 
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
@@ -244,7 +246,8 @@ class Scorer:
         key = self.key(items, split, aggregation)
         kept = self.store.logits(key)
         if kept is None:
-            trial = Trial(lambda: self.weights(items, aggregation), self.evaluator.blank(split))
+            check_room(split.name, self.evaluator.answer_bytes(split), self.evaluator.task.unit)
+            trial = Trial(lambda: self.mixed.of(items, aggregation), self.evaluator.blank(split))
             trial.is_shared = self._is_shared(items, aggregation)
             self._evaluate(key, split, trial, None, progress, keeps_logits=True)
             self._keep(key, split, trial.found, num_classes)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.loading import Splits
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, num_examples
 from soupviz.mixing.averaging import count_clamped, resolve
@@ -72,7 +72,7 @@ class Scores:
                 f"an ensemble of {len(mix)} models has no weights of its own, so there is nothing to write or to mix; "
                 "distil it into one model, or take a soup."
             )
-        return self.scorer.weights(self.resolved(mix), prepared, keys)
+        return self.scorer.mixed.of(self.resolved(mix), prepared, keys)
 
     def count_clamped(self, mix: Coefficients, aggregation: str = "average") -> int:
         """How many running variances of a mix are clamped at 0; none where they are re-estimated, or not averaged."""

@@ -111,7 +111,7 @@ def _mixed(
     items = [(look_up(name), weight) for name, weight in record.mix]
     if kitchen is not None:
         scorer, aggregation = kitchen.scores.scorer, kitchen.scores.aggregation(record.batchnorm)
-        return lambda keys: scorer.weights(items, aggregation, keys)
+        return lambda keys: scorer.mixed.of(items, aggregation, keys)
     statistics: BatchNorm = "first" if record.batchnorm == "first" else "average"
     return lambda keys: mix_tensors(items, statistics, keys)
 

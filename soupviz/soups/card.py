@@ -6,6 +6,7 @@ from typing import Any
 
 from soupviz.soups.provenance import Judged, Record
 from soupviz.soups.selecting import named
+from soupviz.soups.soup import summed
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT
 
@@ -55,8 +56,8 @@ def card(name: str, of: Record) -> str:
     """The text of README.md for the soup in file `name`."""
     record = of.model_dump(mode="json")
     suffix = "." + name.rpartition(".")[2]
-    mix, pool = dict(record["mix"]), record["ingredients"]
-    is_linear = record["coefficients"] is not None
+    is_linear, pool = record["coefficients"] is not None, record["ingredients"]
+    mix = dict(summed(of.mix, of.coefficients or {}))
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(

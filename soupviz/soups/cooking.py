@@ -95,14 +95,13 @@ def cook(
             split: kitchen.scores.score(coefficients, split, recipe.aggregation, progress)
             for split in kitchen.splits.reporting
         }
-        weights = dict(coefficients)
-        is_linear = not kitchen.weights.formulas(list(weights))
+        summed = kitchen.weights.as_sum(coefficients)
         selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
             key=key,
             recipe=recipe,
             mix=coefficients,
-            coefficients=dict.fromkeys(pool.names, 0.0) | weights if is_linear else None,
+            coefficients=None if summed is None else dict.fromkeys(pool.names, 0.0) | dict(summed),
             pool=tuple(pool.names),
             trajectory=tuple(steps),
             scores=scores,

@@ -46,7 +46,8 @@ class Scaled:
 
 def no_temperature(task: Task) -> str:
     """Why a task has no temperature."""
-    return f"The answers of a {task.name} are no logits of classes, so there is no confidence that a temperature mends."
+    otherwise = "its answers are no logits of classes, so there is no confidence that one mends"
+    return f"The task {task.name} has no temperature, because {task.lacks.get('temperature', otherwise)}."
 
 
 def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
 from soupviz.learning.averages import fisher_average, regmean
 from soupviz.learning.coefficients import Learned, Normalise, learn

@@ -33,8 +33,9 @@ class Soup:
     """What cooking a recipe gives.
 
     mix: ingredients with their coefficients, in the order in which they are accumulated.
-    coefficients: one number for each of the pool, 0 for the rejected; None where it is no weighted sum of them, and
-    the mix names a formula instead. pool: what the recipe chose among. trajectory: the decisions of a search.
+    coefficients: one number for each of the pool, 0 for the rejected; None where it is no weighted sum of them. The mix
+    names a formula then, and where the sum is accumulated in float64. pool: what the recipe chose among. trajectory:
+    the decisions of a search.
     scores: by split. clamped: running variances of the mix that were clamped at 0. evaluations: scores that it took,
     those that were in the store among them. seconds: that it took when it was cooked first.
     Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data; under
@@ -72,8 +73,9 @@ class Soup:
         """What it is made of, in a sentence."""
         if self.coefficients is None:
             return f"not one weighted sum: {', '.join(name for name, _ in self.mix)}, of {len(self.pool)} ingredients"
-        used = ", ".join(f"{name} {weight:.4g}" for name, weight in self.mix)
-        return f"{len(self.mix)} of {len(self.pool)} ingredients: {used}"
+        weights = summed(self.mix, self.coefficients)
+        used = ", ".join(f"{name} {weight:.4g}" for name, weight in weights)
+        return f"{len(weights)} of {len(self.pool)} ingredients: {used}"
 
     def state_dict(self) -> dict[str, Tensor]:
         """The soup's weights, mixed anew, in the ingredients' dtype.
@@ -229,6 +231,13 @@ def pool_in(run: Run) -> list[str]:
     """What a finished run chose among; runs of earlier versions have it in their coefficients only."""
     assert run.result is not None
     return list(run.result.get("pool") or run.result["coefficients"])
+
+
+def summed(mix: Coefficients, coefficients: Mapping[str, float]) -> Coefficients:
+    """What a weighted sum is summed of, those of zero left out: the mix, in its order, unless that names a formula."""
+    if all(name in coefficients for name, _ in mix):
+        return mix
+    return tuple((name, weight) for name, weight in coefficients.items() if weight)
 
 
 def mix_in(run: Run) -> Coefficients:

@@ -31,7 +31,7 @@ def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
             raise KitchenError(f"task is {name!r}; known are {', '.join(TASKS)}, and file.py:Task for one of your own.")
         kind = load_function(name, folder)
     with guarded(lambda told: KitchenError(f"task {name!r} with {dict(parameters)} failed with {told}.")):
-        task = kind(**parameters)
+        task = kind(**parameters) if is_own else kind.configured(parameters, folder)
     if not isinstance(task, Task):
         raise KitchenError(f"task {name!r} is {type(task).__name__}; expected a subclass of soupviz.Task.")
     if not task.metrics:

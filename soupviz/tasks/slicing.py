@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.errors import RecipeError
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.outcomes import Outcomes

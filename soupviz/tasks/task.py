@@ -1,8 +1,8 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from soupviz.data.labels import Kind
-from soupviz.errors import DataError
+from soupviz.data.split import Split
 from soupviz.models.building import tensor_of
-from soupviz.models.usercode import guarded
+from soupviz.models.routes import answers_from
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
-from soupviz.tasks.metric import Metric, SumMetric, badness, others_of
+from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import cell, numbers
@@ -59,6 +59,9 @@ class Task:
     has_probabilities: ClassVar[bool] = False
     """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
 
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's) or `temperature`: a clause for each."""
+
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
 
@@ -83,6 +86,25 @@ class Task:
         told = answers.float().cpu()
         return {FINITE: told.flatten(1).isfinite().all(dim=1).numpy(), ANSWER: told.numpy()}
 
+    def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
+        """Call the model with a batch, and give what is judged, a row for each unit, with a gradient if wanted.
+
+        Default: the model is called once, with the batch as it is, and `answers` finds it in what that returns. A task
+        that calls it otherwise (window by window, step by step) says so here.
+
+        Args:
+            model: or what stands in for it, called as the model is. batch: by argument a tensor, or a list of tensors.
+        Raises:
+            RuntimeError: memory ran out, where a smaller batch may go.
+            ModelError: whatever else the model's own code raises, or it returned no such answers.
+        """
+        return answers_from(model, batch, self.answers)
+
+    @property
+    def calls_otherwise(self) -> bool:
+        """Whether the model is called in a way of the task's own."""
+        return type(self).answer_batch is not Task.answer_batch
+
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned; its first dimension is the batch.
 
@@ -91,10 +113,25 @@ class Task:
         """
         return tensor_of(output)
 
+    def width(self, answers: Tensor) -> int:
+        """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
+        return math.prod(answers.shape[1:])
+
+    def check_labels(self, split: Split, width: int) -> None:
+        """Look at a split's labels before anything is scored on them. width: of what the model answers.
+
+        Raises:
+            DataError: what is none of the classes, with the place where it stands.
+        """
+
     @property
     def without_classes(self) -> str:
         """Why units are not looked at class by class: the beginning of a sentence."""
         return f"the task {self.name} has no classes"
+
+    def without(self, capability: str) -> str:
+        """After a sentence that says what the task lacks: why."""
+        return f", because {reason}" if (reason := self.lacks.get(capability)) else ""
 
     @property
     def has_ensembles(self) -> bool:
@@ -234,61 +271,20 @@ class Task:
         """What scores depend on; empty where scores were kept before there were tasks."""
         return [self.name, self.version]
 
+    @property
+    def answers_key(self) -> list[Any]:
+        """What the part of `key` is that `recounted` needs to be the same; empty: there is no counting anew."""
+        return []
 
-def judged(task: Task, answers: Tensor, labels: Tensor, split: str) -> Mapping[str, Column]:
-    """What a task says of some units of a split, checked: a row for each, and whether its answer is finite.
+    def recounted(self, columns: Mapping[str, Column], labels: Tensor) -> Mapping[str, Column]:
+        """The columns as this task counts, from those of a score of another that has the same `answers_key`."""
+        raise NotImplementedError
 
-    Raises:
-        DataError: labels that do not go with the answers, or columns that do not go with the units.
-    """
-    try:
-        # A bug of soupviz's own is not the data's.
-        own = guarded(lambda told: DataError(f"the task {task.name} failed with {told}"))
-        with own if task.source else nullcontext():
-            columns = dict(task.outcomes(answers, labels))
-    except DataError as error:
-        raise DataError(f"data.{split}: {error}") from None
-    columns.setdefault(FINITE, np.ones(len(labels), dtype=np.bool_))
-    for name, values in columns.items():
-        if len(values) != len(labels):
-            raise DataError(
-                f"data.{split}: {task.name} gave {len(values)} rows of {name!r} for {len(labels)} units; expected one "
-                "for each."
-            )
-    return columns
+    @classmethod
+    def configured(cls, parameters: Mapping[str, Any], folder: Path) -> "Task":
+        """The task with parameters as kitchen.yaml has them. folder: what files are relative to.
 
-
-def score_of(
-    task: Task, objective: Metric, split: str, outcomes: Outcomes, width: int, precision: str, device: str
-) -> Score:
-    """All that a task's metrics say of outcomes.
-
-    Args:
-        objective: of the kitchen; it comes first. width: how many numbers the model says of each unit.
-    """
-    metrics = [objective, *others_of(task.metrics, objective)]
-    facts = task.facts(outcomes, width)
-    return Score(
-        split=split,
-        num_units=len(outcomes),
-        values={metric.name: metric.value(outcomes) for metric in metrics},
-        num_nonfinite=outcomes.num_nonfinite,
-        num_close=int(facts.get("num_close", 0)),
-        precision=precision,
-        device=device,
-        facts={name: value for name, value in facts.items() if name != "num_close"},
-        outcomes=outcomes,
-    )
-
-
-def lacking(task: Task, values: Mapping[str, Any]) -> list[Metric]:
-    """The metrics that a kept score's values say nothing of: the task has had them only since."""
-    return [metric for metric in task.metrics if metric.name not in values]
-
-
-def completed(task: Task, score: Score) -> Score:
-    """A kept score with the metrics that it lacks, where its outcomes are there to compute them from."""
-    if score.outcomes is None:
-        return score
-    added = {metric.name: metric.value(score.outcomes) for metric in lacking(task, score.values)}
-    return replace(score, values=dict(score.values) | added) if added else score
+        Raises:
+            KitchenError: a file that is missing, or a value that is none.
+        """
+        return cls(**parameters)

@@ -1,5 +1,6 @@
-"""The accuracy that a run logged of a checkpoint, and whether ours can be the same."""
+"""The accuracy and the loss that a run logged of a checkpoint, and whether our accuracy can be the same."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,12 @@ TEST = {"test"}
 BEST = {"best", "max"}
 FILLING = {"metrics", "metric", "epoch", "multiclass", "binary", "score", "dataloader0"}
 """Words that say nothing of what was scored. A name with a word that is in none of these sets is of something else."""
+
+LOSS = {"loss", "total", "metrics", "metric", "epoch", "dataloader0"}
+"""Words of a name that stands for the whole loss, not for a part of it, nor for the lowest so far."""
+
+LOSS_OF = VALIDATION | {"cv"}
+"""Whose loss it is: wenet calls its validation split so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,21 @@ def logged_accuracy(metadata: Mapping[str, Any]) -> Logged | None:
 
 def _is_accuracy(words: set[str]) -> bool:
     return bool(words & ACCURACIES) and words <= ACCURACIES | VALIDATION | TEST | BEST | FILLING
+
+
+def logged_loss(metadata: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The loss on a validation split among what is known of a checkpoint, and the name it was logged under.
+
+    Neither that of training, nor the lowest so far, nor that of the moving average.
+    """
+    found = []
+    for key, value in metadata.items():
+        words, number = set(words_of(key)), as_number(value)
+        if isinstance(number, bool) or not isinstance(number, (int, float)) or not math.isfinite(number):
+            continue
+        if not key.endswith(EMA_MARK) and "loss" in words and words & LOSS_OF and words <= LOSS | LOSS_OF:
+            found.append((key, float(number)))
+    return min(found, key=lambda one: len(words_of(one[0])), default=None)
 
 
 def _likelihood(words: set[str]) -> tuple[bool, bool, bool]:

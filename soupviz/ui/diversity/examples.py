@@ -193,7 +193,7 @@ def draw_cards(task: Task, match: Match, rows: examples.Rows, chosen: Sequence[s
         which = tables.digest([match.split.name, match.soup.name, match.rival.name, *chosen])
         number = st.number_input(f"Page, of {pages}", 1, pages, key=f"page {which} {order}", width=150)
     shown = rows[PER_PAGE * (number - 1) : PER_PAGE * number]
-    note = viewer_of(match.split, int(rows[0])).note(match.split)
+    note = viewer_of(task, match.split, int(rows[0])).note(match.split)
     st.caption(f"{len(rows):,} of {len(match.split):,} {task.unit}s of {match.split.name}. {note}")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
     st.html(gallery(task, match.split, match.classes, new, old, shown))

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from soupviz.analysis.examples import Rows
 from soupviz.data.labels import unpadded
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import numbers
 from soupviz.ui.viewers.finding import viewer_of
-from soupviz.ui.viewers.viewer import Viewer
+from soupviz.ui.viewers.viewer import Unit, Viewer
 
 STYLE = """
 <style>
@@ -25,7 +25,7 @@ STYLE = """
 
 def gallery(task: Task, split: Split, classes: Sequence[str], new: Outcomes, old: Outcomes, rows: Rows) -> str:
     """Units as cards, in HTML: as their viewer shows them, and both answers in the task's words."""
-    viewer = viewer_of(split, int(rows[0]))
+    viewer = viewer_of(task, split, int(rows[0]))
     cards = "".join(_card(viewer, task, split, classes, new, old, int(row)) for row in rows)
     return f"{STYLE.replace('WIDTH', viewer.width)}<div class='soupviz-examples'>{cards}</div>"
 
@@ -41,4 +41,5 @@ def _card(
     told = [html.escape(f"{name} {task.told(one, row, classes)}") for name, one in (("soup", new), ("rival", old))]
     caption = "<br>".join([*([f"label <b>{html.escape(label)}</b>"] if label else []), *told])
     title, name = html.escape(where, quote=True), f"{task.unit} {row}" + (f", {label}" if label else "")
-    return f"<figure title='{title}'>{viewer.html(split, row, name)}<figcaption>{caption}</figcaption></figure>"
+    unit = Unit(task, split, row, name, classes, new, old)
+    return f"<figure title='{title}'>{viewer.html(unit)}<figcaption>{caption}</figcaption></figure>"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score

@@ -130,7 +130,8 @@ def draw_made(opened: Kitchen, asked: Asked, pairs: Sequence[Pair], selected: Na
     )
 
     if not opened.task.has_ensembles:
-        st.caption(f"What the task {opened.task.name} answers cannot be averaged, so there are no ensembles of two.")
+        why = opened.task.without("ensembles")
+        st.caption(f"There are no ensembles of two: what the task {opened.task.name} answers cannot be averaged{why}.")
 
     def draw(values: Values) -> list[str]:
         found = gains(pairs, values, opened.objective)

@@ -20,8 +20,8 @@ from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity.overlaps import Asked, Values, label_of
 from soupviz.ui.verbatim import verbatim
 
-QUICK = 10**7
-"""Logits up to which a page averages those of two models at once, without a job."""
+QUICK = 4 * 10**7
+"""Bytes of logits up to which a page averages those of two models at once, without a job."""
 
 
 def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
@@ -65,7 +65,7 @@ def ensemble_of(opened: Kitchen, asked: Asked, pair: Pair) -> float | None:
         values: Values = done.result
         return values[pair.names]
     split = opened.splits.load(asked.split)
-    if len(split) * opened.scores.width(split) > QUICK or without_logits(opened, pair.names, asked.split):
+    if opened.evaluator.answer_bytes(split) > QUICK or without_logits(opened, pair.names, asked.split):
         known = planning.summaries(opened, [(mean_of(pair.names), asked.split, opened.task.outputs[0])])
         return next((score.whole(opened.objective) for score in known.values()), None)
     return score_ensembles(opened, pair.names, asked.split)[pair.names]

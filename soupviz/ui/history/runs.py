@@ -12,7 +12,7 @@ from soupviz.analysis.history import Entry
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
-from soupviz.soups.soup import pool_in
+from soupviz.soups.soup import mix_in, pool_in, summed
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
@@ -74,7 +74,9 @@ def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
         "name": run.name,
         "state": entry.state,
         **values,
-        "made of": f"{len(result['mix'])} of {pool}" if pool and result.get("coefficients") else None,
+        "made of": f"{len(summed(mix_in(run), result['coefficients']))} of {pool}"
+        if pool and result.get("coefficients")
+        else None,
         "cooked": datetime.fromtimestamp(run.created),
         "seconds": result.get("seconds"),
         "scores": result.get("evaluations"),

@@ -1,6 +1,7 @@
 """The viewers by name, the first that can show a unit first."""
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
+from soupviz.tasks.task import Task
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
 from soupviz.ui.viewers.text import TEXT
@@ -9,6 +10,6 @@ from soupviz.ui.viewers.viewer import Viewer
 VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in (TEXT, PICTURE, NUMBERS)}
 
 
-def viewer_of(split: Split, row: int) -> Viewer:
+def viewer_of(task: Task, split: Split, row: int) -> Viewer:
     """What shows the units of a split, by one of them."""
-    return next(viewer for viewer in VIEWERS.values() if viewer.can_show(split, row))
+    return next(viewer for viewer in VIEWERS.values() if viewer.can_show(task, split, row))

@@ -1,7 +1,7 @@
 """Rows of numbers; of what is larger, and of several inputs, what tensors they are. It can show every split."""
 
 from soupviz.analysis import examples
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
 from soupviz.ui.viewers.text import paragraph
 from soupviz.ui.viewers.viewer import Viewer
 
@@ -15,8 +15,8 @@ def _note(split: Split) -> str:
 
 NUMBERS = Viewer(
     "numbers",
-    lambda _split, _row: True,
-    lambda split, row, _name: paragraph(row, examples.described(split, row)),
+    lambda _task, _split, _row: True,
+    lambda unit: paragraph(unit.row, examples.described(unit.split, unit.row)),
     "18rem",
     _note,
 )

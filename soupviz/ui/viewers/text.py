@@ -15,5 +15,8 @@ def paragraph(row: int, text: str) -> str:
 
 
 TEXT = Viewer(
-    "text", lambda split, _row: bool(split.texts), lambda split, row, _name: paragraph(row, split.texts[row]), "18rem"
+    "text",
+    lambda _task, split, _row: bool(split.texts),
+    lambda unit: paragraph(unit.row, unit.split.texts[unit.row]),
+    "18rem",
 )

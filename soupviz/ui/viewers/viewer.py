@@ -1,21 +1,37 @@
 """A viewer: how one kind of unit is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from soupviz.data.splits import Split
+from soupviz.data.split import Split
+from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """A unit to be shown. name: what it is called where it cannot be seen. new, old: what soup and rival made of all
+    units of the split."""
+
+    task: Task
+    split: Split
+    row: int
+    name: str
+    classes: Sequence[str]
+    new: Outcomes
+    old: Outcomes
 
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
     """How one kind of unit is shown.
 
-    can_show: whether a split's row is of that kind. html: a row as HTML, all text in it escaped; its last argument is
-    what the unit is called where it cannot be seen. width: of a card, in CSS. note: what is to be said of all of them.
+    can_show: whether a split's row is of that kind. html: a unit as HTML, all text in it escaped. width: of a card, in
+    CSS. note: what is to be said of all of them.
     """
 
     name: str
-    can_show: Callable[[Split, int], bool]
-    html: Callable[[Split, int, str], str]
+    can_show: Callable[[Task, Split, int], bool]
+    html: Callable[[Unit], str]
     width: str
     note: Callable[[Split], str] = lambda _split: ""

@@ -1,0 +1,99 @@
+"""The keys of a kitchen beside its data."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
+
+from soupviz.spec.base import Place, Spec
+from soupviz.spec.data import DataSpec, SplitSpec
+
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
+"""YAML reads 0, 1, 10 as numbers, which are names of folders here."""
+
+HELD_OUT, TEST, TRAIN = "held_out", "test", "train"
+"""The splits: the one that selects, the one that reports, the one that is learned from."""
+
+SHIFTS = "shifts."
+"""Before the name of a shift, where it stands among the splits."""
+
+
+ONCE_CALLED = {"soupviz.yolo:classifier": "soupviz.models.yolo:classifier"}
+"""Factories of soupviz's own as kitchens of earlier versions name them, and where they are now."""
+
+
+class ModelSpec(Spec):
+    """The architecture.
+
+    It is called as `model(x)`, or as `model(**x)` where an example is a dictionary. Its output is the logits, or has
+    them as `.logits`, `["logits"]` or `["out"]`, or first of several, of shape (batch, classes). One output, of shape
+    (batch, 1) or (batch,), is that of a binary head: it stands for the logits 0 and x of the classes 0 and 1.
+    """
+
+    factory: Annotated[str, AfterValidator(lambda name: ONCE_CALLED.get(name, name))] = Field(
+        description="what builds the model"
+    )
+    args: dict[str, Any] = Field(default={}, description="its keyword arguments")
+
+
+class TaskSpec(Spec):
+    """A task with parameters of its own, which are those beside the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str = Field(description="classification, multilabel, regression, or file.py:Task")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class KitchenSpec(Spec):
+    """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
+
+    name: str = Field("", description="the title; default: the folder's name")
+    task: Annotated[TaskSpec, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)] = (
+        Field(TaskSpec(name="classification"), description="what the outputs mean: a name, or a name with parameters")
+    )
+    metric: str | None = Field(None, description="the objective, a metric of the task; default: its first")
+    model: ModelSpec = Field(description="the architecture")
+    ingredients: tuple[Place, ...] | dict[str, Place] = Field(
+        description="a list of files, folders and globs, or a mapping of name to file"
+    )
+    weights: Literal["raw", "ema"] = Field(
+        "raw", description="which to read where files hold both: `ema` is an average over training"
+    )
+    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from")
+    classes: tuple[ClassName, ...] | None = Field(
+        None, description="the order of the labels; default: held_out's sorted folder names"
+    )
+    data: DataSpec = Field(description="the splits")
+    other_models: dict[str, str] = Field(
+        {},
+        validation_alias=AliasChoices("other_models", "guests"),
+        description="a mapping of name to other kitchens, whose models may join ensembles; once called `guests`",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto`, `cpu`, `cuda`, `cuda:1` (any number) or `mps`; `auto` takes CUDA, else MPS, else the CPU",
+    )
+    precision: Precision = Field(
+        "float32",
+        description="of the evaluation; mixing is always in float32. `float32` is exact: TF32 is off, whatever "
+        "PyTorch's defaults are. `tf32` is faster on NVIDIA GPUs from Ampere on, and float32 elsewhere. Scores and "
+        "runs are kept apart by precision and by type of device",
+    )
+    batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_named_once(cls, values: Any) -> Any:
+        if isinstance(values, dict) and {"guests", "other_models"} <= values.keys():
+            raise ValueError("has both `guests` and `other_models`, which is what guests are called now; keep one")
+        return values
+
+    def split_specs(self) -> dict[str, SplitSpec]:
+        """Every split that the kitchen has, by its name (`shifts.NAME` for a shift)."""
+        named = {name: getattr(self.data, name) for name in (HELD_OUT, TEST, TRAIN)}
+        named |= {f"{SHIFTS}{name}": spec for name, spec in self.data.shifts.items()}
+        return {name: spec for name, spec in named.items() if spec is not None}
