@@ -102,9 +102,9 @@ def missing_runs(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (folder / name).exists()]
 
 
-def write_kitchen(folder: Path, document: Mapping[str, Any]) -> Path:
+def write_kitchen(folder: Path, document: Mapping[str, Any], name: str = "kitchen.yaml") -> Path:
     """The kitchen.yaml of a folder."""
-    file = folder / "kitchen.yaml"
+    file = folder / name
     file.write_text(yaml.safe_dump(dict(document), sort_keys=False), encoding="utf-8")
     return file
 

@@ -18,6 +18,7 @@ from torchvision.io import decode_image
 from examples.blood_cells.model import build
 from examples.common import FineTune, Order, missing_runs, save, say
 
+ARCHIVE = "blood-cells-detection.tar.xz"
 CELLS = ("RBC", "WBC", "Platelets")
 SPLITS = {"train": "train", "held_out": "val", "test": "test"}
 EPOCHS, BATCH, RATE = 10, 4, 3e-4
@@ -39,7 +40,7 @@ Annotated = tuple[Path, Tensor, Tensor]
 
 def read(order: Order, split: str) -> list[Annotated]:
     """The images of a split with their annotations."""
-    folder = order.unpacked("blood-cells-detection.tar.xz") / "bccd" / "BCCD"
+    folder = order.unpacked(ARCHIVE) / "bccd" / "BCCD"
     names = (folder / "ImageSets" / "Main" / f"{SPLITS[split]}.txt").read_text(encoding="utf-8").split()
     found = []
     for name in sorted(names)[: 4 if order.quick else None]:
@@ -172,3 +173,10 @@ def fine_tune(order: Order, seen: Sequence[tuple], start: Path) -> Path:
         save(model.state_dict(), folder / name, **asdict(runs[name]))
         say(f"trained {name}")
     return folder
+
+
+def train(order: Order) -> tuple[Path, Path]:
+    """The folders of the run and of the fine-tunes, with what was not there yet."""
+    seen = smaller(read(order, "train"))
+    run = train_run(order, seen)
+    return run, fine_tune(order, seen, sorted(run.glob("*.safetensors"))[: 1 if order.quick else START][-1])

@@ -19,7 +19,7 @@ from examples.common import Order, missing_runs, save, say
 FACTORY = "tf_efficientnet_lite0"
 PIXELS = 96
 TRANSFORM = {"resize": PIXELS, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
-NUM_IMAGES, QUICK_IMAGES = 2500, 64
+NUM_IMAGES, QUICK_IMAGES = 2000, 64
 BATCH = 64
 READY = "cifar10-pretrained"
 """A narrow sweep that lies beside the data already trained, and its base."""
@@ -36,7 +36,7 @@ class Settings:
 
 SWEEPS = {
     "narrow": (2e-4, 3e-4, 3e-4, 2e-4, 4e-4, 3e-4, 3e-4, 3e-4),
-    "wide": (1e-4, 1.4e-4, 2e-4, 2.9e-4, 4.1e-4, 5.9e-4, 8.4e-4, 1.2e-3),
+    "wide": (1e-4, 1.6e-4, 2.7e-4, 4.4e-4, 7.3e-4, 1.2e-3),
 }
 """The learning rates; every second run smooths its labels."""
 

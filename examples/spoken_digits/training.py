@@ -116,7 +116,7 @@ def train_run(order: Order, voices: Sequence[list], held_out: Sequence[tuple[str
         with torch.no_grad():
             losses = [float(loss_of(net, [one])) for one in held_out]
         mean = sum(losses) / len(losses)
-        save(net.state_dict(), folder / name, epoch=number, loss=mean, lr=RATE_OF_RUN)
+        save(net.state_dict(), folder / name, epoch=number, eval_loss=mean, lr=RATE_OF_RUN)
         say(f"{name}: loss {mean:.4f} on held_out")
     return folder
 
@@ -132,3 +132,14 @@ def fine_tune(order: Order, voices: Sequence[list], last: Path) -> Path:
         save(net.state_dict(), folder / name, **asdict(runs[name]))
         say(f"trained {name}")
     return folder
+
+
+def train(order: Order, recordings: dict[str, list[tuple[int, Tensor]]]) -> tuple[Path, Path]:
+    """The folders of the run and of the fine-tunes, with what was not there yet."""
+    voices = [recordings[speaker] for speaker in SPEAKERS["train"]]
+    rng = random.Random(1)
+    held_out = [
+        joined(rng.choices(recordings[speaker], k=4), rng) for speaker in SPEAKERS["held_out"] for _ in range(100)
+    ]
+    run = train_run(order, voices, held_out[: 5 if order.quick else None])
+    return run, fine_tune(order, voices, sorted(run.glob("*.safetensors"))[-1])

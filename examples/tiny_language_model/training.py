@@ -37,6 +37,10 @@ WHOLE, QUICK = Schedule(before=600, kept=12, every=30), Schedule(before=4, kept=
 SIZES = {"held_out": 1000, "test": 2000}
 
 
+def schedule_of(order: Order) -> Schedule:
+    return QUICK if order.quick else WHOLE
+
+
 def write_data(order: Order) -> tuple[Path, list[str]]:
     """The reviews without their labels: a table of each split that judges, and the sentences to train on."""
     folder, source = order.folder / "data", order.source("movie-review-polarity")
@@ -123,7 +127,7 @@ def train(order: Order, reviews: Sequence[str]) -> Path:
     """The folder with checkpoint-N of the constant run, and `decayed`; both saw the same data in the same order."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    folder, plan = order.folder / "runs", QUICK if order.quick else WHOLE
+    folder, plan = order.folder / "runs", schedule_of(order)
     tokenizer = tokenizer_of(order.folder / "tokenizer", reviews)
     if (folder / "decayed").is_dir():
         return folder
