@@ -22,11 +22,10 @@ OF_FINE_TUNES = {name: OF_RUN[name] for name in ("uniform soup", "greedy soup", 
 def kitchen_of(order: common.Order, folder: Path, data: Path, name: str) -> sv.Kitchen:
     """Checkpoints with the images that judge them."""
     shutil.copy(str(model.__file__), folder / "model.py")
-    images = order.unpacked(training.ARCHIVE) / "bccd" / "BCCD" / "JPEGImages"
+    images = order.unpacked(training.ARCHIVE) / training.FOLDER / "JPEGImages"
 
     def split(which: str) -> dict[str, Any]:
-        size = {"transform": {"resize": model.HEIGHT, "crop": None}}
-        return {"format": "coco", "path": str(images), "annotations": str(data / f"{which}.json"), **size}
+        return {"format": "coco", "path": str(images), "annotations": str(data / f"{which}.json")}
 
     document = {
         "name": name,

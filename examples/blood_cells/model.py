@@ -38,5 +38,6 @@ def build() -> FasterRCNN:
         box_predictor=FastRCNNPredictor(128, NUM_CLASSES), min_size=HEIGHT, max_size=WIDTH,
         rpn_anchor_generator=anchors, rpn_pre_nms_top_n_train=400, rpn_post_nms_top_n_train=200,
         rpn_pre_nms_top_n_test=300, rpn_post_nms_top_n_test=150, box_batch_size_per_image=96,
-        rpn_batch_size_per_image=128, box_score_thresh=0.01, box_detections_per_img=60,
+        rpn_batch_size_per_image=128, box_score_thresh=0.01, box_detections_per_img=60, image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )  # fmt: skip

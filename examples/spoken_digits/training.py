@@ -17,16 +17,16 @@ from examples.spoken_digits.model import RATE, VOCABULARY, Net
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPEAKERS = {"train": ("george", "jackson", "lucas"), "held_out": ("nicolas",), "test": ("theo", "yweweler")}
-EPOCHS, STEPS, BATCH, RATE_OF_RUN = 16, 60, 16, 2e-3
+EPOCHS, STEPS, BATCH, RATE_OF_RUN = 12, 60, 16, 2e-3
+STEPS_OF_FINE_TUNES = 40
 
 
 FINE_TUNES = (
     FineTune(1e-3, 4, 1),
-    FineTune(1e-3, 6, 2),
-    FineTune(2e-3, 5, 3),
-    FineTune(3e-3, 4, 4),
-    FineTune(2e-3, 4, 5),
-    FineTune(3e-3, 6, 6),
+    FineTune(2e-3, 4, 2),
+    FineTune(3e-3, 4, 3),
+    FineTune(1e-3, 6, 4),
+    FineTune(2e-3, 5, 5),
 )
 
 
@@ -124,7 +124,7 @@ def train_run(order: Order, voices: Sequence[list], held_out: Sequence[tuple[str
 def fine_tune(order: Order, voices: Sequence[list], last: Path) -> Path:
     """Fine-tunes from the end of the run."""
     folder, runs = order.folder / "fine_tunes", {one.file: one for one in FINE_TUNES}
-    each = partial(epoch, voices=voices, steps=4 if order.quick else STEPS)
+    each = partial(epoch, voices=voices, steps=4 if order.quick else STEPS_OF_FINE_TUNES)
     for name in missing_runs(folder, list(runs)[: 2 if order.quick else None]):
         net = Net()
         net.load_state_dict(load_file(last))
