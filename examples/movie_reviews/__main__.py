@@ -20,14 +20,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     order = common.order("movie_reviews", __doc__, arguments)
     data = training.write_data(order)
     runs = training.train(order, data)
-    told = common.soupviz("new", runs, "--data", data, "--out", order.folder)
-    checked = told["check"]
-    common.say(f"{told['kitchen']}: {checked['correct']} of {checked['num_examples']}, logged {checked['logged']}")
-    kitchen = sv.Kitchen.load(told["kitchen"])
+    proposed = common.soupviz("new", runs, "--data", data, "--out", order.folder)
+    checked = proposed["check"]
+    common.say(f"{proposed['kitchen']}: {checked['correct']} of {checked['num_examples']}, logged {checked['logged']}")
+    kitchen = sv.Kitchen.load(proposed["kitchen"])
     rows = common.compare(kitchen, RECIPES)
-    common.tell(
-        order, "movie_reviews", common.table(kitchen, rows), {"check": checked, "rows": [row.as_dict() for row in rows]}
-    )
+    told = common.table(kitchen, rows)
+    common.tell(order, "movie_reviews", told, {"sweep": common.found_in(kitchen, rows)}, check=checked)
 
 
 if __name__ == "__main__":

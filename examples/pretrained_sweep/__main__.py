@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         assert before is not None
         common.say(f"before any soup: {before.sentence}")
         rows = common.compare(kitchen, RECIPES)
-        values[name] = {"before": before.as_dict(), "rows": [row.as_dict() for row in rows]}
+        values[name] = common.found_in(kitchen, rows) | {"before": before.as_dict()}
         told.append(f"{common.table(kitchen, rows)}\n\nBefore: {before.sentence}")
     common.tell(order, "pretrained_sweep", "\n\n".join(told), values)
 

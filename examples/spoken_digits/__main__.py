@@ -58,13 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     recordings = training.read_recordings(order.unpacked("free-spoken-digits.tar.xz") / "fsdd" / "recordings")
     data = training.write_data(order, recordings)
     run, fine_tunes = training.train(order, recordings)
-    kitchen = kitchen_of(run, data, "Spoken digits, one run")
-    of_run = common.compare(kitchen, OF_RUN)
-    told = [common.table(kitchen, of_run)]
-    kitchen = kitchen_of(fine_tunes, data, "Spoken digits, fine-tunes")
-    of_tunes = common.compare(kitchen, OF_FINE_TUNES)
-    told += [common.table(kitchen, of_tunes), by_speaker(fine_tunes, data)]
-    values = {"run": [row.as_dict() for row in of_run], "fine_tunes": [row.as_dict() for row in of_tunes]}
+    told, values = [], {}
+    for folder, name, recipes in ((run, "one run", OF_RUN), (fine_tunes, "fine-tunes", OF_FINE_TUNES)):
+        kitchen = kitchen_of(folder, data, f"Spoken digits, {name}")
+        rows = common.compare(kitchen, recipes)
+        told.append(common.table(kitchen, rows))
+        values[folder.name] = common.found_in(kitchen, rows)
+    told.append(by_speaker(fine_tunes, data))
     common.tell(order, "spoken_digits", "\n\n".join(told), values)
 
 

@@ -39,8 +39,13 @@ class Net(nn.Module):
         """waves: (batch, samples) in [-1, 1]. lengths: samples of each before the padding."""
         around = nn.functional.pad(waves, (WINDOW // 2, WINDOW // 2))
         spectrum = torch.stft(around, WINDOW, HOP, window=self.window, center=False, return_complex=True)
-        states = ((self.bands @ spectrum.abs().square() + 1e-6).log() + 5) / 4
         frames = lengths // HOP + 1
+        states = self._masked((self.bands @ spectrum.abs().square() + 1e-6).log() / 3, frames)
+        states = (
+            states - states.sum(2, keepdim=True) / frames[:, None, None]
+        )  # what is the same all the time is the line
+        if self.training:
+            states = self._some_bands_lost(states)
         states = self._masked(states, frames)
         for layer, norm in zip((self.first, self.second), self.norms, strict=True):
             frames = (frames - 1) // layer.stride[0] + 1
@@ -49,6 +54,13 @@ class Net(nn.Module):
         packed = pack_padded_sequence(states.transpose(1, 2), frames.cpu(), batch_first=True, enforce_sorted=False)
         heard, _ = pad_packed_sequence(self.over_time(packed)[0], batch_first=True, total_length=states.shape[2])
         return {"logits": self.head(heard), "lengths": frames}
+
+    @staticmethod
+    def _some_bands_lost(states: Tensor) -> Tensor:
+        """Of each recording up to eight neighbouring bands are silent, elsewhere in each."""
+        first, number = torch.randint(0, BANDS, (2, len(states), 1, 1))
+        bands = torch.arange(BANDS)[:, None]
+        return states * ~((bands >= first) & (bands < first + number % 9))
 
     @staticmethod
     def _masked(states: Tensor, frames: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kitchen = sv.Kitchen.load(common.write_kitchen(runs, document))
     checkpoints = [name for name in kitchen.names if name != DECAYED]
     rows = common.compare(kitchen, recipes(checkpoints, training.schedule_of(order)))
-    values = {"rows": [row.as_dict() for row in rows]}
-    common.tell(order, "tiny_language_model", common.table(kitchen, rows), values)
+    told = common.table(kitchen, rows)
+    common.tell(order, "tiny_language_model", told, {"runs": common.found_in(kitchen, rows)})
 
 
 if __name__ == "__main__":
