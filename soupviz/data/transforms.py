@@ -40,14 +40,16 @@ class Pipeline:
     std: tuple[float, ...]
 
 
-def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
+def pipeline(spec: TransformSpec | None, model: nn.Module, *, is_whole: bool = False) -> Pipeline:
     """The steps of a transform, in the order that DESIGN gives.
 
+    Args:
+        is_whole: nothing is cut off that `crop` does not name.
     Raises:
         DataError: a preset that does not exist, or that is none for classification.
     """
     spec = spec or TransformSpec()  # type: ignore[call-arg]
-    steps = _steps(spec, model)
+    steps = _steps(spec, model, is_whole=is_whole)
 
     def to_uint8(image: Image.Image, index: int) -> np.ndarray:
         from torchvision.transforms import functional as F
@@ -77,7 +79,7 @@ class Steps:
     """What comes before a corruption, and the values after it.
 
     mode: Pillow's name of the colours. described: whose resizing and cropping it is, and all its numbers. cut: makes a
-    picture of a picture, or a tensor.
+    picture of a picture, or a tensor. size: what is resized and cropped to, where it is nothing else that is done.
     """
 
     mode: str
@@ -85,9 +87,10 @@ class Steps:
     cut: Callable[[Image.Image], Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: tuple[int | tuple[int, int] | None, int | None] | None = None
 
 
-def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
+def _steps(spec: TransformSpec, model: nn.Module, *, is_whole: bool) -> Steps:
     """A preset means what its library does, on PIL images; a resize of the kitchen's own is done on tensors.
 
     PIL images are rounded after the rows and again after the columns, tensors to uint8 once.
@@ -96,7 +99,7 @@ def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
         return _timm(spec.args, model)
     if spec.preset:
         return _torchvision(spec.preset)
-    crop = spec.crop or (spec.resize if isinstance(spec.resize, int) else None)
+    crop = spec.crop or (spec.resize if isinstance(spec.resize, int) and not is_whole else None)
 
     def cut(image: Image.Image) -> Any:
         from torchvision.transforms import functional as F
@@ -105,7 +108,7 @@ def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
 
     mean, std = spec.mean or (0.0,) * spec.channels, spec.std or (1.0,) * spec.channels
     described = ("tensors", spec.resize, crop, spec.interpolation)
-    return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std)
+    return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std, (spec.resize, crop))
 
 
 def _resized(pixels: Any, resize: int | tuple[int, int] | None, crop: int | None, interpolation: str) -> Any:
@@ -123,13 +126,15 @@ def _torchvision(name: str) -> Steps:
 
     try:
         preset = torchvision.models.get_weight(name).transforms()
-        size = (preset.resize_size[0], preset.crop_size[0], preset.interpolation.value)
+        crop = preset.crop_size[0] if hasattr(preset, "crop_size") else None  # those of segmentation have none
+        size = (preset.resize_size[0], crop, preset.interpolation.value)
     except (ValueError, AttributeError, KeyError):
         raise DataError(
             f"transform.preset is {name!r}; expected timm or a torchvision name of a classifier such as "
-            "ResNet50_Weights.IMAGENET1K_V2."
+            "ResNet50_Weights.IMAGENET1K_V2, or of a segmentation."
         ) from None
-    return Steps("RGB", ("PIL", *size), lambda image: _resized(image, *size), tuple(preset.mean), tuple(preset.std))
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    return Steps("RGB", ("PIL", *size), lambda image: _resized(image, *size), mean, std, size[:2])
 
 
 def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
@@ -142,6 +147,36 @@ def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
         cut = timm_data.create_transform(**config, normalize=False)
     mode = "L" if config["input_size"][0] == 1 else "RGB"
     return Steps(mode, ("timm", *sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
+
+
+def mask_cut(where: str, spec: TransformSpec | None) -> Callable[[np.ndarray], np.ndarray]:
+    """What a transform does to the mask of an image: each pixel is that of the nearest one, as Pillow has it.
+
+    What it gives raises ValueError, in words that follow a file's name, where a mask is too small to be cropped.
+
+    Raises:
+        DataError: the transform does to images what is not done to masks.
+    """
+    spec = spec or TransformSpec()  # type: ignore[call-arg]
+    size = None if spec.preset == "timm" else _steps(spec, nn.Identity(), is_whole=False).size
+    if size is None or spec.corrupt == "rotate":
+        odd = "preset timm" if size is None else "corrupt rotate"
+        raise DataError(
+            f"{where}.transform: {odd} moves the pixels of an image, and nothing here moves those of its mask; give "
+            "`resize`, `mean` and `std`, and another corruption."
+        )
+    resize, crop = size
+
+    def cut(mask: np.ndarray) -> np.ndarray:
+        pixels: Tensor = _resized(torch.from_numpy(mask)[None], resize, None, "nearest-exact")
+        if crop and min(pixels.shape[1:]) < crop:
+            raise ValueError(
+                f"has {pixels.shape[2]} x {pixels.shape[1]} pixels, fewer than the crop of {crop}: what lies beyond an "
+                "image has no class. Give the transform a smaller crop, or `resize: [height, width]`."
+            )
+        return np.asarray(_resized(pixels, None, crop, "nearest-exact")[0].numpy())
+
+    return cut
 
 
 def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:
