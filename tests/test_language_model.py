@@ -303,6 +303,72 @@ def test_what_a_language_model_is_not_offered_is_told_in_a_sentence(built, metho
     assert "because" in parse({"method": method}).unfit(kitchen.task)
 
 
+# Tokens of a data set in Python
+
+OWN = """
+import torch
+
+ROWS = [[0, 3, 4, 5], [0, 7], [0, 9, 9, 2, 4]]
+
+
+class Told(list):
+    def text(self, index):
+        return "x" * (10 * index + 10)
+
+
+def lists():
+    return ROWS
+
+
+def told():
+    return Told(ROWS)
+
+
+def dicts():
+    padded = [row + [0] * (5 - len(row)) for row in ROWS]
+    masks = [[1] * len(row) + [0] * (5 - len(row)) for row in ROWS]
+    return [{"input_ids": torch.tensor(row), "attention_mask": mask} for row, mask in zip(padded, masks)]
+
+
+def shifted():
+    return [(torch.tensor(row), torch.tensor(row[1:])) for row in ROWS]
+
+
+def texts():
+    return ["a text", "another"]
+
+
+def negative():
+    return [[0, -100], [0, 1]]
+"""
+
+
+def of_python(folder: Path, function: str) -> Split:
+    (folder / "data.py").write_text(OWN)
+    spec = SplitSpec(format="python", path=f"data.py:{function}")
+    return splits.load("held_out", spec, folder, build_model(WRITER), kind="none")
+
+
+@pytest.mark.parametrize("function", ["lists", "told", "dicts", "shifted"])
+def test_a_data_set_may_give_the_tokens_of_each_document(tmp_path, function):
+    split, model = of_python(tmp_path, function), build_model(WRITER)
+    assert split.labels[:, 0].tolist() == [3, 1, 4]
+    assert split.labels[:, 1].tolist() == ([10, 20, 30] if function == "told" else [0, 0, 0])
+    found = scored(split, model)
+    assert (BITS.value(found) is None) == (function != "told")
+    with torch.no_grad():
+        logits = model(torch.tensor([[0, 3, 4, 5]]))["logits"][0]
+    expected = F.cross_entropy(logits[:-1], torch.tensor([3, 4, 5]), reduction="sum")
+    assert found["nats"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("function", ["texts", "negative"])
+def test_what_is_no_row_of_tokens_is_refused(tmp_path, function):
+    with pytest.raises(DataError, match=r"example 0 is .*row of whole numbers") as told:
+        of_python(tmp_path, function)
+    assert "\n" not in str(told.value)
+
+
 # Bad input
 
 

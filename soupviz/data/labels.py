@@ -30,7 +30,7 @@ WANTED: dict[Kind, str] = {
     "options": "a context, options and an answer",
 }
 
-FORMATS_OF: dict[Kind, tuple[str, ...]] = {"none": ("text",), "options": ("choices",)}
+FORMATS_OF: dict[Kind, tuple[str, ...]] = {"none": ("text", "python"), "options": ("choices",)}
 """Of kinds that some formats have alone: which."""
 
 PADDING = -1
@@ -44,7 +44,9 @@ def check_format(name: str, form: str, kind: Kind) -> None:
         DataError: naming a format that has them.
     """
     takers = FORMATS_OF.get(kind, ())
-    others = [other for other, formats in FORMATS_OF.items() if form in formats and form not in ("text", *takers)]
+    others = [
+        other for other, formats in FORMATS_OF.items() if form in formats and form not in ("text", "python", *takers)
+    ]
     if (takers and form not in takers) or others:
         other = f"format {takers[0]}" if takers else "another format, or the task multiple_choice"
         raise DataError(
