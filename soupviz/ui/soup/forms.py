@@ -4,10 +4,11 @@ from collections.abc import Container, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import streamlit as st
 from pydantic.fields import FieldInfo
 
 from soupviz.analysis.parameters import bounds_of
-from soupviz.recipes import Pooled, own_parameters
+from soupviz.recipes import Pooled, Recipe, own_parameters
 from soupviz.tasks.task import Task
 from soupviz.ui.charts import Place
 
@@ -18,6 +19,22 @@ MOST = {int: 1000, float: 3}
 
 TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
+
+
+ASKED = "recipe asked for"
+"""What the form is to show next, by the keys of its widgets: it can be set only before these are drawn."""
+
+
+def take_up(recipe: Recipe) -> None:
+    """Let the form show a recipe at the next run of the page; the ingredients that are chosen stay."""
+    own = {name: getattr(recipe, name) for name in own_parameters(type(recipe))}
+    st.session_state[ASKED] = {"recipe": recipe.label, **own}
+
+
+def set_asked() -> None:
+    """Set what was asked for; to be called before any widget of the form is drawn."""
+    for name, value in st.session_state.pop(ASKED, {}).items():
+        st.session_state[name] = value
 
 
 def parameters(
