@@ -83,6 +83,10 @@ def _choice(kitchen: Kitchen, by: str, recipe: NBest) -> Choice:
     return Choice(by, recipe, run, tuple(name for name, _ in mix_in(run)), scores)
 
 
+def called(one: Choice) -> str:
+    return "best" if one.recipe.n == 1 else f"{one.recipe.n} best"
+
+
 def cost_of(kitchen: Kitchen, found: Sequence[Choice]) -> Cost:
     """What it takes to know them all."""
     return cost_of_all(kitchen, [one.recipe for one in found if one.run is None])
@@ -103,7 +107,7 @@ def told(kitchen: Kitchen, found: Sequence[Choice]) -> list[str]:
     """A sentence for each that is known: what the kitchen's metric says of it."""
     metric = kitchen.objective
     return [
-        f"the {one.recipe.n} best by {one.by}: {metric.label} "
+        f"the {called(one)} by {one.by}: {metric.label} "
         + ", ".join(f"{shown(metric, score.shown(metric.name))} on {split}" for split, score in one.scores.items())
         for one in found
         if one.scores

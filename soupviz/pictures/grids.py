@@ -17,6 +17,9 @@ DONE, WAITING, EMPTY = "cooked", "waiting", "not possible"
 MOST_WRITTEN = 12
 """Columns up to which each cell has its number written in it."""
 
+WIDTH = 46
+"""Of a cell with a number in it, at least."""
+
 HEIGHT, HIGHEST, LOWEST = 480, 44, 20
 """Of all rows of a map, if one row is not to be higher, or lower, than that."""
 
@@ -53,7 +56,7 @@ def heat(
         _frame("open", palette.SOUP, 4),
     ]
     if len(values[0]) <= MOST_WRITTEN:
-        layers += [*_numbers(form), _bounds()]
+        layers += [*_numbers(form, len(values[0])), _bounds(len(values[0]))]
     layers.append(_crosses())
     return data, {"height": {"step": step}, "encoding": channels, "layer": layers}
 
@@ -91,19 +94,25 @@ def _frame(name: str, color: str, width: int) -> dict[str, Any]:
     return {"transform": [{"filter": f"indexof(datum.frame, '{name}') >= 0"}], "mark": mark}
 
 
-def _numbers(form: str) -> list[dict[str, Any]]:
+def _is_wide(num_columns: int) -> str:
+    """Whether cells have room for a number in them, as wide as the page is now."""
+    return f"width >= {WIDTH} * {num_columns}"
+
+
+def _numbers(form: str, num_columns: int) -> list[dict[str, Any]]:
     """White under black letters keeps them legible on any colour, in both themes."""
     text = {"type": "text", "fontSize": 12, "tooltip": None}
     shown = {"text": quantity("value", format=form)}
-    only = [{"filter": "isValid(datum.value)"}]
+    only = [{"filter": f"isValid(datum.value) && {_is_wide(num_columns)}"}]
     halo = text | {"stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.8, "color": "white"}
     return [{"transform": only, "mark": mark, "encoding": shown} for mark in (halo, text | {"color": "black"})]
 
 
-def _bounds() -> dict[str, Any]:
+def _bounds(num_columns: int) -> dict[str, Any]:
     mark = {"type": "text", "fontSize": 11, "color": palette.NEUTRAL, "tooltip": None}
     shown = {"text": nominal("bound")}
-    return {"transform": [{"filter": "datum.bound !== ''"}], "mark": mark, "encoding": shown}
+    only = [{"filter": f"datum.bound !== '' && {_is_wide(num_columns)}"}]
+    return {"transform": only, "mark": mark, "encoding": shown}
 
 
 def _crosses() -> dict[str, Any]:

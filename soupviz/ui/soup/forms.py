@@ -11,6 +11,7 @@ from soupviz.analysis.parameters import bounds_of
 from soupviz.recipes import Pooled, Recipe, own_parameters
 from soupviz.tasks.task import Task
 from soupviz.ui.charts import Place
+from soupviz.ui.diversity import clicks
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]
@@ -21,20 +22,15 @@ TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
 
 
-ASKED = "recipe asked for"
-"""What the form is to show next, by the keys of its widgets: it can be set only before these are drawn."""
-
-
 def take_up(recipe: Recipe) -> None:
-    """Let the form show a recipe at the next run of the page; the ingredients that are chosen stay."""
+    """Let the form show a recipe, and draw the page anew; the ingredients that are chosen stay."""
     own = {name: getattr(recipe, name) for name in own_parameters(type(recipe))}
-    st.session_state[ASKED] = {"recipe": recipe.label, **own}
-
-
-def set_asked() -> None:
-    """Set what was asked for; to be called before any widget of the form is drawn."""
-    for name, value in st.session_state.pop(ASKED, {}).items():
-        st.session_state[name] = value
+    for name, value in own.items():
+        if (
+            name not in st.session_state
+        ):  # a widget that is not there yet takes its value from the URL, and keeps it there
+            st.query_params[name] = str(value)
+    clicks.choose(recipe=recipe.label, **own)
 
 
 def parameters(

@@ -18,7 +18,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.figures import two_metrics
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import cell, factor, titled
+from soupviz.tasks.wording import PERCENT, factor, titled
 from soupviz.ui import asking, charts, session, widgets, work
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
@@ -54,7 +54,8 @@ def draw_windows(opened: Kitchen, recipe: Recipe) -> None:
     )
     early = sum(step.value is None for step in steps)
     st.caption(
-        f"Green frame: the best of {len(steps)} windows, chosen on held_out, so that its value there is optimistic. "
+        f"Green frame: the best of {len(steps)} windows, chosen on held_out, so that its value there is optimistic, as "
+        "is that of any other that is taken for it. "
         + (f"{early} were given up once they could not win: of them the best they could be is told. " if early else "")
         + "Click a cell to cook its window."
     )
@@ -63,9 +64,8 @@ def draw_windows(opened: Kitchen, recipe: Recipe) -> None:
         end, length = places[newly[0]]
         window = search.one_window(end, length)
         assert window is not None
-        forms.take_up(window)
         work.cook_job(opened, window)
-        st.rerun()
+        forms.take_up(window)
 
 
 def _search_of(opened: Kitchen, recipe: Recipe) -> Run | None:
@@ -92,7 +92,9 @@ def _shown(recipe: Recipe, told: Sequence[tuple[float, int]]) -> tuple[float, in
 
 
 def _row(metric: Metric, step: Step, end: float, length: int, is_best: bool, is_open: bool) -> dict[str, object]:
-    bound = f"{'≤' if metric.higher_is_better else '≥'} {cell(metric, step.bound)}" if step.value is None else ""
+    most = factor(metric) * (step.bound or 0.0)
+    shown = f"{most:.2f}" if metric.unit == PERCENT else f"{most:.4g}"
+    bound = f"{'≤' if metric.higher_is_better else '≥'} {shown}" if step.value is None else ""
     return {
         "column": f"{end:g}", "row": f"{length}", "value": None if step.value is None else factor(metric) * step.value,
         "state": DONE if step.value is not None else step.outcome, "reason": bound, "bound": bound,
@@ -105,7 +107,7 @@ def draw_choices(opened: Kitchen, recipe: Recipe, run: Run) -> None:
     found = choices.choices(opened, recipe, run)
     if not found:
         return
-    number = found[0].recipe.n
+    number, what = found[0].recipe.n, choices.called(found[0])
     st.header(f"Chosen by {' or by '.join(one.by for one in found)}?")
     if any(one.run is None for one in found):
 
@@ -113,11 +115,11 @@ def draw_choices(opened: Kitchen, recipe: Recipe, run: Run) -> None:
             choices.cook_all(opened, found, job.progress)
 
         st.write(
-            "Who averages one run's checkpoints mostly chooses them by a loss. What do the "
-            f"{number} best come to, by each?"
+            f"Who averages one run's checkpoints mostly chooses them by a loss. What {'does' if number == 1 else 'do'} "
+            f"the {what} come to, by each?"
         )
         key = f"choices {digest([one.recipe.model_dump(mode='json') for one in found])[:12]}"
-        title = f"Cook the {number} best by each"
+        title = f"Cook the {what} by each"
         if asking.result(opened, key, title, lambda: choices.cost_of(opened, found), cook, ahead=True):
             st.rerun()
         return
@@ -145,7 +147,7 @@ def _columns(opened: Kitchen) -> dict[str, tuple[Metric, str]]:
 
 
 def _table(opened: Kitchen, run: Run, found: Sequence[Choice]) -> pd.DataFrame:
-    rows = [(f"{one.recipe.n} best by {one.by}", one.scores, ", ".join(one.names)) for one in found]
+    rows = [(f"{choices.called(one)} by {one.by}", one.scores, ", ".join(one.names)) for one in found]
     if all(one.run is not None and one.run.key != run.key for one in found):
         kept = (run.result or {})["scores"]
         rows.append(("this soup", {split: opened.scores.recalled(kept[split], split) for split in kept}, ""))

@@ -22,6 +22,7 @@ from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
 from soupviz.ui import charts, session, verdict, widgets, work
+from soupviz.ui.diversity import clicks
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
 from soupviz.ui.verbatim import verbatim
@@ -35,7 +36,7 @@ SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14
 
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
-    forms.set_asked()
+    clicks.apply()
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
     row = st.container(horizontal=True)
     label = row.selectbox("Recipe", list(RECIPES), key="recipe", bind="query-params", width=230)
