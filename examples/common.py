@@ -183,8 +183,8 @@ def found_in(kitchen: sv.Kitchen, rows: Sequence[Row]) -> dict[str, Any]:
     assert best is not None
     return {
         "kitchen": kitchen.name, "task": kitchen.task.name, "unit": kitchen.task.unit,
-        "metric": kitchen.objective.label, "in_percent": kitchen.objective.unit == PERCENT, "best": {"name": best.name, "scores": _plain(best.values)},
-        "rows": [row.as_dict() for row in rows],
+        "metric": kitchen.objective.label, "in_percent": kitchen.objective.unit == PERCENT,
+        "best": {"name": best.name, "scores": _plain(best.values)}, "rows": [row.as_dict() for row in rows],
     }  # fmt: skip
 
 
