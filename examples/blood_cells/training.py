@@ -25,15 +25,15 @@ CELLS = ("RBC", "WBC", "Platelets")
 FOLDER = "bccd/BCCD"
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 SPLITS = {"train": "train", "held_out": "val", "test": "test"}
-EPOCHS, BATCH, RATE = 8, 4, 3e-4
-START = 4
+EPOCHS, BATCH, RATE = 6, 4, 3e-4
+START = 3
 
 
 FINE_TUNES = (
     FineTune(2e-4, 2, 1),
     FineTune(3e-4, 2, 2),
     FineTune(4e-4, 2, 3),
-    FineTune(3e-4, 3, 4),
+    FineTune(3e-4, 2, 4),
 )
 
 Annotated = tuple[Image, BoundingBoxes, Tensor]
