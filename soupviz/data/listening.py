@@ -159,9 +159,9 @@ def _contents(where: str, reading: _Reading, hearing: Hearing, kind: labels.Kind
     is_cut = not hearing.inexact and reading.dimensions == 1 and (is_masked or MASK not in hearing.told)
     notes = reading.notes(where)
     if not is_cut and len(set(reading.lengths)) > 1:
-        longest = f"{lengths.max() / reading.rate:.2f} s, the longest" if reading.dimensions == 1 else "the longest"
         why = hearing.inexact or "the feature extractor makes no attention_mask"
-        notes.append(f"{where}: {why}, so each is padded to {longest}.")
+        told = f"{why}, so each is padded to {lengths.max() / reading.rate:.2f} s, the longest."
+        notes.append(f"{where}: {told if reading.dimensions == 1 else 'features are padded to the longest recording.'}")
     return Contents(
         arrays,
         found.labels,
