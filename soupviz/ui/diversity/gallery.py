@@ -27,7 +27,8 @@ def gallery(task: Task, split: Split, classes: Sequence[str], new: Outcomes, old
     """Units as cards, in HTML: as their viewer shows them, and both answers in the task's words."""
     viewer = viewer_of(task, split, int(rows[0]))
     cards = "".join(_card(viewer, task, split, classes, new, old, int(row)) for row in rows)
-    return f"{STYLE.replace('WIDTH', viewer.width)}<div class='soupviz-examples'>{cards}</div>"
+    style = STYLE.replace("WIDTH", viewer.width)
+    return f"{style}{viewer.legend}<div class='soupviz-examples'>{cards}</div>"
 
 
 def _card(

@@ -27,7 +27,7 @@ class Viewer:
     """How one kind of unit is shown.
 
     can_show: whether a split's row is of that kind. html: a unit as HTML, all text in it escaped. width: of a card, in
-    CSS. note: what is to be said of all of them.
+    CSS. note: what is to be said of all of them. legend: as HTML, once above all cards.
     """
 
     name: str
@@ -35,3 +35,4 @@ class Viewer:
     html: Callable[[Unit], str]
     width: str
     note: Callable[[Split], str] = lambda _split: ""
+    legend: str = ""
