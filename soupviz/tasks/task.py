@@ -16,7 +16,7 @@ from soupviz.models.routes import answers_from
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
 from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
-from soupviz.tasks.score import Score
+from soupviz.tasks.score import PartScore, Score
 from soupviz.tasks.wording import cell, numbers
 
 NOTHING = "✗ nothing: its output is not finite"
@@ -250,6 +250,14 @@ class Task:
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         """What a score tells beside its metrics, as plain data. width: how many numbers the model says of each unit."""
         return {}
+
+    def parts(self, score: Score, classes: Sequence[str]) -> Sequence[PartScore]:
+        """How a model does on parts of units, such as objects of a class."""
+        return ()
+
+    def remarks(self, score: Score) -> Sequence[str]:
+        """What may be wrong with a model's answers, as far as a score tells: clauses, the same for all that have it."""
+        return ()
 
     def row(self, score: Score) -> Mapping[str, Any]:
         """A score as a row of a table."""
