@@ -106,7 +106,9 @@ def of_example(label: Any, kind: Kind) -> Any:
         return as_codes(label)
     if isinstance(label, str):
         raise ValueError(f"the label is the text {label!r}: give it as a number")
-    return np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    found = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    # Whatever stands for no tag, as the -100 of transformers' collators.
+    return np.where(found < 0, PADDING, found) if kind == "tags" else found
 
 
 def _whole(label: Any) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import datasets, documents, groups, images, labels, masks, sentences
+from soupviz.data import datasets, documents, groups, images, labels, masks, sentences, tagged
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -45,6 +45,8 @@ def _find(
         return datasets.torchvision_source(name, dataset, spec, folder, classes)
     if spec.format == "text" and kind == "none":
         return documents.source(name, spec, folder, model)
+    if spec.format == "text" and kind == "tags":
+        return tagged.source(name, spec, folder, classes, model)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model, kind)
     if spec.format == "python":

@@ -16,8 +16,9 @@ from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
+from soupviz.tasks.token_classification import TokenClassification
 
-KINDS = (Classification, Multilabel, Regression, LanguageModel, Segmentation)
+KINDS = (Classification, Multilabel, Regression, LanguageModel, Segmentation, TokenClassification)
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 

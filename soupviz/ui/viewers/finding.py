@@ -2,13 +2,14 @@
 
 from soupviz.data.split import Split
 from soupviz.tasks.task import Task
+from soupviz.ui.viewers.entities import ENTITIES
 from soupviz.ui.viewers.masks import MASKS
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
 from soupviz.ui.viewers.text import TEXT
 from soupviz.ui.viewers.viewer import Viewer
 
-VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in (TEXT, MASKS, PICTURE, NUMBERS)}
+VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in (ENTITIES, TEXT, MASKS, PICTURE, NUMBERS)}
 
 
 def viewer_of(task: Task, split: Split, row: int) -> Viewer:
