@@ -22,6 +22,7 @@ from test_ui_regression import page, said
 
 import soupviz as sv
 from soupviz.data.tagged import CUT, NOWHERE, STARTS
+from soupviz.data.tokens import check_positions, check_vocabulary
 from soupviz.tasks.entities import Tags
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.token_classification import F1, PRECISION, RECALL, TOKEN_ACCURACY, TokenClassification
@@ -280,10 +281,13 @@ def test_every_command_speaks_of_entities(file, tmp_path, capsys):
     assert "F1 of entities" in report.read_text("utf-8")
 
 
-@pytest.mark.parametrize("asked", [["--recipe", "fisher"], ["--recipe", "uniform", "--calibrate"]])
-def test_what_needs_one_class_a_sentence_says_why_it_is_not_offered(file, asked, capsys):
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [(["--recipe", "fisher"], "each word has a tag"), (["--recipe", "uniform", "--calibrate"], "no confidence")],
+)
+def test_what_needs_one_class_a_sentence_says_why_it_is_not_offered(file, asked, told, capsys):
     status, _, err = run_command(capsys, "soup", file, *asked)
-    assert status == 2 and "tags for each word" in err
+    assert status == 2 and told in err
 
 
 def test_every_page_speaks_of_sentences(file: Path) -> None:
@@ -339,12 +343,10 @@ def test_words_and_tags_that_do_not_go_together_are_told_in_one_line(change, tol
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda keys: keys["model"].update(args={"size": 300}), r"m_0.* (300|704)"),
-        (lambda keys: keys["model"].update(args={"positions": 9}) or keys["data"]["held_out"].update(max_length=40),
-         r"longest row has \d+ tokens, but the model has positions for 9"),
+        (lambda keys: keys["model"].update(args={"size": 300}), r"\(704, 12\); expected \(300, 12\)"),
         (lambda keys: keys["data"]["held_out"].update(pair="ner_tags"), "remove `pair`"),
         (lambda keys: keys.update(classes=["O", "B-PER"]), "labels B-LOC, I-PER; expected O, B-PER"),
-        (lambda keys: keys.update(task="classification"), r"held_out"),
+        (lambda keys: keys.update(task="segmentation"), r"take format masks"),
     ],
 )  # fmt: skip
 def test_a_kitchen_that_does_not_go_with_tags_is_told_in_one_line(change, told, file, capsys):
@@ -363,10 +365,20 @@ def test_numbers_of_tags_without_names_are_refused(file, capsys):
 
 
 def test_tokens_that_the_embedding_does_not_have_are_told_with_both_numbers(file):
-    from soupviz.data.tokens import check_vocabulary
-
     model = sv.Kitchen.load(file).evaluator.model
     check_vocabulary("data.test", 704, model)
     with pytest.raises(sv.SoupError, match=r"data\.test\.tokenizer: its tokens run to 704, .* embedding has 704 rows"):
         check_vocabulary("data.test", 705, model)
     check_vocabulary("data.test", 705, torch.nn.Linear(2, 2))  # which does not say
+
+
+def test_rows_that_are_longer_than_the_models_table_of_positions_are_told_with_both_numbers():
+    model = torch.nn.Module()
+    model.config = type("Config", (), {"max_position_embeddings": 9})()
+    check_positions("data.test", 10, model)  # it has none: they are turned, and have no end
+    model.position_embeddings = torch.nn.Embedding(9, 2)
+    check_positions("data.test", 9, model)
+    with pytest.raises(
+        sv.SoupError, match=r"data\.test: its longest row has 10 tokens, .* positions for 9; set max_length"
+    ):
+        check_positions("data.test", 10, model)

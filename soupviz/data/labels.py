@@ -7,13 +7,14 @@ import numpy as np
 
 from soupviz.errors import DataError
 
-Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none"]
+Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none", "options"]
 """classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
 shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
 longest). tags: int64, the class of each word, shape (examples, longest). boxes: float32, shape (examples, most, 7): x1,
 y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
 none: nobody says them; the format gives what a task needs to know of each example whose input is itself predicted: of a
-document how many tokens are predicted, and its bytes, int64, shape (examples, 2)."""
+document how many tokens are predicted, and its bytes, int64, shape (examples, 2). options: int64, shape (examples, 1 +
+most): the place of the right option, and the bytes of each."""
 
 WANTED: dict[Kind, str] = {
     "classes": "the number of a class",
@@ -25,10 +26,39 @@ WANTED: dict[Kind, str] = {
     "boxes": "a row of x1, y1, x2, y2, class, crowd and area for each object",
     "masks": "the number of a class for each pixel",
     "none": "a text, which it predicts itself,",
+    "options": "a context, options and an answer",
 }
+
+FORMATS_OF: dict[Kind, tuple[str, ...]] = {
+    "none": ("text",),
+    "options": ("choices",),
+    "tags": ("text", "arrays", "python"),
+    "masks": ("masks", "arrays", "python"),
+}
+"""Of kinds that some formats have alone: which. The first of them has no other labels, but for `text`."""
+
+TASKS_OF: dict[Kind, str] = {"options": "multiple_choice", "masks": "segmentation"}
+"""Of formats with no other labels, the tasks that they are for."""
 
 PADDING = -1
 """What labels of varying length are filled up with, where they are read as they are."""
+
+
+def check_format(name: str, form: str, kind: Kind) -> None:
+    """Refuse a format that cannot have such labels, or has only labels of another kind.
+
+    Raises:
+        DataError: naming a format that has them.
+    """
+    takers = FORMATS_OF.get(kind, ())
+    others = [TASKS_OF[other] for other, formats in FORMATS_OF.items() if form == formats[0] and other in TASKS_OF]
+    is_others = bool(others) and form not in takers and kind != "any"
+    if (takers and form not in takers) or is_others:
+        other = f"format {takers[0]}" if takers else f"another format, or the task {others[0]}"
+        raise DataError(
+            f"data.{name}: format {form} does not give {WANTED[kind].rstrip(',')} for each example, which the task "
+            f"wants; take {other}."
+        )
 
 
 def refuse_folders(name: str, form: str, kind: Kind) -> None:

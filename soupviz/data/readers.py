@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import datasets, documents, groups, images, labels, masks, sentences, tagged
+from soupviz.data import choices, datasets, documents, groups, images, labels, masks, sentences, tagged
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -39,10 +39,13 @@ def find(
 def _find(
     name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module, kind: labels.Kind
 ) -> Source:
+    labels.check_format(name, spec.format, kind)
     library, _, dataset = spec.format.partition(":")
     if library == "torchvision":
         labels.refuse_folders(name, spec.format, kind)
         return datasets.torchvision_source(name, dataset, spec, folder, classes)
+    if spec.format == "choices":
+        return choices.source(name, spec, folder, model)
     if spec.format == "text" and kind == "none":
         return documents.source(name, spec, folder, model)
     if spec.format == "text" and kind == "tags":
@@ -52,7 +55,7 @@ def _find(
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
     if spec.format == "masks":
-        return masks.source(name, spec, folder, classes, model, kind)
+        return masks.source(name, spec, folder, classes)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
     labels.refuse_folders(name, spec.format, kind)

@@ -185,12 +185,12 @@ def check_vocabulary(where: str, size: int, model: nn.Module) -> None:
 
 
 def check_positions(where: str, longest: int, model: nn.Module) -> None:
-    """Refuse rows that are longer than the model takes.
+    """Refuse rows that are longer than the model takes: than its table of positions, where it has one.
 
     Raises:
         DataError: with both numbers.
     """
-    if (most := positions(model)) is not None and longest > most:
+    if _tables(model) and (most := positions(model)) is not None and longest > most:
         raise DataError(
             f"{where}: its longest row has {longest} tokens, but the model has positions for {most}; set max_length to "
             f"{most} at most."
@@ -202,10 +202,15 @@ def positions(model: nn.Module) -> int | None:
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if not isinstance(most, int) or most <= 0:
         return None
-    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and hasattr(m, "weight")]
     # RoBERTa's positions begin behind that of the padding.
-    first = next((t.padding_idx + 1 for t in tables if getattr(t, "padding_idx", None) is not None), 0)
+    first = next((t.padding_idx + 1 for t in _tables(model) if getattr(t, "padding_idx", None) is not None), 0)
     return most - first
+
+
+def _tables(model: nn.Module) -> list[Any]:
+    """The embeddings of positions, of a model that has learned them."""
+    ends = ("position_embeddings", "embed_positions", "wpe")
+    return [module for name, module in model.named_modules() if name.endswith(ends) and hasattr(module, "weight")]
 
 
 def padded(rows: Encoded, tokenizer: Tokenizer) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ FORMATS = {
     "arrays": "one .npz or .safetensors file with `inputs` and `labels`, already preprocessed",
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
     "grey or with a palette, whose pixel values are the numbers of classes",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
@@ -96,13 +97,15 @@ class SplitSpec(Spec):
         "the column of numbers, or a list of columns; language models take none",
     )
     tokenizer: str | None = Field(
-        None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
+        None,
+        description="text and choices only, required there: a folder that holds a tokenizer, such as a checkpoint of "
+        "Trainer",
     )
     max_length: int | None = Field(
         None,
         gt=0,
-        description="text only: tokens at most, of a language model those of a window; default: what the tokenizer "
-        "truncates to, else the model's positions",
+        description="text and choices only: tokens at most, of a language model those of a window; default: what the "
+        "tokenizer truncates to, else the model's positions",
     )
     stride: int | None = added_key(
         None,
@@ -153,8 +156,8 @@ class SplitSpec(Spec):
             raise ValueError(f"format {self.format} needs a path")
         if self.transform and not self.takes_transform:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
-        if self.format == "text" and self.tokenizer is None:
-            raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
+        if self.format in ("text", "choices") and self.tokenizer is None:
+            raise ValueError(f"format {self.format} needs a tokenizer: the folder of a checkpoint that holds one")
         if self.format == "masks" and self.masks is None:
             raise ValueError("format masks needs masks: the folder that holds a mask for each image")
         of_others = frozenset().union(*KEYS_OF.values()) - KEYS_OF.get(self.format, frozenset())

@@ -13,12 +13,15 @@ from soupviz.tasks.classification import Classification
 from soupviz.tasks.language_model import LanguageModel
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 from soupviz.tasks.token_classification import TokenClassification
 
-KINDS = (Classification, Multilabel, Regression, LanguageModel, Segmentation, TokenClassification)
+KINDS = (
+    Classification, Multilabel, Regression, TokenClassification, LanguageModel, MultipleChoice, Segmentation,
+)  # fmt: skip
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 

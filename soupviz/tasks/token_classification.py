@@ -72,7 +72,10 @@ class TokenClassification(Task):
     barrier = "loss"
     has_probabilities = True
     metrics = (F1, PRECISION, RECALL, TOKEN_ACCURACY, LOSS)
-    gains: ClassVar[tuple[str, str]] = ("better", "worse")
+    lacks: ClassVar[Mapping[str, str]] = {
+        "information": "each word has a tag, and a sentence has none: it would cost a gradient for each word",
+        "temperature": "it is entities that are told, which have no confidence of their own",
+    }
 
     def __init__(self) -> None:
         self.tags = Tags.of(())
@@ -85,10 +88,6 @@ class TokenClassification(Task):
     @property
     def without_classes(self) -> str:
         return f"the task {self.name} has a tag for each word, and none for a {self.unit}"
-
-    @property
-    def without_logits(self) -> str:
-        return f"the task {self.name} has probabilities of tags for each word, and none for a {self.unit}"
 
     def width(self, answers: Tensor) -> int:
         return answers.shape[-1]
