@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from soupviz.data import labels
+from soupviz.data import labels, ragged
 from soupviz.data.arguments import arguments_of
-from soupviz.data.examples import collect, group_of, number_of, pair, stacked
+from soupviz.data.classes import named
+from soupviz.data.examples import Columns, collect, group_of, number_of, pair, stacked
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -119,6 +120,12 @@ def python_source(
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         examples, number = dataset()
         found = collect(name, examples, number, taken, progress, kind, group)
+        answers = labels.stacked(name, found.labels, kind)
+        if group is not None:
+            _keep_groups(target, group, found.groups)
+        keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
+        if kind == "boxes":
+            return _listed(name, found, answers, target)
         pad = getattr(getattr(model, "config", None), "pad_token_id", None) or 0
         inputs = stacked(name, found.tensors, pad, list(arguments))
         arrays = {argument: f"inputs{index}" for index, argument in enumerate(inputs.arrays)}
@@ -126,11 +133,7 @@ def python_source(
             np.save(target / f"{file}.npy", inputs.arrays[argument])
         if inputs.lengths is not None:
             np.save(target / f"{LENGTHS}.npy", inputs.lengths)
-        if group is not None:
-            _keep_groups(target, group, found.groups)
-        keep_texts(target, _told_texts(name, examples, number) or next(iter(found.texts.values()), []))
         padding = "" if inputs.lengths is None else "right"
-        answers = labels.stacked(name, found.labels, kind)
         return Contents(arrays, answers, notes=found.notes(name), padding=padding, uncut=inputs.uncut)
 
     # What a function yields may depend on files it opens: only a version named by the user makes it keepable.
@@ -140,6 +143,22 @@ def python_source(
         if takes_all and group is not None and group not in arguments:  # which is then no input
             identity.append(group)
     return Source(identity, classes, False, read, grouping=grouping)
+
+
+def _listed(name: str, found: Columns, answers: np.ndarray, target: Path) -> Contents:
+    """Images of their own sizes, which a detector takes as a list."""
+    if len(found.tensors) > 1:
+        raise DataError(
+            f"data.{name}: its examples have {named(list(found.tensors))}; expected an image and its boxes."
+        )
+    (images,) = found.tensors.values()
+    if unlike := next((image for image in images if image.ndim != 3 or image.dtype != images[0].dtype), None):
+        raise DataError(
+            f"data.{name}: an image has shape {tuple(unlike.shape)} and type {unlike.dtype}; expected (channels, "
+            "height, width), and one type."
+        )
+    ragged.save(target, "inputs", [image.numpy() for image in images])
+    return Contents({"": "inputs"}, answers, notes=found.notes(name), listed=[""])
 
 
 def _groups_in(kept: Path) -> dict[str, list[str]]:

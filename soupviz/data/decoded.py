@@ -112,7 +112,7 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
     sha.update(json.dumps(normalization).encode())
     meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
     meta |= {"notes": list(found.notes), "padding": found.padding, "uncut": list(found.uncut)}
-    meta |= {"listed": list(found.listed), "of_task": list(found.of_task)}
+    meta |= {"listed": list(found.listed), "of_task": list(found.of_task), "rate": found.rate}
     meta["normalization"] = normalization
     text = json.dumps(meta | {"fingerprint": sha.hexdigest()})
     unfinished = folder / "meta.writing"

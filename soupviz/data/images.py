@@ -2,18 +2,18 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from PIL import Image
 
 from soupviz.data import pixels
 from soupviz.data.classes import named
+from soupviz.data.keeping import Keeper, OneShape, OwnShapes
+from soupviz.data.ragged import SHAPES
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, SoupError, told
 from soupviz.spec import SHIFTS, TEST, SplitSpec
@@ -30,7 +30,46 @@ LOG = "decoded.jsonl"
 
 def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
     """A folder with a sub-folder of images for each class; a test or a shift may lack some of them."""
-    root = folder / str(spec.path)
+    found = class_folders(name, folder / str(spec.path), classes, SUFFIXES, "images")
+    paths = found.paths
+
+    def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+        def image(index: int) -> Image.Image:
+            return Image.open(paths[index])
+
+        done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
+        kept = [found.names[index] for index in done.kept]
+        return Contents({"": "inputs"}, np.array(found.labels)[done.kept], kept, done.corrupt, done.notes)
+
+    identity = [*identity_of(found.root, paths), found.order]
+    return Source(identity, found.order, True, read, is_sorted=classes is None, notes=found.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """Files in a folder for each class. names: of the files, from the root. order: of the classes."""
+
+    root: Path
+    order: list[str]
+    paths: list[Path]
+    labels: list[int]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [path.relative_to(self.root).as_posix() for path in self.paths]
+
+
+def class_folders(
+    name: str, root: Path, classes: tuple[str, ...] | None, suffixes: tuple[str, ...], what: str
+) -> ClassFolders:
+    """The files below a folder with a sub-folder for each class.
+
+    Args:
+        suffixes: of files that are examples. what: they are, for messages.
+    Raises:
+        DataError: no such folder, other classes than the kitchen's, or nothing in them.
+    """
     if not root.is_dir():
         raise DataError(f"data.{name}: {root} is not a folder; expected one with a sub-folder per class.")
     found = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_junk(path.name))
@@ -38,25 +77,14 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     _check_folders(name, root, found, order)
     paths, labels, others = [], [], []
     for label, class_name in enumerate(order):
-        pictures, rest = pictures_below(root / class_name)
-        paths += pictures
+        files, rest = files_below(root / class_name, suffixes)
+        paths += files
         others += rest
-        labels += [label] * len(pictures)
-    others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        labels += [label] * len(files)
+    others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in suffixes and path.is_file()]
     if not paths:
-        raise DataError(f"data.{name}: {root} holds no images; expected files such as {root}/CLASS/x.jpg.")
-    names = [path.relative_to(root).as_posix() for path in paths]
-
-    def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        def image(index: int) -> Image.Image:
-            return Image.open(paths[index])
-
-        done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
-        kept = [names[index] for index in done.kept]
-        return Contents({"": "inputs"}, np.array(labels)[done.kept], kept, done.corrupt, done.notes)
-
-    identity = [*identity_of(root, paths), order]
-    return Source(identity, order, True, read, is_sorted=classes is None, notes=_passed_over(name, root, others))
+        raise DataError(f"data.{name}: {root} holds no {what}; expected files such as {root}/CLASS/x{suffixes[0]}.")
+    return ClassFolders(root, order, paths, labels, _passed_over(name, root, others, what))
 
 
 def is_junk(name: str) -> bool:
@@ -64,13 +92,13 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images below a folder, and what somebody may have taken for an example though it is passed over."""
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+    """The examples below a folder, and what somebody may have taken for one though it is passed over."""
     pictures, others = [], []
     for place, _, files in os.walk(folder):
         below_junk = any(is_junk(part) for part in Path(place).relative_to(folder).parts)
         for path in (Path(place, file) for file in files):
-            has_suffix = path.suffix.lower() in SUFFIXES
+            has_suffix = path.suffix.lower() in suffixes
             if has_suffix and not below_junk and not is_junk(path.name):
                 pictures.append(path)
             elif has_suffix or (path.suffix and not below_junk and not is_junk(path.name)):
@@ -78,11 +106,11 @@ def pictures_below(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(pictures), sorted(others)
 
 
-def _passed_over(name: str, root: Path, others: Sequence[Path]) -> list[str]:
+def _passed_over(name: str, root: Path, others: Sequence[Path], what: str) -> list[str]:
     if not others:
         return []
     shown = named([path.relative_to(root).as_posix() for path in others], 2)
-    return [f"data.{name}: passed over in {root}, as no images of a class: {shown}."]
+    return [f"data.{name}: passed over in {root}, as no {what} of a class: {shown}."]
 
 
 def _check_folders(name: str, root: Path, found: Sequence[str], order: Sequence[str]) -> None:
@@ -99,13 +127,17 @@ def _check_folders(name: str, root: Path, found: Sequence[str], order: Sequence[
 
 @dataclass(slots=True)
 class Decoded:
-    """What is known while a split is decoded: how many are done, which are corrupt and why, how many were deeper."""
+    """What is known while a split is decoded: how many are done, which are corrupt and why, how many were deeper.
+
+    shapes: of those that are kept, where each has its own.
+    """
 
     done: int = 0
     corrupt: dict[str, str] = field(default_factory=dict)
     deep: int = 0
     kept: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    shapes: list[list[int]] = field(default_factory=list)
 
 
 def decode(
@@ -115,8 +147,14 @@ def decode(
     to_uint8: ToUint8,
     target: Path,
     progress: Progress,
+    *,
+    own_shapes: bool = False,
 ) -> Decoded:
-    """Decode in parallel into inputs.npy; tells the positions kept, and the corrupt ones with the reason."""
+    """Decode in parallel into inputs.npy; tells the positions kept, and the corrupt ones with the reason.
+
+    Args:
+        own_shapes: keep each picture in a shape of its own; else all must have one.
+    """
 
     def one(index: int) -> tuple[np.ndarray | str, bool]:
         try:
@@ -134,7 +172,11 @@ def decode(
 
     known = _taken_up(target)
     known.kept = [index for index in range(known.done) if names[index] not in known.corrupt]
-    array = open_memmap(target / "all.npy", mode="r+") if known.kept else None
+    keeper: Keeper = (
+        OwnShapes(name, target, known.shapes)
+        if own_shapes
+        else OneShape(name, target, len(names), [names[index] for index in known.kept])
+    )
     with ThreadPoolExecutor(os.cpu_count()) as pool, (target / LOG).open("a", encoding="utf-8") as log:
         for start in range(known.done, len(names), CHUNK):
             progress(start, len(names), f"decoding {name}")
@@ -144,50 +186,28 @@ def decode(
                 if isinstance(result, str):
                     broken[names[index]] = result
                     continue
-                if array is None:
-                    shape = (len(names), *result.shape)
-                    _check_room(name, target, len(names) * result.nbytes)
-                    array = open_memmap(target / "all.npy", mode="w+", dtype=np.uint8, shape=shape)
-                if result.shape != array.shape[1:]:
-                    raise DataError(
-                        f"data.{name}: {names[index]} has shape {result.shape} (channels, height, width), "
-                        f"{names[known.kept[0]]} has {array.shape[1:]}; give the transform a resize and a crop."
-                    )
-                array[len(known.kept)] = result
+                keeper.add(names[index], result)
                 known.kept.append(index)
                 known.deep += is_deep
             known.corrupt |= broken
-            log.write(json.dumps({"done": span.stop, "corrupt": broken, "deep": known.deep}) + "\n")
+            entry = {"done": span.stop, "corrupt": broken, "deep": known.deep} | keeper.logged()
+            log.write(json.dumps(entry) + "\n")
             log.flush()
     progress(len(names), len(names), f"decoding {name}")
-    _finish(name, known, array, len(names), target)
+    _finish(name, known, keeper, len(names), target)
     return known
 
 
-def _finish(name: str, known: Decoded, array: np.ndarray | None, number: int, target: Path) -> None:
+def _finish(name: str, known: Decoded, keeper: Keeper, number: int, target: Path) -> None:
     """Give the pixels the name by which they are found."""
-    if array is None:
+    if not known.kept:
         first, reason = next(iter(known.corrupt.items()))
         raise DataError(f"data.{name}: none of {number} images can be decoded; {first}: {reason}.")
-    if known.corrupt:
-        np.save(target / "inputs.npy", array[: len(known.kept)])
-        (target / "all.npy").unlink()
-    else:
-        (target / "all.npy").replace(target / "inputs.npy")
+    keeper.finish()
     (target / LOG).unlink()
     if known.deep:
         known.notes.append(
             f"data.{name}: {known.deep} images of 16 bits or of floats are scaled to 8 bits by their type."
-        )
-
-
-def _check_room(name: str, target: Path, num_bytes: int) -> None:
-    # The file is mapped into memory: a disk that is full would kill the process instead of raising an error.
-    free = shutil.disk_usage(target).free
-    if free < num_bytes:
-        raise DataError(
-            f"data.{name}: the disk is full: the decoded split needs {num_bytes / 1e6:.1f} MB in {target.parent}, "
-            f"{free / 1e6:.1f} MB are free. Free some space, or name another folder in SOUPVIZ_CACHE."
         )
 
 
@@ -202,5 +222,6 @@ def _taken_up(target: Path) -> Decoded:
             entry = json.loads(line)
             known.done, known.deep = entry["done"], entry["deep"]
             known.corrupt, whole = known.corrupt | entry["corrupt"], whole + line
+            known.shapes += entry.get(SHAPES, [])
         (target / LOG).write_text(whole, encoding="utf-8")
     return known

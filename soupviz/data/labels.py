@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from soupviz.data.objects import as_boxes
 from soupviz.errors import DataError
 
 Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none", "options"]
 """classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
 shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
-longest). tags: int64, the class of each word, shape (examples, longest). boxes: float32, shape (examples, most, 7): x1,
+longest). tags: int64, the class of each word, shape (examples, longest). boxes: float64, shape (examples, most, 7): x1,
 y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
 none: nobody says them; the format gives what a task needs to know of each example whose input is itself predicted: of a
 document how many tokens are predicted, and its bytes, int64, shape (examples, 2). options: int64, shape (examples, 1 +
@@ -74,12 +75,29 @@ def refuse_folders(name: str, form: str, kind: Kind) -> None:
         )
 
 
+def refuse_boxes(name: str, form: str, kind: Kind) -> None:
+    """Refuse a format of boxes.
+
+    Raises:
+        DataError: the task wants other labels.
+    """
+    if kind not in ("boxes", "any"):
+        raise DataError(
+            f"data.{name}: format {form} has boxes, but the task wants {WANTED[kind]} for each example: take "
+            "task: detection, or another format."
+        )
+
+
 def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.ndarray:
     """The labels of all examples, checked.
 
     Raises:
         DataError: another shape or type, another number of them, or one that is none.
     """
+    if kind == "texts" and labels.dtype.kind == "U":
+        labels = _of_texts(labels.tolist())
+    if kind == "boxes":
+        return _boxes_of_all(name, labels, num_inputs)
     is_numeric = np.issubdtype(labels.dtype, np.number) or labels.dtype == np.bool_
     if kind == "classes" and labels.shape[1:] == (1,):
         labels = labels[:, 0]
@@ -132,8 +150,12 @@ def of_example(label: Any, kind: Kind) -> Any:
     """
     if kind == "classes":
         return _whole(label)
-    if kind == "texts" and isinstance(label, str):
+    if kind == "texts":
+        if not isinstance(label, str):
+            raise ValueError(f"the label is {type(label).__name__}: give the text itself")
         return as_codes(label)
+    if kind == "boxes":
+        return as_boxes(label)
     if isinstance(label, str):
         raise ValueError(f"the label is the text {label!r}: give it as a number")
     found = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
@@ -156,9 +178,29 @@ def as_codes(text: str) -> np.ndarray:
     return np.array([ord(character) for character in text], dtype=np.int32)
 
 
+def _of_texts(texts: Sequence[str]) -> np.ndarray:
+    return np.stack(padded([as_codes(text) for text in texts]))
+
+
 def as_text(codes: np.ndarray) -> str:
     """The text of code points, without what fills it up."""
     return "".join(map(chr, codes[codes != PADDING].tolist()))
+
+
+def _boxes_of_all(name: str, labels: np.ndarray, num_inputs: int) -> np.ndarray:
+    """Boxes of all images in one array, filled up with PADDING."""
+    if labels.ndim != 3 or len(labels) != num_inputs or labels.dtype.kind not in "iuf":
+        raise DataError(
+            f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected {WANTED['boxes']}, for "
+            f"each of {num_inputs} images, filled up with {PADDING}."
+        )
+    found = []
+    for index, label in enumerate(labels):
+        try:
+            found.append(as_boxes(unpadded(label)))
+        except ValueError as error:
+            raise DataError(f"data.{name}: image {index}: {error}.") from None
+    return np.stack(padded(found))
 
 
 def padded(labels: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -205,6 +247,8 @@ def of_columns(name: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
     Raises:
         DataError: a cell that holds no number, or no 0 or 1 where flags are wanted.
     """
+    if kind == "texts":
+        return _of_texts(cells[0])
     found = np.empty((len(cells[0]), len(columns)), dtype=np.float64)
     for place, (column, texts) in enumerate(zip(columns, cells, strict=True)):
         for row, text in enumerate(texts):

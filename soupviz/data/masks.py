@@ -9,7 +9,7 @@ from numpy.lib.format import open_memmap
 from PIL import Image
 
 from soupviz.data.classes import named
-from soupviz.data.images import decode, pictures_below
+from soupviz.data.images import SUFFIXES, decode, files_below
 from soupviz.data.pixels import SIXTEEN_BITS
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.data.transforms import mask_cut
@@ -54,7 +54,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
 
 def _by_stem(where: str, root: Path, without: Path | None = None) -> tuple[dict[str, Path], list[Path]]:
     """The images below a folder by their path without its suffix, and what may be taken for one but is passed over."""
-    pictures, others = pictures_below(root)
+    pictures, others = files_below(root, SUFFIXES)
     found: dict[str, Path] = {}
     for path in pictures:
         if without is not None and without != root and path.is_relative_to(without):

@@ -8,11 +8,28 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import choices, datasets, documents, groups, images, labels, masks, sentences, tagged
+from soupviz.data import (
+    choices,
+    coco,
+    datasets,
+    documents,
+    groups,
+    images,
+    labels,
+    masks,
+    ragged,
+    recordings,
+    sentences,
+    tagged,
+    yolo,
+)
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
+
+BOXES = {"coco": coco.source, "yolo": yolo.source}
+"""Formats whose labels are boxes."""
 
 
 def find(
@@ -52,12 +69,17 @@ def _find(
         return tagged.source(name, spec, folder, classes, model)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model, kind)
+    if spec.format == "audio":
+        return recordings.source(name, spec, folder, classes, model, kind)
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
     if spec.format == "masks":
         return masks.source(name, spec, folder, classes)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
+    if spec.format in BOXES:
+        labels.refuse_boxes(name, spec.format, kind)
+        return BOXES[spec.format](name, spec, folder, classes)
     labels.refuse_folders(name, spec.format, kind)
     return images.source(name, spec, folder, classes)
 
@@ -71,6 +93,9 @@ def _arrays(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] |
         progress(0, 1, f"reading {name}")
         inputs, answers = _open_arrays(name, path)
         answers = labels.of_array(name, answers, kind, len(inputs))
+        if kind == "boxes":
+            ragged.save(target, "inputs", list(inputs))
+            return Contents({"": "inputs"}, answers, listed=[""])
         np.save(target / "inputs.npy", inputs)
         return Contents({"": "inputs"}, answers)
 

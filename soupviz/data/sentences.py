@@ -40,7 +40,7 @@ def source(
     elif kind == "classes":
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
-        answers, order, is_sorted, notes = class_numbers(where, path, cells[0], classes, model)
+        answers, order, is_sorted, notes = of_classes(where, path, cells[0], classes, model)
     else:
         _check_rows(where, path, cells[0])
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
@@ -97,7 +97,7 @@ def _check_rows(where: str, path: Path, cells: Sequence[str]) -> None:
         raise DataError(f"{where}: {path} has no rows; expected at least 2.")
 
 
-def class_numbers(
+def of_classes(
     where: str, path: Path, cells: Sequence[str], classes: Sequence[str] | None, model: nn.Module
 ) -> tuple[np.ndarray, list[str] | None, bool, list[str]]:
     """Labels as numbers, the classes in order, whether that is of their sorted names, and what there is to tell."""

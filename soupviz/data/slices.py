@@ -20,6 +20,9 @@ from soupviz.weights.names import natural_key
 FILE_COLUMNS = ("file", "filename", "path", "name")
 """What a column that names files may be called, the first of them that is there."""
 
+OF_FILES = ("imagefolder", "coco", "yolo")
+"""Formats whose examples are files, by which rows are found; of others they are in the examples' order."""
+
 Cell = tuple[int, str]
 """A line of the CSV, and what it says of its example."""
 
@@ -69,7 +72,7 @@ def values_of(
     where = f"{key}: {path}"
     header, rows = _table(where, path, column)
     cells = [(line, (row[column] or "").strip()) for line, row in rows]
-    if spec.format == "imagefolder":
+    if spec.format in OF_FILES or (spec.format == "audio" and (folder / str(spec.path)).is_dir()):
         found = _by_file(where, str(spec.path), _file_column(where, header, column, files), rows, cells, files)
     elif len(cells) != num_examples:
         raise DataError(

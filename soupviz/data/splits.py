@@ -13,7 +13,7 @@ from torch import nn
 from soupviz.data import arguments, decoded, groups, labels, ragged, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
-from soupviz.data.sources import LENGTHS, Source
+from soupviz.data.sources import LENGTHS, MASK, Source
 from soupviz.data.split import Split
 from soupviz.data.transforms import pipeline
 from soupviz.errors import CorruptImagesError, DataError
@@ -46,7 +46,8 @@ def load(
         CorruptImagesError: images that cannot be decoded and are not skipped.
     """
     source = readers.find(name, spec, folder, classes, model, kind)
-    with decoded.opened(source, pipeline(spec.transform, model), name, progress) as (kept, meta):
+    steps = pipeline(spec.transform, model, is_whole=kind == "boxes")
+    with decoded.opened(source, steps, name, progress) as (kept, meta):
         _refuse_corrupt(name, meta, skip_corrupt=spec.skip_corrupt or skip_corrupt)
         return _split(name, spec, folder, model, source, kept, meta, kind)
 
@@ -88,7 +89,7 @@ def _split(
     is_classes = kind == "classes"
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Where the model is not told of padding it counts: that of one batch would decide what comes of its examples.
-    padding = meta["padding"] if {"attention_mask", LENGTHS} & arrays.keys() else ""
+    padding = meta["padding"] if {MASK, LENGTHS} & arrays.keys() else ""
     is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
@@ -104,6 +105,7 @@ def _split(
         padding=padding,
         uncut=tuple(meta.get("uncut", ())),  # earlier versions padded all
         listed=tuple(meta.get("listed", ())),
+        rate=meta.get("rate", 0),
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         group=group if is_grouped else None,
@@ -149,6 +151,8 @@ def check_head(split: Split, place: str, outputs: int, kind: labels.Kind = "clas
     Raises:
         DataError: another number of classes than outputs, labels outside 0 to outputs - 1, or of another width.
     """
+    if kind == "boxes":  # nothing says how many classes a detector knows
+        return
     if split.classes and len(split.classes) != outputs:
         raise DataError(
             f"data.{split.name}: {len(split.classes)} classes ({', '.join(split.classes[:4])}, ...) for {place}, "

@@ -41,7 +41,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     words, tags = table.lists(spec.text), table.lists(spec.label)
     _check(table, words, tags)
     flat = [tag for row in tags for tag in row]
-    numbers, order, is_sorted, notes = sentences.class_numbers(where, path, flat, classes, model)
+    numbers, order, is_sorted, notes = sentences.of_classes(where, path, flat, classes, model)
     of_rows = table.column(group) if group else []
     groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
     tokenizer_folder = folder / str(spec.tokenizer)

@@ -40,14 +40,16 @@ class Pipeline:
     std: tuple[float, ...]
 
 
-def pipeline(spec: TransformSpec | None, model: nn.Module) -> Pipeline:
+def pipeline(spec: TransformSpec | None, model: nn.Module, *, is_whole: bool = False) -> Pipeline:
     """The steps of a transform, in the order that DESIGN gives.
 
+    Args:
+        is_whole: nothing is cut off that `crop` does not name.
     Raises:
         DataError: a preset that does not exist, or that is none for classification.
     """
     spec = spec or TransformSpec()  # type: ignore[call-arg]
-    steps = _steps(spec, model)
+    steps = _steps(spec, model, is_whole=is_whole)
 
     def to_uint8(image: Image.Image, index: int) -> np.ndarray:
         from torchvision.transforms import functional as F
@@ -88,7 +90,7 @@ class Steps:
     size: tuple[int | tuple[int, int] | None, int | None] | None = None
 
 
-def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
+def _steps(spec: TransformSpec, model: nn.Module, *, is_whole: bool) -> Steps:
     """A preset means what its library does, on PIL images; a resize of the kitchen's own is done on tensors.
 
     PIL images are rounded after the rows and again after the columns, tensors to uint8 once.
@@ -97,7 +99,7 @@ def _steps(spec: TransformSpec, model: nn.Module) -> Steps:
         return _timm(spec.args, model)
     if spec.preset:
         return _torchvision(spec.preset)
-    crop = spec.crop or (spec.resize if isinstance(spec.resize, int) else None)
+    crop = spec.crop or (spec.resize if isinstance(spec.resize, int) and not is_whole else None)
 
     def cut(image: Image.Image) -> Any:
         from torchvision.transforms import functional as F
@@ -156,7 +158,7 @@ def mask_cut(where: str, spec: TransformSpec | None) -> Callable[[np.ndarray], n
         DataError: the transform does to images what is not done to masks.
     """
     spec = spec or TransformSpec()  # type: ignore[call-arg]
-    size = None if spec.preset == "timm" else _steps(spec, nn.Identity()).size
+    size = None if spec.preset == "timm" else _steps(spec, nn.Identity(), is_whole=False).size
     if size is None or spec.corrupt == "rotate":
         odd = "preset timm" if size is None else "corrupt rotate"
         raise DataError(

@@ -10,6 +10,7 @@ from soupviz.files import file_digest
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.tasks.classification import Classification
+from soupviz.tasks.detection import Detection
 from soupviz.tasks.language_model import LanguageModel
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
@@ -18,9 +19,11 @@ from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 from soupviz.tasks.token_classification import TokenClassification
+from soupviz.tasks.transcription import Transcription
 
 KINDS = (
-    Classification, Multilabel, Regression, TokenClassification, LanguageModel, MultipleChoice, Segmentation,
+    Classification, Multilabel, Regression, TokenClassification, LanguageModel, MultipleChoice, Transcription,
+    Detection, Segmentation,
 )  # fmt: skip
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Metric, NumberMetric, SumMetric, Weights
+from soupviz.tasks.metric import Metric, SumMetric, Weights
 from soupviz.tasks.outcomes import Outcomes, joined
 
 DRAWS = 10_000
@@ -22,8 +22,8 @@ def draw_blocks(draws: int, num_units: int) -> Iterator[int]:
 
 
 def draws_of(metric: Metric, draws: int) -> int:
-    """How many resamples there are: fewer where each is a call of a function that nothing is known of."""
-    return min(draws, metric.draws) if isinstance(metric, NumberMetric) else draws
+    """How many resamples there are: fewer where a metric says that each of them takes long."""
+    return min(draws, getattr(metric, "draws", draws))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +69,18 @@ class Drawn:
         return np.ones(self.number) if self.index is None else np.bincount(self.index).astype(np.float64)
 
 
+def valued(metric: Metric, outcomes: Outcomes) -> Callable[[Weights], NDArray[np.float64]]:
+    """A metric's `values` of many blocks of weights; what is the same for all is made once, where a metric says how."""
+    prepared: Callable[[Outcomes], Callable[[Weights], NDArray[np.float64]]] | None
+    prepared = getattr(metric, "on_resamples", None)
+    return prepared(outcomes) if prepared else lambda weights: metric.values(outcomes, weights)
+
+
 def on_resamples(metric: Metric, outcomes: Outcomes, drawn_as: Drawn) -> Callable[[Weights], NDArray[np.float64]]:
     """A metric, from how often each of the things that are drawn counts, shape (num_resamples, number)."""
     if drawn_as.index is None or not isinstance(metric, SumMetric):
-        return lambda counts: metric.values(outcomes, drawn_as.of_units(counts))
+        values = valued(metric, outcomes)
+        return lambda counts: values(drawn_as.of_units(counts))
     # Sums over groups are made once: a resample then costs as much as there are groups.
     sums, sizes = [drawn_as.sums(term) for term in metric.terms(outcomes)], drawn_as.sizes
     return lambda counts: metric.of_sums([counts @ one for one in sums], counts @ sizes)
@@ -165,12 +173,12 @@ def _of_swapped(
         terms = list(zip(*([drawn_as.sums(one) for one in metric.terms(side)] for side in (new, old)), strict=True))
         return lambda swaps: _sums_swapped(metric, terms, swaps, len(new))
     # A model's answer after swaps is a weighing of both models' answers: each counts once, or not at all.
-    both = joined([new, old])
+    values = valued(metric, joined([new, old]))
 
     def differences(swaps: Weights) -> NDArray[np.float64]:
         moves = drawn_as.of_units(swaps)
         stays = 1.0 - moves
-        return metric.values(both, np.hstack([stays, moves])) - metric.values(both, np.hstack([moves, stays]))
+        return values(np.hstack([stays, moves])) - values(np.hstack([moves, stays]))
 
     return differences
 

@@ -92,7 +92,7 @@ class Segmentation(Task):
     def width(self, answers: Tensor) -> int:
         return answers.shape[1]
 
-    def check_labels(self, split: Split, width: int) -> None:
+    def check_split(self, split: Split, width: int) -> Sequence[str]:
         """Refuse values that are neither classes of the model nor ignored, with the file that has them."""
         for row, (values, _) in enumerate(self._values(split.labels)):
             odd = values[(values < 0) | (values >= width)]
@@ -105,6 +105,7 @@ class Segmentation(Task):
                 f"classes (0 to {width - 1}{spared}). Give values that are no classes as `ignore` of the task, or "
                 "check the model's args and the masks."
             )
+        return ()
 
     def _values(self, labels: Tensor) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Of each mask the values that are judged, and how many pixels have them; looked at once."""

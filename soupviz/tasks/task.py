@@ -122,12 +122,17 @@ class Task:
         """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
         return math.prod(answers.shape[1:])
 
-    def check_labels(self, split: Split, width: int) -> None:
-        """Look at a split's labels before anything is scored on them. width: of what the model answers.
+    def check_split(self, split: Split, width: int) -> Sequence[str]:
+        """Look at a split before anything is scored on it.
 
+        Args:
+            width: of what the model answers.
+        Returns:
+            What there is to tell of it, in sentences.
         Raises:
-            DataError: what is none of the classes, with the place where it stands.
+            DataError: a label that the model cannot answer, with the place where it stands, or nothing to judge by.
         """
+        return ()
 
     @property
     def without_classes(self) -> str:

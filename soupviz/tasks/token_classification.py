@@ -92,7 +92,7 @@ class TokenClassification(Task):
     def width(self, answers: Tensor) -> int:
         return answers.shape[-1]
 
-    def check_labels(self, split: Split, width: int) -> None:
+    def check_split(self, split: Split, width: int) -> Sequence[str]:
         """Take the names of the tags from a split; all splits of a kitchen have the same."""
         if not split.classes:
             raise DataError(
@@ -105,6 +105,7 @@ class TokenClassification(Task):
                 f"{width - 1}). Check the model's args and the tags."
             )
         self.tags = Tags.of(split.classes)
+        return ()
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {name: one for name, one in batch.items() if name != STARTS}

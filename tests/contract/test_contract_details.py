@@ -240,18 +240,13 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
 
-@pytest.mark.parametrize(
-    "task",
-    [
-        "language_model",
-        *(
-            pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=f"issue 13: the task {name}"))
-            for name in ("transcription", "detection")
-        ),
-    ],
-)
+@pytest.mark.parametrize("task", ["language_model", "transcription", "detection"])
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path, task):
     assert task in known_tasks(tmp_path)
+
+
+def test_detection_is_a_known_task(tmp_path):
+    assert "detection" in known_tasks(tmp_path)
 
 
 def test_benchmarks_lie_beside_the_package(kitchen):

@@ -369,7 +369,6 @@ def test_every_format_takes_a_group(tmp_path):
 
 
 @pytest.mark.parametrize("data_format", ["audio", "coco", "yolo"])
-@pytest.mark.xfail(strict=True, reason="issue 13: the data formats audio, coco and yolo")
 def test_speech_and_detection_have_formats_of_their_own(tmp_path, data_format):
     file = tiny(tmp_path, splits=(), data={"held_out": {"format": data_format, "path": "data"}})
     assert f"format is '{data_format}'" not in refused("score", file)

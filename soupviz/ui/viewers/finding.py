@@ -6,10 +6,13 @@ from soupviz.ui.viewers.entities import ENTITIES
 from soupviz.ui.viewers.masks import MASKS
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
+from soupviz.ui.viewers.sound import SOUND
 from soupviz.ui.viewers.text import TEXT
+from soupviz.ui.viewers.transcript import TRANSCRIPT
 from soupviz.ui.viewers.viewer import Viewer
 
-VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in (ENTITIES, TEXT, MASKS, PICTURE, NUMBERS)}
+KNOWN = (TRANSCRIPT, SOUND, ENTITIES, MASKS, TEXT, PICTURE, NUMBERS)
+VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in KNOWN}
 
 
 def viewer_of(task: Task, split: Split, row: int) -> Viewer:
