@@ -7,6 +7,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
+from soupviz.tasks.wording import shown
 from soupviz.types import Progress, quiet
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
 from soupviz.weights.selection import candidate_files
@@ -14,21 +15,30 @@ from soupviz.weights.selection import candidate_files
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The first checkpoint's score on held_out, and what its run logged of it, if it did."""
+    """The first checkpoint's score on held_out, and what its run logged of it, if it did.
+
+    value: of the kitchen's metric, in words. correct: how many are right, of a classifier; of other tasks None, and
+    nothing that was logged is held against it.
+    """
 
     ingredient: str
-    correct: int
+    value: str
+    correct: int | None
     num_examples: int
     logged: Logged | None
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the logged accuracy differs by more than chance."""
-        return self.logged is not None and differs(self.correct, self.num_examples, self.logged.accuracy)
+        if self.logged is None or self.correct is None:
+            return False
+        return differs(self.correct, self.num_examples, self.logged.accuracy)
 
     @property
     def sentence(self) -> str:
         """What was seen, for people."""
+        if self.correct is None:
+            return f"{self.ingredient}: {self.value}; what was logged of it is not compared."
         if self.logged is None:
             share = self.correct / self.num_examples
             right = f"{self.correct} of {self.num_examples} right ({share:.3f})"
@@ -57,7 +67,10 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     split = kitchen.splits.load(HELD_OUT, progress)
     kitchen.scores.width(split)
     score = kitchen.scores.score(((name, 1.0),), progress=progress)
-    logged = logged_accuracy(kitchen.weights.resolve(name).metadata)
+    correct = score.facts.get("correct")
+    logged = logged_accuracy(kitchen.weights.resolve(name).metadata) if correct is not None else None
     if logged and logged.is_ema != proposal.run.ema_scores:
         logged = None
-    return Checked(name, score.correct, score.num_examples, logged)
+    metric = kitchen.objective
+    value = f"{metric.label} {shown(metric, score.shown(metric.name))} on {score.num_units} {kitchen.task.unit}s"
+    return Checked(name, value, correct, score.num_units, logged)

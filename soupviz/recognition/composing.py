@@ -74,6 +74,7 @@ def compose(setting: Setting) -> Part:
     return joined(
         [
             Part({"name": _name(run)}, notes=run.notes),
+            _of("task", run.found.get("task")),
             _model(setting, splits),
             _of("ingredients", Found(_files(setting), run.found["ingredients"].source)),
             _base(setting),
