@@ -105,11 +105,6 @@ class Task:
         activations. Default: the batch as it is."""
         yield batch
 
-    @property
-    def calls_otherwise(self) -> bool:
-        """Whether the model is called in a way of the task's own."""
-        return type(self).answer_batch is not Task.answer_batch
-
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned; its first dimension is the batch.
 
@@ -123,12 +118,8 @@ class Task:
         return math.prod(answers.shape[1:])
 
     def check_split(self, split: Split, width: int) -> Sequence[str]:
-        """Look at a split before anything is scored on it.
+        """What there is to tell of a split before anything is scored on it. width: of what the model answers.
 
-        Args:
-            width: of what the model answers.
-        Returns:
-            What there is to tell of it, in sentences.
         Raises:
             DataError: a label that the model cannot answer, with the place where it stands, or nothing to judge by.
         """
