@@ -110,7 +110,7 @@ def test_soups_are_learned_and_students_distilled_by_the_loss_of_pixels(file, ca
 @pytest.mark.parametrize(
     ("recipe", "told"),
     [
-        (["--recipe", "fisher"], "probabilities of classes for each pixel"),
+        (["--recipe", "fisher"], "each pixel has a class"),
         (["--recipe", "uniform", "--calibrate"], "each pixel"),
     ],
 )
