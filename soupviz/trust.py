@@ -24,6 +24,7 @@ OWN_FACTORIES = {
     "soupviz.demo:DigitsNet": "torch",
     "soupviz.demo:DiabetesNet": "torch",
     "soupviz.models.yolo:classifier": "ultralytics",
+    "soupviz.models.yolo:detector": "ultralytics",
 }
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 

@@ -27,6 +27,8 @@ FACTORIES = {
     "soupviz.models.yolo:classifier": "an Ultralytics classifier, with `args: {model: yolo11n-cls.yaml, "
     "num_classes: 10}`; "
     "install ultralytics for it",
+    "soupviz.models.yolo:detector": "an Ultralytics detector, with `args: {model: yolo11n.yaml, num_classes: 3, "
+    "size: 640}`; the same",
     "path/to/file.py:function": "what a function in a file beside the kitchen returns",
     "package.module:function": "what a function in an installed package returns",
 }
