@@ -31,7 +31,7 @@ from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
 DEFAULT = "; default: "
-PARAMETERS: dict[str, dict[str, Any]] = {}
+PARAMETERS: dict[str, dict[str, Any]] = {"transcription": {"vocabulary": ["-", "a"]}}
 """Of tasks that cannot do without, some that will do."""
 
 NUM_INGREDIENTS = 12

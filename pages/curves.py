@@ -18,7 +18,7 @@ def draw() -> None:
     lines = curve_sets.lines(known(), METRICS)
     if not lines:
         return
-    place = curves.draw(SHOWN, METRICS, lines, curves.chosen_pair(SHOWN))
+    place = curves.draw(OPENED, SHOWN, METRICS, lines, curves.chosen_pair(SHOWN))
     pairs = curves.draw_table(SHOWN, METRICS, lines)
     if place is not None:
         curves.choose_place(place)

@@ -237,12 +237,12 @@ def checked_by(evaluator: Evaluator) -> Check:
     def check(split: Split, place: str) -> Split:
         width = evaluator.width(split)
         checks.check_head(split, place, width, evaluator.task.labels)
-        evaluator.task.check_labels(split, width)
+        notes = [f"data.{split.name}: {one}" for one in evaluator.task.check_split(split, width)]
         if split.name == TRAIN:
             evaluator.try_two(split)
         if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once
-            return replace(split, notes=(*split.notes, *evaluator.told_of_outputs(split)))
-        return split
+            notes += evaluator.told_of_outputs(split)
+        return replace(split, notes=(*split.notes, *notes)) if notes else split
 
     return check
 

@@ -45,7 +45,7 @@ def told_by(at: AppTest) -> str:
     """All that a page tells: sentences, figures, the titles of pictures and the heads of tables."""
     parts = [said(at), *(f"{one.label} {one.value} {one.delta} {one.help}" for one in at.metric)]
     parts += [str(list(one.value.columns)) for one in at.dataframe]
-    parts += [one.proto.spec for one in at.get("arrow_vega_lite_chart")]
+    parts += [one.proto.spec for one in at.get("vega_lite_chart")]
     parts += [json.dumps(json.loads(one.proto.spec)["layout"]) for one in at.get("plotly_chart")]
     return " ".join(parts)
 

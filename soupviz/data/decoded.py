@@ -104,13 +104,15 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
         sha.update(np.ascontiguousarray(array).data)
         if (shapes := folder / f"{arrays[argument]}.{SHAPES}.npy").is_file():
             sha.update(np.load(shapes).tobytes())
-    np.save(folder / "labels.npy", found.labels)
-    sha.update(_content(found.labels))
+    if not isinstance(found.labels, np.memmap):  # those are there already
+        np.save(folder / "labels.npy", found.labels)
+    for part in _content(found.labels):
+        sha.update(part)
     normalization = [steps.mean, steps.std] if source.is_images else None
     sha.update(json.dumps(normalization).encode())
     meta: dict[str, Any] = {"arrays": dict(arrays), "files": list(found.files), "corrupt": dict(found.corrupt)}
     meta |= {"notes": list(found.notes), "padding": found.padding, "uncut": list(found.uncut)}
-    meta |= {"listed": list(found.listed), "of_task": list(found.of_task)}
+    meta |= {"listed": list(found.listed), "of_task": list(found.of_task), "rate": found.rate}
     meta["normalization"] = normalization
     text = json.dumps(meta | {"fingerprint": sha.hexdigest()})
     unfinished = folder / "meta.writing"
@@ -118,11 +120,13 @@ def _write(source: Source, steps: Pipeline, folder: Path, progress: Progress) ->
     unfinished.replace(folder / "meta.json")
 
 
-def _content(labels: np.ndarray) -> bytes:
+def _content(labels: np.ndarray) -> Iterator[bytes | memoryview]:
     """Of one whole number for each example their values alone, as before there were others."""
     if labels.ndim == 1 and labels.dtype.kind in "iu":
-        return labels.astype("<i8").tobytes()
-    return f"{labels.dtype.str}{labels.shape}".encode() + np.ascontiguousarray(labels).tobytes()
+        yield labels.astype("<i8").tobytes()
+        return
+    yield f"{labels.dtype.str}{labels.shape}".encode()
+    yield np.ascontiguousarray(labels).data
 
 
 def _drop_least_used(keep: Path) -> None:

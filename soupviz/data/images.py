@@ -30,7 +30,46 @@ LOG = "decoded.jsonl"
 
 def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
     """A folder with a sub-folder of images for each class; a test or a shift may lack some of them."""
-    root = folder / str(spec.path)
+    found = class_folders(name, folder / str(spec.path), classes, SUFFIXES, "images")
+    paths = found.paths
+
+    def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
+        def image(index: int) -> Image.Image:
+            return Image.open(paths[index])
+
+        done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
+        kept = [found.names[index] for index in done.kept]
+        return Contents({"": "inputs"}, np.array(found.labels)[done.kept], kept, done.corrupt, done.notes)
+
+    identity = [*identity_of(found.root, paths), found.order]
+    return Source(identity, found.order, True, read, is_sorted=classes is None, notes=found.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassFolders:
+    """Files in a folder for each class. names: of the files, from the root. order: of the classes."""
+
+    root: Path
+    order: list[str]
+    paths: list[Path]
+    labels: list[int]
+    notes: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        return [path.relative_to(self.root).as_posix() for path in self.paths]
+
+
+def class_folders(
+    name: str, root: Path, classes: tuple[str, ...] | None, suffixes: tuple[str, ...], what: str
+) -> ClassFolders:
+    """The files below a folder with a sub-folder for each class.
+
+    Args:
+        suffixes: of files that are examples. what: they are, for messages.
+    Raises:
+        DataError: no such folder, other classes than the kitchen's, or nothing in them.
+    """
     if not root.is_dir():
         raise DataError(f"data.{name}: {root} is not a folder; expected one with a sub-folder per class.")
     found = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_junk(path.name))
@@ -38,25 +77,14 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     _check_folders(name, root, found, order)
     paths, labels, others = [], [], []
     for label, class_name in enumerate(order):
-        pictures, rest = _files(root / class_name)
-        paths += pictures
+        files, rest = files_below(root / class_name, suffixes)
+        paths += files
         others += rest
-        labels += [label] * len(pictures)
-    others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and path.is_file()]
+        labels += [label] * len(files)
+    others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in suffixes and path.is_file()]
     if not paths:
-        raise DataError(f"data.{name}: {root} holds no images; expected files such as {root}/CLASS/x.jpg.")
-    names = [path.relative_to(root).as_posix() for path in paths]
-
-    def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        def image(index: int) -> Image.Image:
-            return Image.open(paths[index])
-
-        done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
-        kept = [names[index] for index in done.kept]
-        return Contents({"": "inputs"}, np.array(labels)[done.kept], kept, done.corrupt, done.notes)
-
-    identity = [*identity_of(root, paths), order]
-    return Source(identity, order, True, read, is_sorted=classes is None, notes=_passed_over(name, root, others))
+        raise DataError(f"data.{name}: {root} holds no {what}; expected files such as {root}/CLASS/x{suffixes[0]}.")
+    return ClassFolders(root, order, paths, labels, _passed_over(name, root, others, what))
 
 
 def is_junk(name: str) -> bool:
@@ -64,13 +92,13 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in JUNK
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images below a class folder, and what somebody may have taken for an example though it is passed over."""
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
+    """The examples below a folder, and what somebody may have taken for one though it is passed over."""
     pictures, others = [], []
     for place, _, files in os.walk(folder):
         below_junk = any(is_junk(part) for part in Path(place).relative_to(folder).parts)
         for path in (Path(place, file) for file in files):
-            has_suffix = path.suffix.lower() in SUFFIXES
+            has_suffix = path.suffix.lower() in suffixes
             if has_suffix and not below_junk and not is_junk(path.name):
                 pictures.append(path)
             elif has_suffix or (path.suffix and not below_junk and not is_junk(path.name)):
@@ -78,11 +106,11 @@ def _files(folder: Path) -> tuple[list[Path], list[Path]]:
     return sorted(pictures), sorted(others)
 
 
-def _passed_over(name: str, root: Path, others: Sequence[Path]) -> list[str]:
+def _passed_over(name: str, root: Path, others: Sequence[Path], what: str) -> list[str]:
     if not others:
         return []
     shown = named([path.relative_to(root).as_posix() for path in others], 2)
-    return [f"data.{name}: passed over in {root}, as no images of a class: {shown}."]
+    return [f"data.{name}: passed over in {root}, as no {what} of a class: {shown}."]
 
 
 def _check_folders(name: str, root: Path, found: Sequence[str], order: Sequence[str]) -> None:

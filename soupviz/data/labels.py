@@ -8,12 +8,14 @@ import numpy as np
 from soupviz.data.objects import as_boxes
 from soupviz.errors import DataError
 
-Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none"]
+Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none", "options"]
 """classes: int64, shape (examples,). numbers: float32, shape (examples,) or (examples, outputs). flags: uint8, 0 or 1,
 shape (examples, classes). any: numbers of any type and shape, as they are. texts: code points, int32, shape (examples,
 longest). tags: int64, the class of each word, shape (examples, longest). boxes: float64, shape (examples, most, 7): x1,
 y1, x2, y2, class, whether it stands for a crowd, area. masks: the class of each pixel, shape (examples, height, width).
-none: the format tells of each example what a task needs that predicts the input itself."""
+none: nobody says them; the format gives what a task needs to know of each example whose input is itself predicted: of a
+document how many tokens are predicted, and its bytes, int64, shape (examples, 2). options: int64, shape (examples, 1 +
+most): the place of the right option, and the bytes of each."""
 
 WANTED: dict[Kind, str] = {
     "classes": "the number of a class",
@@ -24,11 +26,33 @@ WANTED: dict[Kind, str] = {
     "tags": "the number of a class for each word",
     "boxes": "a row of x1, y1, x2, y2, class, crowd and area for each object",
     "masks": "the number of a class for each pixel",
-    "none": "nothing",
+    "none": "a text, which it predicts itself,",
+    "options": "a context, options and an answer",
 }
+
+FORMATS_OF: dict[Kind, tuple[str, ...]] = {"none": ("text", "python"), "options": ("choices",)}
+"""Of kinds that some formats have alone: which."""
 
 PADDING = -1
 """What labels of varying length are filled up with, where they are read as they are."""
+
+
+def check_format(name: str, form: str, kind: Kind) -> None:
+    """Refuse a format that cannot have such labels, or has only labels of another kind.
+
+    Raises:
+        DataError: naming a format that has them.
+    """
+    takers = FORMATS_OF.get(kind, ())
+    others = [
+        other for other, formats in FORMATS_OF.items() if form in formats and form not in ("text", "python", *takers)
+    ]
+    if (takers and form not in takers) or others:
+        other = f"format {takers[0]}" if takers else "another format, or the task multiple_choice"
+        raise DataError(
+            f"data.{name}: format {form} does not give {WANTED[kind].rstrip(',')} for each example, which the task "
+            f"wants; take {other}."
+        )
 
 
 def refuse_folders(name: str, form: str, kind: Kind) -> None:
@@ -63,6 +87,8 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
     Raises:
         DataError: another shape or type, another number of them, or one that is none.
     """
+    if kind == "texts" and labels.dtype.kind == "U":
+        labels = _of_texts(labels.tolist())
     if kind == "boxes":
         return _boxes_of_all(name, labels, num_inputs)
     is_numeric = np.issubdtype(labels.dtype, np.number) or labels.dtype == np.bool_
@@ -70,7 +96,7 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         labels = labels[:, 0]
     if kind == "flags" and labels.ndim == 1:
         labels = labels[:, None]
-    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,)}.get(kind, range(1, 99))
+    dimensions = {"classes": (1,), "numbers": (1, 2), "flags": (2,), "masks": (3,)}.get(kind, range(1, 99))
     if not is_numeric or labels.ndim not in dimensions:
         raise DataError(
             f"data.{name}: labels have shape {labels.shape} and type {labels.dtype}; expected {WANTED[kind]} for each "
@@ -78,6 +104,8 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
         )
     if len(labels) != num_inputs:
         raise DataError(f"data.{name}: {num_inputs} inputs but {len(labels)} labels; expected as many.")
+    if kind == "masks":
+        return as_masks(name, labels)
     if kind not in ("classes", "numbers", "flags"):
         return labels
     with np.errstate(invalid="ignore", over="ignore"):  # what is no number is no whole one either
@@ -93,6 +121,20 @@ def of_array(name: str, labels: np.ndarray, kind: Kind, num_inputs: int) -> np.n
     return read
 
 
+def as_masks(name: str, labels: np.ndarray) -> np.ndarray:
+    """Masks as they are kept, uint8 where that holds their values, else int32.
+
+    Raises:
+        DataError: a value that is no whole number.
+    """
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int32)
+    strange = np.flatnonzero((whole != labels).any(axis=(1, 2)))
+    if strange.size:
+        raise DataError(f"data.{name}: the mask of example {strange[0]} has values that are no whole numbers.")
+    return whole.astype(np.uint8) if whole.min(initial=0) >= 0 and whole.max(initial=0) <= 255 else whole
+
+
 def of_example(label: Any, kind: Kind) -> Any:
     """The label of one example, as a data set of Python tells it.
 
@@ -101,7 +143,9 @@ def of_example(label: Any, kind: Kind) -> Any:
     """
     if kind == "classes":
         return _whole(label)
-    if kind == "texts" and isinstance(label, str):
+    if kind == "texts":
+        if not isinstance(label, str):
+            raise ValueError(f"the label is {type(label).__name__}: give the text itself")
         return as_codes(label)
     if kind == "boxes":
         return as_boxes(label)
@@ -123,6 +167,10 @@ def _whole(label: Any) -> int:
 def as_codes(text: str) -> np.ndarray:
     """A text as its code points, int32."""
     return np.array([ord(character) for character in text], dtype=np.int32)
+
+
+def _of_texts(texts: Sequence[str]) -> np.ndarray:
+    return np.stack(padded([as_codes(text) for text in texts]))
 
 
 def as_text(codes: np.ndarray) -> str:
@@ -173,7 +221,7 @@ def stacked(name: str, labels: Sequence[Any], kind: Kind) -> np.ndarray:
     """
     if kind == "classes":
         return np.array(labels, dtype=np.int64)
-    if kind not in ("numbers", "flags"):
+    if kind not in ("numbers", "flags", "masks"):
         labels = padded(labels)
     for index, label in enumerate(labels):
         if label.shape != labels[0].shape:
@@ -190,6 +238,8 @@ def of_columns(name: str, columns: Sequence[str], cells: Sequence[Sequence[str]]
     Raises:
         DataError: a cell that holds no number, or no 0 or 1 where flags are wanted.
     """
+    if kind == "texts":
+        return _of_texts(cells[0])
     found = np.empty((len(cells[0]), len(columns)), dtype=np.float64)
     for place, (column, texts) in enumerate(zip(columns, cells, strict=True)):
         for row, text in enumerate(texts):

@@ -1,11 +1,14 @@
 """Arrays of varying shape, kept one after the other in one flat array, which is mapped into memory."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,10 +58,26 @@ class Ragged:
         ]
 
 
-def save(folder: Path, name: str, values: Sequence[NDArray[np.generic]]) -> None:
-    """Keep arrays of one type and number of dimensions, as `opened` finds them."""
-    np.save(folder / f"{name}.npy", np.concatenate([value.reshape(-1) for value in values]))
-    np.save(folder / f"{name}.{SHAPES}.npy", np.array([value.shape for value in values], dtype=np.int64))
+def save(folder: Path, name: str, values: Iterable[NDArray[np.generic]]) -> None:
+    """Keep arrays of one type and number of dimensions, as `opened` finds them; none is held when the next is made."""
+    shapes: list[tuple[int, ...]] = []
+    kind: np.dtype[Any] = np.dtype(np.float32)
+    with (folder / f"{name}.npy").open("w+b") as file:
+        _write_head(file, 0, kind)
+        start = file.tell()
+        for value in values:
+            kind = value.dtype
+            shapes.append(value.shape)
+            file.write(np.ascontiguousarray(value).tobytes())
+        file.seek(0)
+        _write_head(file, int(sum(map(math.prod, shapes))), kind)
+        assert file.tell() == start  # NumPy leaves room in a head for the largest number
+    np.save(folder / f"{name}.{SHAPES}.npy", np.array(shapes, dtype=np.int64))
+
+
+def _write_head(file: BinaryIO, number: int, kind: np.dtype[Any]) -> None:
+    described = {"shape": (number,), "fortran_order": False, "descr": dtype_to_descr(kind)}
+    write_array_header_1_0(file, described)
 
 
 def opened(folder: Path, name: str) -> Tensor | Ragged:

@@ -8,7 +8,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import coco, datasets, groups, images, labels, ragged, sentences, yolo
+from soupviz.data import (
+    choices,
+    coco,
+    datasets,
+    documents,
+    groups,
+    images,
+    labels,
+    masks,
+    ragged,
+    recordings,
+    sentences,
+    yolo,
+)
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
@@ -42,14 +55,23 @@ def find(
 def _find(
     name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module, kind: labels.Kind
 ) -> Source:
+    labels.check_format(name, spec.format, kind)
     library, _, dataset = spec.format.partition(":")
     if library == "torchvision":
         labels.refuse_folders(name, spec.format, kind)
         return datasets.torchvision_source(name, dataset, spec, folder, classes)
+    if spec.format == "choices":
+        return choices.source(name, spec, folder, model)
+    if spec.format == "text" and kind == "none":
+        return documents.source(name, spec, folder, model)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model, kind)
+    if spec.format == "audio":
+        return recordings.source(name, spec, folder, classes, model, kind)
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
+    if spec.format == "masks":
+        return masks.source(name, spec, folder, classes, model, kind)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
     if spec.format in BOXES:

@@ -12,7 +12,6 @@ from soupviz.data.datasets import keep_texts
 from soupviz.data.names import as_name
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
-from soupviz.models.usercode import guarded
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
 
@@ -34,7 +33,7 @@ def source(
     if kind == "classes":
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
-        answers, order, is_sorted, notes = _labels(where, path, cells[0], classes, model)
+        answers, order, is_sorted, notes = of_classes(where, path, cells[0], classes, model)
     else:
         _check_rows(where, path, cells[0])
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
@@ -53,7 +52,7 @@ def source(
         for start in range(0, len(answers), CHUNK):
             progress(start, len(answers), f"reading {name}")
             parts = [column[start : start + CHUNK] for column in texts]
-            for argument, part in _encoded(where, tokenizer, parts, longest).items():
+            for argument, part in tokens.encoded(where, tokenizer, parts, longest).items():
                 rows.setdefault(argument, []).extend(part)
         lengths = np.array([len(row) for row in rows["input_ids"]], dtype=np.int64)
         # Those that the forward names, as Trainer has it; a model of its own may take the tokens under any name.
@@ -72,19 +71,12 @@ def source(
     return Source(identity, order, False, read, is_sorted, notes, groups)
 
 
-def _encoded(
-    where: str, tokenizer: tokens.Tokenizer, parts: Sequence[Sequence[str]], longest: int | None
-) -> tokens.Encoded:
-    with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these sentences with {told}")):
-        return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
-
-
 def _check_rows(where: str, path: Path, cells: Sequence[str]) -> None:
     if not cells:
         raise DataError(f"{where}: {path} has no rows; expected at least 2.")
 
 
-def _labels(
+def of_classes(
     where: str, path: Path, cells: Sequence[str], classes: Sequence[str] | None, model: nn.Module
 ) -> tuple[np.ndarray, list[str] | None, bool, list[str]]:
     """Labels as numbers, the classes in order, whether that is of their sorted names, and what there is to tell."""

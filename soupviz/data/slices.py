@@ -72,7 +72,7 @@ def values_of(
     where = f"{key}: {path}"
     header, rows = _table(where, path, column)
     cells = [(line, (row[column] or "").strip()) for line, row in rows]
-    if spec.format in OF_FILES:
+    if spec.format in OF_FILES or (spec.format == "audio" and (folder / str(spec.path)).is_dir()):
         found = _by_file(where, str(spec.path), _file_column(where, header, column, files), rows, cells, files)
     elif len(cells) != num_examples:
         raise DataError(

@@ -24,6 +24,9 @@ SETTLED = 2 * 10**9
 LENGTHS = "lengths"
 """The array beside what is padded that says how long each example is without; and the argument that a model takes."""
 
+MASK = "attention_mask"
+"""Another argument by which a model takes it: 1 where there is something, 0 where it was filled up."""
+
 ToUint8 = Callable[[Image.Image, int], np.ndarray]
 
 
@@ -35,7 +38,7 @@ class Contents:
     files that cannot be decoded, with the reason. notes: what reading them told, in sentences. padding: on which side
     examples are padded to the longest, where a mask or lengths tell the model so: "left" or "right". uncut: arguments
     that are not padded with the others. listed: arguments of which a batch is a list. of_task: arrays that the task
-    takes, whatever the model's forward does.
+    takes, whatever the model's forward does. rate: of recordings, samples a second; 0: there are none to listen to.
     """
 
     arrays: Mapping[str, str]
@@ -47,6 +50,7 @@ class Contents:
     uncut: Sequence[str] = ()
     listed: Sequence[str] = ()
     of_task: Sequence[str] = ()
+    rate: int = 0
 
 
 @dataclass(frozen=True, slots=True)

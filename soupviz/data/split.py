@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data import slices
 from soupviz.data.ragged import Ragged
+from soupviz.data.sources import MASK
 from soupviz.data.transforms import normalize
 from soupviz.types import Grouped, Slices
 
@@ -30,7 +31,7 @@ class Split:
     texts: of each example, for people to read, where the data set tells them.
     slices: by the column that the kitchen names; they are no part of the fingerprint, as no score depends on them.
     padding: the side, left or right, on which examples are padded; lengths: of each without it; uncut: the arguments
-    that are not padded.
+    that are not padded. rate: of recordings, samples a second; 0: there are none to listen to.
     allowed: the classes that may be predicted; None: all of them. group: by what examples belong together, of which at
     least two do; like slices it is no part of the fingerprint. dealt: the fingerprint of the groups that were dealt
     out whole, where this is a part of such.
@@ -54,6 +55,7 @@ class Split:
     lengths: Tensor | None = None
     uncut: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
+    rate: int = 0
     allowed: tuple[int, ...] | None = None
     group: Slices | None = None
     dealt: str = ""
@@ -84,6 +86,8 @@ class Split:
         moved = _moved(batch, device)
         if not name and self.normalization:
             return normalize(moved, *self.normalization)
+        if name == MASK and moved.dtype == torch.int8:  # kept in a byte for each sample
+            return moved.long()
         is_number = moved.is_floating_point() or (not name and moved.dtype == torch.uint8)
         return moved.to(torch.float32) if is_number else moved
 

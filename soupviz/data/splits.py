@@ -13,7 +13,7 @@ from torch import nn
 from soupviz.data import arguments, decoded, groups, labels, ragged, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
-from soupviz.data.sources import LENGTHS, Source
+from soupviz.data.sources import LENGTHS, MASK, Source
 from soupviz.data.split import Split
 from soupviz.data.transforms import pipeline
 from soupviz.errors import CorruptImagesError, DataError
@@ -77,7 +77,7 @@ def _split(
     of_task = {argument: array for argument, array in mapped.items() if argument in meta.get("of_task", ())}
     of_model = {argument: array for argument, array in mapped.items() if argument not in of_task}
     arrays, left_out = arguments.fitted(name, of_model, model) if of_model else ({}, [])
-    answers = np.load(kept / "labels.npy")
+    answers = np.load(kept / "labels.npy", mmap_mode="c" if kind == "masks" else None)
     answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
     number = len(answers) + len(meta["corrupt"])
@@ -89,7 +89,7 @@ def _split(
     is_classes = kind == "classes"
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Where the model is not told of padding it counts: that of one batch would decide what comes of its examples.
-    padding = meta["padding"] if {"attention_mask", LENGTHS} & arrays.keys() else ""
+    padding = meta["padding"] if {MASK, LENGTHS} & arrays.keys() else ""
     is_grouped = group is not None and len(group.names) < len(answers)
     whole = Split(
         name=name,
@@ -105,6 +105,7 @@ def _split(
         padding=padding,
         uncut=tuple(meta.get("uncut", ())),  # earlier versions padded all
         listed=tuple(meta.get("listed", ())),
+        rate=meta.get("rate", 0),
         lengths=torch.from_numpy(np.load(kept / f"{LENGTHS}.npy")) if padding else None,
         allowed=allowed,
         group=group if is_grouped else None,

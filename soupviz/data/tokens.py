@@ -23,11 +23,13 @@ Encoded = dict[str, list[list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument; else 0."""
+    """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument; else 0.
+    size: how many tokens there are."""
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int | None], Encoded]
     padding: Mapping[str, int]
     pads_left: bool
+    size: int = 0
 
 
 def identity(folder: Path) -> list[Any]:
@@ -94,7 +96,7 @@ def _by_transformers(folder: Path) -> Tokenizer:
         return dict(tokenizer(list(texts), pairs and list(pairs), padding=False, verbose=False, **cut))
 
     padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return Tokenizer(encode, padding, tokenizer.padding_side == "left")
+    return Tokenizer(encode, padding, tokenizer.padding_side == "left", len(tokenizer))
 
 
 def _by_tokenizers(folder: Path) -> Tokenizer:
@@ -120,7 +122,18 @@ def _by_tokenizers(folder: Path) -> Tokenizer:
             "attention_mask": [one.attention_mask for one in found],
         }
 
-    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left")
+    size = tokens.get_vocab_size()
+    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left", size)
+
+
+def encoded(where: str, tokenizer: Tokenizer, parts: Sequence[Sequence[str]], longest: int | None) -> Encoded:
+    """Texts, or pairs of them, as rows of numbers.
+
+    Raises:
+        DataError: the tokenizer fails on them.
+    """
+    with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these sentences with {told}")):
+        return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
 
 
 def positions(model: nn.Module) -> int | None:

@@ -79,7 +79,7 @@ class Steps:
     """What comes before a corruption, and the values after it.
 
     mode: Pillow's name of the colours. described: whose resizing and cropping it is, and all its numbers. cut: makes a
-    picture of a picture, or a tensor.
+    picture of a picture, or a tensor. size: what is resized and cropped to, where it is nothing else that is done.
     """
 
     mode: str
@@ -87,6 +87,7 @@ class Steps:
     cut: Callable[[Image.Image], Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    size: tuple[int | tuple[int, int] | None, int | None] | None = None
 
 
 def _steps(spec: TransformSpec, model: nn.Module, *, is_whole: bool) -> Steps:
@@ -107,7 +108,7 @@ def _steps(spec: TransformSpec, model: nn.Module, *, is_whole: bool) -> Steps:
 
     mean, std = spec.mean or (0.0,) * spec.channels, spec.std or (1.0,) * spec.channels
     described = ("tensors", spec.resize, crop, spec.interpolation)
-    return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std)
+    return Steps("L" if spec.channels == 1 else "RGB", described, cut, mean, std, (spec.resize, crop))
 
 
 def _resized(pixels: Any, resize: int | tuple[int, int] | None, crop: int | None, interpolation: str) -> Any:
@@ -125,13 +126,15 @@ def _torchvision(name: str) -> Steps:
 
     try:
         preset = torchvision.models.get_weight(name).transforms()
-        size = (preset.resize_size[0], preset.crop_size[0], preset.interpolation.value)
+        crop = preset.crop_size[0] if hasattr(preset, "crop_size") else None  # those of segmentation have none
+        size = (preset.resize_size[0], crop, preset.interpolation.value)
     except (ValueError, AttributeError, KeyError):
         raise DataError(
             f"transform.preset is {name!r}; expected timm or a torchvision name of a classifier such as "
-            "ResNet50_Weights.IMAGENET1K_V2."
+            "ResNet50_Weights.IMAGENET1K_V2, or of a segmentation."
         ) from None
-    return Steps("RGB", ("PIL", *size), lambda image: _resized(image, *size), tuple(preset.mean), tuple(preset.std))
+    mean, std = tuple(preset.mean), tuple(preset.std)
+    return Steps("RGB", ("PIL", *size), lambda image: _resized(image, *size), mean, std, size[:2])
 
 
 def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
@@ -144,6 +147,36 @@ def _timm(arguments: Mapping[str, Any], model: nn.Module) -> Steps:
         cut = timm_data.create_transform(**config, normalize=False)
     mode = "L" if config["input_size"][0] == 1 else "RGB"
     return Steps(mode, ("timm", *sorted(config.items())), cut, tuple(config["mean"]), tuple(config["std"]))
+
+
+def mask_cut(where: str, spec: TransformSpec | None) -> Callable[[np.ndarray], np.ndarray]:
+    """What a transform does to the mask of an image: each pixel is that of the nearest one, as Pillow has it.
+
+    What it gives raises ValueError, in words that follow a file's name, where a mask is too small to be cropped.
+
+    Raises:
+        DataError: the transform does to images what is not done to masks.
+    """
+    spec = spec or TransformSpec()  # type: ignore[call-arg]
+    size = None if spec.preset == "timm" else _steps(spec, nn.Identity(), is_whole=False).size
+    if size is None or spec.corrupt == "rotate":
+        odd = "preset timm" if size is None else "corrupt rotate"
+        raise DataError(
+            f"{where}.transform: {odd} moves the pixels of an image, and nothing here moves those of its mask; give "
+            "`resize`, `mean` and `std`, and another corruption."
+        )
+    resize, crop = size
+
+    def cut(mask: np.ndarray) -> np.ndarray:
+        pixels: Tensor = _resized(torch.from_numpy(mask)[None], resize, None, "nearest-exact")
+        if crop and min(pixels.shape[1:]) < crop:
+            raise ValueError(
+                f"has {pixels.shape[2]} x {pixels.shape[1]} pixels, fewer than the crop of {crop}: what lies beyond an "
+                "image has no class. Give the transform a smaller crop, or `resize: [height, width]`."
+            )
+        return np.asarray(_resized(pixels, None, crop, "nearest-exact")[0].numpy())
+
+    return cut
 
 
 def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:

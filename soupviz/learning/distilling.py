@@ -197,6 +197,8 @@ def _step(
 ) -> list[float]:
     """One step of the optimizer; what it adds to an epoch's sums."""
     logits = task.answer_batch(student, inputs).float()
+    if teacher.ndim > 2:  # what is kept of units of varying length is filled up to the longest of all
+        teacher = teacher[:, : logits.shape[1]]
     if logits.shape != teacher.shape:
         raise RecipeError(
             f"distill: the student's logits are of shape {tuple(logits.shape)}, the teacher's of "

@@ -33,6 +33,7 @@ def curves(
     split: str,
     span: tuple[float, float] = (0.0, 1.0),
     chosen: str | None = None,
+    unit: str = "example",
 ) -> Chart:
     """Dots where it was measured, a line between them, a band of 95 %, and each barrier as a rule from the chord.
 
@@ -40,18 +41,19 @@ def curves(
         lines: by pair, statistics and split. pairs, statistics: the order of colours and dashes.
         metric: what is drawn, in its unit. span: the first alpha and the last.
         chosen: the pair that stands out, and whose barrier is written; default: the pair whose barrier is highest.
+        unit: what the task judges one by one.
     """
     of_split = {key[:2]: line for key, line in lines.items() if key[2] == split}
     rows = [_row(key, each, metric) for key, line in of_split.items() for each in line.readings]
     rows += _barriers(of_split, metric, chosen)
-    fields = ["pair", "statistics", "alpha", "value", "low", "high", "curve", "chord", "text", "examples"]
+    fields = ["pair", "statistics", "alpha", "value", "low", "high", "curve", "chord", "text", "units"]
     data = pd.DataFrame(rows, columns=fields).assign(faint=[bool(chosen) and row["pair"] != chosen for row in rows])
-    return data, _spec(pairs, statistics, on_split(metric, split), span)
+    return data, _spec(pairs, statistics, on_split(metric, split), span, unit)
 
 
 def _row(key: tuple[str, str], reading: Reading, metric: Metric) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(("pair", "statistics"), key, strict=True))
-    row |= {"alpha": reading.place.alpha, "examples": reading.num_units}
+    row |= {"alpha": reading.place.alpha, "units": reading.num_units}
     value, (low, high) = reading.values[metric.name], reading.intervals[metric.name] or (None, None)
     figures = {"value": value, "low": low, "high": high}
     return row | {name: None if one is None else factor(metric) * one for name, one in figures.items()}
@@ -77,7 +79,9 @@ def is_told(found: Peak, metric: Metric) -> bool:
     return found.height >= (TOLD if metric.unit in (PERCENT, "nats") else TOLD * abs(found.chord))
 
 
-def _spec(pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: tuple[float, float]) -> dict[str, Any]:
+def _spec(
+    pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: tuple[float, float], unit: str
+) -> dict[str, Any]:
     legend = {"orient": "top", "title": None, "columns": 1, "symbolOpacity": 1, "labelLimit": 260}
     colors = {"domain": list(pairs), "range": list(PAIRS[: len(pairs)])}
     dashes = {"domain": list(statistics), "range": list(DASHES[: len(statistics)])}
@@ -104,7 +108,7 @@ def _spec(pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: t
     }
     tooltip = [nominal("pair"), nominal("statistics", "BatchNorm"), quantity("alpha", format=".3~f")]
     tooltip += [quantity("value", y_title, format=".4~f"), quantity("low", "95 % from", format=".4~f")]
-    tooltip += [quantity("high", "to", format=".4~f"), quantity("examples", "examples", format=",")]
+    tooltip += [quantity("high", "to", format=".4~f"), quantity("units", f"{unit}s", format=",")]
     points = {
         "params": clickable(POINT, ["pair", "statistics", "alpha"]),
         "transform": [{"filter": "isValid(datum.value)"}],

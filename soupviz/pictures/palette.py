@@ -28,3 +28,12 @@ SHAPES = {
     "ensemble": "M0,-1L0.87,-0.5L0.87,0.5L0,1L-0.87,0.5L-0.87,-0.5Z",
 }
 """Vega's symbols, or a path: a soup is a star, an ensemble a hexagon."""
+
+OF_CLASSES = (
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#DDCC77", "#332288", "#44AA99", "#882255",
+    "#999933", "#CC6677", "#117733", "#AA4499", "#88CCEE",
+)  # fmt: skip
+"""Of the classes of pixels, in turn: none of the colours above, and apart for eyes that lack one kind of cone.
+
+Source: Paul Tol's bright and muted schemes, technical note SRON/EPS/TN/09-002, issue 3.2.
+"""

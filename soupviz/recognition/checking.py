@@ -7,28 +7,37 @@ from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
+from soupviz.tasks import wording
 from soupviz.types import Progress, quiet
-from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
+from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
 from soupviz.weights.selection import candidate_files
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The first checkpoint's score on held_out, and what its run logged of it, if it did."""
+    """The first checkpoint's score on held_out, and what its run logged of it, if it did.
+
+    correct: None where a task does not count right answers. told: the score in words.
+    """
 
     ingredient: str
-    correct: int
+    correct: int | None
     num_examples: int
     logged: Logged | None
+    told: str = ""
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the logged accuracy differs by more than chance."""
-        return self.logged is not None and differs(self.correct, self.num_examples, self.logged.accuracy)
+        if self.logged is None or self.correct is None:
+            return False
+        return differs(self.correct, self.num_examples, self.logged.accuracy)
 
     @property
     def sentence(self) -> str:
         """What was seen, for people."""
+        if self.correct is None:
+            return f"{self.ingredient}: {self.told}."
         if self.logged is None:
             share = self.correct / self.num_examples
             right = f"{self.correct} of {self.num_examples} right ({share:.3f})"
@@ -60,4 +69,9 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     logged = logged_accuracy(kitchen.weights.resolve(name).metadata)
     if logged and logged.is_ema != proposal.run.ema_scores:
         logged = None
-    return Checked(name, score.correct, score.num_examples, logged)
+    told = (
+        f"{wording.titled(kitchen.objective)} {wording.shown(kitchen.objective, score.shown(score.metric))} on held_out"
+    )
+    if loss := logged_loss(kitchen.weights.resolve(name).metadata):
+        told += f"; logged {loss[1]:.4g} ({loss[0]})"
+    return Checked(name, score.facts.get("correct"), score.num_units, logged, told)

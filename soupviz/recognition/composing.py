@@ -74,6 +74,7 @@ def compose(setting: Setting) -> Part:
     return joined(
         [
             Part({"name": _name(run)}, notes=run.notes),
+            _of("task", run.found.get("task")),
             _model(setting, splits),
             _of("ingredients", Found(_files(setting), run.found["ingredients"].source)),
             _base(setting),
@@ -225,7 +226,8 @@ def _split(setting: Setting, name: str, place: Place) -> Part:
         values["transform"] = found["transform"].value
         sources.append(f"transform: {found['transform'].source}")
     if place.format == "text":
-        keys, questions = data.text_columns(place, setting.answers.text, setting.answers.label)
+        is_alone = found["task"].value == "language_model" if "task" in found else False
+        keys, questions = data.text_columns(place, setting.answers.text, setting.answers.label, is_alone=is_alone)
         values |= keys
         if "tokenizer" in found:
             values["tokenizer"] = setting.relative(found["tokenizer"].value)

@@ -1,5 +1,6 @@
 """Runs of transformers' Trainer: checkpoint-N folders with trainer_state.json, config.json, a tokenizer."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from soupviz.recognition.runs import Found, MayRead, Run
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
 """Whose preprocessors mean the short side where they give one number; the others squash to a square."""
+LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel)$")
+"""Architectures that say the next token of each."""
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
@@ -38,6 +41,8 @@ def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
     notes: list[str] = []
     if named := config.get("architectures"):
         found["factory"] = Found(("transformers", folder), f"{where}: architectures ({named[0]})")
+        if LANGUAGE_MODEL.search(str(named[0])):
+            found["task"] = Found("language_model", f"{where}: architectures ({named[0]})")
     if classes := _classes(config):
         found["classes"] = Found(classes, f"{where}: id2label")
     if (folder / "preprocessor_config.json").is_file():

@@ -130,7 +130,7 @@ class KitchenServices:
         model = self.kitchen.evaluator.model
         first, *others = self._items(names)
         split = self.kitchen.splits.load(HELD_OUT)
-        example = split.take(torch.arange(min(EXAMPLE, len(split))), self._device)
+        example = next(self.kitchen.task.inputs(split.take(torch.arange(min(EXAMPLE, len(split))), self._device)))
         aligned = [first]
         for number, item in enumerate(others):
             self.progress(number, len(others), f"aligning {item.name}")
@@ -246,7 +246,7 @@ class KitchenServices:
 
         def batches() -> Iterator[Mapping[str, Tensor]]:
             for part in torch.split(rows, self._batch_size):
-                yield split.take(part, self._device)
+                yield from self.kitchen.task.inputs(split.take(part, self._device))
 
         return batches
 

@@ -13,7 +13,12 @@ FORMATS = {
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "coco": "the folder of images; `annotations` is the JSON file of their boxes",
     "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
-    "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line",
+    "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
+    "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
+    "grey or with a palette, whose pixel values are the numbers of classes",
+    "audio": "a table that names recordings (.csv, .tsv, .jsonl, .parquet), or a folder with a sub-folder of them for "
+    "each class; .wav, .flac, .ogg, .mp3",
     "torchvision:NAME": "where the torchvision dataset of that name lies, such as `torchvision:CIFAR10`",
 }
 """What `format` may be, and what its `path` is."""
@@ -21,13 +26,13 @@ FORMATS = {
 KEYS_OF: dict[str, frozenset[str]] = {
     "text": frozenset(("text", "pair", "label", "tokenizer", "max_length", "stride")),
     "choices": frozenset(("context", "options", "answer", "tokenizer", "max_length")),
-    "audio": frozenset(("file", "label", "transcript", "sample_rate", "seconds")),
+    "audio": frozenset(("file", "label", "transcript", "sample_rate", "seconds", "processor")),
     "coco": frozenset(("annotations",)),
     "masks": frozenset(("masks",)),
 }
 """Keys of a split that go with some formats only."""
 
-OF_IMAGES = ("imagefolder", "coco", "yolo", "torchvision")
+OF_IMAGES = ("imagefolder", "coco", "yolo", "masks", "torchvision")
 """Formats that take a transform; inputs of the others are already preprocessed."""
 
 
@@ -92,16 +97,19 @@ class SplitSpec(Spec):
     pair: str | None = Field(None, description="text only: the column of second sentences")
     label: Place | tuple[Place, ...] = Field(
         "label",
-        description="text only: the column of class names, or of their positions in `classes` from 0; of other tasks "
-        "the column of numbers, or a list of columns",
+        description="text and audio: the column of class names, or of their positions in `classes` from 0; of other "
+        "tasks the column of numbers, or a list of columns; language models take none",
     )
     tokenizer: str | None = Field(
-        None, description="text only, required there: a folder that holds a tokenizer, such as a checkpoint of Trainer"
+        None,
+        description="text and choices only, required there: a folder that holds a tokenizer, such as a checkpoint of "
+        "Trainer",
     )
     max_length: int | None = Field(
         None,
         gt=0,
-        description="text only: tokens at most; default: what the tokenizer truncates to, else the model's positions",
+        description="text and choices only: tokens at most, of a language model those of a window; default: what the "
+        "tokenizer truncates to, else the model's positions",
     )
     stride: int | None = added_key(
         None,
@@ -124,6 +132,11 @@ class SplitSpec(Spec):
         "audio only: what is longer is cut, what is shorter filled up with silence; default: as long as they are",
         gt=0,
     )
+    processor: Place | None = added_key(
+        None,
+        "audio only: a folder with the preprocessor_config.json of a transformers checkpoint, whose feature extractor "
+        "makes of each recording what the model takes; default: the samples as they are",
+    )
     annotations: Place | None = added_key(None, "coco only, required there: the JSON file of boxes and categories")
     masks: Place | None = added_key(
         None, "masks only, required there: the folder of masks, an image each, named as the images are"
@@ -131,8 +144,8 @@ class SplitSpec(Spec):
     group: Place | GroupSpec | None = Field(
         None,
         description="what belongs together, such as a speaker, a document or a patient: intervals and tests resample "
-        "its examples together, and parts keep them together. The name of a column of the table (text), of an array "
-        "beside `inputs` (arrays), of a key of the dictionaries (python), or of a column of the CSV of `slices` "
+        "its examples together, and parts keep them together. The name of a column of the table (text, audio), of an "
+        "array beside `inputs` (arrays), of a key of the dictionaries (python), or of a column of the CSV of `slices` "
         "(folders of images); or a mapping `{file, column}` for any format; default: each example is resampled alone",
     )
     part: PartSpec | None = Field(None, description="take only a part of the data; default: all of it")
@@ -152,8 +165,10 @@ class SplitSpec(Spec):
             raise ValueError(f"format {self.format} needs a path")
         if self.transform and not self.takes_transform:
             raise ValueError(f"format {self.format} takes no transform: its inputs are already preprocessed")
-        if self.format == "text" and self.tokenizer is None:
-            raise ValueError("format text needs a tokenizer: the folder of a checkpoint that holds one")
+        if self.format in ("text", "choices") and self.tokenizer is None:
+            raise ValueError(f"format {self.format} needs a tokenizer: the folder of a checkpoint that holds one")
+        if self.format == "masks" and self.masks is None:
+            raise ValueError("format masks needs masks: the folder that holds a mask for each image")
         of_others = frozenset().union(*KEYS_OF.values()) - KEYS_OF.get(self.format, frozenset())
         if given := sorted(self.model_fields_set & of_others):
             takers = [name for name, keys in KEYS_OF.items() if given[0] in keys]

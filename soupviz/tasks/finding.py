@@ -11,12 +11,19 @@ from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.tasks.classification import Classification
 from soupviz.tasks.detection import Detection
+from soupviz.tasks.language_model import LanguageModel
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
+from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
+from soupviz.tasks.transcription import Transcription
 
-TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Classification, Multilabel, Regression, Detection)}
+KINDS = (
+    Classification, Multilabel, Regression, LanguageModel, MultipleChoice, Transcription, Detection, Segmentation
+)  # fmt: skip
+TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 
 
 def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:

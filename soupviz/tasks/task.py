@@ -1,7 +1,7 @@
 """A task: what a model's outputs mean, which columns are kept of each unit, and which metrics judge them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -100,29 +100,31 @@ class Task:
         """
         return answers_from(model, batch, self.answers)
 
+    def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """What the model is called with for a batch, call by call, where it is looked into: its layers' inputs and
+        activations. Default: the batch as it is."""
+        yield batch
+
     @property
     def calls_otherwise(self) -> bool:
         """Whether the model is called in a way of the task's own."""
         return type(self).answer_batch is not Task.answer_batch
 
     def answers(self, output: Any) -> Tensor:
-        """What is judged, in what the model returned; its first dimension is the batch.
-
-        Raises:
-            ModelError: it is not there.
-        """
+        """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""
         return tensor_of(output)
 
     def width(self, answers: Tensor) -> int:
         """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
         return math.prod(answers.shape[1:])
 
-    def check_labels(self, split: Split, width: int) -> None:
-        """Look at a split's labels before anything is scored on them. width: of what the model answers.
+    def check_split(self, split: Split, width: int) -> Sequence[str]:
+        """What there is to tell of a split before anything is scored on it. width: of what the model answers.
 
         Raises:
-            DataError: what is none of the classes, with the place where it stands.
+            DataError: a label that the model cannot answer, with the place where it stands, or nothing to judge by.
         """
+        return ()
 
     @property
     def without_classes(self) -> str:
@@ -135,10 +137,7 @@ class Task:
 
     @property
     def has_ensembles(self) -> bool:
-        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
-
-        A task that makes other answers of the output, or whose mean answer means nothing, says so for itself.
-        """
+        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for."""
         own = type(self)
         return own.answers is Task.answers or own.averaged is not Task.averaged
 

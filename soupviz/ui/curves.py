@@ -114,7 +114,7 @@ def stored(opened: Kitchen, curve_set: CurveSet) -> list[Reading]:
     return found
 
 
-def draw(shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | None) -> Place | None:
+def draw(opened: Kitchen, shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | None) -> Place | None:
     """The metrics on each split, side by side; what was clicked last."""
     curve_set, clicked = shown.curve_set, None
     pairs = list(curve_set.pairs)
@@ -123,7 +123,7 @@ def draw(shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | N
             key = f"curves {metric.name} {split} {tables.digest([*pairs, *curve_set.statistics])} {curve_set.alphas[0]}"
             picture = pictures.curves(
                 lines, pairs=pairs, statistics=curve_set.statistics, metric=metric, split=split,
-                span=(curve_set.alphas[0], curve_set.alphas[-1]), chosen=chosen,
+                span=(curve_set.alphas[0], curve_set.alphas[-1]), chosen=chosen, unit=opened.task.unit,
             )  # fmt: skip
             alt = f"{metric.label} on {split} along {len(pairs)} paths"
             found = charts.show(picture, key=key, alt=alt, clicked=pictures.POINT, place=place)

@@ -240,8 +240,7 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
 
-@pytest.mark.parametrize("task", ["language_model", "transcription"])
-@pytest.mark.xfail(strict=True, reason="issue 13: the tasks of language, speech and detection")
+@pytest.mark.parametrize("task", ["language_model", "transcription", "detection"])
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path, task):
     assert task in known_tasks(tmp_path)
 

@@ -368,15 +368,8 @@ def test_every_format_takes_a_group(tmp_path):
     assert told("score", file)["ingredients"]
 
 
-@pytest.mark.parametrize("data_format", ["audio"])
-@pytest.mark.xfail(strict=True, reason="issue 13: the data format audio")
-def test_speech_has_a_format_of_its_own(tmp_path, data_format):
-    file = tiny(tmp_path, splits=(), data={"held_out": {"format": data_format, "path": "data"}})
-    assert f"format is '{data_format}'" not in refused("score", file)
-
-
-@pytest.mark.parametrize("data_format", ["coco", "yolo"])
-def test_detection_has_formats_of_its_own(tmp_path, data_format):
+@pytest.mark.parametrize("data_format", ["audio", "coco", "yolo"])
+def test_speech_and_detection_have_formats_of_their_own(tmp_path, data_format):
     file = tiny(tmp_path, splits=(), data={"held_out": {"format": data_format, "path": "data"}})
     assert f"format is '{data_format}'" not in refused("score", file)
 

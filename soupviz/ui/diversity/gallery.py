@@ -17,9 +17,10 @@ STYLE = """
 .soupviz-examples {display: grid; gap: 0.75rem; grid-template-columns: repeat(auto-fill, minmax(WIDTH, 1fr));}
 .soupviz-examples figure {margin: 0; padding: 0.6rem; border: 1px solid #80808060; border-radius: 0.5rem;}
 .soupviz-examples img {image-rendering: pixelated; display: block; margin: 0 auto 0.4rem; max-width: 100%;}
+.soupviz-examples audio {display: block; width: 100%; height: 2.25rem; margin: 0 0 0.5rem;}
 .soupviz-examples p {font-size: 0.85rem; margin: 0 0 0.5rem; overflow-wrap: anywhere;}
 .soupviz-examples figcaption {font-size: 0.8rem; line-height: 1.4; overflow-wrap: anywhere;}
-</style>
+OWN</style>
 """
 
 
@@ -27,7 +28,7 @@ def gallery(task: Task, split: Split, classes: Sequence[str], new: Outcomes, old
     """Units as cards, in HTML: as their viewer shows them, and both answers in the task's words."""
     viewer = viewer_of(task, split, int(rows[0]))
     cards = "".join(_card(viewer, task, split, classes, new, old, int(row)) for row in rows)
-    style = STYLE.replace("WIDTH", viewer.width)
+    style = STYLE.replace("WIDTH", viewer.width).replace("OWN", viewer.style)
     return f"{style}{viewer.legend}<div class='soupviz-examples'>{cards}</div>"
 
 
@@ -39,8 +40,10 @@ def _card(
         known = split.labels[row].numpy()
         label = numbers(unpadded(known) if task.labels == "any" else known)
     where = split.files[row] if split.files else f"{split.name}[{row}]"
-    told = [html.escape(f"{name} {task.told(one, row, classes)}") for name, one in (("soup", new), ("rival", old))]
-    caption = "<br>".join([*([f"label <b>{html.escape(label)}</b>"] if label else []), *told])
     title, name = html.escape(where, quote=True), f"{task.unit} {row}" + (f", {label}" if label else "")
-    unit = Unit(task, split, row, name, classes, new, old)
-    return f"<figure title='{title}'>{viewer.html(unit)}<figcaption>{caption}</figcaption></figure>"
+    shown = viewer.html(Unit(task, split, row, name, classes, new, old))
+    if not viewer.tells_answers:
+        told = [html.escape(f"{name} {task.told(one, row, classes)}") for name, one in (("soup", new), ("rival", old))]
+        caption = "<br>".join([*([f"label <b>{html.escape(label)}</b>"] if label else []), *told])
+        shown += f"<figcaption>{caption}</figcaption>"
+    return f"<figure title='{title}'>{shown}</figure>"

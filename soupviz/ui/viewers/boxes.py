@@ -108,5 +108,5 @@ BOXES = Viewer(
     _html,
     "17rem",
     lambda _split: "Of each model those boxes are drawn that it is surest of, as many as the image has objects.",
-    _key(),
+    legend=_key(),
 )

@@ -27,7 +27,8 @@ class Viewer:
     """How one kind of unit is shown.
 
     can_show: whether a split's row is of that kind. html: a unit as HTML, all text in it escaped. width: of a card, in
-    CSS. note: what is to be said of all of them. legend: as HTML, once above all cards.
+    CSS. note: what is to be said of all of them. tells_answers: whether the HTML has what is right and both answers.
+    style: CSS of its own, for the whole gallery. legend: as HTML, once above all cards.
     """
 
     name: str
@@ -35,4 +36,6 @@ class Viewer:
     html: Callable[[Unit], str]
     width: str
     note: Callable[[Split], str] = lambda _split: ""
+    tells_answers: bool = False
+    style: str = ""
     legend: str = ""

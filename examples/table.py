@@ -1,0 +1,35 @@
+"""`python -m examples.table FOLDER...`: what examples found, a line a kitchen, as the README shows it."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+SHOWN = ("uniform soup", "greedy soup", "ensemble of all")
+
+
+def lines(folders: Sequence[Path]) -> Iterator[str]:
+    yield "| kitchen | metric on test | best single | uniform | greedy | ensemble | n | p of greedy |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for folder in folders:
+        for one in json.loads((folder / "results.json").read_text(encoding="utf-8"))["kitchens"].values():
+            yield _line(one)
+
+
+def _line(one: dict[str, Any]) -> str:
+    rows = {row["name"]: row for row in one["rows"]}
+
+    def shown(scores: dict[str, Any]) -> str:
+        value = scores["test"]["value"]
+        return f"{100 * value:.2f} %" if one["in_percent"] else f"{value:.4f}"
+
+    cells = [shown(rows[name]["scores"]) if name in rows else "–" for name in SHOWN]
+    greedy, units = rows["greedy soup"], one["best"]["scores"]["test"]["num_units"]
+    p = "the best itself" if greedy["p_value"] is None else f"{greedy['p_value']:.2g}"
+    number = f"{units:,} {one['unit']}s"
+    return f"| {one['kitchen']} | {one['metric']} | {' | '.join([shown(one['best']['scores']), *cells, number, p])} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(lines([Path(folder) for folder in sys.argv[1:]])) + "\n")

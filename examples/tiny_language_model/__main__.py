@@ -1,0 +1,52 @@
+"""Nats per token: WSM's averages of checkpoints at a constant learning rate, against a run whose rate decayed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import soupviz as sv
+from examples import common
+from examples.tiny_language_model import training
+
+DECAYED = "decayed"
+
+
+def recipes(checkpoints: Sequence[str], schedule: training.Schedule) -> dict[str, dict[str, Any]]:
+    """All of the constant run's checkpoints: where the decayed branch leaves it, its decay would begin."""
+
+    def wsm(shape: str) -> dict[str, Any]:
+        return {"method": "wsm", "decay": shape, "duration": schedule.decay, "members": list(checkpoints)}
+
+    return {
+        "last checkpoint, not decayed": {"method": "lawa", "last": 1, "members": list(checkpoints)},
+        "WSM, linear": wsm("linear"),
+        "WSM, 1-sqrt": wsm("1-sqrt"),
+        "WSM, cosine": wsm("cosine"),
+        **common.COMPARED,
+        "uniform soup": {"method": "uniform", "members": list(checkpoints)},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    order = common.order("tiny_language_model", __doc__, arguments)
+    data, reviews = training.write_data(order)
+    runs = training.train(order, reviews)
+
+    def split(which: str) -> dict[str, Any]:
+        return {"format": "text", "path": str(data / f"{which}.jsonl"), "tokenizer": DECAYED}
+
+    document = {
+        "name": "Reviews, a tiny GPT-2",
+        "task": "language_model",
+        "model": {"factory": f"transformers:{DECAYED}"},
+        "ingredients": ["checkpoint-*", DECAYED],
+        "data": {which: split(which) for which in ("held_out", "test")},
+    }
+    kitchen = sv.Kitchen.load(common.write_kitchen(runs, document))
+    checkpoints = [name for name in kitchen.names if name != DECAYED]
+    rows = common.compare(kitchen, recipes(checkpoints, training.schedule_of(order)))
+    told = common.table(kitchen, rows)
+    common.tell(order, "tiny_language_model", told, {"runs": common.found_in(kitchen, rows)})
+
+
+if __name__ == "__main__":
+    main()

