@@ -23,6 +23,7 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 OWN_FACTORIES = {
     "soupviz.demo:DigitsNet": "torch",
     "soupviz.demo:DiabetesNet": "torch",
+    "soupviz.demo:ShapesNet": "torch",
     "soupviz.demo:TonesNet": "torch",
     "soupviz.models.yolo:classifier": "ultralytics",
     "soupviz.models.yolo:detector": "ultralytics",
