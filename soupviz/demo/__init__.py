@@ -5,14 +5,16 @@ from pathlib import Path
 
 from soupviz.demo.diabetes import DiabetesNet, diabetes_kitchen
 from soupviz.demo.digits import DigitsNet, demo_kitchen
+from soupviz.demo.shapes import ShapesNet, shapes_kitchen
 from soupviz.demo.tones import TonesNet, tones_kitchen
 from soupviz.types import Progress
 
-__all__ = ["SIBLINGS", "DiabetesNet", "DigitsNet", "TonesNet"]
+__all__ = ["SIBLINGS", "DiabetesNet", "DigitsNet", "ShapesNet", "TonesNet"]
 
 SIBLINGS: dict[str, Callable[[Path | None, Progress], Path]] = {
     "classification": demo_kitchen,
     "regression": diabetes_kitchen,
     "speech": tones_kitchen,
+    "detection": shapes_kitchen,
 }
 """What builds a demo's kitchen in a folder, or in the cache, by what the command line calls it."""
