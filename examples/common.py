@@ -23,17 +23,22 @@ from soupviz.analysis import decisions
 from soupviz.analysis.regime import explained
 from soupviz.analysis.significance import Measured
 from soupviz.analysis.verdicts import Verdict, best_on_held_out, verdict_of
-from soupviz.analysis.wording import apart, between, measure
+from soupviz.analysis.wording import apart, between, measure, units
 from soupviz.recipes import parse
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.significance import chance, holm
-from soupviz.tasks.wording import cell
+from soupviz.tasks.wording import PERCENT, cell
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
-UNIFORM, GREEDY, ENSEMBLE = {"method": "uniform"}, {"method": "greedy"}, {"method": "ensemble"}
-"""What every example compares with the best single checkpoint."""
+GREEDY_SOUP = "greedy soup"
+COMPARED = {
+    "uniform soup": {"method": "uniform"},
+    GREEDY_SOUP: {"method": "greedy"},
+    "ensemble of all": {"method": "ensemble"},
+}
+"""What every example holds against the best single checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +183,8 @@ def found_in(kitchen: sv.Kitchen, rows: Sequence[Row]) -> dict[str, Any]:
     assert best is not None
     return {
         "kitchen": kitchen.name, "task": kitchen.task.name, "unit": kitchen.task.unit,
-        "metric": kitchen.objective.name, "best": {"name": best.name, "scores": _plain(best.values)},
-        "rows": [row.as_dict() for row in rows],
+        "metric": kitchen.objective.label, "in_percent": kitchen.objective.unit == PERCENT,
+        "best": {"name": best.name, "scores": _plain(best.values)}, "rows": [row.as_dict() for row in rows],
     }  # fmt: skip
 
 
@@ -226,7 +231,7 @@ def table(kitchen: sv.Kitchen, rows: Sequence[Row]) -> str:
         return f"{cell(metric, values['held_out'].value)} | {cell(metric, on_test.value)} ({around})"
 
     lines = [
-        f"| {kitchen.name} | of | held_out | {split}, n = {best.values[split].num_units:,} (95 %) | "
+        f"| {kitchen.name} | of | held_out | {split}, {units(kitchen.task, best.values[split].num_units)} (95 %) | "
         f"against the best, {measure(metric)} | p (Holm) |",
         "|---|---|---|---|---|---|",
         f"| best single: {best.name} | 1 | {cells(best.values)} | | |",
@@ -240,7 +245,7 @@ def table(kitchen: sv.Kitchen, rows: Sequence[Row]) -> str:
         told = f"{apart(metric, versus.difference)} ({apart(metric, versus.low)} to {apart(metric, versus.high)})"
         p = chance(row.p_value).removeprefix("p ").removeprefix("= ")
         lines.append(f"| {row.name} | {used} | {cells(row.verdict.values)} | {told} | {p} |")
-    greedy = next(row for row in rows if row.log)
+    greedy = next(row for row in rows if row.name == GREEDY_SOUP)
     return "\n".join([*lines, "", f"{greedy.name}: {greedy.verdict.sentence} {greedy.log}"])
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = ("uniform soup", "greedy soup", "ensemble of all")
-PERCENT = ("accuracy", "wer")
 
 
 def lines(folders: Sequence[Path]) -> Iterator[str]:
@@ -23,7 +22,7 @@ def _line(one: dict[str, Any]) -> str:
 
     def shown(scores: dict[str, Any]) -> str:
         value = scores["test"]["value"]
-        return f"{100 * value:.2f} %" if one["metric"] in PERCENT else f"{value:.4f}"
+        return f"{100 * value:.2f} %" if one["in_percent"] else f"{value:.4f}"
 
     cells = [shown(rows[name]["scores"]) if name in rows else "–" for name in SHOWN]
     greedy, units = rows["greedy soup"], one["best"]["scores"]["test"]["num_units"]

@@ -4,14 +4,22 @@ import streamlit as st
 
 from soupviz.pictures.models import MODEL
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.ui import charts, compare, session, tables, widgets, work
+from soupviz.ui import charts, compare, samples, session, tables, widgets, work
 from soupviz.ui.soup import panels, soups
 from soupviz.ui.verbatim import verbatim
 
 st.title("Compare")
 st.write("Is a soup really better than the best ingredient, or is that chance?")
-opened = session.kitchen()
 session.keep_url()
+source = st.segmented_control(
+    "Models of", [samples.KITCHEN, samples.LOGGED], default=samples.KITCHEN, required=True, key="models_of",
+    bind="query-params",
+)  # fmt: skip
+if source == samples.LOGGED:
+    if (logged := samples.choose()) is not None:
+        samples.draw(logged)
+    st.stop()
+opened = session.kitchen()
 
 split = TEST if TEST in opened.splits.names else HELD_OUT
 if split == HELD_OUT:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.ui import session, work
+from soupviz.ui.diversity import clicks
 from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")
@@ -24,3 +25,4 @@ if job is None or not session.watch(job, lambda job: decisions.draw_live(opened,
 
 if recipe.method == "greedy" and recipe.alpha != "mean":
     soups.alpha_sweep(opened, recipe)
+clicks.done()

@@ -23,6 +23,7 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 OWN_FACTORIES = {
     "soupviz.demo:DigitsNet": "torch",
     "soupviz.demo:DiabetesNet": "torch",
+    "soupviz.demo:TonesNet": "torch",
     "soupviz.models.yolo:classifier": "ultralytics",
 }
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""

@@ -24,8 +24,11 @@ from soupviz.yaml_file import validate
 COMMAND_LINE: Any = get_command(app)
 COMMANDS: dict[str, Any] = COMMAND_LINE.commands
 OPTIONS = {name for command in COMMANDS.values() for one in command.params for name in one.opts}
-OTHERS = {"--help", "--model-ema", "--output-dir"}
-"""Options that are spoken of and are not soupviz's own: click's, timm's and torchvision's."""
+OTHERS = {
+    "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
+    "--checkpoint-upper-bound", "--epoch", "--avg", "--use-averaged-model", "--merge-style",
+}  # fmt: skip
+"""Options that are spoken of and are not soupviz's own: click's, timm's, torchvision's, and of who averages one run."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 

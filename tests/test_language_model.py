@@ -1,5 +1,6 @@
 """Language models: documents in windows, nats per token, and what no batch, precision or order changes."""
 
+import json
 import math
 import shutil
 import time
@@ -302,6 +303,72 @@ def test_what_a_language_model_is_not_offered_is_told_in_a_sentence(built, metho
     assert "because" in parse({"method": method}).unfit(kitchen.task)
 
 
+# Tokens of a data set in Python
+
+OWN = """
+import torch
+
+ROWS = [[0, 3, 4, 5], [0, 7], [0, 9, 9, 2, 4]]
+
+
+class Told(list):
+    def text(self, index):
+        return "x" * (10 * index + 10)
+
+
+def lists():
+    return ROWS
+
+
+def told():
+    return Told(ROWS)
+
+
+def dicts():
+    padded = [row + [0] * (5 - len(row)) for row in ROWS]
+    masks = [[1] * len(row) + [0] * (5 - len(row)) for row in ROWS]
+    return [{"input_ids": torch.tensor(row), "attention_mask": mask} for row, mask in zip(padded, masks)]
+
+
+def shifted():
+    return [(torch.tensor(row), torch.tensor(row[1:])) for row in ROWS]
+
+
+def texts():
+    return ["a text", "another"]
+
+
+def negative():
+    return [[0, -100], [0, 1]]
+"""
+
+
+def of_python(folder: Path, function: str) -> Split:
+    (folder / "data.py").write_text(OWN)
+    spec = SplitSpec(format="python", path=f"data.py:{function}")
+    return splits.load("held_out", spec, folder, build_model(WRITER), kind="none")
+
+
+@pytest.mark.parametrize("function", ["lists", "told", "dicts", "shifted"])
+def test_a_data_set_may_give_the_tokens_of_each_document(tmp_path, function):
+    split, model = of_python(tmp_path, function), build_model(WRITER)
+    assert split.labels[:, 0].tolist() == [3, 1, 4]
+    assert split.labels[:, 1].tolist() == ([10, 20, 30] if function == "told" else [0, 0, 0])
+    found = scored(split, model)
+    assert (BITS.value(found) is None) == (function != "told")
+    with torch.no_grad():
+        logits = model(torch.tensor([[0, 3, 4, 5]]))["logits"][0]
+    expected = F.cross_entropy(logits[:-1], torch.tensor([3, 4, 5]), reduction="sum")
+    assert found["nats"][0] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("function", ["texts", "negative"])
+def test_what_is_no_row_of_tokens_is_refused(tmp_path, function):
+    with pytest.raises(DataError, match=r"example 0 is .*row of whole numbers") as told:
+        of_python(tmp_path, function)
+    assert "\n" not in str(told.value)
+
+
 # Bad input
 
 
@@ -394,3 +461,58 @@ def test_a_gpt2_scores_as_trainer_evaluates_it_where_windows_are_as_long(tmp_pat
     loss = transformers.Trainer(model, arguments, eval_dataset=rows[:16]).evaluate()["eval_loss"]
     found = scored(load(tmp_path, texts[:16], model), model)
     assert NATS.value(found) == pytest.approx(loss, rel=1e-5)
+
+
+def trainer_run_of(folder: Path, kind: str) -> Path:
+    """A run of two checkpoints of a tiny model, as Trainer leaves it, with a tokenizer beside the weights."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": len(VOCABULARY), "bos_token_id": 0, "eos_token_id": 0}
+    if kind == "gpt2":
+        config = transformers.GPT2Config(n_positions=POSITIONS, n_embd=16, n_layer=1, n_head=2, **sizes)
+    else:
+        config = transformers.LlamaConfig(
+            hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=POSITIONS, tie_word_embeddings=False, **sizes,
+        )  # fmt: skip
+    for step in (10, 20):
+        torch.manual_seed(step)
+        place = folder / "output" / f"checkpoint-{step}"
+        transformers.AutoModelForCausalLM.from_config(config).save_pretrained(place)
+        write_tokenizer(place)
+        history = [{"step": step, "eval_loss": 3.0}]
+        (place / "trainer_state.json").write_text(json.dumps({"global_step": step, "log_history": history}))
+    (folder / "documents.txt").write_text("\n".join(documents(20, seed=1)), encoding="utf-8")
+    return folder / "output"
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_run_of_trainer_opens_and_its_soup_is_written_whole(tmp_path, capsys, kind):
+    run = trainer_run_of(tmp_path, kind)
+    told_of = json_of(capsys, "new", run, "--data", tmp_path / "documents.txt")
+    assert told_of["check"]["correct"] is None and not told_of["check"]["is_doubtful"]
+    file = Path(told_of["kitchen"])
+    soup = json_of(capsys, "soup", file, "--recipe", "uniform", "--out", tmp_path / "soup.safetensors")
+    assert soup["scores"]["held_out"]["metric"] == "nats_per_token"
+    transformers = pytest.importorskip("transformers")
+    model = transformers.AutoModelForCausalLM.from_pretrained(run / "checkpoint-10")
+    tensors = load_file(tmp_path / "soup.safetensors")
+    left = model.load_state_dict(tensors, strict=False)
+    assert not left.unexpected_keys
+    is_tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert is_tied == (kind == "gpt2")
+    split = sv.Kitchen.load(file).splits.load("held_out")
+    assert NATS.value(scored(split, model)) == pytest.approx(soup["scores"]["held_out"]["value"], rel=1e-5)
+
+
+@pytest.mark.extras
+def test_the_tokenizers_of_both_libraries_read_the_same_tokens(tmp_path, monkeypatch, request):
+    pytest.importorskip("transformers")
+    from soupviz.data import tokens
+
+    monkeypatch.undo()  # the tokenizer's own library
+    folder, texts = write_tokenizer(tmp_path / "tokenizer"), documents(5, seed=1)
+    for by in (tokens._by_transformers, tokens._by_tokenizers):
+        found = by(folder)
+        assert found.encode(texts, None, None)["input_ids"] == by_hand(texts)["input_ids"]
+        assert found.size == len(VOCABULARY)

@@ -92,6 +92,30 @@ def test_placeholders_of_trainer_are_no_class_names(tmp_path):
     assert "classes" not in proposal.document
 
 
+@pytest.mark.parametrize("architecture", ["GPT2LMHeadModel", "LlamaForCausalLM"])
+def test_a_causal_language_model_of_trainer_is_judged_by_texts_without_labels(tmp_path, architecture):
+    folder = trainer_run(tmp_path, architectures=[architecture])
+    (tmp_path / "documents.txt").write_text("one document\n\nanother one\n")
+    proposal = recognise(folder, data=tmp_path / "documents.txt")
+    assert (proposal.document["task"], proposal.questions) == ("language_model", ())
+    assert proposal.document["data"]["held_out"] == {
+        "format": "text", "path": "../documents.txt", "text": "text", "tokenizer": "checkpoint-20",
+    }  # fmt: skip
+    assert architecture in source_of(proposal, "task")
+    assert "language_model" in text_of(proposal)
+    table = tmp_path / "documents.csv"
+    table.write_text("id,body\n1,one document\n2,another\n")
+    assert [question.key for question in recognise(folder, data=table).questions] == ["text"]
+    assert recognise(folder, data=table, text="body").document["data"]["held_out"]["text"] == "body"
+
+
+def test_a_classifier_of_trainer_has_no_task_of_its_own_and_asks_for_labels(tmp_path):
+    (tmp_path / "documents.txt").write_text("one document\nanother one\n")
+    proposal = recognise(trainer_run(tmp_path), data=tmp_path / "documents.txt")
+    assert "task" not in proposal.document
+    assert [question.key for question in proposal.questions] == ["label"]
+
+
 def test_a_folder_of_the_same_architecture_beside_trainers_run_is_the_base(tmp_path):
     folder = trainer_run(tmp_path)
     save({"w": torch.ones(2)}, tmp_path / "base" / "model.safetensors")

@@ -15,7 +15,7 @@ from shared import SHARED
 from torch import nn
 
 import soupviz as sv
-from soupviz.data import splits, tokens
+from soupviz.data import splits, tables, tokens
 from soupviz.data.split import Split
 from soupviz.errors import DataError, KitchenError
 from soupviz.scoring.evaluator import Evaluator, Trial
@@ -97,6 +97,15 @@ def test_a_table_gives_sentences_with_their_labels_by_name(tmp_path, words, suff
     assert split.inputs["input_ids"][:2].tolist() == [[1, 4, 1, 4, 3, 9, 9], [1, 3, 9, 9, 9, 9, 9]]
     assert split.inputs["attention_mask"].sum(1).tolist() == [5, 2, 2, 7]
     assert set(split.inputs) == {"input_ids", "attention_mask"}
+
+
+def test_of_plain_text_each_line_that_is_not_blank_is_a_row(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("good , good fun\n\n  \nbad\n", encoding="utf-8")
+    table = tables.read("data.held_out", path, ["text"])
+    assert table.column("text") == ["good , good fun", "bad"] and list(table.numbers) == [1, 4]
+    with pytest.raises(DataError, match="no column 'label'"):
+        load(path)
 
 
 def test_the_keys_name_the_columns(tmp_path, words):
@@ -238,7 +247,7 @@ def test_a_test_split_may_have_fewer_classes_and_no_others(tmp_path, words):
     ("name", "content", "message"),
     [
         ("x.csv", "sentence,answer\na,1\n", "has no column 'text'; it has sentence, answer"),
-        ("x.xlsx", "text,label\n", "ends in .xlsx; expected .csv, .tsv, .jsonl or .parquet"),
+        ("x.xlsx", "text,label\n", "ends in .xlsx; expected .csv, .tsv, .jsonl, .parquet or .txt"),
         ("x.jsonl", '{"text": "a"}\n{broken', "line 2, is no JSON"),
         ("x.jsonl", '[{"text": "a"}]', "line 1, is a list; expected one JSON object a line"),
         ("x.csv", "text,label\n", "has no rows"),

@@ -9,15 +9,6 @@ import soupviz as sv
 from examples import common
 from examples.blood_cells import model, training
 
-OF_RUN = {
-    "last checkpoint": {"method": "lawa", "last": 1},
-    "SWA of the second half": {"method": "swa", "start": training.START},
-    "uniform soup": common.UNIFORM,
-    "greedy soup": common.GREEDY,
-    "ensemble of all": common.ENSEMBLE,
-}
-OF_FINE_TUNES = {name: OF_RUN[name] for name in ("uniform soup", "greedy soup", "ensemble of all")}
-
 
 def kitchen_of(order: common.Order, folder: Path, data: Path, name: str) -> sv.Kitchen:
     """Checkpoints with the images that judge them."""
@@ -42,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     order = common.order("blood_cells", __doc__, arguments)
     data = training.write_data(order)
     run, fine_tunes = training.train(order)
+    latest = {
+        "last checkpoint": {"method": "lawa", "last": 1},
+        "SWA of the second half": {"method": "swa", "start": 1 + training.start_of(order)},
+    }
     told, values = [], {}
-    for folder, name, recipes in ((run, "one run", OF_RUN), (fine_tunes, "fine-tunes", OF_FINE_TUNES)):
+    for folder, name, more in ((run, "one run", latest), (fine_tunes, "fine-tunes", {})):
         kitchen = kitchen_of(order, folder, data, f"Blood cells, {name}")
-        rows = common.compare(kitchen, recipes)
+        rows = common.compare(kitchen, more | common.COMPARED)
         told.append(common.table(kitchen, rows))
         singles = {one: kitchen.scores.score(((one, 1.0),)).values["map"] for one in kitchen.names}
         values[folder.name] = common.found_in(kitchen, rows) | {"singles": singles}

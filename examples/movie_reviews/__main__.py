@@ -6,12 +6,9 @@ import soupviz as sv
 from examples import common
 from examples.movie_reviews import training
 
-RECIPES = {
-    "uniform soup": common.UNIFORM,
-    "greedy soup": common.GREEDY,
+RECIPES = common.COMPARED | {
     "learned soup, a coefficient per model": {"method": "learned"},
     "learned soup, per layer": {"method": "learned", "per": "layer"},
-    "ensemble of all": common.ENSEMBLE,
     "greedy ensemble": {"method": "ensemble", "choice": "greedy"},
 }
 

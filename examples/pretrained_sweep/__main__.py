@@ -8,12 +8,6 @@ from examples import common
 from examples.pretrained_sweep import training
 from soupviz.analysis import regime
 
-RECIPES = {
-    "uniform soup": common.UNIFORM,
-    "greedy soup": common.GREEDY,
-    "ensemble of all": common.ENSEMBLE,
-}
-
 
 def kitchen_of(order: common.Order, name: str) -> sv.Kitchen:
     """One sweep as a kitchen."""
@@ -42,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         before = regime.measure(kitchen)
         assert before is not None
         common.say(f"before any soup: {before.sentence}")
-        rows = common.compare(kitchen, RECIPES)
+        rows = common.compare(kitchen, common.COMPARED)
         values[name] = common.found_in(kitchen, rows) | {"before": before.as_dict()}
         told.append(f"{common.table(kitchen, rows)}\n\nBefore: {before.sentence}")
     common.tell(order, "pretrained_sweep", "\n\n".join(told), values)

@@ -15,14 +15,7 @@ OF_RUN = {
     "5 best by loss": {"method": "nbest", "n": 5, "by": "log"},
     "5 best by WER": {"method": "nbest", "n": 5},
     "best window": {"method": "windows"},
-    "uniform soup": common.UNIFORM,
-    "greedy soup": common.GREEDY,
-    "ensemble of all": common.ENSEMBLE,
-}
-OF_FINE_TUNES = {
-    "uniform soup": common.UNIFORM,
-    "greedy soup": common.GREEDY,
-    "ensemble of all": common.ENSEMBLE,
+    **common.COMPARED,
 }
 
 
@@ -46,7 +39,7 @@ def kitchen_of(folder: Path, data: Path, name: str, file: str = "kitchen.yaml", 
 def by_speaker(folder: Path, data: Path) -> str:
     """What the same soups are told to be where a speaker's strings are resampled together."""
     kitchen = kitchen_of(folder, data, "Fine-tunes, by speaker", "by_speaker.yaml", group="speaker")
-    rows = common.compare(kitchen, {"uniform soup": common.UNIFORM})
+    rows = common.compare(kitchen, common.COMPARED)
     return (
         f"Resampled by speaker, of whom test has {len(training.SPEAKERS['test'])}: {rows[0].verdict.sentence} So few "
         "speakers cannot show it for others; what is told above is told of these speakers' strings alone."
@@ -59,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = training.write_data(order, recordings)
     run, fine_tunes = training.train(order, recordings)
     told, values = [], {}
-    for folder, name, recipes in ((run, "one run", OF_RUN), (fine_tunes, "fine-tunes", OF_FINE_TUNES)):
+    for folder, name, recipes in ((run, "one run", OF_RUN), (fine_tunes, "fine-tunes", common.COMPARED)):
         kitchen = kitchen_of(folder, data, f"Spoken digits, {name}")
         rows = common.compare(kitchen, recipes)
         told.append(common.table(kitchen, rows))

@@ -21,8 +21,8 @@ def recipes(checkpoints: Sequence[str], schedule: training.Schedule) -> dict[str
         "WSM, linear": wsm("linear"),
         "WSM, 1-sqrt": wsm("1-sqrt"),
         "WSM, cosine": wsm("cosine"),
-        "uniform soup": common.UNIFORM | {"members": list(checkpoints)},
-        "greedy soup": common.GREEDY,
+        **common.COMPARED,
+        "uniform soup": {"method": "uniform", "members": list(checkpoints)},
     }
 
 

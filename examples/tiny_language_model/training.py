@@ -33,7 +33,7 @@ class Schedule:
         return self.kept * self.every
 
 
-WHOLE, QUICK = Schedule(before=600, kept=12, every=30), Schedule(before=4, kept=3, every=2)
+WHOLE, QUICK = Schedule(before=420, kept=8, every=30), Schedule(before=4, kept=3, every=2)
 SIZES = {"held_out": 1000, "test": 2000}
 
 

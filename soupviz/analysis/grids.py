@@ -11,12 +11,12 @@ from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import Cost, cooking_cost, cost, ingredient_summaries
-from soupviz.soups.soup import pool_of, run_key
+from soupviz.soups.planning import Cost, Wanted, cost_of_all, ingredient_summaries
+from soupviz.soups.soup import run_key
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, quiet
+from soupviz.types import Progress, quiet
 
 MOST_CELLS = 400
 GRID_RUNS = "runs that only a grid asked for"
@@ -194,24 +194,9 @@ def cost_of(kitchen: Kitchen, grid: Grid, waiting: Sequence[Cell]) -> Cost:
     Args:
         waiting: of the grid's cells, those that have no outcome yet.
     """
-    counted = [((name, 1.0),) for name in grid.pool] if COUNT in (grid.x, grid.y) else []
-    singles: dict[tuple[Coefficients, str, str], None] = dict.fromkeys((mix, HELD_OUT, "average") for mix in counted)
-    evaluations = examples = 0
-    for recipe in (cell.recipe for cell in waiting if cell.recipe is not None):
-        bound = cooking_cost(kitchen, recipe)
-        selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
-        pool = pool_of(kitchen, recipe)
-        own: list[tuple[Coefficients, str, str]] = [
-            (((name, 1.0),), split, recipe.aggregation) for split in selecting for name in pool
-        ]
-        shared = cost(kitchen, own)
-        singles |= dict.fromkeys(own)
-        evaluations += bound.evaluations - shared.evaluations
-        examples += bound.examples - shared.examples
-    single = cost(kitchen, singles)
-    examples += single.examples
-    rate = kitchen.evaluator.rate
-    return Cost(evaluations + single.evaluations, single.known, examples, examples / rate if rate else None)
+    names = grid.pool if COUNT in (grid.x, grid.y) else ()
+    counted: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in names]
+    return cost_of_all(kitchen, (cell.recipe for cell in waiting if cell.recipe is not None), counted)
 
 
 def cook_grid(
@@ -264,7 +249,7 @@ def _cook(kitchen: Kitchen, cell: Cell, progress: Progress) -> Outcome:
 
 
 def mark(kitchen: Kitchen, key: str) -> None:
-    """Note that only a grid asked for a run, so that lists of soups can leave it out."""
+    """Note that only a grid, or a comparison, asked for a run, so that lists of soups can leave it out."""
     marked = kitchen.store.finding(GRID_RUNS) or []
     kitchen.store.keep_finding(GRID_RUNS, [*dict.fromkeys([*marked, key])])
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soupviz.analysis.samples import sample_files
 from soupviz.errors import DataError
 from soupviz.weights.tables import marked, separator_of
 
@@ -47,7 +48,7 @@ class RawTable:
 
 
 def score_files(place: Path) -> list[Path]:
-    """The file itself, or the tables and facts in a folder, by name.
+    """The file itself, or what lies in a folder: tables and facts by name, or what lm-eval logged of each document.
 
     Raises:
         DataError: there is nothing, or a folder without tables.
@@ -56,9 +57,14 @@ def score_files(place: Path) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise DataError(f"{place}: no such file or folder; expected a table of scores, {_kinds()}.")
+    if logged := sample_files(place):
+        return logged
     files = sorted(path for path in place.iterdir() if path.is_file() and path.suffix.lower() in (*TABLES, FACTS))
     if not any(path.suffix.lower() in TABLES for path in files):
-        raise DataError(f"{place}: no table of scores in this folder; expected {_kinds()}.")
+        raise DataError(
+            f"{place}: no table of scores in this folder; expected {_kinds()}, or a folder "
+            "for each model, as lm_eval --log_samples writes."
+        )
     return files
 
 

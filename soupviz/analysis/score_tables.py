@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from soupviz.analysis.samples import is_logged, read_samples
 from soupviz.analysis.score_files import RawTable, Row, Source, number, read_raw, score_files
 from soupviz.errors import DataError
 from soupviz.tasks.class_metrics import ACCURACY
@@ -114,6 +115,8 @@ def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
     expanded = [
         one for source in given for one in ([source] if isinstance(source, tuple) else score_files(Path(source)))
     ]
+    if logged := [one for one in expanded if is_logged(one.name if isinstance(one, Path) else one[0])]:
+        return _of_samples(logged, expanded)
     table = read_raw(expanded)
     names_from = _name_column(table)
     kinds_from = _kind_column(table, names_from)
@@ -136,6 +139,29 @@ def read_scores(sources: str | Source | Iterable[str | Source]) -> Scores:
         models, _frame(table, models, columns, per_unit), tuple(columns), tuple(columns), first, tuple(others),
         selecting, tuple(notes),
     )  # fmt: skip
+
+
+def _of_samples(logged: Sequence[Source], sources: Sequence[Source]) -> Scores:
+    import pandas as pd
+
+    if any(isinstance(one, tuple) for one in logged):
+        raise DataError(
+            f"{logged[0][0] if isinstance(logged[0], tuple) else logged[0]}: which model it is of, its folder says; "
+            "give the folder that holds those of all models instead of the files."
+        )
+    samples = read_samples(one for one in sources if isinstance(one, Path))
+    columns = [one for one in samples.columns if one.metric.unit == "%" and one.metric.higher_is_better]
+    if len(columns) < 2:
+        raise DataError(
+            f"{logged[0]}: expected at least two scores, one in distribution and one under shift; found "
+            f"{', '.join(one.name for one in columns) or 'no share of which more is better'}. Evaluate further tasks."
+        )
+    models = tuple(Model(name, name, kind_by_words(name), str(folder)) for name, folder in samples.models.items())
+    values = {one.name: [one.value(name) for name in samples.models] for one in columns}
+    frame = pd.DataFrame(values, index=list(samples.models), dtype=float)
+    first, *others = (one.name for one in columns)
+    names = tuple(values)
+    return Scores(models, frame, names, names, first, tuple(others), None, samples.notes)
 
 
 def _frame(table: RawTable, models: Sequence[Model], columns: Sequence[str], per_unit: float) -> "pd.DataFrame":
@@ -230,13 +256,14 @@ def _models(table: RawTable, names_from: str, kinds_from: str | None, columns: S
         seen[name] = row
         told = str(row.values.get(kinds_from) or "").strip().lower() if kinds_from else ""
         facts = table.facts.get(name)
-        kind = KINDS[told] if told else _kind_by_words(name, _words(facts), Path(row.file).stem)
+        kind = KINDS[told] if told else kind_by_words(name, _words(facts), Path(row.file).stem)
         beside = {key: row.values[key] for key in row.values if key not in (names_from, kinds_from, *columns)}
         models.append(Model(name, name, kind, row.file, facts={**beside, **(facts or {})}))
     return tuple(models)
 
 
-def _kind_by_words(*texts: str) -> str:
+def kind_by_words(*texts: str) -> str:
+    """What the words in texts make of a model."""
     for text in texts:
         for kind, pattern in BY_WORD:
             if pattern.search(text.lower()):

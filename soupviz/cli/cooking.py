@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import soupviz as sv
+from soupviz.analysis import choices
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -87,6 +88,9 @@ def soup(
     with progress_bar(as_json) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
+        found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
+        if cooked.recipe.num_best is not None:  # of others what is known is told
+            found = choices.cook_all(opened, found, progress)
     written = (
         sv.export(
             cooked, out, dtype=dtype,  # type: ignore[arg-type]
@@ -95,7 +99,7 @@ def soup(
         if out
         else []
     )  # fmt: skip
-    printing.show_soup(as_json, cooked, written, scaled)
+    printing.show_soup(as_json, cooked, written, scaled, found)
     printing.show_notes(opened)
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from soupviz.analysis.choices import Choice, told
 from soupviz.analysis.readings import notes_of
 from soupviz.cli.answering import answer, stream
 from soupviz.kitchen import Kitchen
@@ -76,9 +77,17 @@ def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
         typer.echo(sentence, err=True)
 
 
-def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scaled | None = None) -> None:
+def show_soup(
+    as_json: bool,
+    cooked: Soup,
+    written: Sequence[Path],
+    scaled: Scaled | None = None,
+    found: Sequence[Choice] = (),
+) -> None:
+    known = [one for one in found if one.run]
     values = cooked.told() | ({"files": [str(path) for path in written]} if written else {})
     values |= {"calibration": scaled.as_dict()} if scaled else {}
+    values |= {"best_by": [one.as_dict() for one in known]} if known else {}
     rows = [
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
         for split, score in cooked.scores.items()
@@ -87,6 +96,8 @@ def show_soup(as_json: bool, cooked: Soup, written: Sequence[Path], scaled: Scal
     show(as_json, values, cooked.title, columns, rows)
     if not as_json:
         answer(cooked.made_of)
+        for sentence in told(cooked.kitchen, known):
+            answer(sentence)
         if scaled:
             _show_calibration(scaled)
     for path in written:

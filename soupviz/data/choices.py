@@ -85,7 +85,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
             for unit, shortened in _encoded(where, tokenizer, questions[start : start + CHUNK], longest):
                 units.append(unit)
                 cut += shortened
-        told = windows.check(where, units, tokenizer, model)
+        told = windows.check(where, units, tokenizer.size, model)
         if cut:
             told.append(
                 f"{where}: {cut} options are read without the beginning of their context: {longest} tokens fit."

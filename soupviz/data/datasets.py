@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from soupviz.data import labels, ragged
+from soupviz.data import labels, ragged, windows
 from soupviz.data.arguments import arguments_of
 from soupviz.data.classes import named
-from soupviz.data.examples import Columns, collect, group_of, number_of, pair, stacked
+from soupviz.data.examples import Columns, collect, group_of, number_of, pair, stacked, tokens_of
 from soupviz.data.images import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -119,6 +119,8 @@ def python_source(
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         examples, number = dataset()
+        if kind == "none":
+            return _documents(name, spec, examples, number, target, model, progress)
         found = collect(name, examples, number, taken, progress, kind, group)
         answers = labels.stacked(name, found.labels, kind)
         if group is not None:
@@ -143,6 +145,21 @@ def python_source(
         if takes_all and group is not None and group not in arguments:  # which is then no input
             identity.append(group)
     return Source(identity, classes, False, read, grouping=grouping)
+
+
+def _documents(
+    name: str, spec: SplitSpec, examples: Any, number: int, target: Path, model: nn.Module, progress: Progress
+) -> Contents:
+    """The tokens of documents, each of which is one window."""
+    texts = _told_texts(name, examples, number)
+    keep_texts(target, texts)
+    units = []
+    for index in range(number):
+        progress(index, number, f"reading {name}")
+        document, _ = pair(name, index, examples, number, "none")
+        units.append(windows.windows(tokens_of(name, index, document), None, None))
+    sizes = [len(text.encode()) for text in texts] or [0] * number
+    return windows.of_documents(f"data.{name}: {spec.path}", units, sizes, target, model)
 
 
 def _listed(name: str, found: Columns, answers: np.ndarray, target: Path) -> Contents:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from soupviz.data import tables, tokens, windows
@@ -43,16 +42,10 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
             progress(start, len(texts), f"reading {name}")
             encoded = tokens.encoded(where, tokenizer, [texts[start : start + CHUNK]], None)[windows.TOKENS]
             units += [windows.windows(row, width, stride) for row in encoded]
-        notes = windows.check(where, units, tokenizer, model)
-        arrays = windows.save(target, units, model)
         keep_texts(target, texts)
-        return Contents(
-            arrays,
-            _labels(where, path, texts, units),
-            notes=[*notes, *_told(where, units, width, stride)],
-            listed=list(arrays),
-            of_task=[windows.TARGETS],
-        )
+        sizes = [len(text.encode("utf-8", "surrogatepass")) for text in texts]
+        notes = _told(where, units, width, stride)
+        return windows.of_documents(f"{where}: {path}", units, sizes, target, model, tokenizer.size, notes)
 
     identity: list[Any] = [*identity_of(path.parent, [path]), spec.text, width, stride, sorted(known)]
     identity += [windows.vocabularies(model), tokens.positions(model)]  # which it was seen to fit
@@ -69,21 +62,9 @@ def _stride(where: str, stride: int | None, width: int | None) -> int | None:
     return stride or width
 
 
-def _labels(where: str, path: Path, texts: list[str], units: list[windows.Rows]) -> np.ndarray:
-    """Of each document how many tokens are predicted, and the bytes of its text; none of a document without such."""
-    predicted = np.array([unit.num_predicted for unit in units], dtype=np.int64)
-    if not predicted.any():
-        raise DataError(f"{where}: {path} has no document of 2 tokens or more, so that nothing is predicted.")
-    sizes = np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts], dtype=np.int64)
-    return np.stack([predicted, np.where(predicted > 0, sizes, 0)], axis=1)
-
-
 def _told(where: str, units: list[windows.Rows], width: int | None, stride: int | None) -> list[str]:
-    number, empty = sum(len(unit.ids) for unit in units), sum(not len(unit.ids) for unit in units)
-    predicted = sum(unit.num_predicted for unit in units)
+    number, predicted = sum(len(unit.ids) for unit in units), sum(unit.num_predicted for unit in units)
     notes = [f"{where}: {len(units):,} documents in {number:,} windows; {predicted:,} of their tokens are predicted."]
-    if number > len(units) - empty:
+    if any(len(unit.ids) > 1 for unit in units):
         notes[0] += f" A window has {width} tokens at most, and begins {stride} after the one before it."
-    if empty:
-        notes.append(f"{where}: {empty} documents have one token or none: they count in no ratio.")
     return notes

@@ -70,6 +70,8 @@ def pair(name: str, index: int, examples: Any, number: int, labels: reading.Kind
             f"with that as `labels` or `label` ({told})"
         )
 
+    if labels == "none":  # what stands beside its tokens is no answer
+        return (example[0] if isinstance(example, tuple) else example), None
     with guarded(refusal):  # whatever objects of the user's raise
         if isinstance(example, Mapping):
             place = next((key for key in LABELS if key in example), LABELS[0])
@@ -128,6 +130,29 @@ def collect(
             )
     found.texts = {argument: texts for argument, texts in found.texts.items() if len(texts) == number}
     return found
+
+
+def tokens_of(name: str, index: int, document: Any) -> list[int]:
+    """The tokens of a document: itself, or `input_ids` of a dictionary; those that its `attention_mask` leaves.
+
+    Raises:
+        DataError: it is no row of whole numbers.
+    """
+
+    def refusal(told: str) -> DataError:
+        return DataError(
+            f"data.{name}: example {index} is {type(document).__name__}; expected the tokens of a document as a row of "
+            f"whole numbers from 0, alone or as `input_ids` of a dict ({told})"
+        )
+
+    with guarded(refusal):  # whatever objects of the user's raise
+        is_dict = isinstance(document, Mapping)
+        row = np.asarray(document["input_ids"] if is_dict else document)
+        if is_dict and "attention_mask" in document:
+            row = row[np.asarray(document["attention_mask"]).astype(bool)]
+        if row.ndim != 1 or (row.size and (row.dtype.kind not in "iu" or row.min() < 0)):
+            raise ValueError(f"it has shape {row.shape} and type {row.dtype}")
+        return [int(token) for token in row]
 
 
 def group_of(name: str, index: int, inputs: Any, group: str) -> str:

@@ -31,7 +31,7 @@ WANTED: dict[Kind, str] = {
 }
 
 FORMATS_OF: dict[Kind, tuple[str, ...]] = {
-    "none": ("text",),
+    "none": ("text", "python"),
     "options": ("choices",),
     "tags": ("text", "arrays", "python"),
     "masks": ("masks", "arrays", "python"),

@@ -1,4 +1,4 @@
-"""Tables with a row for each example: CSV, TSV, JSON lines or Parquet, each cell as it is written."""
+"""Tables with a row for each example: CSV, TSV, JSON lines, Parquet or lines of text, each cell as it is written."""
 
 import csv
 import io
@@ -17,6 +17,8 @@ SEPARATED = {".csv": ",", ".tsv": "\t"}
 """What separates cells, by suffix, unless the columns that are wanted show only with another."""
 
 LINES = (".jsonl", ".ndjson")
+TEXTS, TEXT = ".txt", "text"
+"""Of plain text each line that is not blank is a row, in the one column of this name."""
 PARQUET = (".parquet", ".pq")
 LONGEST_CELL = 2**31 - 1
 END = "the end of the table"
@@ -91,14 +93,19 @@ def read(where: str, path: Path, wanted: Sequence[str]) -> Table:
     """
     place, kind = f"{where}: {path}", path.suffix.lower()
     if not path.is_file():
-        raise DataError(f"{place}: no such file; expected a .csv, .tsv, .jsonl or .parquet table of sentences.")
+        raise DataError(
+            f"{place}: no such file; expected a .csv, .tsv, .jsonl or .parquet table of sentences, or .txt."
+        )
     if kind in SEPARATED:
         return _separated(place, _text(place, path), SEPARATED[kind], wanted)
     if kind in LINES:
         return _lines(place, _text(place, path))
+    if kind == TEXTS:
+        rows = [(number, line) for number, line in enumerate(_text(place, path).splitlines(), 1) if line.strip()]
+        return Table(place, {TEXT: [line for _, line in rows]}, [number for number, _ in rows])
     if kind in PARQUET:
         return _parquet(place, path)
-    raise DataError(f"{place} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl or .parquet.")
+    raise DataError(f"{place} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl, .parquet or .txt.")
 
 
 def _text(place: str, path: Path) -> str:

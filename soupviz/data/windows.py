@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from soupviz.data import arguments, ragged
-from soupviz.data.tokens import Tokenizer, positions
+from soupviz.data.sources import Contents
+from soupviz.data.tokens import positions
 from soupviz.errors import DataError
 
 TARGETS = "predicted"
@@ -83,9 +84,38 @@ def save(folder: Path, units: Sequence[Rows], model: nn.Module) -> dict[str, str
     return arrays
 
 
-def check(where: str, units: Sequence[Rows], tokenizer: Tokenizer, model: nn.Module) -> list[str]:
+def of_documents(
+    where: str,
+    units: Sequence[Rows],
+    sizes: Sequence[int],
+    folder: Path,
+    model: nn.Module,
+    num_tokens: int = 0,
+    notes: Sequence[str] = (),
+) -> Contents:
+    """Documents as a split: their labels are how many tokens are predicted of each, and the bytes of its text.
+
+    Args:
+        where: they come from, for messages. sizes: bytes of each text. num_tokens: that the tokenizer has; 0: unknown.
+    Raises:
+        DataError: none has anything to predict, or the model does not take them.
+    """
+    predicted = np.array([unit.num_predicted for unit in units], dtype=np.int64)
+    if not predicted.any():
+        raise DataError(f"{where} has no document of 2 tokens or more, so that nothing is predicted.")
+    told = [*check(where, units, num_tokens, model), *notes]
+    if empty := int((predicted == 0).sum()):
+        told.append(f"{where}: {empty} documents have one token or none: they count in no ratio.")
+    labels = np.stack([predicted, np.where(predicted > 0, np.array(sizes, dtype=np.int64), 0)], axis=1)
+    arrays = save(folder, units, model)
+    return Contents(arrays, labels, notes=told, listed=list(arrays), of_task=[TARGETS])
+
+
+def check(where: str, units: Sequence[Rows], num_tokens: int, model: nn.Module) -> list[str]:
     """Refuse tokens that the model does not know, and rows that are longer than it takes; gives what there is to tell.
 
+    Args:
+        num_tokens: that the tokenizer has; 0: unknown.
     Raises:
         DataError: with both numbers.
     """
@@ -100,15 +130,15 @@ def check(where: str, units: Sequence[Rows], tokenizer: Tokenizer, model: nn.Mod
     for what, rows in vocabularies(model).items():
         if largest >= rows:
             raise DataError(
-                f"{where}.tokenizer: its texts have tokens up to {largest}, but {what} has {rows} rows (0 to "
+                f"{where}: its texts have tokens up to {largest}, but {what} has {rows} rows (0 to "
                 f"{rows - 1}); give the tokenizer that the model was trained with."
             )
     known = list(vocabularies(model).values())
-    if not known or any(tokenizer.size <= rows <= tokenizer.size + SPARE for rows in known):
+    if not num_tokens or not known or any(num_tokens <= rows <= num_tokens + SPARE for rows in known):
         return []
     told = " and ".join(f"{rows:,}" for rows in known)
     return [
-        f"{where}: the tokenizer has {tokenizer.size:,} tokens, the model's embedding {told} rows: see that it is the "
+        f"{where}: the tokenizer has {num_tokens:,} tokens, the model's embedding {told} rows: see that it is the "
         "model's own."
     ]
 

@@ -1,6 +1,18 @@
-"""The embedded kitchens, built on the spot from data that ship with scikit-learn."""
+"""The embedded kitchens, built on the spot: from data that ship with scikit-learn, or from what is made up."""
 
-from soupviz.demo.diabetes import DiabetesNet
-from soupviz.demo.digits import DigitsNet
+from collections.abc import Callable
+from pathlib import Path
 
-__all__ = ["DiabetesNet", "DigitsNet"]
+from soupviz.demo.diabetes import DiabetesNet, diabetes_kitchen
+from soupviz.demo.digits import DigitsNet, demo_kitchen
+from soupviz.demo.tones import TonesNet, tones_kitchen
+from soupviz.types import Progress
+
+__all__ = ["SIBLINGS", "DiabetesNet", "DigitsNet", "TonesNet"]
+
+SIBLINGS: dict[str, Callable[[Path | None, Progress], Path]] = {
+    "classification": demo_kitchen,
+    "regression": diabetes_kitchen,
+    "speech": tones_kitchen,
+}
+"""What builds a demo's kitchen in a folder, or in the cache, by what the command line calls it."""

@@ -17,6 +17,12 @@ DONE, WAITING, EMPTY = "cooked", "waiting", "not possible"
 MOST_WRITTEN = 12
 """Columns up to which each cell has its number written in it."""
 
+WIDTH = 46
+"""Of a cell with a number in it, at least."""
+
+HEIGHT, HIGHEST, LOWEST = 480, 44, 20
+"""Of all rows of a map, if one row is not to be higher, or lower, than that."""
+
 
 def heat(
     rows: Sequence[Mapping[str, Any]],
@@ -28,13 +34,16 @@ def heat(
     """The cells by colour; the best on held_out has a green frame, the one that is open an orange one.
 
     Args:
-        rows: column, row, value as it is shown or None, state, reason, frame (`best`, `open` or nothing).
+        rows: column, row, value as it is shown or None, state, reason, frame (`best`, `open` or nothing); and where
+        scoring stopped early bound, the best that the value could be, as text.
         axes: what varies across and upwards. values: on each, rising, as text. metric: of the colour, the darker the
         better; split: where it was measured.
     """
     title = f"{metric.label} on {split}" + (f" ({metric.unit})" if metric.unit else "")
     form = ".2f" if metric.unit == PERCENT else ".4~g"
-    data = pd.DataFrame([*rows], columns=["column", "row", "value", "state", "reason", "frame"])
+    columns = ["column", "row", "value", "state", "reason", "frame", "bound"]
+    data = pd.DataFrame([{"bound": ""} | dict(row) for row in rows], columns=columns)
+    step = min(HIGHEST, max(LOWEST, HEIGHT // max(1, len(values[1]))))
     axis = {"labelAngle": 0, "ticks": False, "domain": False, "labelOverlap": True, "titlePadding": 8}
     channels = {
         "x": nominal("column", axes[0], scale={"domain": list(values[0])}, axis=axis),
@@ -47,9 +56,9 @@ def heat(
         _frame("open", palette.SOUP, 4),
     ]
     if len(values[0]) <= MOST_WRITTEN:
-        layers += _numbers(form)
+        layers += [*_numbers(form, len(values[0])), _bounds(len(values[0]))]
     layers.append(_crosses())
-    return data, {"height": {"step": 44}, "encoding": channels, "layer": layers}
+    return data, {"height": {"step": step}, "encoding": channels, "layer": layers}
 
 
 def _tooltip(axes: tuple[str, str], title: str, form: str) -> list[dict[str, Any]]:
@@ -70,14 +79,13 @@ def _cells(axes: tuple[str, str], title: str, form: str, *, is_reversed: bool) -
     shown = ".1f" if form == ".2f" else form
     legend = {"tickCount": 5, "labelExpr": f"isFinite(datum.value) ? format(datum.value, '{shown}') : ''"}
     scale = {"scheme": "blues", "zero": False, "reverse": is_reversed}
+    # Of what was given up there is a bound and no value, and so no colour.
+    color = {"condition": {"test": "isValid(datum.value)"} | quantity("value", title, scale=scale, legend=legend)}
     return {
-        "transform": [{"filter": "isValid(datum.value)"}],
+        "transform": [{"filter": "isValid(datum.value) || datum.bound !== ''"}],
         "params": clickable(CELL, ["column", "row"]),
         "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "cursor": "pointer"},
-        "encoding": {
-            "color": quantity("value", title, scale=scale, legend=legend),
-            "tooltip": _tooltip(axes, title, form),
-        },
+        "encoding": {"color": color | {"value": "transparent"}, "tooltip": _tooltip(axes, title, form)},
     }
 
 
@@ -86,13 +94,25 @@ def _frame(name: str, color: str, width: int) -> dict[str, Any]:
     return {"transform": [{"filter": f"indexof(datum.frame, '{name}') >= 0"}], "mark": mark}
 
 
-def _numbers(form: str) -> list[dict[str, Any]]:
+def _is_wide(num_columns: int) -> str:
+    """Whether cells have room for a number in them, as wide as the page is now."""
+    return f"width >= {WIDTH} * {num_columns}"
+
+
+def _numbers(form: str, num_columns: int) -> list[dict[str, Any]]:
     """White under black letters keeps them legible on any colour, in both themes."""
     text = {"type": "text", "fontSize": 12, "tooltip": None}
     shown = {"text": quantity("value", format=form)}
-    only = [{"filter": "isValid(datum.value)"}]
+    only = [{"filter": f"isValid(datum.value) && {_is_wide(num_columns)}"}]
     halo = text | {"stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.8, "color": "white"}
     return [{"transform": only, "mark": mark, "encoding": shown} for mark in (halo, text | {"color": "black"})]
+
+
+def _bounds(num_columns: int) -> dict[str, Any]:
+    mark = {"type": "text", "fontSize": 11, "color": palette.NEUTRAL, "tooltip": None}
+    shown = {"text": nominal("bound")}
+    only = [{"filter": f"datum.bound !== '' && {_is_wide(num_columns)}"}]
+    return {"transform": only, "mark": mark, "encoding": shown}
 
 
 def _crosses() -> dict[str, Any]:

@@ -86,6 +86,6 @@ def recipe_digest(recipe: Recipe) -> str:
     return digest(recipe.model_dump(mode="json"))
 
 
-def own_parameters(kind: type[Pooled]) -> list[str]:
+def own_parameters(kind: type[Recipe]) -> list[str]:
     """A recipe's parameters beside those that all recipes have."""
     return [name for name in kind.model_fields if name not in COMMON]

@@ -118,6 +118,10 @@ class NBest(Pooled):
     )
 
     @property
+    def num_best(self) -> int:
+        return self.n
+
+    @property
     def goal(self) -> str:
         return self.metric if self.by == "metric" else ""
 

@@ -76,6 +76,14 @@ class Lawa(Pooled):
     end: float = added_later(0.0, ge=0, description=LATEST)
 
     @property
+    def windows_of(self) -> str:
+        return "checkpoints"
+
+    @property
+    def window(self) -> tuple[float, int]:
+        return self.end, self.last
+
+    @property
     def own_title(self) -> str:
         return self.titled("LAWA", f"last {self.last}{up_to(self.end)}")
 

@@ -100,6 +100,26 @@ class Recipe(BaseModel, ABC):
         return ""
 
     @property
+    def num_best(self) -> int | None:
+        """How many of the best ingredients it takes; None where it chooses otherwise."""
+        return None
+
+    @property
+    def windows_of(self) -> str:
+        """What files hold of which it is one window in time, or searches among all of them: `checkpoints`, or
+        `running_means`; empty where it is neither."""
+        return ""
+
+    @property
+    def window(self) -> tuple[float, int] | None:
+        """At which step its one window ends, 0 being the latest, and how many checkpoints long it is."""
+        return None
+
+    def one_window(self, end: float, length: int) -> "Recipe | None":
+        """The recipe of one of the windows that it searches among; None where it searches among none."""
+        return None
+
+    @property
     def newcomer_weight(self) -> Alpha | None:
         """What a greedy search gives each newcomer, or `mean`; None where it is no greedy search."""
         return None

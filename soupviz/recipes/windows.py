@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,7 +18,7 @@ from soupviz.tasks.score import Bound, Score
 from soupviz.types import Coefficients
 
 WINDOWS = "windows"
-"""The note of a search: of each decision, in their order, where its window ends and how long it is."""
+"""The note of a search: of each decision, in their order, at which step its window ends, and how long it is."""
 
 COUNTED: tuple[tuple[str, str], ...] = (("averaged", ""), ("n_averaged", ""), ("batch_idx_train", "average_period"))
 """Where a file says of how many models its running mean is, and of which of them every so many; else its step counts.
@@ -44,6 +44,14 @@ class RunningMeans(Pooled):
     is_of_one_run = True
     last: int = Field(5, ge=1, le=100, description=COUNT)
     end: float = Field(0.0, ge=0, description=LATEST)
+
+    @property
+    def windows_of(self) -> str:
+        return "running_means"
+
+    @property
+    def window(self) -> tuple[float, int]:
+        return self.end, self.last
 
     @property
     def own_title(self) -> str:
@@ -76,6 +84,10 @@ class Windows(Pooled):
     shift_weight: float = SHIFT_WEIGHT
 
     @property
+    def windows_of(self) -> str:
+        return self.files
+
+    @property
     def goal(self) -> str:
         return self.objective
 
@@ -102,7 +114,8 @@ class Windows(Pooled):
         return length == (end + 1 if self.files == "running_means" else 1)
 
     def plan(self, pool: ScoredPool) -> Coefficients:
-        names = [name for _, name in in_time(pool)]
+        times = in_time(pool)
+        names = [name for _, name in times]
         counts = counts_of(pool) if self.files == "running_means" else {}
         goal = pool.goal(self.objective, self.shift_weight)
         reached = names[max(0, len(names) + 1 - self.endings - self.longest) :]
@@ -125,7 +138,7 @@ class Windows(Pooled):
             assert best is not None  # the first was scored whole
             called = f"last {length} up to {names[end]}"
             pool.decided(number, called, result, best[1], accepted=accepted, mix=window.mix, goal=goal)
-            told.append([names[end], length])
+            told.append([times[end][0], length])
         assert best is not None
         pool.notes[WINDOWS] = told
         return best[0]
@@ -137,13 +150,9 @@ class Windows(Pooled):
         # What is hard at the end of a window is hard on it: a difference of hardnesses says nothing.
         return _Window(_summed(pool, self, parts), ((names[-1], 1.0),))
 
-    def opened(self, end: float, length: int) -> dict[str, Any]:
-        """The recipe of one window, as plain data. end: of which step its last checkpoint is."""
-        method = RunningMeans if self.files == "running_means" else Lawa
-        return {
-            "method": method.model_fields["method"].default, "last": length, "end": end,
-            "members": self.members, "batchnorm": self.batchnorm,
-        }  # fmt: skip
+    def one_window(self, end: float, length: int) -> Pooled:
+        kind = RunningMeans if self.files == "running_means" else Lawa
+        return kind(last=length, end=end, members=self.members, batchnorm=self.batchnorm)
 
 
 @dataclass(frozen=True, slots=True)

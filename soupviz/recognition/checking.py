@@ -9,7 +9,7 @@ from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.wording import shown
 from soupviz.types import Progress, quiet
-from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy
+from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
 from soupviz.weights.selection import candidate_files
 
 
@@ -17,8 +17,8 @@ from soupviz.weights.selection import candidate_files
 class Checked:
     """The first checkpoint's score on held_out, and what its run logged of it, if it did.
 
-    value: of the kitchen's metric, in words. correct: how many are right, of a classifier; of other tasks None, and
-    nothing that was logged is held against it.
+    value: of the kitchen's metric, in words, and a loss that was logged. correct: how many are right, of a classifier;
+    None where a task does not count right answers.
     """
 
     ingredient: str
@@ -38,7 +38,7 @@ class Checked:
     def sentence(self) -> str:
         """What was seen, for people."""
         if self.correct is None:
-            return f"{self.ingredient}: {self.value}; what was logged of it is not compared."
+            return f"{self.ingredient}: {self.value}."
         if self.logged is None:
             share = self.correct / self.num_examples
             right = f"{self.correct} of {self.num_examples} right ({share:.3f})"
@@ -73,4 +73,6 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
         logged = None
     metric = kitchen.objective
     value = f"{metric.label} {shown(metric, score.shown(metric.name))} on {score.num_units} {kitchen.task.unit}s"
+    if loss := logged_loss(kitchen.weights.resolve(name).metadata):
+        value += f"; logged {loss[1]:.4g} ({loss[0]})"
     return Checked(name, value, correct, score.num_units, logged)

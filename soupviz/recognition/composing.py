@@ -226,7 +226,8 @@ def _split(setting: Setting, name: str, place: Place) -> Part:
         values["transform"] = found["transform"].value
         sources.append(f"transform: {found['transform'].source}")
     if place.format == "text":
-        keys, questions = data.text_columns(place, setting.answers.text, setting.answers.label)
+        is_alone = found["task"].value == "language_model" if "task" in found else False
+        keys, questions = data.text_columns(place, setting.answers.text, setting.answers.label, is_alone=is_alone)
         values |= keys
         if "tokenizer" in found:
             values["tokenizer"] = setting.relative(found["tokenizer"].value)

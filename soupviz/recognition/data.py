@@ -53,11 +53,11 @@ def below(path: Path, prefer: Sequence[str] = ()) -> dict[str, Place]:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; expected the data, such as a folder of val and train.")
     if path.is_file():
-        place = kind_of(path)
+        place = Place(path, "text", ("text",)) if path.suffix == ".txt" else kind_of(path)
         if place is None:
             raise DataError(
                 f"{path}: expected an .npz or .safetensors file with inputs and labels, or a table "
-                f"({', '.join(TABLES)}); got neither."
+                f"({', '.join(TABLES)}), or a .txt with a document in each line; got neither."
             )
         return {HELD_OUT: place}
     found = splits_in(path, prefer)
@@ -121,7 +121,8 @@ def kind_of(path: Path) -> Place | None:
         return Place(path, "arrays") if {"inputs", "labels"} <= _array_names(path) else None
     if path.suffix in TABLES:
         columns = columns_of(path)
-        return Place(path, "text", columns) if len(columns) > 1 else None
+        is_text = len(columns) == 1 and columns[0].lower() in TEXT_COLUMNS
+        return Place(path, "text", columns) if len(columns) > 1 or is_text else None
     return None
 
 
@@ -172,24 +173,34 @@ def columns_of(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def text_columns(place: Place, text: str = "", label: str = "") -> tuple[dict[str, str], list[Question]]:
-    """Which columns hold the text, its pair and the label, as format `text` names them, and what has to be asked."""
+def text_columns(
+    place: Place, text: str = "", label: str = "", *, is_alone: bool = False
+) -> tuple[dict[str, str], list[Question]]:
+    """Which columns hold the text, its pair and the label, as format `text` names them, and what has to be asked.
+
+    Args:
+        is_alone: the text is all that is wanted: it has neither pair nor label.
+    """
     for asked in filter(None, (text, label)):
         if asked not in place.columns:
             raise DataError(f"{place.path}: has no column {asked!r}; its columns are {', '.join(place.columns)}.")
     lower = {name.lower(): name for name in place.columns}
     chosen = text or next((lower[name] for name in TEXT_COLUMNS if name in lower), "")
     target = label or next((lower[name] for name in LABEL_COLUMNS if name in lower), "")
-    if len(place.columns) == 2 and bool(chosen) != bool(target):
+    if is_alone:
+        [first, *others] = place.columns
+        chosen, target = chosen or ("" if others else first), ""
+    elif len(place.columns) == 2 and bool(chosen) != bool(target):
         other = next(name for name in place.columns if name != (chosen or target))
         chosen, target = chosen or other, target or other
     keys, questions = {}, []
-    for key, value, what in ((TEXT, chosen, "the sentences"), (LABEL, target, "the labels")):
+    wanted = [(TEXT, chosen, "the sentences"), *([] if is_alone else [(LABEL, target, "the labels")])]
+    for key, value, what in wanted:
         if value:
             keys[key] = value
         else:
             choices = tuple(name for name in place.columns if name not in (chosen, target))
             questions.append(Question(key, f"which column of {place.path.name} holds {what}", choices))
-    if not text and (pair := lower.get(PAIR_COLUMNS.get(chosen.lower(), ""))):
+    if not text and not is_alone and (pair := lower.get(PAIR_COLUMNS.get(chosen.lower(), ""))):
         keys["pair"] = pair
     return keys, questions

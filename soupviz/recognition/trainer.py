@@ -13,7 +13,12 @@ OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
-TASKS = {"ForTokenClassification": "token_classification", "ForSemanticSegmentation": "segmentation"}
+TASKS = {
+    "ForTokenClassification": "token_classification",
+    "ForSemanticSegmentation": "segmentation",
+    "ForCausalLM": "language_model",
+    "LMHeadModel": "language_model",
+}
 """By the end of a class's name; of other classes by what their configuration says of the problem."""
 
 PROBLEMS = {"multi_label_classification": "multilabel", "regression": "regression"}

@@ -138,6 +138,29 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     return Cost(len(passes), len(asked) - len(unknown), examples, seconds, len(estimated))
 
 
+def cost_of_all(kitchen: Kitchen, recipes: Iterable[Recipe], beside: Iterable[Wanted] = ()) -> Cost:
+    """What cooking recipes takes at most: single scores that they share count once; further sharing makes it less.
+
+    Args:
+        beside: scores that are needed too.
+    """
+    singles = dict.fromkeys(beside)
+    evaluations = examples = 0
+    for recipe in recipes:
+        bound = cooking_cost(kitchen, recipe)
+        selecting = recipe.selects_on(kitchen.splits.names) if recipe.is_search else []
+        pool = pool_of(kitchen, recipe)
+        own: list[Wanted] = [(((name, 1.0),), split, recipe.aggregation) for split in selecting for name in pool]
+        shared = cost(kitchen, own)
+        singles |= dict.fromkeys(own)
+        evaluations += bound.evaluations - shared.evaluations
+        examples += bound.examples - shared.examples
+    single = cost(kitchen, singles)
+    examples += single.examples
+    rate = kitchen.evaluator.rate
+    return Cost(evaluations + single.evaluations, single.known, examples, examples / rate if rate else None)
+
+
 def _passes(kitchen: Kitchen, one: Wanted) -> Iterator[Wanted]:
     """The evaluations of an unknown score: its own, or those of an ensemble's members whose logits are not kept."""
     mixture, split, aggregation = one

@@ -13,7 +13,7 @@ FORMATS = {
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "coco": "the folder of images; `annotations` is the JSON file of their boxes",
     "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
-    "text": "a table of sentences: .csv, .tsv, .jsonl, or .parquet (install pyarrow for it)",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
     "grey or with a palette, whose pixel values are the numbers of classes",

@@ -34,7 +34,7 @@ ELSEWHERE = """data:
 FORMATS = (
     "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
-    ".json file may say more of each model by its name."
+    ".json file may say more of each model by its name. A folder that `lm_eval --log_samples` wrote opens, too."
 )
 
 

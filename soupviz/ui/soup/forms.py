@@ -4,12 +4,14 @@ from collections.abc import Container, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+import streamlit as st
 from pydantic.fields import FieldInfo
 
 from soupviz.analysis.parameters import bounds_of
-from soupviz.recipes import Pooled, own_parameters
+from soupviz.recipes import Pooled, Recipe, own_parameters
 from soupviz.tasks.task import Task
 from soupviz.ui.charts import Place
+from soupviz.ui.diversity import clicks
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]
@@ -18,6 +20,17 @@ MOST = {int: 1000, float: 3}
 
 TICK = 0.01
 """The step of a slider over fractions, and how far it stays from a bound that is excluded."""
+
+
+def take_up(recipe: Recipe) -> None:
+    """Let the form show a recipe, and draw the page anew; the ingredients that are chosen stay."""
+    own = {name: getattr(recipe, name) for name in own_parameters(type(recipe))}
+    for name, value in own.items():
+        if (
+            name not in st.session_state
+        ):  # a widget that is not there yet takes its value from the URL, and keeps it there
+            st.query_params[name] = str(value)
+    clicks.choose(recipe=recipe.label, **own)
 
 
 def parameters(

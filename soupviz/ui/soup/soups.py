@@ -22,8 +22,9 @@ from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
 from soupviz.ui import charts, session, verdict, widgets, work
+from soupviz.ui.diversity import clicks
 from soupviz.ui.jobs import Job
-from soupviz.ui.soup import decisions, forms, learned, panels, precision
+from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
 from soupviz.ui.verbatim import verbatim
 
 BY_ALPHA, BY_MEAN = "greedy, alpha", "greedy, mean"
@@ -35,6 +36,7 @@ SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14
 
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
+    clicks.apply()
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
     row = st.container(horizontal=True)
     label = row.selectbox("Recipe", list(RECIPES), key="recipe", bind="query-params", width=230)
@@ -103,6 +105,7 @@ def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
 
 def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     """The soup of this recipe, or what to do to get one."""
+    onerun.draw_windows(opened, recipe)
     run = finished(opened, recipe)
     if run is None:
         st.info("Not computed yet: **Cook** it. The search shows its decisions while it runs; Cancel keeps its scores.")
@@ -117,6 +120,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run.status == "finished" and was_asked_for and not is_whole:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
+        onerun.draw_choices(opened, recipe, run)
         panels.draw(opened, run)
         if recipe.newcomer_weight is not None:
             precision.compare(opened, recipe, run)
