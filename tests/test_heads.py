@@ -1,6 +1,7 @@
 """The heads that transformers puts on its encoders, by their `architectures`: tiny ones, of random weights."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,17 @@ def test_sentences_that_are_longer_than_the_model_takes_are_told(tmp_path, trans
     document["data"]["held_out"]["max_length"] = 140
     with pytest.raises(sv.SoupError, match="longest row has 140 tokens, but the model has positions for 130"):
         sv.Kitchen.load(write_yaml(run, **document)).scores.score((("checkpoint-10", 1.0),))
+
+
+def test_no_batch_size_changes_a_decision_on_sentences(tmp_path, transformers):
+    run = trainers_run(tmp_path / "run", transformers, "bert", "ForSequenceClassification", ["no", "yes"])
+    write_rows(tmp_path / "val.jsonl", [{"text": t, "label": i % 2} for i, t in enumerate(rows_of_texts(60))])
+    document = recognise(run, data=tmp_path / "val.jsonl").document
+    found = []
+    for size in (1, 7, 256):
+        file = write_yaml(run, **document, batch_size=size)
+        shutil.rmtree(run / ".soupviz", ignore_errors=True)
+        soup = sv.greedy(sv.Kitchen.load(file), alpha=0.5)
+        steps = [(step.ingredient, step.accepted, step.best_value) for step in soup.trajectory]
+        found.append((soup.coefficients, steps, soup.scores["held_out"].correct))
+    assert found[0] == found[1] == found[2]

@@ -17,6 +17,7 @@ LONGEST = 80
 """Words; what comes after them is left out."""
 
 MARK = "border-radius: 0.25rem; padding: 0 0.2rem; border-bottom: 2px solid {colour}; background: {colour}33"
+NAME = "display: inline-block; min-width: 2.7rem; font-size: 0.75rem"
 KIND = "font-size: 0.65rem; font-weight: 600; opacity: 0.85"
 LOST = "text-decoration: line-through; opacity: 0.6"
 
@@ -35,7 +36,7 @@ def _html(unit: Unit) -> str:
         if SAID in outcomes:
             rows[name] = outcomes[SAID][unit.row, : len(words)]
     return "".join(
-        f"<p><b style='font-size: 0.75rem'>{name}</b> {_marked(unit.task.tags, words, row.tolist(), lost.tolist())}</p>"
+        f"<p><b style='{NAME}'>{name}</b>{_marked(unit.task.tags, words, row.tolist(), lost.tolist())}</p>"
         for name, row in rows.items()
     )
 
@@ -60,4 +61,9 @@ def _marked(tags: Tags, words: Sequence[str], row: Sequence[int], lost: Sequence
     return " ".join(found[:LONGEST]) + more
 
 
-ENTITIES = Viewer("entities", _can_show, _html, "24rem")
+def _note(split: Split) -> str:
+    lost = bool((split.labels <= CUT).any())
+    return "Words that are struck out lie beyond the last token that the model is given." if lost else ""
+
+
+ENTITIES = Viewer("entities", _can_show, _html, "24rem", _note)
