@@ -40,7 +40,7 @@ class TaskSpec(Spec):
     """A task with parameters of its own, which are those beside the name."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    name: str = Field(description="classification, multilabel, regression, or file.py:Task")
+    name: str = Field(description="classification, multilabel, regression, transcription, or file.py:Task")
 
     @property
     def parameters(self) -> dict[str, Any]:
