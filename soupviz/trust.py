@@ -25,6 +25,8 @@ OWN_FACTORIES = {
     "soupviz.demo:DiabetesNet": "torch",
     "soupviz.demo:ShapesNet": "torch",
     "soupviz.demo:TonesNet": "torch",
+    "soupviz.demo:SentencesNet": "torch",
+    "soupviz.demo:Sentences": "torch",
     "soupviz.models.yolo:classifier": "ultralytics",
     "soupviz.models.yolo:detector": "ultralytics",
 }

@@ -20,7 +20,7 @@ PAIR = "pair"
 
 DISAGREEMENT, RATIO, CORRELATION = "disagreement", "ratio error", "correlation of errors"
 AGAINST = {
-    DISAGREEMENT: "disagreement: examples with different predictions (%)",
+    DISAGREEMENT: "disagreement: different predictions (%)",
     RATIO: "ratio error: errors that one makes, for each that both make",
 }
 """What the gain is drawn against, where answers are choices among classes."""
@@ -185,22 +185,23 @@ def errors_of(pair: Pair, unit: str = "example", badly: str = "wrong") -> Chart:
     ]
     rows, start = [], 0
     for name, count, color in parts:
-        rows.append({"part": name, "from": start, "to": start + count, "examples": count, "color": color})
+        rows.append({"part": name, "from": start, "to": start + count, "count": count, "color": color})
         start += count
     place = {
         "x": quantity("from", f"{unit}s that at least one gets {badly}", scale={"nice": False}, axis={"tickCount": 8}),
         "x2": {"field": "to"},
     }
+    number = quantity("count", f"{unit}s")
     bar = {
         "mark": {"type": "bar", "height": 34} | OUTLINE,
-        "encoding": place | {"fill": nominal("color", scale=None), "tooltip": [nominal("part"), quantity("examples")]},
+        "encoding": place | {"fill": nominal("color", scale=None), "tooltip": [nominal("part"), number]},
     }
     text = {
         "transform": [
-            {"filter": "datum.examples > 0"},
+            {"filter": "datum.count > 0"},
             {"calculate": "(datum.from + datum.to) / 2", "as": "middle"},
         ],
         "mark": {"type": "text", "color": "black", "fontSize": 13, "fontWeight": "bold"},
-        "encoding": {"x": quantity("middle"), "text": quantity("examples")},
+        "encoding": {"x": quantity("middle"), "text": number},
     }
     return pd.DataFrame(rows), {"height": 90, "layer": [bar, text]}

@@ -105,11 +105,6 @@ class Task:
         activations. Default: the batch as it is."""
         yield batch
 
-    @property
-    def calls_otherwise(self) -> bool:
-        """Whether the model is called in a way of the task's own."""
-        return type(self).answer_batch is not Task.answer_batch
-
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""
         return tensor_of(output)

@@ -3,6 +3,7 @@
 from soupviz.data.split import Split
 from soupviz.tasks.task import Task
 from soupviz.ui.viewers.boxes import BOXES
+from soupviz.ui.viewers.entities import ENTITIES
 from soupviz.ui.viewers.masks import MASKS
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
@@ -11,7 +12,7 @@ from soupviz.ui.viewers.text import TEXT
 from soupviz.ui.viewers.transcript import TRANSCRIPT
 from soupviz.ui.viewers.viewer import Viewer
 
-KNOWN = (TRANSCRIPT, SOUND, MASKS, BOXES, TEXT, PICTURE, NUMBERS)
+KNOWN = (TRANSCRIPT, SOUND, BOXES, ENTITIES, MASKS, TEXT, PICTURE, NUMBERS)
 VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in KNOWN}
 
 
