@@ -151,7 +151,7 @@ def notes_of(
             f"{files[of[beyond.argmax()]]}); they are taken as they are.{swapped}"
         )
     if empty := sum(not len(one) for one in truths):
-        notes.append(f"data.{name}: {empty} of {len(files)} images have no box: all that is found there is wrong.")
+        notes.append(f"data.{name}: {empty} of {len(files)} images have no box: what is found there counts as wrong.")
     return notes
 
 

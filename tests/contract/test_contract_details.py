@@ -1,9 +1,12 @@
 """DESIGN.md's "Details that are relied on", in its order."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from PIL import Image
 from surface import edited, losses, net, refused, run, save, tensors_of, text_kitchen, tiny, told
 
 import soupviz as sv
@@ -245,10 +248,77 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path
     assert task in known_tasks(tmp_path)
 
 
-def test_detection_is_a_known_task(tmp_path):
-    assert "detection" in known_tasks(tmp_path)
-
-
 def test_benchmarks_lie_beside_the_package(kitchen):
     root = Path(sv.__file__).resolve().parents[1]
     assert (root / "benchmarks").is_dir()
+
+
+# detection
+
+FINDER = """
+import json
+
+import torch
+from torch import nn
+
+
+class Finder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        with open(LOG, "a") as log:
+            for one in images:
+                log.write(json.dumps([list(one.shape), float(one.min()), float(one.max())]) + "\\n")
+        box = torch.tensor([[2.0, 1.0, 6.0, 5.0]])
+        return [
+            {"boxes": box + self.shift, "scores": torch.tensor([0.9]), "labels": torch.tensor([7])} for _ in images
+        ]
+
+
+def build():
+    return Finder()
+"""
+
+
+def detectors(folder: Path, **keys) -> Path:
+    """Two images of their own sizes, one object of the category 7 in each; `a` finds both, `b` lies beside them."""
+    for index, size in enumerate([(8, 6), (10, 12)]):
+        picture = Image.new("RGB", size, (255, 0, 128))
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+        picture.save(folder / f"images/{index}.png")
+    boxes = [
+        {"id": k + 1, "image_id": k, "category_id": 7, "bbox": [2, 1, 4, 4], "area": 16, "iscrowd": 0} for k in (0, 1)
+    ]
+    images = [{"id": k, "file_name": f"{k}.png"} for k in (0, 1)]
+    told = {"images": images, "annotations": boxes, "categories": [{"id": 7, "name": "cell"}]}
+    (folder / "boxes.json").write_text(json.dumps(told))
+    (folder / "finder.py").write_text(f"LOG = {str(folder / 'log')!r}\n{FINDER}")
+    for name, shift in (("a", 0.0), ("b", 3.0)):
+        save({"shift": torch.tensor([shift])}, folder / f"{name}.safetensors")
+    document = {
+        "task": "detection",
+        "model": {"factory": "finder.py:build"},
+        "ingredients": ["*.safetensors"],
+        "data": {"held_out": {"format": "coco", "path": "images", "annotations": "boxes.json"}},
+        "device": "cpu",
+    }
+    file = folder / "kitchen.yaml"
+    file.write_text(yaml.safe_dump(document | keys))
+    return file
+
+
+def test_labels_of_detectors_are_the_annotations_category_ids(tmp_path):
+    scores = told("score", detectors(tmp_path))["ingredients"]
+    assert scores["a"]["metrics"]["map"] == scores["a"]["metrics"]["map50"] == scores["a"]["value"] == 1.0
+    assert scores["b"]["value"] == 0.0 and scores["a"]["metric"] == "map"
+
+
+def test_detectors_are_called_with_a_list_of_images_in_their_own_shapes_from_0_to_1(tmp_path):
+    told("score", detectors(tmp_path))
+    seen = {
+        tuple(shape): (low, high)
+        for shape, low, high in map(json.loads, (tmp_path / "log").read_text().split("\n")[:-1])
+    }
+    assert seen == {(3, 6, 8): (0.0, 1.0), (3, 12, 10): (0.0, 1.0)}

@@ -20,15 +20,29 @@ from soupviz.ui.viewers.viewer import Unit, Viewer
 WIDTH = 480
 """Pixels of a picture that is sent; larger ones are made smaller."""
 
-SHOWN = 300
-"""About as many pixels wide a card shows it."""
+SMALL = 150
+"""Pixels of the longer side up to which a picture is sent as it is."""
 
 LINES = {
-    "label": (palette.BEST, ""),
-    "soup": (palette.SOUP, "7 3"),
-    "rival": (palette.INGREDIENT, "2 3"),
+    "label": (palette.BEST, "solid"),
+    "soup": (palette.SOUP, "dashed"),
+    "rival": (palette.INGREDIENT, "dotted"),
 }
-"""Whose box it is: its colour, and what repeats it: a whole line, dashes, dots."""
+"""Whose box it is: its colour, and what repeats it."""
+
+STYLE = (
+    ".soupviz-boxed {position: relative; margin: 0 0 0.4rem;}"
+    ".soupviz-boxed img {width: 100%; margin: 0;}"
+    ".soupviz-boxed span {position: absolute; box-sizing: border-box; border-width: 2px;"
+    " box-shadow: 0 0 0 1px #0006;}"
+    ".soupviz-key {font-size: 0.85rem; margin: 0 0 0.6rem;}"
+    ".soupviz-key span {white-space: nowrap; margin-right: 1.2rem;}"
+    ".soupviz-key i {display: inline-block; width: 2.2rem; margin-right: 0.35rem; vertical-align: middle;}"
+    + "".join(
+        f".soupviz-{whose} {{border-color: {color}; border-style: {line};}}" for whose, (color, line) in LINES.items()
+    )
+)
+"""A dark edge makes each line stand out on a light picture."""
 
 
 def _can_show(task: Task, split: Split, row: int) -> bool:
@@ -38,26 +52,21 @@ def _can_show(task: Task, split: Split, row: int) -> bool:
 def _html(unit: Unit) -> str:
     picture = examples.pixels(unit.split, unit.row)
     assert picture is not None
-    height, width = picture.shape[:2]
     truths = unit.new["truths"][unit.row]
     most = max(1, int((truths[:, 5] == 0).sum()))
     told = [f"{named(int(one[4]), unit.classes)}{' (crowd)' if one[5] else ''}" for one in truths]
-    boxes = _rects("label", truths[:, :4], told, width)
+    size = picture.shape[:2]
+    boxes = _drawn("label", truths[:, :4], told, size)
     for whose, found in (("soup", unit.new), ("rival", unit.old)):
-        boxes += _rects(whose, *_surest(found, unit, most), width)
+        boxes += _drawn(whose, *_surest(found, unit, most), size)
     alt = html.escape(unit.name, quote=True)
-    return (
-        f"<div style='position:relative;margin-bottom:0.4rem'><img src='{_data(picture)}' alt='{alt}' "
-        "style='width:100%;margin:0'>"
-        f"<svg viewBox='0 0 {width} {height}' style='position:absolute;inset:0;width:100%;height:100%' fill='none'>"
-        f"{boxes}</svg></div>"
-    )
+    return f"<div class='soupviz-boxed'><img src='{_data(picture)}' alt='{alt}'>{boxes}</div>"
 
 
 def _data(picture: NDArray[np.uint8]) -> str:
     """The picture itself where it is small, so that its pixels stay squares; else as a JPEG."""
     image, buffer = Image.fromarray(picture), io.BytesIO()
-    if max(image.size) <= SHOWN // 2:
+    if max(image.size) <= SMALL:
         image.save(buffer, "PNG")
         return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
@@ -72,41 +81,34 @@ def _surest(found: Outcomes, unit: Unit, most: int) -> tuple[NDArray[np.float32]
     return box[rows], [f"{named(int(category[row]), unit.classes)} {score[row]:.2f}" for row in rows.tolist()]
 
 
-def _rects(whose: str, boxes: NDArray[np.generic], told: Iterable[str], width: int) -> str:
-    """Boxes as SVG: a dark line below makes each stand out on any picture."""
-    color, dashes = LINES[whose]
-    unit = width / SHOWN
-    dashed = f" stroke-dasharray='{' '.join(f'{unit * float(one):.2f}' for one in dashes.split())}'" if dashes else ""
+def _drawn(whose: str, boxes: NDArray[np.generic], told: Iterable[str], size: tuple[int, int]) -> str:
+    """Boxes over the picture, in shares of it, as far as they lie in it. size: its height and width in pixels."""
+    height, width = size
     drawn = []
-    for (x1, y1, x2, y2), text in zip(boxes.tolist(), told, strict=True):
-        if not (x2 > x1 and y2 > y1):
-            continue
-        place = f"x='{x1:.1f}' y='{y1:.1f}' width='{x2 - x1:.1f}' height='{y2 - y1:.1f}'"
-        drawn.append(
-            f"<rect {place} stroke='#000' stroke-opacity='0.45' stroke-width='{3.6 * unit:.2f}'{dashed}></rect>"
-            f"<rect {place} stroke='{color}' stroke-width='{2 * unit:.2f}'{dashed}>"
-            f"<title>{html.escape(f'{whose}: {text}')}</title></rect>"
-        )
+    for corners, text in zip(boxes.tolist(), told, strict=True):
+        x1, x2 = (min(max(100 * one / width, 0.0), 100.0) for one in corners[::2])
+        y1, y2 = (min(max(100 * one / height, 0.0), 100.0) for one in corners[1::2])
+        if x2 > x1 and y2 > y1:
+            place = f"left:{x1:.2f}%;top:{y1:.2f}%;width:{x2 - x1:.2f}%;height:{y2 - y1:.2f}%"
+            title = html.escape(f"{whose}: {text}", quote=True)
+            drawn.append(f"<span class='soupviz-{whose}' style='{place}' title='{title}'></span>")
     return "".join(drawn)
 
 
 def _key() -> str:
     """The legend."""
     lines = "".join(
-        "<span style='white-space:nowrap;margin-right:1.2rem'>"
-        "<svg width='34' height='10' style='vertical-align:middle;margin-right:0.35rem'>"
-        f"<line x1='1' y1='5' x2='33' y2='5' stroke='{color}' stroke-width='3' stroke-dasharray='{dashes or 'none'}'>"
-        f"</line></svg>{whose}</span>"
-        for whose, (color, dashes) in LINES.items()
+        f"<span><i class='soupviz-{whose}' style='border-width:3px 0 0 0'></i>{whose}</span>" for whose in LINES
     )
-    return f"<p style='font-size:0.85rem;margin:0 0 0.6rem'>{lines}</p>"
+    return f"<p class='soupviz-key'>{lines}</p>"
 
 
 BOXES = Viewer(
     "boxes",
     _can_show,
     _html,
-    "17rem",
+    "14.5rem",
     lambda _split: "Of each model those boxes are drawn that it is surest of, as many as the image has objects.",
+    style=STYLE,
     legend=_key(),
 )
