@@ -10,8 +10,10 @@ from detections import as_dict, labels_of, outcomes_of, random_case, reference, 
 from soupviz.errors import KitchenError, ModelError
 from soupviz.tasks import average_precision, resampling
 from soupviz.tasks.average_precision import MeanAP, of_each
-from soupviz.tasks.detection import Detection, alike
+from soupviz.tasks.detection import Detection
+from soupviz.tasks.detector import alike
 from soupviz.tasks.finding import find_task
+from soupviz.tasks.fusing import fused
 from soupviz.tasks.matching import Detections, overlaps, rank_within
 from soupviz.tasks.outcomes import FINITE, Outcomes, joined
 
@@ -31,9 +33,9 @@ def arrays(*rows):
 
 def test_the_overlap_of_two_boxes_is_their_intersection_over_their_union_and_of_a_crowd_over_the_box():
     one, other = np.array([0.0, 0, 4, 2]), np.array([2.0, 0, 6, 2])
-    assert float(overlaps(one, other, np.False_)) == pytest.approx(4 / 12)
-    assert float(overlaps(one, other, np.True_)) == pytest.approx(4 / 8)
-    assert float(overlaps(one, other + 10, np.False_)) == 0.0
+    assert float(overlaps(one, other, False)) == pytest.approx(4 / 12)
+    assert float(overlaps(one, other, True)) == pytest.approx(4 / 8)
+    assert float(overlaps(one, other + 10, False)) == 0.0
 
 
 def test_average_precision_by_hand():
@@ -319,3 +321,59 @@ def test_metrics_have_their_names_units_and_direction():
     assert [metric.name for metric in Detection.metrics] == ["map", "map50", "map_small", "map_medium", "map_large"]
     assert all(metric.unit == "%" and metric.higher_is_better for metric in Detection.metrics)
     assert isinstance(MAP, MeanAP)
+
+
+# Ensembles
+
+
+def found_by(*rows, image=0):
+    held = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    return Detections(np.full(len(held), image), held[:, 5].astype(np.int64), held[:, 4], held[:, :4])
+
+
+def test_boxes_of_two_detectors_are_fused_by_hand():
+    """Overlap 9/11 joins: the corner is (0 x 0.8 + 1 x 0.4) / 1.2, the score their mean; one alone counts half."""
+    one = found_by(box(0, 0, 10, 10, score=0.8), box(50, 50, 60, 60, score=0.6))
+    other = found_by(box(1, 0, 11, 10, score=0.4), box(0, 0, 10, 10, score=0.5, label=2))
+    together = fused([one, other], [0.5, 0.5])
+    assert together.label.tolist() == [1, 1, 2]
+    assert together.score == pytest.approx([0.6, 0.3, 0.25])
+    assert together.boxes[0] == pytest.approx([1 / 3, 0, 10 + 1 / 3, 10])
+    assert together.boxes[1].tolist() == [50, 50, 60, 60]
+
+
+def test_weights_of_fused_detectors_multiply_their_scores():
+    one, other = found_by(box(0, 0, 10, 10, score=0.4)), found_by(box(0, 0, 10, 10, score=0.8))
+    assert fused([one, other], [0.75, 0.25]).score == pytest.approx([(1.5 * 0.4 + 0.5 * 0.8) / 2])
+
+
+def test_a_fused_box_moves_with_each_that_joins_and_more_than_there_are_models_add_nothing():
+    one = found_by(box(0, 0, 10, 10, score=0.8), box(2, 0, 12, 10, score=0.7), box(3, 0, 13, 10, score=0.6))
+    together = fused([one], [1.0])
+    assert together.score == pytest.approx([0.7])
+    assert together.boxes[0, 0] == pytest.approx((2 * 0.7 + 3 * 0.6) / 2.1)
+
+
+def test_an_ensemble_of_one_detector_twice_is_that_detector_where_boxes_lie_apart():
+    truths, found = (
+        [arrays(truth(0, 0, 10, 10), truth(50, 0, 60, 10))] * 2,
+        [
+            arrays(box(0, 0, 10, 9, score=0.7), box(50, 0, 60, 10, score=0.6, label=2)),
+            arrays(box(0, 0, 9, 10, score=0.5)),
+        ],
+    )
+    task = Detection()
+    answers = task.answers([as_dict(one) for one in found])
+    together = task.averaged([answers.numpy()] * 2, [0.5, 0.5], "outputs")
+    assert together == pytest.approx(answers, abs=1e-6)
+    assert task.outcomes(together, labels_of(truths))["matched"][0].tolist()
+
+
+def test_an_ensemble_has_no_finite_answer_where_a_member_has_none():
+    task = Detection()
+    good = task.answers([as_dict(arrays(box(0, 0, 1, 1))), as_dict(np.empty((0, 6)))]).numpy()
+    bad = good.copy()
+    bad[1] = np.nan
+    together = task.averaged([good, bad], [0.5, 0.5], "outputs")
+    outcomes = task.outcomes(together, labels_of([arrays(truth(0, 0, 1, 1))] * 2))
+    assert outcomes[FINITE].tolist() == [True, False]

@@ -344,7 +344,7 @@ def test_a_mask_that_is_none_is_told_in_one_line(what, told, file, capsys):
     [
         (lambda keys: keys["data"]["held_out"].pop("masks"), "format masks needs masks"),
         (lambda keys: keys["data"]["held_out"].update(format="imagefolder"), "takes no masks, which goes with masks"),
-        (lambda keys: keys.update(task="classification"), "take `task: segmentation`"),
+        (lambda keys: keys.update(task="classification"), "or the task segmentation"),
         (lambda keys: keys.update(task={"name": "segmentation", "ignore": "void"}), "task.ignore is 'void'"),
         (lambda keys: keys.update(task={"name": "segmentation", "ignored": 3}), "ignored"),
         (lambda keys: keys.update(classes=["a", "b"]), "2 classes .* head has 3 outputs"),
@@ -367,4 +367,4 @@ def test_a_folder_of_classes_has_no_masks(file, capsys, tmp_path):
     split = {"format": "imagefolder", "path": str(tmp_path / "few")}
     change_yaml(file, lambda keys: keys["data"].update(held_out=split) or keys.pop("classes"))
     status, _, err = run_command(capsys, "score", file)
-    assert status == 2 and "the number of a class for each pixel" in err
+    assert status == 2 and "take format masks" in err

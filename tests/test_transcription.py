@@ -14,10 +14,11 @@ from soupviz.data.labels import as_codes, as_text, padded
 from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, DataError, KitchenError, ModelError
 from soupviz.tasks import edits
+from soupviz.tasks.ctc import collapsed
 from soupviz.tasks.finding import find_task
 from soupviz.tasks.metric import bound_of
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.transcription import CER, WER, Transcription, collapsed
+from soupviz.tasks.transcription import CER, WER, Transcription
 
 TOKENS = ["_", " ", "a", "b", "c"]
 
@@ -135,7 +136,7 @@ def test_logits_of_another_shape_are_refused_with_both(shape):
 
 
 def words_of(vocabulary, numbers, folder=None, **parameters):
-    return task(folder, vocabulary=vocabulary, **parameters).vocabulary.text(numbers)
+    return task(folder, vocabulary=vocabulary, **parameters).decoder.vocabulary.text(numbers)
 
 
 def test_a_vocabulary_of_transformers_has_its_pad_as_blank_and_its_bar_as_space(tmp_path):
@@ -143,13 +144,13 @@ def test_a_vocabulary_of_transformers_has_its_pad_as_blank_and_its_bar_as_space(
     tokens = {"E": 0, "T": 1, "|": 2, "<pad>": 3, "<unk>": 4}
     (tmp_path / "vocab.json").write_text(json.dumps(tokens))
     own = task(tmp_path, vocabulary="vocab.json")
-    assert own.vocabulary.blank == 3
-    assert own.vocabulary.text([1, 0, 2, 4, 1]) == "TE T"
-    assert all(part in own.vocabulary.told for part in ("'<pad>' (3)", "'|'", "<unk>"))
-    assert task(tmp_path, vocabulary="vocab.json", blank=0).vocabulary.blank == 0
+    assert own.decoder.vocabulary.blank == 3
+    assert own.decoder.vocabulary.text([1, 0, 2, 4, 1]) == "TE T"
+    assert all(part in own.decoder.vocabulary.told for part in ("'<pad>' (3)", "'|'", "<unk>"))
+    assert task(tmp_path, vocabulary="vocab.json", blank=0).decoder.vocabulary.blank == 0
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "vocab.json").write_text(json.dumps(tokens))
-    assert task(tmp_path, vocabulary="checkpoint").vocabulary == own.vocabulary
+    assert task(tmp_path, vocabulary="checkpoint").decoder.vocabulary == own.decoder.vocabulary
 
 
 def test_a_text_file_has_a_token_in_each_line_or_with_its_number(tmp_path):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from soupviz.data.classes import named
 from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
 from soupviz.spec import HELD_OUT
@@ -13,7 +14,18 @@ def notes_of(kitchen: Kitchen) -> list[str]:
     """Sentences about the splits that were read in this process; nothing is read or computed for them."""
     splits = [kitchen.splits.load(name) for name in kitchen.splits.names if kitchen.splits.is_loaded(name)]
     notes = [note for split in splits for note in split.notes]
+    notes += _about_answers(kitchen) if kitchen.splits.is_loaded(HELD_OUT) else []
     return notes + [_about_orders(kitchen, split) for split in splits if split.name == HELD_OUT and split.other_orders]
+
+
+def _about_answers(kitchen: Kitchen) -> list[str]:
+    """What may be wrong with the answers of ingredients, of those that are scored."""
+    known = kitchen.scores.summaries([(((name, 1.0),), "average") for name in kitchen.names], HELD_OUT)
+    found: dict[str, list[str]] = {}
+    for name, score in zip(kitchen.names, known, strict=True):
+        for remark in kitchen.task.remarks(score) if score else ():
+            found.setdefault(remark, []).append(name)
+    return [f"{named(names)}: {remark}." for remark, names in found.items()]
 
 
 def best_under(kitchen: Kitchen, order: Sequence[str]) -> tuple[str, float] | None:

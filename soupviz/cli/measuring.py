@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +23,7 @@ from soupviz.cli.arguments import (
     open_kitchen,
 )
 from soupviz.cli.progress import progress_bar
-from soupviz.demo.diabetes import diabetes_kitchen
-from soupviz.demo.digits import demo_kitchen
+from soupviz.demo import SIBLINGS
 from soupviz.errors import SoupError
 from soupviz.files import cache_folder
 from soupviz.mixing.aggregation import check_batchnorm
@@ -34,15 +33,14 @@ from soupviz.spec import HELD_OUT
 @app.command()
 def demo(
     directory: Annotated[Path | None, typer.Argument(metavar="DIR", help="where to; default: the cache folder")] = None,
-    task: Annotated[
-        Literal["classification", "regression"],
-        typer.Option(help="classification: handwritten digits; regression: diabetes of 442 patients"),
-    ] = "classification",
+    task: Annotated[str, typer.Option(metavar="|".join(SIBLINGS), help="which one, by its task")] = "classification",
     as_json: AsJson = False,
 ) -> None:
-    """Build a demo kitchen of data that ship with scikit-learn: handwritten digits, or diabetes."""
+    """Build a demo kitchen, of data that ship with scikit-learn (digits, diabetes) or that are made up."""
+    if task not in SIBLINGS:
+        raise SoupError(f"demo: --task is {task!r}; expected one of {', '.join(SIBLINGS)}.")
     with progress_bar(as_json) as progress:
-        file = (demo_kitchen if task == "classification" else diabetes_kitchen)(directory, progress)
+        file = SIBLINGS[task](directory, progress)
     answer(json.dumps({"kitchen": str(file)}) if as_json else str(file))
 
 

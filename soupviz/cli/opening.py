@@ -75,7 +75,8 @@ def new(
         "facts": [{"key": fact.key, "value": fact.value, "source": fact.source} for fact in proposal.facts],
         "notes": list(proposal.notes),
         "check": {
-            "ingredient": checked.ingredient, "correct": checked.correct, "num_examples": checked.num_examples,
+            "ingredient": checked.ingredient, "value": checked.value,
+            "correct": checked.correct, "num_examples": checked.num_examples,
             "logged": checked.logged.accuracy if checked.logged else None, "is_doubtful": checked.is_doubtful,
         },
     }  # fmt: skip

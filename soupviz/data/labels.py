@@ -30,8 +30,16 @@ WANTED: dict[Kind, str] = {
     "options": "a context, options and an answer",
 }
 
-FORMATS_OF: dict[Kind, tuple[str, ...]] = {"none": ("text", "python"), "options": ("choices",)}
-"""Of kinds that some formats have alone: which."""
+FORMATS_OF: dict[Kind, tuple[str, ...]] = {
+    "none": ("text", "python"),
+    "options": ("choices",),
+    "tags": ("text", "arrays", "python"),
+    "masks": ("masks", "arrays", "python"),
+}
+"""Of kinds that some formats have alone: which. The first of them has no other labels, but for `text`."""
+
+TASKS_OF: dict[Kind, str] = {"options": "multiple_choice", "masks": "segmentation"}
+"""Of formats with no other labels, the tasks that they are for."""
 
 PADDING = -1
 """What labels of varying length are filled up with, where they are read as they are."""
@@ -44,11 +52,10 @@ def check_format(name: str, form: str, kind: Kind) -> None:
         DataError: naming a format that has them.
     """
     takers = FORMATS_OF.get(kind, ())
-    others = [
-        other for other, formats in FORMATS_OF.items() if form in formats and form not in ("text", "python", *takers)
-    ]
-    if (takers and form not in takers) or others:
-        other = f"format {takers[0]}" if takers else "another format, or the task multiple_choice"
+    others = [TASKS_OF[other] for other, formats in FORMATS_OF.items() if form == formats[0] and other in TASKS_OF]
+    is_others = bool(others) and form not in takers and kind != "any"
+    if (takers and form not in takers) or is_others:
+        other = f"format {takers[0]}" if takers else f"another format, or the task {others[0]}"
         raise DataError(
             f"data.{name}: format {form} does not give {WANTED[kind].rstrip(',')} for each example, which the task "
             f"wants; take {other}."
@@ -151,7 +158,9 @@ def of_example(label: Any, kind: Kind) -> Any:
         return as_boxes(label)
     if isinstance(label, str):
         raise ValueError(f"the label is the text {label!r}: give it as a number")
-    return np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    found = np.asarray(label.detach().cpu() if hasattr(label, "detach") else label)
+    # Whatever stands for no tag, as the -100 of transformers' collators.
+    return np.where(found < 0, PADDING, found) if kind == "tags" else found
 
 
 def _whole(label: Any) -> int:

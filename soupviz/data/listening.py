@@ -1,6 +1,6 @@
 """Recordings that were found are read, and what the model and the task are given of them is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ CHUNK = 64
 INPUT_LENGTHS, FRAMES = "input_lengths", "frames"
 """What a task of transcripts is told of each recording: how long it is without padding, as the model is given it; and
 how many frames it becomes, where the model tells that of itself."""
+
+
+def for_model(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch without what the task alone is told."""
+    return {name: inputs for name, inputs in batch.items() if name not in (INPUT_LENGTHS, FRAMES)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +164,9 @@ def _contents(where: str, reading: _Reading, hearing: Hearing, kind: labels.Kind
     is_cut = not hearing.inexact and reading.dimensions == 1 and (is_masked or MASK not in hearing.told)
     notes = reading.notes(where)
     if not is_cut and len(set(reading.lengths)) > 1:
-        longest = f"{lengths.max() / reading.rate:.2f} s, the longest" if reading.dimensions == 1 else "the longest"
         why = hearing.inexact or "the feature extractor makes no attention_mask"
-        notes.append(f"{where}: {why}, so each is padded to {longest}.")
+        told = f"{why}, so each is padded to {lengths.max() / reading.rate:.2f} s, the longest."
+        notes.append(f"{where}: {told if reading.dimensions == 1 else 'features are padded to the longest recording.'}")
     return Contents(
         arrays,
         found.labels,

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 from PIL import Image
-from torch import nn
 
 from soupviz.data.classes import named
 from soupviz.data.images import SUFFIXES, decode, files_below
-from soupviz.data.labels import WANTED, Kind
 from soupviz.data.pixels import SIXTEEN_BITS
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.data.transforms import mask_cut
@@ -24,16 +22,9 @@ DEEPER = (*SIXTEEN_BITS, "I")
 SHOWN = 3
 
 
-def source(
-    name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, model: nn.Module, kind: Kind
-) -> Source:
+def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None) -> Source:
     """Images and masks in two folders, each pair of one name, without its suffix."""
     where, root, of_masks = f"data.{name}", folder / str(spec.path), folder / str(spec.masks)
-    if kind not in ("masks", "any"):
-        raise DataError(
-            f"{where}: format masks gives the number of a class for each pixel, but the task wants {WANTED[kind]}; "
-            "take `task: segmentation`, or another format."
-        )
     for place, holds in ((root, "images"), (of_masks, "masks, as `masks:` says")):
         if not place.is_dir():
             raise DataError(f"{where}: {place} is not a folder; expected one of {holds}.")

@@ -20,6 +20,7 @@ from soupviz.data import (
     ragged,
     recordings,
     sentences,
+    tagged,
     yolo,
 )
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
@@ -64,6 +65,8 @@ def _find(
         return choices.source(name, spec, folder, model)
     if spec.format == "text" and kind == "none":
         return documents.source(name, spec, folder, model)
+    if spec.format == "text" and kind == "tags":
+        return tagged.source(name, spec, folder, classes, model)
     if spec.format == "text":
         return sentences.source(name, spec, folder, classes, model, kind)
     if spec.format == "audio":
@@ -71,7 +74,7 @@ def _find(
     if spec.format == "python":
         return datasets.python_source(name, spec, folder, classes, model, kind)
     if spec.format == "masks":
-        return masks.source(name, spec, folder, classes, model, kind)
+        return masks.source(name, spec, folder, classes)
     if spec.format == "arrays":
         return _arrays(name, spec, folder, classes, kind)
     if spec.format in BOXES:

@@ -30,7 +30,14 @@ def source(
     table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, column) if one])
     texts = [table.column(column) for column in (spec.text, spec.pair) if column]
     cells = [table.column(column) for column in of_labels]
-    if kind == "classes":
+    notes: list[str]
+    order: list[str] | None
+    if kind == "flags" and len(of_labels) == 1 and table.has_lists(of_labels[0]):
+        lists = table.lists(of_labels[0])
+        named_there = sorted({one for row in lists for one in row})
+        order = list(classes or _own_classes(model) or named_there)
+        answers, is_sorted, notes = flags_of(where, path, lists, order), False, []
+    elif kind == "classes":
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
         answers, order, is_sorted, notes = of_classes(where, path, cells[0], classes, model)
@@ -54,21 +61,35 @@ def source(
             parts = [column[start : start + CHUNK] for column in texts]
             for argument, part in tokens.encoded(where, tokenizer, parts, longest).items():
                 rows.setdefault(argument, []).extend(part)
-        lengths = np.array([len(row) for row in rows["input_ids"]], dtype=np.int64)
-        # Those that the forward names, as Trainer has it; a model of its own may take the tokens under any name.
-        taken = {key: row for key, row in rows.items() if key in known} or {"": rows["input_ids"]}
-        arrays = {argument: argument or "input_ids" for argument in taken}
-        for argument, array in tokens.padded(taken, tokenizer).items():
-            np.save(target / f"{arrays[argument]}.npy", array)
-        np.save(target / f"{LENGTHS}.npy", lengths)
+        arrays, notes = kept(where, rows, tokenizer, model, target)
         keep_texts(target, [" / ".join(parts) for parts in zip(*texts, strict=True)])
-        unmasked = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
-        notes = [] if "attention_mask" in taken else [unmasked]
         return Contents(arrays, answers, notes=notes, padding="left" if tokenizer.pads_left else "right")
 
     said = [*identity_of(path.parent, [path]), columns, order, longest, sorted(known)]
     identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, order, False, read, is_sorted, notes, groups)
+
+
+def kept(
+    where: str, rows: tokens.Encoded, tokenizer: tokens.Tokenizer, model: nn.Module, target: Path
+) -> tuple[dict[str, str], list[str]]:
+    """Keep tokens, padded, with their lengths; the arrays by argument of the model, and what there is to tell.
+
+    Raises:
+        DataError: tokens that the model does not know, or more than it takes.
+    """
+    lengths = np.array([len(row) for row in rows["input_ids"]], dtype=np.int64)
+    tokens.check_vocabulary(where, 1 + max(max(row, default=0) for row in rows["input_ids"]), model)
+    tokens.check_positions(where, int(lengths.max()), model)
+    known, _ = arguments.arguments_of(model)
+    # Those that the forward names, as Trainer has it; a model of its own may take the tokens under any name.
+    taken = {key: row for key, row in rows.items() if key in known} or {"": rows["input_ids"]}
+    arrays = {argument: argument or "input_ids" for argument in taken}
+    for argument, array in tokens.padded(taken, tokenizer).items():
+        np.save(target / f"{arrays[argument]}.npy", array)
+    np.save(target / f"{LENGTHS}.npy", lengths)
+    unmasked = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
+    return arrays, [] if "attention_mask" in taken else [unmasked]
 
 
 def _check_rows(where: str, path: Path, cells: Sequence[str]) -> None:
@@ -102,6 +123,24 @@ def of_classes(
         strange = sorted(found - set(order), key=lambda cell: (not cell.startswith("-"), cell))
         raise DataError(f"{where}: {path} has labels {named(strange)}; expected {expected}. Name all in `classes:`.")
     return np.array(numbers), order or None, False, []
+
+
+def flags_of(where: str, path: Path, lists: Sequence[Sequence[str]], order: Sequence[str]) -> np.ndarray:
+    """0 and 1 for each class, from the names of those that each row has.
+
+    Raises:
+        DataError: a name that is none of the classes.
+    """
+    strange = sorted({one for row in lists for one in row} - set(order))
+    if strange:
+        raise DataError(
+            f"{where}: {path} has labels {named(strange)}; expected {named(order)}. Name all in `classes:`."
+        )
+    places = {label: place for place, label in enumerate(order)}
+    found = np.zeros((len(lists), len(order)), dtype=np.uint8)
+    for row, labels_of_row in zip(found, lists, strict=True):
+        row[[places[one] for one in labels_of_row]] = 1
+    return found
 
 
 def _own_classes(model: nn.Module) -> list[str] | None:

@@ -49,12 +49,38 @@ class Table:
             )
         return [self._text(number, name, cell) for number, cell in zip(self.numbers, self.columns[name], strict=True)]
 
+    def lists(self, name: str) -> list[list[str]]:
+        """The cells of a column that holds a list in each, such as the words of a sentence, as texts.
+
+        Raises:
+            DataError: no such column, or a cell that is no list.
+        """
+        self.column(name)  # there, and nowhere empty
+        found = []
+        for number, cell in zip(self.numbers, self.columns[name], strict=True):
+            if not is_list(cell):
+                raise DataError(
+                    f"{self.where}, {self.unit} {number}: {name!r} is the {type(cell).__name__} {str(cell)[:40]!r}; "
+                    "expected a list, as .jsonl and .parquet can hold."
+                )
+            found.append([self._text(number, name, item) for item in cell])
+        return found
+
+    def has_lists(self, name: str) -> bool:
+        """Whether any cell of a column is a list."""
+        return any(is_list(cell) for cell in self.columns.get(name, ()))
+
     def _text(self, number: int, name: str, cell: Any) -> str:
-        if cell is None or cell != cell:  # nan is not equal to itself
+        if cell is None or (isinstance(cell, float) and cell != cell):  # nan is not equal to itself
             raise DataError(
                 f"{self.where}, {self.unit} {number}, has nothing in {name!r}; fill it in, or leave it out."
             )
         return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def is_list(cell: Any) -> bool:
+    """Whether a cell holds several things; of Parquet it may be an array."""
+    return isinstance(cell, (list, tuple)) or (hasattr(cell, "ndim") and cell.ndim == 1)
 
 
 def read(where: str, path: Path, wanted: Sequence[str]) -> Table:

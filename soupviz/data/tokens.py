@@ -20,16 +20,20 @@ UNBOUNDED = 10**9
 Encoded = dict[str, list[list[int]]]
 """Rows of numbers of varying length, by argument of the model."""
 
+WordsOf = list[list[int | None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
     """encode: texts, perhaps with their pairs, to rows of numbers, cut to the longest. padding: by argument; else 0.
-    size: how many tokens there are."""
+    size: how many tokens there are. encode_words: sentences in words, to rows of numbers, and of each token the word
+    that it is of, None of those that the tokenizer adds."""
 
     encode: Callable[[Sequence[str], Sequence[str] | None, int | None], Encoded]
     padding: Mapping[str, int]
     pads_left: bool
     size: int = 0
+    encode_words: Callable[[Sequence[Sequence[str]], int | None], tuple[Encoded, WordsOf]] | None = None
 
 
 def identity(folder: Path) -> list[Any]:
@@ -95,8 +99,13 @@ def _by_transformers(folder: Path) -> Tokenizer:
         cut = {"truncation": True, "max_length": longest} if longest else {"truncation": False}
         return dict(tokenizer(list(texts), pairs and list(pairs), padding=False, verbose=False, **cut))
 
+    def encode_words(sentences: Sequence[Sequence[str]], longest: int | None) -> tuple[Encoded, WordsOf]:
+        cut = {"truncation": True, "max_length": longest} if longest else {"truncation": False}
+        found = tokenizer(list(map(list, sentences)), is_split_into_words=True, padding=False, verbose=False, **cut)
+        return dict(found), [found.word_ids(row) for row in range(len(sentences))]
+
     padding = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}
-    return Tokenizer(encode, padding, tokenizer.padding_side == "left", len(tokenizer))
+    return Tokenizer(encode, padding, tokenizer.padding_side == "left", len(tokenizer), encode_words)
 
 
 def _by_tokenizers(folder: Path) -> Tokenizer:
@@ -110,20 +119,29 @@ def _by_tokenizers(folder: Path) -> Tokenizer:
     side = settings.get("padding_side") or padding.get("direction", "right")
     tokens.no_padding()
 
-    def encode(texts: Sequence[str], pairs: Sequence[str] | None, longest: int | None) -> Encoded:
+    def encoded_by(texts: Sequence[Any], longest: int | None, **how: Any) -> tuple[Encoded, list[Any]]:
         if longest:
             tokens.enable_truncation(longest)
         else:
             tokens.no_truncation()
-        found = tokens.encode_batch(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)))
-        return {
+        found = tokens.encode_batch(list(texts), **how)
+        rows = {
             "input_ids": [one.ids for one in found],
             "token_type_ids": [one.type_ids for one in found],
             "attention_mask": [one.attention_mask for one in found],
         }
+        return rows, found
+
+    def encode(texts: Sequence[str], pairs: Sequence[str] | None, longest: int | None) -> Encoded:
+        return encoded_by(texts if pairs is None else list(zip(texts, pairs, strict=True)), longest)[0]
+
+    def encode_words(sentences: Sequence[Sequence[str]], longest: int | None) -> tuple[Encoded, WordsOf]:
+        rows, found = encoded_by(list(map(list, sentences)), longest, is_pretokenized=True)
+        return rows, [one.word_ids for one in found]
 
     size = tokens.get_vocab_size()
-    return Tokenizer(encode, {"input_ids": tokens.token_to_id(pad) or 0}, side.lower() == "left", size)
+    padding_of = {"input_ids": tokens.token_to_id(pad) or 0}
+    return Tokenizer(encode, padding_of, side.lower() == "left", size, encode_words)
 
 
 def encoded(where: str, tokenizer: Tokenizer, parts: Sequence[Sequence[str]], longest: int | None) -> Encoded:
@@ -136,15 +154,63 @@ def encoded(where: str, tokenizer: Tokenizer, parts: Sequence[Sequence[str]], lo
         return tokenizer.encode(parts[0], parts[1] if len(parts) > 1 else None, longest)
 
 
+def encoded_words(
+    where: str, tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], longest: int | None
+) -> tuple[Encoded, WordsOf]:
+    """Sentences in words as rows of numbers, and the word of each.
+
+    Raises:
+        DataError: the tokenizer fails on them, or cannot tell words.
+    """
+    with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these words with {told}")):
+        assert tokenizer.encode_words is not None  # of a tokenizer that was loaded
+        return tokenizer.encode_words(sentences, longest)
+
+
+def check_vocabulary(where: str, size: int, model: nn.Module) -> None:
+    """Refuse tokens that the model has no embedding for.
+
+    Args:
+        size: one more than the largest token that occurs.
+    Raises:
+        DataError: with both numbers.
+    """
+    find = getattr(model, "get_input_embeddings", None)
+    weight = getattr(find() if callable(find) else None, "weight", None)
+    if weight is not None and size > len(weight):
+        raise DataError(
+            f"{where}.tokenizer: its tokens run to {size - 1}, but the model's embedding has {len(weight)} rows (0 to "
+            f"{len(weight) - 1}); give the tokenizer that the model was trained with."
+        )
+
+
+def check_positions(where: str, longest: int, model: nn.Module) -> None:
+    """Refuse rows that are longer than the model takes: than its table of positions, where it has one.
+
+    Raises:
+        DataError: with both numbers.
+    """
+    if _tables(model) and (most := positions(model)) is not None and longest > most:
+        raise DataError(
+            f"{where}: its longest row has {longest} tokens, but the model has positions for {most}; set max_length to "
+            f"{most} at most."
+        )
+
+
 def positions(model: nn.Module) -> int | None:
     """How many tokens a model has positions for; None where it does not say."""
     most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if not isinstance(most, int) or most <= 0:
         return None
-    tables = [m for name, m in model.named_modules() if name.endswith("position_embeddings") and hasattr(m, "weight")]
     # RoBERTa's positions begin behind that of the padding.
-    first = next((t.padding_idx + 1 for t in tables if getattr(t, "padding_idx", None) is not None), 0)
+    first = next((t.padding_idx + 1 for t in _tables(model) if getattr(t, "padding_idx", None) is not None), 0)
     return most - first
+
+
+def _tables(model: nn.Module) -> list[Any]:
+    """The embeddings of positions, of a model that has learned them."""
+    ends = ("position_embeddings", "embed_positions", "wpe")
+    return [module for name, module in model.named_modules() if name.endswith(ends) and hasattr(module, "weight")]
 
 
 def padded(rows: Encoded, tokenizer: Tokenizer) -> dict[str, np.ndarray]:

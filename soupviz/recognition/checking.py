@@ -7,7 +7,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
-from soupviz.tasks import wording
+from soupviz.tasks.wording import shown
 from soupviz.types import Progress, quiet
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
 from soupviz.weights.selection import candidate_files
@@ -17,14 +17,15 @@ from soupviz.weights.selection import candidate_files
 class Checked:
     """The first checkpoint's score on held_out, and what its run logged of it, if it did.
 
-    correct: None where a task does not count right answers. told: the score in words.
+    value: of the kitchen's metric, in words, and a loss that was logged. correct: how many are right, of a classifier;
+    None where a task does not count right answers.
     """
 
     ingredient: str
+    value: str
     correct: int | None
     num_examples: int
     logged: Logged | None
-    told: str = ""
 
     @property
     def is_doubtful(self) -> bool:
@@ -37,7 +38,7 @@ class Checked:
     def sentence(self) -> str:
         """What was seen, for people."""
         if self.correct is None:
-            return f"{self.ingredient}: {self.told}."
+            return f"{self.ingredient}: {self.value}."
         if self.logged is None:
             share = self.correct / self.num_examples
             right = f"{self.correct} of {self.num_examples} right ({share:.3f})"
@@ -66,12 +67,12 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     split = kitchen.splits.load(HELD_OUT, progress)
     kitchen.scores.width(split)
     score = kitchen.scores.score(((name, 1.0),), progress=progress)
-    logged = logged_accuracy(kitchen.weights.resolve(name).metadata)
+    correct = score.facts.get("correct")
+    logged = logged_accuracy(kitchen.weights.resolve(name).metadata) if correct is not None else None
     if logged and logged.is_ema != proposal.run.ema_scores:
         logged = None
-    told = (
-        f"{wording.titled(kitchen.objective)} {wording.shown(kitchen.objective, score.shown(score.metric))} on held_out"
-    )
+    metric = kitchen.objective
+    value = f"{metric.label} {shown(metric, score.shown(metric.name))} on {score.num_units} {kitchen.task.unit}s"
     if loss := logged_loss(kitchen.weights.resolve(name).metadata):
-        told += f"; logged {loss[1]:.4g} ({loss[0]})"
-    return Checked(name, score.facts.get("correct"), score.num_units, logged, told)
+        value += f"; logged {loss[1]:.4g} ({loss[0]})"
+    return Checked(name, value, correct, score.num_units, logged)

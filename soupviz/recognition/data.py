@@ -23,9 +23,12 @@ FOLDERS = ("data", "dataset", "datasets")
 """Folders beside a run that are looked into."""
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 ARRAYS = (".npz", ".safetensors")
-TEXT_COLUMNS = ("text", "sentence", "sentence1", "premise", "question", "question1", "review", "content", "document")
+TEXT_COLUMNS = (
+    "text", "sentence", "sentence1", "premise", "question", "question1", "review", "content", "document",
+    "tokens", "words",
+)  # fmt: skip
 PAIR_COLUMNS = {"sentence1": "sentence2", "premise": "hypothesis", "question1": "question2", "question": "sentence"}
-LABEL_COLUMNS = ("label", "labels", "target", "class", "sentiment", "category")
+LABEL_COLUMNS = ("label", "labels", "target", "class", "sentiment", "category", "ner_tags", "tags", "pos_tags")
 MOST = 1000
 """Entries of a folder that are looked at."""
 

@@ -1,6 +1,5 @@
 """Runs of transformers' Trainer: checkpoint-N folders with trainer_state.json, config.json, a tokenizer."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,18 @@ from soupviz.recognition.runs import Found, MayRead, Run
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
 """Whose preprocessors mean the short side where they give one number; the others squash to a square."""
-LANGUAGE_MODEL = re.compile(r"(ForCausalLM|LMHeadModel)$")
-"""Architectures that say the next token of each."""
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+
+TASKS = {
+    "ForTokenClassification": "token_classification",
+    "ForSemanticSegmentation": "segmentation",
+    "ForCausalLM": "language_model",
+    "LMHeadModel": "language_model",
+}
+"""By the end of a class's name; of other classes by what their configuration says of the problem."""
+
+PROBLEMS = {"multi_label_classification": "multilabel", "regression": "regression"}
 
 
 def recognise(folder: Path, may_read: MayRead) -> Run | None:
@@ -41,9 +49,9 @@ def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
     notes: list[str] = []
     if named := config.get("architectures"):
         found["factory"] = Found(("transformers", folder), f"{where}: architectures ({named[0]})")
-        if LANGUAGE_MODEL.search(str(named[0])):
-            found["task"] = Found("language_model", f"{where}: architectures ({named[0]})")
-    if classes := _classes(config):
+        if task := _task(str(named[0]), config, where):
+            found["task"] = task
+    if (classes := _classes(config)) and found.get("task", NO_TASK).value != "regression":
         found["classes"] = Found(classes, f"{where}: id2label")
     if (folder / "preprocessor_config.json").is_file():
         values, told = transform(mapping_in(folder / "preprocessor_config.json"))
@@ -78,6 +86,25 @@ def _base(folder: Path, config: Mapping[str, Any], may_read: MayRead) -> Path | 
             if other.get("architectures") == config.get("architectures") and not _is_checkpoint(place):
                 return place
     return None
+
+
+NO_TASK = Found("", "")
+
+
+def _task(architecture: str, config: Mapping[str, Any], where: str) -> Found | None:
+    """What a head is trained for, where that is no classification: by its class, or its `problem_type`.
+
+    A sequence's head of one output without a problem_type is a regression's, as transformers trains it.
+    """
+    task = next((task for end, task in TASKS.items() if architecture.endswith(end)), None)
+    if task:
+        return Found(task, f"{where}: architectures ({architecture})")
+    if not architecture.endswith("ForSequenceClassification"):
+        return None
+    if problem := PROBLEMS.get(str(config.get("problem_type"))):
+        return Found(problem, f"{where}: problem_type")
+    is_one = len(config.get("id2label") or ()) == 1 and not config.get("problem_type")
+    return Found("regression", f"{where}: one output") if is_one else None
 
 
 def _classes(config: Mapping[str, Any]) -> list[str] | None:

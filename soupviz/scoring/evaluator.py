@@ -199,7 +199,7 @@ class Evaluator:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
         if self.routes.is_inspected:
             return
-        if self.task.calls_otherwise or split.listed:
+        if type(self.task).answer_batch is not Task.answer_batch or split.listed:
             self.routes.take_none(f"It is called as the task {self.task.name} says")
         else:
             with arithmetic_of(self.precision):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,15 +13,12 @@ from torch.nn.utils.rnn import pad_sequence
 from soupviz.errors import KitchenError, ModelError
 from soupviz.models.routes import answers_from
 from soupviz.tasks.average_precision import MeanAP, by_class, of_each
-from soupviz.tasks.matching import AREAS, Detections, Truths, match
+from soupviz.tasks.detector import IS_THERE, alike, detections_in, rows_of
+from soupviz.tasks.fusing import as_answers, fused
+from soupviz.tasks.matching import AREAS, Truths, match, outside
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes, records
+from soupviz.tasks.score import PartScore, Score
 from soupviz.tasks.task import NOTHING, Task
-
-BOX, SCORE, LABEL_OF, IS_THERE = slice(0, 4), 4, 5, 6
-"""The columns of an answer's rows; what fills them up has a 0 in the last."""
-
-PIXELS = 2_000_000
-"""Of images that a model is given at once on a CPU, where more at once only take memory."""
 
 LOWEST = 0.05
 """Where no score lies below it, detections were left out before they were scored: those that recall lacks then."""
@@ -33,6 +30,12 @@ class Detection(Task):
     name = "detection"
     unit = "image"
     labels = "boxes"
+    lacks: ClassVar[Mapping[str, str]] = {
+        "loss": "a detector tells its loss in training mode only, from targets of its own and boxes that it samples",
+        "soft_loss": "boxes of two detectors do not correspond to each other",
+        "information": "a detector tells its loss in training mode only, from targets of its own and boxes it samples",
+        "temperature": "mean average precision looks at the order of scores alone, which a temperature leaves as it is",
+    }
     metrics = (
         MeanAP("map", "mAP"),
         MeanAP("map50", "mAP50", at=(0,)),
@@ -91,25 +94,9 @@ class Detection(Task):
                 f"the model returned {type(output).__name__}; expected of a detector a list of dicts, one for each "
                 "image, with boxes, scores and labels."
             )
-        return pad_sequence([self._rows(index, one) for index, one in enumerate(output)], batch_first=True)
-
-    def _rows(self, index: int, found: Any) -> Tensor:
-        if not isinstance(found, Mapping) or not {"boxes", "scores", "labels"} <= found.keys():
-            told = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
-            raise ModelError(
-                f"the model returned {told} for image {index} of a batch; expected a dict with boxes, scores and "
-                "labels."
-            )
-        boxes, scores, labels = (found[name].float() for name in ("boxes", "scores", "labels"))
-        number = len(scores)
-        if boxes.shape != (number, 4) or scores.shape != (number,) or labels.shape != (number,):
-            raise ModelError(
-                f"the model returned boxes of shape {tuple(boxes.shape)}, scores {tuple(scores.shape)} and labels "
-                f"{tuple(labels.shape)} for an image; expected (n, 4), (n,) and (n,)."
-            )
-        ones = torch.ones_like(scores)
-        columns = [scores, labels.to(scores) - self.label_offset, ones]
-        return torch.cat([boxes.to(scores), torch.stack(columns, dim=1)], dim=1)
+        return pad_sequence(
+            [rows_of(index, one, self.label_offset) for index, one in enumerate(output)], batch_first=True
+        )
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Of each image its objects: rows of x1, y1, x2, y2, class, crowd and area."""
@@ -118,16 +105,7 @@ class Detection(Task):
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """The surest detections of each class, by class, with what they match."""
         told = answers.float().cpu().numpy()
-        is_there = told[:, :, IS_THERE] > 0
-        is_finite = np.isfinite(told).all(axis=2)
-        image, row = np.nonzero(is_there & is_finite)
-        kept = told[image, row]
-        found = Detections(
-            image,
-            kept[:, LABEL_OF].astype(np.int64),
-            kept[:, SCORE].astype(np.float64),
-            kept[:, BOX].astype(np.float64),
-        ).best()
+        found = detections_in(told).best()
         matches = match(found, truths_of(self.targets(labels)["truths"]))
         ends = np.searchsorted(found.image, np.arange(1, len(told)))
 
@@ -135,13 +113,54 @@ class Detection(Task):
             return records(np.split(values, ends))
 
         return {
-            FINITE: (is_finite | ~is_there).all(axis=1),
+            FINITE: (np.isfinite(told).all(axis=2) | ~(told[:, :, IS_THERE] > 0)).all(axis=1),
             "category": of_images(found.label.astype(np.int32)),
             "score": of_images(found.score.astype(np.float32)),
             "box": of_images(found.boxes.astype(np.float32)),
             "matched": of_images(matches.matched),
             "ignored": of_images(matches.ignored),
         }
+
+    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
+        """Weighted boxes fusion; without a finite answer where a member has none."""
+        together = fused([detections_in(one) for one in answers], weights)
+        rows = torch.from_numpy(as_answers(together, len(answers[0])))
+        broken = [~np.isfinite(one).all(axis=(1, 2)) for one in answers]
+        lost = np.logical_or.reduce(broken)
+        if lost.any():
+            rows = rows if rows.shape[1] else torch.zeros(len(rows), 1, 7)
+            rows[torch.from_numpy(lost), 0] = torch.tensor([torch.nan] * 6 + [1.0])
+        return rows
+
+    def parts(self, score: Score, classes: Sequence[str]) -> Sequence[PartScore]:
+        facts = score.facts
+        by_name = [
+            PartScore("class", named(int(one), classes), facts["class_count"][one], value)
+            for one, value in facts["class_map"].items()
+        ]
+        sizes = facts["size_count"].items()
+        return by_name + [PartScore("size", area, number, score.shown(f"map_{area}")) for area, number in sizes]
+
+    def remarks(self, score: Score) -> Sequence[str]:
+        facts = score.facts
+        found = []
+        if facts["lowest_score"] is not None and facts["lowest_score"] >= LOWEST:
+            found.append(
+                f"no score that it gives lies below {LOWEST}: a threshold before scoring leaves out detections that "
+                "recall then lacks, and lowers mAP; let the model return them"
+            )
+        if facts["unknown_classes"]:
+            told = ", ".join(facts["unknown_classes"])
+            found.append(
+                f"it finds what {score.split} has no object of: the categories {told}; where a detector counts its "
+                "classes from 1 and the data from 0, `task: {name: detection, label_offset: 1}`"
+            )
+        if 2 * facts["num_without_area"] > facts["num_detections"]:
+            found.append(
+                "most of its boxes have no area, as x1 < x2 and y1 < y2 do not hold: expected x1, y1, x2, y2, and not "
+                "x, y, width, height"
+            )
+        return found
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """1 - the image's own average precision; of an image without objects the score of the surest detection."""
@@ -174,10 +193,12 @@ class Detection(Task):
         score, label = (np.concatenate(list(outcomes[name])) for name in ("score", "category"))
         boxes = np.concatenate(list(outcomes["box"]))
         strange, numbers = np.unique(label[~np.isin(label, truths[:, 4])], return_counts=True)
-        counted = truths[truths[:, 5] == 0, 4].astype(np.int64)
+        counts = truths[:, 5] == 0
+        counted, sized = truths[counts, 4].astype(np.int64), (~outside(truths[counts, 6])).sum(axis=0).tolist()
         return {
             "class_map": {str(one): float(values.mean()) for one, values in by_class(outcomes).items()},
             "class_count": {str(one): int((counted == one).sum()) for one in np.unique(counted).tolist()},
+            "size_count": dict(zip(list(AREAS)[1:], sized[1:], strict=True)),
             "num_detections": len(score),
             "lowest_score": float(score.min()) if len(score) else None,
             "unknown_classes": dict(zip(map(str, strange.tolist()), numbers.tolist(), strict=True)),
@@ -188,18 +209,6 @@ class Detection(Task):
 def named(label: int, classes: Sequence[str]) -> str:
     """A class by its name; by its number where it has none."""
     return classes[label] if 0 <= label < len(classes) else str(label)
-
-
-def alike(images: Sequence[Tensor]) -> list[list[int]]:
-    """Positions of images that a detector is given together: of one shape, and on a CPU of not too many pixels."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for row, image in enumerate(images):
-        by_shape.setdefault(tuple(image.shape), []).append(row)
-    parts = []
-    for shape, rows in by_shape.items():
-        step = max(1, PIXELS // max(1, shape[-1] * shape[-2])) if images[0].device.type == "cpu" else len(rows)
-        parts += [rows[start : start + step] for start in range(0, len(rows), step)]
-    return parts
 
 
 def truths_of(rows: Column) -> Truths:

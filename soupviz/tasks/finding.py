@@ -18,10 +18,12 @@ from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.segmentation import Segmentation
 from soupviz.tasks.task import Task
+from soupviz.tasks.token_classification import TokenClassification
 from soupviz.tasks.transcription import Transcription
 
 KINDS = (
-    Classification, Multilabel, Regression, LanguageModel, MultipleChoice, Transcription, Detection, Segmentation
+    Classification, Multilabel, Regression, TokenClassification, LanguageModel, MultipleChoice, Transcription,
+    Detection, Segmentation,
 )  # fmt: skip
 TASKS: dict[str, type[Task]] = {kind.name: kind for kind in KINDS}
 

@@ -81,7 +81,7 @@ def rank_within(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(len(keys[0])) - np.repeat(starts, np.diff(np.append(starts, len(keys[0]))))
 
 
-def overlaps(boxes: Boxes, others: Boxes, crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
+def overlaps(boxes: Boxes, others: Boxes, crowd: NDArray[np.bool_] | bool = False) -> NDArray[np.float64]:
     """Intersection over union, or over the box itself where the other is a crowd; of arrays that fit each other."""
     low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
     shared = (high - low).clip(0).prod(axis=-1)

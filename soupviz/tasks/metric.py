@@ -78,8 +78,9 @@ class SumMetric:
 
     columns: names of outcomes' columns or targets. of: the value, from the columns' sums in that order and then the
     number of units, in arithmetic that numbers and arrays of resamples share. perfect: what the columns of a perfect
-    unit hold; those not named are targets. band: of `ties`. is_share: whether it is the share of units that are right,
-    of one column of True and False: what is known exactly of such shares then counts.
+    unit hold: a number, or the name of the target that says it; those not named are targets themselves. band: of
+    `ties`. is_share: whether it is the share of units that are right, of one column of True and False: what is known
+    exactly of such shares then counts.
     """
 
     name: str
@@ -88,7 +89,7 @@ class SumMetric:
     higher_is_better: bool
     columns: tuple[str, ...]
     of: Callable[..., Any]
-    perfect: Mapping[str, float] = field(default_factory=dict)
+    perfect: Mapping[str, float | str] = field(default_factory=dict)
     band: float = 0.0
     judges_nonfinite: bool = False
     is_share: bool = False
@@ -121,8 +122,10 @@ class SumMetric:
         waiting = ~outcomes.scored
         if name not in self.perfect:
             return exact_sum(outcomes.targets[name])
-        seen = exact_sum(outcomes[name][outcomes.scored])
-        return seen + Fraction(self.perfect[name]) * int(waiting.sum())
+        seen, best = exact_sum(outcomes[name][outcomes.scored]), self.perfect[name]
+        return seen + (
+            exact_sum(outcomes.targets[best][waiting]) if isinstance(best, str) else Fraction(best) * int(waiting.sum())
+        )
 
     def _of_sums(self, sums: list[Any], num_units: int) -> Value | None:
         try:

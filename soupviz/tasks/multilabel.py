@@ -17,7 +17,7 @@ from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.task import NOTHING, Task
 
 COUNTS = ("true_positive", "false_positive", "false_negative")
-PERFECT = {"false_positive": 0, "false_negative": 0}
+PERFECT: Mapping[str, float | str] = {"true_positive": "label", "false_positive": 0, "false_negative": 0}
 
 
 def _counted(hits: Any, extra: Any, missed: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -31,20 +31,6 @@ def macro(hits: Any, extra: Any, missed: Any, _number: Any) -> Any:
 
 def micro(hits: Any, extra: Any, missed: Any, _number: Any) -> Any:
     return f1_of(*(one.sum(axis=-1) for one in _counted(hits, extra, missed)))
-
-
-@dataclass(frozen=True, slots=True)
-class CountMetric(SumMetric):
-    """A metric of true and false positives and negatives by class; those of a perfect unit are its labels."""
-
-    def bound(self, outcomes: Outcomes) -> Value | None:
-        if not outcomes.num_scored:
-            return None
-        waiting = ~outcomes.scored
-        held = {name: outcomes[name].copy() for name in COUNTS}
-        for name, values in held.items():
-            values[waiting] = outcomes["label"][waiting] if name == "true_positive" else 0
-        return self.value(Outcomes.of(held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +80,8 @@ class LabelMap:
         return 1e-9
 
 
-MACRO_F1 = CountMetric("macro_f1", "macro F1", "%", True, COUNTS, macro, PERFECT, 1e-12, judges_nonfinite=True)
-MICRO_F1 = CountMetric("micro_f1", "micro F1", "%", True, COUNTS, micro, PERFECT, 1e-12, judges_nonfinite=True)
+MACRO_F1 = SumMetric("macro_f1", "macro F1", "%", True, COUNTS, macro, PERFECT, 1e-12, judges_nonfinite=True)
+MICRO_F1 = SumMetric("micro_f1", "micro F1", "%", True, COUNTS, micro, PERFECT, 1e-12, judges_nonfinite=True)
 
 
 class Multilabel(Task):

@@ -106,6 +106,19 @@ def _plain(value: Value | None) -> list[int] | float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class PartScore:
+    """The objective of what is no group of units: of a detector's classes, of objects of a size.
+
+    kind: what the units' parts are divided by. number: how many there are. value: None where it says nothing.
+    """
+
+    kind: str
+    name: str
+    number: int
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bound:
     """What is known of weights that were given up because they provably cannot win.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +57,10 @@ class Segmentation(Task):
     barrier = "loss"
     has_probabilities = True
     metrics = (MEAN_IOU, PIXEL_ACCURACY, DICE, PIXEL_LOSS)
+    lacks: ClassVar[Mapping[str, str]] = {
+        "information": "each pixel has a class, and an image has none: it would cost a gradient for each pixel",
+        "temperature": "its confidence is one for each pixel, and those of all images are more than are kept",
+    }
 
     def __init__(self, ignore: int | Sequence[int] | None = VOID):
         """Say which pixels are not judged.
@@ -84,10 +88,6 @@ class Segmentation(Task):
     @property
     def without_classes(self) -> str:
         return f"the task {self.name} has a class for each pixel, and none for an {self.unit}"
-
-    @property
-    def without_logits(self) -> str:
-        return f"the task {self.name} has probabilities of classes for each pixel, and none for an {self.unit}"
 
     def width(self, answers: Tensor) -> int:
         return answers.shape[1]

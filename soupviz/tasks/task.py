@@ -16,7 +16,7 @@ from soupviz.models.routes import answers_from
 from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
 from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
-from soupviz.tasks.score import Score
+from soupviz.tasks.score import PartScore, Score
 from soupviz.tasks.wording import cell, numbers
 
 NOTHING = "✗ nothing: its output is not finite"
@@ -105,17 +105,8 @@ class Task:
         activations. Default: the batch as it is."""
         yield batch
 
-    @property
-    def calls_otherwise(self) -> bool:
-        """Whether the model is called in a way of the task's own."""
-        return type(self).answer_batch is not Task.answer_batch
-
     def answers(self, output: Any) -> Tensor:
-        """What is judged, in what the model returned; its first dimension is the batch.
-
-        Raises:
-            ModelError: it is not there.
-        """
+        """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""
         return tensor_of(output)
 
     def width(self, answers: Tensor) -> int:
@@ -123,12 +114,8 @@ class Task:
         return math.prod(answers.shape[1:])
 
     def check_split(self, split: Split, width: int) -> Sequence[str]:
-        """Look at a split before anything is scored on it.
+        """What there is to tell of a split before anything is scored on it. width: of what the model answers.
 
-        Args:
-            width: of what the model answers.
-        Returns:
-            What there is to tell of it, in sentences.
         Raises:
             DataError: a label that the model cannot answer, with the place where it stands, or nothing to judge by.
         """
@@ -145,10 +132,7 @@ class Task:
 
     @property
     def has_ensembles(self) -> bool:
-        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
-
-        A task that makes other answers of the output, or whose mean answer means nothing, says so for itself.
-        """
+        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for."""
         own = type(self)
         return own.answers is Task.answers or own.averaged is not Task.averaged
 
@@ -250,6 +234,14 @@ class Task:
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         """What a score tells beside its metrics, as plain data. width: how many numbers the model says of each unit."""
         return {}
+
+    def parts(self, score: Score, classes: Sequence[str]) -> Sequence[PartScore]:
+        """How a model does on parts of units, such as objects of a class."""
+        return ()
+
+    def remarks(self, score: Score) -> Sequence[str]:
+        """What may be wrong with a model's answers, as far as a score tells: clauses, the same for all that have it."""
+        return ()
 
     def row(self, score: Score) -> Mapping[str, Any]:
         """A score as a row of a table."""

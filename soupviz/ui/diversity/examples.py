@@ -21,7 +21,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.ui import asking, session, tables
-from soupviz.ui.diversity import class_charts
+from soupviz.ui.diversity import class_charts, part_charts
 from soupviz.ui.diversity.gallery import gallery
 from soupviz.ui.diversity.match import Match, Model
 from soupviz.ui.jobs import Job
@@ -137,8 +137,9 @@ def draw(opened: Kitchen, match: Match) -> None:
         class_charts.draw(match)
         draw_classified(task, match)
     else:
-        reason = task.without_classes
-        st.caption(f"{reason[0].upper()}{reason[1:]}, so that none is charted: the {task.unit}s are listed below.")
+        if not part_charts.draw(opened, match):
+            reason = task.without_classes
+            st.caption(f"{reason[0].upper()}{reason[1:]}, so that none is charted: the {task.unit}s are listed below.")
         draw_ranked(task, match)
 
 

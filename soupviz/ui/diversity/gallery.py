@@ -29,7 +29,7 @@ def gallery(task: Task, split: Split, classes: Sequence[str], new: Outcomes, old
     viewer = viewer_of(task, split, int(rows[0]))
     cards = "".join(_card(viewer, task, split, classes, new, old, int(row)) for row in rows)
     style = STYLE.replace("WIDTH", viewer.width).replace("OWN", viewer.style)
-    return f"{style}<div class='soupviz-examples'>{cards}</div>"
+    return f"{style}{viewer.legend}<div class='soupviz-examples'>{cards}</div>"
 
 
 def _card(

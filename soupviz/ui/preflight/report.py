@@ -239,6 +239,8 @@ def take_basin(found: Report) -> None:
 def _head(task: Task, width: int) -> tuple[str, str, str]:
     if task.has_classes:
         return "Classes", str(width), "the head's width"
+    if part := {"masks": "pixel", "tags": "word"}.get(task.labels):
+        return "Classes", str(width), f"of each {part}"
     return "Outputs", f"{width:,}", f"for each {task.unit}"
 
 

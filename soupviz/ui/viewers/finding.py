@@ -2,6 +2,8 @@
 
 from soupviz.data.split import Split
 from soupviz.tasks.task import Task
+from soupviz.ui.viewers.boxes import BOXES
+from soupviz.ui.viewers.entities import ENTITIES
 from soupviz.ui.viewers.masks import MASKS
 from soupviz.ui.viewers.numbers import NUMBERS
 from soupviz.ui.viewers.picture import PICTURE
@@ -10,7 +12,8 @@ from soupviz.ui.viewers.text import TEXT
 from soupviz.ui.viewers.transcript import TRANSCRIPT
 from soupviz.ui.viewers.viewer import Viewer
 
-VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in (TRANSCRIPT, SOUND, MASKS, TEXT, PICTURE, NUMBERS)}
+KNOWN = (TRANSCRIPT, SOUND, BOXES, ENTITIES, MASKS, TEXT, PICTURE, NUMBERS)
+VIEWERS: dict[str, Viewer] = {viewer.name: viewer for viewer in KNOWN}
 
 
 def viewer_of(task: Task, split: Split, row: int) -> Viewer:

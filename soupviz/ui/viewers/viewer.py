@@ -28,7 +28,7 @@ class Viewer:
 
     can_show: whether a split's row is of that kind. html: a unit as HTML, all text in it escaped. width: of a card, in
     CSS. note: what is to be said of all of them. tells_answers: whether the HTML has what is right and both answers.
-    style: CSS of its own, for the whole gallery.
+    style: CSS of its own, for the whole gallery. legend: as HTML, once above all cards.
     """
 
     name: str
@@ -38,3 +38,4 @@ class Viewer:
     note: Callable[[Split], str] = lambda _split: ""
     tells_answers: bool = False
     style: str = ""
+    legend: str = ""
