@@ -29,7 +29,7 @@ OTHERS = {
     "--checkpoint-upper-bound", "--epoch", "--avg", "--use-averaged-model", "--merge-style",
     "--log_samples", "--output_path",
 }  # fmt: skip
-"""Options that are spoken of and are not soupviz's own: of click, timm, torchvision, lm-eval, and who averages a run."""
+"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, who averages a run."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 
