@@ -23,8 +23,12 @@ LIBRARIES = ("torchvision", "timm", "transformers")
 OWN_FACTORIES = {
     "soupviz.demo:DigitsNet": "torch",
     "soupviz.demo:DiabetesNet": "torch",
+    "soupviz.demo:ShapesNet": "torch",
     "soupviz.demo:TonesNet": "torch",
+    "soupviz.demo:SentencesNet": "torch",
+    "soupviz.demo:Sentences": "torch",
     "soupviz.models.yolo:classifier": "ultralytics",
+    "soupviz.models.yolo:detector": "ultralytics",
 }
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 

@@ -10,6 +10,7 @@ import torch
 from kitchens import BATCHNORM, json_of, run_command, small_kitchen
 from PIL import Image
 
+from benchmarks import metrics
 from benchmarks.figures import FIGURES
 from benchmarks.measuring import frozen_copy
 from benchmarks.textbook import Count, Textbook
@@ -130,3 +131,9 @@ def test_without_the_repository_the_command_says_where_the_benchmark_is(tmp_path
     status, _, err = run_command(capsys, "bench", small_kitchen(tmp_path))
     assert status == 2
     assert "clone" in err
+
+
+def test_what_metrics_and_their_resamples_cost_is_measured_of_every_task_that_has_a_metric_of_its_own():
+    found = metrics.figures(units=20, pictures=4)
+    assert [one.metric for one in found[::2]] == ["word error rate", "loss per token", "mAP"]
+    assert all(one.value > 0 and one.resamples > 0 for one in found)

@@ -14,6 +14,7 @@ from soupviz.errors import Cancelled, ExportError, RecipeError
 from soupviz.learning import distilling, training_state
 from soupviz.learning.distilling import Distillation, distill, distillation_loss
 from soupviz.learning.training_state import Epoch
+from soupviz.tasks.task import Task
 
 CPU = torch.device("cpu")
 QUICK = Distillation(epochs=3, batch_size=32, learning_rate=1e-2)
@@ -427,3 +428,25 @@ def test_the_records_are_plain_data():
     assert asdict(Distillation()) == {
         "temperature": 2.0, "hard": 0.5, "epochs": 3, "learning_rate": 1e-3, "batch_size": 128, "seed": 0,
     }  # fmt: skip
+
+
+def test_a_teachers_answers_are_filled_up_to_the_longest_of_all_and_cut_for_a_batch_of_shorter_units():
+    """A batch is as long as its own longest; what is kept of the teacher as that of all."""
+
+    class Frames(Task):
+        def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+            return answers.square().mean()
+
+        def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+            return (answers - teacher).square().mean()
+
+    lengths = torch.tensor([2, 3, 5, 2])
+    inputs = random(4, 5, 6)
+    teacher = random(4, 5, 3) * (torch.arange(5) < lengths[:, None])[:, :, None]
+
+    def take(rows: Tensor) -> dict[str, Tensor]:
+        return {"": inputs[rows, : int(lengths[rows].max())]}
+
+    student = seeded(lambda: nn.Linear(6, 3))
+    found = distill(student, take, torch.zeros(4), teacher, replace(QUICK, batch_size=2), device=CPU, task=Frames())
+    assert found[-1].loss < found[0].loss

@@ -346,6 +346,6 @@ def test_a_pair_without_a_ratio_is_not_drawn_against_it():
 def test_the_bar_of_errors_has_their_counts_end_to_end():
     (pair,) = pairs_of(answers(A, B))
     data = drawn(pictures.errors_of(pair))
-    assert data["examples"].tolist() == [0, 3, 1]  # a is never wrong alone, b once
+    assert data["count"].tolist() == [0, 3, 1]  # a is never wrong alone, b once
     assert data["from"].tolist() == [0, 0, 3]
     assert data["to"].tolist() == [0, 3, 4]

@@ -325,3 +325,22 @@ def test_every_number_of_these_recipes_has_bounds():
     for method in ("nbest", "lawa", "wsm", "running_means", "windows"):
         for one in numeric_parameters(MENU[method]):
             assert one.low is not None and one.takes(one.default), (method, one.name)
+
+
+def test_icefalls_own_files_are_read_and_their_difference_is_the_mean_of_the_window(tmp_path):
+    """`model_avg` in float64 beside the model, every 2 batches: epoch 1 is the mean of 2 of them, epoch 3 of 6."""
+    file = small_kitchen(tmp_path, num_ingredients=1, num_examples=60)
+    base = build_model(MLP).state_dict()
+    walk = [perturbed(base, 0.3, seed=number) for number in range(6)]
+    for epoch in (1, 2, 3):
+        batch = 4 * epoch + 1  # one more than was averaged
+        mean = {key: sum(one[key].double() for one in walk[: 2 * epoch]) / (2 * epoch) for key in base}
+        state = {"model": walk[2 * epoch - 1], "model_avg": mean, "batch_idx_train": batch, "average_period": 2}
+        torch.save(state, tmp_path / f"epoch-{epoch}.pt")
+    change_yaml(file, lambda keys: keys.update(ingredients=["epoch-*.pt"], weights="ema"))
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.cook(kitchen, {"method": "running_means", "last": 2})
+    assert soup.coefficients == {"epoch-1": -4 / 8, "epoch-2": 0.0, "epoch-3": 12 / 8}
+    for key, tensor in soup.state_dict().items():
+        expected = sum(one[key].double() for one in walk[2:]) / 4
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-6)

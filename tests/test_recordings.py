@@ -1,11 +1,16 @@
 """The format `audio`: recordings from tables and folders, at one rate, told to models as they take them."""
 
+import io
+import tarfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 import torch
 from kitchens import build_model
 from scipy.signal import resample_poly
+from shared import SHARED
 from speech_kitchens import NET, RATE, write_table
 from torch import nn
 
@@ -14,6 +19,7 @@ from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 
 CPU = torch.device("cpu")
+DIGITS = SHARED / "data" / "free-spoken-digits.tar.xz"
 
 
 def wave(length, seed=0):
@@ -290,3 +296,32 @@ def test_a_recording_that_changes_is_read_anew(tmp_path):
     assert load(tmp_path).fingerprint == before
     soundfile.write(tmp_path / "1.wav", wave(91, 9), RATE, subtype="FLOAT")
     assert load(tmp_path).fingerprint != before
+
+
+# Real ones
+
+
+@pytest.mark.skipif(not DIGITS.is_file(), reason="needs ../shared/data/free-spoken-digits.tar.xz")
+def test_real_recordings_are_read_by_table_and_by_folder(tmp_path):
+    rows, number = [], 60
+    with tarfile.open(DIGITS) as archive:
+        for member in archive:
+            if not member.name.endswith(".wav") or len(rows) == number:
+                continue
+            digit, speaker, _ = Path(member.name).stem.split("_")
+            target = tmp_path / "recordings" / digit / Path(member.name).name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = archive.extractfile(member)
+            assert content is not None
+            target.write_bytes(content.read())
+            rows.append({"file": str(target.relative_to(tmp_path)), "transcript": digit, "speaker": speaker})
+    write_table(tmp_path, "digits", rows)
+    by_table = load(tmp_path, Told(), path="digits.csv", kind="texts", group="speaker")
+    by_folder = load(tmp_path, Told(), path="recordings")
+    assert len(by_table) == len(by_folder) == number and by_table.rate == 8000
+    assert by_table.grouped.column == "speaker"
+    row = by_folder.files.index(Path(rows[7]["file"]).relative_to("recordings").as_posix())
+    samples, _ = soundfile.read(io.BytesIO((tmp_path / rows[7]["file"]).read_bytes()), dtype="float32")
+    for split, place in ((by_table, 7), (by_folder, row)):
+        batch = split.take(torch.tensor([place]), CPU)
+        assert np.array_equal(batch["waves"][0, : int(batch["lengths"])], samples)

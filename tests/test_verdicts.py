@@ -1,4 +1,6 @@
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from soupviz.soups import planning
 from soupviz.soups.soup import mix_in
 from soupviz.tasks.class_metrics import ACCURACY
 from soupviz.tasks.paired import compare
+from soupviz.tasks.significance import UNPROVEN
+from soupviz.types import Grouped
 
 
 def score_of(correct, split="test"):
@@ -225,6 +229,22 @@ def test_sizes_say_whether_a_split_is_too_small():
         "test was just large enough: +1.1 points seen, and it showed, though at 1,000 examples only 1.3 points and "
         "more show reliably.",
     ]
+
+
+@pytest.mark.parametrize(("number", "least"), [(1, "1 "), (2, "0.5 "), (5, "0.0625 ")])
+def test_so_few_groups_that_p_cannot_fall_are_said_to_show_nothing_and_there_is_no_interval_of_one(number, least):
+    interval = (math.nan, math.nan) if number == 1 else (0.04, 0.06)
+    found = replace(
+        difference(*pair(60, 10, 1000)), judgement=UNPROVEN, grouped=Grouped("speaker", number),
+        low=interval[0], high=interval[1],
+    )  # fmt: skip
+    told = wording.headline(CLASSIFICATION, ACCURACY, "a", found, "test", is_itself=False)
+    groups = f"{number} group{'s' * (number > 1)}"
+    assert f"in {groups} by speaker show no difference, however large: p is never below {least}" in told
+    assert ("without an interval" in told) is (number == 1) and "nan" not in told
+    assert "too small to tell" in wording.size(CLASSIFICATION, ACCURACY, found)
+    enough = replace(found, grouped=Grouped("speaker", 6))
+    assert "however large" not in wording.shows(CLASSIFICATION, ACCURACY, enough)
 
 
 @pytest.mark.parametrize(

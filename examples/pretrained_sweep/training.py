@@ -111,7 +111,7 @@ def train(order: Order, name: str) -> Path:
     has_ready = ready.is_dir() and not order.quick
     if name == "narrow" and has_ready:
         for file in ready.glob("*.safetensors"):
-            shutil.copy(file, folder)
+            shutil.copyfile(file, folder / file.name)
     runs = sweep(name, 2 if order.quick else None)
     wanted = missing_runs(folder, [f"{run}.safetensors" for run in runs])
     base = folder / "base.safetensors"
@@ -121,7 +121,7 @@ def train(order: Order, name: str) -> Path:
     seen = images(train_folder, QUICK_IMAGES if order.quick else NUM_IMAGES)
     if not base.is_file():
         if has_ready:
-            shutil.copy(ready / base.name, base)
+            shutil.copyfile(ready / base.name, base)
         else:
             model = pretrained()
             head = Settings(3e-3, 0.0, 0)

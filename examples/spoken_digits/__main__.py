@@ -41,8 +41,8 @@ def by_speaker(folder: Path, data: Path) -> str:
     kitchen = kitchen_of(folder, data, "Fine-tunes, by speaker", "by_speaker.yaml", group="speaker")
     rows = common.compare(kitchen, common.COMPARED)
     return (
-        f"Resampled by speaker, of whom test has {len(training.SPEAKERS['test'])}: {rows[0].verdict.sentence} So few "
-        "speakers cannot show it for others; what is told above is told of these speakers' strings alone."
+        f"Resampled by speaker: {rows[0].verdict.sentence} What is told above is told of strings like these, by this "
+        "speaker."
     )
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import soupviz as sv
 from examples import common
 from examples.tiny_language_model import training
+from soupviz.spec import TEST
+from soupviz.tasks.paired import compare
+from soupviz.tasks.significance import chance
 
 DECAYED = "decayed"
 
@@ -17,6 +20,7 @@ def recipes(checkpoints: Sequence[str], schedule: training.Schedule) -> dict[str
         return {"method": "wsm", "decay": shape, "duration": schedule.decay, "members": list(checkpoints)}
 
     return {
+        "decayed run": {"method": "uniform", "members": [DECAYED]},
         "last checkpoint, not decayed": {"method": "lawa", "last": 1, "members": list(checkpoints)},
         "WSM, linear": wsm("linear"),
         "WSM, 1-sqrt": wsm("1-sqrt"),
@@ -43,9 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     kitchen = sv.Kitchen.load(common.write_kitchen(runs, document))
     checkpoints = [name for name in kitchen.names if name != DECAYED]
-    rows = common.compare(kitchen, recipes(checkpoints, training.schedule_of(order)))
-    told = common.table(kitchen, rows)
+    tried = recipes(checkpoints, training.schedule_of(order))
+    rows = common.compare(kitchen, tried)
+    told = f"{common.table(kitchen, rows)}\n\n{against_decayed(kitchen, tried['WSM, linear'])}"
     common.tell(order, "tiny_language_model", told, {"runs": common.found_in(kitchen, rows)})
+
+
+def against_decayed(kitchen: sv.Kitchen, recipe: dict[str, Any]) -> str:
+    """The emulated decay and the real one, which saw the same data."""
+    soup, decayed = sv.cook(kitchen, recipe), kitchen.scores.score(((DECAYED, 1.0),), TEST)
+    found = compare(kitchen.task, kitchen.objective, soup.scores[TEST], decayed)
+    around = f"{found.difference:+.4f} nats, {found.low:+.4f} to {found.high:+.4f}"
+    return f"{soup.title} against the decayed run on test: {around} ({chance(found.p_value)})."
 
 
 if __name__ == "__main__":

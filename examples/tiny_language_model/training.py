@@ -16,7 +16,7 @@ from transformers.utils import logging
 from examples.common import Order, fresh, say
 
 END = "<|endoftext|>"
-WORDS, LONGEST, BATCH, RATE = 2000, 96, 32, 1.5e-3
+WORDS, LONGEST, BATCH, RATE = 2000, 96, 32, 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Schedule:
         return self.kept * self.every
 
 
-WHOLE, QUICK = Schedule(before=420, kept=8, every=30), Schedule(before=4, kept=3, every=2)
+WHOLE, QUICK = Schedule(before=1200, kept=10, every=40), Schedule(before=4, kept=3, every=2)
 SIZES = {"held_out": 1000, "test": 2000}
 
 

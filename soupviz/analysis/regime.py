@@ -75,7 +75,12 @@ class Regime:
             return f"Averaging pays here, as after a narrow sweep: {told}. {self.balance} Greedy has something to keep."
         if better:
             few = f"{', '.join(better[:3])}{', …' * (number > 3)}"
-            return f"Averaging pays with some here: {told} ({few}). {self.balance} Greedy will keep few."
+            lack = max(one.lacks for one in self.halves if one.is_better)
+            near = f"those with what lacks at most {height(self.metric, lack)} to it ({few})"
+            return (
+                f"Averaging pays with some here, as within the narrow part of a sweep: {told}, {near}. {self.balance} "
+                "Greedy will keep few."
+            )
         wide = ", as after a wide sweep" if self.gains > ROUNDING else ""
         return f"Averaging does not pay here{wide}: {told}. {self.balance} {self.advice}"
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 MINUS = "\N{MINUS SIGN}"
 
+FEWEST = 6
+"""Groups by which a difference can show: fewer can be swapped in so few ways that p stays above 0.05."""
+
 
 def points(fraction: float, *, signed: bool = True) -> str:
     """A difference of shares in points, without the word: to a tenth, or to a hundredth where it is small."""
@@ -118,8 +121,7 @@ def headline(
         )
     told = (
         f"{apart(metric, difference.difference)} {measure(metric)} on {split} against {best}, the best ingredient on "
-        f"held_out, between {apart(metric, difference.low)} and {apart(metric, difference.high)}"
-        f"{resampled(difference.grouped)}"
+        f"held_out, {_around(metric, difference)}{resampled(difference.grouped)}"
     )
     if difference.judgement == UNPROVEN:
         return f"No evidence that it is better: {told}; {shows(task, metric, difference)}."
@@ -136,9 +138,18 @@ def headline(
     return f"{difference.judgement.capitalize()}: {told} ({chance(difference.p_value)}).{caveat}"
 
 
+def _around(metric: Metric, difference: Comparison) -> str:
+    if math.isnan(difference.low):
+        return "without an interval"
+    return f"between {apart(metric, difference.low)} and {apart(metric, difference.high)}"
+
+
 def shows(task: Task, metric: Metric, difference: Comparison) -> str:
     """From which difference on a split of so many units tells."""
     number = _sized(task, difference)
+    if (by := _few(difference.grouped)) is not None:
+        least = 2.0 / 2**by.number
+        return f"{number} show no difference, however large: p is never below {least:g} with so few groups"
     if difference.smallest is None:
         if difference.better is None or difference.worse is None:
             return f"the two differ too little on {number} for any difference to show"
@@ -150,7 +161,13 @@ def shows(task: Task, metric: Metric, difference: Comparison) -> str:
 def _sized(task: Task, difference: Comparison) -> str:
     """How much there is to resample."""
     by = difference.grouped
-    return units(task, difference.num_units) + (f" in {by.number:,} groups by {by.column}" if by else "")
+    number = units(task, difference.num_units)
+    return f"{number} in {by.number:,} group{'s' * (by.number != 1)} by {by.column}" if by else number
+
+
+def _few(by: Grouped | None) -> Grouped | None:
+    """The groups, where they are too few for any difference to show."""
+    return by if by is not None and 0 < by.number < FEWEST else None
 
 
 def _smallest(metric: Metric, difference: Comparison) -> str:
@@ -162,7 +179,7 @@ def size(task: Task, metric: Metric, difference: Comparison) -> str:
     """Whether a split is large enough for the difference that was seen on it."""
     seen = f"{apart(metric, difference.difference)} {measure(metric)} seen"
     where = difference.split
-    if difference.smallest is None:
+    if difference.smallest is None or _few(difference.grouped) is not None:
         return f"{where} is too small to tell: {shows(task, metric, difference)} ({seen})."
     number = f"at {_sized(task, difference)}"
     needed = f"{_smallest(metric, difference)} and more show"

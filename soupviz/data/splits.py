@@ -22,6 +22,9 @@ from soupviz.models.building import image_size
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress, Slices, quiet
 
+LEVEL = 0.05
+"""Of the tests by which differences are called proven."""
+
 
 def load(
     name: str,
@@ -130,6 +133,16 @@ def _told_groups(name: str, group: Slices) -> list[str]:
     number = len(group.names)
     if number == len(group.index):
         return [f"data.{name}: each example has its own {group.column}: intervals resample examples."]
+    if number == 1:
+        return [
+            f"data.{name}: all examples have one {group.column}: what is measured says nothing of another one, so that "
+            "there are no intervals, and no difference is called proven."
+        ]
+    if (least := 0.5 ** (number - 1)) > LEVEL:
+        return [
+            f"data.{name}: {number} groups by {group.column} are few: by so many no p-value can fall below {least:g}, "
+            f"and intervals, by Student's quantile, are wide."
+        ]
     return [f"data.{name}: {number} groups by {group.column}, by which intervals and tests resample its examples."]
 
 

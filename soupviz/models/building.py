@@ -2,8 +2,10 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,8 @@ FACTORIES = {
     "soupviz.models.yolo:classifier": "an Ultralytics classifier, with `args: {model: yolo11n-cls.yaml, "
     "num_classes: 10}`; "
     "install ultralytics for it",
+    "soupviz.models.yolo:detector": "an Ultralytics detector, with `args: {model: yolo11n.yaml, num_classes: 3, "
+    "size: 640}`; the same",
     "path/to/file.py:function": "what a function in a file beside the kitchen returns",
     "package.module:function": "what a function in an installed package returns",
 }
@@ -95,7 +99,10 @@ def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
 
         if name not in torchvision.models.list_models():
             raise ModelError(f"model.factory is {spec.factory!r}; torchvision has no model {name!r}.")
-        return torchvision.models.get_model_builder(name)  # type: ignore[no-any-return]
+        found = torchvision.models.get_model_builder(name)
+        # A detector's default downloads the weights of its backbone, which checkpoints replace anyway.
+        has_backbone = "weights_backbone" in inspect.signature(found).parameters
+        return partial(found, weights_backbone=None) if has_backbone else found
     if library == "timm":
         try:
             import timm

@@ -191,10 +191,10 @@ def errors_of(pair: Pair, unit: str = "example", badly: str = "wrong") -> Chart:
         "x": quantity("from", f"{unit}s that at least one gets {badly}", scale={"nice": False}, axis={"tickCount": 8}),
         "x2": {"field": "to"},
     }
+    number = quantity("count", f"{unit}s")
     bar = {
         "mark": {"type": "bar", "height": 34} | OUTLINE,
-        "encoding": place
-        | {"fill": nominal("color", scale=None), "tooltip": [nominal("part"), quantity("count", f"{unit}s")]},
+        "encoding": place | {"fill": nominal("color", scale=None), "tooltip": [nominal("part"), number]},
     }
     text = {
         "transform": [
@@ -202,6 +202,6 @@ def errors_of(pair: Pair, unit: str = "example", badly: str = "wrong") -> Chart:
             {"calculate": "(datum.from + datum.to) / 2", "as": "middle"},
         ],
         "mark": {"type": "text", "color": "black", "fontSize": 13, "fontWeight": "bold"},
-        "encoding": {"x": quantity("middle"), "text": quantity("count")},
+        "encoding": {"x": quantity("middle"), "text": number},
     }
     return pd.DataFrame(rows), {"height": 90, "layer": [bar, text]}

@@ -47,15 +47,16 @@ class Ranking:
         """
         number = self.truths @ counts
         found = np.empty((len(at), counts.shape[1]))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for places, told, right in self._cumulated(at, counts):
-                for place, (rows, hits) in zip(places, right, strict=True):
-                    true, all_told = np.cumsum(hits, axis=0) + perfect, told[rows] + perfect
-                    best = np.maximum.accumulate(np.nan_to_num(true / all_told)[::-1], axis=0)[::-1]
-                    first = num_recalls(perfect / number) if perfect else np.zeros(len(number))
-                    reached = np.vstack([first, num_recalls(true / number)])
-                    gained = np.einsum("ij,ij->j", best, np.diff(reached, axis=0))
-                    found[place] = (first + gained) / len(RECALLS)
+        some = np.where(number > 0, number, 1.0)
+        for places, told, right in self._cumulated(at, counts):
+            for place, (rows, hits) in zip(places, right, strict=True):
+                true, all_told = np.cumsum(hits, axis=0) + perfect, told[rows] + perfect
+                precision = np.divide(true, all_told, out=np.zeros_like(true), where=all_told > 0)
+                best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+                first = num_recalls(perfect / some) if perfect else np.zeros(len(number))
+                reached = np.vstack([first, num_recalls(true / some)])
+                gained = np.einsum("ij,ij->j", best, np.diff(reached, axis=0))
+                found[place] = (first + gained) / len(RECALLS)
         return np.where(number > 0, found, np.nan)
 
     def _cumulated(
@@ -85,7 +86,7 @@ class Ranking:
 
 def num_recalls(recall: NDArray[np.float64]) -> NDArray[np.float64]:
     """How many of RECALLS are reached; of these, which are rounded, as comparing floats tells."""
-    whole = (100 * np.nan_to_num(recall).clip(0, 1) + 1e-9).astype(np.intp)
+    whole = (100 * recall + 1e-9).astype(np.intp)
     return np.asarray(whole + (RECALLS[whole] <= recall), dtype=np.float64)
 
 

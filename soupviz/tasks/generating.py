@@ -1,6 +1,7 @@
 """Transcripts from encoder-decoders, token by token, by the `generate` that transformers' models have."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from soupviz.data import tokens
 from soupviz.data.listening import for_model
@@ -56,19 +58,31 @@ class Generate:
                 "decode: generate is for models that have a function `generate`, as encoder-decoders of transformers "
                 "do; this one has none. Take decode: ctc, or another factory."
             )
-        inputs = for_model(batch)
+        inputs = {name or model.main_input_name: tensor for name, tensor in for_model(batch).items()}  # type: ignore[attr-defined]
         number = len(next(iter(inputs.values())))
         watch = _Watch(number)
-        with guarded(lambda told: ModelError(f"the model's generate fails with {told}"), torch.OutOfMemoryError):
-            if "" in inputs:
-                inputs = {model.main_input_name: inputs[""]}  # type: ignore[attr-defined]
-            settings = self._settings(model)
+        try:
+            with guarded(lambda told: ModelError(f"the model's generate fails with {told}"), torch.OutOfMemoryError):
+                return self._generated(model, inputs, watch)
+        except ModelError:
+            if not watch.is_broken.any():
+                raise
+        # It stumbled over what is not finite: of each recording alone.
+        if number == 1:
+            return torch.full((1, 1), torch.nan)
+        rows = [self.answer_batch(model, {name: one[k : k + 1] for name, one in inputs.items()}) for k in range(number)]
+        longest = max(row.shape[1] for row in rows)
+        return torch.cat([pad(row, (0, longest - row.shape[1])) for row in rows])
+
+    def _generated(self, model: Any, inputs: Mapping[str, Tensor], watch: "_Watch") -> Tensor:
+        settings = self._settings(model)
+        with _quiet():
             found: Tensor = model.generate(**inputs, generation_config=settings, logits_processor=[watch])
         ended = found == _end(settings)
         if settings.decoder_start_token_id == _end(settings):
             ended[:, 0] = False
         after = ended.int().cumsum(dim=1) - ended.int() > 0
-        numbers = (found + 1).masked_fill(after, 0).float()
+        numbers = pad((found + 1).masked_fill(after, 0).float(), (0, 1))  # of a batch that says nothing one column
         return numbers.masked_fill(watch.is_broken.to(numbers.device)[:, None], torch.nan)
 
     def _settings(self, model: Any) -> Any:
@@ -103,6 +117,19 @@ class _Watch:
         if len(scores) == len(self.is_broken):
             self.is_broken |= scores.isnan().any(dim=1).cpu()
         return scores
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers tells anew at each call what its own models make of its own settings."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _end(settings: Any) -> int:

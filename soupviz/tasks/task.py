@@ -106,11 +106,7 @@ class Task:
         yield batch
 
     def answers(self, output: Any) -> Tensor:
-        """What is judged, in what the model returned; its first dimension is the batch.
-
-        Raises:
-            ModelError: it is not there.
-        """
+        """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""
         return tensor_of(output)
 
     def width(self, answers: Tensor) -> int:
@@ -136,10 +132,7 @@ class Task:
 
     @property
     def has_ensembles(self) -> bool:
-        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for.
-
-        A task that makes other answers of the output, or whose mean answer means nothing, says so for itself.
-        """
+        """Whether answers can be averaged: the model's own output can, and what `averaged` is made for."""
         own = type(self)
         return own.answers is Task.answers or own.averaged is not Task.averaged
 

@@ -51,7 +51,7 @@ def resampled(by: Grouped | None) -> str:
     """After an interval: by what it was resampled, and over how many of these; empty where units are drawn alone."""
     if by is None:
         return ""
-    return f", resampled by {by.column}" + (f", {by.number:,} groups" if by.number else "")
+    return f", resampled by {by.column}" + (f", {by.number:,} group{'s' * (by.number != 1)}" if by.number else "")
 
 
 def gap_unit(metric: Metric) -> str:
