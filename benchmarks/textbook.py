@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from soupviz.data.images.transforms import Pipeline, pipeline
 from soupviz.data.split import Split
-from soupviz.data.transforms import Pipeline, pipeline
 from soupviz.kitchen import Kitchen
 from soupviz.models import building
 from soupviz.models.building import logits_of
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.tasks.class_metrics import CLOSE_LOGITS
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
 
 Weights = dict[str, Tensor]
 

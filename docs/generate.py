@@ -20,7 +20,7 @@ from typer.main import get_command
 
 import soupviz as sv
 from soupviz.cli.run import app
-from soupviz.data.transforms import SEVERITIES
+from soupviz.data.images.transforms import SEVERITIES
 from soupviz.models.building import FACTORIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
 from soupviz.soups.scaling import no_temperature

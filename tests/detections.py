@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from soupviz.tasks.detection import Detection
+from soupviz.tasks.boxes.detection import Detection
 from soupviz.tasks.outcomes import Outcomes
 
 Truths = Sequence[np.ndarray]

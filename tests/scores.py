@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.class_metrics import ACCURACY
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.class_metrics import ACCURACY
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.judging import score_of
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective

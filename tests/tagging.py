@@ -12,7 +12,7 @@ import torch
 from kitchens import build_model, perturbed, save, write_yaml
 from torch import nn
 
-from soupviz.data import tokens
+from soupviz.data.text import tokens
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

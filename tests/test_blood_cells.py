@@ -17,7 +17,7 @@ from shared import SHARED
 import soupviz as sv
 from soupviz.models.building import build
 from soupviz.spec import ModelSpec
-from soupviz.tasks.detection import Detection
+from soupviz.tasks.boxes.detection import Detection
 
 DATA = SHARED / "data/blood-cells-detection.tar.xz"
 NAMES = ("RBC", "WBC", "Platelets")

@@ -7,7 +7,7 @@ from detectors import MODEL, NAMES, scenes
 from kitchens import build_model
 
 from soupviz.data import splits
-from soupviz.data.objects import as_boxes
+from soupviz.data.detection.objects import as_boxes
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 

@@ -19,8 +19,8 @@ from soupviz.soups import menu
 from soupviz.soups.planning import Cost
 from soupviz.soups.scaling import calibrate
 from soupviz.soups.soup import run_key
-from soupviz.tasks.classification import Classification
-from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.classes.classification import Classification
+from soupviz.tasks.classes.multilabel import Multilabel
 from soupviz.tasks.regression import Regression
 from soupviz.ui import asking, compare
 

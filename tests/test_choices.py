@@ -24,16 +24,16 @@ from writers import (
 
 import soupviz as sv
 from soupviz.data import splits
-from soupviz.data.choices import Question
 from soupviz.data.split import Split
+from soupviz.data.text.choices import Question
 from soupviz.errors import DataError
 from soupviz.recipes import parse
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.metric import is_share
-from soupviz.tasks.multiple_choice import BY_LENGTH, MultipleChoice
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.text.multiple_choice import BY_LENGTH, MultipleChoice
 
 pytestmark = pytest.mark.usefixtures("no_library")
 CPU = torch.device("cpu")
@@ -234,7 +234,7 @@ def test_an_option_that_does_not_fit_with_one_token_before_it_is_refused(tmp_pat
 
 
 def test_a_first_token_with_nothing_before_it_is_refused(tmp_path, monkeypatch):
-    from soupviz.data import tokens
+    from soupviz.data.text import tokens
 
     def bare(texts, _pairs, _longest):
         return {"input_ids": [row[1:] for row in by_hand(texts)["input_ids"]]}

@@ -10,7 +10,8 @@ from detectors import MODEL, NAMES, coco_of, write_coco
 from kitchens import build_model
 from PIL import Image
 
-from soupviz.data import boxes, splits
+from soupviz.data import splits
+from soupviz.data.detection import boxes
 from soupviz.data.split import Split
 from soupviz.errors import CorruptImagesError, DataError, SoupError
 from soupviz.spec import SplitSpec
@@ -78,7 +79,7 @@ def test_images_come_by_number_and_crowds_and_areas_as_they_are_told(tmp_path):
 
 
 def test_what_is_read_once_is_mapped_and_resumed_after_a_kill(tmp_path, monkeypatch):
-    monkeypatch.setattr("soupviz.data.images.CHUNK", 2)
+    monkeypatch.setattr("soupviz.data.images.imagefolder.CHUNK", 2)
     folder = written(tmp_path, truths=[[[0, 0, 4, 4, 0]]] * 5, sizes=[(8 + index, 6) for index in range(5)])
     opened = Image.open
 

@@ -13,8 +13,9 @@ from kitchens import write_arrays
 from PIL import Image
 from torch import Tensor, nn
 
-from soupviz.data import datasets, images, splits
+from soupviz.data import datasets, splits
 from soupviz.data.classes import stratified_part
+from soupviz.data.images import imagefolder
 from soupviz.data.slices import divided
 from soupviz.data.split import Split
 from soupviz.errors import DataError
@@ -451,7 +452,7 @@ def test_decoded_images_are_kept_and_not_decoded_again(tmp_path, empty_cache, mo
     image_folder(tmp_path / "val")
     first = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
     monkeypatch.setattr(Image, "open", no_decoding)
-    monkeypatch.setattr(images, "decode", no_decoding)
+    monkeypatch.setattr(imagefolder, "decode", no_decoding)
     again = load(tmp_path, format="imagefolder", path="val", transform={"resize": 4})
     assert torch.equal(again.inputs[""], first.inputs[""])
     assert torch.equal(again.labels, first.labels)

@@ -12,8 +12,8 @@ from soupviz.analysis.decisions import Decision
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.class_metrics import ACCURACY
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.class_metrics import ACCURACY
+from soupviz.tasks.classes.classification import Classification
 
 TASK = Classification()
 

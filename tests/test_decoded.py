@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import nn
 
-from soupviz.data import decoded, images, splits
+from soupviz.data import decoded, splits
+from soupviz.data.images import imagefolder
 from soupviz.errors import Cancelled, DataError
 from soupviz.files import cache_folder, folder_bytes
 from soupviz.spec import SplitSpec
@@ -47,8 +48,8 @@ def opened_images(monkeypatch) -> list[str]:
         names.append(str(path))
         return whole(path, *arguments)
 
-    monkeypatch.setattr(images.Image, "open", spied)
-    monkeypatch.setattr(images, "CHUNK", 4)
+    monkeypatch.setattr(imagefolder.Image, "open", spied)
+    monkeypatch.setattr(imagefolder, "CHUNK", 4)
     return names
 
 
@@ -92,10 +93,11 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from torch import nn
-from soupviz.data import images, splits
+from soupviz.data import splits
+from soupviz.data.images import imagefolder
 from soupviz.spec import SplitSpec
 
-images.CHUNK = 4
+imagefolder.CHUNK = 4
 
 def progress(done, total, what):
     if done >= 8:
@@ -112,7 +114,7 @@ def test_a_killed_decoding_is_taken_up_by_the_next_process(tmp_path, empty_cache
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(root)]
     died = subprocess.run(command, env=os.environ | {"SOUPVIZ_CACHE": str(empty_cache)}, check=False)
     assert died.returncode == -signal.SIGKILL
-    with (folders()[0] / images.LOG).open("a") as log:
+    with (folders()[0] / imagefolder.LOG).open("a") as log:
         log.write('{"done": 12, "corr')  # a line that the kill cut off counts for nothing
     split = load(root)
     assert len(opened_images) == NUM_IMAGES - 8
@@ -123,10 +125,11 @@ PATIENT = """
 import sys, time
 from pathlib import Path
 from torch import nn
-from soupviz.data import images, splits
+from soupviz.data import splits
+from soupviz.data.images import imagefolder
 from soupviz.spec import SplitSpec
 
-images.CHUNK = 2
+imagefolder.CHUNK = 2
 root = Path(sys.argv[1])
 spec = SplitSpec(format="imagefolder", path=root.name)
 told = []
@@ -166,7 +169,7 @@ def test_the_least_used_splits_go_first_and_the_newest_stays(tmp_path, empty_cac
     load(roots[0])
     gone = before - set(folders())
     assert len(gone) == 1
-    monkeypatch.setattr(images.Image, "open", None)
+    monkeypatch.setattr(imagefolder.Image, "open", None)
     load(roots[0])
     load(roots[1])  # both are still there: nothing is decoded
     monkeypatch.setenv("SOUPVIZ_DECODED_GB", "0")

@@ -8,13 +8,14 @@ import torch
 from detections import as_dict, labels_of, outcomes_of, random_case, reference, truth
 
 from soupviz.errors import KitchenError, ModelError
-from soupviz.tasks import average_precision, resampling
-from soupviz.tasks.average_precision import MeanAP, of_each
-from soupviz.tasks.detection import Detection
-from soupviz.tasks.detector import alike
+from soupviz.tasks import resampling
+from soupviz.tasks.boxes import average_precision
+from soupviz.tasks.boxes.average_precision import MeanAP, of_each
+from soupviz.tasks.boxes.detection import Detection
+from soupviz.tasks.boxes.detector import alike
+from soupviz.tasks.boxes.fusing import fused
+from soupviz.tasks.boxes.matching import Detections, overlaps, rank_within
 from soupviz.tasks.finding import find_task
-from soupviz.tasks.fusing import fused
-from soupviz.tasks.matching import Detections, overlaps, rank_within
 from soupviz.tasks.outcomes import FINITE, Outcomes, joined
 
 MAP, MAP50, *SIZED = Detection.metrics

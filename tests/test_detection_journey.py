@@ -24,7 +24,7 @@ from soupviz.recipes import parse
 from soupviz.reports.page import report
 from soupviz.soups import scaling
 from soupviz.soups.cooking import cook
-from soupviz.tasks.detection import Detection
+from soupviz.tasks.boxes.detection import Detection
 from soupviz.tasks.finding import find_metric
 from soupviz.tasks.paired import compare
 
@@ -115,7 +115,7 @@ def test_a_candidate_that_cannot_win_is_given_up_early_with_what_it_could_reach_
 def test_a_difference_has_its_interval_and_p_without_matching_anew(file, monkeypatch):
     kitchen = sv.Kitchen.load(file)
     new, old = (kitchen.scores.score(((name, 1.0),)) for name in ("m_1", "m_2"))
-    monkeypatch.setattr("soupviz.tasks.detection.match", lambda *_: pytest.fail("it matches anew"))
+    monkeypatch.setattr("soupviz.tasks.boxes.detection.match", lambda *_: pytest.fail("it matches anew"))
     found = compare(kitchen.task, kitchen.objective, new, old)
     assert found.low < found.difference < found.high and found.difference == pytest.approx(new.value - old.value)
     assert 0 < found.p_value <= 1 and found.better + found.worse <= 40

@@ -30,7 +30,7 @@ from soupviz.errors import Cancelled
 from soupviz.mixing.averaging import combine, mean_of
 from soupviz.pictures import diversity as pictures
 from soupviz.soups.planning import cost
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 A = [0, 0, 0, 1, 1, 1, 2, 2]  # wrong on 3, 6, 7

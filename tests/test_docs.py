@@ -16,7 +16,7 @@ from typer.main import get_command
 from docs import generate
 from soupviz.cli.options import given
 from soupviz.cli.run import app
-from soupviz.data.transforms import SEVERITIES
+from soupviz.data.images.transforms import SEVERITIES
 from soupviz.recipes import MENU, PATHS, own_parameters, parse
 from soupviz.spec import CORRUPTIONS, Spec
 from soupviz.yaml_file import validate

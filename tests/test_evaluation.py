@@ -14,7 +14,7 @@ from soupviz.data.split import Split
 from soupviz.errors import Cancelled, DataError, KitchenError, ModelError
 from soupviz.kitchen import Kitchen
 from soupviz.scoring.evaluator import Evaluator, Trial, choose_device
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Score
 

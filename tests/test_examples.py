@@ -19,7 +19,7 @@ from soupviz.analysis import examples
 from soupviz.data.split import Split
 from soupviz.errors import DataError
 from soupviz.pictures import examples as pictures
-from soupviz.tasks.multilabel import Multilabel
+from soupviz.tasks.classes.multilabel import Multilabel
 from soupviz.tasks.outcomes import Outcomes
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])

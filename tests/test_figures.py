@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from scores import CLASSIFICATION, a_regression, a_score, counted, some_outcomes
 
-from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.classes.multilabel import Multilabel
 from soupviz.tasks.figures import counts, interval, two_metrics
 from soupviz.tasks.metric import SumMetric, bound_of, is_share
-from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson

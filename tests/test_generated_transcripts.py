@@ -14,7 +14,7 @@ import soupviz as sv
 from soupviz.data.labels import as_text
 from soupviz.errors import KitchenError, ModelError
 from soupviz.tasks.finding import find_task
-from soupviz.tasks.generating import Generate
+from soupviz.tasks.speech.generating import Generate
 
 pytestmark = pytest.mark.extras
 transformers = pytest.importorskip("transformers")

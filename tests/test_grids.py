@@ -15,7 +15,7 @@ from soupviz.pictures.grids import DONE, EMPTY, WAITING, heat
 from soupviz.recipes import MENU, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.soup import pool_of, run_key
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 
 
 @pytest.fixture

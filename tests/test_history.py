@@ -18,7 +18,7 @@ from soupviz.recipes.trajectory import Step
 from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.significance import mcnemar
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}

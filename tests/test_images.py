@@ -15,9 +15,10 @@ from torchvision.datasets.folder import pil_loader
 
 import soupviz as sv
 from soupviz.analysis.readings import best_under, notes_of
-from soupviz.data import images, sources, splits
+from soupviz.data import sources, splits
 from soupviz.data.classes import other_orders, restricted
-from soupviz.data.pixels import eight_bits
+from soupviz.data.images import imagefolder
+from soupviz.data.images.pixels import eight_bits
 from soupviz.data.split import Split
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.spec import SplitSpec
@@ -377,7 +378,7 @@ def test_contents_that_did_not_change_are_not_read_again(tmp_path, empty_cache, 
     write_images(tmp_path / "data", ("a",))
     first = load(tmp_path)
     monkeypatch.setattr(sources, "content", None)
-    monkeypatch.setattr(images, "decode", None)
+    monkeypatch.setattr(imagefolder, "decode", None)
     assert load(tmp_path).fingerprint == first.fingerprint
 
 

@@ -28,15 +28,15 @@ from writers import (
 import soupviz as sv
 from soupviz.data import splits
 from soupviz.data.split import Split
-from soupviz.data.windows import NOTHING, windows
+from soupviz.data.text.windows import NOTHING, windows
 from soupviz.errors import DataError, ModelError
 from soupviz.recipes import parse
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec
-from soupviz.tasks import likelihood
-from soupviz.tasks.language_model import BITS, NATS, PERPLEXITY, LanguageModel
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.paired import p_value
+from soupviz.tasks.text import likelihood
+from soupviz.tasks.text.language_model import BITS, NATS, PERPLEXITY, LanguageModel
 
 pytestmark = pytest.mark.usefixtures("no_library")
 CPU = torch.device("cpu")
@@ -508,7 +508,7 @@ def test_a_run_of_trainer_opens_and_its_soup_is_written_whole(tmp_path, capsys, 
 @pytest.mark.extras
 def test_the_tokenizers_of_both_libraries_read_the_same_tokens(tmp_path, monkeypatch, request):
     pytest.importorskip("transformers")
-    from soupviz.data import tokens
+    from soupviz.data.text import tokens
 
     monkeypatch.undo()  # the tokenizer's own library
     folder, texts = write_tokenizer(tmp_path / "tokenizer"), documents(5, seed=1)

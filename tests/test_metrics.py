@@ -11,7 +11,7 @@ from scores import CLASSIFICATION, a_score, some_outcomes
 
 from soupviz.analysis.telling import verdict
 from soupviz.tasks.calibration import calibration_error
-from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import compare_many
 from soupviz.tasks.score import Score

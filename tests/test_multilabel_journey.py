@@ -71,7 +71,7 @@ def test_examples_of_several_labels_are_told_by_the_names_of_their_classes(file:
 
 
 def test_no_label_says_how_many_are_wrong_without_a_finite_answer():
-    from soupviz.tasks.multilabel import Multilabel
+    from soupviz.tasks.classes.multilabel import Multilabel
     from soupviz.tasks.outcomes import Outcomes
 
     flags = np.zeros((2, 3), dtype=bool)

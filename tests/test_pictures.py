@@ -7,7 +7,7 @@ import pytest
 from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.wording import factor
 
 STEPS = [

@@ -25,7 +25,7 @@ from soupviz.demo import digits
 from soupviz.errors import Cancelled, RecipeError
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.soups.planning import cost
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.score import Score
 from soupviz.ui import work
 

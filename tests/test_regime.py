@@ -8,7 +8,7 @@ from scores import a_score
 import soupviz as sv
 from soupviz.analysis import decisions, preflight, regime
 from soupviz.analysis.barriers import Barriers
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 
 RIGHT = {"best": 90, "near": 89, "far": 80, "alike": 90}
 """Of a hundred."""

@@ -21,7 +21,7 @@ from soupviz.pictures import models
 from soupviz.reports import figures, page
 from soupviz.reports.choosing import chosen
 from soupviz.reports.drawing import inline_svg
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 
 NASTY = "<script>alert('&\"x')</script>"
 """A name that is dangerous wherever it is not escaped."""

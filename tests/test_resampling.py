@@ -13,7 +13,7 @@ from scores import some_outcomes
 
 from soupviz.recipes.greedy import Candidate, greedy
 from soupviz.tasks import resampling
-from soupviz.tasks.class_metrics import ACCURACY, LOSS, MacroF1
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS, MacroF1
 from soupviz.tasks.metric import Metric, NumberMetric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes

@@ -17,7 +17,7 @@ import soupviz as sv
 from soupviz.analysis.robustness import expit, fit_line, individuals, logit, mixes_of, read_scores, scores_of
 from soupviz.errors import CurveError, DataError
 from soupviz.pictures.robustness import scatter
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 
 CLIP = SHARED / "data" / "published-clip-soups"
 SHIFTS = ["ImageNetV2", "ImageNetSketch", "ImageNetR", "ObjectNet", "ImageNetA"]

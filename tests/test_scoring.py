@@ -18,7 +18,7 @@ from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.limits import Limit, hardest_first
 from soupviz.soups.goals import goal_of
 from soupviz.store.database import Store
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.score import Bound
 

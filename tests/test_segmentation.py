@@ -16,12 +16,12 @@ from shapes import CLASSES, VOID, shapes_kitchen, write_pair
 from torch import Tensor, nn
 
 import soupviz as sv
-from soupviz.data import transforms
+from soupviz.data.images import transforms
 from soupviz.spec import TransformSpec
-from soupviz.tasks.mask_metrics import DICE, MEAN_IOU, PIXEL_ACCURACY, PIXEL_LOSS
-from soupviz.tasks.mask_runs import LARGEST, as_runs, from_runs, made_small
+from soupviz.tasks.masks.mask_metrics import DICE, MEAN_IOU, PIXEL_ACCURACY, PIXEL_LOSS
+from soupviz.tasks.masks.mask_runs import LARGEST, as_runs, from_runs, made_small
+from soupviz.tasks.masks.segmentation import Segmentation
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.segmentation import Segmentation
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_resamples_weigh_images():
 def test_no_part_of_a_batch_changes_what_comes_of_an_image(monkeypatch):
     logits, masks = random_case(3, number=7)
     whole = judged(logits, masks)
-    monkeypatch.setattr("soupviz.tasks.segmentation.AT_ONCE", 1)
+    monkeypatch.setattr("soupviz.tasks.masks.segmentation.AT_ONCE", 1)
     alone = judged(logits, masks)
     for name in ("intersection", "predicted", "pixels"):
         assert np.array_equal(whole[name], alone[name])

@@ -28,7 +28,7 @@ from soupviz.pictures import layers
 from soupviz.soups.blending import groups_of
 from soupviz.soups.planning import cost
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 
 A, B, BASE = (("m_0", 1.0),), (("m_1", 1.0),), (("base", 1.0),)
 KINDS = {"mlp": {}, "batchnorm": {"source": BATCHNORM, "shape": (3, 8, 8), "train": 32}}

@@ -15,8 +15,9 @@ from shared import SHARED
 from torch import nn
 
 import soupviz as sv
-from soupviz.data import splits, tables, tokens
+from soupviz.data import splits, tables
 from soupviz.data.split import Split
+from soupviz.data.text import tokens
 from soupviz.errors import DataError, KitchenError
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec

@@ -21,8 +21,8 @@ from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cooking_cost
 from soupviz.soups.soup import is_current, recall, run_key
 from soupviz.spec import SplitSpec
-from soupviz.tasks.class_metrics import ACCURACY
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.class_metrics import ACCURACY
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.regression import MAE, Regression
 from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import by_class, slice_table, slices_of

@@ -25,7 +25,7 @@ from soupviz.store import database as stores
 from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store
 from soupviz.store.packing import pack, unpack
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.outcomes import records
 from soupviz.tasks.score import Score
 

@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from soupviz.errors import DataError
 from soupviz.tasks.calibration import calibration_error
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
+from soupviz.tasks.classes.multilabel import Multilabel
 from soupviz.tasks.metric import Metric, SumMetric
-from soupviz.tasks.multilabel import Multilabel
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.regression import Regression

@@ -21,11 +21,11 @@ from test_ui_own_tasks import told_by
 from test_ui_regression import page, said
 
 import soupviz as sv
-from soupviz.data.tagged import CUT, NOWHERE, STARTS
-from soupviz.data.tokens import check_positions, check_vocabulary
-from soupviz.tasks.entities import Tags
+from soupviz.data.text.tagged import CUT, NOWHERE, STARTS
+from soupviz.data.text.tokens import check_positions, check_vocabulary
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.token_classification import F1, PRECISION, RECALL, TOKEN_ACCURACY, TokenClassification
+from soupviz.tasks.text.entities import Tags
+from soupviz.tasks.text.token_classification import F1, PRECISION, RECALL, TOKEN_ACCURACY, TokenClassification
 
 EVERY = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "B", "I", "B-A-B")
 

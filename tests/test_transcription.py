@@ -13,12 +13,12 @@ import soupviz as sv
 from soupviz.data.labels import as_codes, as_text, padded
 from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, DataError, KitchenError, ModelError
-from soupviz.tasks import edits
-from soupviz.tasks.ctc import collapsed
 from soupviz.tasks.finding import find_task
 from soupviz.tasks.metric import bound_of
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.transcription import CER, WER, Transcription
+from soupviz.tasks.speech import edits
+from soupviz.tasks.speech.ctc import collapsed
+from soupviz.tasks.speech.transcription import CER, WER, Transcription
 
 TOKENS = ["_", " ", "a", "b", "c"]
 

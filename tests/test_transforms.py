@@ -9,7 +9,7 @@ from torchvision import models
 from torchvision import transforms as T
 from torchvision.transforms import InterpolationMode
 
-from soupviz.data.transforms import corrupt, normalize, pipeline
+from soupviz.data.images.transforms import corrupt, normalize, pipeline
 from soupviz.errors import DataError
 from soupviz.recognition.trainer import transform
 from soupviz.spec import CORRUPTIONS, TransformSpec

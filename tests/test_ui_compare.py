@@ -7,7 +7,7 @@ from kitchens import small_kitchen
 from scores import CLASSIFICATION, counted
 
 import soupviz as sv
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.figures import interval
 from soupviz.tasks.paired import Pair
 from soupviz.tasks.score import Score

@@ -15,7 +15,7 @@ from soupviz.analysis.curve_sets import CurveSet, Place, Reading
 from soupviz.errors import CurveError
 from soupviz.pictures import curves as pictures
 from soupviz.soups import curves
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.significance import wilson
 from soupviz.ui.curves import pairs_of

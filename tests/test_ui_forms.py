@@ -4,7 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from soupviz.recipes import MENU, own_parameters
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.task import Task
 
@@ -13,7 +13,7 @@ def a_form() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
-    from soupviz.tasks.classification import Classification
+    from soupviz.tasks.classes.classification import Classification
     from soupviz.ui.soup import forms
 
     kind = MENU[st.session_state["method"]]
@@ -67,7 +67,7 @@ def a_form_of_wise_ft() -> None:
     import streamlit as st
 
     from soupviz.recipes import MENU
-    from soupviz.tasks.classification import Classification
+    from soupviz.tasks.classes.classification import Classification
     from soupviz.ui.soup import forms
 
     st.session_state["made"] = MENU["wise_ft"](**forms.parameters(MENU["wise_ft"], st, Classification(), ["accuracy"]))

@@ -3,7 +3,7 @@
 from scores import a_step
 
 from soupviz.recipes.trajectory import Step
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.ui.soup.precision import other_than, table, verdict
 
 

@@ -16,7 +16,7 @@ from soupviz.analysis.decision_summary import summary
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.ui import verdict
 from soupviz.ui.verbatim import verbatim
 

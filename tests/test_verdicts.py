@@ -14,7 +14,7 @@ from soupviz.analysis.verdicts import verdict_of, verdict_on
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups import planning
 from soupviz.soups.soup import mix_in
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.paired import compare
 from soupviz.tasks.significance import UNPROVEN
 from soupviz.types import Grouped

@@ -15,8 +15,8 @@ from test_transcription import frames, labels, task
 
 from soupviz.data import splits
 from soupviz.spec import SplitSpec
-from soupviz.tasks import edits
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.speech import edits
 from soupviz.ui.diversity.gallery import gallery
 from soupviz.ui.viewers import sound
 

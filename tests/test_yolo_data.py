@@ -8,7 +8,7 @@ from kitchens import build_model
 from PIL import Image
 
 from soupviz.data import splits
-from soupviz.data.yolo import _label_file
+from soupviz.data.detection.yolo import _label_file
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 

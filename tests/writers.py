@@ -12,7 +12,7 @@ from kitchens import build_model, save, write_yaml
 from torch import nn
 from torch.nn import functional as F
 
-from soupviz.data import tokens
+from soupviz.data.text import tokens
 
 WORDS = tuple("the a small old grey cat dog bird sees hears follows feeds mouse fish horse quietly often and".split())
 START, UNKNOWN = 0, 1

@@ -12,7 +12,7 @@ from PIL import Image
 
 from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.paired import p_value
 from soupviz.tasks.score import Score

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from soupviz.analysis.samples import is_logged, read_samples
 from soupviz.analysis.score_files import RawTable, Row, Source, number, read_raw, score_files
 from soupviz.errors import DataError
-from soupviz.tasks.class_metrics import ACCURACY
+from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.metric import Metric
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from soupviz.data import labels, ragged, windows
+from soupviz.data import labels, ragged
 from soupviz.data.arguments import arguments_of
 from soupviz.data.classes import named
 from soupviz.data.examples import Columns, collect, group_of, number_of, pair, stacked, tokens_of
-from soupviz.data.images import decode
+from soupviz.data.images.imagefolder import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
+from soupviz.data.text import windows
 from soupviz.errors import DataError
 from soupviz.files import file_digest, replacing
 from soupviz.models.building import load_function

@@ -13,9 +13,9 @@ from uuid import uuid4
 import numpy as np
 from filelock import FileLock, Timeout
 
+from soupviz.data.images.transforms import Pipeline
 from soupviz.data.ragged import SHAPES
 from soupviz.data.sources import Source
-from soupviz.data.transforms import Pipeline
 from soupviz.files import cache_folder, digest, folder_bytes
 from soupviz.types import Progress
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from soupviz.data.objects import as_boxes
+from soupviz.data.detection.objects import as_boxes
 from soupviz.errors import DataError
 
 Kind = Literal["classes", "numbers", "flags", "any", "texts", "tags", "boxes", "masks", "none", "options"]

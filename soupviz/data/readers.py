@@ -8,22 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from soupviz.data import (
-    choices,
-    coco,
-    datasets,
-    documents,
-    groups,
-    images,
-    labels,
-    masks,
-    ragged,
-    recordings,
-    sentences,
-    tagged,
-    yolo,
-)
+from soupviz.data import datasets, groups, labels, ragged
+from soupviz.data.audio import recordings
+from soupviz.data.detection import coco, yolo
+from soupviz.data.images import imagefolder, masks
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
+from soupviz.data.text import choices, documents, sentences, tagged
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -81,7 +71,7 @@ def _find(
         labels.refuse_boxes(name, spec.format, kind)
         return BOXES[spec.format](name, spec, folder, classes)
     labels.refuse_folders(name, spec.format, kind)
-    return images.source(name, spec, folder, classes)
+    return imagefolder.source(name, spec, folder, classes)
 
 
 def _arrays(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | None, kind: labels.Kind) -> Source:

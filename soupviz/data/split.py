@@ -12,9 +12,9 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data import slices
+from soupviz.data.images.transforms import normalize
 from soupviz.data.ragged import Ragged
 from soupviz.data.sources import MASK
-from soupviz.data.transforms import normalize
 from soupviz.types import Grouped, Slices
 
 

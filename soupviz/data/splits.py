@@ -13,9 +13,9 @@ from torch import nn
 from soupviz.data import arguments, decoded, groups, labels, ragged, readers, slices
 from soupviz.data.classes import absence, other_orders, present, stratified_part
 from soupviz.data.datasets import texts_in
+from soupviz.data.images.transforms import pipeline
 from soupviz.data.sources import LENGTHS, MASK, Source
 from soupviz.data.split import Split
-from soupviz.data.transforms import pipeline
 from soupviz.errors import CorruptImagesError, DataError
 from soupviz.files import digest
 from soupviz.models.building import image_size

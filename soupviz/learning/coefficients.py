@@ -14,7 +14,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import LARGEST, PIECE, BatchNorm, mix_tensors
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import evaluating, logits_with, placed
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import Ingredient

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from soupviz.errors import RecipeError
 from soupviz.files import digest
 from soupviz.learning.training_state import Epoch, State, due_after, resumed, save
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import fingerprint

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soupviz.tasks.by_name import NamedStep
-from soupviz.tasks.classification import earlier_step
+from soupviz.tasks.classes.classification import earlier_step
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Coefficients, mix_from

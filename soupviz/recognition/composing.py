@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from soupviz.data.images import is_junk
+from soupviz.data.images.imagefolder import is_junk
 from soupviz.errors import KitchenError
 from soupviz.recognition import data
 from soupviz.recognition.data import Place

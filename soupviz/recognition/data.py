@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from soupviz.data.images import SUFFIXES as IMAGE_SUFFIXES
-from soupviz.data.images import is_junk
+from soupviz.data.images.imagefolder import SUFFIXES as IMAGE_SUFFIXES
+from soupviz.data.images.imagefolder import is_junk
 from soupviz.errors import DataError
 from soupviz.recognition.runs import LABEL, TEXT, Question
 from soupviz.spec import HELD_OUT, TEST

@@ -23,7 +23,7 @@ from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, call
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.judging import judged
 from soupviz.tasks.outcomes import Column, Outcomes
 from soupviz.tasks.task import Task

@@ -17,8 +17,8 @@ from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.class_metrics import ACCURACY, LOSS
-from soupviz.tasks.classification import Classification
+from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
+from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.metric import is_share, others_of
 from soupviz.tasks.wording import axis_title
 from soupviz.types import Coefficients

@@ -9,17 +9,17 @@ from soupviz.errors import KitchenError
 from soupviz.files import file_digest
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
-from soupviz.tasks.classification import Classification
-from soupviz.tasks.detection import Detection
-from soupviz.tasks.language_model import LanguageModel
+from soupviz.tasks.boxes.detection import Detection
+from soupviz.tasks.classes.classification import Classification
+from soupviz.tasks.classes.multilabel import Multilabel
+from soupviz.tasks.masks.segmentation import Segmentation
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.multilabel import Multilabel
-from soupviz.tasks.multiple_choice import MultipleChoice
 from soupviz.tasks.regression import Regression
-from soupviz.tasks.segmentation import Segmentation
+from soupviz.tasks.speech.transcription import Transcription
 from soupviz.tasks.task import Task
-from soupviz.tasks.token_classification import TokenClassification
-from soupviz.tasks.transcription import Transcription
+from soupviz.tasks.text.language_model import LanguageModel
+from soupviz.tasks.text.multiple_choice import MultipleChoice
+from soupviz.tasks.text.token_classification import TokenClassification
 
 KINDS = (
     Classification, Multilabel, Regression, TokenClassification, LanguageModel, MultipleChoice, Transcription,

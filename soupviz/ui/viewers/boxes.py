@@ -12,7 +12,7 @@ from PIL import Image
 from soupviz.analysis import examples
 from soupviz.data.split import Split
 from soupviz.pictures import palette
-from soupviz.tasks.detection import Detection, named
+from soupviz.tasks.boxes.detection import Detection, named
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task
 from soupviz.ui.viewers.viewer import Unit, Viewer

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from soupviz.data.split import Split
-from soupviz.data.tagged import CUT
+from soupviz.data.text.tagged import CUT
 from soupviz.pictures.palette import OF_CLASSES
-from soupviz.tasks.entities import Tags
 from soupviz.tasks.task import Task
-from soupviz.tasks.token_classification import SAID, TokenClassification
+from soupviz.tasks.text.entities import Tags
+from soupviz.tasks.text.token_classification import SAID, TokenClassification
 from soupviz.ui.viewers.viewer import Unit, Viewer
 
 LONGEST = 80

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from soupviz.analysis import examples
 from soupviz.data.split import Split
 from soupviz.pictures.palette import NEUTRAL, OF_CLASSES
-from soupviz.tasks.mask_runs import from_runs, made_small
+from soupviz.tasks.masks.mask_runs import from_runs, made_small
+from soupviz.tasks.masks.segmentation import SAID, Segmentation
 from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.segmentation import SAID, Segmentation
 from soupviz.tasks.task import Task
 from soupviz.ui.viewers.viewer import Unit, Viewer
 

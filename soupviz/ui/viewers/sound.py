@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soupviz.data.audio.waves import Wave, resampled
 from soupviz.data.ragged import Ragged
 from soupviz.data.split import Split
-from soupviz.data.waves import Wave, resampled
 from soupviz.ui.viewers.viewer import Viewer
 
 LONGEST = 10.0

@@ -3,10 +3,10 @@
 import html
 
 from soupviz.data.labels import as_text
-from soupviz.tasks.edits import aligned
 from soupviz.tasks.outcomes import FINITE, Outcomes
+from soupviz.tasks.speech.edits import aligned
+from soupviz.tasks.speech.transcription import HYPOTHESIS, REFERENCE, Transcription
 from soupviz.tasks.task import NOTHING
-from soupviz.tasks.transcription import HYPOTHESIS, REFERENCE, Transcription
 from soupviz.ui.viewers import sound
 from soupviz.ui.viewers.viewer import Unit, Viewer
 

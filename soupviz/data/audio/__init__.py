@@ -1,0 +1,1 @@
+"""Recordings: found, read at one rate, and given to a model as it takes them."""

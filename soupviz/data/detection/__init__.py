@@ -1,0 +1,1 @@
+"""Boxes of objects, as COCO and YOLO have them, beside their images."""

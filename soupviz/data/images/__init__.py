@@ -1,0 +1,1 @@
+"""Pictures: found, decoded, transformed, and kept as pixels; masks beside them."""

@@ -1,0 +1,1 @@
+"""Detection, judged as COCO does."""

@@ -1,0 +1,1 @@
+"""Tasks whose answer is one class, or several."""

@@ -1,0 +1,1 @@
+"""Transcripts: decoders, normalisers, and how many edits lie between texts."""

@@ -1,0 +1,1 @@
+"""Tasks of language: models of the next token, choices by likelihood, tags of words."""

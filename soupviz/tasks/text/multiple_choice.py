@@ -1,0 +1,137 @@
+"""Multiple choice: of several options the one that a language model finds likeliest after their context."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from soupviz.data.labels import PADDING
+from soupviz.data.text.choices import letter
+from soupviz.errors import DataError
+from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS
+from soupviz.tasks.metric import SumMetric
+from soupviz.tasks.outcomes import FINITE, LABEL, Column, Outcomes
+from soupviz.tasks.task import NOTHING, Task
+from soupviz.tasks.text import likelihood
+
+BY_LENGTH = SumMetric(
+    "accuracy_by_length", "accuracy by length", "%", True, ("right_by_length",),
+    lambda right, number: right / number, {"right_by_length": 1}, judges_nonfinite=True, is_share=True,
+)  # fmt: skip
+
+
+class MultipleChoice(Task):
+    """Logits of the next token, of shape (batch, tokens, vocabulary), against questions with options.
+
+    An option's likelihood is the sum of the logarithms of its tokens' probabilities after the context. `accuracy`
+    takes the option with the largest; `accuracy_by_length` that with the largest for each byte of its text; of equals
+    the first. `loss` is of the right option among the others, by the softmax of their likelihoods.
+    """
+
+    name = "multiple_choice"
+    unit = "question"
+    labels = "options"
+    metrics = (ACCURACY, BY_LENGTH, LOSS)
+    gains = ("fixed", "broken")
+    verbs = ("fixes", "breaks")
+    has_ensembles = True  # of the likelihoods: what it averages are logarithms of what models hold an option for
+    lacks: ClassVar[Mapping[str, str]] = {
+        "soft_loss": "a teacher's likelihoods of few options say little of a language; distil on documents elsewhere",
+        "information": "the options of a question are no classes",
+        "temperature": "questions have options, not classes that logits stand for",
+    }
+
+    def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
+        """The likelihoods of the options, shape (batch, options), 0 behind the last."""
+        return pad_sequence([-of_options for of_options in likelihood.nats(model, batch)], batch_first=True)
+
+    def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        return likelihood.inputs(batch)
+
+    def targets(self, labels: Tensor) -> Mapping[str, Column]:
+        return {LABEL: labels[:, 0].numpy(), "options": (labels[:, 1:] != PADDING).sum(1).numpy()}
+
+    def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
+        """Of likelihoods, shape (batch, options); not finite counts as wrong.
+
+        Raises:
+            DataError: what the labels say is of no questions with so many options.
+        """
+        likely, there = _options(answers.cpu(), labels)
+        right = labels[:, 0]
+        finite = (likely.isfinite() | ~there).all(1)
+        safe = likely.where(there, -torch.inf).where(finite[:, None], 0.0)
+        sizes = labels[:, 1 : 1 + likely.shape[1]].clamp(min=1)
+        prediction = safe.argmax(1).where(finite, -1)
+        by_length = (safe / sizes).argmax(1).where(finite, -1)
+        top = safe.topk(2, dim=1).values
+        confidence = (top[:, 0] - safe.logsumexp(1)).exp()
+        return {
+            FINITE: finite.numpy(),
+            "right": (prediction == right).numpy(),
+            "right_by_length": (by_length == right).numpy(),
+            "prediction": prediction.to(torch.int32).numpy(),
+            "loss": F.cross_entropy(safe, right, reduction="none").where(finite, torch.nan).numpy(),
+            "margin": (top[:, 0] - top[:, 1]).where(finite, torch.inf).numpy(),
+            "confidence": confidence.where(finite, torch.nan).numpy(),
+        }
+
+    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of the right option among the others."""
+        likely, there = _options(answers, labels.to(answers.device))
+        return F.cross_entropy(likely.where(there, -torch.inf), labels[:, 0].to(answers.device))
+
+    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
+        """Questions that only the new model has right, and that only the old one has."""
+        right, was_right = new["right"], old["right"]
+        return int((right & ~was_right).sum()), int((~right & was_right).sum())
+
+    def only(self, model: str) -> str:
+        return f"{self.unit}s that only {model} has right"
+
+    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
+        found: NDArray[np.bool_] = ~outcomes["right"]
+        return found
+
+    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
+        found: NDArray[np.int64] = outcomes["prediction"].astype(np.int64)[:, None]
+        return found
+
+    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
+        """What is wrong by the largest margin, before what is right by the least."""
+        margins = outcomes["margin"].astype(np.float64)
+        return np.where(outcomes["right"], -margins, margins)
+
+    def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        return letter(int(outcomes[LABEL][row]))
+
+    def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
+        """Right or wrong, the option that is chosen, and its share of all options' likelihood."""
+        prediction = int(outcomes["prediction"][row])
+        if prediction < 0:
+            return NOTHING
+        mark = "✓" if outcomes["right"][row] else "✗"
+        return f"{mark} {letter(prediction)}, {100 * float(outcomes['confidence'][row]):.0f} %"
+
+    def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
+        return {"num_close": int((outcomes["margin"] < CLOSE_LOGITS).sum())}
+
+
+def _options(answers: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Likelihoods, float64, as wide as the labels, and where there is an option.
+
+    Raises:
+        DataError: more options than the labels say, or fewer.
+    """
+    there = labels[:, 1:] != PADDING
+    widest = int(there.sum(1).max()) if labels.ndim == 2 else -1
+    if widest < 2 or answers.shape[1] < widest:
+        raise DataError(
+            f"labels of shape {tuple(labels.shape)} are of no questions with options, as format choices has."
+        )
+    return answers[:, :widest].double(), there[:, :widest]
