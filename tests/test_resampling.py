@@ -338,3 +338,32 @@ def test_a_word_error_rate_is_one_ratio_of_the_corpus():
     assert WER.value(transcribed([2, 1], [4, 10])) == pytest.approx(3 / 14)
     assert str(WER.value(transcribed([2, 1], [4, 10]))) == "3/14"
     assert WER.value(transcribed([0], [0])) is None
+
+
+def grouped_words(edits, groups):
+    """Utterances of ten words each, by group."""
+    targets = {"words": np.full(len(edits), 10)}
+    return Outcomes.of({"edits": np.array(edits)}, targets, np.array(groups))
+
+
+def interval_of(new, old):
+    return resampling.interval(WER, new, old, bootstrap_differences(WER, new, old, draws=DRAWS))
+
+
+def test_of_two_groups_a_differences_interval_is_students_and_reaches_beyond_both():
+    """Percentiles would end at the two groups' own differences, which say nothing of a third."""
+    groups = [0] * 4 + [1] * 4
+    new, old = grouped_words([1] * 4 + [0] * 4, groups), grouped_words([3] * 4 + [1] * 4, groups)
+    low, high = interval_of(new, old)
+    # Differences of -0.2 and -0.1: the mean, and 12.7 times a standard error of 0.05.
+    assert (low, high) == pytest.approx((-0.15 - 12.706 * 0.05, -0.15 + 12.706 * 0.05), rel=0.05)
+
+
+def test_of_one_group_nothing_is_known_and_of_many_it_is_percentiles():
+    new, old = grouped_words([1, 2, 0, 1], [0] * 4), grouped_words([2, 2, 2, 2], [0] * 4)
+    assert np.isnan(interval_of(new, old)).all()
+    many = np.arange(60) // 2
+    random = np.random.default_rng(0)
+    new, old = (grouped_words(random.integers(0, 4, size=60), many) for _ in range(2))
+    draws = bootstrap_differences(WER, new, old, draws=DRAWS)
+    assert resampling.interval(WER, new, old, draws) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])))

@@ -181,6 +181,7 @@ def test_a_folder_of_models_is_a_table_of_scores_under_shift(results):
     assert found.x_columns[0] == "gsm8k exact_match (strict-match)" and "nll loss" not in found.x_columns
     assert {model.name: model.kind for model in found.models}["soup"] == "soup"
     assert len(found.points(found.x, found.y)) == 4
+    assert (found.x, found.y) == ("gsm8k exact_match (strict-match)", ("hellaswag acc_norm",))  # one of each task
 
 
 def test_uploaded_samples_do_not_say_which_model_they_are_of(results):

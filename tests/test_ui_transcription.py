@@ -48,4 +48,4 @@ def test_cards_have_a_player_and_what_both_models_heard(file):
     assert not at.exception and errors(at) == []
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "<audio controls" in shown and "data:audio/wav;base64," in shown
-    assert all(part in shown for part in ("<dt>said</dt>", "<dt>soup</dt>", "<dt>rival</dt>", "<del>"))
+    assert all(part in shown for part in ("<span>said</span>", "<span>soup</span>", "<span>rival</span>", "<del>"))

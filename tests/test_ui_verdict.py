@@ -159,3 +159,5 @@ def test_the_picture_of_differences_has_one_row_for_each_yardstick() -> None:
     data, spec = differences([row, row | {"name": "all", "kind": "ensemble"}], "test", ACCURACY)
     assert list(data["name"]) == ["a", "all"]
     assert "test" in str(spec["layer"][1]["encoding"]["x"]["title"])
+    titles = [layer["encoding"]["x"]["axis"]["title"] for layer in spec["layer"][1:]]
+    assert titles[0] == titles[1]  # or both would stand below the axis

@@ -50,8 +50,8 @@ def test_words_are_aligned_side_by_side():
 def test_a_card_marks_what_is_missed_heard_besides_and_heard_instead(tmp_path):
     shown = cards(tmp_path, ["ab c", "a"], ["ab b", "a b"], ["c", "a"])
     assert "<del>c</del>→<ins>b</ins>" in shown
-    assert "<del>−ab</del> c" in shown
-    assert "<ins>+b</ins>" in shown
+    assert "−<del>ab</del> c" in shown
+    assert "+<ins>b</ins>" in shown
     assert shown.count("✓ a") == 1
     assert "✗ 1 wrong" in shown
     assert "soup" in shown and "rival" in shown and "said" in shown

@@ -35,6 +35,9 @@ from soupviz.types import Progress, part_of, quiet
 VERSION = 2
 """Of what is kept of a cross-fit; another version makes old ones unfindable."""
 
+GROUPED_VERSION = 3
+"""Of one of groups."""
+
 LEAST = 20
 """Units of held_out below which halves say nothing."""
 
@@ -101,7 +104,8 @@ def finding_key(kitchen: Kitchen, recipe: Recipe, seed: int = 0) -> str:
     """What a cross-fit is kept under: the run's key, all ingredients (one is the best), and the halves' seed."""
     everyone = {item.name: item.fingerprint for item in kitchen.ingredients}
     groups = [key] if (key := kitchen.splits.load(HELD_OUT).group_key) else []
-    return digest(["crossfit", VERSION, kitchen.objective.name, run_key(kitchen, recipe), everyone, seed, *groups])
+    version = GROUPED_VERSION if groups else VERSION
+    return digest(["crossfit", version, kitchen.objective.name, run_key(kitchen, recipe), everyone, seed, *groups])
 
 
 def check(kitchen: Kitchen, recipe: Recipe) -> None:

@@ -30,6 +30,9 @@ BY_WORD = (
 )
 """What the words in a model's name, in its facts or in its file's name make of it; the first that fits."""
 
+BY_LENGTH = "acc_norm"
+"""What lm-eval calls the share of questions that are right by the likelihood for each character of an option."""
+
 SELECTS = re.compile(r"held|^val|[_ .-]val|valid|^dev|[_ .-]dev|2p$")
 NOT_SCORES = re.compile(
     r"^(lr|learning_?rate|wd|weight_?decay|epochs?|seed|steps?|batch_?size|(label_?)?smoothing|mix(up)?|dropout|alpha"
@@ -159,9 +162,13 @@ def _of_samples(logged: Sequence[Source], sources: Sequence[Source]) -> Scores:
     models = tuple(Model(name, name, kind_by_words(name), str(folder)) for name, folder in samples.models.items())
     values = {one.name: [one.value(name) for name in samples.models] for one in columns}
     frame = pd.DataFrame(values, index=list(samples.models), dtype=float)
-    first, *others = (one.name for one in columns)
+    # Of each task one metric: what is right by length where it is logged, as papers tell it.
+    shown = {one.task: one.name for one in reversed(columns)} | {
+        one.task: one.name for one in columns if one.metric.name == BY_LENGTH
+    }
+    first, *others = dict.fromkeys(shown[one.task] for one in columns)
     names = tuple(values)
-    return Scores(models, frame, names, names, first, tuple(others), None, samples.notes)
+    return Scores(models, frame, names, names, first, tuple(others or names[1:]), None, samples.notes)
 
 
 def _frame(table: RawTable, models: Sequence[Model], columns: Sequence[str], per_unit: float) -> "pd.DataFrame":

@@ -135,7 +135,7 @@ def _told_groups(name: str, group: Slices) -> list[str]:
         return [f"data.{name}: each example has its own {group.column}: intervals resample examples."]
     if number == 1:
         return [
-            f"data.{name}: all examples have one {group.column}: what is measured says nothing of another one, so that "
+            f"data.{name}: there is one {group.column} alone: what is measured says nothing of another one, so that "
             "there are no intervals, and no difference is called proven."
         ]
     if (least := 0.5 ** (number - 1)) > LEVEL:
@@ -143,7 +143,7 @@ def _told_groups(name: str, group: Slices) -> list[str]:
             f"data.{name}: {number} groups by {group.column} are few: by so many no p-value can fall below {least:g}, "
             f"and intervals, by Student's quantile, are wide."
         ]
-    return [f"data.{name}: {number} groups by {group.column}, by which intervals and tests resample its examples."]
+    return [f"data.{name}: {number} groups by {group.column}, by which intervals and tests resample."]
 
 
 def other_size(split: Split, model: nn.Module) -> str:

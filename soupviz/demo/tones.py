@@ -34,6 +34,9 @@ PLAYERS = 12
 """In each split players of its own, with instruments of their own."""
 
 NOISE = 1.6
+NOISIER = "noisier"
+"""The shift: other melodies, in more noise."""
+
 WRONG_NOTES = 0.05
 SEEN = 80
 """Melodies of one fine-tuning: a half of train of its own, some notes written down wrongly, so that what each learns by
@@ -111,7 +114,8 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
     total = len(TUNINGS) + 2
     progress(0, total, "playing melodies")
     splits = {name: _played(number, 1000 * seed + place) for place, (name, number) in enumerate(SIZES.items())}
-    for name in (TRAIN, HELD_OUT, TEST):
+    splits[NOISIER] = _played(SIZES[HELD_OUT], 1000 * seed + len(SIZES), 1.1 * NOISE)
+    for name in (TRAIN, HELD_OUT, TEST, NOISIER):
         _write(splits[name], name, folder)
     progress(1, total, "pre-training")
     first = Tuning(1e-2, 0.1, seed, epochs=40)
@@ -130,16 +134,19 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
         "model": {"factory": "soupviz.demo:TonesNet"},
         "ingredients": ["tones_*.safetensors"],
         "base": "base.safetensors",
-        "data": {
-            name: {"format": "audio", "path": f"{name}.csv", "group": "player"} for name in (TRAIN, HELD_OUT, TEST)
-        },
+        "data": {name: _table(name) for name in (TRAIN, HELD_OUT, TEST)} | {"shifts": {NOISIER: _table(NOISIER)}},
         "device": "cpu",
     }
     write_kitchen(document, folder)
     progress(total, total, "ready")
 
 
-def _played(number: int, seed: int) -> Melodies:
+def _table(name: str) -> dict[str, str]:
+    """A split as kitchen.yaml names it."""
+    return {"format": "audio", "path": f"{name}.csv", "group": "player"}
+
+
+def _played(number: int, seed: int, noise: float = NOISE) -> Melodies:
     """Melodies: motifs of one to three notes with rests between them, by players of whom each has an instrument."""
     random = np.random.default_rng(seed)
     overtones = random.dirichlet((3.0, 1.5), size=PLAYERS)
@@ -154,7 +161,7 @@ def _played(number: int, seed: int) -> Melodies:
                 parts.append(_note(note, overtones[player], tunings[player], random))
             parts.append(np.zeros(int(random.integers(4, 7)) * HOP))
         wave = np.concatenate(parts)
-        noisy = 0.3 * wave + 0.1 * NOISE * random.normal(size=len(wave))
+        noisy = 0.3 * wave + 0.1 * noise * random.normal(size=len(wave))
         waves.append(np.clip(noisy, -1, 1).astype(np.float32))
         texts.append(" ".join("".join(NOTES[note] for note in motif) for motif in motifs))
         players.append(f"player {player + 1}")

@@ -41,7 +41,8 @@ def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric) -
     point = {
         "mark": {"type": "point", "filled": True, "opacity": 1, "size": 130} | OUTLINE,
         "encoding": {
-            "x": quantity("difference", title),
+            # Layers with titles of their own would have both of them below the axis.
+            "x": quantity("difference", title, axis={"title": [title, interval]}),
             "y": y,
             "fill": colors["fill"] | {"legend": None},
             "shape": colors["shape"] | {"legend": None},

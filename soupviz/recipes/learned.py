@@ -27,7 +27,8 @@ def seen(sample: Sample) -> str:
 class Learned(Pooled):
     """Coefficients by gradient descent on the loss, one for each ingredient, or for each and each layer.
 
-    The loss is the task's: the cross-entropy of a classifier, the mean squared error of a regression.
+    The loss is the task's: the cross-entropy of a classifier, the mean squared error of a regression, the CTC loss of
+    transcripts.
 
     Source: Wortsman et al. 2022, appendix I. Repeats to a tolerance, not bit for bit, on another machine.
     """

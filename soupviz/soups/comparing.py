@@ -11,7 +11,7 @@ from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import LIST_DRAWS, Comparison, Pair, compare, pair
 from soupviz.tasks.score import Score
 
-VERSION = 2
+VERSION = 3
 """Of what is kept here; another version makes old ones unfindable."""
 
 Interval = tuple[float, float]

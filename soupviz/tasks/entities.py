@@ -18,12 +18,13 @@ NONE = "O"
 class Tags:
     """Names of tags, by index; a last one beside them stands for no answer and is O.
 
-    kinds: of entities, sorted. begins, ends: for a tag and the one after it, whether an entity begins at the second,
-    and whether one ends at the first.
+    kinds: of entities, sorted. kind_of: of each tag. begins, ends: for a tag and the one after it, whether an entity
+    begins at the second, and whether one ends at the first.
     """
 
     names: tuple[str, ...]
     kinds: tuple[str, ...]
+    kind_of: tuple[str, ...]
     begins: tuple[tuple[bool, ...], ...]
     ends: tuple[tuple[bool, ...], ...]
 
@@ -33,7 +34,7 @@ class Tags:
         kinds = sorted({kind for mark, kind in marks if mark != NONE})
         begins = tuple(tuple(_begins(*one, *other) for other in marks) for one in marks)
         ends = tuple(tuple(_ends(*one, *other) for other in marks) for one in marks)
-        return cls(tuple(names), tuple(kinds), begins, ends)
+        return cls(tuple(names), tuple(kinds), tuple(kind for _, kind in marks), begins, ends)
 
     def entities(self, row: Sequence[int]) -> list[Entity]:
         """The entities of a sentence, from its tags' indices; -1: none."""
@@ -43,7 +44,7 @@ class Tags:
         for place, tag in enumerate([*row, nothing]):
             tag = nothing if tag < 0 else tag
             if self.ends[before][tag]:
-                found.append((_marks(self.names[before])[1], start, place - 1))
+                found.append((self.kind_of[before], start, place - 1))
             if self.begins[before][tag]:
                 start = place
             before = tag

@@ -45,7 +45,7 @@ def interval(metric: Metric, score: Score) -> tuple[float, float] | None:
     A share of such is a function of sums too; where all groups agree, it has Wilson's of the groups. What is shown in
     percent ends at 0 and, where more is better, at 100 %. A page draws a hundred of these at every look, of 10,000
     units each: the jackknife takes less than a millisecond there, percentiles of enough resamples take 400.
-    Differences are few, and have percentiles (`soupviz.tasks.paired`).
+    Differences are few, and have percentiles, of few groups Student's too (`soupviz.tasks.resampling.interval`).
 
     Returns:
         (low, high); None where the value is not of all units, or what became of single units is not known.

@@ -38,7 +38,7 @@ PERFECT = {"nats": 0, "lost_tokens": 0, "lost_bytes": 0}
 OF_TOKENS, OF_BYTES = ("nats", "lost_tokens", "tokens"), ("nats", "lost_bytes", "bytes")
 NATS = SumMetric("nats_per_token", "loss per token", "nats", False, OF_TOKENS, per_token, PERFECT, BAND)
 PERPLEXITY = SumMetric("perplexity", "perplexity", "", False, OF_TOKENS, perplexity, PERFECT, 100 * BAND)
-BITS = SumMetric("bits_per_byte", "bits per byte", "bits", False, OF_BYTES, bits_per_byte, PERFECT, BAND)
+BITS = SumMetric("bits_per_byte", "bits per byte", "", False, OF_BYTES, bits_per_byte, PERFECT, BAND)
 
 
 class LanguageModel(Task):

@@ -140,7 +140,7 @@ def compare(task: Task, metric: Metric, new: Score, old: Score) -> Comparison:
     else:
         draws = resampling.bootstrap_differences(metric, new.outcomes, old.outcomes, draws=DRAWS)
         known = draws[np.isfinite(draws)]
-        low, high = np.quantile(known, [0.025, 0.975]).tolist() if len(known) else (np.nan, np.nan)
+        low, high = resampling.interval(metric, new.outcomes, old.outcomes, draws)
         smallest = resampling.smallest_detectable(known) or None if len(known) else None
     return Comparison(
         split=new.split, metric=metric.name, num_units=number, new=value, old=before, difference=difference, low=low,

@@ -10,6 +10,9 @@ from soupviz.tasks.metric import Metric, SumMetric, Weights
 from soupviz.tasks.outcomes import Outcomes, joined
 
 DRAWS = 10_000
+FEW_GROUPS = 6
+"""Of fewer there are so few ways to swap that no difference can have a p-value below 0.05."""
+
 CHUNK = 2_000_000
 """Numbers in one block of weights."""
 
@@ -113,6 +116,30 @@ def bootstrap_values(metric: Metric, outcomes: Outcomes, *, draws: int = DRAWS, 
     of = on_resamples(metric, outcomes, drawn_as)
     blocks = _resamples(drawn_as, len(outcomes), draws_of(metric, draws), seed)
     return _or_nothing(drawn_as, np.concatenate([of(counts) for counts in blocks]))
+
+
+def interval(metric: Metric, new: Outcomes, old: Outcomes, differences: NDArray[np.float64]) -> tuple[float, float]:
+    """Between which a difference lies, in 95 of 100 cases; nan where nothing is known.
+
+    Percentiles of what was drawn. Of few groups these would reach no further than from one group to the other: there
+    it is the difference and Student's quantile times its standard error, as of single values.
+
+    Args:
+        differences: on resamples, as `bootstrap_differences` has them.
+    """
+    known = differences[np.isfinite(differences)]
+    drawn_as, seen = Drawn.of(new, old), (metric.value(new), metric.value(old))
+    if not len(known) or None in seen:
+        return np.nan, np.nan
+    if drawn_as.index is None or drawn_as.number >= FEW_GROUPS:
+        low, high = np.quantile(known, [0.025, 0.975]).tolist()
+        return low, high
+    from scipy.special import stdtrit  # loading scipy takes a while
+
+    number = drawn_as.number
+    error = float(known.std()) * (number / (number - 1)) ** 0.5
+    middle, far = float(seen[0] - seen[1]), float(stdtrit(number - 1, 0.975)) * error  # type: ignore[operator]
+    return middle - far, middle + far
 
 
 def _or_nothing(drawn_as: Drawn, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,8 +36,8 @@ from soupviz.tasks.task import NOTHING, Task
 VOID = 255
 """The value of pixels that are not judged, as Pascal VOC and torchvision's references have it."""
 
-AT_ONCE = 2**24
-"""Logits, of the masks' size, that are counted at a time."""
+AT_ONCE = 2**21
+"""Logits, of the masks' size, that are counted at a time: they stay in the processor's cache."""
 
 SAID = "said"
 """The column of small pictures of what was predicted, as runs."""
@@ -159,8 +159,12 @@ class Segmentation(Task):
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _counted(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
-        finite = answers.flatten(1).isfinite().all(dim=1)
-        logits = _resized(answers.float().nan_to_num(0.0, 0.0, 0.0), labels)
+        answers = answers.float()
+        ends = answers.flatten(1).aminmax(dim=1)  # which are not finite where any logit is not, in a tenth of the time
+        finite = ends.min.isfinite() & ends.max.isfinite()
+        if not finite.all():
+            answers = answers.nan_to_num(0.0, 0.0, 0.0)
+        logits = _resized(answers, labels)
         truth = self._truth(labels.to(answers.device))
         best, said = logits.max(dim=1)
         close = best - logits.scatter(1, said[:, None], -torch.inf).amax(dim=1) < CLOSE_LOGITS

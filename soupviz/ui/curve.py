@@ -57,6 +57,7 @@ const isWhole = (value) => Math.abs(value - Math.round(value)) < SAME;
 const decimals = (step) => [0, 1, 2, 3, 4, 5].find((n) => isWhole(step * 10 ** n)) ?? 6;
 const number = (value) => Math.abs(value) < 1000 ? value.toFixed(3) : value.toExponential(1).replace("e+", "e");
 const percent = (value) => (100 * value).toFixed(1) + " %";
+const LINE = 22;
 const told = (metric) => metric.isShare ? percent : number;
 const short = (alpha, step) => alpha.toFixed(Math.max(2, decimals(step))).replace("-", "−");
 
@@ -102,7 +103,7 @@ export default function ({ data, parentElement, setStateValue }) {
     svg.replaceChildren();
     x = (alpha) => LEFT + (right - LEFT) * (alpha - start) / (stop - start);
     ys = kinds.map((kind) => panel(kind, right));
-    legend(right);
+    above(width, legend(right));
     data.ends.forEach((end, i) => {
       const text = make(svg, "text", { x: x(i), y: floor + UNDER - 8, "text-anchor": "middle" });
       make(text, "tspan", {}, `${"AB"[i]}: `).style.fontWeight = 600;
@@ -172,21 +173,32 @@ export default function ({ data, parentElement, setStateValue }) {
     return y;
   }
 
+  // Where the first title reaches into the legend, that has a line of its own above it.
+  function above(width, [group, left]) {
+    const titled = svg.querySelector("text.title").getComputedTextLength() + LEFT;
+    if (titled + 12 < left) return;
+    group.setAttribute("transform", `translate(0, ${-LINE})`);
+    svg.setAttribute("viewBox", `0 ${-LINE} ${width} ${floor + UNDER + LINE}`);
+    svg.setAttribute("height", floor + UNDER + LINE);
+  }
+
   function legend(right) {
+    const group = make(svg, "g", {});
     const entries = [["held_out", 1], ["test", 2]].filter(([, split]) => known.some((p) => p[split]));
     let at = right;
     const write = (text, room, sketch) => {
-      const node = make(svg, "text", { y: 16, "text-anchor": "end", x: at }, text);
+      const node = make(group, "text", { y: 16, "text-anchor": "end", x: at }, text);
       at -= node.getComputedTextLength() + 8;
       sketch(at);
       at -= room;
     };
-    const green = (to) => symbol(svg, "diamond", to - 6, 12, 5, { fill: data.colors.best });
+    const green = (to) => symbol(group, "diamond", to - 6, 12, 5, { fill: data.colors.best });
     if (data.best != null) write("best on held_out", 30, green);
     for (const [text, split] of entries.reverse()) write(text, 44, (to) => {
-      make(svg, "line", { x1: to - 28, x2: to, y1: 12, y2: 12, ...looks[split].line });
-      make(svg, "circle", { cx: to - 14, cy: 12, ...looks[split].dot });
+      make(group, "line", { x1: to - 28, x2: to, y1: 12, y2: 12, ...looks[split].line });
+      make(group, "circle", { cx: to - 14, cy: 12, ...looks[split].dot });
     });
+    return [group, at];
   }
 
   function move() {

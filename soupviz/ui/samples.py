@@ -60,9 +60,8 @@ def draw(samples: Samples) -> None:
     st.dataframe(
         _overview(samples),
         hide_index=True,
-        column_config={
-            one.name: st.column_config.NumberColumn(format=value_format(one.metric)) for one in samples.columns
-        },
+        column_config={"model": st.column_config.TextColumn("model", pinned=True)}
+        | {one.name: st.column_config.NumberColumn(format=value_format(one.metric)) for one in samples.columns},
         placeholder="–",
         alt="Every model with the mean of each metric of each task",
     )

@@ -232,6 +232,26 @@ def test_a_classification_score_has_its_five_metrics_by_name(kitchen):
     assert metrics.keys() >= {"accuracy", "loss", "macro_f1", "top5", "ece"}
 
 
+def test_a_segmentation_score_has_its_metrics_by_name_and_counts_pixels_of_all_images_together(tmp_path):
+    masks = torch.tensor([[[0, 1], [1, 1]], [[0, 0], [0, 255]]], dtype=torch.uint8)
+    inputs = torch.stack([1.0 - (masks != 0).float(), (masks == 1).float()], dim=1)
+    inputs[0, :, 0, 0] = torch.tensor([0.0, 1.0])  # one pixel of the first image is wrong
+    (tmp_path / "model.py").write_text(
+        "from torch import nn\n\ndef build():\n    return nn.Conv2d(2, 2, 1, bias=False)\n"
+    )
+    save({"weight": torch.eye(2)[:, :, None, None]}, tmp_path / "a.safetensors")
+    save({"inputs": inputs, "labels": masks}, tmp_path / "h.safetensors")
+    document = {
+        "task": "segmentation", "model": {"factory": "model.py:build"}, "ingredients": ["a.safetensors"],
+        "data": {"held_out": {"format": "arrays", "path": "h.safetensors"}}, "device": "cpu",
+    }  # fmt: skip
+    (tmp_path / "kitchen.yaml").write_text(yaml.safe_dump(document))
+    found = told("score", tmp_path / "kitchen.yaml")["ingredients"]["a"]
+    assert list(found["metrics"]) == ["mean_iou", "pixel_accuracy", "dice", "loss"] and found["metric"] == "mean_iou"
+    assert found["value"] == pytest.approx((3 / 4 + 3 / 4) / 2)
+    assert found["metrics"]["pixel_accuracy"] == pytest.approx(6 / 7)
+
+
 def known_tasks(folder: Path) -> str:
     """What is said to be known where a task is none."""
     line = refused("score", tiny(folder, task="no_such_task"))
@@ -243,7 +263,9 @@ def test_an_unknown_task_is_refused_and_the_tasks_of_issue_12_are_named(tmp_path
     assert all(task in known_tasks(tmp_path) for task in ("classification", "multilabel", "regression"))
 
 
-@pytest.mark.parametrize("task", ["language_model", "transcription", "detection"])
+@pytest.mark.parametrize(
+    "task", ["language_model", "transcription", "detection", "segmentation", "token_classification"]
+)
 def test_an_unknown_task_is_refused_and_the_tasks_of_issue_13_are_named(tmp_path, task):
     assert task in known_tasks(tmp_path)
 

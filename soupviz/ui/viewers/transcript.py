@@ -14,9 +14,8 @@ MOST_WORDS = 60
 """Of a long text as many are shown."""
 
 STYLE = """
-.soupviz-heard {margin: 0; font-size: 0.9rem; line-height: 1.7; overflow-wrap: anywhere;}
-.soupviz-heard dt {font-size: 0.8rem; opacity: 0.75;}
-.soupviz-heard dd {margin: 0 0 0.4rem;}
+.soupviz-heard p {font-size: 0.9rem; line-height: 1.6; margin: 0 0 0.3rem;}
+.soupviz-heard span {display: block; font-size: 0.8rem; line-height: 1.3; opacity: 0.75;}
 .soupviz-heard del, .soupviz-heard ins {background: #80808033; border-radius: 0.25rem; padding: 0 0.2rem;}
 .soupviz-heard ins {font-weight: 600;}
 """
@@ -29,9 +28,9 @@ def _html(unit: Unit) -> str:
     said = as_text(unit.new[REFERENCE][unit.row])
     parts = [("said", _plain(said) or "(nothing)")]
     parts += [(name, _heard(unit.task, said, one, unit.row)) for name, one in (("soup", unit.new), ("rival", unit.old))]
-    listed = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in parts)
+    listed = "".join(f"<p><span>{name}</span>{text}</p>" for name, text in parts)
     listen = sound.player(unit.split, unit.row, unit.name) if unit.split.rate else ""
-    return f"<p>#{unit.row}</p>{listen}<dl class='soupviz-heard'>{listed}</dl>"
+    return f"<p>#{unit.row}</p>{listen}<div class='soupviz-heard'>{listed}</div>"
 
 
 def _plain(text: str) -> str:
@@ -54,8 +53,8 @@ def _marked(said: str, heard: str) -> str:
     if said == heard:
         return one
     if not heard:
-        return f"<del>−{one}</del>"
-    return f"<del>{one}</del>→<ins>{other}</ins>" if said else f"<ins>+{other}</ins>"
+        return f"−<del>{one}</del>"
+    return f"<del>{one}</del>→<ins>{other}</ins>" if said else f"+<ins>{other}</ins>"
 
 
 TRANSCRIPT = Viewer(
