@@ -161,7 +161,7 @@ def test_logits_are_never_there_whole(tmp_path, monkeypatch):
     model = build_model(WRITER)
     whole = scored(load(tmp_path, texts), model)
     model.register_forward_hook(lambda _module, _inputs, output: sizes.append(output["logits"].numel()))
-    monkeypatch.setattr(likelihood, "LOGITS", 3000)
+    monkeypatch.setattr(likelihood, "ON_CPU", 3000)
     parts = scored(load(tmp_path, texts), model)
     assert max(sizes[1:]) <= 3000 and len(sizes) > 5
     assert parts["nats"] == pytest.approx(whole["nats"], rel=1e-6)
@@ -275,7 +275,7 @@ def test_a_learned_soup_lowers_the_loss_per_token_of_what_it_learns_from(built, 
     soup = sv.cook(kitchen, recipe)
     assert soup.scores["held_out"].value < float(sv.uniform(kitchen).scores["held_out"].value)
     # As of one pass, though its logits come and go in parts.
-    monkeypatch.setattr(likelihood, "LOGITS", 20 * 24 * 4)
+    monkeypatch.setattr(likelihood, "ON_CPU", 20 * 24 * 4)
     parts = sv.cook(sv.Kitchen.load(shutil.copytree(built.parent, tmp_path / "p") / "kitchen.yaml"), recipe)
     assert dict(parts.coefficients) == pytest.approx(dict(soup.coefficients), abs=1e-4)
 

@@ -17,8 +17,8 @@ from soupviz.errors import ModelError
 from soupviz.models.building import tensor_of
 from soupviz.models.routes import call
 
-LOGITS = 2**26
-"""Logits that are there at a time, at most: of float32 256 MB."""
+LOGITS, ON_CPU = 2**26, 2**24
+"""Logits that are there at a time, at most: of float32 256 MB, and 64 MB on the CPU, which more of them slow down."""
 
 VOCABULARY = 2**16
 """How many tokens a model is taken to have until it has said so."""
@@ -26,24 +26,27 @@ VOCABULARY = 2**16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """The rows of all units of a batch. columns: by argument. lengths: of each, without what fills it up."""
+    """The rows of all units of a batch. columns: by argument. lengths: of each, without what fills it up.
+    most: rows in one call. room: for logits."""
 
     columns: Mapping[str, Sequence[Tensor]]
     lengths: Sequence[int]
     most: int
+    room: int
 
     @classmethod
     def of(cls, batch: Mapping[str, Sequence[Tensor]]) -> "_Rows":
         ends = [(unit != NOTHING).int().cumsum(1).argmax(1) + 1 for unit in batch[TARGETS]]
         columns = {name: [row for unit in units for row in unit] for name, units in batch.items()}
-        return cls(columns, torch.cat(ends).tolist(), len(ends))
+        room = ON_CPU if ends[0].device.type == "cpu" else LOGITS
+        return cls(columns, torch.cat(ends).tolist(), len(ends), room)
 
     def longest_first(self) -> list[int]:
         return sorted(range(len(self.lengths)), key=lambda row: -self.lengths[row])
 
     def first(self, rows: Sequence[int], vocabulary: int) -> tuple[Sequence[int], Sequence[int]]:
         """The rows of one call, and the others: as many as the batch has units, and as the logits have room."""
-        size = max(1, min(self.most, LOGITS // (vocabulary * self.lengths[rows[0]])))
+        size = max(1, min(self.most, self.room // (vocabulary * self.lengths[rows[0]])))
         return rows[:size], rows[size:]
 
     def padded(self, rows: Sequence[int]) -> dict[str, Tensor]:
@@ -67,7 +70,7 @@ def _fed(part: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def nats(model: Callable[..., Any], batch: Mapping[str, Any]) -> list[Tensor]:
     """Of each unit of a batch the nats of each of its rows, float64 on the CPU, with a gradient if wanted.
 
-    The model is called with rows of about one length together, so many that their logits stay within LOGITS, and no
+    The model is called with rows of about one length together, so many that there is room for their logits, and no
     more than the batch has units. Rows are padded at their end, which a model that predicts from what comes before
     does not see; it is told by `attention_mask` where its forward takes that. Where a gradient is wanted, what it needs
     of several such parts is computed anew in the backward pass.
