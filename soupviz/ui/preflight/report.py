@@ -237,7 +237,11 @@ def take_basin(found: Report) -> None:
 def _head(task: Task, width: int) -> tuple[str, str, str]:
     if task.has_classes:
         return "Classes", str(width), "the head's width"
-    return "Outputs", f"{width:,}", f"for each {task.unit}"
+    return (
+        "Outputs",
+        f"{width:,}",
+        f"for each {task.unit}, at most" if task.calls_otherwise else f"for each {task.unit}",
+    )
 
 
 def _count(number: int) -> str:
