@@ -175,6 +175,8 @@ def check_paths(spec: KitchenSpec, folder: Path, allowed: Allowed) -> None:
         KitchenError: naming the path.
     """
     values = spec.model_dump(mode="json", exclude=set(NO_PATHS), exclude_none=True)
+    if spec.task.name == "transcription" and isinstance(values["task"].get("vocabulary"), list):
+        del values["task"]["vocabulary"]  # tokens, of which one may look like a path
     named = {place for text in _texts(values) if text for place in _places(text, folder)}
     named |= {folder / "data" for split in spec.split_specs().values() if split.path is None}
     for arguments in (spec.model.args, *(split.args for split in spec.split_specs().values())):

@@ -393,3 +393,13 @@ def test_a_task_of_the_users_own_is_asked_about_and_refused_once_it_changed(root
 def test_a_task_of_soupvizs_own_is_not_asked_about(root):
     small_kitchen(root, source=MLP, task="classification")
     assert asked(root, task="regression").code == ()
+
+
+def test_tokens_that_are_listed_are_no_paths_but_the_file_of_a_vocabulary_is(root: Path) -> None:
+    def speech(vocabulary: Any) -> dict[str, Any]:
+        return model("timm:resnet18") | {"task": {"name": "transcription", "vocabulary": vocabulary}}
+
+    (root / "m.safetensors").write_bytes(b"x")
+    workspace.check_paths(asked(root, **speech(["_", "/", "..", "a"])))
+    with pytest.raises(KitchenError, match="secret"):
+        workspace.check_paths(asked(root, **speech("/secret/vocab.txt")))

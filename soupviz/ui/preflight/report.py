@@ -241,8 +241,8 @@ def _head(task: Task, width: int) -> tuple[str, str, str]:
         return "Classes", str(width), "the head's width"
     if part := {"masks": "pixel", "tags": "word"}.get(task.labels):
         return "Classes", str(width), f"of each {part}"
-    if task.labels == "boxes":
-        return "Outputs", "boxes", f"any number for each {task.unit}"
+    if task.labels in ("boxes", "texts"):
+        return "Outputs", "any number", f"for each {task.unit}"
     return "Outputs", f"{width:,}", f"for each {task.unit}"
 
 
