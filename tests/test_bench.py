@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from kitchens import BATCHNORM, json_of, run_command, small_kitchen
+from kitchens import BATCHNORM, json_of, regression_kitchen, run_command, small_kitchen
 from PIL import Image
 
-from benchmarks import metrics
+from benchmarks import metrics, search
 from benchmarks.figures import FIGURES
 from benchmarks.measuring import frozen_copy
 from benchmarks.textbook import Count, Textbook
@@ -137,3 +137,12 @@ def test_what_metrics_and_their_resamples_cost_is_measured_of_every_task_that_ha
     found = metrics.figures(units=20, pictures=4)
     assert [one.metric for one in found[::2]] == ["word error rate", "loss per token", "mAP"]
     assert all(one.value > 0 and one.resamples > 0 for one in found)
+
+
+def test_a_search_is_held_against_the_passes_it_needs_whatever_the_task(tmp_path):
+    file = regression_kitchen(tmp_path)
+    found = search.measured(file, rounds=1)
+    number = len(Kitchen.load(file).pool)
+    # Each alone, candidates that may be given up, and the soup on what reports.
+    assert number < found.num_passes <= 2 * number + 2
+    assert found.search > 0 and found.ratio == found.search / found.bare
