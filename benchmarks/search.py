@@ -1,4 +1,4 @@
-"""python -m benchmarks.search KITCHEN...: a greedy search against the bare forward passes it needs, whatever the task."""
+"""python -m benchmarks.search KITCHEN...: a greedy search against the bare passes it needs, whatever the task."""
 
 import statistics
 import sys
