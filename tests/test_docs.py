@@ -26,10 +26,10 @@ COMMANDS: dict[str, Any] = COMMAND_LINE.commands
 OPTIONS = {name for command in COMMANDS.values() for one in command.params for name in one.opts}
 OTHERS = {
     "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
-    "--checkpoint-upper-bound", "--epoch", "--avg", "--use-averaged-model", "--merge-style",
-    "--log_samples", "--output_path", "--quick",
+    "--checkpoint-upper-bound", "--epoch", "--avg", "--quick", "--use-averaged-model", "--merge-style",
+    "--log_samples", "--output_path",
 }  # fmt: skip
-"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, who averages, examples/."""
+"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, who averages a run."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 
