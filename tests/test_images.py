@@ -404,3 +404,11 @@ def test_a_preset_replaced_by_its_own_numbers_does_not_keep_its_pixels(tmp_path,
     numbers = load(tmp_path, transform={"resize": 232, "crop": 224, "mean": mean, "std": std})
     assert not torch.equal(preset.inputs[""], numbers.inputs[""])  # one is rounded twice
     assert preset.fingerprint != numbers.fingerprint
+
+
+def test_a_picture_is_named_a_few_times_and_not_once_for_each_other_one(tmp_path, empty_cache, monkeypatch):
+    write_images(tmp_path / "data", ["cat", "dog"], per_class=30)
+    relative_to, asked = Path.relative_to, []
+    monkeypatch.setattr(Path, "relative_to", lambda self, *other: asked.append(self) or relative_to(self, *other))
+    assert len(load(tmp_path)) == 60
+    assert len(asked) < 5 * 60

@@ -52,12 +52,9 @@ class ClassFolders:
     root: Path
     order: list[str]
     paths: list[Path]
+    names: list[str]
     labels: list[int]
     notes: list[str]
-
-    @property
-    def names(self) -> list[str]:
-        return [path.relative_to(self.root).as_posix() for path in self.paths]
 
 
 def class_folders(
@@ -84,7 +81,8 @@ def class_folders(
     others += [path for path in sorted(root.iterdir()) if path.suffix.lower() in suffixes and path.is_file()]
     if not paths:
         raise DataError(f"data.{name}: {root} holds no {what}; expected files such as {root}/CLASS/x{suffixes[0]}.")
-    return ClassFolders(root, order, paths, labels, _passed_over(name, root, others, what))
+    names = [path.relative_to(root).as_posix() for path in paths]
+    return ClassFolders(root, order, paths, names, labels, _passed_over(name, root, others, what))
 
 
 def is_junk(name: str) -> bool:
