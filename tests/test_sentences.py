@@ -17,7 +17,7 @@ from torch import nn
 import soupviz as sv
 from soupviz.data import splits, tables
 from soupviz.data.split import Split
-from soupviz.data.text import tokens
+from soupviz.data.text import capacity, tokens
 from soupviz.errors import DataError, KitchenError
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec
@@ -189,9 +189,17 @@ def test_the_longest_is_the_kitchens_then_the_tokenizers_then_the_models(tmp_pat
 def test_positions_that_begin_behind_the_padding_are_not_counted():
     model = Mean()
     model.config = type("Config", (), {"max_position_embeddings": 514})()
-    assert tokens.positions(model) == 514
+    assert capacity.positions(model) == 514
     model.position_embeddings = nn.Embedding(514, 4, padding_idx=1)
-    assert tokens.positions(model) == 512
+    assert capacity.positions(model) == 512
+
+
+def test_what_was_read_for_one_model_is_looked_at_again_for_a_smaller_one(tmp_path, words):
+    path, small = write_table(tmp_path / "x.csv"), Mean()
+    load(path)
+    small.get_input_embeddings = lambda: nn.Embedding(3, 2)
+    with pytest.raises(DataError, match=r"tokens up to 5, .* embedding of the model has 3 rows"):
+        load(path, small)
 
 
 # Labels

@@ -14,7 +14,7 @@ from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
 from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import tokens, windows
+from soupviz.data.text import capacity, tokens, windows
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -74,7 +74,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
     of_rows = table.column(group) if group else []
     groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
     tokenizer_folder = folder / str(spec.tokenizer)
-    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or tokens.positions(model)
+    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
     known, _ = arguments_of(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
@@ -86,7 +86,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
             for unit, shortened in _encoded(where, tokenizer, questions[start : start + CHUNK], longest):
                 units.append(unit)
                 cut += shortened
-        told = windows.check(where, units, tokenizer.size, model)
+        told = windows.checked(where, units, tokenizer.size, model)
         if cut:
             told.append(
                 f"{where}: {cut} options are read without the beginning of their context: {longest} tokens fit."
@@ -96,7 +96,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
         return Contents(arrays, _labels(questions), notes=told, listed=list(arrays), of_task=[windows.TARGETS])
 
     identity: list[Any] = [*identity_of(path.parent, [path]), spec.context, columns, spec.answer, longest]
-    identity += [sorted(known), windows.vocabularies(model), tokens.positions(model)]
+    identity += [sorted(known), *capacity.of_model(model)]
     identity += [str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, None, False, read, notes=[*table.notes, *notes], groups=groups)
 

@@ -12,7 +12,7 @@ from soupviz.data.datasets import keep_texts
 from soupviz.data.labels import PADDING
 from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import sentences, tokens
+from soupviz.data.text import capacity, sentences, tokens
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -46,7 +46,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     of_rows = table.column(group) if group else []
     groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
     tokenizer_folder = folder / str(spec.tokenizer)
-    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or tokens.positions(model)
+    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         tokenizer = tokens.load(where, tokenizer_folder)
@@ -74,7 +74,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
 
     known, _ = arguments_of(model)
     said = [*identity_of(path.parent, [path]), spec.text, spec.label, order, longest, sorted(known)]
-    identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
+    identity = [*said, *capacity.of_model(model), str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, order, False, read, is_sorted, [*table.notes, *notes], groups)
 
 

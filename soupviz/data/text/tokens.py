@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError, told
@@ -165,52 +164,6 @@ def encoded_words(
     with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these words with {told}")):
         assert tokenizer.encode_words is not None  # of a tokenizer that was loaded
         return tokenizer.encode_words(sentences, longest)
-
-
-def check_vocabulary(where: str, size: int, model: nn.Module) -> None:
-    """Refuse tokens that the model has no embedding for.
-
-    Args:
-        size: one more than the largest token that occurs.
-    Raises:
-        DataError: with both numbers.
-    """
-    find = getattr(model, "get_input_embeddings", None)
-    weight = getattr(find() if callable(find) else None, "weight", None)
-    if weight is not None and size > len(weight):
-        raise DataError(
-            f"{where}.tokenizer: its tokens run to {size - 1}, but the model's embedding has {len(weight)} rows (0 to "
-            f"{len(weight) - 1}); give the tokenizer that the model was trained with."
-        )
-
-
-def check_positions(where: str, longest: int, model: nn.Module) -> None:
-    """Refuse rows that are longer than the model takes: than its table of positions, where it has one.
-
-    Raises:
-        DataError: with both numbers.
-    """
-    if _tables(model) and (most := positions(model)) is not None and longest > most:
-        raise DataError(
-            f"{where}: its longest row has {longest} tokens, but the model has positions for {most}; set max_length to "
-            f"{most} at most."
-        )
-
-
-def positions(model: nn.Module) -> int | None:
-    """How many tokens a model has positions for; None where it does not say."""
-    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if not isinstance(most, int) or most <= 0:
-        return None
-    # RoBERTa's positions begin behind that of the padding.
-    first = next((t.padding_idx + 1 for t in _tables(model) if getattr(t, "padding_idx", None) is not None), 0)
-    return most - first
-
-
-def _tables(model: nn.Module) -> list[Any]:
-    """The embeddings of positions, of a model that has learned them."""
-    ends = ("position_embeddings", "embed_positions", "wpe")
-    return [module for name, module in model.named_modules() if name.endswith(ends) and hasattr(module, "weight")]
 
 
 def padded(rows: Encoded, tokenizer: Tokenizer) -> dict[str, np.ndarray]:
