@@ -104,7 +104,7 @@ def test_of_plain_text_each_line_that_is_not_blank_is_a_row(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("good , good fun\n\n  \nbad\n", encoding="utf-8")
     table = tables.read("data.held_out", path, ["text"])
-    assert table.column("text") == ["good , good fun", "bad"] and list(table.numbers) == [1, 4]
+    assert table.column("text", "text") == ["good , good fun", "bad"] and list(table.numbers) == [1, 4]
     with pytest.raises(DataError, match="no column 'label'"):
         load(path)
 
@@ -132,7 +132,7 @@ def test_a_column_says_which_rows_belong_together_and_their_content_is_found_as_
 
 def test_a_row_that_belongs_nowhere_is_refused(tmp_path, words):
     (tmp_path / "x.csv").write_text("text,label,page\na b,neg,p1\nc d,pos,\ne f,neg,\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"row 2: page is ''; expected a name"):
+    with pytest.raises(DataError, match=r"line 3: page is ''; expected a name"):
         load(tmp_path / "x.csv", group="page")
 
 

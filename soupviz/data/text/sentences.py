@@ -9,7 +9,6 @@ from torch import nn
 from soupviz.data import arguments, labels, tables
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
-from soupviz.data.names import as_name
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.data.text import capacity, tokens
 from soupviz.errors import DataError
@@ -29,27 +28,27 @@ def source(
     columns = [spec.text, spec.pair, spec.label]
     column = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, column) if one])
-    texts = [table.column(column) for column in (spec.text, spec.pair) if column]
-    cells = [table.column(column) for column in of_labels]
+    texts = [table.column(key, one) for key, one in (("text", spec.text), ("pair", spec.pair)) if one]
     notes: list[str]
     order: list[str] | None
     if kind == "flags" and len(of_labels) == 1 and table.has_lists(of_labels[0]):
-        lists = table.lists(of_labels[0])
+        lists = table.lists("label", of_labels[0])
         named_there = sorted({one for row in lists for one in row})
         order = list(classes or _own_classes(model) or named_there)
         answers, is_sorted, notes = flags_of(where, path, lists, order), False, []
     elif kind == "classes":
+        cells = [table.column("label", column) for column in of_labels]
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
         answers, order, is_sorted, notes = of_classes(where, path, cells[0], classes, model)
     else:
+        cells = [table.column("label", column) for column in of_labels]
         _check_rows(where, path, cells[0])
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
         order = list(classes or of_labels) if kind == "flags" else None
     notes = [*table.notes, *notes]
-    of_rows = table.column(column) if column else []
-    groups = [as_name(f"{where}: {path}, row {row}: {column}", cell) for row, cell in enumerate(of_rows, 1)]
-    tokenizer_folder = folder / str(spec.tokenizer)
+    groups = table.groups(spec)
+    tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
     longest = tokens.longest(where, tokenizer_folder)
     longest = spec.max_length or longest or capacity.positions(model)
     known, _ = arguments.arguments_of(model)

@@ -42,6 +42,19 @@ def identity(folder: Path) -> list[Any]:
     return [[path.name, *content(path)] for path in files if path.name != "trainer_state.json"]
 
 
+def folder_at(where: str, folder: Path) -> Path:
+    """The folder of a tokenizer, which is there.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
+        )
+    return folder
+
+
 def _settings(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -52,12 +65,8 @@ def longest(where: str, folder: Path) -> int | None:
     """Where the tokenizer of a folder cuts: by its own truncation, else at its longest input; None: nowhere.
 
     Raises:
-        DataError: no such folder, or its files are no JSON.
+        DataError: its files are no JSON.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
-        )
     try:
         cut = _settings(folder, "tokenizer.json").get("truncation")
         most = cut["max_length"] if cut else _settings(folder, "tokenizer_config.json").get("model_max_length")
@@ -72,10 +81,6 @@ def load(where: str, folder: Path) -> Tokenizer:
     Raises:
         DataError: nothing in it is a tokenizer, or neither library is installed.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
-        )
 
     def refusal(told: str) -> DataError:
         return DataError(f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told}")
