@@ -14,7 +14,7 @@ from benchmarks.agreement import Agreement
 from benchmarks.figures import FIGURES, Measures
 from benchmarks.measuring import cold_cache, fresh, frozen_copy, run_bare, timed
 from benchmarks.textbook import Count, Textbook, average
-from soupviz.errors import RecipeError
+from soupviz.errors import KitchenError, RecipeError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of, mix_tensors
 from soupviz.recipes.trajectory import Step
@@ -39,10 +39,17 @@ class Bench:
 
         Args:
             mix_bytes: the size of each of the twelve checkpoints that are made in the temporary folder, to be mixed.
+        Raises:
+            KitchenError: its task is not the textbook's.
         """
         self.path = path
         self.mix_bytes = mix_bytes
         self.kitchen = Kitchen.load(path, progress=progress)
+        if not self.kitchen.task.has_logits:
+            raise KitchenError(
+                f"bench: {path} is of the task {self.kitchen.task.name}, but the loops it is timed against count right "
+                "answers; take a kitchen of classification. `python -m benchmarks.metrics` times other tasks' metrics."
+            )
         for split in self.kitchen.splits.reporting:
             self.kitchen.splits.load(split, progress)
         self.book = Textbook(self.kitchen)

@@ -126,6 +126,11 @@ def test_an_unknown_figure_is_refused_with_those_known(file, capsys):
     assert "no figure 'speed'; known are score, uniform" in err
 
 
+def test_a_kitchen_of_another_task_is_refused_before_anything_is_measured(tmp_path, capsys):
+    status, _, err = run_command(capsys, "bench", regression_kitchen(tmp_path))
+    assert status == 2 and "regression" in err
+
+
 def test_without_the_repository_the_command_says_where_the_benchmark_is(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "benchmarks", None)
     status, _, err = run_command(capsys, "bench", small_kitchen(tmp_path))

@@ -244,9 +244,10 @@ def test_a_first_token_with_nothing_before_it_is_refused(tmp_path, monkeypatch):
         load(tmp_path, [GOOD, GOOD | {"context": ""}])
 
 
-def test_a_missing_column_is_named(tmp_path):
-    with pytest.raises(DataError, match="no column 'endings'"):
-        load(tmp_path, [GOOD, GOOD], options="endings")
+def test_a_missing_column_is_told_with_the_key_that_says_which(tmp_path):
+    for key in ("context", "options", "answer", "group"):
+        with pytest.raises(DataError, match=f"no column 'other'.*`{key}:`"):
+            load(tmp_path, questions(4, seed=0), **{key: "other"})
 
 
 def test_tasks_and_formats_that_do_not_go_together_are_refused(built, tmp_path, capsys):

@@ -156,6 +156,8 @@ def put(part, place, **values):
         (lambda told: told | {"images": []}, "names no images"),
         (put("annotations", 0, image_id=77), "annotations[0] is of the image 77"),
         (put("annotations", 0, category_id=9), "annotations[0] is of the category 9"),
+        (put("annotations", 0, image_id=[0]), "annotations[0] is of the image [0]"),
+        (put("annotations", 0, category_id={}), "annotations[0] is of the category {}"),
         (put("annotations", 0, bbox=[1, 2, 3]), "expected x, y, width and height"),
         (put("annotations", 0, bbox=[5, 5, -2, 3]), "none below 0"),
         (put("annotations", 0, bbox=[5, 5, "a", 3]), "expected x, y, width and height"),

@@ -14,6 +14,7 @@ from soupviz.errors import Cancelled, ExportError, RecipeError
 from soupviz.learning import distilling, training_state
 from soupviz.learning.distilling import Distillation, distill, distillation_loss
 from soupviz.learning.training_state import Epoch
+from soupviz.tasks.masks.segmentation import Segmentation
 from soupviz.tasks.task import Task
 
 CPU = torch.device("cpu")
@@ -428,6 +429,14 @@ def test_the_records_are_plain_data():
     assert asdict(Distillation()) == {
         "temperature": 2.0, "hard": 0.5, "epochs": 3, "learning_rate": 1e-3, "batch_size": 128, "seed": 0,
     }  # fmt: skip
+
+
+def test_a_student_with_fewer_classes_of_pixels_than_the_teacher_is_refused():
+    inputs, teacher = random(4, 3, 6, 6), random(4, 5, 6, 6)
+    labels = torch.zeros(4, 6, 6, dtype=torch.uint8)
+    with pytest.raises(RecipeError, match="the same classes"):
+        student = seeded(lambda: nn.Conv2d(3, 2, 1))
+        distill(student, lambda rows: {"": inputs[rows]}, labels, teacher, QUICK, device=CPU, task=Segmentation())
 
 
 def test_a_teachers_answers_are_filled_up_to_the_longest_of_all_and_cut_for_a_batch_of_shorter_units():

@@ -414,6 +414,13 @@ def test_documents_without_anything_to_predict_are_refused(tmp_path):
     assert "nothing is predicted" in refused(tmp_path, ["", "", ""])
 
 
+def test_lists_a_missing_tokenizer_and_a_missing_column_are_told_with_the_key(tmp_path):
+    texts = documents(4, seed=1)
+    assert "expected a text" in refused(tmp_path, [*texts, ["the", "cat"]])
+    assert "tokenizer: " in (told := refused(tmp_path, texts, tokenizer="elsewhere")) and "is no folder" in told
+    assert "no column 'author'" in (told := refused(tmp_path, texts, group="author")) and "`group:`" in told
+
+
 def test_pairs_and_formats_that_hold_no_text_are_refused(tmp_path):
     assert "pair" in refused(tmp_path, documents(4, seed=1), pair="text")
     (tmp_path / "pictures").mkdir(exist_ok=True)

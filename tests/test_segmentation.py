@@ -196,6 +196,12 @@ def test_pixels_that_are_not_judged_are_those_the_task_names(ignore):
     assert Segmentation(ignore).key != Segmentation(3).key
 
 
+def test_a_value_that_no_byte_holds_leaves_all_pixels_of_a_mask_of_bytes_judged():
+    masks = torch.tensor([[[0, 1], [44, 156]]], dtype=torch.uint8)
+    task = Segmentation([300, -100])  # of which a byte would keep 44 and 156
+    assert judged(torch.zeros(1, 200, 2, 2), masks, task)["pixels"].tolist() == [4]
+
+
 # Small pictures of masks
 
 
@@ -311,6 +317,9 @@ def spoilt(what: str, file: Path) -> None:
         shutil.copy(folder / "images/001.png", folder / "images/001.bmp")
     elif what == "other size":
         write_pair(folder, "zz", np.zeros((30, 24, 3), np.uint8), np.zeros((30, 24), np.uint8))
+    elif what == "nothing judged":
+        for path in (folder / "masks").iterdir():
+            Image.fromarray(np.full_like(mask, 255)).save(path)
     elif what == "no folder":
         shutil.rmtree(folder / "masks")
     elif what == "no images":
@@ -327,6 +336,7 @@ def spoilt(what: str, file: Path) -> None:
         ("colours", r"001\.png has colours \(RGB\)"),
         ("twice", r"001\.bmp and 001\.png|001\.png and 001\.bmp|001\.bmp and"),
         ("other size", r"zz\.png has shape \(3, 30, 24\).*give the transform a resize"),
+        ("nothing judged", "none of 6 masks has a pixel that is judged"),
         ("no folder", "masks is not a folder"),
         ("no images", "holds no images"),
     ],

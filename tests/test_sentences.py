@@ -17,7 +17,7 @@ from torch import nn
 import soupviz as sv
 from soupviz.data import splits, tables
 from soupviz.data.split import Split
-from soupviz.data.text import tokens
+from soupviz.data.text import capacity, tokens
 from soupviz.errors import DataError, KitchenError
 from soupviz.scoring.evaluator import Evaluator, Trial
 from soupviz.spec import SplitSpec
@@ -104,7 +104,7 @@ def test_of_plain_text_each_line_that_is_not_blank_is_a_row(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("good , good fun\n\n  \nbad\n", encoding="utf-8")
     table = tables.read("data.held_out", path, ["text"])
-    assert table.column("text") == ["good , good fun", "bad"] and list(table.numbers) == [1, 4]
+    assert table.column("text", "text") == ["good , good fun", "bad"] and list(table.numbers) == [1, 4]
     with pytest.raises(DataError, match="no column 'label'"):
         load(path)
 
@@ -132,7 +132,7 @@ def test_a_column_says_which_rows_belong_together_and_their_content_is_found_as_
 
 def test_a_row_that_belongs_nowhere_is_refused(tmp_path, words):
     (tmp_path / "x.csv").write_text("text,label,page\na b,neg,p1\nc d,pos,\ne f,neg,\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"row 2: page is ''; expected a name"):
+    with pytest.raises(DataError, match=r"line 3: page is ''; expected a name"):
         load(tmp_path / "x.csv", group="page")
 
 
@@ -189,9 +189,17 @@ def test_the_longest_is_the_kitchens_then_the_tokenizers_then_the_models(tmp_pat
 def test_positions_that_begin_behind_the_padding_are_not_counted():
     model = Mean()
     model.config = type("Config", (), {"max_position_embeddings": 514})()
-    assert tokens.positions(model) == 514
+    assert capacity.positions(model) == 514
     model.position_embeddings = nn.Embedding(514, 4, padding_idx=1)
-    assert tokens.positions(model) == 512
+    assert capacity.positions(model) == 512
+
+
+def test_what_was_read_for_one_model_is_looked_at_again_for_a_smaller_one(tmp_path, words):
+    path, small = write_table(tmp_path / "x.csv"), Mean()
+    load(path)
+    small.get_input_embeddings = lambda: nn.Embedding(3, 2)
+    with pytest.raises(DataError, match=r"tokens up to 5, .* embedding of the model has 3 rows"):
+        load(path, small)
 
 
 # Labels

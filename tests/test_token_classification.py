@@ -21,8 +21,8 @@ from test_ui_own_tasks import told_by
 from test_ui_regression import page, said
 
 import soupviz as sv
+from soupviz.data.text import capacity
 from soupviz.data.text.tagged import CUT, NOWHERE, STARTS
-from soupviz.data.text.tokens import check_positions, check_vocabulary
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.text.entities import Tags
 from soupviz.tasks.text.token_classification import F1, PRECISION, RECALL, TOKEN_ACCURACY, TokenClassification
@@ -368,19 +368,19 @@ def test_numbers_of_tags_without_names_are_refused(file, capsys):
 
 def test_tokens_that_the_embedding_does_not_have_are_told_with_both_numbers(file):
     model = sv.Kitchen.load(file).evaluator.model
-    check_vocabulary("data.test", 704, model)
-    with pytest.raises(sv.SoupError, match=r"data\.test\.tokenizer: its tokens run to 704, .* embedding has 704 rows"):
-        check_vocabulary("data.test", 705, model)
-    check_vocabulary("data.test", 705, torch.nn.Linear(2, 2))  # which does not say
+    assert capacity.check("data.test", 703, 5, 704, model) == []
+    with pytest.raises(sv.SoupError, match=r"data\.test: its texts have tokens up to 704, .* has 704 rows"):
+        capacity.check("data.test", 704, 5, 704, model)
+    assert capacity.check("data.test", 704, 5, 704, torch.nn.Linear(2, 2)) == []  # which does not say
 
 
 def test_rows_that_are_longer_than_the_models_table_of_positions_are_told_with_both_numbers():
     model = torch.nn.Module()
     model.config = type("Config", (), {"max_position_embeddings": 9})()
-    check_positions("data.test", 10, model)  # it has none: they are turned, and have no end
+    capacity.check("data.test", 0, 10, 0, model)  # it has none: they are turned, and have no end
     model.position_embeddings = torch.nn.Embedding(9, 2)
-    check_positions("data.test", 9, model)
+    capacity.check("data.test", 0, 9, 0, model)
     with pytest.raises(
         sv.SoupError, match=r"data\.test: its longest row has 10 tokens, .* positions for 9; set max_length"
     ):
-        check_positions("data.test", 10, model)
+        capacity.check("data.test", 0, 10, 0, model)

@@ -53,6 +53,23 @@ def test_images_without_a_file_of_labels_have_no_object(folder):
     assert (split.labels[:, :, 4] >= 0).sum() == 1 and any("5 of 6 images have no box" in one for one in split.notes)
 
 
+def test_files_of_labels_of_no_image_are_told(folder):
+    for name in ("zz.txt", "classes.txt"):
+        (folder / "data/labels/val" / name).write_text("0 0.5 0.5 0.25 0.5\n")
+    [told] = [one for one in load(folder).notes if "of no image" in one]
+    assert "1 files of labels" in told and "zz.txt" in told
+
+
+def test_labels_and_lists_that_are_no_text_are_refused_by_file(folder):
+    (folder / "data/labels/val/000.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"000\.txt cannot be read as text"):
+        load(folder)
+    (folder / "data/data.yaml").write_text("val: list.txt\nnames: [square, bar]\n")
+    (folder / "data/list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"list\.txt cannot be read as text"):
+        load(folder)
+
+
 def test_an_outline_is_taken_for_the_box_around_it(folder):
     (folder / "data/labels/val/000.txt").write_text("1 0.1 0.2 0.5 0.2 0.3 0.6\n")
     split = load(folder)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.data.classes import named
+from soupviz.data.names import as_name
 from soupviz.errors import DataError
 from soupviz.models.usercode import guarded
+from soupviz.spec import SplitSpec
 from soupviz.weights.tables import SEPARATORS, marked
 
 SEPARATED = {".csv": ",", ".tsv": "\t"}
@@ -36,46 +38,81 @@ class Table:
     unit: str = "line"
     notes: tuple[str, ...] = ()
 
-    def column(self, name: str) -> list[str]:
+    def column(self, key: str, name: str) -> list[str]:
         """The cells of a column as texts; whole numbers are written without a point.
+
+        Args:
+            key: of kitchen.yaml, which names it.
+        Raises:
+            DataError: no such column, a row that has nothing in it, or a list, which is no text.
+        """
+        texts = []
+        for number, cell in self.cells(key, name):
+            if is_list(cell):
+                raise DataError(
+                    f"{self.where}, {self.unit} {number}: {name!r} is the list {str(cell)[:40]}; expected a text, or a "
+                    "number."
+                )
+            texts.append(_text_of(cell))
+        return texts
+
+    def cells(self, key: str, name: str) -> list[tuple[int, Any]]:
+        """The cells of a column as they are, with their rows' numbers.
 
         Raises:
             DataError: no such column, or a row that has nothing in it.
         """
         if name not in self.columns:
             raise DataError(
-                f"{self.where} has no column {name!r}; it has {named(list(self.columns), 8) or 'none'}. "
-                "Say which with `text:` and `label:`."
+                f"{self.where} has no column {name!r}; it has {named(list(self.columns), 8) or 'none'}. Say which with "
+                f"`{key}:`."
             )
-        return [self._text(number, name, cell) for number, cell in zip(self.numbers, self.columns[name], strict=True)]
+        for number, cell in zip(self.numbers, self.columns[name], strict=True):
+            self._check_filled(number, name, cell)
+        return list(zip(self.numbers, self.columns[name], strict=True))
 
-    def lists(self, name: str) -> list[list[str]]:
+    def lists(self, key: str, name: str) -> list[list[str]]:
         """The cells of a column that holds a list in each, such as the words of a sentence, as texts.
 
         Raises:
             DataError: no such column, or a cell that is no list.
         """
-        self.column(name)  # there, and nowhere empty
         found = []
-        for number, cell in zip(self.numbers, self.columns[name], strict=True):
+        for number, cell in self.cells(key, name):
             if not is_list(cell):
                 raise DataError(
                     f"{self.where}, {self.unit} {number}: {name!r} is the {type(cell).__name__} {str(cell)[:40]!r}; "
                     "expected a list, as .jsonl and .parquet can hold."
                 )
-            found.append([self._text(number, name, item) for item in cell])
+            for item in cell:
+                self._check_filled(number, name, item)
+            found.append([_text_of(item) for item in cell])
         return found
+
+    def groups(self, spec: SplitSpec) -> list[str]:
+        """What each row belongs to, by the column that the split names; nothing where it names none of a table.
+
+        Raises:
+            DataError: no such column, or a row that says nothing.
+        """
+        if not isinstance(spec.group, str):
+            return []
+        rows = zip(self.numbers, self.column("group", spec.group), strict=True)
+        return [as_name(f"{self.where}, {self.unit} {number}: {spec.group}", cell) for number, cell in rows]
 
     def has_lists(self, name: str) -> bool:
         """Whether any cell of a column is a list."""
         return any(is_list(cell) for cell in self.columns.get(name, ()))
 
-    def _text(self, number: int, name: str, cell: Any) -> str:
+    def _check_filled(self, number: int, name: str, cell: Any) -> None:
         if cell is None or (isinstance(cell, float) and cell != cell):  # nan is not equal to itself
             raise DataError(
                 f"{self.where}, {self.unit} {number}, has nothing in {name!r}; fill it in, or leave it out."
             )
-        return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def _text_of(cell: Any) -> str:
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
 
 
 def is_list(cell: Any) -> bool:

@@ -197,7 +197,7 @@ def _step(
 ) -> list[float]:
     """One step of the optimizer; what it adds to an epoch's sums."""
     logits = task.answer_batch(student, inputs).float()
-    if teacher.ndim > 2:  # what is kept of units of varying length is filled up to the longest of all
+    if teacher.ndim == 3:  # what is kept of units of varying length is filled up to the longest of all
         teacher = teacher[:, : logits.shape[1]]
     if logits.shape != teacher.shape:
         raise RecipeError(

@@ -13,9 +13,7 @@ from soupviz.data import labels, tables
 from soupviz.data.audio import extracting, waves
 from soupviz.data.audio.hearing import hearing_of
 from soupviz.data.audio.listening import Listed, listened
-from soupviz.data.classes import named
 from soupviz.data.images.imagefolder import class_folders
-from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.data.text.sentences import of_classes
 from soupviz.errors import DataError
@@ -74,24 +72,12 @@ def _in_table(
     of_labels = [spec.transcript] if kind == "texts" else of_labels
     column = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [spec.file, *of_labels, *([column] if column else [])])
-    for key, wanted in (
-        ("file", spec.file),
-        *(("transcript" if kind == "texts" else "label", one) for one in of_labels),
-    ):
-        if wanted not in table.columns:
-            raise DataError(
-                f"{where}: {path} has no column {wanted!r}; it has {named(list(table.columns), 8) or 'none'}. Say "
-                f"which with `{key}:`."
-            )
-    names = table.column(spec.file)
+    names = table.column("file", spec.file)
     if not names:
         raise DataError(f"{where}: {path} has no rows; expected at least 2.")
     paths = _paths(where, path, folder, table, names)
-    cells = [table.column(one) for one in of_labels]
-    groups = [
-        as_name(f"{where}: {path}, {table.unit} {row}: {column}", cell)
-        for row, cell in zip(table.numbers, table.column(column) if column else [], strict=False)
-    ]
+    cells = [table.column("transcript" if kind == "texts" else "label", one) for one in of_labels]
+    groups = table.groups(spec)
     if kind == "classes":
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")

@@ -115,9 +115,9 @@ def _truths(
     found: dict[int, list[list[float]]] = {}
     for place, one in enumerate(annotations):
         where = f"data.{name}.annotations: {file}: annotations[{place}]"
-        if one["image_id"] not in images:
+        if not isinstance(one["image_id"], int) or one["image_id"] not in images:
             raise DataError(f"{where} is of the image {one['image_id']!r}, which `images` does not list.")
-        if one["category_id"] not in named:
+        if not isinstance(one["category_id"], int) or one["category_id"] not in named:
             raise DataError(f"{where} is of the category {one['category_id']!r}, which `categories` does not list.")
         try:
             x, y, width, height = map(float, one["bbox"])

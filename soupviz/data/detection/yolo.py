@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from soupviz import trust
+from soupviz.data.classes import named
 from soupviz.data.detection import boxes
 from soupviz.data.detection.boxes import NONE, Pictures
 from soupviz.data.images.imagefolder import SUFFIXES, is_junk
@@ -26,6 +27,11 @@ CALLED = {HELD_OUT: ("val", "valid", "validation"), TEST: ("test",), TRAIN: ("tr
 ABOVE = 4
 """In how many folders above the images the file is looked for."""
 
+CLASSES = "classes.txt"
+"""What programs for drawing boxes leave among the labels."""
+
+SHOWN = 3
+
 SLACK = 1e-3
 """By which a share of an image may lie outside 0 and 1."""
 
@@ -36,7 +42,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     path = folder / str(spec.path)
     file = _described(name, path)
     told = _read(name, file)
-    named = _names(name, file, told)
+    names_of = _names(name, file, told)
     places = [path] if path.is_dir() and path != file.parent else _places(name, file, told)
     paths = _images(name, [trust.check_read(place, folder) for place in places], folder)
     root = Path(os.path.commonpath([image.parent for image in paths]))
@@ -49,7 +55,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
             "folders `images` and `labels` with files of the same names."
         )
     fewer = name == TEST or name.startswith(SHIFTS)
-    order = boxes.agreed(name, file.name, named, classes, fewer=fewer)
+    order = boxes.agreed(name, file.name, names_of, classes, fewer=fewer)
 
     def truths(index: int, size: tuple[int, int]) -> np.ndarray:
         return _objects(name, label_files[index], size, len(order)) if label_files[index].is_file() else NONE
@@ -60,7 +66,20 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         return boxes.read(name, pictures, to_uint8, target, progress, lambda index: label_files[index].name)
 
     above = Path(os.path.commonpath([root, *there]))
-    return Source([*identity_of(above, [*paths, *there]), names, order], order, True, read)
+    notes = _idle(name, places, paths, there)
+    return Source([*identity_of(above, [*paths, *there]), names, order], order, True, read, notes=notes)
+
+
+def _idle(name: str, places: Sequence[Path], images: Sequence[Path], there: Sequence[Path]) -> list[str]:
+    """What there is to tell of files of labels of no image. Of a list of images others may well have labels."""
+    if any(place.is_file() for place in places):
+        return []
+    stems = {_label_file(image) for image in images}
+    beside = sorted(one for folder in {one.parent for one in there} for one in folder.glob("*.txt"))
+    idle = [one.name for one in beside if one not in stems and one.name != CLASSES]
+    if not idle:
+        return []
+    return [f"data.{name}: {len(idle)} files of labels are passed over, as they are of no image: {named(idle, SHOWN)}."]
 
 
 def _described(name: str, path: Path) -> Path:
@@ -118,7 +137,7 @@ def _images(name: str, places: Sequence[Path], folder: Path) -> list[Path]:
     found: list[Path] = []
     for place in places:
         if place.is_file():
-            lines = place.read_text(encoding="utf-8").splitlines()
+            lines = _lines(name, place)
             found += [trust.check_read(place.parent / line.strip(), folder) for line in lines if line.strip()]
         elif place.is_dir():
             found += [one for one in place.rglob("*") if one.suffix.lower() in SUFFIXES and not is_junk(one.name)]
@@ -129,6 +148,13 @@ def _images(name: str, places: Sequence[Path], folder: Path) -> list[Path]:
     if not found:
         raise DataError(f"data.{name}: {places[0]} holds no images.")
     return sorted(set(found))
+
+
+def _lines(name: str, file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"data.{name}: {file} cannot be read as text: {error}. Save it as UTF-8.") from None
 
 
 def _label_file(image: Path) -> Path:
@@ -144,7 +170,7 @@ def _label_file(image: Path) -> Path:
 def _objects(name: str, file: Path, size: tuple[int, int], num_classes: int) -> np.ndarray:
     """The objects of an image, in pixels. size: its width and height."""
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(name, file), 1):
         if not line.strip():
             continue
         where = f"data.{name}: {file}, line {number}"

@@ -12,9 +12,8 @@ from torch import nn
 from soupviz.data import labels, tables
 from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
-from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import tokens, windows
+from soupviz.data.text import capacity, tokens, windows
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -71,10 +70,9 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
     group = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [one for one in (spec.context, *columns, spec.answer, group) if one])
     questions, notes = _questions(table, spec, columns)
-    of_rows = table.column(group) if group else []
-    groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
-    tokenizer_folder = folder / str(spec.tokenizer)
-    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or tokens.positions(model)
+    groups = table.groups(spec)
+    tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
+    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
     known, _ = arguments_of(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
@@ -86,7 +84,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
             for unit, shortened in _encoded(where, tokenizer, questions[start : start + CHUNK], longest):
                 units.append(unit)
                 cut += shortened
-        told = windows.check(where, units, tokenizer.size, model)
+        told = windows.checked(where, units, tokenizer.size, model)
         if cut:
             told.append(
                 f"{where}: {cut} options are read without the beginning of their context: {longest} tokens fit."
@@ -96,22 +94,20 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
         return Contents(arrays, _labels(questions), notes=told, listed=list(arrays), of_task=[windows.TARGETS])
 
     identity: list[Any] = [*identity_of(path.parent, [path]), spec.context, columns, spec.answer, longest]
-    identity += [sorted(known), windows.vocabularies(model), tokens.positions(model)]
+    identity += [sorted(known), *capacity.of_model(model)]
     identity += [str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, None, False, read, notes=[*table.notes, *notes], groups=groups)
 
 
 def _questions(table: tables.Table, spec: SplitSpec, columns: Sequence[str]) -> tuple[list[Question], list[str]]:
     """Every row, and what there is to tell of how the answers were read."""
-    contexts, answers = table.column(spec.context), table.column(spec.answer)
+    contexts, answers = table.column("context", spec.context), table.column("answer", spec.answer)
     places = [f"{table.where}, {table.unit} {number}" for number in table.numbers]
     if isinstance(spec.options, str):
-        table.column(spec.options)
-        lists = [
-            _listed(place, spec.options, cell) for place, cell in zip(places, table.columns[spec.options], strict=True)
-        ]
+        cells = table.cells("options", spec.options)
+        lists = [_listed(place, spec.options, cell) for place, (_, cell) in zip(places, cells, strict=True)]
     else:
-        lists = [list(row) for row in zip(*(table.column(column) for column in columns), strict=True)]
+        lists = [list(row) for row in zip(*(table.column("options", column) for column in columns), strict=True)]
     for place, options in zip(places, lists, strict=True):
         if len(options) < 2 or not all(option.strip() for option in options):
             raise DataError(f"{place}, has the options {options}; expected at least 2, each with a text.")

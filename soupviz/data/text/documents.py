@@ -8,9 +8,8 @@ from torch import nn
 from soupviz.data import tables
 from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
-from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import tokens, windows
+from soupviz.data.text import capacity, tokens, windows
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -26,13 +25,12 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
         raise DataError(f"{where}.pair names a column of second sentences, but a language model reads one; remove it.")
     group = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [one for one in (spec.text, group) if one])
-    texts = table.column(spec.text)
+    texts = table.column("text", spec.text)
     if not texts:
         raise DataError(f"{where}: {path} has no rows; expected at least 2.")
-    of_rows = table.column(group) if group else []
-    groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
-    tokenizer_folder = folder / str(spec.tokenizer)
-    width = spec.max_length or tokens.longest(where, tokenizer_folder) or tokens.positions(model)
+    groups = table.groups(spec)
+    tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
+    width = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
     stride = _stride(where, spec.stride, width)
     known, _ = arguments_of(model)
 
@@ -49,7 +47,7 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
         return windows.of_documents(f"{where}: {path}", units, sizes, target, model, tokenizer.size, notes)
 
     identity: list[Any] = [*identity_of(path.parent, [path]), spec.text, width, stride, sorted(known)]
-    identity += [windows.vocabularies(model), tokens.positions(model)]  # which it was seen to fit
+    identity += capacity.of_model(model)
     identity += [str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, None, False, read, notes=table.notes, groups=groups)
 

@@ -9,9 +9,8 @@ from torch import nn
 from soupviz.data import arguments, labels, tables
 from soupviz.data.classes import named
 from soupviz.data.datasets import keep_texts
-from soupviz.data.names import as_name
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
-from soupviz.data.text import tokens
+from soupviz.data.text import capacity, tokens
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -29,29 +28,29 @@ def source(
     columns = [spec.text, spec.pair, spec.label]
     column = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [one for one in (spec.text, spec.pair, *of_labels, column) if one])
-    texts = [table.column(column) for column in (spec.text, spec.pair) if column]
-    cells = [table.column(column) for column in of_labels]
+    texts = [table.column(key, one) for key, one in (("text", spec.text), ("pair", spec.pair)) if one]
     notes: list[str]
     order: list[str] | None
     if kind == "flags" and len(of_labels) == 1 and table.has_lists(of_labels[0]):
-        lists = table.lists(of_labels[0])
+        lists = table.lists("label", of_labels[0])
         named_there = sorted({one for row in lists for one in row})
         order = list(classes or _own_classes(model) or named_there)
         answers, is_sorted, notes = flags_of(where, path, lists, order), False, []
     elif kind == "classes":
+        cells = [table.column("label", column) for column in of_labels]
         if len(of_labels) > 1:
             raise DataError(f"{where}.label names {len(of_labels)} columns; expected one, with the class of each row.")
         answers, order, is_sorted, notes = of_classes(where, path, cells[0], classes, model)
     else:
+        cells = [table.column("label", column) for column in of_labels]
         _check_rows(where, path, cells[0])
         answers, is_sorted, notes = labels.of_columns(name, of_labels, cells, kind), False, []
         order = list(classes or of_labels) if kind == "flags" else None
     notes = [*table.notes, *notes]
-    of_rows = table.column(column) if column else []
-    groups = [as_name(f"{where}: {path}, row {row}: {column}", cell) for row, cell in enumerate(of_rows, 1)]
-    tokenizer_folder = folder / str(spec.tokenizer)
+    groups = table.groups(spec)
+    tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
     longest = tokens.longest(where, tokenizer_folder)
-    longest = spec.max_length or longest or tokens.positions(model)
+    longest = spec.max_length or longest or capacity.positions(model)
     known, _ = arguments.arguments_of(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
@@ -67,7 +66,7 @@ def source(
         return Contents(arrays, answers, notes=notes, padding="left" if tokenizer.pads_left else "right")
 
     said = [*identity_of(path.parent, [path]), columns, order, longest, sorted(known)]
-    identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
+    identity = [*said, *capacity.of_model(model), str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, order, False, read, is_sorted, notes, groups)
 
 
@@ -80,8 +79,8 @@ def kept(
         DataError: tokens that the model does not know, or more than it takes.
     """
     lengths = np.array([len(row) for row in rows["input_ids"]], dtype=np.int64)
-    tokens.check_vocabulary(where, 1 + max(max(row, default=0) for row in rows["input_ids"]), model)
-    tokens.check_positions(where, int(lengths.max()), model)
+    largest = max(max(row, default=0) for row in rows["input_ids"])
+    told = capacity.check(where, largest, int(lengths.max()), tokenizer.size, model)
     known, _ = arguments.arguments_of(model)
     # Those that the forward names, as Trainer has it; a model of its own may take the tokens under any name.
     taken = {key: row for key, row in rows.items() if key in known} or {"": rows["input_ids"]}
@@ -89,8 +88,11 @@ def kept(
     for argument, array in tokens.padded(taken, tokenizer).items():
         np.save(target / f"{arrays[argument]}.npy", array)
     np.save(target / f"{LENGTHS}.npy", lengths)
-    unmasked = f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
-    return arrays, [] if "attention_mask" in taken else [unmasked]
+    if "attention_mask" not in taken:
+        told.append(
+            f"{where}: the model takes no attention_mask, so each sentence is padded to {lengths.max()} tokens."
+        )
+    return arrays, told
 
 
 def _check_rows(where: str, path: Path, cells: Sequence[str]) -> None:

@@ -10,9 +10,8 @@ from soupviz.data import tables
 from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
 from soupviz.data.labels import PADDING
-from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import sentences, tokens
+from soupviz.data.text import capacity, sentences, tokens
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -39,14 +38,13 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         raise DataError(f"{where}.{odd}: tags are those of one column of words, in one column `label`; remove `pair`.")
     group = spec.group if isinstance(spec.group, str) else None
     table = tables.read(where, path, [one for one in (spec.text, spec.label, group) if one])
-    words, tags = table.lists(spec.text), table.lists(spec.label)
+    words, tags = table.lists("text", spec.text), table.lists("label", spec.label)
     _check(table, words, tags)
     flat = [tag for row in tags for tag in row]
     numbers, order, is_sorted, notes = sentences.of_classes(where, path, flat, classes, model)
-    of_rows = table.column(group) if group else []
-    groups = [as_name(f"{where}: {path}, row {row}: {group}", cell) for row, cell in enumerate(of_rows, 1)]
-    tokenizer_folder = folder / str(spec.tokenizer)
-    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or tokens.positions(model)
+    groups = table.groups(spec)
+    tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
+    longest = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         tokenizer = tokens.load(where, tokenizer_folder)
@@ -74,7 +72,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
 
     known, _ = arguments_of(model)
     said = [*identity_of(path.parent, [path]), spec.text, spec.label, order, longest, sorted(known)]
-    identity = [*said, str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
+    identity = [*said, *capacity.of_model(model), str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, order, False, read, is_sorted, [*table.notes, *notes], groups)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError, told
@@ -43,6 +42,19 @@ def identity(folder: Path) -> list[Any]:
     return [[path.name, *content(path)] for path in files if path.name != "trainer_state.json"]
 
 
+def folder_at(where: str, folder: Path) -> Path:
+    """The folder of a tokenizer, which is there.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not folder.is_dir():
+        raise DataError(
+            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
+        )
+    return folder
+
+
 def _settings(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -53,12 +65,8 @@ def longest(where: str, folder: Path) -> int | None:
     """Where the tokenizer of a folder cuts: by its own truncation, else at its longest input; None: nowhere.
 
     Raises:
-        DataError: no such folder, or its files are no JSON.
+        DataError: its files are no JSON.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
-        )
     try:
         cut = _settings(folder, "tokenizer.json").get("truncation")
         most = cut["max_length"] if cut else _settings(folder, "tokenizer_config.json").get("model_max_length")
@@ -73,10 +81,6 @@ def load(where: str, folder: Path) -> Tokenizer:
     Raises:
         DataError: nothing in it is a tokenizer, or neither library is installed.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{where}.tokenizer: {folder} is no folder; expected one with tokenizer.json, as Trainer saves."
-        )
 
     def refusal(told: str) -> DataError:
         return DataError(f"{where}.tokenizer: {folder} holds no tokenizer that can be read: {told}")
@@ -165,52 +169,6 @@ def encoded_words(
     with guarded(lambda told: DataError(f"{where}: the tokenizer fails on these words with {told}")):
         assert tokenizer.encode_words is not None  # of a tokenizer that was loaded
         return tokenizer.encode_words(sentences, longest)
-
-
-def check_vocabulary(where: str, size: int, model: nn.Module) -> None:
-    """Refuse tokens that the model has no embedding for.
-
-    Args:
-        size: one more than the largest token that occurs.
-    Raises:
-        DataError: with both numbers.
-    """
-    find = getattr(model, "get_input_embeddings", None)
-    weight = getattr(find() if callable(find) else None, "weight", None)
-    if weight is not None and size > len(weight):
-        raise DataError(
-            f"{where}.tokenizer: its tokens run to {size - 1}, but the model's embedding has {len(weight)} rows (0 to "
-            f"{len(weight) - 1}); give the tokenizer that the model was trained with."
-        )
-
-
-def check_positions(where: str, longest: int, model: nn.Module) -> None:
-    """Refuse rows that are longer than the model takes: than its table of positions, where it has one.
-
-    Raises:
-        DataError: with both numbers.
-    """
-    if _tables(model) and (most := positions(model)) is not None and longest > most:
-        raise DataError(
-            f"{where}: its longest row has {longest} tokens, but the model has positions for {most}; set max_length to "
-            f"{most} at most."
-        )
-
-
-def positions(model: nn.Module) -> int | None:
-    """How many tokens a model has positions for; None where it does not say."""
-    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if not isinstance(most, int) or most <= 0:
-        return None
-    # RoBERTa's positions begin behind that of the padding.
-    first = next((t.padding_idx + 1 for t in _tables(model) if getattr(t, "padding_idx", None) is not None), 0)
-    return most - first
-
-
-def _tables(model: nn.Module) -> list[Any]:
-    """The embeddings of positions, of a model that has learned them."""
-    ends = ("position_embeddings", "embed_positions", "wpe")
-    return [module for name, module in model.named_modules() if name.endswith(ends) and hasattr(module, "weight")]
 
 
 def padded(rows: Encoded, tokenizer: Tokenizer) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from soupviz.data import arguments, ragged
 from soupviz.data.sources import Contents
-from soupviz.data.text.tokens import positions
+from soupviz.data.text import capacity
 from soupviz.errors import DataError
 
 TARGETS = "predicted"
@@ -103,7 +103,7 @@ def of_documents(
     predicted = np.array([unit.num_predicted for unit in units], dtype=np.int64)
     if not predicted.any():
         raise DataError(f"{where} has no document of 2 tokens or more, so that nothing is predicted.")
-    told = [*check(where, units, num_tokens, model), *notes]
+    told = [*checked(where, units, num_tokens, model), *notes]
     if empty := int((predicted == 0).sum()):
         told.append(f"{where}: {empty} documents have one token or none: they count in no ratio.")
     labels = np.stack([predicted, np.where(predicted > 0, np.array(sizes, dtype=np.int64), 0)], axis=1)
@@ -111,46 +111,7 @@ def of_documents(
     return Contents(arrays, labels, notes=told, listed=list(arrays), of_task=[TARGETS])
 
 
-def check(where: str, units: Sequence[Rows], num_tokens: int, model: nn.Module) -> list[str]:
-    """Refuse tokens that the model does not know, and rows that are longer than it takes; gives what there is to tell.
-
-    Args:
-        num_tokens: that the tokenizer has; 0: unknown.
-    Raises:
-        DataError: with both numbers.
-    """
+def checked(where: str, units: Sequence[Rows], num_tokens: int, model: nn.Module) -> list[str]:
+    """What there is to tell of rows that the model takes, or a DataError, as of `capacity.check`."""
     largest = max((int(unit.ids.max()) for unit in units if unit.ids.size), default=0)
-    longest = max(unit.ids.shape[1] for unit in units)
-    most = positions(model)
-    if most is not None and longest > most:
-        raise DataError(
-            f"{where}: its longest row has {longest} tokens, but the model has positions for {most}; set max_length to "
-            f"{most} at most."
-        )
-    for what, rows in vocabularies(model).items():
-        if largest >= rows:
-            raise DataError(
-                f"{where}: its texts have tokens up to {largest}, but {what} has {rows} rows (0 to "
-                f"{rows - 1}); give the tokenizer that the model was trained with."
-            )
-    known = list(vocabularies(model).values())
-    if not num_tokens or not known or any(num_tokens <= rows <= num_tokens + SPARE for rows in known):
-        return []
-    told = " and ".join(f"{rows:,}" for rows in known)
-    return [
-        f"{where}: the tokenizer has {num_tokens:,} tokens, the model's embedding {told} rows: see that it is the "
-        "model's own."
-    ]
-
-
-SPARE = 1024
-"""Rows that an embedding may have beyond its tokenizer's tokens: it is often rounded up."""
-
-
-def vocabularies(model: nn.Module) -> dict[str, int]:
-    """How many tokens a model knows, by what says so: its embedding and its head, where it names them as those of
-    transformers do."""
-    named = {"the embedding of the model": "get_input_embeddings", "the head of the model": "get_output_embeddings"}
-    parts = {what: getattr(model, name, None) for what, name in named.items()}
-    found = {what: getattr(find(), "weight", None) for what, find in parts.items() if find is not None}
-    return {what: len(weight) for what, weight in found.items() if weight is not None}
+    return capacity.check(where, largest, max(unit.ids.shape[1] for unit in units), num_tokens, model)

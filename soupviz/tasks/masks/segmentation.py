@@ -93,7 +93,8 @@ class Segmentation(Task):
         return answers.shape[1]
 
     def check_split(self, split: Split, width: int) -> Sequence[str]:
-        """Refuse values that are neither classes of the model nor ignored, with the file that has them."""
+        """Refuse values that are neither classes of the model nor ignored, with the file that has them; and masks of
+        which nothing is judged."""
         for row, (values, _) in enumerate(self._values(split.labels)):
             odd = values[(values < 0) | (values >= width)]
             if not len(odd):
@@ -104,6 +105,11 @@ class Segmentation(Task):
                 f"data.{split.name}: the mask of {where} has the value {odd[0]}, but the model's head has {width} "
                 f"classes (0 to {width - 1}{spared}). Give values that are no classes as `ignore` of the task, or "
                 "check the model's args and the masks."
+            )
+        if not any(len(values) for values, _ in self._values(split.labels)):
+            raise DataError(
+                f"data.{split.name}: none of {len(split)} masks has a pixel that is judged: all have the values "
+                f"{', '.join(map(str, self.ignore))}. Check `ignore` of the task, and the masks."
             )
         return ()
 
@@ -186,9 +192,10 @@ class Segmentation(Task):
 
     def _truth(self, labels: Tensor) -> Tensor:
         """Masks as int64, -1 where they are not judged."""
-        truth = labels.long()
+        whole = labels.long()  # a byte would be compared with what is left of a larger or negative value
+        truth = whole
         for value in self.ignore:
-            truth = truth.where(labels != value, -1)
+            truth = truth.where(whole != value, -1)
         return truth
 
     def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
