@@ -92,6 +92,9 @@ class TokenClassification(Task):
     def width(self, answers: Tensor) -> int:
         return answers.shape[-1]
 
+    def head(self, width: int) -> tuple[str, str, str]:
+        return "Classes", str(width), "of each word"
+
     def check_split(self, split: Split, width: int) -> Sequence[str]:
         """Take the names of the tags from a split; all splits of a kitchen have the same."""
         if not split.classes:
