@@ -5,8 +5,8 @@ import streamlit as st
 from soupviz.analysis.diversity import pairs_of
 from soupviz.analysis.wording import alone_tells_nothing
 from soupviz.kitchen import Kitchen
-from soupviz.ui import session
-from soupviz.ui.diversity import clicks, examples, overlaps, pair
+from soupviz.ui import clicks, session
+from soupviz.ui.diversity import examples, overlaps, pair
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 

@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import session, work
-from soupviz.ui.diversity import clicks
+from soupviz.ui import clicks, session, work
 from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")

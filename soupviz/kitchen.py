@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from soupviz.data import splits as checks
+from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Check, Splits
 from soupviz.data.split import Split
 from soupviz.errors import CompatibilityError, KitchenError
@@ -116,7 +117,7 @@ class Kitchen:
         architecture = Architecture(model, lambda: building.build(spec.model, folder))
         task = find_task(spec.task.name, spec.task.parameters, folder)
         objective = find_metric(task, spec.metric)
-        if spec.classes and task.labels == "numbers":
+        if spec.classes and task.labels not in WITH_CLASSES:
             raise KitchenError(f"{file}: classes names classes, which the task {task.name} has not; remove it.")
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)

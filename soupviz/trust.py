@@ -38,6 +38,9 @@ NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "o
 Allowed = Callable[[Path], Path]
 """Gives the path resolved, or raises KitchenError where it lies outside what may be read."""
 
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*")
+"""Of an installed package: `package.module:function`."""
+
 _PYTHON = re.compile(r"(.+\.py):\w+$", re.IGNORECASE | re.DOTALL)
 
 
@@ -120,6 +123,9 @@ def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
     if ":" in spec.task.name:
         used.append((spec.task.name, spec.task.parameters))
     used += [(text, {}) for text in _texts(spec.task.parameters) if ".py:" in text]
+    if ":" not in spec.task.name:  # of a file's own task, whose code counts, they may be any words
+        given = [value for value in spec.task.parameters.values() if isinstance(value, str)]
+        used += [(value, {}) for value in given if _FUNCTION.fullmatch(value)]
     for split in spec.split_specs().values():
         named = str(split.path) if split.format == "python" else split.format
         if split.format == "python" or ":" in split.format:
@@ -175,7 +181,7 @@ def check_paths(spec: KitchenSpec, folder: Path, allowed: Allowed) -> None:
         KitchenError: naming the path.
     """
     values = spec.model_dump(mode="json", exclude=set(NO_PATHS), exclude_none=True)
-    if spec.task.name == "transcription" and isinstance(values["task"].get("vocabulary"), list):
+    if isinstance(values["task"].get("vocabulary"), list):
         del values["task"]["vocabulary"]  # tokens, of which one may look like a path
     named = {place for text in _texts(values) if text for place in _places(text, folder)}
     named |= {folder / "data" for split in spec.split_specs().values() if split.path is None}

@@ -410,6 +410,13 @@ def test_a_stride_beyond_the_window_is_refused(tmp_path):
     assert "expected 2" in refused(tmp_path, documents(4, seed=1), max_length=1)
 
 
+def test_names_of_classes_that_no_document_has_are_refused(built, tmp_path, capsys):
+    file = shutil.copytree(built.parent, tmp_path / "k") / "kitchen.yaml"
+    change_yaml(file, lambda keys: keys.update(classes=["a", "b"]))
+    status, _, err = run_command(capsys, "score", file)
+    assert status == 2 and "classes names classes, which the task language_model has not" in err
+
+
 def test_documents_without_anything_to_predict_are_refused(tmp_path):
     assert "nothing is predicted" in refused(tmp_path, ["", "", ""])
 

@@ -12,7 +12,8 @@ from scores import CLASSIFICATION, judged, of_labels
 from sklearn import metrics as sklearn
 from torch.nn import functional as F
 
-from soupviz.errors import DataError
+from soupviz.errors import DataError, KitchenError
+from soupviz.tasks import finding
 from soupviz.tasks.calibration import calibration_error
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.classes.multilabel import Multilabel
@@ -401,3 +402,19 @@ def test_a_task_of_ones_own_tells_its_columns_unless_it_says_more():
     found = whole(task, torch.tensor([1.5, 2.0]), torch.tensor([0, 0]))
     assert task.told(found, 1, []) == "size 2; long 1, 1" and task.target(found, 1, []) is None
     assert not (task.has_classes or task.has_logits or task.has_probabilities) and task.errors(found).shape == (2, 1)
+
+
+@pytest.mark.parametrize("name", finding.TASKS)
+def test_a_key_that_a_task_does_not_take_is_refused_with_those_that_it_takes(name, tmp_path):
+    with pytest.raises(KitchenError, match=f"task {name} takes no colour; it takes ") as told:
+        finding.find_task(name, {"colour": 1}, tmp_path)
+    assert all(key in str(told.value) for key in finding.TASKS[name].takes)
+
+
+@pytest.mark.parametrize("name", finding.TASKS)
+def test_what_a_task_says_of_its_head_has_a_title_a_number_and_what_each_is_of(name, tmp_path):
+    task = finding.find_task(
+        name, {"vocabulary": ["_", "a"]} if "vocabulary" in finding.TASKS[name].takes else {}, tmp_path
+    )
+    title, number, of = task.head(1234)
+    assert title in ("Classes", "Outputs") and number in ("1234", "1,234", "any number") and of

@@ -195,13 +195,29 @@ def test_words_that_are_cut_off_are_told_and_count_as_wrong(file):
     kitchen = sv.Kitchen.load(file)
     split = kitchen.splits.load("held_out")
     lost = split.labels <= CUT
-    assert any("12 tokens" in note and f"{int(lost.sum()):,} words" in note for note in split.notes)
+    assert any("12 fit" in note and f"{int(lost.sum()):,} words" in note for note in split.notes)
     score = kitchen.scores.score((("m_1", 1.0),))
     assert (score.outcomes["words"] == whole.outcomes["words"]).all()
     assert (score.outcomes["entities"] == whole.outcomes["entities"]).all()
     assert (score.outcomes["said"][lost.numpy()] == -1).all()
     assert score.values["token_accuracy"] < whole.values["token_accuracy"] and score.value < whole.value
     assert score.outcomes["judged"].sum() == (split.labels >= 0).sum()
+
+
+def test_a_word_that_makes_no_token_is_told(file):
+    rows = sentences(1, 6)
+    rows[2]["tokens"][0] = ""
+    change_yaml(file, lambda keys: keys["data"].update(held_out=write_split(file.parent / "e.jsonl", rows)))
+    [told] = [one for one in sv.Kitchen.load(file).splits.load("held_out").notes if "no token" in one]
+    assert "1 words of 1 sentences" in told and "None" not in told
+
+
+def test_sentences_without_an_entity_are_told_to_say_nothing(file):
+    rows = [{**row, "ner_tags": ["O"] * len(row["tokens"])} for row in sentences(1, 6)]
+    change_yaml(file, lambda keys: keys["data"].update(held_out=write_split(file.parent / "o.jsonl", rows)))
+    assert any(
+        "none of 6 sentences has an entity" in one for one in sv.Kitchen.load(file).splits.load("held_out").notes
+    )
 
 
 def test_other_names_of_tags_are_another_score(file):

@@ -323,7 +323,7 @@ def test_normalisers_do_what_their_names_say(name, expected):
     )
 
 
-def test_a_normaliser_of_ones_own_is_a_function_of_a_text(tmp_path):
+def test_a_normaliser_of_ones_own_is_a_function_of_a_text(tmp_path, monkeypatch):
     (tmp_path / "own.py").write_text(
         "def short(text):\n    return text.replace('uh ', '')\ndef bad(text):\n    return 3\n"
     )
@@ -331,8 +331,24 @@ def test_a_normaliser_of_ones_own_is_a_function_of_a_text(tmp_path):
     assert own.normalized("uh a  b") == "a b"
     with pytest.raises(DataError, match=r"own\.py:bad gave int"):
         task(tmp_path, normalizer="own.py:bad")
-    (tmp_path / "own.py").write_text("def short(text):\n    return text\n")
-    assert task(tmp_path, normalizer="own.py:short").key != own.key
+    (tmp_path / "own.py").write_text(
+        "from helper_of_own import WORD\ndef short(text):\n    return text.replace(WORD, '')\n"
+    )
+    (tmp_path / "helper_of_own.py").write_text("WORD = 'uh'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = task(tmp_path, normalizer="own.py:short")
+    assert known.key != own.key
+    (tmp_path / "helper_of_own.py").write_text("WORD = 'um'\n")
+    assert task(tmp_path, normalizer="own.py:short").key != known.key
+
+
+def test_a_normaliser_of_a_package_is_another_once_its_file_is(tmp_path, monkeypatch):
+    (tmp_path / "spelling_of_own.py").write_text("def short(text):\n    return text.replace('uh ', '')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = task(tmp_path, normalizer="spelling_of_own:short")
+    assert own.normalized("uh a  b") == "a b"
+    (tmp_path / "spelling_of_own.py").write_text("def short(text):\n    return text\n")
+    assert task(tmp_path, normalizer="spelling_of_own:short").key != own.key
 
 
 def test_another_normaliser_counts_anew_what_was_heard():

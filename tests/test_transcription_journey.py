@@ -1,5 +1,6 @@
 """A kitchen of recordings from the command line: decisions, early rejection, rescoring, learning, bad input."""
 
+import json
 import re
 import shutil
 
@@ -129,7 +130,7 @@ def test_an_ensemble_of_one_says_what_it_says_alone(output, file):
 def test_fisher_and_temperatures_are_refused_with_the_reason(file, capsys):
     for arguments in (("--recipe", "fisher"), ("--recipe", "uniform", "--calibrate")):
         status, _, told = run_command(capsys, "soup", file, *arguments)
-        assert status == 2 and "transcription" in told and told.strip().count("\n") == 0
+        assert status == 2 and "transcription" in told and "because" in told and told.strip().count("\n") == 0
 
 
 def test_a_soup_is_exported_and_rebuilt_bit_for_bit(file, tmp_path, capsys):
@@ -191,11 +192,13 @@ def test_characters_outside_the_vocabulary_are_told_and_count_as_errors(file, ca
     assert after["deletions"] + after["substitutions"] > before["deletions"] + before["substitutions"]
 
 
-def test_an_empty_transcript_is_scored(file, capsys):
+def test_an_empty_transcript_is_scored_and_told(file, capsys):
     table = file.parent / "held_out.csv"
     table.write_text(re.sub(r"(held_out/0\.wav,)[^,]*", r"\1", table.read_text()))
-    found = json_of(capsys, "score", file)["ingredients"]["m_0"]
+    status, out, err = run_command(capsys, "score", file, "--json")
+    found = json.loads(out)["ingredients"]["m_0"]
     assert found["empty_references"] == 1 and found["num_units"] == 40
+    assert status == 0 and "1 of 40 transcripts are empty" in err and "inserted" in err
 
 
 @pytest.mark.parametrize(("number", "said"), [(1, "no intervals"), (2, "0.5")])

@@ -403,3 +403,13 @@ def test_tokens_that_are_listed_are_no_paths_but_the_file_of_a_vocabulary_is(roo
     workspace.check_paths(asked(root, **speech(["_", "/", "..", "a"])))
     with pytest.raises(KitchenError, match="secret"):
         workspace.check_paths(asked(root, **speech("/secret/vocab.txt")))
+
+
+def test_a_normaliser_of_a_package_is_asked_about_as_one_of_a_file_is(root: Path, monkeypatch) -> None:
+    (root / "spelling.py").write_text("def short(text):\n    return text\n")
+    monkeypatch.syspath_prepend(root)
+    (root / "m.safetensors").write_bytes(b"x")
+    for name in ("spelling:short", "spelling.py:short"):
+        keys = {"name": "transcription", "vocabulary": ["_", "a:b"], "normalizer": name}
+        found = asked(root, **model("timm:resnet18") | {"task": keys})
+        assert name in found.code and any(file.endswith("spelling.py") for file in found.seen)

@@ -12,8 +12,9 @@ import soupviz as sv
 from soupviz.analysis.diversity import gather, pairs_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
-from soupviz.ui.diversity import clicks, overlaps, pair
+from soupviz.ui import clicks
 from soupviz.ui.diversity import examples as ui
+from soupviz.ui.diversity import overlaps, pair
 
 PAIRS, SOUP = "Pairs of ingredients", "A soup and its rival"
 

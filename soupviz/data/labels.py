@@ -41,6 +41,9 @@ FORMATS_OF: dict[Kind, tuple[str, ...]] = {
 TASKS_OF: dict[Kind, str] = {"options": "multiple_choice", "masks": "segmentation"}
 """Of formats with no other labels, the tasks that they are for."""
 
+WITH_CLASSES = frozenset[Kind](("classes", "flags", "tags", "boxes", "masks", "any"))
+"""Kinds that numbers of classes occur in, which `classes:` names."""
+
 PADDING = -1
 """What labels of varying length are filled up with, where they are read as they are."""
 

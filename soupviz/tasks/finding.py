@@ -40,6 +40,8 @@ def find_task(name: str, parameters: Mapping[str, Any], folder: Path) -> Task:
         if ":" not in name:
             raise KitchenError(f"task is {name!r}; known are {', '.join(TASKS)}, and file.py:Task for one of your own.")
         kind = load_function(name, folder)
+    elif unknown := sorted(parameters.keys() - set(kind.takes)):
+        raise KitchenError(f"task {name} takes no {unknown[0]}; it takes {', '.join(kind.takes) or 'nothing beside'}.")
     with guarded(lambda told: KitchenError(f"task {name!r} with {dict(parameters)} failed with {told}.")):
         task = kind(**parameters) if is_own else kind.configured(parameters, folder)
     if not isinstance(task, Task):

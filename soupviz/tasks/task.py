@@ -35,6 +35,9 @@ class Task:
     version: ClassVar[int] = 1
     """Of what is kept of each unit; another one makes old scores unfindable."""
 
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Its keys of kitchen.yaml beside `name`; one of a user's own takes what its file says."""
+
     labels: ClassVar[Kind] = "any"
     """How labels are read: class numbers, numbers, 0 and 1 for each class, or any numbers, as they are."""
 
@@ -75,8 +78,8 @@ class Task:
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """The columns of a batch, a row for each unit; default: the answers as they are, and whether each is finite.
 
-        A column of `soupviz.tasks.outcomes.records` holds an array of its own for each unit, such as its detections.
-        A task that says otherwise may leave `finite` out where every answer is always finite.
+        A column of `outcomes.records` holds an array of its own for each unit, such as its detections. `finite` may be
+        left out where every answer always is.
 
         Args:
             answers: what `answers` gave. labels: of the same units, as the data set has them.
@@ -89,8 +92,7 @@ class Task:
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         """Call the model with a batch, and give what is judged, a row for each unit, with a gradient if wanted.
 
-        Default: the model is called once, with the batch as it is, and `answers` finds it in what that returns. A task
-        that calls it otherwise (window by window, step by step) says so here.
+        Default: it is called once, with the batch as it is. A task that does otherwise (by windows) says so here.
 
         Args:
             model: or what stands in for it, called as the model is. batch: by argument a tensor, or a list of tensors.
@@ -101,8 +103,7 @@ class Task:
         return answers_from(model, batch, self.answers)
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """What the model is called with for a batch, call by call, where it is looked into: its layers' inputs and
-        activations. Default: the batch as it is."""
+        """What the model is called with for a batch, call by call, where its layers are looked into; default: that."""
         yield batch
 
     def answers(self, output: Any) -> Tensor:
@@ -112,6 +113,12 @@ class Task:
     def width(self, answers: Tensor) -> int:
         """How many classes a model has, or how many numbers it says of each unit: what labels and names must fit."""
         return math.prod(answers.shape[1:])
+
+    def head(self, width: int) -> tuple[str, str, str]:
+        """What a model says of a unit, for people: of what, how many, and what each is of."""
+        if self.has_classes:
+            return "Classes", str(width), "the head's width"
+        return "Outputs", f"{width:,}", f"for each {self.unit}"
 
     def check_split(self, split: Split, width: int) -> Sequence[str]:
         """What there is to tell of a split before anything is scored on it. width: of what the model answers.
@@ -162,10 +169,10 @@ class Task:
         raise NotImplementedError
 
     def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
-        """What an ensemble answers; not finite where a member's answer is not.
+        """What an ensemble answers, from its members' answers of all units; not finite where one of them is not.
 
         Args:
-            answers: of each member, of all units. weights: one for each, which sum to one. output: one of `outputs`.
+            weights: of each member; they sum to one. output: one of `outputs`.
         """
         return combined(answers, weights, LOGITS)
 

@@ -106,10 +106,9 @@ def _tags(numbers: np.ndarray, sizes: Sequence[int], starts: np.ndarray) -> np.n
 
 
 def _cut_off(where: str, answers: np.ndarray, longest: int | None) -> list[str]:
+    """What there is to tell of words without a token: empty ones, and those beyond the last token that fits."""
     lost = answers <= CUT
     if not lost.any():
         return []
-    return [
-        f"{where}: {lost.any(axis=1).sum():,} sentences are longer than {longest} tokens: {lost.sum():,} words have no "
-        "token left, and count as wrong."
-    ]
+    number, beyond = lost.any(axis=1).sum(), f", as {longest} fit at most, or they make none" if longest else ""
+    return [f"{where}: {lost.sum():,} words of {number:,} sentences have no token{beyond}: they count as wrong."]

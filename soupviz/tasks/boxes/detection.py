@@ -29,6 +29,7 @@ class Detection(Task):
 
     name = "detection"
     unit = "image"
+    takes = ("label_offset",)
     labels = "boxes"
     lacks: ClassVar[Mapping[str, str]] = {
         "loss": "a detector tells its loss in training mode only, from targets of its own and boxes that it samples",
@@ -53,8 +54,6 @@ class Detection(Task):
 
     @classmethod
     def configured(cls, parameters: Mapping[str, Any], folder: Path) -> "Detection":
-        if strange := sorted(parameters.keys() - {"label_offset"}):
-            raise KitchenError(f"task detection takes label_offset only; got {', '.join(strange)}.")
         offset = parameters.get("label_offset", 0)
         if not isinstance(offset, int) or isinstance(offset, bool):
             raise KitchenError(f"task detection: label_offset is {offset!r}; expected a whole number, such as 1.")
@@ -97,6 +96,9 @@ class Detection(Task):
         return pad_sequence(
             [rows_of(index, one, self.label_offset) for index, one in enumerate(output)], batch_first=True
         )
+
+    def head(self, width: int) -> tuple[str, str, str]:
+        return "Outputs", "any number", f"for each {self.unit}"
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Of each image its objects: rows of x1, y1, x2, y2, class, crowd and area."""

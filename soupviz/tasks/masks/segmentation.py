@@ -53,6 +53,7 @@ class Segmentation(Task):
 
     name = "segmentation"
     unit = "image"
+    takes = ("ignore",)
     labels = "masks"
     barrier = "loss"
     has_probabilities = True
@@ -91,6 +92,9 @@ class Segmentation(Task):
 
     def width(self, answers: Tensor) -> int:
         return answers.shape[1]
+
+    def head(self, width: int) -> tuple[str, str, str]:
+        return "Classes", str(width), "of each pixel"
 
     def check_split(self, split: Split, width: int) -> Sequence[str]:
         """Refuse values that are neither classes of the model nor ignored, with the file that has them; and masks of

@@ -10,6 +10,7 @@ from soupviz.errors import DataError, KitchenError
 from soupviz.files import file_digest
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
+from soupviz.sources import code_files
 
 Normalizer = Callable[[str], str]
 
@@ -54,7 +55,7 @@ class Named:
         Raises:
             DataError: a function of the user's own fails, or gives no text.
         """
-        if len(self.key) == 1:
+        if self.key[0] in NORMALIZERS:
             return " ".join(self.function(text).split())
         with guarded(lambda told: DataError(f"the normalizer {self.key[0]} failed on {text[:40]!r} with {told}")):
             found: Any = self.function(text)
@@ -77,5 +78,5 @@ def find(name: Any, folder: Path) -> Named:
         known = ", ".join(NORMALIZERS)
         raise KitchenError(f"task.normalizer is {name!r}; known are {known}, and file.py:function for one of your own.")
     function = load_function(name, folder)
-    place = folder / name.rpartition(":")[0]
-    return Named(function, (name, file_digest(place) if place.is_file() else name))
+    # Of what it imports from nearby too: a score is that of the whole function.
+    return Named(function, (name, *map(file_digest, sorted(code_files(name, folder)))))

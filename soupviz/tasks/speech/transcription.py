@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from soupviz.tasks.task import NOTHING, Task
 HYPOTHESIS, REFERENCE, WORDS, CHARACTERS = "hypothesis", "reference", "words", "characters"
 OF_WORDS = edits.KINDS
 OF_CHARACTERS = tuple(edits.OF_CHARACTERS + kind for kind in edits.KINDS)
-PARAMETERS = ("vocabulary", "blank", "normalizer", "decode", "arguments")
 
 
 def rate(substitutions: Any, deletions: Any, insertions: Any, units: Any, _number: Any) -> Any:
@@ -42,9 +41,17 @@ class Transcription(Task):
 
     name = "transcription"
     unit = "utterance"
+    takes = ("vocabulary", "blank", "normalizer", "decode", "arguments")
     labels = "texts"
     has_probabilities = True
     metrics = (WER, CER)
+    lacks: ClassVar[Mapping[str, str]] = {
+        "loss": "`generate` takes the likeliest token after the other, and gives no chances of a whole transcript",
+        "soft_loss": "`generate` takes the likeliest token after the other, and gives no chances of a whole transcript",
+        "ensembles": "transcripts that are generated have no frames in common, of which one would average the chances",
+        "information": "a transcript is no class: it would cost a gradient for each frame and token",
+        "temperature": "transcripts are the likeliest token of each step, which a temperature leaves as it is",
+    }
 
     def __init__(self, decoder: CTC | Generate, normalized: normalizing.Named):
         self.decoder = decoder
@@ -52,8 +59,6 @@ class Transcription(Task):
 
     @classmethod
     def configured(cls, parameters: Mapping[str, Any], folder: Path) -> "Transcription":
-        if unknown := sorted(parameters.keys() - set(PARAMETERS)):
-            raise KitchenError(f"task transcription takes no {unknown[0]}; it takes {', '.join(PARAMETERS)}.")
         if "vocabulary" not in parameters:
             raise KitchenError(
                 "task transcription needs a vocabulary: `task: {name: transcription, vocabulary: FILE}`, or a list of "
@@ -81,9 +86,18 @@ class Transcription(Task):
     def without_classes(self) -> str:
         return "transcripts have no classes"
 
+    def head(self, width: int) -> tuple[str, str, str]:
+        return "Outputs", "any number", f"for each {self.unit}"
+
     def check_split(self, split: Split, width: int) -> list[str]:
-        """How transcripts are made, and which characters of the references are not in the vocabulary."""
+        """How transcripts are made, how many references are empty, and which of their characters are not in the
+        vocabulary."""
         notes = [self.decoder.told] if split.name == HELD_OUT else []
+        if empty := sum(not text for text in self._references(split.labels)):
+            notes.append(
+                f"{empty} of {len(split)} transcripts are empty: they add no words to count by, but what is heard "
+                "there counts as inserted."
+            )
         if isinstance(self.decoder, Generate):  # its tokenizer may have pieces of any character
             return notes
         lacking = [self.decoder.lacking(as_text(row)) for row in split.labels.numpy()]

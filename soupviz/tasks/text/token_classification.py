@@ -92,6 +92,9 @@ class TokenClassification(Task):
     def width(self, answers: Tensor) -> int:
         return answers.shape[-1]
 
+    def head(self, width: int) -> tuple[str, str, str]:
+        return "Classes", str(width), "of each word"
+
     def check_split(self, split: Split, width: int) -> Sequence[str]:
         """Take the names of the tags from a split; all splits of a kitchen have the same."""
         if not split.classes:
@@ -105,7 +108,11 @@ class TokenClassification(Task):
                 f"{width - 1}). Check the model's args and the tags."
             )
         self.tags = Tags.of(split.classes)
-        return ()
+        if self.targets(split.labels)[TRUE].any():
+            return ()
+        return [
+            f"none of {len(split)} sentences has an entity, so that {F1.label} is 0, or says nothing, of any model."
+        ]
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {name: one for name, one in batch.items() if name != STARTS}

@@ -6,8 +6,7 @@ import streamlit as st
 
 from soupviz.analysis import examples
 from soupviz.pictures import examples as pictures
-from soupviz.ui import charts, widgets
-from soupviz.ui.diversity import clicks
+from soupviz.ui import charts, clicks, widgets
 from soupviz.ui.diversity.match import Match
 
 

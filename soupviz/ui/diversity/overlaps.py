@@ -40,8 +40,7 @@ from soupviz.soups.planning import Cost, cost
 from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor
-from soupviz.ui import asking, charts, session, tables, widgets, work
-from soupviz.ui.diversity import clicks
+from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 

@@ -17,7 +17,6 @@ from soupviz.soups import planning
 from soupviz.soups.planning import FREE, Cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.task import Task
 from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import asking, charts, tables, widgets
 from soupviz.ui.formats import in_unit, value_format
@@ -113,7 +112,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
             ("Checkpoints that fit", str(len(opened.names)), told),
             ("Tensors", f"{len(first):,}", "the same in all"),
             ("Numbers", _count(numbers), f"{', '.join(dtypes)}"),
-            _head(opened.task, opened.scores.width(split)),
+            opened.task.head(opened.scores.width(split)),
         ]
     )
     widgets.refused(opened)
@@ -234,16 +233,6 @@ def take_basin(found: Report) -> None:
             icon=":material/soup_kitchen:",
             query_params={"kitchen": str(st.session_state["kitchen"]), "members": ",".join(inside)},
         )
-
-
-def _head(task: Task, width: int) -> tuple[str, str, str]:
-    if task.has_classes:
-        return "Classes", str(width), "the head's width"
-    if part := {"masks": "pixel", "tags": "word"}.get(task.labels):
-        return "Classes", str(width), f"of each {part}"
-    if task.labels in ("boxes", "texts"):
-        return "Outputs", "any number", f"for each {task.unit}"
-    return "Outputs", f"{width:,}", f"for each {task.unit}"
 
 
 def _count(number: int) -> str:

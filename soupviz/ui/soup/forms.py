@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from soupviz.analysis.parameters import bounds_of
 from soupviz.recipes import Pooled, Recipe, own_parameters
 from soupviz.tasks.task import Task
+from soupviz.ui import clicks
 from soupviz.ui.charts import Place
-from soupviz.ui.diversity import clicks
 
 UNIONS = (Union, UnionType)
 TENTHS = [number / 10 for number in range(11)]

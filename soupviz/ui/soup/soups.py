@@ -21,8 +21,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
-from soupviz.ui import charts, session, verdict, widgets, work
-from soupviz.ui.diversity import clicks
+from soupviz.ui import charts, clicks, session, verdict, widgets, work
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
 from soupviz.ui.verbatim import verbatim
