@@ -14,6 +14,7 @@ from soupviz.tasks.metric import SumMetric, bound_of, is_share
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson
+from soupviz.tasks.wording import gap, shown, span
 from soupviz.types import Grouped
 
 
@@ -123,3 +124,11 @@ def test_a_value_that_leaves_out_units_is_none_unless_the_metric_counts_them_as_
 def test_what_classification_calls_a_value_is_none_where_a_task_has_no_such_metric():
     assert a_regression([1.0, 2.0]).loss is None
     assert a_score(losses=[1.0, 3.0], predictions=[0, 0]).loss == 2.0
+
+
+def test_values_of_a_column_have_as_many_places_each():
+    assert [shown(RMSE, value) for value in (56.8, 56.21, 0.37, 1234.4)] == ["56.80", "56.21", "0.3700", "1234"]
+    assert [shown(LOSS, value) for value in (1.14, 0.0583)] == ["1.1400 nats", "0.0583 nats"]
+    assert [shown(ACCURACY, value) for value in (0.5, 1.0)] == ["50.00 %", "100.00 %"]
+    assert (span(RMSE, (45.0, 56.21)), span(RMSE, None)) == ("45.00 to 56.21", "")
+    assert (gap(RMSE, -1.2), gap(LOSS, 0.5), gap(ACCURACY, 0.01)) == ("-1.200", "+0.5000 nats", "+1.00 points")

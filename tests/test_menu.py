@@ -174,7 +174,8 @@ def test_what_does_not_fit_is_named_with_the_reason(file, cooked, capsys):
     status, out, err = run_command(capsys, "menu", file, "--budget", 8)
     assert status == 0
     assert "left out: Bayesian (TPE, 50 trials): takes up to 56 scores, the budget is 8" in err
-    assert "left out: SWA (from 0): " in err
+    assert "left out: SWA (from 0); EMA (decay 0.5); " in err
+    assert err.count("does not say of which step it is") == 1  # one reason, told once, of all recipes that it keeps out
     assert "average" in out
     number = len(json_of(capsys, "menu", file, "--budget", 8)["soups"])
     assert f"corrected by Holm over {number} soups and ensembles" in " ".join(out.split())

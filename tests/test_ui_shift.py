@@ -82,15 +82,17 @@ def test_a_kitchen_without_shifts_says_how_to_add_some(tmp_path: Path) -> None:
     ("held_out", "expected"),
     [
         ({"format": "arrays", "path": "data/held_out.npz"}, {"format": "arrays", "path": "data/elsewhere.npz"}),
-        ({"format": "imagefolder", "path": "val"}, {"format": "imagefolder", "path": "data/test"}),
+        ({"format": "imagefolder", "path": "val"}, {"format": "imagefolder", "path": "val"}),
+        ({"format": "coco", "path": "val", "annotations": "val.json"}, {"path": "val", "annotations": "val.json"}),
+        ({"format": "text", "path": "a.csv", "tokenizer": "run"}, {"path": "elsewhere.csv", "tokenizer": "run"}),
     ],
 )
-def test_what_is_to_be_added_is_of_the_kitchens_own_format(held_out: dict[str, str], expected: dict[str, str]) -> None:
+def test_what_is_to_be_added_is_like_the_kitchens_own_split(held_out: dict[str, str], expected: dict[str, str]) -> None:
     told, example = scores.how_to_add(SplitSpec(**held_out))
     [shift] = yaml.safe_load(example)["data"]["shifts"].values()
     SplitSpec(**shift)
     assert shift.items() >= expected.items()
-    assert ("images" in told) == (held_out["format"] == "imagefolder")
+    assert ("images" in told) == ("transform" in shift) == (held_out["format"] in ("imagefolder", "coco"))
 
 
 def test_a_kitchen_with_nothing_scored_yet_opens_and_says_what_is_missing(tmp_path: Path) -> None:

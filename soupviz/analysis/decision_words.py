@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, factor, gap, shown
+from soupviz.tasks.wording import figure, gap, shown
 
 if TYPE_CHECKING:
     from soupviz.analysis.decisions import Decision
@@ -31,8 +31,7 @@ def verb(metric: Metric) -> str:
 
 def against(metric: Metric, new: float, old: float) -> str:
     """Two values, with the unit once."""
-    form = ".2f" if metric.unit == PERCENT else ".4f" if metric.unit == "nats" else ".4g"
-    return f"{factor(metric) * new:{form}} against {factor(metric) * old:{form}} {metric.unit}".rstrip()
+    return f"{figure(metric, new)} against {figure(metric, old)} {metric.unit}".rstrip()
 
 
 def start(metric: Metric, name: str, value: float | None, number: int) -> str:

@@ -9,7 +9,7 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, gap_unit, resampled, shown, titled
+from soupviz.tasks.wording import PERCENT, figure, gap_unit, resampled, shown, significant, titled
 from soupviz.types import Grouped
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def apart(metric: Metric, difference: float, *, signed: bool = True) -> str:
     """A difference of two values of a metric, without its unit."""
     if metric.unit == PERCENT:
         return points(difference, signed=signed)
-    return _signed(difference, f"{abs(difference):.3g}", signed)
+    return _signed(difference, significant(abs(difference), 3), signed)
 
 
 def _signed(value: float, told: str, signed: bool) -> str:
@@ -57,7 +57,7 @@ def plain(metric: Metric, value: float | None, digits: int = 1) -> str:
     """A value without its unit, which stands elsewhere."""
     if value is None or math.isnan(value):
         return "none"
-    return f"{100 * value:.{digits}f}" if metric.unit == PERCENT else f"{value:.4g}"
+    return figure(metric, value, digits)
 
 
 def between(metric: Metric, low: float, high: float, digits: int = 1) -> str:

@@ -14,7 +14,8 @@ from soupviz.spec import SHIFTS
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import Compared
-from soupviz.tasks.wording import gap, shown
+from soupviz.tasks.significance import chance
+from soupviz.tasks.wording import gap, span
 
 
 def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
@@ -45,8 +46,11 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
             f"p: {test} on {reports} against {menu.best}, the best ingredient on held_out, corrected by "
             f"Holm over {len(menu.compared)} soups and ensembles"
         )
+    together: dict[str, list[str]] = {}
     for name, reason in menu.left_out.items():
-        typer.echo(f"left out: {name}: {reason}", err=True)
+        together.setdefault(reason, []).append(name)
+    for reason, names in together.items():
+        typer.echo(f"left out: {'; '.join(names)}: {reason}", err=True)
 
 
 def _compared(opened: Kitchen, found: Compared) -> dict[str, Any]:
@@ -66,10 +70,11 @@ def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
     metric, cells = soup.kitchen.objective, []
     for split, score in soup.scores.items():
         between = interval(metric, score) if split == reports else None
-        told = f" ({shown(metric, between[0], 1)} to {shown(metric, between[1], 1)})" if between else ""
+        told = f" ({span(metric, between)})" if between else ""
         cells.append(value_on(soup, split) + told)
-    cost = ["–" if value is None else f"{value:,.4g}" for value in (soup.evaluations, soup.seconds)]
-    cells += [gap(metric, compared.difference), f"{compared.p_value:.3f}"]
+    cost = ["–" if soup.evaluations is None else f"{soup.evaluations:,}"]
+    cost += ["–" if soup.seconds is None else f"{soup.seconds:,.1f}"]
+    cells += [gap(metric, compared.difference), chance(compared.p_value).removeprefix("p ").removeprefix("= ")]
     cells += ["–" if ece is None else f"{ece:.4f}" for ece in _calibration(soup, reports).values()]
     return [soup.title, _made_of(soup), str(soup.passes), *cells, *cost]
 

@@ -17,7 +17,7 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, axis_title
+from soupviz.tasks.wording import axis_title, figure
 
 NONE = "–"
 Rows = list[dict[str, Any]]
@@ -25,11 +25,7 @@ Rows = list[dict[str, Any]]
 
 def cell(metric: Metric, value: float | None) -> str:
     """Without the unit: the column's head has it."""
-    if value is None or math.isnan(value):
-        return NONE
-    if metric.unit == PERCENT:
-        return f"{100 * value:.2f}"
-    return f"{value:.4f}" if metric.unit == "nats" else f"{value:.4g}"
+    return NONE if value is None or math.isnan(value) else figure(metric, value)
 
 
 def p(value: float | None) -> str:

@@ -8,7 +8,7 @@ from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.types import Grouped
 
-PERCENT = "%"
+PERCENT, NATS = "%", "nats"
 
 NUMBERS_SHOWN = 16
 
@@ -18,13 +18,21 @@ def factor(metric: Metric) -> float:
     return 100.0 if metric.unit == PERCENT else 1.0
 
 
+def figure(metric: Metric, value: float, digits: int = 2, sign: str = "") -> str:
+    """A value, or a difference, without its unit: as many places in all of them, so that they compare in a column."""
+    if metric.unit == PERCENT:
+        return f"{100 * value:{sign}.{digits}f}"
+    return f"{value:{sign}.4f}" if metric.unit == NATS else significant(value, 4, sign)
+
+
+def significant(value: float, digits: int, sign: str = "") -> str:
+    """A number in so many digits, zeros at its end among them: "56.80" beside "56.21"."""
+    return f"{value:{sign}#.{digits}g}".rstrip(".")
+
+
 def shown(metric: Metric, value: float | None, digits: int = 2) -> str:
     """A value in the metric's unit: "92.67 %", "0.4545 nats"; "none" where there is none."""
-    if value is None:
-        return "none"
-    if metric.unit == PERCENT:
-        return f"{100 * value:.{digits}f} %"
-    return f"{value:.4g} {metric.unit}".rstrip()
+    return "none" if value is None else f"{figure(metric, value, digits)} {metric.unit}".rstrip()
 
 
 def cell(metric: Metric, value: float | None, digits: int = 2) -> str:
@@ -34,17 +42,12 @@ def cell(metric: Metric, value: float | None, digits: int = 2) -> str:
 
 def gap(metric: Metric, difference: float, digits: int = 2) -> str:
     """A difference of two values with its sign: "+1.17 points", "-0.0123 nats"."""
-    if metric.unit == PERCENT:
-        return f"{100 * difference:+.{digits}f} points"
-    return f"{difference:+.4g} {metric.unit}".rstrip()
+    return f"{figure(metric, difference, digits, '+')} {gap_unit(metric)}".rstrip()
 
 
 def span(metric: Metric, between: tuple[float, float] | None, digits: int = 1) -> str:
     """An interval without its unit, which stands beside it: "91.2 to 94.0"; empty where there is none."""
-    if between is None:
-        return ""
-    form = f".{digits}f" if metric.unit == PERCENT else ".4g"
-    return " to ".join(f"{factor(metric) * value:{form}}" for value in between)
+    return " to ".join(figure(metric, value, digits) for value in between or ())
 
 
 def resampled(by: Grouped | None) -> str:
@@ -79,7 +82,11 @@ def height(metric: Metric, difference: float) -> str:
     """The size of a difference, without a sign: "1.2 points", "0.123 nats"."""
     if metric.unit == PERCENT:
         return f"{100 * abs(difference):.1f} points"
-    return f"{abs(difference):.3f} nats" if metric.unit == "nats" else f"{abs(difference):.3g} {metric.unit}".rstrip()
+    return (
+        f"{abs(difference):.3f} nats"
+        if metric.unit == NATS
+        else f"{significant(abs(difference), 3)} {metric.unit}".rstrip()
+    )
 
 
 def on_split(metric: Metric, split: str) -> str:

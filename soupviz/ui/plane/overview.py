@@ -185,7 +185,7 @@ def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
             "A": number("of A", format="%.2f", help="weights of the point of the plane that is nearest to it"),
             "B": number("of B", format="%.2f"),
             "C": number("of C", format="%.2f"),
-            "own": number(f"its {metric.label}", format=form, help=f"on {split}: its own"),
+            "own": number("its own", format=form, help=f"{metric.label} on {split}"),
             "below": number(
                 "plane there", format=form, help=f"{metric.label} on {split} at its nearest point of the plane"
             ),

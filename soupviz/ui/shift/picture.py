@@ -176,8 +176,8 @@ def _figures(line: Line, view: View) -> None:
     if len(soups):
         best = soups.sort_values("y", ascending=not metric.higher_is_better).iloc[0]
         height = line.above(best["x"], best["y"])
-        told = f"{wording.apart(metric, height)} {wording.measure(metric)} from the line: {best['name']}"
-        items.append(("Best soup under shift", shown(metric, best["y"]), told))
+        items.append(("Best soup under shift", shown(metric, best["y"]), best["name"]))
+        items.append(("Its height above the line", wording.apart(metric, height), wording.measure(metric)))
     widgets.metric_row(items)
     st.caption(
         f"How far a model lies {view.better_side} the line is its effective robustness: {metric.label} under shift "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
+import yaml
 
 from soupviz.analysis.robustness import ENSEMBLE, Mixed, Scores, mixes_of, read_scores, scores_of
 from soupviz.analysis.score_files import Source, score_files
@@ -20,17 +21,7 @@ from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
 KITCHEN, TABLE = "this kitchen", "a table of scores"
-CORRUPTED = """data:
-  shifts:
-    blur:
-      format: imagefolder
-      path: data/test
-      transform: {resize: 64, corrupt: gaussian_blur, severity: 3}"""
-ELSEWHERE = """data:
-  shifts:
-    elsewhere:
-      format: FORMAT
-      path: PATH"""
+CORRUPTED = {"corrupt": "gaussian_blur", "severity": 3}
 FORMATS = (
     "One row for each model: a name, and at least two scores, as fractions or in percent. Several files are read "
     "as one table. Rows and files named soup, uniform or greedy are soups, unless a column `kind` says otherwise. A "
@@ -38,14 +29,18 @@ FORMATS = (
 )
 
 
-def how_to_add(held_out: SplitSpec) -> tuple[str, str]:
-    """What a shift is in kitchen.yaml, in a sentence and as an example of the kitchen's own format of data."""
-    told = "Add some under `data:` in kitchen.yaml"
-    if held_out.takes_transform:
-        return f"{told}; a corruption of the test images is one, too:", CORRUPTED
-    folder, name = posixpath.split(held_out.path or "")
-    path = posixpath.join(folder, f"elsewhere{posixpath.splitext(name)[1]}")
-    return f"{told}:", ELSEWHERE.replace("FORMAT", held_out.format).replace("PATH", path)
+def how_to_add(like: SplitSpec) -> tuple[str, str]:
+    """What a shift is in kitchen.yaml, in a sentence and as an example that is made of a split of the kitchen's own."""
+    told, keys = "Add some under `data:` in kitchen.yaml", like.model_dump(mode="json", exclude_defaults=True)
+    if like.takes_transform:
+        told, name = f"{told}; a corruption of the images that report is one, too", "blur"
+        keys["transform"] = keys.get("transform", {}) | CORRUPTED
+    elif "path" in keys and like.format != "python":
+        folder, file = posixpath.split(keys["path"])
+        name, keys["path"] = "elsewhere", posixpath.join(folder, f"elsewhere{posixpath.splitext(file)[1]}")
+    else:
+        name = "elsewhere"
+    return f"{told}:", yaml.safe_dump({"data": {"shifts": {name: keys}}}, sort_keys=False).rstrip()
 
 
 def of_kitchen() -> Scores:
@@ -53,7 +48,7 @@ def of_kitchen() -> Scores:
     opened = session.kitchen()
     if lacking_for(opened, {"shifts"}):
         st.info("This kitchen has no shifts: further test splits, of data unlike what the models were tuned for.")
-        told, example = how_to_add(opened.spec.data.held_out)
+        told, example = how_to_add(opened.spec.data.test or opened.spec.data.held_out)
         st.caption(told)
         st.code(example, language="yaml")
         st.stop()
