@@ -11,6 +11,7 @@ from kitchens import change_yaml, json_of, perturbed, run_command, save, write_y
 from speech_kitchens import LETTERS, write_split
 
 import soupviz as sv
+from soupviz.data.audio.listening import for_model
 from soupviz.data.labels import as_text
 from soupviz.errors import KitchenError, ModelError
 from soupviz.tasks.finding import find_task
@@ -92,7 +93,7 @@ def test_transcripts_are_those_of_generate_called_for_each_recording_alone(file)
     kitchen.evaluator.load(kitchen.ingredients[0].tensors.items())
     expected = []
     for row in range(len(split)):
-        batch = split.take_for_model(torch.tensor([row]), torch.device("cpu"))
+        batch = for_model(split.take(torch.tensor([row]), torch.device("cpu")))
         with torch.inference_mode():
             said = model.generate(**batch, **ARGUMENTS, num_beams=1, do_sample=False)[0].tolist()
         kept = said[1:] if said[:1] == [model.config.decoder_start_token_id] else said

@@ -97,6 +97,7 @@ def test_counts_and_metrics_of_a_case_by_hand():
         "kinds": ["LOC", "PER"],
         "kind_f1": [0.0, pytest.approx(2 / 3)],
         "kind_count": [0, 2],
+        "num_close": 0,
     }
 
 
@@ -141,6 +142,15 @@ def test_a_sentence_without_a_finite_answer_has_nothing_right():
     assert found["finite"].tolist() == [True, False] and found["right"].tolist() == [2, 0]
     assert not found["predicted"][1].any() and task.hardness(found)[1] == np.inf
     assert not F1.judges_nonfinite
+
+
+def test_what_is_said_of_padding_decides_nothing_and_near_answers_are_told():
+    task = tagger()
+    answers, labels = answers_of([[0, 1], [0, 3, 1]], 4, 3), labels_of([[0, 1], [0, 3, 1]], 3)
+    answers[0, 2] = torch.nan  # behind the first sentence
+    answers[1, 0] = torch.tensor([1.0, 1.00001, 0, 0])
+    found = Outcomes.of(task.outcomes(answers, labels), task.targets(labels))
+    assert found["finite"].all() and task.facts(found, 4)["num_close"] == 1
 
 
 def test_a_perfect_student_has_no_soft_loss_and_padding_counts_for_nothing():

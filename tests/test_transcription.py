@@ -249,6 +249,17 @@ def test_an_answer_that_is_not_finite_is_heard_as_nothing():
     assert "not finite" in own.told(found, 0, [])
 
 
+def test_utterances_with_two_tokens_near_each_other_are_told_and_padding_is_none():
+    own, targets = task(), labels("ab", "b")
+    answers = frames("ab", "b")
+    before = own.facts(Outcomes.of(own.outcomes(answers, targets), own.targets(targets)), 0)["num_close"]
+    answers[0, 0, :-1] = 1.0
+    answers[0, 0, 1] += 1e-5
+    columns = own.outcomes(answers, targets)
+    for told in (columns, own.recounted(columns, targets)):
+        assert (before, own.facts(Outcomes.of(told, own.targets(targets)), 0)["num_close"]) == (0, 1)
+
+
 def test_unseen_utterances_are_taken_for_perfect_in_the_bound():
     own = task()
     targets = labels("ab", "b c", "a a a")

@@ -9,6 +9,7 @@ from kitchens import json_of, perturbed, save, write_yaml
 from speech_kitchens import LETTERS, write_split
 
 import soupviz as sv
+from soupviz.data.audio.listening import for_model
 from soupviz.data.labels import as_text
 
 pytestmark = pytest.mark.extras
@@ -55,7 +56,7 @@ def heard_alone(kitchen, split):
     names = {number: token for token, number in TOKENS.items()}
     for row in range(len(split)):
         length = int(split.take(torch.tensor([row]), torch.device("cpu"))["input_lengths"])
-        batch = split.take_for_model(torch.tensor([row]), torch.device("cpu"))
+        batch = for_model(split.take(torch.tensor([row]), torch.device("cpu")))
         wave = next(iter(batch.values()))[:, :length]
         with torch.inference_mode():
             numbers = model(wave).logits[0].argmax(1).tolist()

@@ -18,6 +18,7 @@ from soupviz.models.building import tensor_of
 from soupviz.models.frames import lengths_of
 from soupviz.models.routes import call
 from soupviz.models.usercode import guarded
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
 from soupviz.tasks.ensembles import LOGITS
 from soupviz.tasks.speech.vocabulary import Speller, Vocabulary
 
@@ -81,6 +82,12 @@ class CTC:
         numbers = logits.argmax(dim=2).masked_fill(~(inside & finite[:, None]), self.vocabulary.blank)
         rows = collapsed(numbers.cpu().numpy(), self.vocabulary.blank)
         return finite.cpu().numpy(), [self.vocabulary.text(row) for row in rows]
+
+    def close(self, answers: Tensor) -> NDArray[np.bool_]:
+        """Whether a frame of each recording has two tokens so near each other that another batch may rank them anew."""
+        best = answers[:, :, :-1].topk(2, dim=2).values
+        near = (best[:, :, 0] - best[:, :, 1] < CLOSE_LOGITS) & (answers[:, :, -1] > 0)
+        return near.any(dim=1).cpu().numpy()
 
     def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
         """In nats per token of the transcript; of one with more tokens than frames it is 0."""

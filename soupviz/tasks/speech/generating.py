@@ -106,6 +106,10 @@ class Generate:
         with guarded(lambda told: ModelError(f"the tokens that the model says are not the vocabulary's: {told}")):
             return finite, [self.text(row[row >= 0].tolist()) for row in rows]
 
+    def close(self, answers: Tensor) -> NDArray[np.bool_]:
+        """Not known: tokens are kept, and not how near to others they were."""
+        return np.zeros(len(answers), dtype=np.bool_)
+
 
 class _Watch:
     """Sees what is said of each next token, and whether it is a number."""

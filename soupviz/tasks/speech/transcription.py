@@ -20,7 +20,7 @@ from soupviz.tasks.speech.ctc import CTC
 from soupviz.tasks.speech.generating import Generate
 from soupviz.tasks.task import NOTHING, Task
 
-HYPOTHESIS, REFERENCE, WORDS, CHARACTERS = "hypothesis", "reference", "words", "characters"
+HYPOTHESIS, REFERENCE, WORDS, CHARACTERS, CLOSE = "hypothesis", "reference", "words", "characters", "close"
 OF_WORDS = edits.KINDS
 OF_CHARACTERS = tuple(edits.OF_CHARACTERS + kind for kind in edits.KINDS)
 
@@ -119,15 +119,14 @@ class Transcription(Task):
 
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         finite, texts = self.decoder.heard(answers)
-        return self._counted(finite, records([as_codes(text) for text in texts]), labels)
-
-    def _counted(self, finite: Column, hypotheses: Column, labels: Tensor) -> Mapping[str, Column]:
-        told = [self.normalized(as_text(row)) for row in hypotheses]
-        return {FINITE: finite, HYPOTHESIS: hypotheses, **edits.counted(self._references(labels), told)}
+        heard = {FINITE: finite, HYPOTHESIS: records([as_codes(text) for text in texts])}
+        return self.recounted(heard | {CLOSE: self.decoder.close(answers)}, labels)
 
     def recounted(self, columns: Mapping[str, Column], labels: Tensor) -> Mapping[str, Column]:
         """What was heard, by another normaliser."""
-        return self._counted(columns[FINITE], columns[HYPOTHESIS], labels)
+        told = [self.normalized(as_text(row)) for row in columns[HYPOTHESIS]]
+        heard = {name: columns[name] for name in (FINITE, HYPOTHESIS, CLOSE)}
+        return heard | edits.counted(self._references(labels), told)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         texts = self._references(labels)
@@ -192,7 +191,8 @@ class Transcription(Task):
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         """How many edits of which kind there are, and words and characters."""
         counts = {name: int(outcomes[name].sum()) for name in (*OF_WORDS, WORDS, *OF_CHARACTERS, CHARACTERS)}
-        return counts | {"empty_references": int((outcomes[WORDS] == 0).sum())}
+        empty, close = (outcomes[WORDS] == 0).sum(), outcomes[CLOSE].sum()
+        return counts | {"empty_references": int(empty), "num_close": int(close)}
 
 
 def _num_wrong(outcomes: Outcomes) -> NDArray[np.int64]:

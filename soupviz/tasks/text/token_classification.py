@@ -15,7 +15,7 @@ from soupviz.data.split import Split
 from soupviz.data.text.tagged import CUT, NOWHERE, STARTS
 from soupviz.errors import DataError, ModelError
 from soupviz.models.routes import answers_from
-from soupviz.tasks.classes.class_metrics import LOSS_BAND
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS, LOSS_BAND
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
@@ -25,7 +25,7 @@ from soupviz.tasks.text.entities import Tags
 MATCHED, PREDICTED, TRUE = "matched", "predicted", "entities"
 """Columns of how many entities of each kind there are in a sentence, in both, in the answer, and in the labels."""
 
-RIGHT, WORDS, NATS, JUDGED, SAID = "right", "words", "loss", "judged", "said"
+RIGHT, WORDS, NATS, JUDGED, SAID, CLOSE = "right", "words", "loss", "judged", "said", "close"
 
 PERFECT: Mapping[str, float | str] = {MATCHED: TRUE, PREDICTED: TRUE, RIGHT: WORDS, JUDGED: WORDS, NATS: 0}
 
@@ -159,13 +159,16 @@ class TokenClassification(Task):
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         """Counts of entities and words; of a sentence with a logit that is not finite no word is right."""
         logits, number = answers.float().cpu(), min(answers.shape[1], labels.shape[1])
-        finite = logits.flatten(1).isfinite().all(dim=1)
         truth, seen = _truth(labels), labels >= 0
         seen[:, number:] = False
+        # What is said of padding depends on the batch, and decides nothing.
+        finite = (logits[:, :number].isfinite().all(dim=2) | ~seen[:, :number]).all(dim=1)
         safe = logits[:, :number].nan_to_num(0.0, 0.0, 0.0)
         said = torch.full(labels.shape, -1)
         said[:, :number] = safe.argmax(dim=2)
         said = said.where(seen & finite[:, None], -1)
+        best = safe.topk(min(2, safe.shape[2]), dim=2).values
+        close = (best[:, :, 0] - best[:, :, -1] < CLOSE_LOGITS) & seen[:, :number]
         nats = F.cross_entropy(safe.transpose(1, 2), truth[:, :number].clamp(min=0), reduction="none")
         nats = nats.double().where(seen[:, :number], 0.0).sum(dim=1)
         rows = [(one[one >= 0], other[one >= 0]) for one, other in zip(truth.numpy(), said.numpy(), strict=True)]
@@ -178,6 +181,7 @@ class TokenClassification(Task):
             NATS: nats.where(finite, torch.nan).numpy(),
             JUDGED: (seen.sum(dim=1) * finite).numpy(),
             SAID: said.numpy().astype(np.int16),
+            CLOSE: (close.sum(dim=1) * finite).numpy(),
         }
 
     def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
@@ -231,7 +235,8 @@ class TokenClassification(Task):
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         hits, told, true = (outcomes[name].sum(axis=0) for name in (MATCHED, PREDICTED, TRUE))
         by_kind = np.divide(2 * hits, told + true, out=np.zeros(len(true)), where=told + true > 0)
-        return {"kinds": list(self.tags.kinds), "kind_f1": by_kind.tolist(), "kind_count": true.tolist()}
+        kinds = {"kinds": list(self.tags.kinds), "kind_f1": by_kind.tolist(), "kind_count": true.tolist()}
+        return kinds | {"num_close": int((outcomes[CLOSE] > 0).sum())}
 
 
 def _truth(labels: Tensor) -> Tensor:
