@@ -241,7 +241,7 @@ def _head(task: Task, width: int) -> tuple[str, str, str]:
         return "Classes", str(width), "the head's width"
     if part := {"masks": "pixel", "tags": "word"}.get(task.labels):
         return "Classes", str(width), f"of each {part}"
-    if task.labels in ("boxes", "texts"):
+    if task.labels in ("boxes", "texts", "none"):
         return "Outputs", "any number", f"for each {task.unit}"
     return "Outputs", f"{width:,}", f"for each {task.unit}"
 
