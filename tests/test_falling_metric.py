@@ -186,8 +186,8 @@ def test_compare_ranks_by_the_least_error_and_tests_by_permutation(
     assert "ECE" not in table
     assert "permutation test" in comparison.correction(rows, "test", task, metric)
     _, spec = comparison.picture(rows, "test", "", metric)
-    title = spec["layer"][0]["encoding"]["x"]["title"]
-    assert title == "RMSE on test, 95 % normal interval; lower is better"
+    title = spec["layer"][0]["encoding"]["x"]["axis"]["title"]
+    assert title == ["RMSE on test, lower is better", "95 % normal interval"]
     no_examples()
     assert comparison.ranked(comparison.entries(kitchen, runs, "test"), metric) == rows
 

@@ -16,6 +16,7 @@ from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import gap, shown, span
 from soupviz.types import Grouped
+from soupviz.ui.formats import gap_format, value_format
 
 
 def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():
@@ -132,3 +133,10 @@ def test_values_of_a_column_have_as_many_places_each():
     assert [shown(ACCURACY, value) for value in (0.5, 1.0)] == ["50.00 %", "100.00 %"]
     assert (span(RMSE, (45.0, 56.21)), span(RMSE, None)) == ("45.00 to 56.21", "")
     assert (gap(RMSE, -1.2), gap(LOSS, 0.5), gap(ACCURACY, 0.01)) == ("-1.200", "+0.5000 nats", "+1.00 points")
+
+
+def test_a_column_of_numbers_has_four_digits_of_its_largest():
+    assert [value_format(RMSE, values) for values in ([56.8, 1.2], [0.37], [12345.0], [0.0], [])] == [
+        "%.2f", "%.4f", "%.0f", "%.4g", "%.4g"
+    ]  # fmt: skip
+    assert (value_format(ACCURACY), value_format(LOSS, [2.0]), gap_format(LOSS)) == ("%.2f %%", "%.4f nats", "%+.4f")

@@ -114,9 +114,8 @@ def test_a_layer_whose_error_falls_is_better_and_on_top(file: Path) -> None:
     assert [effect == "better" for effect in data["effect"]] == (table["rmse"] <= 0).tolist()
     assert layers.ordered(table, kitchen.objective, names)[0] == table.sort_values("rmse")["group"].iloc[0]
     assert ((table["low"] <= table["rmse"]) & (table["rmse"] <= table["high"])).all()
-    assert spec["layer"][0]["encoding"]["x"]["title"] == (
-        "change of RMSE on held_out, 95 % interval; below 0 is better"
-    )
+    title = spec["layer"][0]["encoding"]["x"]["axis"]["title"]
+    assert title == ["change of RMSE on held_out", "95 % interval; below 0 is better"]
 
 
 def test_layers_are_judged_by_rmse(file: Path) -> None:
@@ -153,7 +152,8 @@ def test_the_best_cell_of_a_grid_has_the_lowest_error(file: Path) -> None:
     assert best is not None and best.values["held_out"] == min(one.values["held_out"] for one in outcomes)
     assert [grids.known(kitchen, cell) for cell in grids.cells(kitchen, grid)] == outcomes
     _, spec = heat([], ("a", "b"), (["1"], ["1"]), kitchen.objective, "held_out")
-    assert spec["layer"][1]["encoding"]["color"]["scale"]["reverse"]
+    color = spec["layer"][1]["encoding"]["color"]["condition"]
+    assert color["scale"]["reverse"] and color["legend"]["title"] == ["RMSE", "on held_out"]
 
 
 def test_the_best_ingredients_of_a_grid_are_those_of_the_lowest_error(file: Path) -> None:

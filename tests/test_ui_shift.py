@@ -84,6 +84,7 @@ def test_a_kitchen_without_shifts_says_how_to_add_some(tmp_path: Path) -> None:
         ({"format": "arrays", "path": "data/held_out.npz"}, {"format": "arrays", "path": "data/elsewhere.npz"}),
         ({"format": "imagefolder", "path": "val"}, {"format": "imagefolder", "path": "val"}),
         ({"format": "coco", "path": "val", "annotations": "val.json"}, {"path": "val", "annotations": "val.json"}),
+        ({"format": "python", "path": "a.py:data", "args": {"part": "test"}}, {"path": "elsewhere.py:function"}),
         ({"format": "text", "path": "a.csv", "tokenizer": "run"}, {"path": "elsewhere.csv", "tokenizer": "run"}),
     ],
 )

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from soupviz.analysis.decisions import EPOCH, Decision
+from soupviz.analysis.wording import apart
 from soupviz.recipes import Recipe
 from soupviz.recipes.trajectory import GIVEN_UP
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import gap_unit, height
+from soupviz.tasks.wording import gap_unit
 
 CHANCE = 0.05
 """A p-value above it: chance alone explains the difference."""
@@ -83,5 +84,5 @@ def _lacks(metric: Metric, one: Decision) -> float | None:
 def _amount(task: Task, metric: Metric, one: Decision) -> str:
     if one.margin is not None:
         return f"{-one.margin:,} {task.unit}{'s' * (one.margin != -1)} short"
-    unit = "" if gap_unit(metric) else f" of {metric.label}"
-    return f"{height(metric, one.difference or 0.0)}{unit} worse"
+    unit = gap_unit(metric) or f"of {metric.label}"
+    return f"{apart(metric, one.difference or 0.0, signed=False)} {unit} worse"

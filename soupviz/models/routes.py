@@ -69,7 +69,7 @@ class Routes:
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.note = "not scored yet"
+        self.note = "not run since it was opened"
         self.is_inspected = False
         self._shared: frozenset[str] = frozenset()
         self._traced: graph.Traced | None = None

@@ -76,7 +76,7 @@ def matrix(
         middle: the value of the middle colour, for a scheme that diverges.
         clicked: the name of the selection, whose fields are row and column.
     """
-    side = max(220, min(640, 26 * len(names) + 60))
+    side = max(220, min(720, 22 * len(names) + 150))  # names below, and a legend above, take the rest
     scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
     scale |= {"domain": list(domain)} if domain else {}
     scale |= {"domainMid": middle} if middle is not None else {}

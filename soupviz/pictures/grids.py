@@ -39,7 +39,8 @@ def heat(
         axes: what varies across and upwards. values: on each, rising, as text. metric: of the colour, the darker the
         better; split: where it was measured.
     """
-    title = f"{metric.label} on {split}" + (f" ({metric.unit})" if metric.unit else "")
+    lines = [metric.label, f"on {split}" + (f" ({metric.unit})" if metric.unit else "")]
+    title = " ".join(lines)
     form = ".2f" if metric.unit == PERCENT else ".4~g"
     columns = ["column", "row", "value", "state", "reason", "frame", "bound"]
     data = pd.DataFrame([{"bound": ""} | dict(row) for row in rows], columns=columns)
@@ -51,7 +52,7 @@ def heat(
     }
     layers = [
         _places(axes, title, form),
-        _cells(axes, title, form, is_reversed=not metric.higher_is_better),
+        _cells(axes, lines, form, is_reversed=not metric.higher_is_better),
         _frame("best", palette.BEST, 3),
         _frame("open", palette.SOUP, 4),
     ]
@@ -74,18 +75,19 @@ def _places(axes: tuple[str, str], title: str, form: str) -> dict[str, Any]:
     return {"mark": mark, "encoding": {"tooltip": _tooltip(axes, title, form)}}
 
 
-def _cells(axes: tuple[str, str], title: str, form: str, *, is_reversed: bool) -> dict[str, Any]:
+def _cells(axes: tuple[str, str], lines: Sequence[str], form: str, *, is_reversed: bool) -> dict[str, Any]:
     # Before the first cell is cooked there is no range that a number could be written to.
     shown = ".1f" if form == ".2f" else form
-    legend = {"tickCount": 5, "labelExpr": f"isFinite(datum.value) ? format(datum.value, '{shown}') : ''"}
+    legend: dict[str, Any] = {"title": list(lines), "tickCount": 5}
+    legend["labelExpr"] = f"isFinite(datum.value) ? format(datum.value, '{shown}') : ''"
     scale = {"scheme": "blues", "zero": False, "reverse": is_reversed}
     # Of what was given up there is a bound and no value, and so no colour.
-    color = {"condition": {"test": "isValid(datum.value)"} | quantity("value", title, scale=scale, legend=legend)}
+    color = {"condition": {"test": "isValid(datum.value)"} | quantity("value", scale=scale, legend=legend)}
     return {
         "transform": [{"filter": "isValid(datum.value) || datum.bound !== ''"}],
         "params": clickable(CELL, ["column", "row"]),
         "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "cursor": "pointer"},
-        "encoding": {"color": color | {"value": "transparent"}, "tooltip": _tooltip(axes, title, form)},
+        "encoding": {"color": color | {"value": "transparent"}, "tooltip": _tooltip(axes, " ".join(lines), form)},
     }
 
 

@@ -50,11 +50,11 @@ def rows(effects: Sequence[Effect], task: Task, objective: Metric) -> pd.DataFra
     return pd.DataFrame(found)
 
 
-def title_of(metric: Metric, *, has_interval: bool) -> str:
-    """Of the axis of changes."""
+def _title(metric: Metric, *, has_interval: bool) -> list[str]:
+    """Of the axis of changes, in lines that a narrow page has room for."""
     counted_in = f" ({gap_unit(metric)})" if gap_unit(metric) else ""
-    told = "" if metric.higher_is_better else "; below 0 is better"
-    return f"change of {metric.label} on held_out{counted_in}{', 95 % interval' if has_interval else ''}{told}"
+    told = ["95 % interval"] * has_interval + ["below 0 is better"] * (not metric.higher_is_better)
+    return [f"change of {metric.label} on held_out{counted_in}", *filter(None, ["; ".join(told)])]
 
 
 def bars(
@@ -87,7 +87,7 @@ def bars(
         quantity("better", gains[0]), quantity("worse", gains[1]), quantity("p", format=".3f"),
         quantity("apart", "weights apart (%)", format=".1f"),
     ]  # fmt: skip
-    x = quantity("change", title_of(metric, has_interval=has_interval), axis={"tickCount": 8})
+    x = quantity("change", axis={"tickCount": 8, "title": _title(metric, has_interval=has_interval)})
     bar = {
         "mark": {"type": "bar", "cornerRadiusEnd": 2},
         "encoding": {

@@ -9,7 +9,7 @@ from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, resampled
+from soupviz.tasks.wording import PERCENT, factor, hint, resampled
 from soupviz.types import Grouped
 
 MODEL = "model"
@@ -37,9 +37,9 @@ def intervals(
     y = nominal("name", scale={"domain": names}, axis=axis)
     scale = {"zero": False, "padding": 12}
     unit = f" ({metric.unit})" if metric.unit else ""
-    across = f"{metric.label} on {split}{unit}, 95 % {interval_of(metric, by)} interval{resampled(by)}"
-    if not metric.higher_is_better:
-        across += "; lower is better"
+    interval = f"95 % {interval_of(metric, by)} interval{resampled(by)}"
+    # In two lines, as there is little room beside the names on a narrow page.
+    across = {"title": [f"{metric.label} on {split}{unit}{hint(metric)}", interval]}
     digits = ".2f" if metric.unit == PERCENT else ".4g"
     tooltip = [nominal("name"), nominal("kind")]
     tooltip += [quantity("value", metric.label, format=digits)]
@@ -47,7 +47,7 @@ def intervals(
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},
         "encoding": {
-            "x": quantity("low", across, scale=scale),
+            "x": quantity("low", scale=scale, axis=across),
             "x2": {"field": "high"},
             "stroke": nominal("kind", scale=kinds["fill"]["scale"], legend=None),
         },
@@ -57,7 +57,7 @@ def intervals(
         "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
         "encoding": kinds
         | {
-            "x": quantity("value", across, scale=scale),
+            "x": quantity("value", scale=scale, axis=across),
             "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 110},
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2}, "value": 1},
             "tooltip": tooltip,

@@ -12,6 +12,9 @@ from soupviz.ui import theme
 Place = DeltaGenerator | ModuleType
 """Where something is drawn: a column or a container, or the page itself, which is the module `streamlit`."""
 
+SIDE = 395
+"""Pixels of a picture of which two stand side by side where there is room."""
+
 
 def show(chart: Chart, *, key: str, alt: str, clicked: str | None = None, place: Place = st) -> list[dict[str, Any]]:
     """Draw a picture; its toolbar saves it as PNG and its data as CSV.

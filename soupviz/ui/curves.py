@@ -20,7 +20,7 @@ from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
 from soupviz.ui import charts, session, tables, widgets
-from soupviz.ui.formats import note
+from soupviz.ui.formats import note, value_format
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
@@ -119,7 +119,11 @@ def draw(opened: Kitchen, shown: Chosen, metrics: Sequence[Metric], lines: Lines
     curve_set, clicked = shown.curve_set, None
     pairs = list(curve_set.pairs)
     for split in curve_set.splits:
-        for place, metric in zip(st.columns(len(metrics)), metrics, strict=True):
+        row = st.container(horizontal=True, gap="small")
+        for metric in metrics:
+            place = row.container(
+                width=charts.SIDE
+            )  # one below the other on a narrow page, where names would be cut off
             key = f"curves {metric.name} {split} {tables.digest([*pairs, *curve_set.statistics])} {curve_set.alphas[0]}"
             picture = pictures.curves(
                 lines, pairs=pairs, statistics=curve_set.statistics, metric=metric, split=split,
@@ -181,7 +185,7 @@ def _barrier(line: Curve | None, metrics: Sequence[Metric]) -> str | None:
 def draw_table(shown: Chosen, metrics: Sequence[Metric], lines: Lines) -> list[str]:
     """The table of curves; the pairs that were clicked in it."""
     rows = table(shown, metrics, lines)
-    form = "%.1f %%" if metrics[0].unit == wording.PERCENT else "%.4g"
+    form = "%.1f %%" if metrics[0].unit == wording.PERCENT else value_format(metrics[0])
     config: dict[str, Any] = {
         "pair": st.column_config.TextColumn("pair", pinned=True, width=200),
         "best alpha": st.column_config.NumberColumn("best alpha", format="%g", help="selected on held_out"),

@@ -1,10 +1,13 @@
 """How pages write a metric's values: in its unit, with as many digits as matter."""
 
+import math
+from collections.abc import Iterable
+
 from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, others_of
-from soupviz.tasks.wording import PERCENT, factor, gap_unit, span
+from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, span
 
 
 def offered(opened: Kitchen) -> dict[str, Metric]:
@@ -15,16 +18,22 @@ def offered(opened: Kitchen) -> dict[str, Metric]:
     return {metric.name: metric for metric in (objective, *shown)}
 
 
-def value_format(metric: Metric) -> str:
-    """Of a column of values that `in_unit` gave."""
+def value_format(metric: Metric, values: Iterable[float] = ()) -> str:
+    """Of a column of values that `in_unit` gave. values: what stands in it: it has as many places in each row."""
     if metric.unit == PERCENT:
         return "%.2f %%"
-    return f"%.4g {metric.unit}".rstrip()
+    return f"{'%.4f' if metric.unit == NATS else _places(values)} {metric.unit}".rstrip()
+
+
+def _places(values: Iterable[float]) -> str:
+    """Four digits of the largest: of a format with g, Streamlit would drop the zeros at the end."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return f"%.{max(0, 3 - math.floor(math.log10(largest)))}f" if largest else "%.4g"
 
 
 def gap_format(metric: Metric) -> str:
     """Of a column of differences."""
-    return "%+.2f" if metric.unit == PERCENT else "%+.3g"
+    return "%+.2f" if metric.unit == PERCENT else "%+.4f" if metric.unit == NATS else "%+.3g"
 
 
 def gap_help(metric: Metric, split: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import readings
-from soupviz.analysis.wording import test_of
+from soupviz.analysis.wording import plain, test_of
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import RECALIBRATE, WEIGHTS
 from soupviz.pictures import models
@@ -19,7 +19,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
 from soupviz.types import refusals_in_words
-from soupviz.ui import charts, tables
+from soupviz.ui import charts, formats, tables
 from soupviz.ui.verbatim import verbatim
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def headline(opened: Kitchen) -> None:
     items, metric = [], opened.objective
     for title, (name, held_out, test) in tables.headline(opened).items():
         value = "…" if held_out is None else wording.shown(metric, held_out.shown(metric.name), 1)
-        told = "" if test is None else f"test {wording.shown(metric, test.shown(metric.name), 1)}; "
+        told = "" if test is None else f"test {plain(metric, test.shown(metric.name))}; "
         items.append((title, value, told + name))
     count = f"{len(opened.splits.load(HELD_OUT))} held-out {opened.task.unit}s"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
@@ -157,7 +157,7 @@ def columns_of(opened: Kitchen, table: pd.DataFrame) -> dict[str, Any]:
         if metric.unit == wording.PERCENT
         else st.column_config.NumberColumn(
             name if name in SPLITS else wording.axis_title(metric),
-            format="%.4f" if metric.unit else "%.4g",
+            format=formats.value_format(metric, table[name].dropna()).removesuffix(f" {metric.unit}"),
             help=wording.on_split(metric, name if name in SPLITS else HELD_OUT),
         )
         for name, metric in _metric_columns(opened, table).items()
@@ -177,7 +177,8 @@ def _metric_columns(opened: Kitchen, table: pd.DataFrame) -> dict[str, Metric]:
 def slice_columns(opened: Kitchen, best: str, split: str) -> dict[str, Any]:
     """How a table of slices is shown."""
     number, metric, (better, worse) = st.column_config.NumberColumn, opened.objective, opened.task.gains
-    value, apart = ("%.1f %%", "%+.1f") if metric.unit == wording.PERCENT else ("%.4g", "%+.3g")
+    value = "%.1f %%" if metric.unit == wording.PERCENT else formats.value_format(metric)
+    apart = "%+.1f" if metric.unit == wording.PERCENT else formats.gap_format(metric)
     test = test_of(metric, opened.splits.grouped(split))
     return {
         "before": number(best, format=value),

@@ -19,7 +19,6 @@ from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.charts import Place
 from soupviz.ui.formats import in_unit
-from soupviz.ui.preflight.pair_of_checkpoints import SIDE
 from soupviz.weights.selection import BASE
 
 ORDERS = ("barriers", "angles", "kitchen")
@@ -50,7 +49,7 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
     row = st.container(horizontal=True, gap="small")
     key = f"{tables.digest(names)} {judged.barriers.aggregation if judged else ''}"
     if judged is not None:
-        place = row.container(width=SIDE)
+        place = row.container(width=charts.SIDE)
         metric = judged.barriers.metric
         counted_in = f"{'below' if metric.higher_is_better else 'above'} the ends" + (
             f", in {gap_unit(metric)}" if metric.unit else ","
@@ -58,17 +57,17 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         place.markdown(f"**Barriers: {metric.label} half-way {counted_in} on held_out.** Click a cell for its curve.")
         picture = pictures.barriers(names, judged.barriers.heights[grid], metric, chosen)
         clicks["barriers"] = _cells(picture, f"barriers {key}", "Barriers of every pair", place)
-    place = row.container(width=SIDE)
+    place = row.container(width=charts.SIDE)
     place.markdown(f"**Angles: cosine of the updates from the {found.geometry.reference_name}.** 1 is one direction.")
     picture = pictures.pairs(names, found.geometry.cosines[grid], chosen, **pictures.COSINE)
     clicks["angles"] = _cells(picture, f"angles {key}", "Cosines of every two updates", place)
     if pair := widgets.newly_clicked(**clicks):
         st.session_state["first"], st.session_state["second"] = pair[0].split("\n")
     row = st.container(horizontal=True, gap="small")
-    place = row.container(width=SIDE)
+    place = row.container(width=charts.SIDE)
     weights_map(opened, found, chosen, place)
     if clustering is not None and len(names) > 1:
-        place = row.container(width=SIDE)
+        place = row.container(width=charts.SIDE)
         place.markdown(f"**Tree of the {order}: what joins early is alike.**")
         x_title = "1 - cosine"
         if order == "barriers" and judged is not None:

@@ -23,8 +23,6 @@ from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
 POINTS = 11
-SIDE = 395
-"""Pixels of a picture of which two stand side by side where there is room."""
 
 LAYERS, TENSORS = "layer groups", "tensors"
 DRAWN = 40
@@ -93,7 +91,7 @@ def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], end
             ),
             key=f"pair {metric.name}",
             alt=f"{titled(metric)} between {ends[0]} and {ends[1]}",
-            place=row.container(width=SIDE),
+            place=row.container(width=charts.SIDE),
         )
     st.caption("Circles are the two ingredients, stars are mixes; the dashed line is what no barrier would look like.")
 

@@ -35,11 +35,11 @@ def how_to_add(like: SplitSpec) -> tuple[str, str]:
     if like.takes_transform:
         told, name = f"{told}; a corruption of the images that report is one, too", "blur"
         keys["transform"] = keys.get("transform", {}) | CORRUPTED
-    elif "path" in keys and like.format != "python":
-        folder, file = posixpath.split(keys["path"])
-        name, keys["path"] = "elsewhere", posixpath.join(folder, f"elsewhere{posixpath.splitext(file)[1]}")
+    elif like.format == "python":
+        name, keys = "elsewhere", {"format": "python", "path": "elsewhere.py:function"}
     else:
-        name = "elsewhere"
+        folder, file = posixpath.split(keys.get("path", ""))
+        name, keys["path"] = "elsewhere", posixpath.join(folder, f"elsewhere{posixpath.splitext(file)[1]}")
     return f"{told}:", yaml.safe_dump({"data": {"shifts": {name: keys}}}, sort_keys=False).rstrip()
 
 

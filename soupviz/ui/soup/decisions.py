@@ -19,9 +19,10 @@ from soupviz.soups.planning import cost
 from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
-from soupviz.tasks.wording import PERCENT, factor, gap, on_split
+from soupviz.tasks.wording import NATS, factor, gap, on_split
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.charts import Place
+from soupviz.ui.formats import value_format
 from soupviz.ui.jobs import Job
 
 LATEST = 8
@@ -40,11 +41,12 @@ def draw_live(opened: Kitchen, recipe: Recipe, job: Job) -> None:
     last = max((at for at, step in enumerate(steps[:-LATEST]) if step.accepted), default=0)
     start = 0 if decisions.of_training(steps) else last
     latest = decisions.log(opened, recipe, decisions.with_mixes(recipe, steps)[start:])[-LATEST:]
+    table = _shown(opened, latest[::-1])
     st.dataframe(
-        _shown(opened, latest[::-1]),
+        table,
         hide_index=True,
         placeholder="–",
-        column_config=_columns(opened),
+        column_config=_columns(opened, table),
         key="latest decisions",
         alt="The latest decisions",
     )
@@ -86,15 +88,16 @@ def _table(opened: Kitchen, found: Sequence[Decision], run: Run, chosen: int | N
     shown = _filtered(found, run)
     ids = [one.step for one in shown]
     rows = [ids.index(chosen)] if chosen in ids else []
+    table = _shown(opened, shown)
     state = st.dataframe(
-        _shown(opened, shown),
+        table,
         hide_index=True,
         on_select="rerun",
         selection_mode="single-row",
         height="content" if len(shown) <= widgets.SHOWN_WHOLE else "auto",
         selection_default={"selection": {"rows": rows, "columns": [], "cells": []}},
         placeholder="–",
-        column_config=_columns(opened),
+        column_config=_columns(opened, table),
         key=f"log {run.key} {tables.digest(map(str, ids))} {chosen}",
         alt="Every decision with what it would have changed",
     )
@@ -143,9 +146,9 @@ def _margin(metric: Metric, one: Decision) -> str:
     return at_best + told.replace("-", "−")
 
 
-def _columns(opened: Kitchen) -> dict[str, Any]:
+def _columns(opened: Kitchen, rows: pd.DataFrame) -> dict[str, Any]:
     number, (better, worse), metric = st.column_config.NumberColumn, opened.task.gains, opened.objective
-    form = "%.2f %%" if metric.unit == PERCENT else "%.4g"
+    form = value_format(metric, rows["held_out"].dropna()).removesuffix(NATS)
     counted = f"{opened.task.unit}s of held_out" if is_share(metric) else metric.label
     test = test_of(metric, opened.splits.grouped("held_out"))
     return {
