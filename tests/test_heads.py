@@ -190,7 +190,7 @@ def test_a_tokenizer_of_another_model_is_told(tmp_path, transformers):
     )
     write_rows(tmp_path / "val.jsonl", [{"text": t, "label": i % 2} for i, t in enumerate(rows_of_texts(4))])
     proposal = recognise(run, data=tmp_path / "val.jsonl")
-    with pytest.raises(sv.SoupError, match=r"tokens run to \d+, but the model's embedding has 20 rows"):
+    with pytest.raises(sv.SoupError, match=r"tokens up to \d+, but the embedding of the model has 20 rows"):
         check(proposal)
 
 

@@ -266,6 +266,7 @@ def test_a_split_is_the_plain_data_that_0_1_0_kept_runs_under(tmp_path):
 @pytest.mark.parametrize("format", FORMATS)
 def test_only_formats_of_images_take_a_transform(format):
     keys = {"format": format.replace("NAME", "CIFAR10"), "path": "x", "transform": {"resize": 64}}
+    keys |= {"masks": {"masks": "m"}}.get(format, {})
     if format.partition(":")[0] in OF_IMAGES:
         assert SplitSpec(**keys).transform.resize == 64
     else:
