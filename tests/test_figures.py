@@ -1,6 +1,7 @@
 """What is shown of a score: values over all units, their intervals, and which metrics stand together."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import gap, shown, span
 from soupviz.types import Grouped
 from soupviz.ui.formats import gap_format, value_format
+from soupviz.ui.soup.learned import draw_notes
 
 
 def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():
@@ -140,3 +142,10 @@ def test_a_column_of_numbers_has_four_digits_of_its_largest():
         "%.2f", "%.4f", "%.0f", "%.4g", "%.4g"
     ]  # fmt: skip
     assert (value_format(ACCURACY), value_format(LOSS, [2.0]), gap_format(LOSS)) == ("%.2f %%", "%.4f nats", "%+.4f")
+
+
+@pytest.mark.parametrize(("temperature", "told"), [(1.0, 0), (1.25, 1)])  # 1 of a task without logits
+def test_a_temperature_is_told_where_one_was_learned(temperature, told):
+    place = Mock()
+    draw_notes(place, {"temperature": temperature})
+    assert place.caption.call_count == told

@@ -110,7 +110,8 @@ class Routes:
             self.note = f"{WHOLE}. Its traced graph differs from the model"
             return
         self._traced = found
-        self.note = f"{len(found.folds)} BatchNorm layers are folded into convolutions" if found.folds else "traced"
+        layers = "1 BatchNorm layer is" if len(found.folds) == 1 else f"{len(found.folds)} BatchNorm layers are"
+        self.note = f"{layers} folded into convolutions" if found.folds else "traced"
         if not self._shared:
             self.note += "; no weights are the same in all ingredients"
             return

@@ -9,7 +9,7 @@ from soupviz.analysis import examples
 from soupviz.analysis.examples import Kind, Order, Ranking
 from soupviz.analysis.telling import verdict
 from soupviz.analysis.verdicts import by_merit
-from soupviz.analysis.wording import alone_tells_nothing
+from soupviz.analysis.wording import alone_tells_nothing, units
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS, num_examples
@@ -126,10 +126,10 @@ def draw(opened: Kitchen, match: Match) -> None:
         better, worse = task.better(new, old)
         counted = alone_tells_nothing(task, opened.objective)
         if better is not None and worse is not None:
-            counted = f"The soup answers {better:,} {task.unit}s better than the rival, and {worse:,} worse."
+            counted = f"The soup answers {units(task, better)} better than the rival, and {worse:,} worse."
     else:
         better, worse = int((~wrong & was_wrong).sum()), int((wrong & ~was_wrong).sum())
-        counted = f"Only the soup is right on {better:,} {task.unit}s, only the rival on {worse:,}."
+        counted = f"Only the soup is right on {units(task, better)}, only the rival on {worse:,}."
     st.write(f"{told} {counted}")
     if match.split.name in match.soup.selected_on:
         st.caption(f"{match.split.name} selected this {match.soup.kind}: what it says here is optimistic.")

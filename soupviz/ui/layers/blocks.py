@@ -190,7 +190,7 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
         return title, "–", "not scored yet"
     objective, *beside = metrics
     told = [
-        f"no finite {one.label}" if (value := score.shown(one.name)) is None else f"{shown(one, value)} {one.label}"
+        f"no finite {one.label}" if (value := score.shown(one.name)) is None else f"{shown(one, value)} ({one.label})"
         for one in beside
     ]
     return title, shown(objective, score.shown(objective.name)), ", ".join(told)

@@ -14,7 +14,7 @@ def draw_notes(place: Place, notes: Mapping[str, Any]) -> None:
         place.header("Loss while learning")
         told = f"The loss went from {losses[0]:.3f} to {losses[-1]:.3f}"
         charts.show(search.losses(losses), key="losses", alt=told, place=place)
-    if "temperature" in notes:
+    if notes.get("temperature", 1.0) != 1.0:  # of a task without logits there is none to learn
         place.caption(f"The temperature learned beside the coefficients: {notes['temperature']:.3f}.")
     if "repaired" in notes:
         left = "".join(f" {name} was left: {reason}." for name, reason in notes["left"].items())
