@@ -146,10 +146,15 @@ class Scorer:
         ]
         found = self.store.summaries(filter(None, keys))
         scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
-        if self.evaluator.task.answers_key:
-            waiting = [(key, one) for key, one in zip(keys, wanted, strict=True) if key and key not in scores]
-            counted = {key: self._recount(key, items, split, aggregation) for key, (items, aggregation) in waiting}
-            scores |= {key: replace(one, outcomes=None) for key, one in counted.items() if one is not None}
+        if answers_key := self.evaluator.task.answers_key:
+            waiting = {
+                self._key(items, split, aggregation, answers_key): (key, items, split, aggregation)
+                for key, (items, aggregation) in zip(keys, wanted, strict=True)
+                if key and key not in scores
+            }
+            for answers in self.store.begun(waiting):
+                if (one := self._recount(*waiting[answers])) is not None:
+                    scores[waiting[answers][0]] = replace(one, outcomes=None)
         return [
             other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
         ]

@@ -113,6 +113,12 @@ class Store(RunTable):
         with self._connection() as connection:
             return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
 
+    def begun(self, keys: Iterable[str]) -> set[str]:
+        """Those of the keys that have columns of units, finished or not; one look for all of them."""
+        query = "SELECT key FROM outcomes WHERE key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            return {row[0] for row in connection.execute(query, (json.dumps(list(keys)),))}
+
     def count_scores(self, split: str, num_units: int, data: str, precision: str, device: str) -> int:
         """How many different models have a finished score on a split: ingredients, soups and ensembles, whoever asked.
 
