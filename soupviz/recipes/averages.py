@@ -126,10 +126,6 @@ class NBest(Pooled):
         return self.metric if self.by == "metric" else ""
 
     @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.goal)
-
-    @property
     def own_title(self) -> str:
         return self.titled(f"{self.n} best", f"by {self.metric}" if self.goal else "by log" * (self.by == "log"))
 

@@ -10,7 +10,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import LEAST
 from soupviz.recipes.greedy import GOAL, SEED, SHIFT_WEIGHT, of_goal, search_with
-from soupviz.recipes.pool import ScoredPool, needed_for
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Score
 from soupviz.types import Coefficients
@@ -45,10 +45,6 @@ class Bayesian(Pooled):
     @property
     def goal(self) -> str:
         return self.objective
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.objective)
 
     @property
     def own_title(self) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes.pool import WITH_SHIFTS, ScoredPool, needed_for
+from soupviz.recipes.pool import WITH_SHIFTS, ScoredPool
 from soupviz.recipes.record import Pooled, added_later
 from soupviz.recipes.trajectory import Step
 from soupviz.tasks.objective import Objective
@@ -70,10 +70,6 @@ class Greedy(Pooled):
     @property
     def goal(self) -> str:
         return self.objective
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.objective)
 
     @property
     def own_title(self) -> str:

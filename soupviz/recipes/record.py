@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.averaging import BatchNorm
-from soupviz.recipes.pool import ScoredPool
+from soupviz.recipes.pool import ScoredPool, needed_for
 from soupviz.recipes.services import Sample
 from soupviz.spec import HELD_OUT, SHIFTS, TRAIN
 from soupviz.tasks.task import Task
@@ -133,7 +133,8 @@ class Recipe(BaseModel, ABC):
     def needs(self) -> frozenset[str]:
         """What the kitchen must have: `base`, `train`, `slices` of held_out, `shifts`."""
         looks_at_train = self.sample is not None and self.sample.split == TRAIN
-        return self.requires | ({"train"} if looks_at_train or num_examples(self.batchnorm) else set())
+        of_data = {"train"} if looks_at_train or num_examples(self.batchnorm) else set()
+        return self.requires | needed_for(self.goal) | of_data
 
     def unfit(self, task: Task) -> str:
         """Why it cannot be cooked for a task, in a sentence; empty where it can."""

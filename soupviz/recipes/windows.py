@@ -12,7 +12,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import PRECISE_SUM, Formula
 from soupviz.recipes.greedy import GOAL, SHIFT_WEIGHT, of_goal
 from soupviz.recipes.overtime import COUNT, LATEST, Lawa, in_time, numbers_of, until, up_to
-from soupviz.recipes.pool import ScoredPool, needed_for
+from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Coefficients
@@ -90,10 +90,6 @@ class Windows(Pooled):
     @property
     def goal(self) -> str:
         return self.objective
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return super().needs | needed_for(self.objective)
 
     @property
     def own_title(self) -> str:

@@ -15,8 +15,9 @@ from soupviz.models.building import logits_of
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS, TOP5, CalibrationError, MacroF1
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
+from soupviz.tasks.right_or_wrong import RightOrWrong
 from soupviz.tasks.score import Score
-from soupviz.tasks.task import NOTHING, Task
+from soupviz.tasks.task import NOTHING
 from soupviz.tasks.wording import cell
 
 FACTS = (
@@ -45,7 +46,7 @@ def earlier_step(values: Mapping[str, Any], num_units: int) -> Mapping[str, Any]
     }
 
 
-class Classification(Task):
+class Classification(RightOrWrong):
     """The default task."""
 
     name = "classification"
@@ -53,8 +54,6 @@ class Classification(Task):
     has_classes = True
     in_tables = ("accuracy", "loss", "top5", "macro_f1")
     barrier = "loss"
-    gains = ("fixed", "broken")
-    verbs = ("fixes", "breaks")
     has_logits = True
     has_probabilities = True
     metrics = (ACCURACY, LOSS, MacroF1(), TOP5, CalibrationError())
@@ -162,22 +161,6 @@ class Classification(Task):
             "accuracy_at_most": known,
         }
 
-    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
-        """Examples that only the new model has right, and that only the old one has."""
-        right, was_right = new["right"], old["right"]
-        return int((right & ~was_right).sum()), int((~right & was_right).sum())
-
-    def only(self, model: str) -> str:
-        return f"{self.unit}s that only {model} has right"
-
-    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
-        found: NDArray[np.bool_] = ~outcomes["right"]
-        return found
-
-    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
-        found: NDArray[np.int64] = outcomes["prediction"].astype(np.int64)[:, None]
-        return found
-
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         return classes[int(outcomes["label"][row])]
 
@@ -192,11 +175,6 @@ class Classification(Task):
     def groups(self, labels: Tensor) -> NDArray[np.int64] | None:
         found: NDArray[np.int64] = labels.numpy()
         return found
-
-    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """What is wrong by the largest margin, before what is right by the least."""
-        margins = outcomes["margin"].astype(np.float64)
-        return np.where(outcomes["right"], -margins, margins)
 
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         labels, right = outcomes["label"], outcomes["right"]

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -16,7 +14,8 @@ from soupviz.errors import DataError
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, LABEL, Column, Outcomes
-from soupviz.tasks.task import NOTHING, Task
+from soupviz.tasks.right_or_wrong import RightOrWrong
+from soupviz.tasks.task import NOTHING
 from soupviz.tasks.text import likelihood
 
 BY_LENGTH = SumMetric(
@@ -25,7 +24,7 @@ BY_LENGTH = SumMetric(
 )  # fmt: skip
 
 
-class MultipleChoice(Task):
+class MultipleChoice(RightOrWrong):
     """Logits of the next token, of shape (batch, tokens, vocabulary), against questions with options.
 
     An option's likelihood is the sum of the logarithms of its tokens' probabilities after the context. `accuracy`
@@ -37,8 +36,6 @@ class MultipleChoice(Task):
     unit = "question"
     labels = "options"
     metrics = (ACCURACY, BY_LENGTH, LOSS)
-    gains = ("fixed", "broken")
-    verbs = ("fixes", "breaks")
     has_ensembles = True  # of the likelihoods: what it averages are logarithms of what models hold an option for
     lacks: ClassVar[Mapping[str, str]] = {
         "soft_loss": "a teacher's likelihoods of few options say little of a language; distil on documents elsewhere",
@@ -85,27 +82,6 @@ class MultipleChoice(Task):
         """The mean loss of the right option among the others."""
         likely, there = _options(answers, labels.to(answers.device))
         return F.cross_entropy(likely.where(there, -torch.inf), labels[:, 0].to(answers.device))
-
-    def better(self, new: Outcomes, old: Outcomes) -> tuple[int, int]:
-        """Questions that only the new model has right, and that only the old one has."""
-        right, was_right = new["right"], old["right"]
-        return int((right & ~was_right).sum()), int((~right & was_right).sum())
-
-    def only(self, model: str) -> str:
-        return f"{self.unit}s that only {model} has right"
-
-    def wrong(self, outcomes: Outcomes) -> NDArray[np.bool_] | None:
-        found: NDArray[np.bool_] = ~outcomes["right"]
-        return found
-
-    def choices(self, outcomes: Outcomes) -> NDArray[np.int64] | None:
-        found: NDArray[np.int64] = outcomes["prediction"].astype(np.int64)[:, None]
-        return found
-
-    def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
-        """What is wrong by the largest margin, before what is right by the least."""
-        margins = outcomes["margin"].astype(np.float64)
-        return np.where(outcomes["right"], -margins, margins)
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         return letter(int(outcomes[LABEL][row]))
