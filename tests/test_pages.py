@@ -105,6 +105,19 @@ def page(name: str, kitchen: Path | None = None) -> AppTest:
     return at
 
 
+def soup_and_rival(file: Path) -> AppTest:
+    """Diversity with a soup and its rival scored, the units that the soup answers worst first."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.query_params["kitchen"] = str(file)
+    at.query_params["view"] = "A soup and its rival"
+    at.query_params["ranking"] = "the soup's largest error first"
+    at.switch_page("pages/diversity.py")
+    settle(at.run())
+    press_all(at, "Score both")
+    assert not at.exception and errors(at) == []
+    return at
+
+
 def trusted(file: Path) -> Path:
     """The same kitchen, its code trusted."""
     workspace.trust(workspace.request(file, read_kitchen_file(file)))

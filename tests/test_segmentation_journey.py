@@ -9,8 +9,7 @@ import pytest
 import torch
 from kitchens import change_yaml, json_of, run_command, save
 from shapes import shapes_kitchen
-from streamlit.testing.v1 import AppTest
-from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_own_tasks import told_by
 from test_ui_regression import page, said
 
@@ -162,14 +161,7 @@ def test_every_page_speaks_of_pixels_and_images(file: Path) -> None:
 
 
 def test_cards_show_truth_soup_and_rival_over_the_image(file: Path) -> None:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.query_params["kitchen"] = str(file)
-    at.query_params["view"] = "A soup and its rival"
-    at.query_params["ranking"] = "the soup's largest error first"
-    at.switch_page("pages/diversity.py")
-    settle(at.run())
-    press_all(at, "Score both")
-    assert not at.exception and errors(at) == []
+    at = soup_and_rival(file)
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "a class for each pixel" in said(at)
     for name in ("truth", "soup", "rival"):

@@ -14,9 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kitchens import change_yaml, json_of, run_command
-from streamlit.testing.v1 import AppTest
 from tagging import TAGS, sentences, tagging_kitchen, toy_tokenizer, write_split
-from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_own_tasks import told_by
 from test_ui_regression import page, said
 
@@ -327,14 +326,7 @@ def test_every_page_speaks_of_sentences(file: Path) -> None:
 
 
 def test_cards_mark_the_entities_of_truth_soup_and_rival(file: Path) -> None:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.query_params["kitchen"] = str(file)
-    at.query_params["view"] = "A soup and its rival"
-    at.query_params["ranking"] = "the soup's largest error first"
-    at.switch_page("pages/diversity.py")
-    settle(at.run())
-    press_all(at, "Score both")
-    assert not at.exception and errors(at) == []
+    at = soup_and_rival(file)
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "a tag for each word" in said(at)
     assert all(f">{name}</b>" in shown for name in ("truth", "soup", "rival"))

@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 from test_choices import built as questions  # noqa: F401 - a fixture
-from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_own_tasks import told_by
 from test_ui_regression import page
 from writers import no_library, writers_kitchen
@@ -56,14 +55,7 @@ def test_documents_are_shown_as_texts_with_their_nats_under_both_models(file: Pa
 
 
 def cards(file: Path) -> str:
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.query_params["kitchen"] = str(file)
-    at.query_params["view"] = "A soup and its rival"
-    at.query_params["ranking"] = "the soup's largest error first"
-    at.switch_page("pages/diversity.py")
-    settle(at.run())
-    press_all(at, "Score both")
-    assert not at.exception and errors(at) == []
+    at = soup_and_rival(file)
     return "".join(one.proto.body for one in at.get("html"))
 
 

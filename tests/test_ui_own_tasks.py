@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from own_kitchens import KINDS, VALUES, kitchen_from_outside
 from streamlit.testing.v1 import AppTest
-from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_regression import page, said
 
 import soupviz as sv
@@ -63,14 +63,7 @@ def test_every_page_speaks_of_a_task_from_outside_in_its_own_words(kind: str, ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_cards_show_inputs_targets_and_what_both_models_answer(kind: str, kitchen_of: Build) -> None:
     file = kitchen_of(kind)
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.query_params["kitchen"] = str(file)
-    at.query_params["view"] = "A soup and its rival"
-    at.query_params["ranking"] = "the soup's largest error first"
-    at.switch_page("pages/diversity.py")
-    settle(at.run())
-    press_all(at, "Score both")
-    assert not at.exception and errors(at) == []
+    at = soup_and_rival(file)
     shown = "".join(one.proto.body for one in at.get("html"))
     first = {"wer": "frames: float32, shape (", "nats": "input_ids: int64", "map": "<img ", "spearman": "float32: "}
     answers = {"wer": "edits ", "nats": "nats ", "map": "found ", "spearman": "answer "}

@@ -5,8 +5,7 @@ import shutil
 
 import pytest
 from speech_kitchens import speech_kitchen
-from streamlit.testing.v1 import AppTest
-from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, trusted  # noqa: F401 - a fixture
+from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_own_tasks import told_by
 from test_ui_regression import page
 
@@ -38,14 +37,7 @@ def test_every_page_speaks_of_words_and_utterances(file):
 
 
 def test_cards_have_a_player_and_what_both_models_heard(file):
-    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    at.query_params["kitchen"] = str(file)
-    at.query_params["view"] = "A soup and its rival"
-    at.query_params["ranking"] = "the soup's largest error first"
-    at.switch_page("pages/diversity.py")
-    settle(at.run())
-    press_all(at, "Score both")
-    assert not at.exception and errors(at) == []
+    at = soup_and_rival(file)
     shown = "".join(one.proto.body for one in at.get("html"))
     assert "<audio controls" in shown and "data:audio/wav;base64," in shown
     assert all(part in shown for part in ("<span>said</span>", "<span>soup</span>", "<span>rival</span>", "<del>"))
