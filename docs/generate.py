@@ -11,14 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from annotated_types import Ge, Gt, Le, Lt
-from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 import soupviz as sv
+from docs.fields import fields_table, name_of, shown, specs_inside, split_default, table
 from soupviz.cli.run import app
 from soupviz.data.images.transforms import SEVERITIES
 from soupviz.models.building import FACTORIES
@@ -30,7 +28,6 @@ from soupviz.tasks.task import Task
 from soupviz.weights.vocabulary import AVERAGES, PARALLEL, WRAPPED, WRAPPERS
 
 FOLDER = Path(__file__).resolve().parent / "reference"
-DEFAULT = "; default: "
 PARAMETERS: dict[str, dict[str, Any]] = {"transcription": {"vocabulary": ["-", "a"]}}
 """Of tasks that cannot do without, some that will do."""
 
@@ -43,15 +40,6 @@ MADE_BY_CALLERS = ("SWARecorder",)
 
 METHODS = ("Kitchen.load", "Kitchen.score", "Soup.state_dict")
 """Of the public classes, what is shown of their methods."""
-
-NUMBERS = {int: "whole number", float: "number"}
-KINDS = {str: "text", bool: "`true` or `false`", Any: "anything"}
-BOUNDS: dict[type, tuple[str, Callable[[Any], float]]] = {
-    Ge: ("from {}", lambda rule: rule.ge),
-    Gt: ("above {}", lambda rule: rule.gt),
-    Le: ("to {}", lambda rule: rule.le),
-    Lt: ("below {}", lambda rule: rule.lt),
-}
 
 
 def main() -> None:
@@ -82,7 +70,7 @@ def kitchen_page() -> Iterator[str]:
         TransformSpec: [table(("corruption", "number", *(f"severity {one}" for one in range(1, 6))), _severities())],
     }
     for kind in _specs(KitchenSpec):
-        yield f"## {'The file' if kind is KitchenSpec else _name(kind)}"
+        yield f"## {'The file' if kind is KitchenSpec else name_of(kind)}"
         yield inspect.cleandoc(kind.__doc__ or "")
         yield fields_table("key", kind.model_fields)
         yield from beside.get(kind, [])
@@ -97,19 +85,9 @@ def _specs(kind: type[Spec]) -> list[type[Spec]]:
     """A record and those that it is made of, each once, in reading order."""
     found = [kind]
     for field in kind.model_fields.values():
-        for inner in _inside(field.annotation):
+        for inner in specs_inside(field.annotation):
             found += [one for one in _specs(inner) if one not in found]
     return found
-
-
-def _inside(annotation: Any) -> list[type[Spec]]:
-    if isinstance(annotation, type) and issubclass(annotation, Spec):
-        return [annotation]
-    return [found for part in get_args(annotation) for found in _inside(part)]
-
-
-def _name(kind: type[Spec]) -> str:
-    return kind.__name__.removesuffix("Spec").lower()
 
 
 def recipes_page() -> Iterator[str]:
@@ -217,12 +195,12 @@ def _usage(name: str, parameters: Sequence[Any]) -> str:
 
 
 def _option_row(command: str, one: Any) -> list[str]:
-    meaning, default = _split(one.help or "")
+    meaning, default = split_default(one.help or "")
     if one.required:
         default = "required"
     elif not default:
         is_recipes = command == "soup" and one.name in RECIPES_OWN
-        default = "the recipe's own" if is_recipes else "off" if one.default is False else _shown(one.default)
+        default = "the recipe's own" if is_recipes else "off" if one.default is False else shown(one.default)
     spelled = one.opts[0] if one.param_type_name == "option" else one.metavar or one.name.upper()
     return [f"`{spelled}`", meaning, default]
 
@@ -257,59 +235,6 @@ def checkpoints_page() -> Iterator[str]:
     yield ", ".join(f"`{word}`" for word in sorted(AVERAGES)) + "."
     yield "These are taken out of keys, as wrappers put them there:"
     yield ", ".join(f"`{name}`" for name in (*WRAPPED, PARALLEL)) + "."
-
-
-def fields_table(first: str, fields: dict[str, FieldInfo]) -> str:
-    """A row for each field: its name, what it takes, its default and what it means."""
-    rows = []
-    for name, field in fields.items():
-        meaning, default = _split(field.description or "")
-        if field.is_required():
-            default = "required"
-        elif not default:
-            default = _shown(field.default)
-        rows.append([f"`{name}`", _values(field.annotation, field.metadata), default, meaning])
-    return table((first, "takes", "default", "means"), rows)
-
-
-def table(columns: Sequence[str], rows: Any) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(re.sub(r"\|", r"\\|", cell) for cell in line) + " |" for line in lines)
-
-
-def _split(text: str) -> tuple[str, str]:
-    """What a description says, and the default that it tells."""
-    meaning, _, default = text.partition(DEFAULT)
-    return meaning, default
-
-
-def _shown(default: Any) -> str:
-    if default is None or default in ("", {}, ()):
-        return "none"
-    return f"`{str(default).lower()}`" if isinstance(default, bool) else f"`{default}`"
-
-
-def _values(annotation: Any, rules: Sequence[Any] = ()) -> str:
-    """What a field takes, in words."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in parts)
-    if origin in (Union, UnionType):
-        return " or ".join(_values(part, rules) for part in parts if part is not NoneType)
-    if origin is tuple:
-        return "list" if parts[-1] is Ellipsis else f"list of {len(parts)}"
-    if origin is dict:
-        inner = _inside(annotation)
-        return f"mapping of name to [{_name(inner[0])}](#{_name(inner[0])})" if inner else "mapping"
-    if isinstance(annotation, type) and issubclass(annotation, Spec):
-        return f"[{_name(annotation)}](#{_name(annotation)})"
-    if annotation in NUMBERS:
-        told = [BOUNDS[type(rule)] + (rule,) for rule in rules if type(rule) in BOUNDS]
-        return " ".join([NUMBERS[annotation], *(words.format(f"{bound(rule):g}") for words, bound, rule in told)])
-    if annotation in KINDS:
-        return KINDS[annotation]
-    own = [one for field in annotation.__metadata__ if isinstance(field, FieldInfo) for one in field.metadata]
-    return _values(parts[0], own)  # of Annotated
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from documents import CHANGES, PAGES, README, ROOT, WRITTEN, anchors, blocks, in
 from pydantic import BaseModel, Field
 from typer.main import get_command
 
-from docs import generate
+from docs import fields, generate
 from soupviz.cli.options import given
 from soupviz.cli.run import app
 from soupviz.data.images.transforms import SEVERITIES
@@ -78,7 +78,7 @@ def test_a_description_may_tell_a_default_that_is_no_constant() -> None:
         size: int | None = Field(None, gt=0, description="pixels; default: as it is")
         seed: int = Field(7, description="of what is random")
 
-    lines = generate.fields_table("key", Told.model_fields).splitlines()
+    lines = fields.fields_table("key", Told.model_fields).splitlines()
     assert lines[2] == "| `size` | whole number above 0 | as it is | pixels |"
     assert lines[3] == "| `seed` | whole number | `7` | of what is random |"
 
