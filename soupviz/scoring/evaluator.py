@@ -200,7 +200,7 @@ class Evaluator:
         if self.routes.is_inspected:
             return
         if type(self.task).answer_batch is not Task.answer_batch or split.listed:
-            self.routes.take_none(f"It is called as the task {self.task.name} says")
+            self.routes.take_none(f"The task {self.task.name} calls it in a way of its own")
         else:
             with arithmetic_of(self.precision):
                 self.routes.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))

@@ -218,7 +218,9 @@ def draw_overlaps(opened: Kitchen, pairs: Sequence[Pair], asked: Asked, selected
 def draw_gains(
     opened: Kitchen, found: Sequence[Gain], asked: Asked, made: str, against: str, selected: Names | None, total: int
 ) -> list[str]:
-    """The scatter of gain against disagreement; returns the pair that is clicked."""
+    """The scatter of gain against disagreement, once there is a point of it; returns the pair that is clicked."""
+    if not found:
+        return []
     metric = opened.objective
     scale = factor(metric)
     points = {one.pair.names: (x, scale * one.gain) for one in found if (x := across(one.pair, against)) is not None}
@@ -238,8 +240,7 @@ def draw_gains(
         alt=f"Gain of the {made} over the mean of the two against {against}, {len(found)} of {total} pairs",
         clicked=PAIR,
     )
-    if found:
-        st.caption(told(line, found, made, against, asked.split, total, metric))
+    st.caption(told(line, found, made, against, asked.split, total, metric))
     return [f"{one['a']}\0{one['b']}" for one in clicked if "a" in one and "b" in one]
 
 
