@@ -209,10 +209,14 @@ def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric, by
     if not told:
         return ""
     test = wording.test_of(metric, by)
-    return (
-        f"Ordered by held_out. p: {test} on {split} against the best ingredient, corrected by Holm over "
-        f"{', and apart over '.join(told)} shown. {wording.direction(metric)}"
-    ).rstrip()
+    sentences = (
+        "Ordered by held_out.",
+        f"p: {test} on {split} against the best ingredient, corrected by Holm over {', and apart over '.join(told)} "
+        "shown.",
+        wording.direction(metric),
+        "The verdict below judges one alone, as if nothing else had been tried: its p may be smaller.",
+    )
+    return " ".join(filter(None, sentences))
 
 
 def _against(row: Entry, best: Entry | None, found: Compared | None, metric: Metric) -> dict[str, object]:
