@@ -23,13 +23,14 @@ Values = dict[str, dict[str, float]]
 
 
 def differences(kitchen: sv.Kitchen, split: str, expected: Values) -> dict[str, float]:
-    """How far the kitchen's scores are from what is expected, by metric the farthest of all ingredients."""
+    """How far the kitchen's scores are from what is expected, by metric the farthest of all ingredients; above 1 as a
+    share of it."""
     assert set(expected) == set(kitchen.names)
     found: dict[str, float] = {}
     for name, values in expected.items():
         score = kitchen.scores.score(((name, 1.0),), split)
         for metric, value in values.items():
-            found[metric] = max(found.get(metric, 0.0), abs(float(score.values[metric]) - value))
+            found[metric] = max(found.get(metric, 0.0), abs(float(score.values[metric]) - value) / max(1.0, value))
     return found
 
 
