@@ -8,9 +8,12 @@ import pytest
 
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.paired import LIST_DRAWS, compare, compare_many, pair
 from soupviz.tasks.resampling import DRAWS, bootstrap_differences, interval, permutation_p
+from soupviz.tasks.score import Score
+from soupviz.tasks.significance import chance
 from soupviz.tasks.speech.transcription import WER
-from soupviz.tasks.text.language_model import NATS
+from soupviz.tasks.text.language_model import NATS, LanguageModel
 
 NUMBER = 120
 
@@ -30,8 +33,8 @@ def transcripts(gain: float, seed: int) -> Case:
     words = random.integers(0, 25, NUMBER)
     sides, statistics = [], []
     hard = random.beta(2, 8, NUMBER)
-    for chance in (hard * (1 - gain), hard):
-        kinds = random.multinomial(random.binomial(words, chance), [0.6, 0.3, 0.1])
+    for share in (hard * (1 - gain), hard):
+        kinds = random.multinomial(random.binomial(words, share), [0.6, 0.3, 0.1])
         kinds[:, 2] += random.poisson(0.2, NUMBER)
         names = ("substitutions", "deletions", "insertions")
         sides.append(Outcomes.of(dict(zip(names, kinds.T, strict=True)), {"words": words}))
@@ -109,3 +112,18 @@ def test_the_bootstraps_own_p_is_of_one_side_and_half_as_large(made: Callable[[f
     p = permutation_p(case.metric, case.new, case.old)
     assert 0.01 < p < 0.1
     assert centred(case, resampled(case, 4000, seed=3)) == pytest.approx(p / 2, abs=0.25 * p)
+
+
+def test_a_p_value_that_no_draw_reached_is_told_as_a_bound_also_once_it_is_corrected() -> None:
+    task, case = LanguageModel(), documents(0.2, 1)
+
+    def scored(outcomes: Outcomes) -> Score:
+        return Score("test", NUMBER, {NATS.name: NATS.value(outcomes)}, outcomes=outcomes)
+
+    new, old = scored(case.new), scored(case.old)
+    assert pair(task, NATS, new, old).is_least and not pair(task, NATS, old, old).is_least
+    found = compare_many(task, NATS, old, {str(number): new for number in range(10)} | {"same": old})
+    assert found["0"].p_value == pytest.approx(11 / (1 + LIST_DRAWS))
+    assert chance(found["0"].p_value, found["0"].is_least) == "p ≤ 0.005"
+    assert chance(found["same"].p_value, found["same"].is_least) == "p = 1.00"
+    assert chance(compare(task, NATS, new, old).p_value) == "p < 0.001"
