@@ -38,7 +38,7 @@ def cells(tmp_path_factory):
     with tarfile.open(DATA) as archive:
         archive.extractall(folder, filter="data")
     root = next(folder.rglob("Annotations")).parent
-    names = (root / "ImageSets/Main/test.txt").read_text().split()[:16]
+    names = (root / "ImageSets/Main/test.txt").read_text().split()[:8]
     truths = []
     for name in names:
         objects = ElementTree.parse(root / f"Annotations/{name}.xml").getroot().iter("object")
@@ -74,7 +74,7 @@ def test_mean_average_precision_on_real_images_is_that_of_pycocotools(cells, tmp
     score = kitchen.scores.score((("a", 1.0),))
     rows = split.labels.numpy()
     with torch.inference_mode():
-        told = [net(split.take(torch.tensor([row]), torch.device("cpu"))[""])[0] for row in range(16)]
+        told = [net(split.take(torch.tensor([row]), torch.device("cpu"))[""])[0] for row in range(len(rows))]
     found = [np.column_stack([one["boxes"], one["scores"], one["labels"]]) for one in told]
     expected = reference([of[of[:, 4] >= 0] for of in rows], found)
     assert {name: score.shown(name) for name in score.values} == pytest.approx(expected, abs=1e-6)

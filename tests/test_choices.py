@@ -243,7 +243,7 @@ def test_every_command_speaks_of_questions(built, tmp_path, capsys):
     assert (
         json_of(capsys, "soup", by_length, "--recipe", "greedy")["scores"]["held_out"]["metric"] == "accuracy_by_length"
     )
-    for command in (("menu", file), ("report", file, "--out", tmp_path / "report.html")):
+    for command in (("menu", file, "--budget", 10), ("report", file, "--out", tmp_path / "report.html")):
         status, _, err = run_command(capsys, *command)
         assert status == 0, err
 

@@ -141,8 +141,13 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def of_size(file: Path, size: int, target: Path) -> sv.Kitchen:
+    """A copy that answers so many units at a time; what does not decide is left out."""
     copied = shutil.copytree(file.parent, target) / file.name
-    return sv.Kitchen.load(change_yaml(copied, lambda keys: keys.update(batch_size=size)))
+
+    def change(keys: dict[str, Any]) -> None:
+        keys.update(batch_size=size, data={"held_out": keys["data"]["held_out"]})
+
+    return sv.Kitchen.load(change_yaml(copied, change))
 
 
 def plain_loop(kitchen: sv.Kitchen, alpha: float | str = "mean") -> list[tuple[str, bool, Any]]:

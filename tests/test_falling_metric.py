@@ -1,5 +1,6 @@
 """Verdicts, Compare, History, Shift, the report and the card under RMSE, which falls: directions, units, sentences."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,11 +34,11 @@ def no_examples(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(unpacked, lambda _blob: pytest.fail("units were unpacked"))
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four ingredients, the first nearest to what is right; two soups; all of it scored on test and on one shift."""
-    folder = tmp_path / "k"
-    file = trusted(regression_kitchen(folder, num_ingredients=4, scale=0.05, shifts=["blur"]))
+    folder = tmp_path_factory.mktemp("falling") / "k"
+    file = regression_kitchen(folder, num_ingredients=4, scale=0.05, shifts=["blur"])
     inputs = load_file(folder / "blur.safetensors")["inputs"]
     (folder / "blur.safetensors").unlink()
     with torch.no_grad():
@@ -50,6 +51,11 @@ def file(tmp_path: Path) -> Path:
         kitchen.scores.of_ingredients(split)
         kitchen.scores.score((("base", 1.0),), split)
     return file
+
+
+@pytest.fixture
+def file(built: Path, tmp_path: Path) -> Path:
+    return trusted(shutil.copytree(built.parent, tmp_path / "k") / built.name)
 
 
 @pytest.fixture

@@ -239,7 +239,7 @@ def test_every_command_speaks_of_nats_per_token(built, tmp_path, capsys):
     assert points[0]["value"] == pytest.approx(scores["m_0"]["value"], rel=1e-6)
     status, out, _ = run_command(capsys, "score", file)
     assert status == 0 and "loss per token" in out
-    status, _, err = run_command(capsys, "menu", file)
+    status, _, err = run_command(capsys, "menu", file, "--budget", 10)
     assert status == 0, err
     assert run_command(capsys, "report", file, "--out", tmp_path / "report.html")[0] == 0
     baked = told(capsys, "bake", tmp_path / "soup.safetensors", "--kitchen", file, "--out", tmp_path / "b.safetensors")

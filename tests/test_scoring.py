@@ -44,7 +44,7 @@ def decisions(soup: sv.Soup) -> list[tuple[str, bool, float]]:
 folders = itertools.count()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     number=st.integers(1, 9),
     source=st.sampled_from([MLP, BATCHNORM]),

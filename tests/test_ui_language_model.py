@@ -9,7 +9,7 @@ from test_choices import built as questions  # noqa: F401 - a fixture
 from test_pages import PAGES, ROOT, errors, fresh_server, press_all, settle, soup_and_rival, trusted  # noqa: F401 - a fixture
 from test_ui_own_tasks import told_by
 from test_ui_regression import page
-from writers import no_library, writers_kitchen
+from writers import hand_made_tokens, no_library, writers_kitchen  # noqa: F401 - a fixture
 
 import soupviz as sv
 
@@ -27,8 +27,7 @@ def scored(file: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def writers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        no_library.__wrapped__(patch)
+    with hand_made_tokens():
         return scored(writers_kitchen(tmp_path_factory.mktemp("writers") / "k", num_documents=30))
 
 
