@@ -15,6 +15,9 @@ As plain data it costs a page nothing, where Altair would check it against a sch
 be clicked has a selection parameter that names its fields.
 """
 
+LETTER = 6
+"""Pixels that a letter of a label takes, about."""
+
 LEGEND = {"orient": "top", "title": None, "columns": 2, "symbolOpacity": 1, "symbolStrokeWidth": 1}
 OUTLINE = {"stroke": palette.NEUTRAL, "strokeWidth": 1}
 """Around filled marks: sky blue alone is too faint on white."""
@@ -26,10 +29,26 @@ def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any
 
 
 def nominal(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
-    """A channel that shows a name; its axis leaves the first label beside its row, where Streamlit's theme moves it."""
-    if more.get("axis"):
-        more["axis"] = {"labelFlush": False} | more["axis"]
+    """A channel that shows a name; its axis leaves the first label beside its row, where Streamlit's theme moves it.
+
+    Names longer than the axis' `labelLimit` are cut in the middle: they are told apart by their ends as often.
+    """
+    if axis := more.get("axis"):
+        cut = {"labelExpr": _cut(axis["labelLimit"] // LETTER)} if "labelLimit" in axis else {}
+        more["axis"] = {"labelFlush": False} | cut | axis
     return {"field": field, "type": "nominal"} | ({"title": title} if title else {}) | more
+
+
+def _cut(letters: int) -> str:
+    """Vega's expression for a label of so many letters at most."""
+    end = letters // 2
+    short = f"slice(datum.label, 0, {letters - end - 1}) + '…' + slice(datum.label, -{end})"
+    return f"length(datum.label) > {letters} ? {short} : datum.label"
+
+
+def room_for(names: Iterable[str], limit: int) -> int:
+    """Pixels that the longest of some names takes along its line, at most `limit`."""
+    return min(limit, LETTER * max(map(len, names), default=0))
 
 
 def of_kind(kinds: Iterable[str] = palette.COLORS, field: str = "kind") -> dict[str, Any]:
@@ -76,11 +95,13 @@ def matrix(
         middle: the value of the middle colour, for a scheme that diverges.
         clicked: the name of the selection, whose fields are row and column.
     """
-    side = max(220, min(720, 22 * len(names) + 150))  # names below, and a legend above, take the rest
+    limit = 140
+    # The names below stand at 60 degrees; with a legend above they take what the cells leave.
+    side = max(110, min(570, 22 * len(names))) + room_for(names, limit) + 60
     scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
     scale |= {"domain": list(domain)} if domain else {}
     scale |= {"domainMid": middle} if middle is not None else {}
-    axis = {"labelLimit": 140, "labelOverlap": False, "ticks": False, "domain": False}
+    axis = {"labelLimit": limit, "labelOverlap": False, "ticks": False, "domain": False}
     place = {
         "x": nominal(column, scale={"domain": list(names)}, axis=axis | {"labelAngle": -60, "title": None}),
         "y": nominal(row, scale={"domain": list(names)}, axis=axis | {"title": None}),
