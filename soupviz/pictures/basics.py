@@ -86,6 +86,7 @@ def matrix(
     domain: Sequence[float] | None = None,
     middle: float | None = None,
     clicked: str = "cell",
+    legend_above: bool = False,
 ) -> dict[str, Any]:
     """A heat map of named rows against named columns, each cell with its value; a cell can be clicked.
 
@@ -94,10 +95,13 @@ def matrix(
         title: of the colour's legend. scheme: Vega's, or colours. domain: of the colours; default: of the data.
         middle: the value of the middle colour, for a scheme that diverges.
         clicked: the name of the selection, whose fields are row and column.
+        legend_above: rather than at the right, where two stand side by side and their figures need the room.
     """
     limit = 140
-    # The names below stand at 60 degrees; with a legend above they take what the cells leave.
-    side = max(110, min(570, 22 * len(names))) + room_for(names, limit) + 60
+    side = max(120, min(570, 24 * len(names))) + room_for(names, limit) + (100 if legend_above else 30)
+    legend = (
+        {"orient": "top", "gradientLength": 160, "titleLimit": 240} if legend_above else {"gradientLength": side - 80}
+    )
     scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
     scale |= {"domain": list(domain)} if domain else {}
     scale |= {"domainMid": middle} if middle is not None else {}
@@ -111,7 +115,7 @@ def matrix(
         "params": clickable(clicked, [row, column]),
         "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.3, "cursor": "pointer"},
         "encoding": {
-            "color": quantity(value, title, scale=scale, legend={"gradientLength": side - 80}),
+            "color": quantity(value, title, scale=scale, legend=legend),
             "opacity": {"condition": {"param": clicked, "value": 1}, "value": 0.55},
             "tooltip": tooltip,
         },
