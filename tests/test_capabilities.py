@@ -255,7 +255,7 @@ def test_what_is_asked_for_is_told_in_the_tasks_own_units():
 
 def test_a_temperature_needs_logits(tmp_path):
     soup = sv.uniform(sv.Kitchen.load(regression_kitchen(tmp_path)))
-    with pytest.raises(RecipeError, match="no logits of classes"):
+    with pytest.raises(RecipeError, match="no confidence that one mends"):
         calibrate(soup)
 
 

@@ -60,7 +60,7 @@ class Segmentation(Task):
     metrics = (MEAN_IOU, PIXEL_ACCURACY, DICE, PIXEL_LOSS)
     lacks: ClassVar[Mapping[str, str]] = {
         "information": "each pixel has a class, and an image has none: it would cost a gradient for each pixel",
-        "temperature": "its confidence is one for each pixel, and those of all images are more than are kept",
+        "temperature": "each pixel has a confidence of its own, and a fit would hold those of all images at once",
     }
 
     def __init__(self, ignore: int | Sequence[int] | None = VOID):

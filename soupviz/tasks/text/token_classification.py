@@ -15,6 +15,7 @@ from soupviz.data.split import Split
 from soupviz.data.text.tagged import CUT, NOWHERE, STARTS
 from soupviz.errors import DataError, ModelError
 from soupviz.models.routes import answers_from
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS, LOSS_BAND
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.metric import SumMetric
@@ -71,10 +72,10 @@ class TokenClassification(Task):
     labels = "tags"
     barrier = "loss"
     has_probabilities = True
+    decides = "word that has a token"
     metrics = (F1, PRECISION, RECALL, TOKEN_ACCURACY, LOSS)
     lacks: ClassVar[Mapping[str, str]] = {
         "information": "each word has a tag, and a sentence has none: it would cost a gradient for each word",
-        "temperature": "it is entities that are told, which have no confidence of their own",
     }
 
     def __init__(self) -> None:
@@ -202,6 +203,16 @@ class TokenClassification(Task):
     def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
         """Word by word."""
         return combined([np.moveaxis(one, 2, 1) for one in answers], weights, output).transpose(1, 2)
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        """Of each word that has a token; of a sentence with a logit that is not finite none says anything."""
+        number = min(answers.shape[1], labels.shape[1])
+        truth = labels[:, :number].numpy()
+        seen = truth >= 0
+        logits = np.array(answers[:, :number])
+        is_bad = ~np.isfinite(logits).all(axis=2) & seen
+        logits[is_bad.any(axis=1)] = np.nan
+        return Decisions(logits[seen], truth[seen])
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """Entities that are missed or made up; among those with as many, the share of words that are wrong."""
