@@ -21,6 +21,8 @@ from soupviz.soups.scaling import calibrate
 from soupviz.soups.soup import run_key
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.classes.multilabel import Multilabel
+from soupviz.tasks.judging import score_of
+from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.regression import Regression
 from soupviz.ui import asking, compare
 
@@ -70,6 +72,17 @@ def test_what_an_ensemble_may_average_follows_from_the_task():
     assert "cannot be averaged" in parse({"method": "ensemble"}).unfit(Refused())
     assert "cannot be averaged" in parse({"method": "distilled"}).unfit(Refused())
     assert parse({"method": "ensemble"}).suited(Refused()).unfit(Refused())
+
+
+def test_answers_that_are_close_to_others_are_counted_or_it_is_said_that_nobody_counts_them():
+    def scored(task, answers, labels):
+        found = Outcomes.of(task.outcomes(answers, labels), task.targets(labels))
+        return score_of(task, task.metrics[0], "test", found, 2, "float32", "cpu")
+
+    near = torch.tensor([[2.0, 5e-5], [-1.0, 1.0], [-5e-5, 5e-5]])
+    assert scored(Multilabel(), near, torch.ones(3, 2)).num_close == 2
+    numbers = scored(Regression(), near, torch.ones(3, 2))
+    assert numbers.num_close is numbers.summary()["num_close"] is None
 
 
 def test_a_task_says_why_it_lacks_a_capability():

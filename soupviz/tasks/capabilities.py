@@ -28,7 +28,7 @@ class Capabilities:
 
     lacks: ClassVar[Mapping[str, str]] = {}
     """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's), `temperature` or `division` of the last
-    layer by it: a clause for each."""
+    layer by it, or does not count how many answers are `close` to others: a clause for each."""
 
     def without(self, capability: str) -> str:
         """After a sentence that says what the task lacks: why."""

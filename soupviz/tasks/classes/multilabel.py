@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from soupviz.errors import DataError
 from soupviz.tasks.calibration import Decisions
-from soupviz.tasks.classes.class_metrics import LOSS, f1_of, mean_f1
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS, LOSS, f1_of, mean_f1
 from soupviz.tasks.metric import SumMetric, Value, Weights, value_once
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.task import NOTHING, Task
@@ -191,6 +191,7 @@ class Multilabel(Task):
         return {
             "class_f1": by_class.tolist(),
             "class_count": outcomes["label"].sum(axis=0).tolist(),
+            "num_close": int((abs(outcomes["score"]) < CLOSE_LOGITS).any(axis=1).sum()),
         }
 
 

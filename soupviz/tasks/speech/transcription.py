@@ -50,6 +50,7 @@ class Transcription(Task):
         "soft_loss": "`generate` takes the likeliest token after the other, and gives no chances of a whole transcript",
         "ensembles": "transcripts that are generated have no frames in common, of which one would average the chances",
         "information": "a transcript is no class: it would cost a gradient for each frame and token",
+        "close": "beams are ranked by whole transcripts, and how near the second one came is not seen",
         "temperature": "transcripts are the likeliest token of each step, which a temperature leaves as it is",
     }
 
@@ -191,8 +192,9 @@ class Transcription(Task):
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         """How many edits of which kind there are, and words and characters."""
         counts = {name: int(outcomes[name].sum()) for name in (*OF_WORDS, WORDS, *OF_CHARACTERS, CHARACTERS)}
-        empty, close = (outcomes[WORDS] == 0).sum(), outcomes[CLOSE].sum()
-        return counts | {"empty_references": int(empty), "num_close": int(close)}
+        close = outcomes[CLOSE]
+        num_close = None if (close < 0).any() else int(close.sum())
+        return counts | {"empty_references": int((outcomes[WORDS] == 0).sum()), "num_close": num_close}
 
 
 def _num_wrong(outcomes: Outcomes) -> NDArray[np.int64]:
