@@ -83,7 +83,7 @@ class Task(Capabilities):
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         """Call the model with a batch, and give what is judged, a row for each unit, with a gradient if wanted.
 
-        Default: it is called once, with the batch as it is. A task that does otherwise (by windows) says so here.
+        Default: it is called once, with `inputs`. A task that does otherwise (by windows) says so here.
 
         Args:
             model: or what stands in for it, called as the model is. batch: by argument a tensor, or a list of tensors.
@@ -91,11 +91,25 @@ class Task(Capabilities):
             RuntimeError: memory ran out, where a smaller batch may go.
             ModelError: whatever else the model's own code raises, or it returned no such answers.
         """
-        return answers_from(model, batch, self.answers)
+        context = self.context(batch)
+        return answers_from(model, next(iter(self.inputs(batch))), lambda output: self.read(output, context))
+
+    @property
+    def calls_once(self) -> bool:
+        """Whether a batch is answered by one plain call, so that the model's graph may stand in for it."""
+        return type(self).answer_batch is Task.answer_batch
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """What the model is called with for a batch, call by call, where its layers are looked into; default: that."""
+        """What the model is called with for a batch, call by call; default: that, as it is."""
         yield batch
+
+    def context(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """What `read` needs to know of a batch beside what the model returned: by name a row for each unit."""
+        return {}
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
+        """What is judged, in what the model returned for a batch, or a ModelError; default: `answers`."""
+        return self.answers(output)
 
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""

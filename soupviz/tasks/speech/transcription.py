@@ -114,9 +114,23 @@ class Transcription(Task):
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield for_model(batch)
 
+    @property
+    def calls_once(self) -> bool:
+        return isinstance(self.decoder, CTC)
+
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
-        """What the decoder makes of a batch, a row for each utterance."""
-        return self.decoder.answer_batch(model, batch)
+        """Generated, or read from one call."""
+        if isinstance(self.decoder, Generate):
+            return self.decoder.answer_batch(model, batch)
+        return super().answer_batch(model, batch)
+
+    def context(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        assert isinstance(self.decoder, CTC)
+        return self.decoder.context(batch)
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
+        assert isinstance(self.decoder, CTC)
+        return self.decoder.read(output, context)
 
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         finite, texts = self.decoder.heard(answers)
