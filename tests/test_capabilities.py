@@ -282,3 +282,15 @@ def test_every_other_recipe_of_the_menu_cooks_a_regression(tmp_path, method):
         assert method in OVER_TIME, error
         return
     assert soup.scores["test"].metric == "rmse"
+
+
+def test_a_task_says_its_labels_in_its_own_words():
+    """Those of varying length as they were, before they were filled up; a number of -1 is a number."""
+
+    class Own(sv.Task):
+        def labelled(self, label):
+            return f"{len(label)} things"
+
+    filled = np.array([3, 4, -1, -1])
+    assert (sv.Task().labelled(filled), Regression().labelled(filled)) == ("3, 4", "3, 4, -1, -1")
+    assert Own().labelled(filled) == "4 things"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data.labels import Kind
+from soupviz.data.labels import Kind, unpadded
 from soupviz.data.split import Split
 from soupviz.models.building import tensor_of
 from soupviz.models.routes import answers_from
@@ -187,12 +187,16 @@ class Task(Capabilities):
         return self.hardness(outcomes)[:, None]
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str | None:
-        """What is right for a unit, in words; empty where `told` says it. None: the label as the data has it.
+        """What is right for a unit, in words; empty where `told` says it. None: `labelled` says it.
 
         Args:
             classes: names by index; numbers where they have none.
         """
         return None
+
+    def labelled(self, label: Column) -> str:
+        """A unit's label, as the data has it; of those of varying length without what fills them up."""
+        return numbers(unpadded(label) if self.labels == "any" else label)
 
     def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         """A unit's answer in words, and how good it is."""
