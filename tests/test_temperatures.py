@@ -14,11 +14,13 @@ from kitchens import json_of, run_command, write_yaml
 from safetensors.torch import load_file
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
+from shapes import shapes_kitchen
 from tagging import TAGS, tagging_kitchen, toy_tokenizer
 from test_choices import questions, write_lines
 from test_pages import fresh_server, settle, trusted  # noqa: F401 - a fixture
 from test_ui_panels import opened_on
 from test_ui_regression import page, said
+from torch.nn import functional as F
 from writers import POSITIONS, no_library, writers_kitchen  # noqa: F401 - a fixture
 
 import soupviz as sv
@@ -27,6 +29,8 @@ from soupviz.soups.scaling import calibrate, no_division, no_temperature
 from soupviz.tasks.calibration import fit_temperature, measure
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.classes.multilabel import Multilabel
+from soupviz.tasks.masks import segmentation
+from soupviz.tasks.masks.segmentation import Segmentation
 from soupviz.tasks.regression import Regression
 from soupviz.tasks.text.entities import Tags
 from soupviz.tasks.text.language_model import LanguageModel
@@ -68,7 +72,21 @@ def of_options(likely: np.ndarray, labels: torch.Tensor) -> Loss:
     return lambda cold: -float(np.mean([log_softmax(cold * one)[right] for one, right in known]))
 
 
-OF = {"multilabel": of_labels, "token_classification": of_words, "multiple_choice": of_options}
+def of_pixels(logits: np.ndarray, labels: torch.Tensor) -> Loss:
+    size = labels.shape[1:]
+    large = F.interpolate(torch.from_numpy(np.array(logits)), size=list(size), mode="bilinear", align_corners=False)
+    known = [
+        (large[place[0], :, place[1], place[2]].double().numpy(), int(labels[tuple(place)]))
+        for place in (labels != 255).nonzero().tolist()
+    ]
+    logits, right = np.stack([one for one, _ in known]), [right for _, right in known]
+    return lambda cold: -float(log_softmax(cold * logits, axis=1)[np.arange(len(right)), right].mean())
+
+
+OF = {
+    "multilabel": of_labels, "token_classification": of_words, "segmentation": of_pixels,
+    "multiple_choice": of_options,
+}  # fmt: skip
 
 
 def random_answers(name: str):
@@ -87,6 +105,11 @@ def random_answers(name: str):
             labels[row, length:] = -1
             logits[row, length:] = 0
         return task, logits, torch.tensor(labels)
+    if name == "segmentation":
+        labels = random.integers(0, 3, (9, 8, 6)).astype(np.uint8)
+        logits = 2 * np.eye(3)[labels].transpose(0, 3, 1, 2)[:, :, ::2, ::2] + random.normal(size=(9, 3, 4, 3))
+        labels[random.random(labels.shape) < 0.2] = 255
+        return Segmentation(), logits, torch.tensor(labels)
     sizes = random.integers(2, 6, 90)
     rights = random.integers(0, sizes)
     labels = np.full((90, 6), -1)
@@ -116,7 +139,8 @@ def test_the_temperature_of_answers_is_that_of_a_plain_fit(name):
 def test_what_is_likely_before_a_temperature_is_the_tasks_own_loss(name):
     task, answers, labels = random_answers(name)
     found = task.outcomes(torch.tensor(answers).float(), labels)
-    known = found["loss"].sum() / (found["judged"].sum() if "judged" in found else len(labels))
+    number = next((found[name].sum() for name in ("judged", "pixels") if name in found), len(labels))
+    known = found["nats" if "nats" in found else "loss"].sum() / number
     assert measure(task.decisions(answers.astype(np.float32), labels)).nll == pytest.approx(float(known), rel=1e-5)
 
 
@@ -141,6 +165,23 @@ def test_of_a_sentence_without_a_finite_answer_no_word_says_anything_and_padding
     place = int((labels[row] >= 0).nonzero()[0])
     answers[row, place, 1] = np.inf
     assert measure(task.decisions(answers, labels)).num_nonfinite == int((labels[row] >= 0).sum())
+
+
+def test_of_an_image_without_a_finite_answer_no_pixel_says_anything():
+    task, answers, labels = random_answers("segmentation")
+    answers[2, 0, 1, 1] = np.nan
+    assert measure(task.decisions(answers, labels)).num_nonfinite == int((labels[2] != 255).sum())
+
+
+@pytest.mark.parametrize("most", [1, 40, 150, 1000])
+def test_of_very_many_pixels_some_are_taken_evenly_spaced(monkeypatch, most):
+    task, answers, labels = random_answers("segmentation")
+    every = task.decisions(answers, labels)
+    monkeypatch.setattr(segmentation, "MOST_PIXELS", most)
+    found = task.decisions(answers, labels)
+    step = -(-len(every) // most)
+    assert len(found) <= most and np.array_equal(found.logits, every.logits[::step])
+    assert np.array_equal(found.labels, every.labels[::step])
 
 
 def test_a_question_with_fewer_options_has_no_more_of_them():
@@ -187,7 +228,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with toy_tokenizer():
         tags = tagging_kitchen(folder / "tags", num_ingredients=3)
     labels = multilabel_digits(folder / "labels", num_ingredients=3)
-    return {"multilabel": labels, "token_classification": tags, "multiple_choice": options}
+    masks = shapes_kitchen(folder / "masks", num_ingredients=2)
+    return {"multilabel": labels, "segmentation": masks, "token_classification": tags, "multiple_choice": options}
 
 
 @pytest.fixture(params=list(OF))
@@ -240,12 +282,16 @@ def test_the_command_tells_it_and_the_card_names_it(file, tmp_path, capsys):
     assert status == 0 and f"every {task.decides} of held_out" in " ".join(shown.split())
 
 
-@pytest.mark.parametrize("file", ["multiple_choice"], indirect=True)
-def test_a_head_of_tokens_is_not_divided_by_a_temperature_of_options(file, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [("multiple_choice", "how likely tokens are"), ("segmentation", "only linear ones are divided")],
+    indirect=["file"],
+)
+def test_what_no_last_layer_can_be_divided_by_is_told_with_the_reason(file, reason, tmp_path, capsys):
     out = tmp_path / "x.safetensors"
     status, _, told = run_command(capsys, "soup", file, "--recipe", "uniform", "--bake-temperature", "--out", out)
-    assert status == 2 and "how likely tokens are" in told and told.strip().count("\n") == 0
-    with pytest.raises(ExportError, match="how likely tokens are"):
+    assert status == 2 and reason in told and told.strip().count("\n") == 0
+    with pytest.raises(ExportError, match=reason):
         sv.export(sv.uniform(sv.Kitchen.load(file)), out, temperature=1.7, bake_temperature=True)
     assert not out.exists()
 
@@ -273,7 +319,7 @@ def test_the_soup_page_fits_it_and_the_export_page_offers_what_there_is(file):
         float(next(one.value for one in at.metric if one.label == "Temperature")), abs=1e-3
     )
     choice = next(one for one in page("export.py", file).get("button_group") if one.label == "Temperature")
-    assert len(choice.options) == (2 if task.name == "multiple_choice" else 3)
+    assert len(choice.options) == (2 if task.lacks.get("division") else 3)
 
 
 def test_a_task_without_likelihoods_says_why():
