@@ -147,8 +147,8 @@ def _weights(record: Mapping[str, Any]) -> str:
     return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
 
 
-def _temperature(record: Mapping[str, Any], divides: tuple[str, str]) -> str:
-    if record["temperature"] is None:
+def _temperature(record: Mapping[str, Any], divides: tuple[str, str] | None) -> str:
+    if record["temperature"] is None or divides is None:
         return ""
     divided, squashed = divides
     told = f"\nTemperature fitted on held_out: {record['temperature']:.4f}. "
