@@ -35,6 +35,7 @@ class Detection(Task):
         "loss": "a detector tells its loss in training mode only, from targets of its own and boxes that it samples",
         "soft_loss": "boxes of two detectors do not correspond to each other",
         "information": "a detector tells its loss in training mode only, from targets of its own and boxes it samples",
+        "close": "which boxes are kept is decided inside the model, where nobody sees how near others came",
         "temperature": "mean average precision looks at the order of scores alone, which a temperature leaves as it is",
     }
     metrics = (

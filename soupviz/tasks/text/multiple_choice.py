@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -11,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from soupviz.data.labels import PADDING
 from soupviz.data.text.choices import letter
 from soupviz.errors import DataError
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, LABEL, Column, Outcomes
@@ -37,10 +40,13 @@ class MultipleChoice(RightOrWrong):
     labels = "options"
     metrics = (ACCURACY, BY_LENGTH, LOSS)
     has_ensembles = True  # of the likelihoods: what it averages are logarithms of what models hold an option for
+    decides = "question"
+    divides = ("the likelihoods of the options, as logarithms,", "softmax")
     lacks: ClassVar[Mapping[str, str]] = {
         "soft_loss": "a teacher's likelihoods of few options say little of a language; distil on documents elsewhere",
         "information": "the options of a question are no classes",
-        "temperature": "questions have options, not classes that logits stand for",
+        "division": "the last layer says how likely tokens are, and what is divided is how likely options are, whose "
+        "tokens are summed",
     }
 
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
@@ -82,6 +88,10 @@ class MultipleChoice(RightOrWrong):
         """The mean loss of the right option among the others."""
         likely, there = _options(answers, labels.to(answers.device))
         return F.cross_entropy(likely.where(there, -torch.inf), labels[:, 0].to(answers.device))
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        likely, there = _options(torch.from_numpy(np.array(answers)), labels)
+        return Decisions(likely.numpy(), labels[:, 0].numpy(), there.numpy())
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         return letter(int(outcomes[LABEL][row]))
