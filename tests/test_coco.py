@@ -194,7 +194,8 @@ def test_boxes_that_leave_their_images_or_have_no_area_are_told(tmp_path):
 
 def test_corners_taken_for_widths_are_told_by_how_many_leave_their_images(tmp_path):
     corners = [[[8, 8, 8 + 12, 8 + 14, 0]], [[6, 9, 6 + 11, 9 + 20, 0]], [[10, 2, 10 + 18, 2 + 9, 1]]]
-    assert "x1, y1, x2, y2 were taken for x, y, width, height" in " ".join(load(written(tmp_path, corners)).notes)
+    notes = " ".join(load(written(tmp_path, corners)).notes)
+    assert "probably x1, y1, x2, y2, where x, y, width, height is expected" in notes and "100% leave" in notes
 
 
 def test_every_split_has_the_categories_of_held_out_by_number(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from detections import as_dict, labels_of, outcomes_of, random_case, reference, truth
 
+from soupviz.data.detection.readings import overlaps
 from soupviz.errors import KitchenError, ModelError
 from soupviz.tasks import resampling
 from soupviz.tasks.boxes import average_precision
@@ -14,7 +15,7 @@ from soupviz.tasks.boxes.average_precision import MeanAP, of_each
 from soupviz.tasks.boxes.detection import Detection
 from soupviz.tasks.boxes.detector import alike
 from soupviz.tasks.boxes.fusing import fused
-from soupviz.tasks.boxes.matching import Detections, overlaps, rank_within
+from soupviz.tasks.boxes.matching import Detections, rank_within
 from soupviz.tasks.finding import find_task
 from soupviz.tasks.outcomes import FINITE, Outcomes, joined
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from soupviz.data.detection import boxes
 from soupviz.data.detection.boxes import NONE, Pictures
+from soupviz.data.detection.readings import SIZE
 from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -47,6 +48,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         paths,
         lambda index, _size: truths.get(images[index]["id"], NONE),
         [(one["width"], one["height"]) if {"width", "height"} <= one.keys() else None for one in images],
+        SIZE,
     )
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:

@@ -12,6 +12,7 @@ from soupviz import trust
 from soupviz.data.classes import named
 from soupviz.data.detection import boxes
 from soupviz.data.detection.boxes import NONE, Pictures
+from soupviz.data.detection.readings import CENTRE
 from soupviz.data.images.imagefolder import SUFFIXES, is_junk
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -60,7 +61,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     def truths(index: int, size: tuple[int, int]) -> np.ndarray:
         return _objects(name, label_files[index], size, len(order)) if label_files[index].is_file() else NONE
 
-    pictures = Pictures(names, paths, truths, [None] * len(paths))
+    pictures = Pictures(names, paths, truths, [None] * len(paths), CENTRE)
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         return boxes.read(name, pictures, to_uint8, target, progress, lambda index: label_files[index].name)

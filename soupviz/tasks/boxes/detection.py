@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from soupviz.data.detection.readings import without_area
 from soupviz.errors import KitchenError, ModelError
 from soupviz.models.routes import answers_from
+from soupviz.tasks.boxes import misreading
 from soupviz.tasks.boxes.average_precision import MeanAP, by_class, of_each
 from soupviz.tasks.boxes.detector import IS_THERE, alike, detections_in, rows_of
 from soupviz.tasks.boxes.fusing import as_answers, fused
@@ -157,12 +159,18 @@ class Detection(Task):
                 f"it finds what {score.split} has no object of: the categories {told}; where a detector counts its "
                 "classes from 1 and the data from 0, `task: {name: detection, label_offset: 1}`"
             )
-        if 2 * facts["num_without_area"] > facts["num_detections"]:
+        if facts["misread"] is not None:
+            found.append(misreading.told(facts["misread"], score.split))
+        elif 2 * facts["num_without_area"] > facts["num_detections"]:
             found.append(
                 "most of its boxes have no area, as x1 < x2 and y1 < y2 do not hold: expected x1, y1, x2, y2, and not "
                 "x, y, width, height"
             )
         return found
+
+    def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Earlier scores do not tell whether boxes are meant otherwise."""
+        return {**plain, "facts": {"misread": None, **plain["facts"]}}
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """1 - the image's own average precision; of an image without objects the score of the surest detection."""
@@ -204,7 +212,8 @@ class Detection(Task):
             "num_detections": len(score),
             "lowest_score": float(score.min()) if len(score) else None,
             "unknown_classes": dict(zip(map(str, strange.tolist()), numbers.tolist(), strict=True)),
-            "num_without_area": int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum()),
+            "num_without_area": int(without_area(boxes).sum()),
+            "misread": misreading.misread(outcomes),
         }
 
 
