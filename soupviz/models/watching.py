@@ -33,13 +33,18 @@ def watched(model: Callable[..., Any], *, exactly: bool) -> Iterator[Callable[[]
 
 
 def _layers(model: Callable[..., Any]) -> list[nn.Module]:
-    """What has matrices of its own. Norms have none: what is no number in them shows behind them."""
+    """What has matrices of its own, and is not passed on within a Sequential: what is no number there, shows behind it.
+
+    Norms have no matrices; so most of a backbone is not looked at, and a head is.
+    """
     if not isinstance(model, nn.Module):
         return []
+    passed_on = {one for module in model.modules() if isinstance(module, nn.Sequential) for one in list(module)[:-1]}
     return [
         module
         for module in model.modules()
         if any(one.ndim > 1 for one in module.parameters(recurse=False))
+        and module not in passed_on
         and not isinstance(module, torch.jit.ScriptModule)
     ]
 
