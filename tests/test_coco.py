@@ -164,6 +164,8 @@ def put(part, place, **values):
         (put("images", 1, file_name="gone.png"), "gone.png"),
         (put("images", 1, file_name="../boxes.json"), "outside"),
         (put("images", 1, id=0), "ids of images"),
+        (put("images", 1, file_name="./0.png"), "lists the image ./0.png twice, as 0 and 1"),
+        (put("categories", 1, name="square"), "the categories 1 and 2 are both called 'square'"),
         (put("images", 1, width=40, height=16), "1.png has 12 x 24 pixels, but boxes.json says 40 x 16"),
         (put("categories", 1, id=10**9), "above 100,000"),
         (lambda told: told | {"annotations": []}, "none of 3 images has a box"),
@@ -184,6 +186,22 @@ def test_a_missing_file_of_annotations_and_a_missing_key_are_refused(tmp_path):
         load(folder, annotations=None)
     with pytest.raises(DataError, match="is not a folder"):
         load(folder, path="nowhere")
+
+
+def test_a_category_without_objects_that_is_called_as_another_one_is_told(tmp_path):
+    """Roboflow writes the whole set as one, and its only class under the same name beside it."""
+    folder = written(tmp_path, [[[1, 2, 5, 8, 0]], [], [[3, 3, 6, 9, 0]]], change=put("categories", 1, name="square"))
+    assert "2 categories are called 'square'; nothing is of the categories 2." in " ".join(load(folder).notes)
+
+
+def test_annotations_that_are_there_twice_are_told(tmp_path):
+    def twice(told):
+        return told | {"annotations": [*told["annotations"], told["annotations"][1]]}
+
+    assert "1 of 4 annotations repeat another one, such as annotations[3]" in " ".join(
+        load(written(tmp_path, change=twice)).notes
+    )
+    assert "repeat" not in " ".join(load(written(tmp_path / "once")).notes)
 
 
 def test_boxes_that_leave_their_images_or_have_no_area_are_told(tmp_path):

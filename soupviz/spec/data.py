@@ -91,7 +91,7 @@ class SplitSpec(Spec):
         description="python only: keep what the function yields, under this name; change it when the data changes; "
         "default: read anew each time",
     )
-    skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
+    skip_corrupt: bool = Field(False, description="leave out images and recordings that cannot be decoded")
     restrict_classes: bool = Field(False, description="predict only classes that have examples in this split")
     text: str = Field("text", description="text only: the column of sentences")
     pair: str | None = Field(None, description="text only: the column of second sentences")

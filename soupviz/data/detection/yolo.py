@@ -112,6 +112,13 @@ def _names(name: str, file: Path, told: Mapping[str, Any]) -> dict[int, str]:
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, Mapping) or not found or not all(isinstance(one, int) and one >= 0 for one in found):
         raise DataError(f"data.{name}: {file}: names is {str(names)[:60]}; expected a list, or names by number from 0.")
+    number = told.get("nc", len(found))
+    if number != len(found):
+        told_names = named([str(one) for one in found.values()], SHOWN)
+        raise DataError(
+            f"data.{name}: {file} says nc: {number}, and names {len(found)} classes ({told_names}); expected as many. "
+            "Mend the one that is wrong."
+        )
     return {number: str(one) for number, one in found.items()}
 
 

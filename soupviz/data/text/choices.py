@@ -127,8 +127,21 @@ def _questions(table: tables.Table, spec: SplitSpec, columns: Sequence[str]) -> 
             )
     is_either = by_text and all(answer.isdecimal() for answer in answers)
     notes = [f"{table.where}: its answers are read as texts of options, not as positions."] if is_either else []
+    notes += _alike(table.where, places, lists)
     rows = zip(places, contexts, lists, right, strict=True)
     return [Question(place, context, tuple(options), answer) for place, context, options, answer in rows], notes
+
+
+def _alike(where: str, places: Sequence[str], lists: Sequence[Sequence[str]]) -> list[str]:
+    """What there is to tell of questions that have an option twice."""
+    found = [place for place, one in enumerate(lists) if len({option.strip() for option in one}) < len(one)]
+    if not found:
+        return []
+    return [
+        f"{where}: {len(found)} of {len(lists)} questions have two options that are the same (the first is "
+        f"{places[found[0]].removeprefix(f'{where}, ')}): these are as likely, and the first of them is taken. Mend or "
+        "remove them."
+    ]
 
 
 def _listed(place: str, column: str, cell: Any) -> list[str]:
