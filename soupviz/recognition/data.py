@@ -8,6 +8,7 @@ from pathlib import Path
 
 from soupviz.data.audio.waves import SUFFIXES as AUDIO_SUFFIXES
 from soupviz.data.images.imagefolder import SUFFIXES as IMAGE_SUFFIXES
+from soupviz.data.text import conll
 from soupviz.errors import DataError
 from soupviz.recognition import layouts
 from soupviz.recognition.columns import TEXT_COLUMNS
@@ -18,6 +19,7 @@ from soupviz.weights.tables import LONGEST, marked, separator_of
 FOLDERS = ("data", "dataset", "datasets")
 """Folders beside a run that are looked into."""
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
+PLAIN = ".txt"
 YAML = (".yaml", ".yml")
 ARRAYS = (".npz", ".safetensors")
 
@@ -107,6 +109,8 @@ def kind_of(path: Path) -> Place | None:
         return layouts.of_folder(path) or (Place(path, "imagefolder") if _is_imagefolder(path) else None)
     if path.suffix in ARRAYS:
         return Place(path, "arrays") if {"inputs", "labels"} <= _array_names(path) else None
+    if path.suffix.lower() in conll.SUFFIXES and path.suffix not in PLAIN:
+        return Place(path, "text", (conll.TEXT, conll.LABEL))
     if path.suffix in TABLES:
         row = first_row(path)
         columns = tuple(row)

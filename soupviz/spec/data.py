@@ -13,7 +13,8 @@ FORMATS = {
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "coco": "the folder of images; `annotations` is the JSON file of their boxes",
     "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
-    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line; "
+    "for token_classification also a word and its tag in each line (.conll, .conllu, .bio, .iob, .txt)",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
     "grey or with a palette, whose pixel values are the numbers of classes",
