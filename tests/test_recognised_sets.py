@@ -243,6 +243,24 @@ def test_a_speech_model_of_trainer_brings_its_vocabulary_and_its_feature_extract
     assert "transform" not in proposal.document["data"]["held_out"]
 
 
+# Questions
+
+
+def test_a_head_for_multiple_choice_takes_a_table_of_questions(tmp_path):
+    run = trainer_run(tmp_path, architectures=["BertForMultipleChoice"])
+    (tmp_path / "held_out.csv").write_text("sent1,ending0,ending1,label\na,b,c,1\n")
+    proposal = recognise(run)
+    assert proposal.document["task"] == "multiple_choice" and not proposal.questions
+    assert proposal.document["data"]["held_out"] == {
+        "format": "choices", "path": "../held_out.csv", "context": "sent1", "options": ["ending0", "ending1"],
+        "answer": "label", "tokenizer": "checkpoint-20",
+    }  # fmt: skip
+    assert proposal.spec().data.held_out.options == ("ending0", "ending1")
+    (tmp_path / "held_out.csv").write_text("a,b,c\na,b,c\n")
+    with pytest.raises(DataError, match=r"its columns are a, b, c; expected a context"):
+        recognise(run)
+
+
 # The command
 
 

@@ -1,5 +1,7 @@
 """Which columns of a table hold what, by their names; what these do not say is asked."""
 
+import re
+
 from soupviz.errors import DataError
 from soupviz.recognition.places import Place
 from soupviz.recognition.runs import LABEL, TEXT, Question
@@ -10,6 +12,11 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 PAIR_COLUMNS = {"sentence1": "sentence2", "premise": "hypothesis", "question1": "question2", "question": "sentence"}
 LABEL_COLUMNS = ("label", "labels", "target", "class", "sentiment", "category", "ner_tags", "tags", "pos_tags")
+CONTEXT_COLUMNS = ("context", "question", "ctx", "premise", "prompt", "sent1", "startphrase")
+OPTION_COLUMNS = ("options", "choices", "endings")
+ANSWER_COLUMNS = ("answer", "label", "gold", "correct")
+NUMBERED = re.compile(r"(option|choice|ending|answer|sol|solution)[ _]?\d+")
+"""Columns of one option each."""
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "audio", "audio_filepath", "wav")
 TRANSCRIPT_COLUMNS = ("transcript", "transcription", "text", "sentence", "normalized_text")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id")
@@ -75,6 +82,27 @@ def audio_columns(
         asked = TEXT if is_transcript else LABEL
         questions.append(Question(asked, f"which column of {place.path.name} holds {what}", choices))
     return {key: value for key, value in keys.items() if value}, questions
+
+
+def choice_columns(place: Place) -> dict[str, str | list[str]]:
+    """Which columns hold the context, the options and the answer, as format `choices` names them.
+
+    Raises:
+        DataError: the names of the columns do not say.
+    """
+    lower = {name.lower(): name for name in place.columns}
+    context, options, answer = (
+        next((lower[name] for name in names if name in lower), "")
+        for names in (CONTEXT_COLUMNS, OPTION_COLUMNS, ANSWER_COLUMNS)
+    )
+    numbered = [name for name in place.columns if NUMBERED.fullmatch(name.lower())]
+    if not context or not (options or len(numbered) > 1) or not answer:
+        raise DataError(
+            f"{place.path}: its columns are {', '.join(place.columns)}; expected a context (such as "
+            f"{CONTEXT_COLUMNS[0]}), options (a list, or one each, such as option1) and an answer. Rename them, or "
+            "write kitchen.yaml with `format: choices` and their names."
+        )
+    return {"context": context, "options": options or numbered, "answer": answer}
 
 
 def has_transcripts(place: Place) -> bool | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from soupviz.data.images.imagefolder import is_junk
 from soupviz.recognition import data
-from soupviz.recognition.columns import audio_columns, has_transcripts, text_columns
+from soupviz.recognition.columns import audio_columns, choice_columns, has_transcripts, text_columns
 from soupviz.recognition.layouts import OF_BOXES
 from soupviz.recognition.parts import SAID, Part, Setting, joined, of
 from soupviz.recognition.places import NAMES, Place
@@ -24,7 +24,7 @@ UNHEARD = (
 )
 OF_ONE_SIZE = ("imagefolder", "masks")
 """Formats whose images a transform makes of one size."""
-TRANSCRIPTION, DETECTION = "transcription", "detection"
+TRANSCRIPTION, DETECTION, CHOICES = "transcription", "detection", "multiple_choice"
 VOCABULARIES = ("vocab.json", "tokens.txt", "vocab.txt", "units.txt", "labels.json")
 """What lists of a model's outputs are called."""
 
@@ -133,13 +133,15 @@ def _split(setting: Setting, name: str, place: Place, task: Part) -> Part:
     if place.format in OF_ONE_SIZE and "transform" in found:
         values["transform"] = found["transform"].value
         sources.append(f"transform: {found['transform'].source}")
-    if place.format == "text":
+    if place.format == "text" and name_of(task) == CHOICES:
+        values |= {"format": "choices", **choice_columns(place)}
+    elif place.format == "text":
         is_alone = name_of(task) == "language_model"
         keys, questions = text_columns(place, setting.answers.text, setting.answers.label, is_alone=is_alone)
         values |= keys
-        if "tokenizer" in found:
-            values["tokenizer"] = setting.relative(found["tokenizer"].value)
-            sources.append(f"tokenizer: {found['tokenizer'].source}")
+    if place.format == "text" and "tokenizer" in found:
+        values["tokenizer"] = setting.relative(found["tokenizer"].value)
+        sources.append(f"tokenizer: {found['tokenizer'].source}")
     if place.format == "audio":
         if place.columns:
             is_transcript = name_of(task) == TRANSCRIPTION
