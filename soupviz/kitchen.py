@@ -85,7 +85,7 @@ class Kitchen:
         Args:
             weights: raw or ema, where files hold both; default: as the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
-            skip_corrupt: leave out images that cannot be decoded; they are listed in a split's `skipped`.
+            skip_corrupt: leave out images and recordings that cannot be decoded; a split's `skipped` lists them.
         Raises:
             SoupError: one message that names the file, what was expected, what came, and the remedy.
         """

@@ -256,7 +256,7 @@ class Evaluator:
                 found = self.task.answer_batch(module, batch)
             except ModelError as error:
                 if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
-                    raise
+                    raise ModelError(f"data.{split.name}: {error}") from None
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
                     f"{told(error.__cause__)} {other_size(split, self.model)}".rstrip()

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data.labels import PADDING
 from soupviz.data.text.choices import letter
+from soupviz.data.text.windows import TARGETS
 from soupviz.errors import DataError
 from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS
@@ -19,7 +20,7 @@ from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.right_or_wrong import RightOrWrong
 from soupviz.tasks.task import NOTHING
-from soupviz.tasks.text import likelihood
+from soupviz.tasks.text import likelihood, options_head
 
 BY_LENGTH = SumMetric(
     "accuracy_by_length", "accuracy by length", "%", True, ("right_by_length",),
@@ -28,11 +29,14 @@ BY_LENGTH = SumMetric(
 
 
 class MultipleChoice(RightOrWrong):
-    """Logits of the next token, of shape (batch, tokens, vocabulary), against questions with options.
+    """Logits of the next token, of shape (batch, tokens, vocabulary), or of options, against questions with options.
 
     An option's likelihood is the sum of the logarithms of its tokens' probabilities after the context. `accuracy`
     takes the option with the largest; `accuracy_by_length` that with the largest for each byte of its text; of equals
     the first. `loss` is of the right option among the others, by the softmax of their likelihoods.
+
+    A model with a head for multiple choice (transformers' ...ForMultipleChoice) gives a number for each option, which
+    stands in place of its likelihood.
     """
 
     name = "multiple_choice"
@@ -50,11 +54,14 @@ class MultipleChoice(RightOrWrong):
     }
 
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
-        """The likelihoods of the options, shape (batch, options), 0 behind the last."""
+        """The likelihoods of the options, or what a head of the model's says of them; shape (batch, options), 0 behind
+        the last."""
+        if TARGETS not in batch:
+            return options_head.scores(model, batch)
         return pad_sequence([-of_options for of_options in likelihood.nats(model, batch)], batch_first=True)
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        return likelihood.inputs(batch)
+        return likelihood.inputs(batch) if TARGETS in batch else options_head.inputs(batch)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         return {LABEL: labels[:, 0].numpy(), "options": (labels[:, 1:] != PADDING).sum(1).numpy()}
