@@ -52,11 +52,15 @@ def main() -> None:
         from soupviz.errors import SoupError
         from soupviz.ui import sidebar
         from soupviz.ui.verbatim import verbatim
+    place = None
     try:
-        sidebar.draw()
+        place = sidebar.draw()
         page.run()
     except SoupError as error:  # what a page did not expect is the user's to mend: the core's words, no traceback
         st.error(verbatim(str(error)))
+    finally:  # a page may stop wherever it is
+        if place is not None:
+            sidebar.draw_running(place)
 
 
 if get_script_run_ctx(suppress_warning=True):

@@ -243,7 +243,7 @@ def table(kitchen: sv.Kitchen, rows: Sequence[Row]) -> str:
             lines.append(f"| {row.name} | {used} | {cells(row.verdict.values)} | the best itself | |")
             continue
         told = f"{apart(metric, versus.difference)} ({apart(metric, versus.low)} to {apart(metric, versus.high)})"
-        p = chance(row.p_value).removeprefix("p ").removeprefix("= ")
+        p = chance(row.p_value, versus.is_least).removeprefix("p ").removeprefix("= ")
         lines.append(f"| {row.name} | {used} | {cells(row.verdict.values)} | {told} | {p} |")
     greedy = next(row for row in rows if row.name == GREEDY_SOUP)
     return "\n".join([*lines, "", f"{greedy.name}: {greedy.verdict.sentence} {greedy.log}"])

@@ -75,6 +75,21 @@ def as_dict(found: np.ndarray) -> dict[str, torch.Tensor]:
 
 def reference(truths: Truths, found: Found) -> dict[str, float | None]:
     """The same metrics by pycocotools; None where it gives -1."""
+    judge, _ = judged(truths, found)
+    names = ("map", "map50", None, "map_small", "map_medium", "map_large")
+    told = zip(names, judge.stats[:6].tolist(), strict=True)
+    return {name: None if value == -1 else value for name, value in told if name}
+
+
+def reference_by_class(truths: Truths, found: Found) -> dict[str, float]:
+    """Average precision of each class that has an object which counts, by pycocotools."""
+    judge, classes = judged(truths, found)
+    precision = judge.eval["precision"][:, :, :, 0, -1].mean(axis=(0, 1))
+    return {str(one): float(value) for one, value in zip(classes, precision, strict=True) if value > -1}
+
+
+def judged(truths: Truths, found: Found) -> tuple[Any, Sequence[int]]:
+    """pycocotools' judge, who has judged, and the classes in his order."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -102,9 +117,7 @@ def reference(truths: Truths, found: Found) -> dict[str, float | None]:
         judge.evaluate()
         judge.accumulate()
         judge.summarize()
-    names = ("map", "map50", None, "map_small", "map_medium", "map_large")
-    told = zip(names, judge.stats[:6].tolist(), strict=True)
-    return {name: None if value == -1 else value for name, value in told if name}
+    return judge, classes
 
 
 def xywh(row: np.ndarray) -> list[float]:

@@ -1,6 +1,5 @@
 """Multiple choice: options by their likelihood after a context, as the harness splits and counts them."""
 
-import json
 import math
 import shutil
 from fractions import Fraction
@@ -9,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kitchens import build_model, change_yaml, json_of, run_command, write_yaml
+from kitchens import build_model, change_yaml, json_of, run_command
 from torch import nn
 from writers import (
     POSITIONS,
-    WORDS,
     WRITER,
     by_hand,
-    documents,
+    choices_kitchen,
     no_library,  # noqa: F401 - a fixture
+    questions,
+    write_lines,
     write_tokenizer,
-    writers_kitchen,
 )
 
 import soupviz as sv
@@ -37,25 +36,6 @@ from soupviz.tasks.text.multiple_choice import BY_LENGTH, MultipleChoice
 
 pytestmark = pytest.mark.usefixtures("no_library")
 CPU = torch.device("cpu")
-
-
-def questions(number: int, seed: int) -> list[dict]:
-    """The end of a document, and the ends of others; the right option is its own."""
-    random, texts = np.random.default_rng(seed), documents(number, seed, longest=14)
-    found = []
-    for text in texts:
-        words = text.split()
-        given, own = " ".join(words[:-2]) or words[0], " ".join(words[-2:])
-        others = [" ".join(random.choice(WORDS, random.integers(1, 4))) for _ in range(random.integers(1, 4))]
-        answer = int(random.integers(len(others) + 1))
-        found.append({"context": given, "options": [*others[:answer], own, *others[answer:]], "answer": answer})
-    return found
-
-
-def write_lines(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def load(folder: Path, rows: list[dict], model: nn.Module | None = None, name: str = "x.jsonl", **keys) -> Split:
@@ -83,19 +63,7 @@ def test_a_question_with_an_option_twice_is_told(tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("choices") / "k"
-    writers_kitchen(folder, num_documents=10)
-    data: dict = {"shifts": {}}
-    for seed, split in enumerate(("held_out", "test", "train", "shifts.later")):
-        write_lines(folder / "data" / f"{split}.jsonl", questions(60, seed))
-        where = data["shifts"] if split.startswith("shifts.") else data
-        where[split.removeprefix("shifts.")] = {
-            "format": "choices", "path": f"data/{split}.jsonl", "tokenizer": "tokenizer", "max_length": POSITIONS,
-        }  # fmt: skip
-    return write_yaml(
-        folder, name="choices", task="multiple_choice", model={"factory": "model.py:build"},
-        ingredients=["m_*.safetensors"], base="base.safetensors", data=data, device="cpu",
-    )  # fmt: skip
+    return choices_kitchen(tmp_path_factory.mktemp("choices") / "k")
 
 
 # What is given, and what is predicted
@@ -285,16 +253,6 @@ def test_every_command_speaks_of_questions(built, tmp_path, capsys):
     for command in (("menu", file), ("report", file, "--out", tmp_path / "report.html")):
         status, _, err = run_command(capsys, *command)
         assert status == 0, err
-
-
-def test_no_batch_size_and_no_early_rejection_changes_a_decision(built, tmp_path):
-    found = []
-    for size in (1, 7, 256):
-        copied = shutil.copytree(built.parent, tmp_path / str(size)) / "kitchen.yaml"
-        kitchen = sv.Kitchen.load(change_yaml(copied, lambda keys, size=size: keys.update(batch_size=size)))
-        soup = sv.greedy(kitchen, complete=size == 256)
-        found.append(([(step.ingredient, step.accepted) for step in soup.trajectory], soup.coefficients))
-    assert found[0] == found[1] == found[2]
 
 
 def test_a_learned_soup_lowers_the_loss_of_the_right_option(built, tmp_path):

@@ -157,6 +157,8 @@ def test_a_uniform_soup_has_equal_coefficients_and_an_empty_trajectory(kitchen, 
     assert found["coefficients"] == dict.fromkeys(NAMES, 0.25)
     assert found["trajectory"] == []
     assert list(found["scores"]) == ["held_out", "test"]
+    status, out, _ = run_command(capsys, "soup", kitchen, "--recipe", "uniform")
+    assert status == 0 and out.strip().startswith("uniform: average"), "the recipe is called what was asked for"
 
 
 @pytest.mark.parametrize("recipe", ["uniform", "greedy"])

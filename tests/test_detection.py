@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from detections import as_dict, labels_of, outcomes_of, random_case, reference, truth
+from detections import as_dict, labels_of, outcomes_of, random_case, reference, reference_by_class, truth
 
 from soupviz.data.detection.readings import overlaps
 from soupviz.errors import KitchenError, ModelError
@@ -103,6 +103,15 @@ def test_every_metric_is_that_of_pycocotools_on_random_cases():
         outcomes = outcomes_of(truths, found)
         own = {metric.name: metric.value(outcomes) for metric in Detection.metrics}
         assert own == pytest.approx(reference(truths, found), abs=1e-9), seed
+
+
+@pytest.mark.extras
+def test_average_precision_by_class_is_that_of_pycocotools_on_random_cases():
+    pytest.importorskip("pycocotools")
+    for seed in range(20):
+        truths, found = random_case(seed)
+        facts = Detection().facts(outcomes_of(truths, found), 0)
+        assert facts["class_map"] == pytest.approx(reference_by_class(truths, found), abs=1e-9), seed
 
 
 def test_batches_change_no_outcome():

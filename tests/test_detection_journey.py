@@ -76,42 +76,6 @@ def test_scores_are_those_of_pycocotools_on_what_the_models_own_code_finds(file,
         assert scores[name]["value"] == scores[name]["metrics"]["map"] and scores[name]["metric"] == "map"
 
 
-def decisions(kitchen, **keys):
-    soup = sv.greedy(kitchen, **keys)
-    return [(step.ingredient, step.accepted) for step in soup.trajectory], soup
-
-
-def test_greedy_is_the_plain_loop_whatever_is_given_up_and_whatever_the_batch(file, tmp_path):
-    kitchen = sv.Kitchen.load(file)
-    plain, whole = decisions(kitchen, alpha=0.5, complete=True)
-    values = {name: score.value for name, score in kitchen.scores.of_ingredients().items()}
-    order = sorted(values, key=lambda name: -values[name])
-    best, mixture, expected = values[order[0]], {order[0]: 1.0}, [(order[0], True)]
-    for name in order[1:]:
-        tried = {key: weight / 2 for key, weight in mixture.items()} | {name: 0.5}
-        value = kitchen.scores.score(tuple(tried.items())).value
-        expected.append((name, value > best + 1e-9))
-        if value > best + 1e-9:
-            best, mixture = value, tried
-    assert plain == expected
-    for size in (1, 7, 256):
-        copied = shutil.copytree(file.parent, tmp_path / str(size), ignore=shutil.ignore_patterns(".soupviz"))
-        other = change_yaml(copied / "kitchen.yaml", lambda told, size=size: told.update(batch_size=size))
-        found, soup = decisions(sv.Kitchen.load(other), alpha=0.5)
-        assert found == plain
-        assert soup.scores["test"].value == pytest.approx(whole.scores["test"].value, abs=1e-6)
-
-
-def test_a_candidate_that_cannot_win_is_given_up_early_with_what_it_could_reach_at_best(file):
-    kitchen = sv.Kitchen.load(change_yaml(file, lambda told: told.update(batch_size=2)))
-    soup = sv.greedy(kitchen, alpha=0.95)
-    early = [step for step in soup.trajectory if step.num_scored < 40]
-    assert early and all(not step.accepted for step in early)
-    scores = {step.ingredient: step for step in sv.greedy(kitchen, alpha=0.95, complete=True).trajectory}
-    for step in early:
-        assert step.bound <= step.best_value + 1e-9 and step.bound >= scores[step.ingredient].value - 1e-9
-
-
 def test_a_difference_has_its_interval_and_p_without_matching_anew(file, monkeypatch):
     kitchen = sv.Kitchen.load(file)
     new, old = (kitchen.scores.score(((name, 1.0),)) for name in ("m_1", "m_2"))

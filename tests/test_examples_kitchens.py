@@ -1,4 +1,5 @@
-"""The examples run from their one command to their table, shortened; each skips where its data is not there."""
+"""The examples run from their one command to their table, shortened, and score as the libraries that people count with
+say; each skips where its data is not there."""
 
 import json
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import references
 from documents import ROOT
+from kitchens import change_yaml
 from shared import SHARED
 
+import soupviz as sv
 from examples import table
 
 DATA = SHARED / "data"
@@ -37,6 +41,13 @@ def found(name: str, folder: Path, *needs: str, data: str) -> dict[str, Any]:
     return told
 
 
+def check_scores(kitchen: sv.Kitchen, expected: references.Values, *metrics: str, within: float = 1e-6) -> None:
+    """Every ingredient's value on test is the one that another library finds."""
+    apart = references.differences(kitchen, "test", expected)
+    assert set(apart) == set(metrics)
+    assert max(apart.values()) <= within, apart
+
+
 def check_rows(rows: list[dict[str, Any]], *names: str) -> None:
     """Each soup has its value on test with an interval around it, and a p-value unless it is the best itself."""
     assert set(names) <= {row["name"] for row in rows}
@@ -56,6 +67,9 @@ def test_reviews_go_from_trainers_folders_to_a_verdict(tmp_path: Path) -> None:
     check_rows(
         told["kitchens"]["sweep"]["rows"], "uniform soup", "greedy soup", "learned soup, per layer", "ensemble of all"
     )
+    kitchen = sv.Kitchen.load(tmp_path / "kitchen.yaml")
+    expected = references.by_trainer(kitchen, "test", tmp_path / "trainer")
+    check_scores(kitchen, expected, "accuracy", "loss", "macro_f1")
 
 
 @pytest.mark.slow
@@ -73,13 +87,17 @@ def test_a_narrow_and_a_wide_sweep_are_told_apart_before_and_after(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.extras
 def test_spoken_digits_are_judged_by_word_errors(tmp_path: Path) -> None:
-    told = found("spoken_digits", tmp_path, "soundfile", data="free-spoken-digits.tar.xz")["kitchens"]
+    told = found("spoken_digits", tmp_path, "soundfile", "jiwer", data="free-spoken-digits.tar.xz")["kitchens"]
     check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup", "ensemble of all")
     of_run = ("last checkpoint", "best by loss", "5 best by loss", "5 best by WER", "best window", "greedy soup")
     check_rows(told["run"]["rows"], *of_run)
     assert (
         told["run"]["metric"] == "word error rate" and "Resampled by speaker" in (tmp_path / "results.md").read_text()
     )
+    from examples.spoken_digits.model import build
+
+    kitchen = sv.Kitchen.load(tmp_path / "run" / "kitchen.yaml")
+    check_scores(kitchen, references.by_jiwer(kitchen, "test", build), "wer", "cer", within=0.0)
 
 
 @pytest.mark.slow
@@ -90,6 +108,11 @@ def test_blood_cells_are_judged_by_mean_average_precision(tmp_path: Path) -> Non
     check_rows(told["run"]["rows"], "last checkpoint", "SWA of the second half", "uniform soup", "greedy soup")
     check_rows(told["fine_tunes"]["rows"], "uniform soup", "greedy soup")
     assert told["run"]["metric"] == "mAP" and len(told["run"]["singles"]) == 2
+    from examples.blood_cells.model import build
+
+    kitchen = sv.Kitchen.load(tmp_path / "run" / "kitchen.yaml")
+    sizes = ("map_small", "map_medium", "map_large")
+    check_scores(kitchen, references.by_pycocotools(kitchen, "test", build), "map", "map50", *sizes)
 
 
 @pytest.mark.slow
@@ -99,6 +122,11 @@ def test_an_emulated_decay_is_held_against_a_real_one(tmp_path: Path) -> None:
     told = found("tiny_language_model", tmp_path, *needs, data="movie-review-polarity")["kitchens"]["runs"]
     check_rows(told["rows"], "decayed run", "WSM, linear", "WSM, 1-sqrt", "WSM, cosine", "greedy soup")
     assert told["metric"] == "loss per token" and "against the decayed run" in (tmp_path / "results.md").read_text()
+    metrics, file = ("nats_per_token", "perplexity", "bits_per_byte"), tmp_path / "runs" / "kitchen.yaml"
+    for windows in ({}, {"max_length": 16, "stride": 8}):
+        change_yaml(file, lambda keys, windows=windows: [split.update(windows) for split in keys["data"].values()])
+        kitchen = sv.Kitchen.load(file)
+        check_scores(kitchen, references.by_windows(kitchen, "test"), *metrics)
 
 
 def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Two numeric parameters of one recipe against each other."""
 
+import json
+
 import altair
 import pytest
 from hypothesis import given, settings
@@ -60,6 +62,33 @@ def test_default_values_are_within_the_bounds_and_make_recipes(method):
         for value in values:
             assert one.takes(value)
             parse({"method": method, one.name: value} | dict(one.implies))
+
+
+def of_steps(folder, *steps):
+    """A kitchen of one run's checkpoints, which say of which step they are."""
+    file = small_kitchen(folder, num_examples=20, num_ingredients=len(steps))
+    for index, step in enumerate(steps):
+        (folder / f"m_{index}.json").write_text(json.dumps({"step": step}))
+    return sv.Kitchen.load(file)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "expected"),
+    [
+        ("swa", "start", [100, 200, 300, 500, 600]),
+        ("lawa", "end", [100, 200, 300, 500, 600]),
+        ("wsm", "duration", [100, 200, 300, 400, 500]),
+    ],
+)
+def test_what_counts_steps_is_tried_at_those_of_the_kitchens_own_checkpoints(method, name, expected, tmp_path):
+    kitchen = of_steps(tmp_path, 300, 100, 200, 600, 400, 500)
+    axes = {one.name: one for one in grids.axes_of(kitchen, MENU[method])}
+    assert default_values(axes[name]) == expected
+
+
+def test_of_checkpoints_that_are_of_no_run_no_steps_are_known(kitchen):
+    axes = {one.name: one for one in grids.axes_of(kitchen, MENU["swa"])}
+    assert axes["start"].usual == ()
 
 
 @settings(max_examples=30)

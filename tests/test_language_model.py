@@ -246,29 +246,6 @@ def test_every_command_speaks_of_nats_per_token(built, tmp_path, capsys):
     assert baked
 
 
-RECIPES = [{"method": "greedy"}, {"method": "learned", "epochs": 2, "examples": 30}, {"method": "pareto"}]
-
-
-@pytest.mark.parametrize("recipe", RECIPES[:1], ids=lambda recipe: recipe["method"])
-def test_no_batch_size_changes_a_decision(built, tmp_path, recipe):
-    found = []
-    for size in (1, 7, 256):
-        copied = shutil.copytree(built.parent, tmp_path / str(size)) / "kitchen.yaml"
-        kitchen = sv.Kitchen.load(change_yaml(copied, lambda keys, size=size: keys.update(batch_size=size)))
-        soup = sv.cook(kitchen, parse(recipe))
-        found.append(([(step.ingredient, step.accepted) for step in soup.trajectory], soup.coefficients))
-    assert found[0] == found[1] == found[2]
-
-
-def test_giving_candidates_up_early_changes_no_decision(built, tmp_path):
-    plain = sv.Kitchen.load(shutil.copytree(built.parent, tmp_path / "plain") / "kitchen.yaml")
-    fast_file = shutil.copytree(built.parent, tmp_path / "fast") / "kitchen.yaml"
-    fast = sv.Kitchen.load(change_yaml(fast_file, lambda keys: keys.update(batch_size=5)))
-    whole, early = sv.greedy(plain, complete=True), sv.greedy(fast)
-    decisions = [[(step.ingredient, step.accepted) for step in soup.trajectory] for soup in (whole, early)]
-    assert decisions[0] == decisions[1] and whole.coefficients == early.coefficients
-
-
 def test_a_learned_soup_lowers_the_loss_per_token_of_what_it_learns_from(built, tmp_path, monkeypatch):
     kitchen = sv.Kitchen.load(shutil.copytree(built.parent, tmp_path / "k") / "kitchen.yaml")
     recipe = parse({"method": "learned", "epochs": 4, "learning_rate": 0.1})

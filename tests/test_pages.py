@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest, app_test
 from test_bad_input import image_kitchen
 
 import soupviz
-from soupviz.errors import SoupError
+from soupviz.errors import Cancelled, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import work, workspace
 from soupviz.ui.jobs import AHEAD, Job
@@ -370,6 +371,23 @@ def test_a_job_that_meets_a_corrupt_test_image_can_go_on_without_it(name: str, l
     press(at, label)
     assert errors(at) == []
     assert any(caption.value.startswith("test leaves out 1 image") for caption in page("ingredients.py", file).caption)
+
+
+def test_the_sidebar_tells_a_job_that_the_page_has_just_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at, go = page("soup.py", trusted(small_kitchen(tmp_path / "small", num_examples=30))), threading.Event()
+
+    def cook(*_: object, **__: object) -> None:
+        go.wait(PATIENCE)
+        raise Cancelled
+
+    monkeypatch.setattr(work, "cook", cook)
+    try:
+        next(button for button in at.button if button.label == "Cook").click()
+        at.run()
+        told = [one.value for one in at.sidebar.caption]
+        assert "Nothing runs." not in told and any(one.startswith("greedy") for one in told)
+    finally:
+        go.set()
 
 
 def test_what_reading_the_data_told_is_shown_on_the_page_of_ingredients(tmp_path):

@@ -68,6 +68,16 @@ def test_a_soup_whose_decisions_are_about_subsets_is_restored(exported: tuple[So
     assert again.mix == tuple((f"n_{name}", weight) for name, weight in beam.mix)
 
 
+def test_what_a_recipe_told_beside_its_soup_is_there_again(exported: tuple[Soup, Path], tmp_path: Path) -> None:
+    soup, _ = exported
+    names = [item.path.name for item in soup.kitchen.ingredients]
+    for index, name in enumerate(names):
+        (soup.kitchen.folder / name).with_suffix(".json").write_text(json.dumps({"epoch": index + 1}))
+    best = sv.cook(sv.Kitchen.load(soup.kitchen.file), {"method": "windows"})
+    again = restore(renamed(best), read_record(sv.export(best, tmp_path / "best.safetensors")[0]))
+    assert again.notes == best.notes and len(again.notes["windows"]) == len(again.trajectory)
+
+
 def test_members_of_the_recipe_are_renamed(exported: tuple[Soup, Path], tmp_path: Path) -> None:
     soup, _ = exported
     few = sv.greedy(soup.kitchen, members=["m_1", "m_0"])

@@ -40,34 +40,6 @@ def test_scores_have_the_metrics_of_the_task_the_objective_first(built, capsys):
     assert all(word in out for word in ("mean IoU", "pixel accuracy", "Dice", "nats"))
 
 
-def test_what_is_given_up_early_changes_no_decision(file):
-    change_yaml(file, lambda keys: keys.update(batch_size=3))
-    shutil.rmtree(file.parent / ".soupviz")
-    early = sv.greedy(sv.Kitchen.load(file))
-    shutil.rmtree(file.parent / ".soupviz")
-    whole = sv.greedy(sv.Kitchen.load(file), complete=True)
-    assert [(step.ingredient, step.accepted) for step in early.trajectory] == [
-        (step.ingredient, step.accepted) for step in whole.trajectory
-    ]
-    assert any(step.num_scored < 24 for step in early.trajectory)
-    for step, known in zip(early.trajectory, whole.trajectory, strict=True):
-        if step.value is None:  # given up: what was known was no less than what came of it
-            assert step.bound >= known.value and known.value <= known.best_value
-
-
-def test_no_batch_size_changes_a_decision(built, tmp_path):
-    found = []
-    for size in (1, 7, 256):
-        copied = shutil.copytree(built.parent, tmp_path / str(size)) / "kitchen.yaml"
-        change_yaml(copied, lambda keys, size=size: keys.update(batch_size=size, name=f"of {size}"))
-        kitchen = sv.Kitchen.load(copied)
-        soup = sv.greedy(kitchen, complete=True)
-        found.append(([(step.ingredient, step.accepted) for step in soup.trajectory], soup.scores["test"].values))
-    assert found[0][0] == found[1][0] == found[2][0]
-    for name, value in found[0][1].items():
-        assert all(float(values[name]) == pytest.approx(float(value), rel=1e-4) for _, values in found)
-
-
 def test_every_command_speaks_of_mean_iou(built, tmp_path, capsys):
     out, report = tmp_path / "soup.safetensors", tmp_path / "report.html"
     for command in (

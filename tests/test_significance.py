@@ -1,10 +1,17 @@
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from soupviz.tasks.significance import bootstrap_interval, smallest_detectable
+from soupviz import ui
+from soupviz.tasks.significance import bootstrap_interval, chance, smallest_detectable
+from soupviz.ui.formats import CHANCE
+
+FORMATS = re.compile(r'number\(\s*"p", format=([^,)]+)')
+"""Of columns of p-values."""
 
 
 def paired(fixed: int, broken: int, num_examples: int) -> np.ndarray:
@@ -82,6 +89,23 @@ def test_mcnemar_finds_the_smallest_difference_four_times_in_five():
 def test_more_examples_show_smaller_differences():
     found = [smallest_detectable(number, 0.1) for number in (200, 2000, 20_000)]
     assert found == sorted(found, reverse=True)
+
+
+def test_a_p_value_is_never_told_as_nought_and_one_that_draws_cannot_lower_is_a_bound():
+    assert [chance(p) for p in (0.0, 0.00025, 0.001, 0.0499, 0.25)] == [
+        "p < 0.001", "p < 0.001", "p = 0.001", "p = 0.050", "p = 0.25",
+    ]  # fmt: skip
+    assert chance(0.00025, is_least=True) == "p < 0.001"
+    assert (chance(0.002, is_least=True), chance(0.5, is_least=True)) == ("p ≤ 0.002", "p ≤ 0.50")
+
+
+def test_a_column_of_p_values_shows_the_smallest_ones_too():
+    for p in (0.05, 0.0005, 1e-9):
+        assert float(CHANCE % p) == pytest.approx(p, rel=1e-2)
+    columns = [
+        found for file in Path(ui.__file__).parent.rglob("*.py") for found in FORMATS.findall(file.read_text("utf-8"))
+    ]
+    assert len(columns) > 5 and all(one.endswith("CHANCE") for one in columns)
 
 
 def test_where_too_few_examples_differ_nothing_shows():

@@ -1,14 +1,13 @@
 """Tasks that the package does not have, each from files of its own: what is padded, and what no batch decides."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from kitchens import change_yaml, json_of, run_command, save
+from kitchens import json_of, run_command, save
 from metrics_from_outside import WER
 from own_kitchens import KINDS, VALUES, kitchen_from_outside
 from torch import Tensor, nn
@@ -115,30 +114,6 @@ def test_a_unit_alone_is_answered_as_in_any_batch_where_the_model_takes_lengths(
         alone = [float(head(held_out.example(row)["waves"].mean(0))) for row in range(20)]
     assert [len(held_out.example(row)["waves"]) for row in range(6)] == [1, 2, 3, 4, 5, 1]
     assert answers == pytest.approx(alone, abs=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["wer", "nats", "map"])
-def test_no_batch_size_and_no_order_changes_a_decision(kind, tmp_path):
-    """Masked padding has no part in what comes of a unit: neither in scores, nor in answers that are kept, nor in a
-    search that gives candidates up."""
-    kitchen_from_outside(kind, tmp_path / "made", num_ingredients=5)
-    found = []
-    for size in (1, 7, 256):
-        copied = shutil.copytree(tmp_path / "made", tmp_path / str(size)) / "kitchen.yaml"
-        kitchen = sv.Kitchen.load(change_yaml(copied, lambda kitchen, size=size: kitchen.update(batch_size=size)))
-        scores = kitchen.scores.of_ingredients()
-        soup = sv.greedy(kitchen)
-        answers = kitchen.scores.logits((("m_0", 1.0),))
-        found.append((scores, soup, answers))
-    (scores, soup, answers), *others = found
-    for other_scores, other_soup, other_answers in others:
-        for name, score in scores.items():
-            assert float(other_scores[name].value) == pytest.approx(float(score.value), rel=1e-6)
-        decisions = [[(step.ingredient, step.accepted) for step in one.trajectory] for one in (soup, other_soup)]
-        assert decisions[0] == decisions[1]
-        assert other_soup.coefficients == soup.coefficients
-        if kind != "nats":  # its answers beyond a document's end are the model's own, which no loss reads
-            assert other_answers == pytest.approx(answers, abs=1e-4)
 
 
 # What a task says of one unit

@@ -266,23 +266,6 @@ def test_scores_have_the_metrics_of_the_task_the_objective_first(file, capsys):
     assert "F1 of entities" in out and "token accuracy" in out
 
 
-def test_no_batch_size_and_no_early_end_changes_a_decision(file, tmp_path):
-    found = []
-    for size in (1, 7, 256):
-        copied = shutil.copytree(file.parent, tmp_path / str(size)) / "kitchen.yaml"
-        shutil.rmtree(copied.parent / ".soupviz")
-        change_yaml(copied, lambda keys, size=size: keys.update(batch_size=size, metric="token_accuracy"))
-        kitchen = sv.Kitchen.load(copied)
-        soup = sv.greedy(kitchen)
-        found.append((soup.coefficients, [(step.ingredient, step.accepted) for step in soup.trajectory]))
-        if size == 1:
-            assert any(step.num_scored < 40 for step in soup.trajectory)
-            shutil.rmtree(copied.parent / ".soupviz")
-            whole = sv.greedy(sv.Kitchen.load(copied), complete=True)
-            found.append((whole.coefficients, [(step.ingredient, step.accepted) for step in whole.trajectory]))
-    assert all(one == found[0] for one in found)
-
-
 def test_every_command_speaks_of_entities(file, tmp_path, capsys):
     out, report = tmp_path / "soup.safetensors", tmp_path / "report.html"
     for command in (

@@ -276,9 +276,9 @@ def test_counts_equal_jiwers_on_random_texts():
     random = np.random.default_rng(0)
 
     def text(least):
-        return " ".join(
-            "".join(random.choice(list("abc"), random.integers(1, 4))) for _ in range(random.integers(least, 9))
-        )
+        """Words of a few letters, with one space between them or two: a model may hear a space twice."""
+        words = ["".join(random.choice(list("abc"), random.integers(1, 4))) for _ in range(random.integers(least, 9))]
+        return "".join(word + " " * random.integers(1, 3) for word in words).strip()
 
     references, hypotheses = [text(1) for _ in range(300)], [text(0) for _ in range(300)]
     found = edits.counted(references, hypotheses)
@@ -330,9 +330,7 @@ def test_five_thousand_utterances_are_counted_and_judged_in_under_a_second():
     ],
 )
 def test_normalisers_do_what_their_names_say(name, expected):
-    assert task(normalizer=name).normalized("It's  O'Neill’s: twenty-one, 'quoted' – yes!") == " ".join(
-        expected.split()
-    )
+    assert task(normalizer=name).normalized(" It's  O'Neill’s: twenty-one, 'quoted' – yes! ") == expected
 
 
 def test_a_normaliser_of_ones_own_is_a_function_of_a_text(tmp_path, monkeypatch):
@@ -340,7 +338,7 @@ def test_a_normaliser_of_ones_own_is_a_function_of_a_text(tmp_path, monkeypatch)
         "def short(text):\n    return text.replace('uh ', '')\ndef bad(text):\n    return 3\n"
     )
     own = task(tmp_path, normalizer="own.py:short")
-    assert own.normalized("uh a  b") == "a b"
+    assert own.normalized("uh a  b ") == "a  b"
     with pytest.raises(DataError, match=r"own\.py:bad gave int"):
         task(tmp_path, normalizer="own.py:bad")
     (tmp_path / "own.py").write_text(
@@ -358,7 +356,7 @@ def test_a_normaliser_of_a_package_is_another_once_its_file_is(tmp_path, monkeyp
     (tmp_path / "spelling_of_own.py").write_text("def short(text):\n    return text.replace('uh ', '')\n")
     monkeypatch.syspath_prepend(tmp_path)
     own = task(tmp_path, normalizer="spelling_of_own:short")
-    assert own.normalized("uh a  b") == "a b"
+    assert own.normalized("uh a  b ") == "a  b"
     (tmp_path / "spelling_of_own.py").write_text("def short(text):\n    return text\n")
     assert task(tmp_path, normalizer="spelling_of_own:short").key != own.key
 

@@ -30,24 +30,6 @@ def decisions(soup):
     return [(step.ingredient, step.accepted) for step in soup.trajectory], soup.coefficients
 
 
-def test_giving_up_candidates_decides_as_the_plain_loop_does(file, tmp_path):
-    other = shutil.copytree(file.parent, tmp_path / "plain") / "kitchen.yaml"
-    change_yaml(file, lambda keys: keys.update(batch_size=4))
-    quick, plain = sv.greedy(sv.Kitchen.load(file)), sv.greedy(sv.Kitchen.load(other), complete=True)
-    assert decisions(quick) == decisions(plain)
-    assert any(step.num_scored < 40 for step in quick.trajectory)
-    kitchen = sv.Kitchen.load(other)
-    scores = {name: score.value for name, score in kitchen.scores.of_ingredients().items()}
-    kept = [min(scores, key=scores.__getitem__)]
-    best = scores[kept[0]]
-    for name in sorted(scores, key=scores.__getitem__)[1:]:
-        value = kitchen.scores.score(tuple((one, 1 / (len(kept) + 1)) for one in [*kept, name])).value
-        if value < best:
-            kept, best = [*kept, name], value
-    assert [step.ingredient for step in plain.trajectory if step.accepted] == kept
-    assert plain.scores["held_out"].value == best
-
-
 def retold(file, told):
     """The same kitchen with a model that is told of padding otherwise; its weights fit all of them."""
     return change_yaml(file, lambda keys: keys["model"]["args"].update(told=told))

@@ -30,9 +30,8 @@ def test_a_form_left_alone_gives_the_recipe_with_its_defaults(method: str) -> No
     assert app.session_state["made"] == MENU[method]()
     widgets = [*app.selectbox, *app.slider, *app.number_input, *app.text_input]
     fields = MENU[method].model_fields
-    always = (None, {"choices": "goals"})
     names = [name for name in own_parameters(MENU[method]) if name != "alpha"]
-    expected = [name for name in names if fields[name].json_schema_extra in always]
+    expected = [name for name in names if "only_with" not in (fields[name].json_schema_extra or {})]
     assert {widget.key for widget in widgets} == set(expected)
     for widget in widgets:
         assert widget.help == MENU[method].model_fields[widget.key].description
@@ -57,7 +56,7 @@ def test_the_shifts_weight_is_asked_for_where_shifts_count() -> None:
     app.session_state["method"] = "greedy"
     app.run()
     assert not app.slider
-    app.selectbox(key="objective").select("with_shifts").run()
+    app.selectbox(key="objective").select("with shifts").run()
     assert [widget.key for widget in app.slider] == ["shift_weight"]
     app.slider(key="shift_weight").set_value(0.25).run()
     assert app.session_state["made"].shift_weight == 0.25

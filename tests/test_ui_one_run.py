@@ -14,6 +14,8 @@ import soupviz as sv
 from soupviz.analysis import choices
 from soupviz.analysis.grids import only_in_grids
 from soupviz.recipes import parse
+from soupviz.soups.provenance import read_record
+from soupviz.soups.restore import restore
 from soupviz.ui import charts
 
 
@@ -53,6 +55,16 @@ def test_the_map_of_windows_is_there_once_they_were_searched(file: Path) -> None
     assert len(maps(at)) == 1
     assert "last checkpoint (step or epoch)" in maps(at)[0] and "accuracy on held_out (%)" in maps(at)[0]
     assert any("the best of 10 windows, chosen on held_out" in one.value for one in at.caption)
+    assert errors(at) == []
+
+
+def test_the_map_is_there_for_a_search_that_was_exported_and_loaded_back(file: Path, tmp_path: Path) -> None:
+    kitchen = sv.Kitchen.load(file)
+    exported = sv.export(sv.cook(kitchen, {"method": "windows"}), tmp_path / "soup.safetensors")[0]
+    kitchen.store.clear()
+    restore(kitchen, read_record(exported))
+    at = soup_page(file, recipe="best window, over time")
+    assert len(maps(at)) == 1
     assert errors(at) == []
 
 

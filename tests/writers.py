@@ -1,7 +1,8 @@
 """Kitchens of language models: a small transformer in plain PyTorch, documents of made-up words, and its tokenizer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,19 @@ def by_hand(texts: Sequence[str], pairs: Sequence[str] | None = None, longest: i
     return {"input_ids": ids, "attention_mask": [[1] * len(row) for row in ids]}
 
 
-@pytest.fixture
-def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def hand_made_tokens() -> Iterator[None]:
     """The tokenizer of these kitchens without a package for it."""
     found = tokens.Tokenizer(by_hand, {}, pads_left=False, size=len(VOCABULARY))
-    monkeypatch.setattr(tokens, "load", lambda _where, _folder: found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokens, "load", lambda _where, _folder: found)
+        yield
+
+
+@pytest.fixture
+def no_library() -> Iterator[None]:
+    with hand_made_tokens():
+        yield
 
 
 def write_tokenizer(folder: Path) -> Path:
@@ -155,3 +164,38 @@ def writers_kitchen(
         "device": "cpu",
     }
     return write_yaml(folder, **(document | keys))
+
+
+def questions(number: int, seed: int) -> list[dict]:
+    """The end of a document, and the ends of others; the right option is its own."""
+    random, texts = np.random.default_rng(seed), documents(number, seed, longest=14)
+    found = []
+    for text in texts:
+        words = text.split()
+        given, own = " ".join(words[:-2]) or words[0], " ".join(words[-2:])
+        others = [" ".join(random.choice(WORDS, random.integers(1, 4))) for _ in range(random.integers(1, 4))]
+        answer = int(random.integers(len(others) + 1))
+        found.append({"context": given, "options": [*others[:answer], own, *others[answer:]], "answer": answer})
+    return found
+
+
+def write_lines(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def choices_kitchen(folder: Path) -> Path:
+    """The same models, asked which option continues a context."""
+    writers_kitchen(folder, num_documents=10)
+    data: dict[str, Any] = {"shifts": {}}
+    for seed, split in enumerate(("held_out", "test", "train", "shifts.later")):
+        write_lines(folder / "data" / f"{split}.jsonl", questions(60, seed))
+        where = data["shifts"] if split.startswith("shifts.") else data
+        where[split.removeprefix("shifts.")] = {
+            "format": "choices", "path": f"data/{split}.jsonl", "tokenizer": "tokenizer", "max_length": POSITIONS,
+        }  # fmt: skip
+    return write_yaml(
+        folder, name="choices", task="multiple_choice", model={"factory": "model.py:build"},
+        ingredients=["m_*.safetensors"], base="base.safetensors", data=data, device="cpu",
+    )  # fmt: skip

@@ -66,7 +66,7 @@ class CrossFit:
     selecting, judging: the objective's value over all units, each with the soup that its half selected, and with the
     other. optimism: how much better the former is. better, worse: units that the soup answers better, and worse, than
     the best ingredient, both chosen on the other half. difference, low, high: of their values, with a 95 % bootstrap
-    interval. p_value: of the paired test.
+    interval. p_value: of the paired test; is_least: as small as the number of permutations allows.
     """
 
     title: str
@@ -82,6 +82,7 @@ class CrossFit:
     high: float
     p_value: float
     halves: tuple[Half, ...]
+    is_least: bool = False
 
 
 def recipe_in(kitchen: Kitchen, run: Run) -> Recipe:
@@ -270,6 +271,7 @@ def _together(kitchen: Kitchen, recipe: Recipe, seed: int, searches: Sequence[Se
         low=found.low,
         high=found.high,
         p_value=found.p_value,
+        is_least=found.is_least,
         halves=tuple(
             Half(
                 made_of=one.made_of, best=one.best,

@@ -1,7 +1,7 @@
 """Two numeric parameters of one recipe against each other: every cell of the grid is a soup of its own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soupviz.analysis.parameters import COUNT, Parameter, numeric_parameters
@@ -9,6 +9,7 @@ from soupviz.errors import RecipeError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.recipes import MENU, Pooled, Recipe, parse
+from soupviz.recipes.overtime import step_in
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.planning import Cost, Wanted, cost_of_all, ingredient_summaries
@@ -19,6 +20,9 @@ from soupviz.tasks.score import Score
 from soupviz.types import Progress, quiet
 
 MOST_CELLS = 400
+USUAL = 5
+"""Values of an axis, at first."""
+
 GRID_RUNS = "runs that only a grid asked for"
 
 
@@ -75,10 +79,24 @@ def offered(kitchen: Kitchen) -> dict[str, list[Parameter]]:
 def axes_of(kitchen: Kitchen, kind: type[Pooled]) -> list[Parameter]:
     """What of a recipe can be an axis here: its numeric parameters, and how many of the best ingredients it gets."""
     possible = [
-        one for one in numeric_parameters(kind) if not (one.name == "shift_weight" and lacking_for(kitchen, {"shifts"}))
+        replace(one, usual=_in_run(kitchen, one.of)) if one.of else one
+        for one in numeric_parameters(kind)
+        if not (one.name == "shift_weight" and lacking_for(kitchen, {"shifts"}))
     ]
     count = Parameter(COUNT, int, 1, len(kitchen.names), None, "the best on held_out are taken")
     return [*possible, count] if len(kitchen.names) > 1 else possible
+
+
+def _in_run(kitchen: Kitchen, of: str) -> tuple[float, ...]:
+    """Some of the steps of a run's checkpoints, from the first to the last; of spans, how far each lies before it."""
+    try:
+        steps = sorted({step_in(item.name, item.metadata) for item in kitchen.ingredients})
+    except RecipeError:  # they are of no run, which cooking says
+        return ()
+    found = [steps[-1] - step for step in steps[-2::-1]] if of == "spans" else steps
+    number = min(len(found), USUAL)
+    places = [round(place * (len(found) - 1) / max(1, number - 1)) for place in range(number)]
+    return tuple(found[place] for place in places) if number > 1 else ()
 
 
 def check(grid: Grid) -> None:

@@ -23,6 +23,7 @@ class Parameter:
     """A number that a recipe takes. low, high: None where it has no bound; excluded where `is_open_` says so.
 
     default: None where it is a word. implies: values of the recipe's other parameters without which it means nothing.
+    of: what it counts of one run's checkpoints, `steps` or `spans` of them. usual: what a kitchen suggests to try.
     """
 
     name: str
@@ -34,6 +35,8 @@ class Parameter:
     is_open_low: bool = False
     is_open_high: bool = False
     implies: tuple[tuple[str, str], ...] = ()
+    of: str = ""
+    usual: tuple[float, ...] = ()
 
     @property
     def is_seed(self) -> bool:
@@ -63,7 +66,8 @@ def _numeric(kind: type[Pooled], name: str, field: FieldInfo) -> Parameter | Non
     default = float(field.default) if isinstance(field.default, (int, float)) else None
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     implies = _implied(kind, str(extra["only_with"])) if "only_with" in extra else ()
-    return Parameter(name, number, low, high, default, field.description or "", open_low, open_high, implies)
+    of = str(extra.get("of", ""))
+    return Parameter(name, number, low, high, default, field.description or "", open_low, open_high, implies, of)
 
 
 def bounds_of(field: FieldInfo) -> tuple[float | None, float | None, bool, bool]:
@@ -96,11 +100,13 @@ def _words(field: FieldInfo) -> tuple[str, ...]:
 
 
 def default_values(parameter: Parameter) -> list[float]:
-    """A few values around the default, within the bounds, rising."""
+    """What the kitchen suggests, else a few values around the default, within the bounds, rising."""
     high = math.inf if parameter.high is None else parameter.high
     default = parameter.default
     found: list[float]
-    if parameter.name == COUNT:
+    if parameter.usual:
+        found = list(parameter.usual)
+    elif parameter.name == COUNT:
         steps = max(1, min(6, int(high) - 1))  # of one alone there is nothing to mix
         found = [round(2 + (high - 2) * step / max(1, steps - 1)) for step in range(steps)]
     elif default is None:

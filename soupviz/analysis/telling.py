@@ -15,7 +15,7 @@ def verdict(kitchen: Kitchen, new: Score, old: Score) -> str:
     found = paired.compare_many(kitchen.task, metric, old, {"new": new})["new"]
     if found.judgement.startswith(SAME):
         return f"{found.judgement} of {new.split}"
-    unproven, shown = found.judgement == UNPROVEN, chance(found.p_value)
+    unproven, shown = found.judgement == UNPROVEN, chance(found.p_value, found.is_least)
     told = f"{wording.apart(metric, found.difference, signed=unproven)} {wording.measure(metric)}"
     if unproven:
         return f"{found.judgement} on {new.split} ({told}, {shown})"

@@ -135,7 +135,7 @@ def headline(
         caveat = (
             f" {task.unit.capitalize()}s of {split} selected it, so this is optimistic: {split} does not report on it."
         )
-    return f"{difference.judgement.capitalize()}: {told} ({chance(difference.p_value)}).{caveat}"
+    return f"{difference.judgement.capitalize()}: {told} ({chance(difference.p_value, difference.is_least)}).{caveat}"
 
 
 def _around(metric: Metric, difference: Comparison) -> str:

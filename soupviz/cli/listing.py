@@ -74,7 +74,10 @@ def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
         cells.append(value_on(soup, split) + told)
     cost = ["–" if soup.evaluations is None else f"{soup.evaluations:,}"]
     cost += ["–" if soup.seconds is None else f"{soup.seconds:,.1f}"]
-    cells += [gap(metric, compared.difference), chance(compared.p_value).removeprefix("p ").removeprefix("= ")]
+    cells += [
+        gap(metric, compared.difference),
+        chance(compared.p_value, compared.is_least).removeprefix("p ").removeprefix("= "),
+    ]
     cells += ["–" if ece is None else f"{ece:.4f}" for ece in _calibration(soup, reports).values()]
     return [soup.title, _made_of(soup), str(soup.passes), *cells, *cost]
 

@@ -94,7 +94,8 @@ def show_soup(
         for split, score in cooked.scores.items()
     ]
     columns = ("split", "role", *cooked.kitchen.task.in_words(cooked.scores[HELD_OUT]))
-    show(as_json, values, cooked.title, columns, rows)
+    asked = f"{cooked.recipe.label}: " if cooked.recipe.is_mean else ""  # all other titles say which recipe it is
+    show(as_json, values, asked + cooked.title, columns, rows)
     if not as_json:
         answer(cooked.made_of)
         for sentence in told(cooked.kitchen, known):

@@ -18,6 +18,9 @@ be clicked has a selection parameter that names its fields.
 LETTER = 6
 """Pixels that a letter of a label takes, about."""
 
+CHANCE = ".3~g"
+"""Of p-values: however small, none is told as 0."""
+
 LEGEND = {"orient": "top", "title": None, "columns": 2, "symbolOpacity": 1, "symbolStrokeWidth": 1}
 OUTLINE = {"stroke": palette.NEUTRAL, "strokeWidth": 1}
 """Around filled marks: sky blue alone is too faint on white."""

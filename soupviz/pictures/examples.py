@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
-from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.pictures.basics import CHANCE, OUTLINE, Chart, clickable, matrix, nominal, quantity
 
 CLASS = "class"
 """The selection of the bars; its field is index."""
@@ -61,7 +61,7 @@ def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | 
                 quantity("points", "change (points)", format="+.2f"),
                 quantity("fixed", "only the soup is right"),
                 quantity("broken", "only the rival is right"),
-                quantity("p", "p (exact paired test)", format=".3f"),
+                quantity("p", "p (exact paired test)", format=CHANCE),
             ],
         },
     }

@@ -8,6 +8,7 @@ import pandas as pd
 from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
 from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
+from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor, gap_unit
@@ -84,7 +85,7 @@ def bars(
         nominal("group"),
         quantity("change", metric.label, format=form),
         *((quantity("low", "at least", format=form), quantity("high", "at most", format=form)) if has_interval else ()),
-        quantity("better", gains[0]), quantity("worse", gains[1]), quantity("p", format=".3f"),
+        quantity("better", gains[0]), quantity("worse", gains[1]), quantity("p", format=CHANCE),
         quantity("apart", "weights apart (%)", format=".1f"),
     ]  # fmt: skip
     x = quantity("change", axis={"tickCount": 8, "title": _title(metric, has_interval=has_interval)})

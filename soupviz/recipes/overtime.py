@@ -16,6 +16,8 @@ from soupviz.weights.names import COUNTERS, counters_in
 
 LATEST = "the last step or epoch that counts; 0: the latest"
 COUNT = "how many of the latest checkpoints"
+OF_STEPS: dict[str, Any] = {"of": "steps"}
+"""Of a parameter that is the step, or epoch, of one of the checkpoints; `spans`: how far one lies before the last."""
 
 
 class Swa(Pooled):
@@ -24,7 +26,7 @@ class Swa(Pooled):
     method: Literal["swa"] = "swa"
     label = "SWA, over time"
     is_of_one_run = True
-    start: float = Field(0, ge=0, description="the first step or epoch that counts")
+    start: float = Field(0, ge=0, description="the first step or epoch that counts", json_schema_extra=OF_STEPS)
     period: int = Field(1, ge=1, le=100, description="takes every so many of the checkpoints from there")
 
     @property
@@ -73,7 +75,7 @@ class Lawa(Pooled):
     label = "LAWA, over time"
     is_of_one_run = True
     last: int = Field(5, ge=1, le=100, description=COUNT)
-    end: float = added_later(0.0, ge=0, description=LATEST)
+    end: float = added_later(0.0, ge=0, description=LATEST, json_schema_extra=OF_STEPS)
 
     @property
     def windows_of(self) -> str:
@@ -110,7 +112,10 @@ class Wsm(Pooled):
     is_of_one_run = True
     decay: Literal["linear", "cosine", "1-sqrt"] = Field("1-sqrt", description="the shape that is emulated")
     duration: float = Field(
-        0.0, ge=0, description="steps or epochs from its start to the last checkpoint; 0: all checkpoints take part"
+        0.0,
+        ge=0,
+        description="steps or epochs from its start to the last checkpoint; 0: all checkpoints take part",
+        json_schema_extra={"of": "spans"},
     )
 
     @property
@@ -181,7 +186,16 @@ def up_to(end: float) -> str:
 
 
 def step_of(pool: ScoredPool, name: str) -> float:
-    facts = counters_in(name) | numbers_of(pool, name)
+    return step_in(name, pool.facts(name))
+
+
+def step_in(name: str, metadata: Mapping[str, Any]) -> float:
+    """Of which step an ingredient is, by its metadata, else by its name.
+
+    Raises:
+        RecipeError: neither says so.
+    """
+    facts = counters_in(name) | as_numbers(metadata)
     for key in COUNTERS:
         if isinstance(value := facts.get(key), (int, float)):
             return float(value)
@@ -193,4 +207,8 @@ def step_of(pool: ScoredPool, name: str) -> float:
 
 def numbers_of(pool: ScoredPool, name: str) -> dict[str, Any]:
     """An ingredient's metadata by keys in small letters, numbers as such."""
-    return {key.lower(): as_number(value) for key, value in pool.facts(name).items()}
+    return as_numbers(pool.facts(name))
+
+
+def as_numbers(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.lower(): as_number(value) for key, value in metadata.items()}

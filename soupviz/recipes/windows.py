@@ -11,7 +11,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import PRECISE_SUM, Formula
 from soupviz.recipes.greedy import GOAL, SHIFT_WEIGHT, of_goal
-from soupviz.recipes.overtime import COUNT, LATEST, Lawa, in_time, numbers_of, until, up_to
+from soupviz.recipes.overtime import COUNT, LATEST, OF_STEPS, Lawa, in_time, numbers_of, until, up_to
 from soupviz.recipes.pool import ScoredPool
 from soupviz.recipes.record import Pooled
 from soupviz.tasks.score import Bound, Score
@@ -43,7 +43,7 @@ class RunningMeans(Pooled):
     label = "difference of running means"
     is_of_one_run = True
     last: int = Field(5, ge=1, le=100, description=COUNT)
-    end: float = Field(0.0, ge=0, description=LATEST)
+    end: float = Field(0.0, ge=0, description=LATEST, json_schema_extra=OF_STEPS)
 
     @property
     def windows_of(self) -> str:

@@ -28,8 +28,8 @@ def cell(metric: Metric, value: float | None) -> str:
     return NONE if value is None or math.isnan(value) else figure(metric, value)
 
 
-def p(value: float | None) -> str:
-    return NONE if value is None else chance(value).removeprefix("p ").removeprefix("= ")
+def p(value: float | None, is_least: bool = False) -> str:
+    return NONE if value is None else chance(value, is_least).removeprefix("p ").removeprefix("= ")
 
 
 def differences(metric: Metric, verdict: Verdict) -> Rows:
@@ -49,7 +49,8 @@ def _against(metric: Metric, yardstick: Yardstick, first: str) -> Rows:
             {
                 "against": yardstick.name, "split": split, "difference": wording.apart(metric, one.difference),
                 "interval": f"{wording.apart(metric, one.low)} to {wording.apart(metric, one.high)}",
-                "better": _count(one.better), "worse": _count(one.worse), "p": p(one.p_value), "smallest": smallest,
+                "better": _count(one.better), "worse": _count(one.worse),
+                "p": p(one.p_value, one.is_least), "smallest": smallest,
             }
         )  # fmt: skip
     return rows

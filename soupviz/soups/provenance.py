@@ -15,7 +15,7 @@ from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
-from soupviz.soups.soup import Soup
+from soupviz.soups.soup import ELSEWHERE, Soup
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classes.classification import Classification
@@ -73,7 +73,8 @@ class Record(BaseModel):
 
     fingerprint, tensors: of the file's own weights, and the first digits of each tensor's; earlier versions kept none.
     selecting_data: what selected it, by the split's name at that time; of earlier versions empty. key_maps: how the
-    ingredients' files were read, by what the ingredients call it; many are read alike.
+    ingredients' files were read, by what the ingredients call it; many are read alike. notes: what its recipe tells of
+    it beside, such as losses and windows, from which pages draw; of earlier versions none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -100,6 +101,7 @@ class Record(BaseModel):
     judged: Judged = Judged()
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
+    notes: dict[str, Any] = {}
 
     @field_validator("batchnorm")
     @classmethod
@@ -204,6 +206,7 @@ def record_of(
         judged=_judged(soup),
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],
+        notes={name: told for name, told in soup.notes.items() if name != ELSEWHERE},
     )
 
 

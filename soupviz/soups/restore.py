@@ -64,7 +64,7 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         scores=scores,
         clamped=kitchen.scores.count_clamped(mixture, record.batchnorm),
         kitchen=kitchen,
-        notes={ELSEWHERE: told} if told else {},
+        notes=record.notes | ({ELSEWHERE: told} if told else {}),
         selecting_data=record.selecting_data,
         selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, record.selecting_data, scores)])),
     )

@@ -32,11 +32,13 @@ class Pair(NamedTuple):
     better, worse: units that the new model answers better, and worse; of right and wrong answers, those that only it,
     and only the rival has right; None where a unit alone tells nothing. p_value: exact McNemar where units are right or
     wrong, else by permutation; of groups of units where these belong together, exact too where they are right or wrong.
+    is_least: it is as small as the number of permutations allows.
     """
 
     better: int | None
     worse: int | None
     p_value: float
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Compared:
     p_value: float
     number: int
     judgement: str
+    is_least: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Comparison:
     nonfinite: int
     judgement: str
     grouped: Grouped | None = None
+    is_least: bool = False
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Comparison":
@@ -114,7 +118,8 @@ def pair(task: Task, metric: Metric, new: Score, old: Score, draws: int = DRAWS)
     apart: tuple[int | None, int | None] = (
         _apart(metric, new.outcomes, old.outcomes) if is_share(metric) else task.better(new.outcomes, old.outcomes)
     )
-    return Pair(*apart, p_value(metric, new.outcomes, old.outcomes, draws))
+    p = p_value(metric, new.outcomes, old.outcomes, draws)
+    return Pair(*apart, p, not is_share(metric) and p <= resampling.least_p(metric, draws))
 
 
 def _apart(metric: Metric, new: Outcomes, old: Outcomes) -> tuple[int, int]:
@@ -147,7 +152,7 @@ def compare(task: Task, metric: Metric, new: Score, old: Score) -> Comparison:
         high=high, better=found.better, worse=found.worse, p_value=found.p_value, smallest=smallest,
         nonfinite=new.num_nonfinite - old.num_nonfinite,
         judgement=_judged(task, metric, difference, found, found.p_value, new.num_nonfinite - old.num_nonfinite),
-        grouped=new.grouped,
+        grouped=new.grouped, is_least=found.is_least,
     )  # fmt: skip
 
 
@@ -163,7 +168,7 @@ def compare_pairs(
             difference = (found.better - found.worse) / rival.num_units
         worst = score.num_nonfinite - rival.num_nonfinite
         says = _judged(task, metric, difference, found, p, worst)
-        told[key] = Compared(found.better, found.worse, difference, p, len(corrected), says)
+        told[key] = Compared(found.better, found.worse, difference, p, len(corrected), says, found.is_least)
     return told
 
 

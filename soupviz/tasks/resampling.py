@@ -162,6 +162,11 @@ def drawn(random: np.random.Generator, block: int, number: int) -> Weights:
     return counts
 
 
+def least_p(metric: Metric, draws: int) -> float:
+    """The smallest p-value that `permutation_p` gives where swaps are drawn."""
+    return 1 / (1 + draws_of(metric, draws))
+
+
 def permutation_p(metric: Metric, new: Outcomes, old: Outcomes, *, draws: int = DRAWS, seed: int = 0) -> float:
     """Two-sided p-value of the difference, by swapping each unit's outcomes between the two models at random.
 

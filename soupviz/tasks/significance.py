@@ -116,6 +116,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def chance(p_value: float) -> str:
-    """A p-value, in as many digits as matter."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+def chance(p_value: float, is_least: bool = False) -> str:
+    """A p-value, in as many digits as matter.
+
+    Args:
+        is_least: it is as small as the number of draws allows: more of them might have found a smaller one.
+    """
+    if p_value < 0.001:
+        return "p < 0.001"
+    return f"p {'≤' if is_least else '='} {p_value:.{3 if p_value < 0.1 else 2}f}"

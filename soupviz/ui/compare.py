@@ -27,7 +27,7 @@ from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
 from soupviz.types import Coefficients, Grouped
 from soupviz.ui import widgets
-from soupviz.ui.formats import gap_format, in_unit, value_format
+from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
@@ -164,7 +164,7 @@ def columns(metric: Metric, by: Grouped | None = None) -> dict[str, Any]:
             "difference", format=gap_format(metric),
             help=f"{wording.measure(metric)}, to the best ingredient on held_out. {wording.direction(metric)}",
         ),
-        "p": number("p", format="%.3f", help=test),
+        "p": number("p", format=CHANCE, help=test),
         "verdict": text("verdict", width=215),
         "ECE": number("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against truth"),
         "passes": number("passes", help="forward passes for one answer: an ensemble needs one for each member"),

@@ -9,6 +9,9 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, span
 
+CHANCE = "%.3g"
+"""Of a column of p-values: however small, none is told as 0."""
+
 
 def offered(opened: Kitchen) -> dict[str, Metric]:
     """The metrics that a page can show, by name, the objective first, without those that say nothing of held_out."""

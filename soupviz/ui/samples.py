@@ -14,7 +14,7 @@ from soupviz.errors import DataError, SoupError
 from soupviz.pictures import models
 from soupviz.pictures.models import MODEL
 from soupviz.ui import charts, tables, workspace
-from soupviz.ui.formats import gap_format, in_unit, value_format
+from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
 KITCHEN, LOGGED = "this kitchen", "samples of lm-eval"
@@ -141,7 +141,7 @@ def _columns(column: Column) -> dict[str, Any]:
         "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
         "better on": number("better on", help="documents that this model answers better"),
         "worse on": number("worse on", help="documents that this model answers worse"),
-        "p": number("p", format="%.3f", help=f"{wording.test_of(metric)} on the same documents, Holm-corrected"),
+        "p": number("p", format=CHANCE, help=f"{wording.test_of(metric)} on the same documents, Holm-corrected"),
         "verdict": st.column_config.TextColumn("verdict", width=215),
     }
 

@@ -3,16 +3,17 @@
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from soupviz.ui import session, theme, work, workspace
 
 
-def draw() -> None:
-    """Draw it on every page."""
+def draw() -> DeltaGenerator:
+    """Draw it on every page; gives the place for what runs, which the page may be about to begin."""
     with st.sidebar:
         st.html(f"<style>{theme.style()}</style>")
         _kitchens()
-        _running()
+        return st.container()
 
 
 def _labels(files: list[Path]) -> dict[Path, str]:
@@ -46,7 +47,8 @@ def _kitchens() -> None:
         st.caption(f"Model: {opened.evaluator.routes.note}")
 
 
-def _running() -> None:
+def draw_running(place: DeltaGenerator) -> None:
+    """What runs and what waits, once the page has begun what it begins."""
     active = work.jobs().active()
 
     @st.fragment(run_every=1.0 if active else None)
@@ -58,4 +60,5 @@ def _running() -> None:
             waits = "" if job.state == "running" else " (waits)"
             st.caption(f"{job.title}{waits}: {job.fraction:.0%}")
 
-    panel()
+    with place:
+        panel()

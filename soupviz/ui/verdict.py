@@ -22,7 +22,7 @@ from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import axis_title, resampled, shown
 from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
-from soupviz.ui.formats import gap_format, in_unit, value_format
+from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -72,7 +72,7 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
-        note, meaning = chance(told.p_value), f"On {found.reports_on}"
+        note, meaning = chance(told.p_value, told.is_least), f"On {found.reports_on}"
         if told.better is not None and told.worse is not None:
             note = f"+{told.better:,} {wording.MINUS}{told.worse:,}; {note}"
             meaning = f"{meaning}, {task.only('the soup')}, and {task.only(found.best.name)}"
@@ -205,7 +205,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
                 gained: number(gained, help=task.only("the soup")),
                 lost: number(lost, help=task.only(found.best.name)),
                 "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
-                "p": number("p", format="%.3f", help=wording.test_of(metric, by)),
+                "p": number("p", format=CHANCE, help=wording.test_of(metric, by)),
                 "shows from": number(
                     "shows from", format=gap_format(metric).replace("+", ""), help=wording.measure(metric)
                 ),
@@ -248,7 +248,7 @@ def _halves(opened: Kitchen, found: crossfit.CrossFit) -> None:
         f"- Cross-fitted on held_out, each soup against the ingredient that was best on the same half: {counted}"
         f"{wording.apart(metric, found.difference)} {wording.measure(metric)}, between "
         f"{wording.apart(metric, found.low)} and {wording.apart(metric, found.high)}"
-        f"{resampled(opened.splits.grouped(HELD_OUT))}; {chance(found.p_value)}."
+        f"{resampled(opened.splits.grouped(HELD_OUT))}; {chance(found.p_value, found.is_least)}."
     )
     st.dataframe(
         pd.DataFrame(

@@ -20,7 +20,7 @@ def lower(text: str) -> str:
 
 
 def lower_no_punctuation(text: str) -> str:
-    """Small letters; an apostrophe inside a word stays, any other mark or symbol becomes a space."""
+    """Small letters; an apostrophe inside a word stays, any other mark or symbol parts words, which one space joins."""
     letters = text.lower().replace("’", "'")
     last = len(letters) - 1
 
@@ -30,7 +30,8 @@ def lower_no_punctuation(text: str) -> str:
         inside = 0 < place < last and letters[place - 1].isalnum() and letters[place + 1].isalnum()
         return letter == "'" and inside
 
-    return "".join(letter if is_kept(place, letter) else " " for place, letter in enumerate(letters))
+    kept = (letter if is_kept(place, letter) else " " for place, letter in enumerate(letters))
+    return " ".join("".join(kept).split())
 
 
 NORMALIZERS: dict[str, Normalizer] = {
@@ -38,8 +39,11 @@ NORMALIZERS: dict[str, Normalizer] = {
     "lower": lower,
     "lower_no_punctuation": lower_no_punctuation,
 }
-"""By the names that kitchen.yaml has for them. After any of them words are split at white space, and joined by one
-space where characters are counted."""
+"""By the names that kitchen.yaml has for them. After any of them words are split at white space; where characters are
+counted, white space inside a text counts as it stands, as jiwer counts it."""
+
+COUNTED = "ends stripped"
+"""What becomes of white space: another word here counts anew what was kept of scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +54,20 @@ class Named:
     key: tuple[str, ...]
 
     def __call__(self, text: str) -> str:
-        """A text made comparable, its words joined by single spaces.
+        """A text made comparable, without white space at its ends.
 
         Raises:
             DataError: a function of the user's own fails, or gives no text.
         """
         if self.key[0] in NORMALIZERS:
-            return " ".join(self.function(text).split())
+            return self.function(text).strip()
         with guarded(lambda told: DataError(f"the normalizer {self.key[0]} failed on {text[:40]!r} with {told}")):
             found: Any = self.function(text)
         if not isinstance(found, str):
             raise DataError(
                 f"the normalizer {self.key[0]} gave {type(found).__name__} for {text[:40]!r}; expected a text."
             )
-        return " ".join(found.split())
+        return found.strip()
 
 
 def find(name: Any, folder: Path) -> Named:
@@ -73,10 +77,10 @@ def find(name: Any, folder: Path) -> Named:
         KitchenError: there is none of that name.
     """
     if isinstance(name, str) and name in NORMALIZERS:
-        return Named(NORMALIZERS[name], (name,))
+        return Named(NORMALIZERS[name], (name, COUNTED))
     if not isinstance(name, str) or ":" not in name:
         known = ", ".join(NORMALIZERS)
         raise KitchenError(f"task.normalizer is {name!r}; known are {known}, and file.py:function for one of your own.")
     function = load_function(name, folder)
     # Of what it imports from nearby too: a score is that of the whole function.
-    return Named(function, (name, *map(file_digest, sorted(code_files(name, folder)))))
+    return Named(function, (name, COUNTED, *map(file_digest, sorted(code_files(name, folder)))))

@@ -39,6 +39,7 @@ from soupviz.soups import planning
 from soupviz.soups.planning import Cost, cost
 from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
+from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import PERCENT, factor
 from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
 from soupviz.ui.jobs import Job
@@ -269,7 +270,7 @@ def told(
     shared = f"The {line.num_pairs} pairs share {line.num_members} ingredients, so they are not independent"
     if line.p_value is None:
         return f"{first} {shared}: the usual p-value of a correlation does not hold."
-    return f"{first} {shared}; a test that relabels the ingredients gives p = {line.p_value:.3f} (Mantel)."
+    return f"{first} {shared}; a test that relabels the ingredients gives {chance(line.p_value)} (Mantel)."
 
 
 def chosen_pair(pairs: Sequence[Pair]) -> Names | None:

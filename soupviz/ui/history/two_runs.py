@@ -16,7 +16,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import axis_title, shown
 from soupviz.ui import asking, charts, session, work
-from soupviz.ui.formats import gap_format, in_unit, value_format
+from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -95,7 +95,7 @@ def _columns(names: tuple[str, str], task: Task, metric: Metric, test: str) -> d
         "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
         gained: number(gained, help=task.only("the newer run")),
         lost: number(lost, help=task.only("the older run")),
-        "p": number("p", format="%.3f", help=f"{test}, two-sided"),
+        "p": number("p", format=CHANCE, help=f"{test}, two-sided"),
         "verdict": st.column_config.TextColumn("verdict", help="of the newer run against the older one"),
     }
 

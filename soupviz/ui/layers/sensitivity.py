@@ -249,7 +249,7 @@ def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
     number = st.column_config.NumberColumn
     return change_columns(task, metrics, "the changed model", "A") | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "p": number("p", format="%.3f", help=f"paired test on the same {task.unit}s"),
+        "p": number("p", format=formats.CHANCE, help=f"paired test on the same {task.unit}s"),
         "value": number(
             "held_out", format=formats.value_format(metrics[0]), help=f"{metrics[0].label} of the changed model"
         ),

@@ -22,7 +22,7 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.wording import NATS, factor, gap, on_split
 from soupviz.ui import asking, charts, tables, widgets, work
 from soupviz.ui.charts import Place
-from soupviz.ui.formats import value_format
+from soupviz.ui.formats import CHANCE, value_format
 from soupviz.ui.jobs import Job
 
 LATEST = 8
@@ -158,7 +158,7 @@ def _columns(opened: Kitchen, rows: pd.DataFrame) -> dict[str, Any]:
         "held_out": number("held_out", format=form, width=80, help=on_split(metric, HELD_OUT)),
         better: number(better, width=60, help=f"{opened.task.only('the candidate')}, on held_out"),
         worse: number(worse, width=65, help=f"{opened.task.only('the soup before it')}, on held_out"),
-        "p": number("p", format="%.3f", width=60, help=f"{test}; none where scoring stopped early"),
+        "p": number("p", format=CHANCE, width=60, help=f"{test}; none where scoring stopped early"),
         "margin": st.column_config.TextColumn("margin", width=90, help=f"{counted}, to the soup before it"),
         "sentence": st.column_config.TextColumn("in words", width=620),
     }

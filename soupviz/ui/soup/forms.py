@@ -49,7 +49,7 @@ def parameters(
         if name in decided or (only_with and only_with not in values.values()):
             continue
         if isinstance(extra, dict) and extra.get("choices") == "goals":
-            values[name] = _goal(place, name, kind.model_fields[name], goals)
+            values[name] = _goal(place, name, kind.model_fields[name], goals, task)
         elif get_origin(kind.model_fields[name].annotation) is Literal:
             choices = kind.choices(name, task)
             if len(choices) > 1:
@@ -59,10 +59,14 @@ def parameters(
     return values
 
 
-def _goal(place: Place, name: str, field: FieldInfo, goals: Sequence[str]) -> str:
+def _goal(place: Place, name: str, field: FieldInfo, goals: Sequence[str], task: Task) -> str:
     """What is raised; the kitchen's own metric is the recipe's default, whatever it is called."""
+    labels = {metric.name: metric.label for metric in task.metrics}
     label = name.replace("_", " ").capitalize()
-    chosen = place.selectbox(label, goals, key=name, bind="query-params", help=field.description, width=150)
+    chosen = place.selectbox(
+        label, goals, key=name, bind="query-params", help=field.description, width=190,
+        format_func=lambda goal: labels.get(goal, goal.replace("_", " ")),
+    )  # fmt: skip
     return "" if chosen == goals[0] else str(chosen)
 
 
