@@ -12,6 +12,7 @@ from kitchens import build_model, change_yaml, json_of, run_command
 from torch import nn
 from writers import (
     POSITIONS,
+    WORDS,
     WRITER,
     by_hand,
     choices_kitchen,

@@ -7,8 +7,7 @@ import pandas as pd
 
 from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
-from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity
+from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor, gap_unit
