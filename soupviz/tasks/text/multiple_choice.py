@@ -45,12 +45,12 @@ class MultipleChoice(RightOrWrong):
     metrics = (ACCURACY, BY_LENGTH, LOSS)
     has_ensembles = True  # of the likelihoods: what it averages are logarithms of what models hold an option for
     decides = "question"
-    divides = ("the likelihoods of the options, as logarithms,", "softmax")
+    divides = ("what the model says of the options (likelihoods, as logarithms)", "softmax")
     lacks: ClassVar[Mapping[str, str]] = {
         "soft_loss": "a teacher's likelihoods of few options say little of a language; distil on documents elsewhere",
         "information": "the options of a question are no classes",
-        "division": "the last layer says how likely tokens are, and what is divided is how likely options are, whose "
-        "tokens are summed",
+        "division": "a language model's last layer says how likely tokens are, and what is divided is how likely "
+        "options are, whose tokens are summed; a head of options is not looked for",
     }
 
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
