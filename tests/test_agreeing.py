@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
 from speech_kitchens import write_table
 from torch import nn
 
+from soupviz.data.agreeing import differences
 from soupviz.data.loading import Splits
-from soupviz.spec import KitchenSpec
+from soupviz.data.split import Split
+from soupviz.spec import KitchenSpec, SplitSpec
 
 
 class Plain(nn.Module):
@@ -60,6 +63,21 @@ def test_another_normalisation_or_size_is_told_but_not_a_shift_of_another_size(t
     small = own | {"path": "test", "transform": own["transform"] | {"resize": 4, "corrupt": "gaussian_blur"}}
     assert "transform.resize is 4, there 8" in told(tmp_path, "test", held_out=own, test=small)[0]
     assert not told(tmp_path, "shifts.small", held_out=own, shifts={"small": small})
+
+
+def test_another_tokenizer_is_one_with_another_content_and_one_that_is_missing_is_not_told_here(tmp_path):
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tokenizer.json").write_text(text)
+
+    def spec(place):
+        return SplitSpec(format="text", path="x.csv", tokenizer=place)
+
+    split = Split("test", {}, torch.zeros(2), None, None, "")
+    assert not differences(split, spec("a"), spec("b"), tmp_path, None)
+    assert not differences(split, spec("a"), spec("gone"), tmp_path, None)
+    (line,) = differences(split, spec("a"), spec("c"), tmp_path, None)
+    assert "tokenizer holds another one" in line
 
 
 def test_splits_that_are_made_alike_are_told_nothing_of(tmp_path):

@@ -55,12 +55,13 @@ def _value(spec: SplitSpec, key: str) -> Any:
 
 
 def _is_other(spec: SplitSpec, held_out: SplitSpec, key: str, folder: Path) -> bool:
-    """Whether a folder that both name has another content."""
+    """Whether a folder that both name has another content. One that is not there is told where its split is read."""
     own, other = getattr(spec, key), getattr(held_out, key)
-    if own == other:
-        return False
     if own is None or other is None:
-        return True
+        return own is not other
+    if own == other or not (folder / other).is_dir():
+        return False
     if key == "tokenizer":
         return tokens.identity(folder / own) != tokens.identity(folder / other)
-    return content(folder / own / SETTINGS) != content(folder / other / SETTINGS)
+    files = [folder / one / SETTINGS for one in (own, other)]
+    return files[1].is_file() and content(files[0]) != content(files[1])

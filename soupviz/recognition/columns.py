@@ -14,7 +14,7 @@ PAIR_COLUMNS = {"sentence1": "sentence2", "premise": "hypothesis", "question1": 
 LABEL_COLUMNS = ("label", "labels", "target", "class", "sentiment", "category", "ner_tags", "tags", "pos_tags")
 CONTEXT_COLUMNS = ("context", "question", "ctx", "premise", "prompt", "sent1", "startphrase")
 OPTION_COLUMNS = ("options", "choices", "endings")
-ANSWER_COLUMNS = ("answer", "label", "gold", "correct")
+ANSWER_COLUMNS = ("answer", "label", "gold")
 NUMBERED = re.compile(r"(option|choice|ending|answer|sol|solution)[ _]?\d+")
 """Columns of one option each."""
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "audio", "audio_filepath", "wav")

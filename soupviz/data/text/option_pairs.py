@@ -45,7 +45,7 @@ def save(
     arguments = [name for name in rows if name in known]
     for name, array in tokens.padded({name: rows[name] for name in arguments}, tokenizer).items():
         ragged.save(folder, name, np.split(array, ends))
-    told = [f"{where}: the model scores options whole, so that accuracy by length is the same as accuracy."]
+    told = [f"{where}: the model scores options whole, so that to count by their lengths changes nothing."]
     cut = sum(len(row) == longest for row in ids)
     if cut:
         told.append(f"{where}: {cut} options fill the {longest} tokens that fit, and are probably cut.")
