@@ -11,7 +11,8 @@ import torch
 from benchmarks.measuring import fresh, timed
 from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
-from soupviz.scoring.evaluator import Evaluator, alike
+from soupviz.scoring.batches import alike
+from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.precision import arithmetic_of
 from soupviz.soups.cooking import greedy
 from soupviz.spec import HELD_OUT

@@ -21,7 +21,7 @@ from soupviz.cli.run import app
 from soupviz.data.images.transforms import SEVERITIES
 from soupviz.models.building import FACTORIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
-from soupviz.soups.scaling import no_temperature
+from soupviz.soups.scaling import no_division
 from soupviz.spec import FORMATS, KitchenSpec, ModelSpec, Spec, SplitSpec, TransformSpec
 from soupviz.tasks.finding import TASKS
 from soupviz.tasks.task import Task
@@ -133,7 +133,7 @@ def _task(task: Task) -> Iterator[str]:
     )
     unfit = {name: kind().unfit(task) for name, kind in MENU.items()}  # type: ignore[call-arg]
     told = [f"`{name}`{reason.removeprefix(name)}" for name, reason in unfit.items() if reason]
-    told += [] if task.has_logits else [no_temperature(task)]
+    told += [one] if (one := no_division(task)) else []
     if told:
         yield "Does not apply:"
         yield "\n".join(f"- {one}" for one in told)

@@ -50,5 +50,6 @@ row = st.container(horizontal=True)
 view = row.segmented_control("View", [PAIRS, SOUP], default=PAIRS, required=True, key="view", bind="query-params")
 with row:
     SPLIT = overlaps.choose_split(OPENED)
+overlaps.wait_for(OPENED, SPLIT)
 (draw_pairs if view == PAIRS else draw_soup)(OPENED, SPLIT)
 clicks.done()

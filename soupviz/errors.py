@@ -53,7 +53,7 @@ class DataError(SoupError):
 
 
 class CorruptImagesError(DataError):
-    """Images of a split cannot be decoded, and nobody said to leave them out."""
+    """Images or recordings of a split cannot be decoded, and nobody said to leave them out."""
 
 
 class RecipeError(SoupError):

@@ -15,6 +15,7 @@ from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
+from soupviz.scoring.batchnorm import padding_told
 from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
@@ -84,7 +85,7 @@ class Kitchen:
         Args:
             weights: raw or ema, where files hold both; default: as the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
-            skip_corrupt: leave out images that cannot be decoded; they are listed in a split's `skipped`.
+            skip_corrupt: leave out images and recordings that cannot be decoded; a split's `skipped` lists them.
         Raises:
             SoupError: one message that names the file, what was expected, what came, and the remedy.
         """
@@ -241,7 +242,9 @@ def checked_by(evaluator: Evaluator) -> Check:
         notes = [f"data.{split.name}: {one}" for one in evaluator.task.check_split(split, width)]
         if split.name == TRAIN:
             evaluator.try_two(split)
-        if split.name == HELD_OUT and evaluator.task.labels == "classes":  # of the model, told once
+            padding = padding_told(evaluator.model, split, evaluator.batch_size)
+            notes += [f"data.{split.name}: {one}" for one in padding]
+        if split.name == HELD_OUT and evaluator.task.has_logits:  # of the model, told once
             notes += evaluator.told_of_outputs(split)
         return replace(split, notes=(*split.notes, *notes)) if notes else split
 

@@ -1,6 +1,9 @@
 """What becomes of running statistics, as recipes say it, and what scores and soups are kept under."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 from kitchens import BATCHNORM, MLP, small_kitchen
 
 import soupviz as sv
@@ -65,6 +68,8 @@ def test_what_is_reestimated_is_kept_under_its_examples(kitchen):
     train = kitchen.splits.load("train")
     assert Aggregation("recalibrate:12", train).key == ["recalibrate", 12, train.fingerprint]
     assert Aggregation("recalibrate", train).key == Aggregation("recalibrate:4000", train).key
+    padded = replace(train, padding="right", lengths=torch.ones(len(train), dtype=torch.int64))
+    assert Aggregation("recalibrate", padded).key not in (Aggregation("recalibrate", train).key, "recalibrate")
 
 
 # In a kitchen

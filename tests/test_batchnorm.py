@@ -1,6 +1,7 @@
 """Running statistics re-estimated: against torch's own update_bn, by hand, and everywhere a mix is used."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from torch import Tensor, nn
 import soupviz as sv
 from soupviz.data.split import Split
 from soupviz.errors import DataError, ExportError, ModelError, RecipeError
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, checked_by
 from soupviz.mixing.averaging import mean_of, mix
 from soupviz.recipes.greedy import with_newcomer
 from soupviz.scoring import batchnorm
-from soupviz.scoring.batchnorm import SEED, norms_of
+from soupviz.scoring.batchnorm import SEED, norms_of, padding_told
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.types import Coefficients
 
@@ -133,6 +134,47 @@ def test_no_batch_is_of_one_example(batch_size):
     assert sum(seen) == 9
     assert min(seen) >= 2
     assert max(seen) - min(seen) <= 1
+
+
+class OverTime(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, states):
+        return self.norm(states.transpose(1, 2)).mean(dim=2)
+
+
+def of_lengths(lengths: list[int]) -> Split:
+    """Numbers around 5, filled up with zeros."""
+    longest = max(lengths)
+    inputs = 5 + random(len(lengths), longest, 3)
+    there = torch.arange(longest) < torch.tensor(lengths)[:, None]
+    told = torch.tensor(lengths)
+    return replace(split_of(inputs * there[:, :, None]), padding="right", lengths=told)
+
+
+def test_units_are_batched_with_those_of_their_length_so_that_padding_does_not_enter():
+    """Of two lengths, mixed, batches have none: the mean is that of what is there, and not drawn to 0."""
+    train = of_lengths([3, 12] * 20)
+    found = reestimate(evaluator_of(OverTime(), 10), train, 40)
+    halves = [train.arrays[""][length::2, :size].flatten(0, 1) for length, size in enumerate((3, 12))]
+    expected = torch.stack([half.mean(dim=0) for half in halves]).mean(dim=0)
+    torch.testing.assert_close(found["norm.running_mean"], expected, rtol=1e-4, atol=1e-4)
+    assert (found["norm.running_var"] < 1.5).all()
+
+
+def test_how_much_padding_statistics_count_is_told_with_train():
+    model = OverTime()
+    assert padding_told(model, of_lengths([3, 12] * 20), 10) == []
+    [told] = padding_told(model, of_lengths([6, 12, 12, 12] * 4), 16)
+    assert "12.5%" in told and "padding" in told
+    assert padding_told(nn.Linear(3, 2), of_lengths([6, 12]), 2) == []
+    assert padding_told(model, split_of(random(4, 5, 3)), 2) == []
+    train = of_lengths([6, 12, 12, 12] * 4)
+    check = checked_by(evaluator_of(model, 16))
+    assert any("12.5%" in note for note in check(train, "data.train").notes)
+    assert not check(replace(train, name="test"), "data.test").notes
 
 
 def test_instancenorm_that_keeps_statistics_is_reestimated_too():

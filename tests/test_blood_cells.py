@@ -31,6 +31,18 @@ def test_a_torchvision_detector_is_built_without_the_weights_of_its_backbone(mon
     assert not build(SSD, Path()).training
 
 
+@pytest.mark.parametrize("key", ["backbone.features.0.0.0.weight", "head.classification_head.module_list.0.1.bias"])
+def test_images_on_which_a_torchvision_detector_overflows_have_no_finite_answer(key):
+    """It drops such boxes itself, and returns a short list, or none, that looks like an answer."""
+    net = build(SSD, Path()).requires_grad_(False)
+    images = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))] * 2
+    assert Detection().answer_batch(net, {"": images}).isfinite().all()
+    net.get_parameter(key).fill_(torch.inf)
+    assert all(torch.isfinite(one["boxes"]).all() and torch.isfinite(one["scores"]).all() for one in net(images))
+    answers = Detection().answer_batch(net, {"": images})
+    assert answers[:, 0, :6].isnan().all() and (answers[:, 0, 6] == 1).all()
+
+
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     """Some of the test images, and their boxes."""

@@ -10,7 +10,20 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from soupviz.errors import RecipeError
-from soupviz.tasks.calibration import BINS, Bin, calibration_error, fit_temperature, measure, reliability
+from soupviz.tasks import calibration
+from soupviz.tasks.calibration import BINS, Bin, Calibration, Decisions, calibration_error
+
+
+def fit_temperature(logits, labels) -> float:
+    return calibration.fit_temperature(Decisions(logits, labels))
+
+
+def measure(logits, labels, temperature: float = 1.0) -> Calibration:
+    return calibration.measure(Decisions(logits, labels), temperature)
+
+
+def reliability(logits, labels, temperature: float = 1.0) -> list[Bin]:
+    return calibration.reliability(Decisions(logits, labels), temperature)
 
 
 def answers(num_examples: int = 400, num_classes: int = 4, seed: int = 0, sharp: float = 1.5):
@@ -104,7 +117,7 @@ def test_fitting_leaves_logits_that_are_mapped_from_a_file_as_they_are():
 def test_where_every_example_is_right_no_temperature_is_best(sharp):
     labels = np.arange(20) % 3
     logits = (sharp * np.eye(3)[labels]).astype(np.float32)
-    with pytest.raises(RecipeError, match="no temperature fits these logits: every example is right"):
+    with pytest.raises(RecipeError, match="no temperature fits these logits: every answer is right"):
         fit_temperature(logits, labels)
 
 
@@ -119,7 +132,7 @@ def test_where_logits_say_nothing_of_the_labels_no_temperature_is_best(of):
 @pytest.mark.parametrize("call", [fit_temperature, measure, reliability])
 def test_where_nothing_is_finite_there_is_nothing_to_calibrate(call):
     logits = np.full((4, 3), np.nan, np.float32)
-    with pytest.raises(RecipeError, match="no example has finite logits, so there is nothing to calibrate"):
+    with pytest.raises(RecipeError, match="no answer has finite logits, so there is nothing to calibrate"):
         call(logits, np.zeros(4, np.int64))
 
 

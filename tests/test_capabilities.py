@@ -21,6 +21,8 @@ from soupviz.soups.scaling import calibrate
 from soupviz.soups.soup import run_key
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.classes.multilabel import Multilabel
+from soupviz.tasks.judging import score_of
+from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.regression import Regression
 from soupviz.ui import asking, compare
 
@@ -70,6 +72,17 @@ def test_what_an_ensemble_may_average_follows_from_the_task():
     assert "cannot be averaged" in parse({"method": "ensemble"}).unfit(Refused())
     assert "cannot be averaged" in parse({"method": "distilled"}).unfit(Refused())
     assert parse({"method": "ensemble"}).suited(Refused()).unfit(Refused())
+
+
+def test_answers_that_are_close_to_others_are_counted_or_it_is_said_that_nobody_counts_them():
+    def scored(task, answers, labels):
+        found = Outcomes.of(task.outcomes(answers, labels), task.targets(labels))
+        return score_of(task, task.metrics[0], "test", found, 2, "float32", "cpu")
+
+    near = torch.tensor([[2.0, 5e-5], [-1.0, 1.0], [-5e-5, 5e-5]])
+    assert scored(Multilabel(), near, torch.ones(3, 2)).num_close == 2
+    numbers = scored(Regression(), near, torch.ones(3, 2))
+    assert numbers.num_close is numbers.summary()["num_close"] is None
 
 
 def test_a_task_says_why_it_lacks_a_capability():
@@ -255,7 +268,7 @@ def test_what_is_asked_for_is_told_in_the_tasks_own_units():
 
 def test_a_temperature_needs_logits(tmp_path):
     soup = sv.uniform(sv.Kitchen.load(regression_kitchen(tmp_path)))
-    with pytest.raises(RecipeError, match="no logits of classes"):
+    with pytest.raises(RecipeError, match="no confidence that one mends"):
         calibrate(soup)
 
 
@@ -269,3 +282,15 @@ def test_every_other_recipe_of_the_menu_cooks_a_regression(tmp_path, method):
         assert method in OVER_TIME, error
         return
     assert soup.scores["test"].metric == "rmse"
+
+
+def test_a_task_says_its_labels_in_its_own_words():
+    """Those of varying length as they were, before they were filled up; a number of -1 is a number."""
+
+    class Own(sv.Task):
+        def labelled(self, label):
+            return f"{len(label)} things"
+
+    filled = np.array([3, 4, -1, -1])
+    assert (sv.Task().labelled(filled), Regression().labelled(filled)) == ("3, 4", "3, 4, -1, -1")
+    assert Own().labelled(filled) == "4 things"

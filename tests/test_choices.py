@@ -12,6 +12,7 @@ from kitchens import build_model, change_yaml, json_of, run_command
 from torch import nn
 from writers import (
     POSITIONS,
+    WORDS,
     WRITER,
     by_hand,
     choices_kitchen,
@@ -52,6 +53,13 @@ def scored(split: Split, model: nn.Module, batch_size: int = 256) -> Outcomes:
     found = evaluator.blank(split)
     evaluator.evaluate(split, Trial(list, found))
     return found
+
+
+def test_a_question_with_an_option_twice_is_told(tmp_path):
+    rows = [{"context": WORDS[0], "options": WORDS[1:3], "answer": 0} for _ in range(4)]
+    notes = load(tmp_path, [*rows[:2], rows[2] | {"options": [WORDS[1], WORDS[2], f" {WORDS[1]}"]}, rows[3]]).notes
+    assert any("1 of 4 questions have two options that are the same (the first is line 3)" in note for note in notes)
+    assert not any("the same" in note for note in load(tmp_path / "other", rows).notes)
 
 
 @pytest.fixture(scope="module")

@@ -164,6 +164,8 @@ def put(part, place, **values):
         (put("images", 1, file_name="gone.png"), "gone.png"),
         (put("images", 1, file_name="../boxes.json"), "outside"),
         (put("images", 1, id=0), "ids of images"),
+        (put("images", 1, file_name="./0.png"), "lists the image ./0.png twice, as 0 and 1"),
+        (put("categories", 1, name="square"), "the categories 1 and 2 are both called 'square'"),
         (put("images", 1, width=40, height=16), "1.png has 12 x 24 pixels, but boxes.json says 40 x 16"),
         (put("categories", 1, id=10**9), "above 100,000"),
         (lambda told: told | {"annotations": []}, "none of 3 images has a box"),
@@ -186,6 +188,22 @@ def test_a_missing_file_of_annotations_and_a_missing_key_are_refused(tmp_path):
         load(folder, path="nowhere")
 
 
+def test_a_category_without_objects_that_is_called_as_another_one_is_told(tmp_path):
+    """Roboflow writes the whole set as one, and its only class under the same name beside it."""
+    folder = written(tmp_path, [[[1, 2, 5, 8, 0]], [], [[3, 3, 6, 9, 0]]], change=put("categories", 1, name="square"))
+    assert "2 categories are called 'square'; nothing is of the categories 2." in " ".join(load(folder).notes)
+
+
+def test_annotations_that_are_there_twice_are_told(tmp_path):
+    def twice(told):
+        return told | {"annotations": [*told["annotations"], told["annotations"][1]]}
+
+    assert "1 of 4 annotations repeat another one, such as annotations[3]" in " ".join(
+        load(written(tmp_path, change=twice)).notes
+    )
+    assert "repeat" not in " ".join(load(written(tmp_path / "once")).notes)
+
+
 def test_boxes_that_leave_their_images_or_have_no_area_are_told(tmp_path):
     notes = " ".join(load(written(tmp_path, [[[1, 2, 30, 8, 0]], [[2, 2, 2, 9, 0]], [[0, 0, 4, 4, 1]]])).notes)
     assert "1 of 3 boxes leave their images (the first in 0.png)" in notes and "x, y, width, height" not in notes
@@ -194,7 +212,8 @@ def test_boxes_that_leave_their_images_or_have_no_area_are_told(tmp_path):
 
 def test_corners_taken_for_widths_are_told_by_how_many_leave_their_images(tmp_path):
     corners = [[[8, 8, 8 + 12, 8 + 14, 0]], [[6, 9, 6 + 11, 9 + 20, 0]], [[10, 2, 10 + 18, 2 + 9, 1]]]
-    assert "x1, y1, x2, y2 were taken for x, y, width, height" in " ".join(load(written(tmp_path, corners)).notes)
+    notes = " ".join(load(written(tmp_path, corners)).notes)
+    assert "probably x1, y1, x2, y2, where x, y, width, height is expected" in notes and "100% leave" in notes
 
 
 def test_every_split_has_the_categories_of_held_out_by_number(tmp_path):

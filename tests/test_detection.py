@@ -7,6 +7,7 @@ import pytest
 import torch
 from detections import as_dict, labels_of, outcomes_of, random_case, reference, reference_by_class, truth
 
+from soupviz.data.detection.readings import overlaps
 from soupviz.errors import KitchenError, ModelError
 from soupviz.tasks import resampling
 from soupviz.tasks.boxes import average_precision
@@ -14,7 +15,7 @@ from soupviz.tasks.boxes.average_precision import MeanAP, of_each
 from soupviz.tasks.boxes.detection import Detection
 from soupviz.tasks.boxes.detector import alike
 from soupviz.tasks.boxes.fusing import fused
-from soupviz.tasks.boxes.matching import Detections, overlaps, rank_within
+from soupviz.tasks.boxes.matching import Detections, rank_within
 from soupviz.tasks.finding import find_task
 from soupviz.tasks.outcomes import FINITE, Outcomes, joined
 
@@ -275,6 +276,51 @@ def test_an_answer_that_is_not_finite_leaves_the_image_without_one():
 
 
 # What a detector returns
+
+
+class Dropping(torch.nn.Module):
+    """A detector that, as torchvision's, leaves out boxes whose score is no number above a threshold."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Conv2d(1, 1, 1)
+        torch.nn.init.ones_(self.layer.weight)
+        torch.nn.init.zeros_(self.layer.bias)
+
+    def forward(self, images):
+        found = []
+        for image in images:
+            score = (self.layer(image[None]).flatten() / image.numel()).softmax(dim=0)[:1]
+            kept = score > 0.01
+            boxes = torch.tensor([[0.0, 0, 10, 10]])[kept]
+            found.append({"boxes": boxes, "scores": score[kept], "labels": torch.ones(1)[kept]})
+        return found
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_an_image_whose_boxes_the_detector_dropped_as_no_numbers_has_no_finite_answer(number):
+    images = [torch.ones(1, 4, 4), torch.ones(1, 4, 4), torch.ones(1, 4, 4)]
+    images[1][0, 0, 0] = number
+    task, labels = Detection(), labels_of([arrays(truth(0, 0, 10, 10))] * 3)
+    model = Dropping().eval().requires_grad_(False)
+    together = task.answer_batch(model, {"": images})
+    alone = [task.answer_batch(model, {"": [image]}) for image in images]
+    assert task.outcomes(together, labels)[FINITE].tolist() == [True, False, True]
+    for row, one in zip(together, alone, strict=True):
+        assert torch.equal(row[: one.shape[1]], one[0]) or (row.isnan().any() and one.isnan().any())
+
+
+def test_numbers_that_only_overflow_when_they_are_summed_are_finite():
+    images = [torch.full((1, 4, 4), 3e38)]
+    with torch.no_grad():
+        answers = Detection().answer_batch(Dropping().eval(), {"": images})
+    assert answers.isfinite().all() and answers[0, 0, 6] == 1
+
+
+def test_nothing_is_left_in_a_model_that_was_watched():
+    model = Dropping().eval()
+    Detection().answer_batch(model, {"": [torch.ones(1, 4, 4)]})
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_labels_are_shifted_where_the_detectors_first_class_is_one():

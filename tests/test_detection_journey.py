@@ -148,6 +148,14 @@ def test_detections_that_were_cut_off_before_they_are_scored_are_told_once(file,
     assert sum("lies below 0.05" in note for note in notes_of(kitchen)) == 1
 
 
+def test_a_model_whose_boxes_are_widths_and_heights_is_told_with_what_they_would_overlap(file, capsys):
+    source = (file.parent / "model.py").read_text()
+    (file.parent / "model.py").write_text(source.replace("[centre - half, centre + half]", "[centre - half, 2 * half]"))
+    _, _, err = run_command(capsys, "score", file)
+    told = [line for line in err.splitlines() if "read as x, y, width, height and not as x1, y1, x2, y2" in line]
+    assert all(sum(f"m_{k}" in line for line in told) == 1 for k in range(4)) and "(mean IoU) instead of 0.0" in told[0]
+
+
 # The command line
 
 

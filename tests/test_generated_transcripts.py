@@ -1,5 +1,6 @@
 """Transcripts of encoder-decoders: made by transformers' `generate`, alike whatever else is in the batch."""
 
+import csv
 import json
 import shutil
 
@@ -14,8 +15,10 @@ import soupviz as sv
 from soupviz.data.audio.listening import for_model
 from soupviz.data.labels import as_text
 from soupviz.errors import KitchenError, ModelError
+from soupviz.reports.page import report
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
 from soupviz.tasks.finding import find_task
-from soupviz.tasks.speech.generating import Generate
+from soupviz.tasks.speech.generating import Generate, _Watch
 
 pytestmark = pytest.mark.extras
 transformers = pytest.importorskip("transformers")
@@ -113,6 +116,89 @@ def test_no_batch_size_changes_a_transcript_or_a_decision(file, tmp_path):
     assert found[0] == found[1]
 
 
+def decisions(soup):
+    return [(step.ingredient, step.accepted) for step in soup.trajectory], soup.coefficients
+
+
+def test_giving_up_candidates_decides_as_the_plain_loop_does(file, tmp_path):
+    """References that are what the best ingredient says leave the others no chance, which shows early."""
+    kitchen = sv.Kitchen.load(file)
+    with (file.parent / "held_out.csv").open(encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    for row, text in zip(rows, heard(kitchen, "m_1"), strict=True):
+        row["transcript"] = text
+    rows[0]["transcript"] = heard(kitchen, "m_2")[0]
+    with (file.parent / "held_out.csv").open("w", encoding="utf-8", newline="") as opened:
+        written = csv.DictWriter(opened, list(rows[0]))
+        written.writeheader()
+        written.writerows(rows)
+    other = shutil.copytree(file.parent, tmp_path / "plain") / "kitchen.yaml"
+    change_yaml(file, lambda keys: keys.update(batch_size=1))
+    quick, kitchen = sv.greedy(sv.Kitchen.load(file)), sv.Kitchen.load(other)
+    whole = sv.greedy(kitchen, complete=True)
+    assert decisions(quick) == decisions(whole)
+    assert any(step.num_scored < len(rows) for step in quick.trajectory)
+    scores = {name: score.value for name, score in kitchen.scores.of_ingredients().items()}
+    kept, *others = sorted(scores, key=scores.__getitem__)
+    kept, best, expected = [kept], scores[kept], [(kept, True)]
+    for name in others:
+        value = kitchen.scores.score(tuple((one, 1 / (len(kept) + 1)) for one in [*kept, name])).value
+        expected.append((name, value < best))
+        if value < best:
+            kept, best = [*kept, name], value
+    assert decisions(quick)[0] == expected
+
+
+def margins(kitchen, row):
+    """How near the two likeliest tokens are at each step of a transcript, by the model's own forward."""
+    split, model = kitchen.splits.load("held_out"), kitchen.evaluator.model
+    batch = for_model(split.take(torch.tensor([row]), torch.device("cpu")))
+    said, found = torch.tensor([[model.config.decoder_start_token_id]]), []
+    for _ in range(ARGUMENTS["max_new_tokens"]):
+        with torch.no_grad():
+            scores = model(**batch, decoder_input_ids=said).logits[0, -1].clone()
+        scores[ARGUMENTS["suppress_tokens"]] = -torch.inf
+        best = scores.topk(2)
+        found.append(float(best.values[0] - best.values[1]))
+        said = torch.cat([said, best.indices[:1, None]], dim=1)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_transcripts_with_a_token_that_another_all_but_equals_are_counted(file, monkeypatch, size):
+    kitchen = sv.Kitchen.load(change_yaml(file, lambda keys: keys.update(batch_size=size)))
+    kitchen.evaluator.load(kitchen.ingredients[0].tensors.items())
+    least = sorted(min(margins(kitchen, row)) for row in range(6))
+    assert kitchen.scores.score((("m_0", 1.0),)).num_close == sum(one < CLOSE_LOGITS for one in least) == 0
+    monkeypatch.setattr("soupviz.tasks.speech.generating.CLOSE_LOGITS", (least[2] + least[3]) / 2)
+    answers = kitchen.task.answer_batch(
+        kitchen.evaluator.model, kitchen.splits.load("held_out").take(torch.arange(6), torch.device("cpu"))
+    )
+    assert kitchen.task.decoder.close(answers).tolist().count(1) == 3
+
+
+def test_what_is_said_after_the_end_is_close_to_nothing():
+    watch = _Watch(3)
+    watch.ends = torch.tensor([2, 3])
+    near, far = [0.0, 1.0, 1.0], [0.0, 5.0, 1.0]
+    watch(torch.tensor([[2], [2], [2]]), torch.tensor([far, far, far]))  # what it begins with is what ends it
+    watch(torch.tensor([[2, 1], [2, 2], [2, 3]]), torch.tensor([far, near, near]))
+    assert watch.close.tolist() == [0, 0, 0]
+    watch(torch.tensor([[2, 1, 1], [2, 2, 0], [2, 3, 0]]), torch.tensor([near, near, near]))
+    assert watch.close.tolist() == [1, 0, 0]
+    watch(torch.tensor([[2], [2], [2]]), torch.tensor([far, near, far]))  # the next part of long recordings
+    assert watch.close.tolist() == [1, 1, 0]
+
+
+def test_of_beams_it_is_not_told_how_close_others_came(file, capsys):
+    change_yaml(file, lambda keys: keys["task"]["arguments"].update(num_beams=2))
+    kitchen = sv.Kitchen.load(file)
+    assert kitchen.scores.score((("m_0", 1.0),)).num_close is None
+    assert json_of(capsys, "score", file)["ingredients"]["m_0"]["num_close"] is None
+    page = report(sv.uniform(kitchen), file.parent / "r.html").read_text("utf-8")
+    assert "is not known, because beams are ranked" in " ".join(page.split())
+
+
 def test_the_whole_journey_from_the_command_line(file, tmp_path, capsys):
     scores = json_of(capsys, "score", file)["ingredients"]
     assert set(scores["m_0"]["metrics"]) == {"wer", "cer"}
@@ -129,7 +215,7 @@ def test_what_needs_chances_of_a_whole_transcript_is_refused_with_the_reason(rec
 
 def test_a_recording_without_a_finite_answer_counts_as_heard_as_nothing(file):
     kitchen = sv.Kitchen.load(file)
-    answers = torch.tensor([[6.0, 7.0, 0.0], [torch.nan] * 3])
+    answers = torch.tensor([[0, 6.0, 7.0, 0.0], [torch.nan] * 4])
     assert isinstance(kitchen.task.decoder, Generate)
     finite, texts = kitchen.task.decoder.heard(answers)
     assert finite.tolist() == [True, False]

@@ -83,6 +83,12 @@ def test_a_link_to_all_ingredients_lets_those_go_that_were_chosen(file: Path) ->
     assert at.multiselect(key="pool").value == at.session_state["members"] == []
 
 
+def test_a_link_may_name_the_folder_of_a_kitchen(file: Path) -> None:
+    at = opened("soup", file.parent, members="m_0,m_2")
+    assert at.multiselect(key="pool").value == ["m_0", "m_2"]
+    assert query(at, "kitchen") == str(file)
+
+
 def test_an_ingredient_that_the_kitchen_lacks_is_named(file: Path) -> None:
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     settle(opened("ingredients", file))  # so that the next one finds it open, and warns in its first run

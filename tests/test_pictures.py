@@ -1,5 +1,6 @@
 """Records to pictures: what a reader can tell from them."""
 
+import math
 from dataclasses import replace
 
 import altair
@@ -7,6 +8,7 @@ import pytest
 from scores import a_step
 
 from soupviz.pictures import search
+from soupviz.pictures.basics import matrix, room_for
 from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.wording import factor
 
@@ -71,3 +73,11 @@ def test_what_was_not_measured_is_not_drawn():
     rows = search.sweep([{"alpha": 0.1, "held_out": 0.7, "test": None}], 0.5, ACCURACY)[0]
     assert rows.dropna(subset=["value"])[["alpha", "split", "value"]].to_numpy().tolist() == [[0.1, "held_out", 70]]
     assert rows["slider"].dropna().tolist() == [0.5]
+
+
+def test_long_names_take_their_room_from_the_page_and_not_from_a_matrix_cells():
+    short, long = ["a", "b", "c"], [f"lr0.0003-two-epochs-seed{seed}" for seed in range(3)]
+    lower, higher = (matrix(names, title="cosine")["height"] for names in (short, long))
+    axis = matrix(long, title="cosine")["encoding"]["x"]["axis"]
+    written = room_for(long, axis["labelLimit"]) * math.sin(math.radians(-axis["labelAngle"]))
+    assert higher - written >= lower - room_for(short, axis["labelLimit"])

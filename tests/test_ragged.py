@@ -7,7 +7,7 @@ import torch
 from soupviz.data import ragged
 from soupviz.data.ragged import Ragged
 from soupviz.data.split import Split
-from soupviz.scoring.evaluator import SPAN, alike
+from soupviz.scoring.batches import SPAN, alike
 
 CPU = torch.device("cpu")
 

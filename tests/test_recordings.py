@@ -15,7 +15,7 @@ from speech_kitchens import NET, RATE, write_table
 from torch import nn
 
 from soupviz.data import splits
-from soupviz.errors import DataError
+from soupviz.errors import CorruptImagesError, DataError
 from soupviz.spec import SplitSpec
 
 CPU = torch.device("cpu")
@@ -179,6 +179,50 @@ def test_seconds_cut_what_is_longer_and_fill_up_what_is_shorter(tmp_path):
     assert split.shapes[""] == (120,)
     assert split.example(0)[""].numpy() == pytest.approx(wave(200)[:120])
     assert split.example(1)[""][90:].tolist() == [0.0] * 30
+
+
+# What cannot be read
+
+
+def with_a_broken_one(folder, **columns):
+    written(folder, lengths=(200, 90, 160, 120), **columns)
+    (folder / "1.wav").write_bytes(b"RIFF no more")
+    return folder
+
+
+def test_a_recording_that_cannot_be_decoded_is_refused_with_its_name_and_how_to_leave_it_out(tmp_path):
+    with_a_broken_one(tmp_path)
+    with pytest.raises(CorruptImagesError, match=r"1 of 4 recordings cannot be decoded: 1\.wav \(.*skip_corrupt: true"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["kitchen.yaml", "caller"])
+def test_recordings_are_left_out_where_that_is_asked_for_and_told(tmp_path, how):
+    with_a_broken_one(tmp_path)
+    spec = SplitSpec(format="audio", path="table.csv", skip_corrupt=how == "kitchen.yaml")
+    split = splits.load("held_out", spec, tmp_path, Plain(), skip_corrupt=how == "caller")
+    assert split.files == ("0.wav", "2.wav", "3.wav") and split.skipped == ("1.wav",)
+    assert [len(split.example(row)[""].nonzero()) for row in range(3)] == [200, 160, 120]
+    assert split.labels.tolist() == [0, 0, 1]
+    assert any("1 of 4 recordings cannot be decoded: 1.wav" in note and "left out" in note for note in split.notes)
+
+
+def test_what_belongs_to_recordings_stays_with_them_where_one_is_left_out(tmp_path):
+    with_a_broken_one(tmp_path, transcript=["a", "b", "ab", "ba"], speaker=["x", "y", "z", "x"])
+    (tmp_path / "s.csv").write_text("room\nhall\nhall\nbath\nhall\n")
+    slices = {"file": "s.csv", "column": "room"}
+    split = load(tmp_path, Told(), kind="texts", group="speaker", slices=slices, skip_corrupt=True)
+    assert split.texts == ("a", "ab", "ba")
+    assert [split.group.names[place] for place in split.group.index] == ["x", "z", "x"]
+    assert [split.slices.names[place] for place in split.slices.index] == ["hall", "bath", "hall"]
+
+
+def test_where_nothing_can_be_decoded_there_is_nothing_to_leave_out(tmp_path):
+    written(tmp_path)
+    for index in range(3):
+        (tmp_path / f"{index}.wav").write_bytes(b"")
+    with pytest.raises(DataError, match="none of 3 recordings can be decoded"):
+        load(tmp_path, skip_corrupt=True)
 
 
 # How models are told of padding

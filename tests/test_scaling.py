@@ -12,7 +12,7 @@ from soupviz.soups import scaling
 from soupviz.soups.content import Content, scaled_keys
 from soupviz.soups.provenance import read_record
 from soupviz.soups.scaling import calibrate, last_linear
-from soupviz.tasks.calibration import fit_temperature, measure
+from soupviz.tasks.calibration import Decisions, fit_temperature, measure
 
 CONVOLUTIONAL = """
 from torch import nn
@@ -55,14 +55,16 @@ def logits_of(soup, state):
 def test_the_temperature_is_fitted_on_held_out_and_measured_on_every_split(soup):
     scaled = calibrate(soup)
     kitchen = soup.kitchen
-    logits = {split: kitchen.scores.logits(soup.mix, split) for split in ("held_out", "test")}
-    labels = {split: kitchen.splits.load(split).labels.numpy() for split in logits}
-    assert scaled.temperature == pytest.approx(fit_temperature(logits["held_out"], labels["held_out"]))
+    known = {
+        split: Decisions(kitchen.scores.logits(soup.mix, split), kitchen.splits.load(split).labels.numpy())
+        for split in ("held_out", "test")
+    }
+    assert scaled.temperature == pytest.approx(fit_temperature(known["held_out"]))
     assert list(scaled.after) == ["held_out", "test"]
     assert scaled.after["held_out"].nll <= scaled.before["held_out"].nll
-    assert scaled.after["test"] == measure(logits["test"], labels["test"], scaled.temperature)
+    assert scaled.after["test"] == measure(known["test"], scaled.temperature)
     assert scaled.reported == "test"
-    for split in logits:
+    for split in known:
         assert scaled.before[split].accuracy == scaled.after[split].accuracy == soup.scores[split].accuracy
 
 
@@ -214,8 +216,8 @@ def test_a_temperature_that_would_change_an_answer_is_refused(soup, tmp_path, mo
 
     def rounded(*given):
         asked.append(given)
-        predictions, logits = answers(*given)
-        return (np.append(predictions[:-1], 1 - predictions[-1]) if len(asked) == 2 else predictions), logits
+        chosen, logits = answers(*given)
+        return (np.concatenate([chosen[:-1], 1 - chosen[-1:]]) if len(asked) == 2 else chosen), logits
 
     monkeypatch.setattr(scaling, "_answers", rounded)
     with pytest.raises(ExportError, match="1 of 200 examples of held_out would get another answer"):

@@ -78,16 +78,9 @@ def test_soups_are_learned_and_students_distilled_by_the_loss_of_pixels(file, ca
     assert student["scores"]["test"]["metric"] == "mean_iou"
 
 
-@pytest.mark.parametrize(
-    ("recipe", "told"),
-    [
-        (["--recipe", "fisher"], "each pixel has a class"),
-        (["--recipe", "uniform", "--calibrate"], "each pixel"),
-    ],
-)
-def test_what_needs_one_class_an_image_says_why_it_is_not_offered(built, recipe, told, capsys):
-    status, _, err = run_command(capsys, "soup", built, *recipe)
-    assert status == 2 and told in err
+def test_what_needs_one_class_an_image_says_why_it_is_not_offered(built, capsys):
+    status, _, err = run_command(capsys, "soup", built, "--recipe", "fisher")
+    assert status == 2 and "each pixel has a class" in err
 
 
 def test_answers_that_are_coarser_than_the_masks_are_scored_and_learned_from(tmp_path, capsys):

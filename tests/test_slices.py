@@ -128,11 +128,11 @@ def test_a_fingerprint_tells_which_example_is_in_which_slice():
 # The CSV
 
 
-def table(folder: Path, text: str, files=(), *, num_examples=3, column="camera", **keys) -> list[str]:
+def table(folder: Path, text: str, files=(), *, places=range(3), column="camera", **keys) -> list[str]:
     (folder / "meta.csv").write_text(text, encoding="utf-8")
     keys = keys or {"format": "arrays", "path": "x.npz"}
     spec = SplitSpec(slices={"file": "meta.csv", "column": column}, **keys)
-    return read("held_out", spec, folder, files, num_examples)
+    return read("held_out", spec, folder, files, places, 3)
 
 
 FOLDER = {"format": "imagefolder", "path": "data/val"}
@@ -161,9 +161,14 @@ def test_files_are_matched_by_path_or_name_whatever_the_order(tmp_path, text):
     assert table(tmp_path, text, FILES, **FOLDER) == ["x", "y", "z"]
 
 
+def test_images_with_masks_are_files_too(tmp_path):
+    rows = "file,camera\nb.png,y\na.png,x\n"
+    assert table(tmp_path, rows, ("a.png", "b.png"), format="masks", path="i", masks="m") == ["x", "y"]
+
+
 def test_a_torchvision_dataset_is_matched_by_order_before_anything_was_left_out(tmp_path):
     names = ("CIFAR10[0]", "CIFAR10[2]")
-    assert table(tmp_path, "camera\na\nb\nc\n", names, format="torchvision:CIFAR10") == ["a", "c"]
+    assert table(tmp_path, "camera\na\nb\nc\n", names, places=(0, 2), format="torchvision:CIFAR10") == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -203,10 +208,10 @@ def test_a_csv_that_does_not_fit_the_files_is_one_clear_message(tmp_path, text, 
 def test_a_csv_that_cannot_be_read_is_one_clear_message(tmp_path):
     spec = SplitSpec(format="arrays", path="x.npz", slices={"file": "gone.csv", "column": "camera"})
     with pytest.raises(DataError, match=r"gone\.csv: no such file; expected a CSV with a column 'camera'"):
-        read("test", spec, tmp_path, (), 3)
+        read("test", spec, tmp_path, (), range(3), 3)
     (tmp_path / "gone.csv").write_bytes(b"camera\n\xff\xfe\n")
     with pytest.raises(DataError, match=r"gone\.csv cannot be read as a CSV: .*; save it as UTF-8"):
-        read("test", spec, tmp_path, (), 3)
+        read("test", spec, tmp_path, (), range(3), 3)
 
 
 def test_an_unknown_key_of_slices_is_refused_with_the_nearest(tmp_path):

@@ -289,13 +289,9 @@ def test_every_command_speaks_of_entities(file, tmp_path, capsys):
     assert "F1 of entities" in report.read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("asked", "told"),
-    [(["--recipe", "fisher"], "each word has a tag"), (["--recipe", "uniform", "--calibrate"], "no confidence")],
-)
-def test_what_needs_one_class_a_sentence_says_why_it_is_not_offered(file, asked, told, capsys):
-    status, _, err = run_command(capsys, "soup", file, *asked)
-    assert status == 2 and told in err
+def test_what_needs_one_class_a_sentence_says_why_it_is_not_offered(file, capsys):
+    status, _, err = run_command(capsys, "soup", file, "--recipe", "fisher")
+    assert status == 2 and "each word has a tag" in err
 
 
 def test_every_page_speaks_of_sentences(file: Path) -> None:

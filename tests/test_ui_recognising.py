@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectors import write_coco
 from kitchens import small_kitchen
 from runs import lightning_run, timm_run, ultralytics_run
 from streamlit.testing.v1 import AppTest
@@ -57,6 +58,16 @@ def test_a_run_is_opened_in_two_presses_and_what_is_asked_is_answered_between_th
     table = at.dataframe[0].value
     assert table["step"].tolist() == [5, 10]
     assert "lr" not in table  # the same in both: it stands below
+
+
+def test_a_task_that_the_data_shows_is_told_with_where_it_is_from(kitchens: AppTest, tmp_path: Path) -> None:
+    run = lightning_run(tmp_path)
+    write_coco(tmp_path / "cells", "val", 1, 2)
+    at = look_into(kitchens, run, tmp_path / "cells")
+    assert errors(at) == []
+    told = at.table[0].value
+    assert told.loc["task", "found"] == "detection" and "boxes" in told.loc["task", "from"]
+    assert any("cells/val.json" in as_read(cell) for cell in told["found"])
 
 
 def test_where_the_logged_score_is_another_the_user_decides(kitchens: AppTest, tmp_path: Path) -> None:

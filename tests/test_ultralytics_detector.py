@@ -78,3 +78,20 @@ def test_without_ultralytics_the_command_that_installs_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics.nn.tasks", None)
     with pytest.raises(ModelError, match="yolo:detector: ultralytics is not installed"):
         build(spec(), Path())
+
+
+def test_new_proposes_the_kitchen_of_a_detection_run(tasks, tmp_path, capsys):
+    write_yolo(tmp_path / "data", {"val": (1, 4)})
+    run = tmp_path / "train"
+    (run / "weights").mkdir(parents=True)
+    (run / "args.yaml").write_text("task: detect\nmodel: yolo11n.pt\nimgsz: 64\ndata: ../data/data.yaml\n")
+    net = tasks.DetectionModel("yolo11n.yaml", nc=2, verbose=False)
+    torch.save(
+        {"epoch": 3, "model": None, "ema": net.half(), "train_args": {"task": "detect"}}, run / "weights/best.pt"
+    )
+    code, _, err = run_command(capsys, "new", run)
+    assert code == 2 and "--trust" in err
+    assert run_command(capsys, "convert", run / "weights/best.pt", "--trust")[0] == 0
+    assert run_command(capsys, "new", run)[0] == 0
+    score = json_of(capsys, "score", run / "kitchen.yaml")["ingredients"]["best"]
+    assert score["metric"] == "map" and score["num_units"] == 4

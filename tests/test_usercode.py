@@ -50,7 +50,10 @@ LOUD = "class Loud(BaseException):\n    pass\n"
         (net(beside=LOUD, forward="raise Loud('b')"), "Loud: b"),
         (net(beside=MUTE, forward="raise Mute"), ": Mute in "),
         (net(forward="warnings.simplefilter('error'); warnings.warn('old')"), "UserWarning: old"),
-        (net(forward="x = x[:1]"), "returned logits of 1 examples for a batch of 2; expected one row for each"),
+        (
+            net(forward="x = x[:1]"),
+            "data.held_out: the model returned logits of 1 examples for a batch of 2; expected one row",
+        ),
         (net(build="sys.exit(4)"), "with args {} failed with SystemExit: 4"),
         (net(beside=MUTE, build="raise Mute"), "with args {} failed with Mute in "),
         (net(beside="sys.exit('usage')"), "model.py: running it failed with SystemExit: usage"),

@@ -116,6 +116,7 @@ def test_a_line_that_is_no_box_is_refused_by_file_and_number(folder, line, named
         ("names: [a\n", "cannot be read as YAML"),
         ("names: [a, b]\ntrain: images/train\n", "has no split 'val'; it has train"),
         ("names: [a, b]\nval: images/nowhere\n", "is not there"),
+        ("names: [a, b]\nnc: 3\nval: images/val\n", "says nc: 3, and names 2 classes (a, b)"),
     ],
 )
 def test_a_yaml_that_tells_too_little_is_refused(folder, yaml, named):

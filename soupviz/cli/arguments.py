@@ -31,7 +31,9 @@ Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")
 SkipIncompatible = Annotated[
     bool, typer.Option("--skip-incompatible", help="go on without the checkpoints that are refused")
 ]
-SkipCorrupt = Annotated[bool, typer.Option("--skip-corrupt", help="leave out images that cannot be decoded")]
+SkipCorrupt = Annotated[
+    bool, typer.Option("--skip-corrupt", help="leave out images and recordings that cannot be decoded")
+]
 BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first, recalibrate, or recalibrate:NUMBER")]
 Order = Annotated[str, typer.Option(help="in which candidates are tried: best first, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]

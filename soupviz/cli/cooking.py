@@ -78,8 +78,10 @@ def soup(
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
     checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
-    if (calibrate or bake_temperature) and not opened.task.has_logits:
+    if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
+    if bake_temperature and (reason := scaling.no_division(opened.task)):
+        raise RecipeError(reason)
     if plan:
         with progress_bar(as_json) as progress:
             planning.measure_rate(opened, progress)

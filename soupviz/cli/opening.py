@@ -38,8 +38,20 @@ def new(
     arguments: Annotated[
         str, typer.Option("--args", help="the factory's keyword arguments, as JSON; default: asked for")
     ] = "",
-    text: Annotated[str, typer.Option(help="of a table: the column of the sentences; default: found by its name")] = "",
+    text: Annotated[
+        str,
+        typer.Option(help="of a table: the column of the sentences, or of what is said; default: found by its name"),
+    ] = "",
     label: Annotated[str, typer.Option(help="of a table: the column of the labels; default: found by its name")] = "",
+    task: Annotated[
+        str, typer.Option(help="what outputs mean; default: as the run or the labels show it, else classification")
+    ] = "",
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            help="of transcription: the file of the model's tokens; default: the checkpoint's, else asked for"
+        ),
+    ] = None,
     weights: Weights = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,7 +60,8 @@ def new(
     from soupviz.recognition.runs import parse_arguments
     from soupviz.recognition.writing import flow, write
 
-    given: dict[str, Any] = {"data": data, "factory": factory, "text": text, "label": label}
+    given: dict[str, Any] = {"data": data, "factory": factory, "text": text, "label": label, "task": task}
+    given["vocabulary"] = vocabulary
     given["weights"] = weights or ""
     given["arguments"] = parse_arguments(arguments) if arguments else None
     place = out / "kitchen.yaml" if out and out.is_dir() else out

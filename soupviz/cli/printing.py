@@ -21,6 +21,7 @@ from soupviz.soups.soup import Soup, resolved
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.figures import counts
 from soupviz.tasks.score import Score
+from soupviz.tasks.task import Task
 from soupviz.tasks.wording import cell
 from soupviz.types import Alpha
 from soupviz.weights.logged import disagreements
@@ -100,12 +101,12 @@ def show_soup(
         for sentence in told(cooked.kitchen, known):
             answer(sentence)
         if scaled:
-            _show_calibration(scaled)
+            _show_calibration(scaled, cooked.kitchen.task)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
 
 
-def _show_calibration(scaled: Scaled) -> None:
+def _show_calibration(scaled: Scaled, task: Task) -> None:
     rows = []
     for split, before in scaled.before.items():
         pairs = [
@@ -114,7 +115,8 @@ def _show_calibration(scaled: Scaled) -> None:
         ]
         rows.append([split, *(f"{old:.4f} → {new:.4f}" for old, new in pairs)])
     columns = ("split", "ECE", "ECE, equal counts", "NLL (nats)", "Brier")
-    show(False, {}, f"temperature {scaled.temperature:.4f}, fitted on held_out", columns, rows)
+    title = f"temperature {scaled.temperature:.4f}, fitted on every {task.decides} of held_out"
+    show(False, {}, title, columns, rows)
 
 
 def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, cost: CookingCost) -> None:

@@ -74,7 +74,7 @@ def torchvision_source(
         return Contents({"": "inputs"}, found, [names[index] for index in done.kept], done.corrupt, done.notes)
 
     files = sorted(path for path in root.rglob("*") if path.is_file()) if reads_files else []
-    return Source([dataset, arguments, *identity_of(root, files)], order, True, read)
+    return Source([dataset, arguments, *identity_of(root, files)], order, True, read, names=names)
 
 
 def _torchvision_class(name: str, dataset: str) -> Any:

@@ -14,13 +14,20 @@ from soupviz.types import Slices
 
 
 def read(
-    name: str, spec: SplitSpec, folder: Path, source: Source, kept: Path, files: Sequence[str], num_examples: int
+    name: str,
+    spec: SplitSpec,
+    folder: Path,
+    source: Source,
+    kept: Path,
+    files: Sequence[str],
+    places: Sequence[int],
+    num_examples: int,
 ) -> Slices | None:
     """The groups of a split's examples, in their order; None where the kitchen names none.
 
     Args:
         name: of the split, for messages. folder: what paths in the spec are relative to. kept: where the split's arrays
-            lie. files: of the examples, where the format has them. num_examples: those left out as corrupt among them.
+            lie. files, places, num_examples: as of `slices.read`.
     Raises:
         DataError: the data, or the CSV, has no such column, or nothing in it for an example.
     """
@@ -31,14 +38,14 @@ def read(
         if source.grouping is not None:
             return slices.divided(column, source.grouping(kept))
         if source.groups:
-            return slices.divided(column, source.groups)
+            return slices.divided(column, [source.groups[place] for place in places])
         if spec.slices is None:
             raise DataError(
                 f"{where}: {spec.format} has no columns of its own to find {column!r} in; name the CSV that has it: "
                 f"group: {{file: FILE.csv, column: {column}}}."
             )
         column = GroupSpec(file=spec.slices.file, column=column)
-    values = slices.values_of(where, column, spec, folder, files, num_examples)
+    values = slices.values_of(where, column, spec, folder, files, places, num_examples)
     return slices.divided(column.column, values)
 
 

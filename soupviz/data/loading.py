@@ -1,15 +1,17 @@
 """A kitchen's splits by name, each read when it is asked for first, and kept."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
 from soupviz.data import splits
+from soupviz.data.agreeing import differences
 from soupviz.data.labels import Kind
 from soupviz.data.split import Split
 from soupviz.errors import KitchenError
-from soupviz.spec import HELD_OUT, SHIFTS, TRAIN, KitchenSpec
+from soupviz.spec import HELD_OUT, SHIFTS, TRAIN, KitchenSpec, SplitSpec
 from soupviz.types import Grouped, Progress, quiet
 
 Check = Callable[[Split, str], Split]
@@ -102,5 +104,12 @@ class Splits:
             )
             checked = self._check(loaded, spec.path or spec.format)
             self._also_read(name, progress)
-            self._loaded[name] = checked
+            self._loaded[name] = self._compared(checked, spec)
         return self._loaded[name]
+
+    def _compared(self, split: Split, spec: SplitSpec) -> Split:
+        """A split with what there is to tell where held_out's inputs are made otherwise."""
+        if split.name == HELD_OUT:
+            return split
+        told = differences(split, spec, self.specs[HELD_OUT], self._file.parent, self._loaded.get(HELD_OUT))
+        return replace(split, notes=(*split.notes, *told))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.data.datasets import nth
 from soupviz.errors import DataError
 from soupviz.files import digest
 from soupviz.spec import GroupSpec, SliceSpec, SplitSpec
@@ -20,7 +19,7 @@ from soupviz.weights.names import natural_key
 FILE_COLUMNS = ("file", "filename", "path", "name")
 """What a column that names files may be called, the first of them that is there."""
 
-OF_FILES = ("imagefolder", "coco", "yolo")
+OF_FILES = ("imagefolder", "coco", "yolo", "masks")
 """Formats whose examples are files, by which rows are found; of others they are in the examples' order."""
 
 Cell = tuple[int, str]
@@ -51,21 +50,30 @@ def fingerprint(slices: Slices) -> str:
     return digest([slices.names, slices.index.tolist()])
 
 
-def read(name: str, spec: SplitSpec, folder: Path, files: Sequence[str], num_examples: int) -> list[str]:
+def read(
+    name: str, spec: SplitSpec, folder: Path, files: Sequence[str], places: Sequence[int], num_examples: int
+) -> list[str]:
     """The value of the column that a split's `slices` name, for each of its examples in their order.
 
     Args:
         name: of the split, for messages. folder: what paths in the spec are relative to.
-        files: of the examples, where the format has them. num_examples: those left out as corrupt among them.
+        files: of the examples, where the format has them. places: of each among all of them, those left out as corrupt
+            among them; num_examples: how many these are.
     Raises:
         DataError: no such file or column; another number of rows; a file without a row, or with two; an empty cell.
     """
     assert spec.slices is not None
-    return values_of(f"data.{name}.slices", spec.slices, spec, folder, files, num_examples)
+    return values_of(f"data.{name}.slices", spec.slices, spec, folder, files, places, num_examples)
 
 
 def values_of(
-    key: str, named: SliceSpec | GroupSpec, spec: SplitSpec, folder: Path, files: Sequence[str], num_examples: int
+    key: str,
+    named: SliceSpec | GroupSpec,
+    spec: SplitSpec,
+    folder: Path,
+    files: Sequence[str],
+    places: Sequence[int],
+    num_examples: int,
 ) -> list[str]:
     """The same of any column of a CSV. key: in kitchen.yaml, which names it."""
     path, column = folder / named.file, named.column
@@ -80,9 +88,7 @@ def values_of(
             "in their order. Add what is missing, or name the CSV of this split."
         )
     else:
-        _, _, dataset = spec.format.partition(":")
-        places = {nth(dataset, place): place for place in range(num_examples)} if files else {}
-        found = [cells[places[file]] for file in files] if files else cells
+        found = [cells[place] for place in places]
     for line, value in found:
         if not value:
             raise DataError(

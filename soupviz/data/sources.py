@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +59,8 @@ class Source:
 
     identity: what its content depends on, None when that is unknown. is_sorted: the order of the classes is that of
     their sorted names, as nobody said it. notes: what looking for it told, in sentences. groups: the group of each
-    example, where the format knows it at once. grouping: finds it later, in the folder where the split is kept.
+    example, where the format knows it at once. grouping: finds it later, in the folder where the split is kept. names:
+    of all examples, those that cannot be read among them, where something else is matched with them by their order.
     """
 
     identity: Any
@@ -70,6 +71,11 @@ class Source:
     notes: Sequence[str] = ()
     groups: Sequence[str] = ()
     grouping: Callable[[Path], Sequence[str]] | None = None
+    names: Sequence[str] = ()
+
+    def places(self, number: int, corrupt: Collection[str]) -> Sequence[int]:
+        """Of each example that was kept its place among all. number: of those that were kept."""
+        return [place for place, name in enumerate(self.names) if name not in corrupt] if self.names else range(number)
 
 
 def content(path: Path) -> list[Any]:

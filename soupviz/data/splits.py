@@ -43,10 +43,10 @@ def load(
         name: held_out, test, train or shifts.NAME; for messages and scores.
         folder: what paths in the spec are relative to.
         classes: the label order; default: an image folder's sorted folder names. kind: of the labels.
-        skip_corrupt: leave out images that cannot be decoded, as the spec's own key does.
+        skip_corrupt: leave out files that cannot be decoded, as the spec's own key does.
     Raises:
         DataError: missing, empty, of one example, or with other classes; or its slices do not fit its examples.
-        CorruptImagesError: images that cannot be decoded and are not skipped.
+        CorruptImagesError: images or recordings that cannot be decoded and are not skipped.
     """
     source = readers.find(name, spec, folder, classes, model, kind)
     steps = pipeline(spec.transform, model, is_whole=kind == "boxes")
@@ -58,12 +58,19 @@ def load(
 def _refuse_corrupt(name: str, meta: Mapping[str, Any], *, skip_corrupt: bool) -> None:
     corrupt: dict[str, str] = meta["corrupt"]
     if corrupt and not skip_corrupt:
-        first, reason = next(iter(corrupt.items()))
-        more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
         raise CorruptImagesError(
-            f"data.{name}: {len(corrupt)} of {len(meta['files']) + len(corrupt)} images cannot be decoded: {first} "
-            f"({reason}){more}. Replace them, or leave them out with skip_corrupt: true (--skip-corrupt)."
+            f"{_told_corrupt(name, meta)}. Replace them, or leave them out with skip_corrupt: true (--skip-corrupt)."
         )
+
+
+def _told_corrupt(name: str, meta: Mapping[str, Any]) -> str:
+    """How many files cannot be decoded, and the first of them with the reason."""
+    corrupt: dict[str, str] = meta["corrupt"]
+    first, reason = next(iter(corrupt.items()))
+    more = f" and {len(corrupt) - 1} more" if len(corrupt) > 1 else ""
+    what = "images" if meta["normalization"] else "recordings"
+    number = len(meta["files"]) + len(corrupt)
+    return f"data.{name}: {len(corrupt)} of {number} {what} cannot be decoded: {first} ({reason}){more}"
 
 
 def _split(
@@ -83,13 +90,15 @@ def _split(
     answers = np.load(kept / "labels.npy", mmap_mode="c" if kind == "masks" else None)
     answers = torch.from_numpy(answers.astype(np.int64) if kind == "classes" else answers)
     files, normalization = meta["files"], meta["normalization"]
-    number = len(answers) + len(meta["corrupt"])
-    values = slices.read(name, spec, folder, files, number) if spec.slices else []
-    group = groups.read(name, spec, folder, source, kept, files, number)
+    number = len(source.names) or len(answers) + len(meta["corrupt"])
+    places = source.places(len(answers), meta["corrupt"])
+    values = slices.read(name, spec, folder, files, places, number) if spec.slices else []
+    group = groups.read(name, spec, folder, source, kept, files, places, number)
     if spec.restrict_classes and kind != "classes":
         raise DataError(f"data.{name}.restrict_classes is for classification; the task has no such classes: remove it.")
     allowed = present(answers) if spec.restrict_classes else None
     is_classes = kind == "classes"
+    left_out += [f"{_told_corrupt(name, meta)}; left out."] if meta["corrupt"] else []
     absent = absence(name, source.classes, answers, is_restricted=spec.restrict_classes) if is_classes else []
     # Where the model is not told of padding it counts: that of one batch would decide what comes of its examples.
     padding = meta["padding"] if {MASK, LENGTHS} & arrays.keys() else ""

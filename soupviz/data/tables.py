@@ -134,18 +134,23 @@ def read(where: str, path: Path, wanted: Sequence[str]) -> Table:
             f"{place}: no such file; expected a .csv, .tsv, .jsonl or .parquet table of sentences, or .txt."
         )
     if kind in SEPARATED:
-        return _separated(place, _text(place, path), SEPARATED[kind], wanted)
+        return _separated(place, text_of(place, path), SEPARATED[kind], wanted)
     if kind in LINES:
-        return _lines(place, _text(place, path))
+        return _lines(place, text_of(place, path))
     if kind == TEXTS:
-        rows = [(number, line) for number, line in enumerate(_text(place, path).splitlines(), 1) if line.strip()]
+        rows = [(number, line) for number, line in enumerate(text_of(place, path).splitlines(), 1) if line.strip()]
         return Table(place, {TEXT: [line for _, line in rows]}, [number for number, _ in rows])
     if kind in PARQUET:
         return _parquet(place, path)
     raise DataError(f"{place} ends in {kind or 'nothing'}; expected .csv, .tsv, .jsonl, .parquet or .txt.")
 
 
-def _text(place: str, path: Path) -> str:
+def text_of(place: str, path: Path) -> str:
+    """A file as text.
+
+    Raises:
+        DataError: it is none, with the line where that shows.
+    """
     data = path.read_bytes()
     encoding = marked(data) or "utf-8"
     try:

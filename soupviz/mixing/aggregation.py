@@ -12,6 +12,9 @@ RECALIBRATE = "recalibrate"
 EXAMPLES = 4000
 """Of train, for re-estimating running statistics, unless told otherwise."""
 
+BY_LENGTH = "by length"
+"""In keys where batches of a re-estimation are of examples of about one length; earlier ones were not."""
+
 WEIGHTS: tuple[str, ...] = ("average", "first", RECALIBRATE)
 OUTPUTS: tuple[str, ...] = ("logits", "probabilities", "outputs")
 
@@ -56,4 +59,7 @@ class Aggregation:
     @property
     def key(self) -> Any:
         """What scores are kept under."""
-        return [RECALIBRATE, num_examples(self.name), self.train.fingerprint] if self.train else self.name
+        if self.train is None:
+            return self.name
+        by_length = [BY_LENGTH] if self.train.lengths is not None else []
+        return [RECALIBRATE, num_examples(self.name), self.train.fingerprint, *by_length]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from soupviz.errors import ModelError, told
 from soupviz.models import graph
 from soupviz.models.building import logits_of, tensor_of
+from soupviz.models.frames import lengths_of
 from soupviz.models.usercode import guarded
 
 AGREES = 1e-3
@@ -16,6 +17,9 @@ AGREES = 1e-3
 
 WHOLE = "every soup runs through the whole model: scores are right, only slower than where soups can share layers"
 """What it means for a user that there is no graph to cut."""
+
+AT_CUT = "boundary_"
+"""Before the number of an activation at a cut, as graphs name them."""
 
 
 Answer = Callable[[Callable[..., Any], Mapping[str, Any]], Tensor]
@@ -140,16 +144,16 @@ class Routes:
     def has_cut(self) -> bool:
         return self._cut is not None
 
-    def before(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """The activations at the cut."""
+    def before(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The activations at the cut, as `after` takes them."""
         assert self._cut is not None
         values: tuple[Tensor, ...] = call(self._cut.prefix, batch)
-        return values
+        return {f"{AT_CUT}{index}": value for index, value in enumerate(values)}
 
-    def after(self, **boundary: Tensor) -> Any:
-        """What the model returns, from the activations at the cut."""
+    def after(self, **batch: Tensor) -> Any:
+        """What the model returns, from the activations at the cut; what else is in the batch is left alone."""
         assert self._cut is not None
-        return self._cut.suffix(**boundary)
+        return self._cut.suffix(**{name: value for name, value in batch.items() if name.startswith(AT_CUT)})
 
     @property
     def whole(self) -> Callable[..., Any]:
@@ -158,7 +162,11 @@ class Routes:
 
 
 def _agree(output: Any, expected: Any) -> bool:
-    """Whether two outputs are the same up to rounding."""
+    """Whether two outputs are the same up to rounding, with as many frames where they tell of frames."""
+    frames, wanted = lengths_of(output), lengths_of(expected)
+    is_same = frames is wanted if frames is None or wanted is None else torch.equal(frames, wanted)
+    if not is_same:
+        return False
     one, other = tensor_of(output), tensor_of(expected)
     finite = torch.isfinite(other)
     if not torch.equal(torch.isfinite(one), finite):

@@ -15,6 +15,9 @@ As plain data it costs a page nothing, where Altair would check it against a sch
 be clicked has a selection parameter that names its fields.
 """
 
+LETTER = 6
+"""Pixels that a letter of a label takes, about."""
+
 CHANCE = ".3~g"
 """Of p-values: however small, none is told as 0."""
 
@@ -29,10 +32,26 @@ def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any
 
 
 def nominal(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
-    """A channel that shows a name; its axis leaves the first label beside its row, where Streamlit's theme moves it."""
-    if more.get("axis"):
-        more["axis"] = {"labelFlush": False} | more["axis"]
+    """A channel that shows a name; its axis leaves the first label beside its row, where Streamlit's theme moves it.
+
+    Names longer than the axis' `labelLimit` are cut in the middle: they are told apart by their ends as often.
+    """
+    if axis := more.get("axis"):
+        cut = {"labelExpr": _cut(axis["labelLimit"] // LETTER)} if "labelLimit" in axis else {}
+        more["axis"] = {"labelFlush": False} | cut | axis
     return {"field": field, "type": "nominal"} | ({"title": title} if title else {}) | more
+
+
+def _cut(letters: int) -> str:
+    """Vega's expression for a label of so many letters at most."""
+    end = letters // 2
+    short = f"slice(datum.label, 0, {letters - end - 1}) + '…' + slice(datum.label, -{end})"
+    return f"length(datum.label) > {letters} ? {short} : datum.label"
+
+
+def room_for(names: Iterable[str], limit: int) -> int:
+    """Pixels that the longest of some names takes along its line, at most `limit`."""
+    return min(limit, LETTER * max(map(len, names), default=0))
 
 
 def of_kind(kinds: Iterable[str] = palette.COLORS, field: str = "kind") -> dict[str, Any]:
@@ -70,6 +89,7 @@ def matrix(
     domain: Sequence[float] | None = None,
     middle: float | None = None,
     clicked: str = "cell",
+    legend_above: bool = False,
 ) -> dict[str, Any]:
     """A heat map of named rows against named columns, each cell with its value; a cell can be clicked.
 
@@ -78,12 +98,17 @@ def matrix(
         title: of the colour's legend. scheme: Vega's, or colours. domain: of the colours; default: of the data.
         middle: the value of the middle colour, for a scheme that diverges.
         clicked: the name of the selection, whose fields are row and column.
+        legend_above: rather than at the right, where two stand side by side and their figures need the room.
     """
-    side = max(220, min(720, 22 * len(names) + 150))  # names below, and a legend above, take the rest
+    limit = 140
+    side = max(120, min(570, 24 * len(names))) + room_for(names, limit) + (100 if legend_above else 30)
+    legend = (
+        {"orient": "top", "gradientLength": 160, "titleLimit": 240} if legend_above else {"gradientLength": side - 80}
+    )
     scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
     scale |= {"domain": list(domain)} if domain else {}
     scale |= {"domainMid": middle} if middle is not None else {}
-    axis = {"labelLimit": 140, "labelOverlap": False, "ticks": False, "domain": False}
+    axis = {"labelLimit": limit, "labelOverlap": False, "ticks": False, "domain": False}
     place = {
         "x": nominal(column, scale={"domain": list(names)}, axis=axis | {"labelAngle": -60, "title": None}),
         "y": nominal(row, scale={"domain": list(names)}, axis=axis | {"title": None}),
@@ -93,7 +118,7 @@ def matrix(
         "params": clickable(clicked, [row, column]),
         "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.3, "cursor": "pointer"},
         "encoding": {
-            "color": quantity(value, title, scale=scale, legend={"gradientLength": side - 80}),
+            "color": quantity(value, title, scale=scale, legend=legend),
             "opacity": {"condition": {"param": clicked, "value": 1}, "value": 0.55},
             "tooltip": tooltip,
         },

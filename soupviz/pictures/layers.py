@@ -7,7 +7,7 @@ import pandas as pd
 
 from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
-from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity
+from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.tasks.wording import PERCENT, factor, gap_unit
@@ -136,10 +136,11 @@ def profile(weights: Mapping[str, float], chosen: Collection[str] = ()) -> Chart
     names = list(weights)
     data = pd.DataFrame({"group": names, "weight": list(weights.values())})
     data["chosen"] = data["group"].isin(list(chosen))
-    labels = {"labelAngle": -45, "labelLimit": 90, "labelOverlap": len(names) > 40, "title": None, "ticks": False}
+    limit = 120
+    labels = {"labelAngle": -45, "labelLimit": limit, "labelOverlap": len(names) > 40, "title": None, "ticks": False}
     low, high = min(0.0, *weights.values()), max(1.0, *weights.values())
     return data, {
-        "height": 160,
+        "height": 90 + room_for(names, limit),
         "mark": {"type": "bar", "color": palette.SOUP, "cornerRadiusEnd": 2},
         "encoding": {
             "x": nominal("group", scale={"domain": names}, axis=labels),

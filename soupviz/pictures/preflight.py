@@ -20,8 +20,6 @@ COSINE: dict[str, Any] = {"title": "cosine", "scheme": "purpleorange", "domain":
 
 SOLID = OUTLINE | {"opacity": 1}
 
-_ABOVE = {"orient": "top", "gradientLength": 160, "titleLimit": 240}
-
 LOWEST_TOP = 0.1
 """Where the colours of barriers end at least, nats or a share, so that a kitchen without barriers looks like one."""
 
@@ -44,9 +42,7 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
         names: the order of rows and columns. values: shape (n, n), in this order; nan stays empty.
         look: of `matrix`, such as COSINE.
     """
-    spec = matrix(names, clicked=CELL, format=".1f" if len(names) > 12 else ".2f", **look)
-    # Two matrices stand side by side: a legend above leaves their cells the room that their figures need.
-    spec["layer"][0]["encoding"]["color"]["legend"] = _ABOVE
+    spec = matrix(names, clicked=CELL, format=".1f" if len(names) > 12 else ".2f", legend_above=True, **look)
     outline = {
         "transform": [{"filter": "datum.chosen"}],
         "mark": {"type": "rect", "filled": False, "stroke": palette.ENSEMBLE, "strokeWidth": 1.5, "tooltip": None},
@@ -56,8 +52,7 @@ def pairs(names: Sequence[str], values: NDArray[np.float64], chosen: Collection[
 
 def growing(names: Sequence[str], values: NDArray[np.float64], metric: Metric) -> Chart:
     """The barriers as they come: cells only, and the same specification throughout, so that a browser keeps up."""
-    spec = matrix(names, clicked=CELL, **_look(metric))
-    spec["layer"][0]["encoding"]["color"]["legend"] = _ABOVE
+    spec = matrix(names, clicked=CELL, legend_above=True, **_look(metric))
     return _cells(names, factor(metric) * values, ()), spec | {"layer": spec["layer"][:1]}
 
 

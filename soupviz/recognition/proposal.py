@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import KitchenError
-from soupviz.recognition.composing import Setting, compose
+from soupviz.recognition.composing import compose
 from soupviz.recognition.finding import find_run
+from soupviz.recognition.parts import Setting
 from soupviz.recognition.runs import Answers, Fact, MayRead, Question, Run
 from soupviz.spec import KitchenSpec
 from soupviz.yaml_file import validate
@@ -56,6 +57,8 @@ def recognise(
     text: str = "",
     label: str = "",
     weights: str = "",
+    task: str = "",
+    vocabulary: str | Path | None = None,
     may_read: MayRead = lambda _path: True,
 ) -> Proposal:
     """Recognise a run's folder, and propose its kitchen.yaml. Nothing that the run's files name is run.
@@ -66,7 +69,8 @@ def recognise(
         data: a file, or a folder with the splits; default: what the run's files say, or what lies beside it.
         out: where the kitchen.yaml is to be; default: in the run's folder. Paths in it are relative to it.
         factory: what builds the model, where the run does not say. arguments: its keyword arguments.
-        text, label: columns of a table. weights: raw or ema, where the files hold both.
+        text, label: columns of a table. weights: raw or ema, where the files hold both. task: where neither the run nor
+            the data says it. vocabulary: the file of a transcription's tokens.
         may_read: whether a path may be looked at that nobody named.
     Raises:
         SoupError: no such folder, no checkpoints in it, several runs, or no data where it was said to be.
@@ -78,6 +82,7 @@ def recognise(
     file = Path(out).expanduser().resolve() if out else run.folder / "kitchen.yaml"
     if not file.parent.is_dir():
         raise KitchenError(f"{file.parent}: no such folder, so {file.name} cannot be written there; make it first.")
-    answers = Answers(Path(data).expanduser().resolve() if data else None, factory, arguments, text, label, weights)
+    named = (Path(one).expanduser().resolve() if one else None for one in (data, vocabulary))
+    answers = Answers(next(named), factory, arguments, text, label, weights, task, next(named))
     part = compose(Setting(run, file, answers, may_read))
     return Proposal(run, file, part.facts, part.questions, part.notes, part.document)

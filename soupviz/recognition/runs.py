@@ -11,7 +11,7 @@ from soupviz.errors import KitchenError
 MayRead = Callable[[Path], bool]
 """Whether a path may be looked at that nobody named: what lies above or beside a folder that somebody did."""
 
-FACTORY, DATA, TEXT, LABEL = "factory", "data", "text", "label"
+FACTORY, DATA, TEXT, LABEL, TASK, VOCABULARY = "factory", "data", "text", "label", "task", "vocabulary"
 """What may have to be asked; also the names of the command line's options."""
 
 
@@ -51,6 +51,8 @@ class Answers:
     text: str = ""
     label: str = ""
     weights: str = ""
+    task: str = ""
+    vocabulary: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Run:
     """What a framework's folder says of a kitchen; paths are absolute, patterns relative to the folder.
 
     found: by key of kitchen.yaml: factory, args, ingredients, base, classes, weights; and `transform` of image
-    folders, `tokenizer` of texts. data: where the run's own files say that its data is.
+    folders, `tokenizer` of texts, `processor` of recordings. data: where the run's own files say that its data is.
     held_out: names of the split that its evaluation took. hyperparameters: what a factory's parameters may be.
     ema_scores: whether its logged scores are of the moving averages that the files hold beside the raw weights.
     convert: files that have to be converted on the user's word before they can be read. best: the one checkpoint that

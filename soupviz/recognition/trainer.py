@@ -7,7 +7,10 @@ from typing import Any
 from soupviz.recognition.files import BASES, mapping_in
 from soupviz.recognition.runs import Found, MayRead, Run
 
+GENERATE = {"decode": "generate"}
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+SPEECH = {"ForCTC": {}, "ForSpeechSeq2Seq": GENERATE, "ForConditionalGeneration": GENERATE}
+"""Ends of the names of classes that transcribe, where a feature extractor lies beside them, and how they do."""
 OF_THE_SHORT_SIDE = ("CLIP", "ConvNext")
 """Whose preprocessors mean the short side where they give one number; the others squash to a square."""
 PILLOW_FILTERS = {0: "nearest", 2: "bilinear", 3: "bicubic"}
@@ -18,6 +21,7 @@ TASKS = {
     "ForSemanticSegmentation": "segmentation",
     "ForCausalLM": "language_model",
     "LMHeadModel": "language_model",
+    "ForMultipleChoice": "multiple_choice",
 }
 """By the end of a class's name; of other classes by what their configuration says of the problem."""
 
@@ -51,12 +55,30 @@ def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
         found["factory"] = Found(("transformers", folder), f"{where}: architectures ({named[0]})")
         if task := _task(str(named[0]), config, where):
             found["task"] = task
+    preprocessor = mapping_in(folder / "preprocessor_config.json")
+    if "sampling_rate" in preprocessor:
+        found["processor"] = Found(folder, f"{folder.name}/preprocessor_config.json")
+        architecture = str(named[0]) if named else ""
+        way = next((way for end, way in SPEECH.items() if architecture.endswith(end)), None)
+        if way is not None:
+            values = {"name": "transcription", "vocabulary": folder, **way}
+            found["task"] = Found(values, f"{where}: architectures ({architecture})")
+    preprocessor = mapping_in(folder / "preprocessor_config.json")
+    if "sampling_rate" in preprocessor:
+        found["processor"] = Found(folder, f"{folder.name}/preprocessor_config.json")
+        architecture = str(named[0]) if named else ""
+        way = next((way for end, way in SPEECH.items() if architecture.endswith(end)), None)
+        if way is not None:
+            values = {"name": "transcription", "vocabulary": folder, **way}
+            found["task"] = Found(values, f"{where}: architectures ({architecture})")
     if (classes := _classes(config)) and found.get("task", NO_TASK).value != "regression":
         found["classes"] = Found(classes, f"{where}: id2label")
-    if (folder / "preprocessor_config.json").is_file():
-        values, told = transform(mapping_in(folder / "preprocessor_config.json"))
+    elif preprocessor:
+        values, told = transform(preprocessor)
         found["transform"] = Found(values, f"{folder.name}/preprocessor_config.json")
         notes += told
+    if (classes := _classes(config)) and found.get("task", NO_TASK).value in NAMED:
+        found["classes"] = Found(classes, f"{where}: id2label")
     if (folder / "tokenizer.json").is_file() or (folder / "tokenizer_config.json").is_file():
         found["tokenizer"] = Found(folder, f"{folder.name}/tokenizer_config.json")
     return found, tuple(notes)
@@ -89,6 +111,8 @@ def _base(folder: Path, config: Mapping[str, Any], may_read: MayRead) -> Path | 
 
 
 NO_TASK = Found("", "")
+NAMED = ("", "token_classification", "segmentation", "multilabel")
+"""Tasks whose classes are the labels of the configuration; the first is that of classification."""
 
 
 def _task(architecture: str, config: Mapping[str, Any], where: str) -> Found | None:

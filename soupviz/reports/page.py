@@ -255,7 +255,12 @@ def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
         if yardstick is not None and verdict.reports_on not in yardstick.values:
             found.append(f"The {yardstick.name} was not scored on {verdict.reports_on}: it is no yardstick here.")
     scores = compared.soup.scores.values()
-    if close := sum(score.num_close for score in scores):
+    if None in [score.num_close for score in scores] and (reason := task.without("close")):
+        found.append(
+            f"How many {task.unit}s another batch size or machine may count differently, as two answers are too close "
+            f"to tell apart, is not known{reason}."
+        )
+    if close := sum(score.num_close or 0 for score in scores):
         found.append(
             f"For {close:,} of {wording.units(task, sum(score.num_units for score in scores))} the two best answers "
             "are so close that another batch size or machine may count them differently."

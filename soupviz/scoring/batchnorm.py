@@ -1,5 +1,7 @@
 """Running statistics of a mix, re-estimated: the average of statistics is not the statistics of the average."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
@@ -26,7 +28,8 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
     """The running statistics of the weights that the evaluator holds, over examples of train.
 
     Cumulative: every batch counts alike, and nothing of the old statistics is left. Only the layers that keep
-    statistics are in training mode: dropout is off.
+    statistics are in training mode: dropout is off. What fills up the shorter examples of a batch is counted as the
+    model's layers see it, so that batches are of examples of about one length, with little of it.
 
     Args:
         num_examples: drawn from train with a fixed seed; all of it where it has fewer.
@@ -49,10 +52,7 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
             norm.momentum = None  # the cumulative average
             norm.train()
         with torch.inference_mode(), arithmetic_of(evaluator.precision):
-            # Every batch counts alike, so they are as large as each other, and as mixed: train may lie class by class.
-            # None is of one example, which has no variance.
-            num_batches = min(-(-len(order) // batch_size), max(1, len(order) // 2))
-            for number, rows in enumerate(order.tensor_split(num_batches), 1):
+            for number, rows in enumerate(_batches(train, order, batch_size), 1):
                 for norm in norms.values():
                     if not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
                         norm.momentum = 1.0 / number
@@ -67,6 +67,30 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
         for kind, tensor in (("running_mean", norm.running_mean), ("running_var", norm.running_var))
         if tensor is not None
     }
+
+
+def _batches(train: Split, order: Tensor, batch_size: int) -> Sequence[Tensor]:
+    """Every batch counts alike, so they are as large as each other, and as mixed as their lengths allow: train may lie
+    class by class. None is of one example, which has no variance."""
+    if train.lengths is not None:
+        order = order[train.lengths[order].argsort(descending=True, stable=True)]
+    return order.tensor_split(min(-(-len(order) // batch_size), max(1, len(order) // 2)))
+
+
+def padding_told(model: nn.Module, train: Split, batch_size: int) -> list[str]:
+    """How much of what statistics are re-estimated on is padding, in a sentence; of all examples of train."""
+    if train.lengths is None or not norms_of(model):
+        return []
+    lengths = train.lengths.double()
+    batches = [lengths[rows] for rows in _batches(train, torch.arange(len(train)), batch_size)]
+    padded = sum(float(one.max()) * len(one) for one in batches)
+    share = 1 - float(lengths.sum()) / padded
+    if share == 0:
+        return []
+    return [
+        f"where BatchNorm statistics are re-estimated, {share:.1%} of what the model is given is padding, which they "
+        f"count: batches are of {batch_size} examples of about one length. A smaller batch_size leaves less of it."
+    ]
 
 
 def _run(evaluator: Evaluator, train: Split, rows: Tensor) -> None:

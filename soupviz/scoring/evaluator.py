@@ -5,14 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from soupviz.data.classes import restricted
 from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
@@ -20,7 +18,8 @@ from soupviz.data.split import Split
 from soupviz.data.splits import other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
-from soupviz.models.routes import Routes, call
+from soupviz.models.routes import Routes, answers_from, call
+from soupviz.scoring.batches import alike, written
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
 from soupviz.tasks.classes.classification import Classification
@@ -30,9 +29,6 @@ from soupviz.tasks.task import Task
 
 FEW = 16
 """Examples that show what a model returns."""
-
-SPAN = 16
-"""Batches among which examples of varying length are sorted by it."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -146,7 +142,7 @@ class Evaluator:
                 continue
             trial.found.write(rows.numpy(), self._outcomes(answers, split, rows))
             if keep_logits:
-                kept = _written(kept, len(split), rows, answers.float().cpu())
+                kept = written(kept, len(split), rows, answers.float().cpu())
             waiting = waiting[len(rows) :]
             if first is None:  # the first batch also makes the split ready
                 first = time.monotonic(), len(waiting)
@@ -199,11 +195,15 @@ class Evaluator:
         """Before the first score: does the graph say what the model says, and where can it be cut?"""
         if self.routes.is_inspected:
             return
-        if type(self.task).answer_batch is not Task.answer_batch or split.listed:
+        if not self.task.calls_once or split.listed:
             self.routes.take_none(f"The task {self.task.name} calls it in a way of its own")
         else:
             with arithmetic_of(self.precision):
-                self.routes.inspect(lambda number: split.take(torch.arange(number) % len(split), self.device))
+                self.routes.inspect(lambda number: self._inputs(split, torch.arange(number) % len(split)))
+
+    def _inputs(self, split: Split, rows: Tensor) -> Mapping[str, Any]:
+        """What the model is called with for some units, where one call answers them."""
+        return next(iter(self.task.inputs(split.take(rows, self.device))))
 
     def prepared(self, split: Split, *, is_cut: bool = False) -> PreparedSplit:
         """The split made ready, kept for the next soup; a few splits at a time."""
@@ -225,13 +225,14 @@ class Evaluator:
 
     def _feed_at_cut(self, split: Split) -> PreparedSplit | None:
         if split.padding:
-            self.routes.forget_cut("each batch is cut to its longest sentence")
+            self.routes.forget_cut("each batch is cut to its longest example")
             return None
 
         def activations(rows: Tensor) -> dict[str, Tensor]:
+            batch = split.take(rows, self.device)
             with self.running():
-                values = self.routes.before(split.take(rows, self.device))
-            return {f"boundary_{index}": value for index, value in enumerate(values)}
+                values = self.routes.before(next(iter(self.task.inputs(batch))))
+            return values | dict(self.task.context(batch))
 
         prepared = ready(split, self.device, self.is_channels_last, activations, self.batch_size)
         if prepared is None:
@@ -242,7 +243,12 @@ class Evaluator:
         is_cut = is_shared and self.routes.has_cut
         prepared = self.prepared(split, is_cut=is_cut)
         is_cut = is_cut and self.routes.has_cut  # its activations may have turned out too large
-        return self._call(split, self.routes.after if is_cut else self.routes.whole, prepared.take(rows))
+        batch = prepared.take(rows)
+        if not is_cut:
+            return self._call(split, self.routes.whole, batch)
+        with self.running():  # what reading needs of a batch is kept with the activations
+            found = answers_from(self.routes.after, batch, lambda output: self.task.read(output, batch))
+        return restricted(found, split.allowed)
 
     def _call(self, split: Split, module: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         with self.running():
@@ -250,7 +256,7 @@ class Evaluator:
                 found = self.task.answer_batch(module, batch)
             except ModelError as error:
                 if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
-                    raise
+                    raise ModelError(f"data.{split.name}: {error}") from None
                 raise DataError(
                     f"data.{split.name}: the model does not take its examples (shapes {list(split.shapes.values())}): "
                     f"{told(error.__cause__)} {other_size(split, self.model)}".rstrip()
@@ -266,32 +272,3 @@ class Evaluator:
             if self.precision in AUTOCAST:
                 stack.enter_context(torch.autocast(self.device.type, AUTOCAST[self.precision]))
             yield
-
-
-def alike(rows: NDArray[np.int64], lengths: Tensor | None, batch_size: int) -> NDArray[np.int64]:
-    """Rows in an order whose batches are of about one length, so that little of them is padding; longest first.
-
-    Within spans of some batches only: whatever the order was for, such as units that are probably answered badly, stays
-    near its place. lengths: of the rows of the split; None: they have none, and stay as they are.
-    """
-    if lengths is None:
-        return rows
-    known = lengths.numpy()
-    spans = [rows[start : start + SPAN * batch_size] for start in range(0, len(rows), SPAN * batch_size)]
-    return np.concatenate([span[np.argsort(-known[span], kind="stable")] for span in spans] or [rows])
-
-
-def _written(kept: Tensor | None, number: int, rows: Tensor, answers: Tensor) -> Tensor:
-    """Answers of some units among those of all."""
-    if kept is None:
-        kept = torch.full((number, *answers.shape[1:]), torch.nan)
-    shape = tuple(map(max, kept.shape[1:], answers.shape[1:]))
-    kept = _filled(kept, shape)
-    kept[rows] = _filled(answers, shape)
-    return kept
-
-
-def _filled(answers: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Answers with zeros behind them, each of the shape."""
-    missing = [(0, want - have) for want, have in zip(shape, answers.shape[1:], strict=True)]
-    return pad(answers, list(chain(*reversed(missing)))) if answers.shape[1:] != shape else answers

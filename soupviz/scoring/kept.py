@@ -30,8 +30,8 @@ def check_room(split: str, num_bytes: int, unit: str) -> None:
     if num_bytes > MOST_BYTES:
         raise RecipeError(
             f"the answers on {split} take {num_bytes / 1e9:.1f} GB for each model, more than {MOST_BYTES / 1e9:.1f} "
-            "GB: too much for ensembles and students, which need all of them at once. Take a soup, or fewer or smaller "
-            f"{unit}s (`part:`, `transform:`)."
+            "GB: too much for ensembles, students and temperatures, which need all of them at once. Take a "
+            f"soup, or fewer or smaller {unit}s (`part:`, `transform:`)."
         )
 
 

@@ -90,7 +90,7 @@ def card(name: str, of: Record) -> str:
         else "This rebuilds the weights bit for bit",
         kitchen_option=" --kitchen KITCHEN" if of.needs_data or of.computed else "",
         batchnorm=record["batchnorm"],
-        temperature=_temperature(record),
+        temperature=_temperature(record, of.judged.divides),
         dtype=dtype,
         suffix=suffix,
     )
@@ -147,11 +147,12 @@ def _weights(record: Mapping[str, Any]) -> str:
     return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
 
 
-def _temperature(record: Mapping[str, Any]) -> str:
-    if record["temperature"] is None:
+def _temperature(record: Mapping[str, Any], divides: tuple[str, str] | None) -> str:
+    if record["temperature"] is None or divides is None:
         return ""
+    divided, squashed = divides
     told = f"\nTemperature fitted on held_out: {record['temperature']:.4f}. "
     if record["scaled_layer"] is not None:
         layer = record["scaled_layer"] or "the layer"
-        return f"{told}{layer} is divided by it: softmax of the logits is calibrated as it is.\n"
-    return f"{told}Divide the logits by it before softmax; the weights are not changed by it.\n"
+        return f"{told}{layer} is divided by it: {squashed} of {divided} is calibrated as it is.\n"
+    return f"{told}Divide {divided} by it before {squashed}; the weights are not changed by it.\n"

@@ -52,6 +52,7 @@ class Judged(BaseModel):
     """What the scores of a record are of: the task, its unit and the objective. Earlier versions had one only.
 
     beside: name and title of the metric that is told with the objective. intervals: by split, of the objective.
+    divides: what a temperature divides, and what makes probabilities of it; None where the task has none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Judged(BaseModel):
     is_share: bool = True
     beside: tuple[str, str] | None = (LOSS.name, axis_title(LOSS))
     intervals: dict[str, tuple[float, float]] = {}
+    divides: tuple[str, str] | None = Classification.divides
 
 
 class Record(BaseModel):
@@ -222,6 +224,7 @@ def _judged(soup: Soup) -> Judged:
         higher_is_better=metric.higher_is_better,
         is_share=is_share(metric),
         beside=None if other is None else (other.name, axis_title(other)),
+        divides=kitchen.task.divides if kitchen.task.has_temperature else None,
         intervals={split: interval for (_, split, _), interval in around.items()},
     )
 

@@ -23,6 +23,8 @@ from soupviz.types import Coefficients, Progress, quiet
 SAME = 1e-3
 """Of the largest logit: by how much rounding may move one."""
 
+CARD_ALONE = "Write the soup without it; the card names the temperature."
+
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
@@ -46,8 +48,16 @@ class Scaled:
 
 def no_temperature(task: Task) -> str:
     """Why a task has no temperature."""
-    otherwise = "its answers are no logits of classes, so there is no confidence that one mends"
+    otherwise = "its answers say not how likely each of several would be, so there is no confidence that one mends"
     return f"The task {task.name} has no temperature, because {task.lacks.get('temperature', otherwise)}."
+
+
+def no_division(task: Task) -> str:
+    """Why the last layer of a task's models cannot be divided by a temperature; empty where nothing speaks against."""
+    if not task.has_temperature:
+        return no_temperature(task)
+    reason = task.lacks.get("division")
+    return (reason and f"The temperature cannot be divided into the weights, because {reason}. {CARD_ALONE}") or ""
 
 
 def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
@@ -63,20 +73,23 @@ def calibrate(soup: Soup, progress: Progress = quiet) -> Scaled:
 
 def scale(kitchen: Kitchen, mixture: Coefficients, aggregation: str, progress: Progress = quiet) -> Scaled:
     """The same of any mix, or ensemble."""
-    if not kitchen.task.has_logits:
+    if not kitchen.task.has_temperature:
         raise RecipeError(no_temperature(kitchen.task))
-    splits = kitchen.splits.reporting
-    logits = {split: kitchen.scores.logits(mixture, split, aggregation, progress) for split in splits}
-    labels = {split: kitchen.splits.load(split).labels.numpy() for split in splits}
-    temperature = fit_temperature(logits[HELD_OUT], labels[HELD_OUT])
-    reported = TEST if TEST in splits else HELD_OUT
+    decided = {
+        split: kitchen.task.decisions(
+            kitchen.scores.logits(mixture, split, aggregation, progress), kitchen.splits.load(split).labels
+        )
+        for split in kitchen.splits.reporting
+    }
+    temperature = fit_temperature(decided[HELD_OUT])
+    reported = TEST if TEST in decided else HELD_OUT
     return Scaled(
         temperature=temperature,
-        before={split: measure(logits[split], labels[split]) for split in splits},
-        after={split: measure(logits[split], labels[split], temperature) for split in splits},
+        before={split: measure(one) for split, one in decided.items()},
+        after={split: measure(one, temperature) for split, one in decided.items()},
         reported=reported,
-        bins_before=tuple(reliability(logits[reported], labels[reported])),
-        bins_after=tuple(reliability(logits[reported], labels[reported], temperature)),
+        bins_before=tuple(reliability(decided[reported])),
+        bins_after=tuple(reliability(decided[reported], temperature)),
     )
 
 
@@ -84,8 +97,11 @@ def last_linear(kitchen: Kitchen) -> str:
     """The name of the linear layer whose output is the logits.
 
     Raises:
-        ExportError: the logits come from something else, or the layer shares its weights with another.
+        ExportError: the logits come from something else, or the layer shares its weights with another, or what a
+            temperature divides is no such layer's output.
     """
+    if reason := no_division(kitchen.task):
+        raise ExportError(reason)
     model = kitchen.evaluator.model
     split = kitchen.splits.load(HELD_OUT)
     outputs: dict[str, Tensor] = {}
@@ -96,7 +112,8 @@ def last_linear(kitchen: Kitchen) -> str:
     ]
     try:
         with kitchen.evaluator.running():
-            logits = answers_from(model, split.take(torch.arange(1), kitchen.device))
+            batch = next(iter(kitchen.task.inputs(split.take(torch.arange(1), kitchen.device))))
+            logits = answers_from(model, batch, kitchen.task.answers)
     finally:
         for hook in hooks:
             hook.remove()
@@ -104,13 +121,13 @@ def last_linear(kitchen: Kitchen) -> str:
     if not found:
         raise ExportError(
             "the temperature cannot be divided into the weights: the model's logits do not come straight from a linear "
-            "layer. Write the soup without it; the card names the temperature."
+            f"layer. {CARD_ALONE}"
         )
     tied = {key for pair in kitchen.architecture.ties.items() for key in pair}
     if scaled_keys(tied, found[-1]):
         raise ExportError(
-            f"the temperature cannot be divided into {found[-1]}: it shares its weights with another layer. Write the "
-            "soup without it; the card names the temperature."
+            f"the temperature cannot be divided into {found[-1]}: it shares its weights with another layer. "
+            f"{CARD_ALONE}"
         )
     return found[-1]
 
@@ -121,12 +138,11 @@ def check_division(soup: Soup, layer: str, content: Content) -> None:
     Raises:
         ExportError: the layer's weight is computed from others, is of fewer bits than float32, or an answer changes.
     """
-    told = "Write the soup without it; the card names the temperature."
     keys = scaled_keys(content.like, layer)
     if all(key.endswith("bias") for key in keys):
         raise ExportError(
             f"the temperature cannot be divided into {layer}: its weight is computed from others, of which none can be "
-            f"divided alone. {told}"
+            f"divided alone. {CARD_ALONE}"
         )
     narrow = [key for key in keys if content.like[key].dtype.itemsize < 4]
     if narrow:
@@ -142,12 +158,12 @@ def check_division(soup: Soup, layer: str, content: Content) -> None:
     ):
         raise ExportError(
             f"the temperature cannot be divided into {layer}: the logits would not be divided by it, as the layer is "
-            f"used elsewhere, or its weight is computed from others. {told}"
+            f"used elsewhere, or its weight is computed from others. {CARD_ALONE}"
         )
-    if changed := int((before != after).sum()):
+    if changed := int((before != after).any(axis=1).sum()):
         raise ExportError(
-            f"the temperature cannot be divided into {layer}: {changed:,} of {len(before):,} examples of held_out "
-            f"would get another answer. {told}"
+            f"the temperature cannot be divided into {layer}: {changed:,} of {len(before):,} {soup.kitchen.task.unit}s "
+            f"of held_out would get another answer. {CARD_ALONE}"
         )
 
 
@@ -157,11 +173,13 @@ def _whole(soup: Soup) -> Callable[[], Iterable[tuple[str, Tensor]]]:
 
 def _answers(
     kitchen: Kitchen, weights: Callable[[], Iterable[tuple[str, Tensor]]]
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Predicted class and logits of every example of held_out, computed in float32 whatever the kitchen does."""
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """What is chosen for every unit of held_out, and logits, computed in float32 whatever the kitchen does."""
     exact = kitchen if kitchen.spec.precision == "float32" else at_precision(kitchen, "float32")
     split = kitchen.splits.load(HELD_OUT)
     trial = Trial(weights, exact.evaluator.blank(split))
     logits = exact.evaluator.evaluate(split, trial, keep_logits=True)
     assert logits is not None  # there is no split without examples
-    return trial.found["prediction"], logits.numpy()
+    chosen = kitchen.task.choices(trial.found)
+    assert chosen is not None  # what has a likelihood is a choice
+    return chosen, logits.numpy()

@@ -13,7 +13,8 @@ FORMATS = {
     "python": "`file.py:function`, which returns a `torch.utils.data.Dataset` of (input, label), or of dictionaries",
     "coco": "the folder of images; `annotations` is the JSON file of their boxes",
     "yolo": "a folder with `data.yaml`, images and labels, or a folder of images of one",
-    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line",
+    "text": "a table of sentences: .csv, .tsv, .jsonl, .parquet (install pyarrow for it), or .txt, one in each line; "
+    "for token_classification also a word and its tag in each line (.conll, .conllu, .bio, .iob, .txt)",
     "choices": "a table of questions, of the same kinds, each with a context, options and an answer",
     "masks": "a folder of images, and `masks`, a folder with a mask for each: an image of the same name and size, "
     "grey or with a palette, whose pixel values are the numbers of classes",
@@ -91,7 +92,7 @@ class SplitSpec(Spec):
         description="python only: keep what the function yields, under this name; change it when the data changes; "
         "default: read anew each time",
     )
-    skip_corrupt: bool = Field(False, description="leave out images that cannot be decoded")
+    skip_corrupt: bool = Field(False, description="leave out images and recordings that cannot be decoded")
     restrict_classes: bool = Field(False, description="predict only classes that have examples in this split")
     text: str = Field("text", description="text only: the column of sentences")
     pair: str | None = Field(None, description="text only: the column of second sentences")

@@ -54,7 +54,7 @@ def score_of(
         num_units=len(outcomes),
         values={metric.name: metric.value(outcomes) for metric in metrics},
         num_nonfinite=outcomes.num_nonfinite,
-        num_close=int(facts.get("num_close", 0)),
+        num_close=facts.get("num_close"),
         precision=precision,
         device=device,
         facts={name: value for name, value in facts.items() if name != "num_close"},

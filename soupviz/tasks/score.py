@@ -17,7 +17,8 @@ class Score(NamedScore):
     """Values by metric, the kitchen's objective first, and what the task tells beside them.
 
     values: exact where they are Fractions; None where a metric says nothing. num_close: units so close to
-    another answer that another batch size may change them. device: the type of what computed it.
+    another answer that another batch size may change them; None where the task does not count them.
+    device: the type of what computed it.
     facts: what the task adds, as plain data. outcomes: of each unit; None in a summary. grouped: by what the split's
     units are resampled together, which the split says and the store does not keep.
     further: scores of the same weights on further splits, where a search looks at them; not kept with this one.
@@ -27,7 +28,7 @@ class Score(NamedScore):
     num_units: int
     values: Mapping[str, Value | None]
     num_nonfinite: int = 0
-    num_close: int = 0
+    num_close: int | None = None
     precision: str = "float32"
     device: str = "cpu"
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from soupviz.data.labels import Kind
+from soupviz.data.labels import Kind, unpadded
 from soupviz.data.split import Split
 from soupviz.models.building import tensor_of
 from soupviz.models.routes import answers_from
-from soupviz.tasks.ensembles import AS_THEY_ARE, LOGITS, PROBABILITIES, combined
+from soupviz.tasks.capabilities import Capabilities
 from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import PartScore, Score
@@ -23,7 +23,7 @@ NOTHING = "✗ nothing: its output is not finite"
 """The answer for a unit that the model has none for."""
 
 
-class Task:
+class Task(Capabilities):
     """What scoring, search and pages know of a task; one of a user's own names its metrics and fills in `outcomes`."""
 
     name: ClassVar[str] = ""
@@ -56,15 +56,6 @@ class Task:
     barrier: ClassVar[str] = ""
     """The metric whose rise half-way between two models shows a barrier; empty: the objective."""
 
-    has_logits: ClassVar[bool] = False
-    """Whether answers are logits of one class of several, to which temperatures are fitted, with Fisher information."""
-
-    has_probabilities: ClassVar[bool] = False
-    """Whether answers stand for probabilities, which ensembles may average instead of the answers as they are."""
-
-    lacks: ClassVar[Mapping[str, str]] = {}
-    """Why it has no `ensembles`, `loss`, `soft_loss`, `information` (Fisher's) or `temperature`: a clause for each."""
-
     metrics: tuple[Metric, ...] = ()
     """The objective first."""
 
@@ -92,7 +83,7 @@ class Task:
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         """Call the model with a batch, and give what is judged, a row for each unit, with a gradient if wanted.
 
-        Default: it is called once, with the batch as it is. A task that does otherwise (by windows) says so here.
+        Default: it is called once, with `inputs`. A task that does otherwise (by windows) says so here.
 
         Args:
             model: or what stands in for it, called as the model is. batch: by argument a tensor, or a list of tensors.
@@ -100,11 +91,25 @@ class Task:
             RuntimeError: memory ran out, where a smaller batch may go.
             ModelError: whatever else the model's own code raises, or it returned no such answers.
         """
-        return answers_from(model, batch, self.answers)
+        context = self.context(batch)
+        return answers_from(model, next(iter(self.inputs(batch))), lambda output: self.read(output, context))
+
+    @property
+    def calls_once(self) -> bool:
+        """Whether a batch is answered by one plain call, so that the model's graph may stand in for it."""
+        return type(self).answer_batch is Task.answer_batch
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """What the model is called with for a batch, call by call, where its layers are looked into; default: that."""
+        """What the model is called with for a batch, call by call; default: that, as it is."""
         yield batch
+
+    def context(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        """What `read` needs to know of a batch beside what the model returned: by name a row for each unit."""
+        return {}
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
+        """What is judged, in what the model returned for a batch, or a ModelError; default: `answers`."""
+        return self.answers(output)
 
     def answers(self, output: Any) -> Tensor:
         """What is judged, in what the model returned, or a ModelError; its first dimension is the batch."""
@@ -133,48 +138,10 @@ class Task:
         """Why units are not looked at class by class: the beginning of a sentence."""
         return f"the task {self.name} has no classes"
 
-    def without(self, capability: str) -> str:
-        """After a sentence that says what the task lacks: why."""
-        return f", because {reason}" if (reason := self.lacks.get(capability)) else ""
-
     @property
     def has_ensembles(self) -> bool:
         """Whether answers can be averaged: the model's own output can, and what `averaged` is made for."""
-        own = type(self)
-        return own.answers is Task.answers or own.averaged is not Task.averaged
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """What ensembles may average, by names that aggregations have, the usual one first; none where nothing."""
-        if not self.has_ensembles:
-            return ()
-        return (PROBABILITIES, LOGITS) if self.has_probabilities else (AS_THEY_ARE,)
-
-    @property
-    def has_loss(self) -> bool:
-        """Whether there is a loss with a gradient: soups can be learned."""
-        return type(self).loss is not Task.loss
-
-    @property
-    def has_soft_loss(self) -> bool:
-        """Whether a student can learn a teacher's answers."""
-        return type(self).soft_loss is not Task.soft_loss
-
-    def loss(self, answers: Tensor, labels: Tensor) -> Tensor:
-        """What learning lowers: the mean over a batch, with a gradient."""
-        raise NotImplementedError
-
-    def soft_loss(self, answers: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """How far answers are from a teacher's: the mean over a batch, 0 where they are the same, with a gradient."""
-        raise NotImplementedError
-
-    def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
-        """What an ensemble answers, from its members' answers of all units; not finite where one of them is not.
-
-        Args:
-            weights: of each member; they sum to one. output: one of `outputs`.
-        """
-        return combined(answers, weights, LOGITS)
+        return type(self).answers is Task.answers or super().has_ensembles
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         """Columns that are known before anything is scored."""
@@ -220,12 +187,16 @@ class Task:
         return self.hardness(outcomes)[:, None]
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str | None:
-        """What is right for a unit, in words; empty where `told` says it. None: the label as the data has it.
+        """What is right for a unit, in words; empty where `told` says it. None: `labelled` says it.
 
         Args:
             classes: names by index; numbers where they have none.
         """
         return None
+
+    def labelled(self, label: Column) -> str:
+        """A unit's label, as the data has it; of those of varying length without what fills them up."""
+        return numbers(unpadded(label) if self.labels == "any" else label)
 
     def told(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         """A unit's answer in words, and how good it is."""

@@ -115,10 +115,10 @@ def stored(opened: Kitchen, curve_set: CurveSet) -> list[Reading]:
 
 
 def draw(opened: Kitchen, shown: Chosen, metrics: Sequence[Metric], lines: Lines, chosen: str | None) -> Place | None:
-    """The metrics on each split, side by side; what was clicked last."""
+    """The metrics on each split of which something is known, side by side; what was clicked last."""
     curve_set, clicked = shown.curve_set, None
-    pairs = list(curve_set.pairs)
-    for split in curve_set.splits:
+    pairs, measured = list(curve_set.pairs), {split for _, _, split in lines}
+    for split in [one for one in curve_set.splits if one in measured]:
         row = st.container(horizontal=True, gap="small")
         for metric in metrics:
             place = row.container(

@@ -13,7 +13,7 @@ from soupviz.recognition.runs import parse_arguments
 from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.ui import session, work, workspace
-from soupviz.yaml_file import validate
+from soupviz.yaml_file import kitchen_file, validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
 
@@ -22,8 +22,7 @@ def by_path() -> None:
     """Open a kitchen.yaml by its path."""
     typed = st.text_input("Path of a kitchen.yaml, or of its folder", key="kitchen path")
     if st.button("Open", disabled=not typed):
-        file = workspace.allowed(typed)
-        file = file / "kitchen.yaml" if file.is_dir() else file
+        file = kitchen_file(workspace.allowed(typed))
         if not file.is_file():
             raise KitchenError(f"{file}: no such file; expected a kitchen.yaml, or the folder that holds one.")
         session.choose_file(file)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from soupviz.kitchen import Kitchen
 from soupviz.recognition import Checked, Proposal, check, recognise
-from soupviz.recognition.runs import DATA, FACTORY, Fact, Question, parse_arguments
+from soupviz.recognition.runs import DATA, FACTORY, VOCABULARY, Fact, Question, parse_arguments
 from soupviz.recognition.writing import text_of, write
 from soupviz.trust import runs_code
 from soupviz.ui import session, work, workspace
@@ -19,6 +19,7 @@ from soupviz.weights.pickles import command_of
 GIVEN = "given to recognise"
 """What the user typed, in the session: folder, data, and answers."""
 TITLES = {
+    "task": "task",
     "model.factory": "model", "model.args": "its arguments", "ingredients": "checkpoints", "base": "base",
     "weights": "weights", "classes": "classes", "data.held_out": "held-out data (selects)",
     "data.test": "test data (reports)", "data.train": "training data",
@@ -114,6 +115,8 @@ def _answer(proposal: Proposal, given: dict[str, Any]) -> None:
         answers["arguments"] = parse_arguments(typed)
     if answers.get(DATA):
         answers[DATA] = str(workspace.open_folder(answers[DATA]))
+    if answers.get(VOCABULARY):
+        answers[VOCABULARY] = str(workspace.open_folder(answers[VOCABULARY]))
     if answers.get(FACTORY):
         _open_code(proposal, answers[FACTORY])
     st.session_state[GIVEN] = given | {key: value for key, value in answers.items() if value}
@@ -142,6 +145,8 @@ def _ask(question: Question) -> dict[str, Any]:
     title = f"{question.text[:1].upper()}{question.text[1:]}"
     if question.key == DATA:
         return {DATA: st.text_input(title, key="asked data")}
+    if question.key == VOCABULARY and not question.choices:
+        return {VOCABULARY: st.text_input(title, key="asked vocabulary")}
     if question.key != FACTORY:
         return {question.key: st.selectbox(title, question.choices, index=None, key=f"asked {question.key}")}
     left, right = st.columns([2, 1])

@@ -17,6 +17,7 @@ from soupviz.ui import work, workspace
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.names import as_values, names_in
+from soupviz.yaml_file import kitchen_file
 
 REFRESH = 0.5
 """Seconds between two looks at a running job."""
@@ -31,7 +32,8 @@ def chosen_file() -> Path:
     if named == "demo":
         return workspace.demo_file()
     if named:
-        return Path(named)
+        # Of a folder outside nothing is looked at, not even whether it is one; opening it says why.
+        return kitchen_file(Path(named)) if workspace.is_allowed(Path(named)) else Path(named)
     given = workspace.found_kitchens() if len(workspace.found_kitchens()) == 1 else []
     return given[0] if given else workspace.demo_file()
 

@@ -24,7 +24,8 @@ def _labels(files: list[Path]) -> dict[Path, str]:
         depth = 1
         while depth < len(parts) and sum(other.parent.parts[-depth:] == parts[-depth:] for other in files) > 1:
             depth += 1
-        labels[file] = f"{Path(*parts[-depth:])} ({file.name})"
+        named = "" if file.name == "kitchen.yaml" else f" ({file.name})"
+        labels[file] = f"{Path(*parts[-depth:])}{named}"
     return labels | {workspace.demo_file(): "Demo: handwritten digits"}
 
 

@@ -70,11 +70,6 @@ def refused(opened: Kitchen) -> None:
         with st.expander(f"{len(opened.refused)} files are refused", icon="⚠️"):
             for reason in refusals_in_words(opened.refused):
                 st.write(verbatim(reason))
-    for split in filter(opened.splits.is_loaded, opened.splits.names):
-        if skipped := opened.splits.load(split).skipped:
-            st.caption(
-                f"{split} leaves out {len(skipped)} images that cannot be decoded: {verbatim(', '.join(skipped[:3]))}"
-            )
 
 
 def notes(opened: Kitchen) -> None:

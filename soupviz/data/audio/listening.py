@@ -56,31 +56,30 @@ def listened(
     target: Path,
     progress: Progress,
 ) -> Contents:
-    """Read every recording.
+    """Read every recording that can be.
 
     Raises:
-        DataError: some cannot be read, or have another rate than the others.
+        DataError: none can be read, or some have another rate than the others.
     """
     reading = _Reading(name, spec, found, extractor)
     ragged.save(target, "inputs", reading.inputs(progress))
-    if reading.broken:
+    if not reading.kept:
         first, reason = next(iter(reading.broken.items()))
-        raise DataError(
-            f"data.{name}: {len(reading.broken)} of {len(found.paths)} recordings cannot be read: {first} ({reason}). "
-            "Replace them, or take them out."
-        )
-    keep_texts(target, list(found.texts))
+        raise DataError(f"data.{name}: none of {len(found.paths)} recordings can be decoded; {first}: {reason}.")
+    keep_texts(target, [found.texts[place] for place in reading.kept] if found.texts else [])
     return _contents(f"data.{name}", reading, hearing, kind, target)
 
 
 @dataclass(slots=True)
 class _Reading:
-    """A split while it is read. lengths: of what the model is given. broken: files that cannot be read, and why."""
+    """A split while it is read. kept: places of what can be read. lengths: of what the model is given of it. broken:
+    files that cannot be read, and why."""
 
     name: str
     spec: SplitSpec
     found: Listed
     extractor: Extractor | None
+    kept: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     broken: dict[str, str] = field(default_factory=dict)
     rate: int = 0
@@ -104,6 +103,7 @@ class _Reading:
             if isinstance(wave, str):
                 self.broken[self.found.names[index]] = wave
             else:
+                self.kept.append(index)
                 yield self._input(wave, index)
         progress(len(self.found.paths), len(self.found.paths), f"reading {self.name}")
 
@@ -170,8 +170,9 @@ def _contents(where: str, reading: _Reading, hearing: Hearing, kind: labels.Kind
         notes.append(f"{where}: {told if reading.dimensions == 1 else 'features are padded to the longest recording.'}")
     return Contents(
         arrays,
-        found.labels,
-        files=found.names,
+        found.labels[reading.kept],
+        files=[found.names[place] for place in reading.kept],
+        corrupt=reading.broken,
         notes=notes,
         padding="right" if is_cut else "",
         uncut=(LENGTHS, *of_task),

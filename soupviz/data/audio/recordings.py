@@ -44,7 +44,7 @@ def source(
     identity = [*described, hearing.wave, hearing.told, hearing.inexact, hearing.count is not None]
     if extractor:
         identity.append(extractor.identity)
-    return Source(identity, found.order, False, read, found.is_sorted, found.notes, found.groups)
+    return Source(identity, found.order, False, read, found.is_sorted, found.notes, found.groups, names=found.names)
 
 
 def _digested(found: Listed) -> list[Any]:

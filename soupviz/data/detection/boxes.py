@@ -8,6 +8,12 @@ import numpy as np
 from PIL import Image
 
 from soupviz.data import labels
+from soupviz.data.detection.readings import (
+    CORNERS,
+    nearest,
+    reread,
+    without_area,
+)
 from soupviz.data.images.imagefolder import decode
 from soupviz.data.sources import Contents, ToUint8
 from soupviz.errors import DataError
@@ -16,6 +22,15 @@ from soupviz.types import Progress
 
 TOLERANCE = 1.0
 """Pixels by which a box may leave its image before anybody is told."""
+
+MANY = 0.1
+"""Share of boxes that leave their images from which the boxes may be something else."""
+
+FEW = 20
+"""Boxes by whose overlaps nothing is said."""
+
+CROWDED = 0.2
+"""How much less boxes must overlap each other in another reading."""
 
 MOVING = ("rotate",)
 """Corruptions that move what is in an image, and not its boxes."""
@@ -32,12 +47,14 @@ class Pictures:
 
     names: as messages and cards call them. truths: of an image, whose width and height are given, rows of WIDTH
     numbers in pixels of the file. sizes: of each image its width and height where the annotations tell them, or None.
+    form: of the four numbers of a box, as the format has them.
     """
 
     names: Sequence[str]
     paths: Sequence[Path]
     truths: Callable[[int, tuple[int, int]], np.ndarray]
     sizes: Sequence[tuple[int, int] | None]
+    form: str
 
 
 def check_transform(name: str, spec: SplitSpec) -> None:
@@ -94,7 +111,7 @@ def read(
         truths.append(_scaled(found, before[index], after[index]))
         sizes.append(after[index])
     files = [pictures.names[index] for index in done.kept]
-    notes = [*done.notes, *notes_of(name, truths, sizes, files)]
+    notes = [*done.notes, *notes_of(name, truths, sizes, files, pictures.form)]
     return Contents({"": "inputs"}, as_labels(truths), files, done.corrupt, notes, listed=[""])
 
 
@@ -120,9 +137,9 @@ def as_labels(truths: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def notes_of(
-    name: str, truths: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]], files: Sequence[str]
+    name: str, truths: Sequence[np.ndarray], sizes: Sequence[tuple[int, int]], files: Sequence[str], form: str
 ) -> list[str]:
-    """What there is to tell of boxes that are odd. sizes: width and height of each image.
+    """What there is to tell of boxes that are odd. sizes: width and height of each image. form: as of `Pictures`.
 
     Raises:
         DataError: there is no box at all.
@@ -131,9 +148,8 @@ def notes_of(
     if not len(held):
         raise DataError(f"data.{name}: none of {len(files)} images has a box; there is nothing to be found.")
     of = np.repeat(np.arange(len(truths)), [len(one) for one in truths])
-    ends = np.array(sizes, dtype=np.float64).reshape(-1, 2)[of] + TOLERANCE
-    beyond = (held[:, :2] < -TOLERANCE).any(axis=1) | (held[:, 2:4] > ends).any(axis=1)
-    flat = (held[:, 2:4] <= held[:, :2]).any(axis=1)
+    ends = np.array(sizes, dtype=np.float64).reshape(-1, 2)[of]
+    beyond, flat = _leaving(held[:, :4], ends), without_area(held[:, :4])
     notes = []
     if flat.any():
         notes.append(
@@ -141,18 +157,42 @@ def notes_of(
             "nothing can match them, so they count as missed."
         )
     if beyond.any():
-        swapped = (
-            " So many do where x1, y1, x2, y2 were taken for x, y, width, height: check what the boxes are."
-            if beyond.mean() > 0.5
-            else ""
-        )
         notes.append(
             f"data.{name}: {beyond.sum()} of {len(held)} boxes leave their images (the first in "
-            f"{files[of[beyond.argmax()]]}); they are taken as they are.{swapped}"
+            f"{files[of[beyond.argmax()]]}); they are taken as they are."
         )
+    if told := _corners(held[:, :4], of, ends, form):
+        notes.append(f"data.{name}: the boxes are probably {CORNERS}, where {form} is expected: {told}.")
     if empty := sum(not len(one) for one in truths):
         notes.append(f"data.{name}: {empty} of {len(files)} images have no box: what is found there counts as wrong.")
     return notes
+
+
+def _leaving(boxes: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    return np.asarray((boxes[:, :2] < -TOLERANCE).any(axis=1) | (boxes[:, 2:] > ends + TOLERANCE).any(axis=1))
+
+
+def _corners(boxes: np.ndarray, of: np.ndarray, ends: np.ndarray, form: str) -> str:
+    """By what boxes show that their numbers are corners, if they do: as corners each has an area inside its image, and
+    as they are many leave it, or they lie on each other."""
+    otherwise = reread(boxes, form, CORNERS)
+    if form == CORNERS or without_area(otherwise).any() or _leaving(otherwise, ends).any():
+        return ""
+    beyond = _leaving(boxes, ends).mean()
+    if beyond > MANY:
+        return f"as corners all lie inside their images, as they are {beyond:.0%} leave them"
+    if len(boxes) < FEW:
+        return ""
+    now, then = (_crowding(one, of) for one in (boxes, otherwise))
+    if now - then < CROWDED:
+        return ""
+    return f"as corners they overlap the nearest of their image by {then:.2f} (mean IoU), as they are by {now:.2f}"
+
+
+def _crowding(boxes: np.ndarray, of: np.ndarray) -> float:
+    """How much of each box the nearest other one of its image overlaps, on average of those that have one."""
+    found = nearest(boxes, of)
+    return float(found[np.bincount(of)[of] > 1].mean()) if (np.bincount(of) > 1).any() else 0.0
 
 
 def names_by_number(named: Mapping[int, str]) -> list[str]:

@@ -1,6 +1,7 @@
 """The format `coco`: a folder of images, and a JSON file of their objects."""
 
 import json
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from soupviz.data.detection import boxes
 from soupviz.data.detection.boxes import NONE, Pictures
+from soupviz.data.detection.readings import SIZE
 from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -38,7 +40,8 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     images = sorted(told["images"], key=lambda one: one["id"])
     paths = [root / str(one["file_name"]) for one in images]
     _check_images(name, file, root, images, paths)
-    named = {int(one["id"]): str(one["name"]) for one in told["categories"]}
+    named, notes = _named(f"data.{name}.annotations: {file}", told)
+    notes += _twice(f"data.{name}.annotations: {file}", told["annotations"])
     truths = _truths(name, file, told["annotations"], {one["id"] for one in images}, named)
     fewer = name == TEST or name.startswith(SHIFTS)
     order = boxes.agreed(name, file.name, named, classes, fewer=fewer)
@@ -47,6 +50,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         paths,
         lambda index, _size: truths.get(images[index]["id"], NONE),
         [(one["width"], one["height"]) if {"width", "height"} <= one.keys() else None for one in images],
+        SIZE,
     )
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
@@ -54,7 +58,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
 
     identity = [*identity_of(root, paths), *identity_of(file.parent, [file]), order]
     grouping = _grouping(name, spec, file, images)
-    return Source(identity, order, True, read, grouping=grouping)
+    return Source(identity, order, True, read, notes=notes, grouping=grouping)
 
 
 def _read(name: str, file: Path) -> Mapping[str, Any]:
@@ -80,11 +84,47 @@ def _read(name: str, file: Path) -> Mapping[str, Any]:
             raise DataError(
                 f"data.{name}.annotations: {file}: the ids of {part} are not each its own whole number, from 0 on."
             )
+    _check_once(f"data.{name}.annotations: {file}", told["images"])
     if max((one["id"] for one in told["categories"]), default=0) > MOST:
         raise DataError(f"data.{name}.annotations: {file}: a category has an id above {MOST:,}; number them from 1 on.")
     if not told["images"] or not told["categories"]:
         raise DataError(f"data.{name}.annotations: {file} names no images, or no categories.")
     return dict(told)
+
+
+def _check_once(where: str, images: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse an image that is listed twice, each time with a part of its objects."""
+    known: dict[str, int] = {}
+    for one in images:
+        file = posixpath.normpath(str(one["file_name"]))
+        if file in known:
+            raise DataError(
+                f"{where} lists the image {one['file_name']} twice, as {known[file]} and {one['id']}; expected each "
+                "once. Give all its annotations one image_id."
+            )
+        known[file] = one["id"]
+
+
+def _named(where: str, told: Mapping[str, Any]) -> tuple[dict[int, str], list[str]]:
+    """The categories' names by their ids, and what there is to tell of those that are called the same.
+
+    Some programs write one without objects beside that of the same name which has them.
+    """
+    named = {int(one["id"]): str(one["name"]) for one in told["categories"]}
+    in_use = {one["category_id"] for one in told["annotations"] if isinstance(one["category_id"], int)}
+    notes = []
+    for one in sorted(set(named.values())):
+        ids = [number for number, other in named.items() if other == one]
+        used = [number for number in ids if number in in_use]
+        if len(used) > 1:
+            raise DataError(
+                f"{where}: the categories {used[0]} and {used[1]} are both called {one!r}, and both have objects; "
+                "rename one of them, or give their objects one category_id."
+            )
+        if len(ids) > 1:
+            idle = ", ".join(str(number) for number in ids if number not in used)
+            notes.append(f"{where}: {len(ids)} categories are called {one!r}; nothing is of the categories {idle}.")
+    return named, notes
 
 
 def _check_images(
@@ -129,6 +169,19 @@ def _truths(
         row = [x, y, x + width, y + height, one["category_id"], float(bool(one.get("iscrowd", 0))), area]
         found.setdefault(one["image_id"], []).append(row)
     return {image: np.array(rows) for image, rows in found.items()}
+
+
+def _twice(where: str, annotations: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What there is to tell of objects that are there more than once: only one of them can be found."""
+    told = [str([one["image_id"], one["category_id"], one["bbox"]]) for one in annotations]
+    if not (number := len(told) - len(set(told))):
+        return []
+    places = {one: place for place, one in reversed(list(enumerate(told)))}
+    first = next(place for place, one in enumerate(told) if places[one] < place)
+    return [
+        f"{where}: {number} of {len(told)} annotations repeat another one, such as annotations[{first}]: what is found "
+        "there counts once, so that the others count as missed."
+    ]
 
 
 def _grouping(

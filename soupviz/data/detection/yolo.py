@@ -12,6 +12,7 @@ from soupviz import trust
 from soupviz.data.classes import named
 from soupviz.data.detection import boxes
 from soupviz.data.detection.boxes import NONE, Pictures
+from soupviz.data.detection.readings import CENTRE
 from soupviz.data.images.imagefolder import SUFFIXES, is_junk
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
@@ -60,7 +61,7 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     def truths(index: int, size: tuple[int, int]) -> np.ndarray:
         return _objects(name, label_files[index], size, len(order)) if label_files[index].is_file() else NONE
 
-    pictures = Pictures(names, paths, truths, [None] * len(paths))
+    pictures = Pictures(names, paths, truths, [None] * len(paths), CENTRE)
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         return boxes.read(name, pictures, to_uint8, target, progress, lambda index: label_files[index].name)
@@ -111,6 +112,13 @@ def _names(name: str, file: Path, told: Mapping[str, Any]) -> dict[int, str]:
     found = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(found, Mapping) or not found or not all(isinstance(one, int) and one >= 0 for one in found):
         raise DataError(f"data.{name}: {file}: names is {str(names)[:60]}; expected a list, or names by number from 0.")
+    number = told.get("nc", len(found))
+    if number != len(found):
+        told_names = named([str(one) for one in found.values()], SHOWN)
+        raise DataError(
+            f"data.{name}: {file} says nc: {number}, and names {len(found)} classes ({told_names}); expected as many. "
+            "Mend the one that is wrong."
+        )
     return {number: str(one) for number, one in found.items()}
 
 

@@ -13,7 +13,7 @@ from soupviz.data import labels, tables
 from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import capacity, tokens, windows
+from soupviz.data.text import capacity, option_pairs, tokens, windows
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -74,9 +74,16 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
     tokenizer_folder = tokens.folder_at(where, folder / str(spec.tokenizer))
     longest = spec.max_length or tokens.longest(where, tokenizer_folder) or capacity.positions(model)
     known, _ = arguments_of(model)
+    is_scored = option_pairs.scores_options(model)
 
     def read(_to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         tokenizer = tokens.load(where, tokenizer_folder)
+        keep_texts(target, [question.shown for question in questions])
+        if is_scored:
+            pairs = [(question.context, question.options) for question in questions]
+            arguments, told = option_pairs.save(where, target, tokenizer, pairs, longest, model)
+            answers = _labels(questions, by_length=False)
+            return Contents({one: one for one in arguments}, answers, notes=told, listed=arguments)
         units: list[windows.Rows] = []
         cut = 0
         for start in range(0, len(questions), CHUNK):
@@ -90,10 +97,10 @@ def source(name: str, spec: SplitSpec, folder: Path, model: nn.Module) -> Source
                 f"{where}: {cut} options are read without the beginning of their context: {longest} tokens fit."
             )
         arrays = windows.save(target, units, model)
-        keep_texts(target, [question.shown for question in questions])
         return Contents(arrays, _labels(questions), notes=told, listed=list(arrays), of_task=[windows.TARGETS])
 
     identity: list[Any] = [*identity_of(path.parent, [path]), spec.context, columns, spec.answer, longest]
+    identity += [option_pairs.HEADS] if is_scored else []
     identity += [sorted(known), *capacity.of_model(model)]
     identity += [str(tokenizer_folder.resolve()), tokens.identity(tokenizer_folder)]
     return Source(identity, None, False, read, notes=[*table.notes, *notes], groups=groups)
@@ -127,8 +134,21 @@ def _questions(table: tables.Table, spec: SplitSpec, columns: Sequence[str]) -> 
             )
     is_either = by_text and all(answer.isdecimal() for answer in answers)
     notes = [f"{table.where}: its answers are read as texts of options, not as positions."] if is_either else []
+    notes += _alike(table.where, places, lists)
     rows = zip(places, contexts, lists, right, strict=True)
     return [Question(place, context, tuple(options), answer) for place, context, options, answer in rows], notes
+
+
+def _alike(where: str, places: Sequence[str], lists: Sequence[Sequence[str]]) -> list[str]:
+    """What there is to tell of questions that have an option twice."""
+    found = [place for place, one in enumerate(lists) if len({option.strip() for option in one}) < len(one)]
+    if not found:
+        return []
+    return [
+        f"{where}: {len(found)} of {len(lists)} questions have two options that are the same (the first is "
+        f"{places[found[0]].removeprefix(f'{where}, ')}): these are as likely, and the first of them is taken. Mend or "
+        "remove them."
+    ]
 
 
 def _listed(place: str, column: str, cell: Any) -> list[str]:
@@ -190,9 +210,10 @@ def _rows(
     return windows.stacked(rows), cut
 
 
-def _labels(questions: Sequence[Question]) -> np.ndarray:
-    """Of each question the right option, then the bytes of each option's own text, filled up."""
+def _labels(questions: Sequence[Question], *, by_length: bool = True) -> np.ndarray:
+    """Of each question the right option, then the bytes of each option's own text, or 1 for each; filled up."""
     rows = [
-        np.array([question.right, *(len(option.encode()) for option in question.options)]) for question in questions
+        np.array([question.right, *(len(option.encode()) if by_length else 1 for option in question.options)])
+        for question in questions
     ]
     return np.stack(labels.padded(rows))

@@ -1,4 +1,4 @@
-"""The format `text` for tags: a sentence in words in each row of a table, and a tag for each word."""
+"""The format `text` for tags: a sentence in words in each row of a table, or a word in each line."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from soupviz.data.arguments import arguments_of
 from soupviz.data.datasets import keep_texts
 from soupviz.data.labels import PADDING
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
-from soupviz.data.text import capacity, sentences, tokens
+from soupviz.data.text import capacity, conll, sentences, tokens
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
@@ -37,7 +37,10 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
         odd = "pair" if spec.pair else "label"
         raise DataError(f"{where}.{odd}: tags are those of one column of words, in one column `label`; remove `pair`.")
     group = spec.group if isinstance(spec.group, str) else None
-    table = tables.read(where, path, [one for one in (spec.text, spec.label, group) if one])
+    if path.suffix.lower() in conll.SUFFIXES:
+        table = conll.read(where, path)
+    else:
+        table = tables.read(where, path, [one for one in (spec.text, spec.label, group) if one])
     words, tags = table.lists("text", spec.text), table.lists("label", spec.label)
     _check(table, words, tags)
     flat = [tag for row in tags for tag in row]

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from soupviz.data.detection.readings import without_area
 from soupviz.errors import KitchenError, ModelError
 from soupviz.models.routes import answers_from
+from soupviz.models.watching import watched
+from soupviz.tasks.boxes import misreading
 from soupviz.tasks.boxes.average_precision import MeanAP, by_class, of_each
-from soupviz.tasks.boxes.detector import IS_THERE, alike, detections_in, rows_of
+from soupviz.tasks.boxes.detector import IS_THERE, NOT_FINITE, alike, detections_in, rows_of
 from soupviz.tasks.boxes.fusing import as_answers, fused
 from soupviz.tasks.boxes.matching import AREAS, Truths, match, outside
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes, records
@@ -29,12 +32,14 @@ class Detection(Task):
 
     name = "detection"
     unit = "image"
+    version = 2
     takes = ("label_offset",)
     labels = "boxes"
     lacks: ClassVar[Mapping[str, str]] = {
         "loss": "a detector tells its loss in training mode only, from targets of its own and boxes that it samples",
         "soft_loss": "boxes of two detectors do not correspond to each other",
         "information": "a detector tells its loss in training mode only, from targets of its own and boxes it samples",
+        "close": "which boxes are kept is decided inside the model, where nobody sees how near others came",
         "temperature": "mean average precision looks at the order of scores alone, which a temperature leaves as it is",
     }
     metrics = (
@@ -70,17 +75,30 @@ class Detection(Task):
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
         """Call the detector with images of one shape at a time: padded beside larger ones, an image has other answers.
 
-        Where statistics are re-estimated it is given all of them at once, as in training.
+        An image has no finite answer where a layer gave something else on the way to it: detectors drop boxes that are
+        no numbers, and what is left looks like an answer. Where statistics are re-estimated it is given all of them at
+        once, as in training.
         """
         ((name, images),) = batch.items()
         if any(module.training for module in getattr(model, "modules", list)()):
             return answers_from(model, batch, self.answers)
         found: list[Tensor] = [torch.empty(0)] * len(images)
         for rows in alike(images):
-            answers = answers_from(model, {name: [images[row] for row in rows]}, self.answers)
-            for row, answer in zip(rows, answers, strict=True):
+            for row, answer in zip(rows, self._told(model, name, [images[row] for row in rows]), strict=True):
                 found[row] = answer
         return pad_sequence(found, batch_first=True)
+
+    def _told(self, model: Callable[..., Any], name: str, images: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What is found in images of one shape; of each alone where something in the model was not finite."""
+        with watched(model, exactly=False) as is_finite:
+            answers = answers_from(model, {name: images}, self.answers)
+        if is_finite():
+            return list(answers)
+        if len(images) > 1:
+            return [self._told(model, name, [image])[0] for image in images]
+        with watched(model, exactly=True) as is_finite:
+            (answer,) = answers_from(model, {name: images}, self.answers)
+        return [answer if is_finite() else answer.new_tensor([NOT_FINITE])]
 
     def answers(self, output: Any) -> Tensor:
         """Of each image a row for each detection: x1, y1, x2, y2, score, label, and 1; what fills up is 0.
@@ -131,7 +149,7 @@ class Detection(Task):
         lost = np.logical_or.reduce(broken)
         if lost.any():
             rows = rows if rows.shape[1] else torch.zeros(len(rows), 1, 7)
-            rows[torch.from_numpy(lost), 0] = torch.tensor([torch.nan] * 6 + [1.0])
+            rows[torch.from_numpy(lost), 0] = torch.tensor(NOT_FINITE)
         return rows
 
     def parts(self, score: Score, classes: Sequence[str]) -> Sequence[PartScore]:
@@ -157,12 +175,18 @@ class Detection(Task):
                 f"it finds what {score.split} has no object of: the categories {told}; where a detector counts its "
                 "classes from 1 and the data from 0, `task: {name: detection, label_offset: 1}`"
             )
-        if 2 * facts["num_without_area"] > facts["num_detections"]:
+        if facts["misread"] is not None:
+            found.append(misreading.told(facts["misread"], score.split))
+        elif 2 * facts["num_without_area"] > facts["num_detections"]:
             found.append(
                 "most of its boxes have no area, as x1 < x2 and y1 < y2 do not hold: expected x1, y1, x2, y2, and not "
                 "x, y, width, height"
             )
         return found
+
+    def carried_over(self, plain: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Earlier scores do not tell whether boxes are meant otherwise."""
+        return {**plain, "facts": {"misread": None, **plain["facts"]}}
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """1 - the image's own average precision; of an image without objects the score of the surest detection."""
@@ -204,7 +228,8 @@ class Detection(Task):
             "num_detections": len(score),
             "lowest_score": float(score.min()) if len(score) else None,
             "unknown_classes": dict(zip(map(str, strange.tolist()), numbers.tolist(), strict=True)),
-            "num_without_area": int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum()),
+            "num_without_area": int(without_area(boxes).sum()),
+            "misread": misreading.misread(outcomes),
         }
 
 

@@ -1,5 +1,6 @@
 """What a detector is given and what it returns, as tensors and as detections."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ from soupviz.tasks.boxes.matching import Detections
 
 BOX, SCORE, LABEL_OF, IS_THERE = slice(0, 4), 4, 5, 6
 """The columns of an answer's rows; what fills them up has a 0 in the last."""
+
+NOT_FINITE = [math.nan] * 6 + [1.0]
+"""The row of an image that has no finite answer."""
 
 PIXELS = 2_000_000
 """Of images that a model is given at once on a CPU, where more at once only take memory."""

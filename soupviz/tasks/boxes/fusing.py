@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.boxes.matching import MOST, Detections, overlaps, rank_within
+from soupviz.data.detection.readings import overlaps
+from soupviz.tasks.boxes.matching import MOST, Detections, rank_within
 
 CLOSE = 0.55
 """Overlap from which boxes become one: the authors'."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from soupviz.data.detection.readings import Boxes, overlaps
+
 IOUS = np.linspace(0.5, 0.95, 10)
 """Overlaps (intersection over union) from which a detection matches."""
 
@@ -19,9 +21,6 @@ MOST = 100
 """Detections of a class in an image that count: the surest."""
 
 LOW, HIGH = (np.array([bounds[side] for bounds in AREAS.values()]) for side in (0, 1))
-
-Boxes = NDArray[np.float64]
-"""x1, y1, x2, y2 in pixels, shape (number, 4)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,15 +78,6 @@ def rank_within(*keys: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.zeros(0, dtype=np.int64)
     starts = np.flatnonzero(np.append(True, np.logical_or.reduce([key[1:] != key[:-1] for key in keys])))
     return np.arange(len(keys[0])) - np.repeat(starts, np.diff(np.append(starts, len(keys[0]))))
-
-
-def overlaps(boxes: Boxes, others: Boxes, crowd: NDArray[np.bool_] | bool = False) -> NDArray[np.float64]:
-    """Intersection over union, or over the box itself where the other is a crowd; of arrays that fit each other."""
-    low, high = np.maximum(boxes[..., :2], others[..., :2]), np.minimum(boxes[..., 2:], others[..., 2:])
-    shared = (high - low).clip(0).prod(axis=-1)
-    own, other = ((one[..., 2:] - one[..., :2]).prod(axis=-1) for one in (boxes, others))
-    whole = np.where(crowd, own, own + other - shared)
-    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=shared > 0))
 
 
 def match(found: Detections, truths: Truths) -> Matches:

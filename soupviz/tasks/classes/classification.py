@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from soupviz.errors import DataError, ModelError
 from soupviz.models.building import logits_of
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS, TOP5, CalibrationError, MacroF1
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
@@ -88,6 +89,9 @@ class Classification(RightOrWrong):
 
     def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
         return combined(answers, weights, output)
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        return Decisions(answers, labels.numpy())
 
     def earlier_columns(self, plain: Mapping[str, Any], columns: Mapping[str, Column]) -> Mapping[str, Column]:
         """Without what an earlier version kept of heads with five classes or fewer, whose best five are all."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from soupviz.errors import DataError
-from soupviz.tasks.classes.class_metrics import LOSS, f1_of, mean_f1
+from soupviz.tasks.calibration import Decisions
+from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS, LOSS, f1_of, mean_f1
 from soupviz.tasks.metric import SumMetric, Value, Weights, value_once
 from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.task import NOTHING, Task
@@ -91,6 +92,8 @@ class Multilabel(Task):
     barrier = "loss"
     labels = "flags"
     has_probabilities = True
+    decides = "class of an example"
+    divides = ("the logits", "the sigmoid")
     metrics = (MACRO_F1, MICRO_F1, LabelMap(), LOSS)
 
     @property
@@ -144,6 +147,10 @@ class Multilabel(Task):
         yes, no = ((F.logsigmoid(sign * members) + shares).logsumexp(dim=0) for sign in (1, -1))
         return (yes - no).where(members.isfinite().all(dim=2).all(dim=0)[:, None], torch.nan)
 
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        finite = np.isfinite(answers).all(axis=1, keepdims=True)
+        return Decisions.of_two(np.where(finite, answers, np.nan), labels.numpy())
+
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         found: NDArray[np.float64] = np.nan_to_num(outcomes["loss"].astype(np.float64), nan=np.inf)
         return found
@@ -184,6 +191,7 @@ class Multilabel(Task):
         return {
             "class_f1": by_class.tolist(),
             "class_count": outcomes["label"].sum(axis=0).tolist(),
+            "num_close": int((abs(outcomes["score"]) < CLOSE_LOGITS).any(axis=1).sum()),
         }
 
 

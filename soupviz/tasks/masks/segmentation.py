@@ -15,6 +15,7 @@ from soupviz.data.classes import named
 from soupviz.data.split import Split
 from soupviz.errors import DataError, KitchenError, ModelError
 from soupviz.models.building import tensor_of
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.masks.mask_metrics import (
@@ -39,6 +40,9 @@ VOID = 255
 AT_ONCE = 2**21
 """Logits, of the masks' size, that are counted at a time: they stay in the processor's cache."""
 
+MOST_PIXELS = 2**18
+"""To which a temperature is fitted; more of them, which are much like their neighbours, make it little surer."""
+
 SAID = "said"
 """The column of small pictures of what was predicted, as runs."""
 
@@ -57,10 +61,11 @@ class Segmentation(Task):
     labels = "masks"
     barrier = "loss"
     has_probabilities = True
+    decides = f"pixel that is judged (of very many {MOST_PIXELS:,}, evenly spaced)"
     metrics = (MEAN_IOU, PIXEL_ACCURACY, DICE, PIXEL_LOSS)
     lacks: ClassVar[Mapping[str, str]] = {
         "information": "each pixel has a class, and an image has none: it would cost a gradient for each pixel",
-        "temperature": "its confidence is one for each pixel, and those of all images are more than are kept",
+        "division": "the last layer of such models is a convolution, and only linear ones are divided",
     }
 
     def __init__(self, ignore: int | Sequence[int] | None = VOID):
@@ -217,6 +222,24 @@ class Segmentation(Task):
     def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
         """Pixel by pixel as the models say them, before they are resized to the masks."""
         return combined(answers, weights, output)
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        """Of the pixels that are judged, at the masks' size: of all, or of so many as a fit holds at once.
+
+        Of an image with a logit that is not finite none says anything.
+        """
+        step = -(-sum(int(counts.sum()) for _, counts in self._values(labels)) // MOST_PIXELS)
+        found, seen = [], 0
+        for row in range(len(labels)):
+            logits, mask = torch.from_numpy(np.array(answers[row : row + 1])), labels[row : row + 1]
+            if not logits.isfinite().all():
+                logits = torch.full_like(logits, torch.nan)
+            truth = self._truth(mask).flatten()
+            judged = (truth >= 0).nonzero().flatten()
+            chosen = judged[-seen % step :: step]
+            seen += len(judged)
+            found.append((_resized(logits, mask)[0].flatten(1)[:, chosen].T, truth[chosen]))
+        return Decisions(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         """The classes of an image's mask, the largest first."""

@@ -16,11 +16,12 @@ from soupviz.errors import CompatibilityError, ModelError
 from soupviz.files import digest
 from soupviz.models.building import tensor_of
 from soupviz.models.frames import lengths_of
-from soupviz.models.routes import call
-from soupviz.models.usercode import guarded
 from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
 from soupviz.tasks.ensembles import LOGITS
 from soupviz.tasks.speech.vocabulary import Speller, Vocabulary
+
+PADDED = "padded"
+"""How long recordings are with what fills them up."""
 
 
 class CTC:
@@ -49,27 +50,33 @@ class CTC:
         """The characters of a text that the vocabulary has not."""
         return self._speller.spelled(text)[1]
 
-    def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
+    def context(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        """How many frames each recording has; where that is not known, how long it is with padding and without."""
+        if FRAMES in batch:
+            return {FRAMES: batch[FRAMES]}
+        waves = next(iter(for_model(batch).values()))
+        whole = torch.full((len(waves),), waves.shape[1])
+        if (lengths := batch.get(INPUT_LENGTHS, batch.get(LENGTHS))) is None:  # of another format than audio
+            lengths = batch[MASK].sum(dim=1) if MASK in batch else whole
+        return {PADDED: whole.to(lengths.device), INPUT_LENGTHS: lengths}
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
         """Of a batch, shape (batch, time, vocabulary + 1), float32 whatever the precision is.
 
         Raises:
-            RuntimeError: memory ran out.
-            ModelError: the model fails, or returns no logits of this vocabulary for each frame.
+            ModelError: these are no logits of this vocabulary for each frame.
         """
-        inputs = for_model(batch)
-        output = call(model, inputs)
-        with guarded(lambda told: ModelError(f"what the model returns cannot be read: {told}")):
-            logits, frames = tensor_of(output), lengths_of(output)
-        waves = next(iter(inputs.values()))
-        if logits.ndim != 3 or logits.shape[0] != len(waves) or logits.shape[2] != len(self.vocabulary):
+        logits, frames = tensor_of(output), lengths_of(output)
+        number = len(next(iter(context.values())))
+        if logits.ndim != 3 or logits.shape[0] != number or logits.shape[2] != len(self.vocabulary):
             raise ModelError(
-                f"the model returned logits of shape {tuple(logits.shape)} for a batch of {len(waves)}; expected "
+                f"the model returned logits of shape {tuple(logits.shape)} for a batch of {number}; expected "
                 f"(batch, time, vocabulary), and the vocabulary has {len(self.vocabulary)} tokens. Check the task's "
                 "vocabulary and the model's args."
             )
         time = logits.shape[1]
         if frames is None:
-            frames = batch[FRAMES] if FRAMES in batch else in_proportion(time, waves, batch)
+            frames = context[FRAMES] if FRAMES in context else in_proportion(time, context)
         beyond = torch.arange(time, device=logits.device) >= frames.to(logits.device)[:, None]
         # What is said there depends on what else is in the batch: it is put away here, once for all.
         clean = logits.float().masked_fill(beyond[:, :, None], 0.0)
@@ -143,12 +150,10 @@ def collapsed(numbers: NDArray[np.int64], blank: int) -> list[list[int]]:
     return [row.tolist() for row in np.split(numbers[kept], np.cumsum(kept.sum(axis=1))[:-1])]
 
 
-def in_proportion(time: int, waves: Tensor, batch: Mapping[str, Any]) -> Tensor:
+def in_proportion(time: int, context: Mapping[str, Tensor]) -> Tensor:
     """Frames of recordings of which the model does not say: those that begin before the end of the samples.
 
     Batches of such a model are all padded to one length, so that no other recording has a part in it.
     """
-    if (lengths := batch.get(INPUT_LENGTHS, batch.get(LENGTHS))) is None:  # of another format than audio
-        lengths = batch[MASK].sum(dim=1) if MASK in batch else torch.full((len(waves),), waves.shape[1])
-    found: Tensor = (lengths.to(torch.int64) * time + waves.shape[1] - 1) // waves.shape[1]
-    return found
+    lengths, whole = context[INPUT_LENGTHS].to(torch.int64), context[PADDED]
+    return (lengths * time + whole - 1) // whole

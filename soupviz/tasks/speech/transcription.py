@@ -50,6 +50,7 @@ class Transcription(Task):
         "soft_loss": "`generate` takes the likeliest token after the other, and gives no chances of a whole transcript",
         "ensembles": "transcripts that are generated have no frames in common, of which one would average the chances",
         "information": "a transcript is no class: it would cost a gradient for each frame and token",
+        "close": "beams are ranked by whole transcripts, and how near the second one came is not seen",
         "temperature": "transcripts are the likeliest token of each step, which a temperature leaves as it is",
     }
 
@@ -113,9 +114,23 @@ class Transcription(Task):
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield for_model(batch)
 
+    @property
+    def calls_once(self) -> bool:
+        return isinstance(self.decoder, CTC)
+
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
-        """What the decoder makes of a batch, a row for each utterance."""
-        return self.decoder.answer_batch(model, batch)
+        """Generated, or read from one call."""
+        if isinstance(self.decoder, Generate):
+            return self.decoder.answer_batch(model, batch)
+        return super().answer_batch(model, batch)
+
+    def context(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        assert isinstance(self.decoder, CTC)
+        return self.decoder.context(batch)
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
+        assert isinstance(self.decoder, CTC)
+        return self.decoder.read(output, context)
 
     def outcomes(self, answers: Tensor, labels: Tensor) -> Mapping[str, Column]:
         finite, texts = self.decoder.heard(answers)
@@ -191,8 +206,9 @@ class Transcription(Task):
     def facts(self, outcomes: Outcomes, width: int) -> Mapping[str, Any]:
         """How many edits of which kind there are, and words and characters."""
         counts = {name: int(outcomes[name].sum()) for name in (*OF_WORDS, WORDS, *OF_CHARACTERS, CHARACTERS)}
-        empty, close = (outcomes[WORDS] == 0).sum(), outcomes[CLOSE].sum()
-        return counts | {"empty_references": int(empty), "num_close": int(close)}
+        close = outcomes[CLOSE]
+        num_close = None if (close < 0).any() else int(close.sum())
+        return counts | {"empty_references": int((outcomes[WORDS] == 0).sum()), "num_close": num_close}
 
 
 def _num_wrong(outcomes: Outcomes) -> NDArray[np.int64]:

@@ -3,20 +3,24 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.data.labels import PADDING
 from soupviz.data.text.choices import letter
+from soupviz.data.text.windows import TARGETS
 from soupviz.errors import DataError
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import ACCURACY, CLOSE_LOGITS, LOSS
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.right_or_wrong import RightOrWrong
 from soupviz.tasks.task import NOTHING
-from soupviz.tasks.text import likelihood
+from soupviz.tasks.text import likelihood, options_head
 
 BY_LENGTH = SumMetric(
     "accuracy_by_length", "accuracy by length", "%", True, ("right_by_length",),
@@ -25,11 +29,14 @@ BY_LENGTH = SumMetric(
 
 
 class MultipleChoice(RightOrWrong):
-    """Logits of the next token, of shape (batch, tokens, vocabulary), against questions with options.
+    """Logits of the next token, of shape (batch, tokens, vocabulary), or of options, against questions with options.
 
     An option's likelihood is the sum of the logarithms of its tokens' probabilities after the context. `accuracy`
     takes the option with the largest; `accuracy_by_length` that with the largest for each byte of its text; of equals
     the first. `loss` is of the right option among the others, by the softmax of their likelihoods.
+
+    A model with a head for multiple choice (transformers' ...ForMultipleChoice) gives a number for each option, which
+    stands in place of its likelihood.
     """
 
     name = "multiple_choice"
@@ -37,18 +44,24 @@ class MultipleChoice(RightOrWrong):
     labels = "options"
     metrics = (ACCURACY, BY_LENGTH, LOSS)
     has_ensembles = True  # of the likelihoods: what it averages are logarithms of what models hold an option for
+    decides = "question"
+    divides = ("what the model says of the options (likelihoods, as logarithms)", "softmax")
     lacks: ClassVar[Mapping[str, str]] = {
         "soft_loss": "a teacher's likelihoods of few options say little of a language; distil on documents elsewhere",
         "information": "the options of a question are no classes",
-        "temperature": "questions have options, not classes that logits stand for",
+        "division": "a language model's last layer says how likely tokens are, and what is divided is how likely "
+        "options are, whose tokens are summed; a head of options is not looked for",
     }
 
     def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
-        """The likelihoods of the options, shape (batch, options), 0 behind the last."""
+        """The likelihoods of the options, or what a head of the model's says of them; shape (batch, options), 0 behind
+        the last."""
+        if TARGETS not in batch:
+            return options_head.scores(model, batch)
         return pad_sequence([-of_options for of_options in likelihood.nats(model, batch)], batch_first=True)
 
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        return likelihood.inputs(batch)
+        return likelihood.inputs(batch) if TARGETS in batch else options_head.inputs(batch)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         return {LABEL: labels[:, 0].numpy(), "options": (labels[:, 1:] != PADDING).sum(1).numpy()}
@@ -82,6 +95,10 @@ class MultipleChoice(RightOrWrong):
         """The mean loss of the right option among the others."""
         likely, there = _options(answers, labels.to(answers.device))
         return F.cross_entropy(likely.where(there, -torch.inf), labels[:, 0].to(answers.device))
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        likely, there = _options(torch.from_numpy(np.array(answers)), labels)
+        return Decisions(likely.numpy(), labels[:, 0].numpy(), there.numpy())
 
     def target(self, outcomes: Outcomes, row: int, classes: Sequence[str]) -> str:
         return letter(int(outcomes[LABEL][row]))

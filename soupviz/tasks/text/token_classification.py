@@ -1,6 +1,6 @@
 """Token classification: a tag for each word of a sentence, judged by the entities that they mark."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from soupviz.data.classes import named
 from soupviz.data.split import Split
 from soupviz.data.text.tagged import CUT, NOWHERE, STARTS
 from soupviz.errors import DataError, ModelError
-from soupviz.models.routes import answers_from
+from soupviz.tasks.calibration import Decisions
 from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS, LOSS_BAND
 from soupviz.tasks.ensembles import combined
 from soupviz.tasks.metric import SumMetric
@@ -71,10 +71,10 @@ class TokenClassification(Task):
     labels = "tags"
     barrier = "loss"
     has_probabilities = True
+    decides = "word that has a token"
     metrics = (F1, PRECISION, RECALL, TOKEN_ACCURACY, LOSS)
     lacks: ClassVar[Mapping[str, str]] = {
         "information": "each word has a tag, and a sentence has none: it would cost a gradient for each word",
-        "temperature": "it is entities that are told, which have no confidence of their own",
     }
 
     def __init__(self) -> None:
@@ -117,21 +117,23 @@ class TokenClassification(Task):
     def inputs(self, batch: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield {name: one for name, one in batch.items() if name != STARTS}
 
-    def answer_batch(self, model: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
+    def context(self, batch: Mapping[str, Any]) -> Mapping[str, Tensor]:
+        return {STARTS: batch[STARTS]} if STARTS in batch else {}
+
+    def read(self, output: Any, context: Mapping[str, Tensor]) -> Tensor:
         """Logits of each word's first token, shape (batch, most words of the split, tags); 0 where there is none.
 
         Raises:
             ModelError: it returned no logits of tokens.
         """
-        [given] = self.inputs(batch)
-        logits = answers_from(model, given, self.answers)
+        logits = self.answers(output)
         if logits.ndim != 3:
             raise ModelError(
                 f"the model returned logits of shape {tuple(logits.shape)}; expected (batch, tokens, tags)."
             )
-        if STARTS not in batch:  # a data set of the user's own, whose labels are those of tokens
+        if STARTS not in context:  # a data set of the user's own, whose labels are those of tokens
             return logits
-        starts = batch[STARTS]
+        starts = context[STARTS]
         places = torch.where(starts < 0, starts + logits.shape[1], starts).clamp(0, logits.shape[1] - 1)
         found = logits.gather(1, places[:, :, None].expand(-1, -1, logits.shape[2]))
         return found.masked_fill((starts == NOWHERE)[:, :, None], 0.0)
@@ -202,6 +204,16 @@ class TokenClassification(Task):
     def averaged(self, answers: Sequence[NDArray[np.float32]], weights: Sequence[float], output: str) -> Tensor:
         """Word by word."""
         return combined([np.moveaxis(one, 2, 1) for one in answers], weights, output).transpose(1, 2)
+
+    def decisions(self, answers: NDArray[np.float32], labels: Tensor) -> Decisions:
+        """Of each word that has a token; of a sentence with a logit that is not finite none says anything."""
+        number = min(answers.shape[1], labels.shape[1])
+        truth = labels[:, :number].numpy()
+        seen = truth >= 0
+        logits = np.array(answers[:, :number])
+        is_bad = ~np.isfinite(logits).all(axis=2) & seen
+        logits[is_bad.any(axis=1)] = np.nan
+        return Decisions(logits[seen], truth[seen])
 
     def hardness(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """Entities that are missed or made up; among those with as many, the share of words that are wrong."""

@@ -4,11 +4,9 @@ import html
 from collections.abc import Sequence
 
 from soupviz.analysis.examples import Rows
-from soupviz.data.labels import unpadded
 from soupviz.data.split import Split
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import numbers
 from soupviz.ui.viewers.finding import viewer_of
 from soupviz.ui.viewers.viewer import Unit, Viewer
 
@@ -37,8 +35,7 @@ def _card(
 ) -> str:
     label = task.target(new, row, classes)
     if label is None:
-        known = split.labels[row].numpy()
-        label = numbers(unpadded(known) if task.labels == "any" else known)
+        label = task.labelled(split.labels[row].numpy())
     where = split.files[row] if split.files else f"{split.name}[{row}]"
     title, name = html.escape(where, quote=True), f"{task.unit} {row}" + (f", {label}" if label else "")
     shown = viewer.html(Unit(task, split, row, name, classes, new, old))

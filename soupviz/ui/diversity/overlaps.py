@@ -80,10 +80,14 @@ def choose_split(opened: Kitchen) -> str:
             f"{split} reports. To look at its {opened.task.unit}s and then change a recipe spends it: what it says "
             "afterwards is no longer an honest report. Look at held_out while you still choose."
         )
+    return str(split)
+
+
+def wait_for(opened: Kitchen, split: str) -> None:
+    """Show the jobs that read or score a split, and stop the page: what they find need not be asked for."""
     for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
-            st.stop()  # what is being read or scored need not be asked for
-    return str(split)
+            st.stop()
 
 
 def choose_ingredients(opened: Kitchen, split: str) -> Asked:

@@ -13,7 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.exports import export
 from soupviz.soups.provenance import Dtype, read_record
 from soupviz.soups.restore import checked, restore
-from soupviz.soups.scaling import calibrate
+from soupviz.soups.scaling import calibrate, no_division
 from soupviz.soups.soup import recall
 from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
@@ -43,13 +43,14 @@ TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
 
 def choose_temperature(opened: Kitchen, place: Place) -> str:
     """Where a temperature is told; not asked of a task whose answers have none."""
-    if not opened.task.has_logits:
+    if not opened.task.has_temperature:
         return TEMPERATURES[0]
+    reason = no_division(opened.task)
     return str(
         place.segmented_control(
-            "Temperature", TEMPERATURES, default=TEMPERATURES[0], required=True,
-            help="Fitted on held_out, so that confidence means what it says; in the weights, the last layer is "
-            "divided.",
+            "Temperature", TEMPERATURES[:2] if reason else TEMPERATURES, default=TEMPERATURES[0], required=True,
+            help="Fitted on held_out, so that confidence means what it says"
+            + (f". {reason}" if reason else "; in the weights, the last layer is divided."),
         )
     )  # fmt: skip
 

@@ -60,9 +60,14 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
 
 def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     """A temperature fitted on held_out, what it changes, and the reliability diagram."""
-    if not opened.task.has_logits:
+    if not opened.task.has_temperature:
         st.write(no_temperature(opened.task))
         return
+    divided, squashed = opened.task.divides
+    told = (
+        f"One number, fitted on every {opened.task.decides} of held_out, divides {divided} before {squashed}, so that "
+        "confidence comes nearer to what is right. It changes no prediction."
+    )
 
     def fit(job: Job) -> Scaled:
         return scale(opened, mixture, aggregation_in(run), job.progress)
@@ -70,10 +75,7 @@ def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     key = f"calibrate {run.key} {opened.file}"
     job = work.jobs().find(key)
     if job is None or job.state in ("cancelled", "failed"):
-        st.write(
-            "One number, fitted on held_out, divides the logits, so that confidence comes nearer to what is right. It "
-            "changes no prediction."
-        )
+        st.write(told)
         if st.button("Fit a temperature", key=f"fit {run.key}"):
             work.jobs().submit(key, "Fitting a temperature", fit, kitchen=str(opened.file))
             st.rerun()
@@ -82,7 +84,10 @@ def calibration(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     scaled: Scaled = job.result
     before, after = scaled.before[scaled.reported], scaled.after[scaled.reported]
     left, right = st.columns(2)
-    left.metric("Temperature", f"{scaled.temperature:.3f}", "fitted on held_out", delta_color="off", delta_arrow="off")
+    left.metric(
+        "Temperature", f"{scaled.temperature:.3f}", "fitted on held_out", delta_color="off", delta_arrow="off",
+        help=told,
+    )  # fmt: skip
     left.dataframe(tables.calibrations(scaled), hide_index=True, alt="Calibration before and after, by split")
     charts.show(
         reliability(scaled.bins_before, scaled.bins_after),
