@@ -19,7 +19,7 @@ from examples.common import Order, missing_runs, save, say
 FACTORY = "tf_efficientnet_lite0"
 PIXELS = 96
 TRANSFORM = {"resize": PIXELS, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
-NUM_IMAGES, QUICK_IMAGES = 2000, 64
+NUM_IMAGES, QUICK_IMAGES = 6000, 64
 BATCH = 64
 READY = "cifar10-pretrained"
 """A narrow sweep that lies beside the data already trained, and its base."""
