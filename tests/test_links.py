@@ -106,6 +106,11 @@ def test_a_recipe_and_its_parameters_are_set_again(file: Path) -> None:
     assert "random" in " ".join(caption.value for caption in at.main.caption)
 
 
+def test_an_objective_is_set_again_by_its_name_and_by_its_label(file: Path) -> None:
+    for named in ("macro_f1", "macro F1"):
+        assert opened("soup", file, objective=named).selectbox(key="objective").value == "macro_f1"
+
+
 def test_a_path_and_the_alpha_on_it_are_open_again(file: Path) -> None:
     at = opened("alpha", file, a="m_1", b="m_0", points="11", alpha="0.3")
     assert (at.selectbox(key="a").value, at.selectbox(key="b").value) == ("m_1", "m_0")

@@ -61,11 +61,14 @@ def parameters(
 
 def _goal(place: Place, name: str, field: FieldInfo, goals: Sequence[str], task: Task) -> str:
     """What is raised; the kitchen's own metric is the recipe's default, whatever it is called."""
-    labels = {metric.name: metric.label for metric in task.metrics}
-    label = name.replace("_", " ").capitalize()
+    own = {metric.name: metric.label for metric in task.metrics}
+    labels = {goal: own.get(goal, goal.replace("_", " ")) for goal in goals}
+    if (named := st.query_params.get(name)) in labels and name not in st.session_state:
+        del st.query_params[name]  # the address has labels; a link may name it as commands do
+        st.session_state[name] = named
     chosen = place.selectbox(
-        label, goals, key=name, bind="query-params", help=field.description, width=190,
-        format_func=lambda goal: labels.get(goal, goal.replace("_", " ")),
+        name.replace("_", " ").capitalize(), goals, key=name, bind="query-params", help=field.description, width=190,
+        format_func=labels.__getitem__,
     )  # fmt: skip
     return "" if chosen == goals[0] else str(chosen)
 
