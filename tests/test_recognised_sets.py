@@ -194,6 +194,34 @@ def test_a_table_of_recordings_with_labels_is_classification(tmp_path):
     assert "task" not in proposal.document
 
 
+def test_boxes_of_coco_that_count_their_classes_from_zero_leave_torchvisions_detectors_their_background(tmp_path):
+    def proposed(folder, **ids):
+        (folder / "val").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(folder / "val" / "0.png")
+        told = {"images": [{"id": 1, "file_name": "0.png", "width": 8, "height": 8}]}
+        told["categories"] = [{"id": number, "name": f"c{number}"} for number in ids["categories"]]
+        told["annotations"] = [
+            {"id": i, "image_id": 1, "category_id": number, "bbox": [1, 1, 3, 3], "area": 9, "iscrowd": 0}
+            for i, number in enumerate(ids["used"])
+        ]
+        (folder / "val.json").write_text(json.dumps(told))
+        factory = "torchvision:detection.ssdlite320_mobilenet_v3_large"
+        return recognise(checkpoints(folder), factory=factory, data=folder).document
+
+    used = proposed(tmp_path / "used", categories=[0, 1], used=[0, 1])
+    assert used["model"]["args"] == {"num_classes": 3} and used["task"] == {"name": "detection", "label_offset": 1}
+    idle = proposed(tmp_path / "idle", categories=[0, 1], used=[1, 1])
+    assert idle["model"]["args"] == {"num_classes": 2} and idle["task"] == "detection"
+
+
+def test_a_broken_file_of_coco_is_told_by_its_name(tmp_path):
+    (tmp_path / "val").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "val" / "0.png")
+    (tmp_path / "val.json").write_text('{"images": [{"file_name": "0.png"}], "categories": [')
+    with pytest.raises(DataError, match=r"val\.json"):
+        recognise(checkpoints(tmp_path), factory="torchvision:detection.ssdlite320_mobilenet_v3_large", data=tmp_path)
+
+
 def test_a_manifest_of_transcripts_asks_for_the_vocabulary_alone_and_offers_what_lies_near(tmp_path):
     (tmp_path / "data").mkdir()
     row = {"audio_filepath": "0.wav", "duration": 1.5, "text": "a b"}
@@ -243,7 +271,28 @@ def test_a_speech_model_of_trainer_brings_its_vocabulary_and_its_feature_extract
     assert "transform" not in proposal.document["data"]["held_out"]
 
 
+def test_what_the_user_says_of_a_speech_model_adds_to_what_its_run_says(tmp_path):
+    run = trainer_run(tmp_path, architectures=["WhisperForConditionalGeneration"])
+    for step in (10, 20):
+        (run / f"checkpoint-{step}" / "preprocessor_config.json").write_text('{"sampling_rate": 16000}')
+    (tmp_path / "held_out.csv").write_text("file,text\n0.wav,x\n")
+    (tmp_path / "own.json").write_text("{}")
+    named = recognise(run, task="transcription")
+    assert not named.questions and named.document["task"]["decode"] == "generate"
+    assert recognise(run, vocabulary=str(tmp_path / "own.json")).document["task"]["vocabulary"] == "../own.json"
+
+
 # Questions
+
+
+@pytest.mark.parametrize("columns", ["premise,question", "article,question", "sent1,sent2"])
+def test_two_columns_of_which_each_may_be_the_context_are_asked_about(tmp_path, columns):
+    run = trainer_run(tmp_path, architectures=["BertForMultipleChoice"])
+    (tmp_path / "held_out.csv").write_text(f"{columns},choice1,choice2,label\na,b,c,d,1\n")
+    (question,) = recognise(run).questions
+    assert question.key == "text" and set(question.choices) == set(columns.split(","))
+    first = columns.split(",")[0]
+    assert recognise(run, text=first).document["data"]["held_out"]["context"] == first
 
 
 def test_a_head_for_multiple_choice_takes_a_table_of_questions(tmp_path):

@@ -87,6 +87,17 @@ def test_a_run_of_trainer_gives_the_whole_kitchen(tmp_path):
     }  # fmt: skip
 
 
+def test_a_classifier_of_images_has_its_names_and_its_transform(tmp_path):
+    run = trainer_run(tmp_path, architectures=["ViTForImageClassification"], id2label={"0": "cat", "1": "dog"})
+    for step in (10, 20):
+        told = {"do_resize": True, "size": {"height": 32, "width": 32}, "do_normalize": False}
+        (run / f"checkpoint-{step}" / "preprocessor_config.json").write_text(json.dumps(told))
+    images(tmp_path / "data" / "val", ("cat", "dog"))
+    document = recognise(run, data=tmp_path / "data").document
+    assert document["classes"] == ["cat", "dog"]
+    assert "transform" in document["data"]["held_out"]
+
+
 def test_placeholders_of_trainer_are_no_class_names(tmp_path):
     proposal = recognise(trainer_run(tmp_path, id2label={"0": "LABEL_0", "1": "LABEL_1"}))
     assert "classes" not in proposal.document

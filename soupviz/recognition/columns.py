@@ -12,7 +12,9 @@ TEXT_COLUMNS = (
 )  # fmt: skip
 PAIR_COLUMNS = {"sentence1": "sentence2", "premise": "hypothesis", "question1": "question2", "question": "sentence"}
 LABEL_COLUMNS = ("label", "labels", "target", "class", "sentiment", "category", "ner_tags", "tags", "pos_tags")
-CONTEXT_COLUMNS = ("context", "question", "ctx", "premise", "prompt", "sent1", "startphrase")
+CONTEXT_COLUMNS = (
+    "context", "question", "ctx", "premise", "prompt", "sent1", "startphrase", "article", "passage", "sent2",
+)  # fmt: skip
 OPTION_COLUMNS = ("options", "choices", "endings")
 ANSWER_COLUMNS = ("answer", "label", "gold")
 NUMBERED = re.compile(r"(option|choice|ending|answer|sol|solution)[ _]?\d+")
@@ -84,25 +86,34 @@ def audio_columns(
     return {key: value for key, value in keys.items() if value}, questions
 
 
-def choice_columns(place: Place) -> dict[str, str | list[str]]:
-    """Which columns hold the context, the options and the answer, as format `choices` names them.
+def choice_columns(place: Place, text: str = "", label: str = "") -> tuple[dict[str, str | list[str]], list[Question]]:
+    """Which columns hold the context, the options and the answer, as format `choices` names them, and what has to be
+    asked: a question and its passage may stand in two columns, of which one alone is half a context.
 
+    Args:
+        text, label: the columns of the context and of the answer, if the user named them.
     Raises:
         DataError: the names of the columns do not say.
     """
+    check_columns(place, text, label)
     lower = {name.lower(): name for name in place.columns}
-    context, options, answer = (
-        next((lower[name] for name in names if name in lower), "")
-        for names in (CONTEXT_COLUMNS, OPTION_COLUMNS, ANSWER_COLUMNS)
+    contexts = [text] if text else [lower[name] for name in CONTEXT_COLUMNS if name in lower]
+    options, answer = (
+        next((lower[name] for name in names if name in lower), "") for names in (OPTION_COLUMNS, ANSWER_COLUMNS)
     )
+    answer = label or answer
     numbered = [name for name in place.columns if NUMBERED.fullmatch(name.lower())]
-    if not context or not (options or len(numbered) > 1) or not answer:
+    if not contexts or not (options or len(numbered) > 1) or not answer:
         raise DataError(
             f"{place.path}: its columns are {', '.join(place.columns)}; expected a context (such as "
             f"{CONTEXT_COLUMNS[0]}), options (a list, or one each, such as option1) and an answer. Rename them, or "
             "write kitchen.yaml with `format: choices` and their names."
         )
-    return {"context": context, "options": options or numbered, "answer": answer}
+    keys: dict[str, str | list[str]] = {"options": options or numbered, "answer": answer}
+    if len(contexts) > 1:
+        what = f"which column of {place.path.name} holds all that stands before the options (join two, if it is two)"
+        return keys, [Question(TEXT, what, tuple(contexts))]
+    return {"context": contexts[0], **keys}, []
 
 
 def has_transcripts(place: Place) -> bool | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from soupviz.errors import KitchenError
 from soupviz.recognition.files import definitions, factories
-from soupviz.recognition.layouts import OF_BOXES, number_of_classes
+from soupviz.recognition.layouts import OF_BOXES, counts_from_zero, number_of_classes
 from soupviz.recognition.parts import SAID, Part, Setting, joined, of
 from soupviz.recognition.places import Place
 from soupviz.recognition.runs import FACTORY, Fact, Found, Question, Run
@@ -111,8 +111,8 @@ def _arguments(setting: Setting, factory: str, splits: Mapping[str, Place]) -> F
         number = number_of_classes(held_out)
         return Found({**found.value, run.counted: number}, f"{found.source}; {run.counted}: {held_out.path.name}")
     if factory.startswith("torchvision:") and held_out is not None and held_out.format in OF_BOXES:
-        # Its detectors have a background, number 0; COCO's numbers begin where they like.
-        number = number_of_classes(held_out) + (held_out.format == "yolo")
+        # Its detectors have a background, number 0, which data that counts its classes from 1 leaves free.
+        number = number_of_classes(held_out) + counts_from_zero(held_out)
         return Found({"num_classes": number}, f"{held_out.path.name}: its categories, with the background")
     if run.num_outputs and factory.startswith(LIBRARIES):
         return Found({"num_classes": run.num_outputs}, "the last layer's outputs")

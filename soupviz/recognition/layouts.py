@@ -9,7 +9,8 @@ from soupviz.data.audio.waves import SUFFIXES as AUDIO_SUFFIXES
 from soupviz.data.detection.yolo import CALLED
 from soupviz.data.detection.yolo import YAML as DESCRIPTIONS
 from soupviz.data.images.imagefolder import SUFFIXES as IMAGE_SUFFIXES
-from soupviz.recognition.places import NAMES, Place, entries, folders
+from soupviz.errors import DataError
+from soupviz.recognition.places import NAMES, Place, class_folders, entries, folders
 from soupviz.spec import HELD_OUT
 from soupviz.weights.inert import read_yaml
 
@@ -86,9 +87,24 @@ def number_of_classes(place: Place) -> int:
         names = read_yaml(file)["names"]
         return max(names) + 1 if isinstance(names, dict) else len(names)
     if place.format == "coco":
-        told = json.loads(place.beside["annotations"].read_text(encoding="utf-8"))
-        return max((int(one["id"]) for one in told["categories"]), default=0) + 1
-    return len(list(folders(place.path)))
+        return max(_numbers(place, "categories", "id"), default=0) + 1
+    return len(class_folders(place.path))
+
+
+def counts_from_zero(place: Place) -> bool:
+    """Whether boxes have a class 0: COCO's numbers begin where they like, and of Roboflow's none is a 0."""
+    return place.format == "yolo" or 0 in _numbers(place, "annotations", "category_id")
+
+
+def _numbers(place: Place, of: str, key: str) -> set[int]:
+    file = place.beside["annotations"]
+    try:
+        return {int(one[key]) for one in json.loads(file.read_text(encoding="utf-8"))[of]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}: is no file of COCO's: {type(error).__name__}: {error}; expected {of!r}, a list whose entries "
+            f"have {key!r}. Save it anew, or name other data."
+        ) from None
 
 
 def _words(name: str) -> list[str]:

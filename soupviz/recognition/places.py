@@ -27,14 +27,19 @@ class Place:
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, by name; nothing where it may not be read."""
+    """What is in a folder, by name, the first of very many; nothing where it may not be read."""
     try:
-        children = sorted(folder.iterdir())[:MOST]
+        children = sorted(path for path in folder.iterdir() if not is_junk(path.name))
     except OSError:
         return
-    yield from (path for path in children if not is_junk(path.name))
+    yield from children[:MOST]
 
 
 def folders(folder: Path) -> Iterator[Path]:
-    """The folders in a folder."""
+    """The folders in a folder, the first of very many."""
     yield from (path for path in entries(folder) if path.is_dir())
+
+
+def class_folders(folder: Path) -> list[str]:
+    """The names of all folders in a folder, in their order."""
+    return sorted(child.name for child in folder.iterdir() if child.is_dir() and not is_junk(child.name))

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from soupviz.data.images.imagefolder import is_junk
+from soupviz.data.text import conll
 from soupviz.recognition import data
 from soupviz.recognition.columns import audio_columns, choice_columns, has_transcripts, text_columns
-from soupviz.recognition.layouts import OF_BOXES
+from soupviz.recognition.layouts import OF_BOXES, counts_from_zero
 from soupviz.recognition.parts import SAID, Part, Setting, joined, of
-from soupviz.recognition.places import NAMES, Place
+from soupviz.recognition.places import NAMES, Place, class_folders
 from soupviz.recognition.runs import DATA, TASK, VOCABULARY, Fact, Found, Question, Run
 from soupviz.spec import HELD_OUT, TEST
 
@@ -32,7 +32,9 @@ VOCABULARIES = ("vocab.json", "tokens.txt", "vocab.txt", "units.txt", "labels.js
 def judging(setting: Setting, splits: Mapping[str, Place], factory: str) -> Part:
     """The task: as the user or the run says it, or as labels show it, with what it cannot do without."""
     place, run = splits.get(HELD_OUT), setting.run
-    found = Found(setting.answers.task, SAID) if setting.answers.task else run.found.get("task")
+    found = run.found.get("task")
+    if setting.answers.task and (found is None or _values(found)["name"] != setting.answers.task):
+        found = Found(setting.answers.task, SAID)
     if found is None and place is not None:
         if place.format == "audio" and place.columns and has_transcripts(place) is None:
             told = f"whether {place.path.name} is of {TRANSCRIPTION} or of classification (--text and --label: columns)"
@@ -40,17 +42,23 @@ def judging(setting: Setting, splits: Mapping[str, Place], factory: str) -> Part
         found = _by_labels(place)
     if found is None:
         return Part()
-    values = dict(found.value) if isinstance(found.value, Mapping) else {"name": found.value}
-    source = found.source
-    if values["name"] == TRANSCRIPTION and "vocabulary" not in values:
-        if setting.answers.vocabulary is None:
+    values, source = _values(found), found.source
+    if values["name"] == TRANSCRIPTION:
+        if setting.answers.vocabulary is not None:
+            values["vocabulary"] = setting.answers.vocabulary
+        elif "vocabulary" not in values:
             return replace(of(TASK, found), questions=(_asked_vocabulary(setting),))
-        values["vocabulary"] = setting.answers.vocabulary
-    if values["name"] == DETECTION and place and place.format == "yolo" and factory.startswith("torchvision:"):
+    is_of_torchvision = values["name"] == DETECTION and factory.startswith("torchvision:")
+    if is_of_torchvision and place and place.format in OF_BOXES and counts_from_zero(place):
         values["label_offset"] = 1
-        source += "; torchvision's first class is 1, YOLO's is 0"
+        source += "; torchvision's first class is 1, the data's is 0"
     plain = {key: setting.relative(one) if isinstance(one, Path) else one for key, one in values.items()}
     return of(TASK, Found(plain if len(plain) > 1 else plain["name"], source))
+
+
+def _values(task: Found) -> dict[str, Any]:
+    """A task with its parameters."""
+    return dict(task.value) if isinstance(task.value, Mapping) else {"name": task.value}
 
 
 def _by_labels(place: Place) -> Found | None:
@@ -61,6 +69,8 @@ def _by_labels(place: Place) -> Found | None:
         return Found("segmentation", f"{place.path.name}: images with masks")
     if place.format == "audio" and place.columns and has_transcripts(place):
         return Found(TRANSCRIPTION, f"{place.path.name}: its columns")
+    if place.format == "text" and place.path.suffix.lower() in conll.TAGGED:
+        return Found("token_classification", f"{place.path.name}: a word and its tag in each line")
     return None
 
 
@@ -92,17 +102,13 @@ def classes_of(run: Run, splits: Mapping[str, Place]) -> Part:
     named = run.found.get("classes")
     if HELD_OUT not in splits or splits[HELD_OUT].format != "imagefolder":
         return of("classes", named)
-    usual = _class_folders(splits[HELD_OUT].path)
+    usual = class_folders(splits[HELD_OUT].path)
     if named and set(named.value) != set(usual):
         return Part(notes=(f"{named.source} has other names than the class folders, whose sorted order is taken.",))
     order = run.class_order(usual)
     if named is None and order != usual:
         named = Found(order, f"the class folders in {run.framework}'s order, numbers as numbers")
     return of("classes", named)
-
-
-def _class_folders(path: Path) -> list[str]:
-    return sorted(child.name for child in path.iterdir() if child.is_dir() and not is_junk(child.name))
 
 
 def data_of(setting: Setting, splits: Mapping[str, Place], task: Part) -> Part:
@@ -134,7 +140,8 @@ def _split(setting: Setting, name: str, place: Place, task: Part) -> Part:
         values["transform"] = found["transform"].value
         sources.append(f"transform: {found['transform'].source}")
     if place.format == "text" and name_of(task) == CHOICES:
-        values |= {"format": "choices", **choice_columns(place)}
+        parts, questions = choice_columns(place, setting.answers.text, setting.answers.label)
+        values |= {"format": "choices", **parts}
     elif place.format == "text":
         is_alone = name_of(task) == "language_model"
         keys, questions = text_columns(place, setting.answers.text, setting.answers.label, is_alone=is_alone)

@@ -63,16 +63,6 @@ def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
         if way is not None:
             values = {"name": "transcription", "vocabulary": folder, **way}
             found["task"] = Found(values, f"{where}: architectures ({architecture})")
-    preprocessor = mapping_in(folder / "preprocessor_config.json")
-    if "sampling_rate" in preprocessor:
-        found["processor"] = Found(folder, f"{folder.name}/preprocessor_config.json")
-        architecture = str(named[0]) if named else ""
-        way = next((way for end, way in SPEECH.items() if architecture.endswith(end)), None)
-        if way is not None:
-            values = {"name": "transcription", "vocabulary": folder, **way}
-            found["task"] = Found(values, f"{where}: architectures ({architecture})")
-    if (classes := _classes(config)) and found.get("task", NO_TASK).value != "regression":
-        found["classes"] = Found(classes, f"{where}: id2label")
     elif preprocessor:
         values, told = transform(preprocessor)
         found["transform"] = Found(values, f"{folder.name}/preprocessor_config.json")

@@ -7,6 +7,8 @@ from soupviz.data import tables
 from soupviz.errors import DataError
 
 SUFFIXES = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt")
+TAGGED = SUFFIXES[:-1]
+"""Those of files that hold nothing else."""
 
 TEXT, LABEL, DOCUMENT = "text", "label", "document"
 """The columns of words and of tags: the first and the last one, unless the kitchen names others by their numbers; and
