@@ -155,13 +155,14 @@ def of_lengths(lengths: list[int]) -> Split:
 
 
 def test_units_are_batched_with_those_of_their_length_so_that_padding_does_not_enter():
-    """Of two lengths, mixed, batches have none: the mean is that of what is there, and not drawn to 0."""
+    """Of two lengths, mixed, batches have none: the statistics are those of all that is there, whatever hangs on
+    length, and not drawn to 0."""
     train = of_lengths([3, 12] * 20)
+    train.arrays[""][::2, :3] += 4
     found = reestimate(evaluator_of(OverTime(), 10), train, 40)
-    halves = [train.arrays[""][length::2, :size].flatten(0, 1) for length, size in enumerate((3, 12))]
-    expected = torch.stack([half.mean(dim=0) for half in halves]).mean(dim=0)
-    torch.testing.assert_close(found["norm.running_mean"], expected, rtol=1e-4, atol=1e-4)
-    assert (found["norm.running_var"] < 1.5).all()
+    there = torch.cat([train.arrays[""][length::2, :size].flatten(0, 1) for length, size in enumerate((3, 12))])
+    torch.testing.assert_close(found["norm.running_mean"], there.mean(dim=0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["norm.running_var"], there.var(dim=0), rtol=0.03, atol=0)
 
 
 def test_how_much_padding_statistics_count_is_told_with_train():

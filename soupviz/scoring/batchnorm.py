@@ -1,6 +1,7 @@
 """Running statistics of a mix, re-estimated: the average of statistics is not the statistics of the average."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,11 @@ def norms_of(model: nn.Module) -> dict[str, _NormBase]:
 def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size: int) -> dict[str, Tensor]:
     """The running statistics of the weights that the evaluator holds, over examples of train.
 
-    Cumulative: every batch counts alike, and nothing of the old statistics is left. Only the layers that keep
-    statistics are in training mode: dropout is off. What fills up the shorter examples of a batch is counted as the
-    model's layers see it, so that batches are of examples of about one length, with little of it.
+    Nothing of the old statistics is left, and only the layers that keep statistics are in training mode: dropout is
+    off. Batches that are as mixed as each other count alike: the statistics are the averages of theirs. What fills up
+    the shorter examples of a batch is counted as the model's layers see it; examples of varying length are therefore
+    batched with those of about their own, with little of it. Such batches differ, so that each counts by its size, and
+    variances have in them how far its mean lies from that of all.
 
     Args:
         num_examples: drawn from train with a fixed seed; all of it where it has fewer.
@@ -46,6 +49,8 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(SEED))[:num_examples]
     norms = norms_of(evaluator.model)
     momenta = {name: norm.momentum for name, norm in norms.items()}
+    pooled = {name: _Pooled() for name in norms if train.lengths is not None}
+    hooks = [norms[name].register_forward_hook(one.add) for name, one in pooled.items()]
     try:
         for norm in norms.values():
             norm.reset_running_stats()
@@ -54,10 +59,16 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
         with torch.inference_mode(), arithmetic_of(evaluator.precision):
             for number, rows in enumerate(_batches(train, order, batch_size), 1):
                 for norm in norms.values():
-                    if not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
+                    if pooled:
+                        norm.momentum = 1.0  # those of the batch alone
+                    elif not isinstance(norm, _BatchNorm):  # InstanceNorm takes None for 0, and keeps nothing
                         norm.momentum = 1.0 / number
                 _run(evaluator, train, rows)
+            for name, one in pooled.items():
+                one.write(norms[name])
     finally:
+        for hook in hooks:
+            hook.remove()
         for name, norm in norms.items():
             norm.momentum = momenta[name]
             norm.eval()
@@ -69,9 +80,36 @@ def reestimate(evaluator: Evaluator, train: Split, num_examples: int, batch_size
     }
 
 
+@dataclass(slots=True)
+class _Pooled:
+    """The statistics of batches of several sizes as those of all in one: their first two moments, in float64."""
+
+    size: float = 0.0
+    mean: Tensor | float = 0.0
+    square: Tensor | float = 0.0
+
+    def add(self, norm: nn.Module, given: tuple[Tensor, ...], _returned: Tensor) -> None:
+        """After a layer's call, which left the statistics of what it was given alone."""
+        mean, variance = _of(norm)
+        size = given[0].numel() / len(mean)
+        self.size += size
+        self.mean = self.mean + (mean.double() - self.mean) * (size / self.size)
+        self.square = self.square + (variance.double() + mean.double() ** 2 - self.square) * (size / self.size)
+
+    def write(self, norm: nn.Module) -> None:
+        mean, variance = _of(norm)
+        mean.copy_(torch.as_tensor(self.mean))
+        variance.copy_(torch.as_tensor(self.square - self.mean**2))
+
+
+def _of(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    assert isinstance(norm, _NormBase) and norm.running_mean is not None and norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
 def _batches(train: Split, order: Tensor, batch_size: int) -> Sequence[Tensor]:
-    """Every batch counts alike, so they are as large as each other, and as mixed as their lengths allow: train may lie
-    class by class. None is of one example, which has no variance."""
+    """As large as each other, and as mixed as their lengths allow: train may lie class by class. None is of one
+    example, which has no variance."""
     if train.lengths is not None:
         order = order[train.lengths[order].argsort(descending=True, stable=True)]
     return order.tensor_split(min(-(-len(order) // batch_size), max(1, len(order) // 2)))
