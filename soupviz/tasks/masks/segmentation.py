@@ -61,7 +61,7 @@ class Segmentation(Task):
     labels = "masks"
     barrier = "loss"
     has_probabilities = True
-    decides = f"pixel that is judged (of very many {MOST_PIXELS:,}, evenly spaced)"
+    decides = f"pixel that is judged (of very many {MOST_PIXELS:,}, drawn at random)"
     metrics = (MEAN_IOU, PIXEL_ACCURACY, DICE, PIXEL_LOSS)
     lacks: ClassVar[Mapping[str, str]] = {
         "information": "each pixel has a class, and an image has none: it would cost a gradient for each pixel",
@@ -228,16 +228,18 @@ class Segmentation(Task):
 
         Of an image with a logit that is not finite none says anything.
         """
-        step = -(-sum(int(counts.sum()) for _, counts in self._values(labels)) // MOST_PIXELS)
-        found, seen = [], 0
+        step = max(1, -(-sum(int(counts.sum()) for _, counts in self._values(labels)) // MOST_PIXELS))
+        # One of each so many, at random: at equal distances they would lie in few columns.
+        random, found = torch.Generator().manual_seed(0), []
         for row in range(len(labels)):
             logits, mask = torch.from_numpy(np.array(answers[row : row + 1])), labels[row : row + 1]
             if not logits.isfinite().all():
                 logits = torch.full_like(logits, torch.nan)
             truth = self._truth(mask).flatten()
             judged = (truth >= 0).nonzero().flatten()
-            chosen = judged[-seen % step :: step]
-            seen += len(judged)
+            places = torch.arange(0, len(judged), step)
+            places += torch.randint(step, places.shape, generator=random)
+            chosen = judged[places[places < len(judged)]]
             found.append((_resized(logits, mask)[0].flatten(1)[:, chosen].T, truth[chosen]))
         return Decisions(*(torch.cat(parts).numpy() for parts in zip(*found, strict=True)))
 
