@@ -65,6 +65,31 @@ def test_another_normalisation_or_size_is_told_but_not_a_shift_of_another_size(t
     assert not told(tmp_path, "shifts.small", held_out=own, shifts={"small": small})
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"resize": 8}, {"resize": 8, "crop": 8}), ({"mean": [0.0] * 3, "std": [1.0] * 3}, {})],
+    ids=["crop", "normalisation"],
+)
+def test_what_is_said_and_what_is_left_at_the_same_are_no_difference(tmp_path, one, other):
+    for name in ("val", "test"):
+        pictures(tmp_path, name)
+    own = {"format": "imagefolder", "path": "val", "transform": one}
+    assert not told(tmp_path, "test", held_out=own, test=own | {"path": "test", "transform": other})
+
+
+def test_a_length_that_the_tokenizer_says_too_is_no_difference(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "tokenizer_config.json").write_text('{"model_max_length": 64}')
+    (tmp_path / "a" / "tokenizer.json").write_text("{}")
+    left, said, shorter = (
+        SplitSpec(format="text", path="x.csv", tokenizer="a", **keys)
+        for keys in ({}, {"max_length": 64}, {"max_length": 32})
+    )
+    split = Split("test", {}, torch.zeros(2), None, None, "")
+    assert not differences(split, said, left, tmp_path, None)
+    assert "max_length is 32, there 64" in differences(split, shorter, left, tmp_path, None)[0]
+
+
 def test_another_tokenizer_is_one_with_another_content_and_one_that_is_missing_is_not_told_here(tmp_path):
     for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
         (tmp_path / name).mkdir()

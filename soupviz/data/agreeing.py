@@ -7,10 +7,17 @@ from soupviz.data.audio.extracting import SETTINGS
 from soupviz.data.sources import content
 from soupviz.data.split import Split
 from soupviz.data.text import tokens
+from soupviz.errors import DataError
 from soupviz.spec import HELD_OUT, SHIFTS, SplitSpec, TransformSpec
 
 AS_TOLD = ("max_length", "stride", "sample_rate", "seconds")
 """Keys of tables that say how their cells become inputs."""
+
+LEFT = ("max_length", "sample_rate")
+"""Those of them that the model or the files say where the kitchen does not: nothing is known of them here."""
+
+NEUTRAL = {"mean": 0.0, "std": 1.0}
+"""What changes no pixel."""
 
 OF_PIXELS = ("preset", "args", "channels", "mean", "std")
 OF_SHAPES = ("resize", "crop", "interpolation")
@@ -26,10 +33,11 @@ def differences(split: Split, spec: SplitSpec, held_out: SplitSpec, folder: Path
     if spec.format.partition(":")[0] != held_out.format.partition(":")[0]:
         return []
     keys = [*AS_TOLD, *(_keys_of_images(split, spec, held_out, known) if spec.takes_transform else ())]
-    own, other = ({key: _value(one, key) for key in keys} for one in (spec, held_out))
+    own, other = ({key: _value(one, key, folder) for key in keys} for one in (spec, held_out))
     if known is not None and split.rate and known.rate:
         own["sample_rate"], other["sample_rate"] = split.rate, known.rate
-    told = [f"{key} is {own[key]}, there {other[key]}" for key in own if own[key] != other[key]]
+    unknown = {key for key in LEFT if own[key] is None or other[key] is None}
+    told = [f"{key} is {own[key]}, there {other[key]}" for key in own if own[key] != other[key] and key not in unknown]
     told += [f"{key} holds another one" for key in ("tokenizer", "processor") if _is_other(spec, held_out, key, folder)]
     if not told:
         return []
@@ -47,11 +55,27 @@ def _keys_of_images(split: Split, spec: SplitSpec, held_out: SplitSpec, known: S
     return [f"transform.{key}" for key in [*(() if is_same else OF_PIXELS), *of_shapes]]
 
 
-def _value(spec: SplitSpec, key: str) -> Any:
+def _value(spec: SplitSpec, key: str, folder: Path) -> Any:
+    """What a key comes to, whether it is said or left at what it is then."""
+    if key == "max_length":
+        return spec.max_length or _longest(spec, folder)
     at, _, of_transform = key.partition(".")
-    if of_transform:
-        return getattr(spec.transform or TransformSpec.model_validate({}), of_transform)
-    return getattr(spec, at)
+    if not of_transform:
+        return getattr(spec, at)
+    transform = spec.transform or TransformSpec.model_validate({})
+    if of_transform == "crop":
+        return transform.crop or (transform.resize if isinstance(transform.resize, int) else None)
+    value = getattr(transform, of_transform)
+    changes_nothing = of_transform in NEUTRAL and value and set(value) == {NEUTRAL[of_transform]}
+    return None if changes_nothing else value
+
+
+def _longest(spec: SplitSpec, folder: Path) -> int | None:
+    """Where the split's tokenizer cuts; None where it does not, or cannot be read, which is told elsewhere."""
+    try:
+        return tokens.longest("", folder / spec.tokenizer) if spec.tokenizer else None
+    except DataError:
+        return None
 
 
 def _is_other(spec: SplitSpec, held_out: SplitSpec, key: str, folder: Path) -> bool:
