@@ -124,6 +124,6 @@ def test_a_p_value_that_no_draw_reached_is_told_as_a_bound_also_once_it_is_corre
     assert pair(task, NATS, new, old).is_least and not pair(task, NATS, old, old).is_least
     found = compare_many(task, NATS, old, {str(number): new for number in range(10)} | {"same": old})
     assert found["0"].p_value == pytest.approx(11 / (1 + LIST_DRAWS))
-    assert chance(found["0"].p_value, found["0"].is_least) == "p ≤ 0.005"
+    assert chance(found["0"].p_value, found["0"].is_least) == "p ≤ 0.006"
     assert chance(found["same"].p_value, found["same"].is_least) == "p = 1.00"
     assert chance(compare(task, NATS, new, old).p_value) == "p < 0.001"

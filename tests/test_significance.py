@@ -97,6 +97,7 @@ def test_a_p_value_is_never_told_as_nought_and_one_that_draws_cannot_lower_is_a_
     ]  # fmt: skip
     assert chance(0.00025, is_least=True) == "p < 0.001"
     assert (chance(0.002, is_least=True), chance(0.5, is_least=True)) == ("p ≤ 0.002", "p ≤ 0.50")
+    assert chance(1 / 301, is_least=True) == "p ≤ 0.004"
 
 
 def test_a_column_of_p_values_shows_the_smallest_ones_too():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
 import numpy as np
@@ -124,4 +125,7 @@ def chance(p_value: float, is_least: bool = False) -> str:
     """
     if p_value < 0.001:
         return "p < 0.001"
-    return f"p {'≤' if is_least else '='} {p_value:.{3 if p_value < 0.1 else 2}f}"
+    digits = 3 if p_value < 0.1 else 2
+    if is_least:  # rounded down it would be no bound
+        return f"p ≤ {Decimal(str(p_value)).quantize(Decimal(10) ** -digits, ROUND_CEILING)}"
+    return f"p = {p_value:.{digits}f}"

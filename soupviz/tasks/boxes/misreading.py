@@ -66,6 +66,10 @@ def misread(outcomes: Outcomes) -> Mapping[str, Any] | None:
         for one in READINGS
     }
     best = _likeliest({one: float(values.mean()) for one, values in tried.items()}, detections)
+    if best[0] == HELD:  # boxes of images that were resized, and not scaled back, spoil what is right
+        scaled = best_overlaps(objects, of_object, _scaled(detections, objects), of_detection)
+        if scaled.mean() >= tried[best].mean() - NEAR:
+            return None
     # The next image's objects, with what is found in this one.
     other = (of_object - 1) % len(rows)
     order = np.argsort(other, kind="stable")
@@ -81,6 +85,12 @@ def misread(outcomes: Outcomes) -> Mapping[str, Any] | None:
 
 def _read(boxes: Boxes, side: str, reading: tuple[str, str, str]) -> Boxes:
     return reread(boxes, *reading[1:]) if reading[0] == side else boxes
+
+
+def _scaled(boxes: Boxes, others: Boxes) -> Boxes:
+    """Boxes in the scale of others: across and down, so that their mean places are the same."""
+    own, other = (one.reshape(-1, 2, 2).mean(axis=(0, 1)) for one in (boxes, others))
+    return np.asarray(boxes * np.tile(np.divide(other, own, out=np.ones(2), where=own > 0), 2))
 
 
 def _likeliest(fits: Mapping[tuple[str, str, str], float], detections: Boxes) -> tuple[str, str, str]:
