@@ -102,8 +102,14 @@ def test_no_model_is_accused_on_right_boxes_however_bad_it_is(noise, recall):
 
 @pytest.mark.parametrize("factor", [0.25, 0.5, 0.8, 1.25, 1.5, 2.0, 4.0])
 def test_a_model_whose_boxes_are_of_another_scale_is_not_accused(factor):
-    for truths in (scenes(2), [of[:1] for of in scenes(2, number=60)]):
-        assert is_silent(truths, [of * [*[factor] * 4, 1, 1] for of in finds(2, truths)])
+    random = np.random.default_rng(2)
+    corner, sides = random.uniform(0, 150, (60, 2)), random.uniform(60, 200, (60, 2))
+    one_each = [np.array([truth(*low, *(low + side))]) for low, side in zip(corner, sides, strict=True)]
+    for truths in (scenes(2), one_each):
+        found = finds(2, truths, noise=0, recall=1)
+        assert is_silent(
+            truths, [of[: len(own)] * [*[factor] * 4, 1, 1] for of, own in zip(found, truths, strict=True)]
+        )
 
 
 def test_a_model_that_always_says_the_same_is_not_accused():

@@ -285,6 +285,13 @@ def test_what_the_user_says_of_a_speech_model_adds_to_what_its_run_says(tmp_path
 # Questions
 
 
+def test_a_file_with_a_word_and_its_tag_in_each_line_is_of_token_classification(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "val.conll").write_text("Anna B-PER\nsleeps O\n\nBob B-PER\n")
+    proposal = recognise(checkpoints(tmp_path), factory="torchvision:resnet18")
+    assert proposal.document["task"] == "token_classification"
+
+
 @pytest.mark.parametrize("columns", ["premise,question", "article,question", "sent1,sent2"])
 def test_two_columns_of_which_each_may_be_the_context_are_asked_about(tmp_path, columns):
     run = trainer_run(tmp_path, architectures=["BertForMultipleChoice"])
