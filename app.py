@@ -51,16 +51,20 @@ def main() -> None:
     with st.spinner("Starting PyTorch…"):
         from soupviz.errors import SoupError
         from soupviz.ui import sidebar
+        from soupviz.ui.ending import PageEnd
         from soupviz.ui.verbatim import verbatim
-    place = None
     try:
         place = sidebar.draw()
+    except SoupError as error:
+        st.error(verbatim(str(error)))
+        return
+    try:
         page.run()
     except SoupError as error:  # what a page did not expect is the user's to mend: the core's words, no traceback
         st.error(verbatim(str(error)))
-    finally:  # a page may stop wherever it is
-        if place is not None:
-            sidebar.draw_running(place)
+    except PageEnd:
+        pass
+    sidebar.draw_running(place)
 
 
 if get_script_run_ctx(suppress_warning=True):

@@ -9,6 +9,7 @@ from soupviz.soups import curves, planning
 from soupviz.spec import HELD_OUT
 from soupviz.ui import keeping, session, widgets, work
 from soupviz.ui.curve import curve
+from soupviz.ui.ending import end_page
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
@@ -19,7 +20,7 @@ def choose(opened: Kitchen) -> Path:
     ends = choices(opened, session.finished_runs(opened))
     if len(ends) < 2:
         st.info("A path needs two ends. Add a checkpoint or a base to kitchen.yaml, or cook a soup on the Soup page.")
-        st.stop()
+        end_page()
     names = list(ends)
     default = f"best of {opened.file}"
     if default not in st.session_state:
@@ -41,7 +42,7 @@ def choose(opened: Kitchen) -> Path:
         batchnorm = row.selectbox("BatchNorm", offered, key="batchnorm", width=130, **bound)
     if a == b:
         st.warning("Both ends are the same; choose two different ones.")
-        st.stop()
+        end_page()
     alphas = sorted({0.0, 1.0, *curves.grid(points, *RANGES[span])})
     path = Path(ends[a], ends[b], alphas, batchnorm)
     for end in path.altered_ends() if has_statistics else ():

@@ -5,6 +5,7 @@ import streamlit as st
 from soupviz.pictures.models import MODEL
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.ui import charts, compare, samples, session, tables, widgets, work
+from soupviz.ui.ending import end_page
 from soupviz.ui.soup import panels, soups
 from soupviz.ui.verbatim import verbatim
 
@@ -18,7 +19,7 @@ source = st.segmented_control(
 if source == samples.LOGGED:
     if (logged := samples.choose()) is not None:
         samples.draw(logged)
-    st.stop()
+    end_page()
 opened = session.kitchen()
 
 split = TEST if TEST in opened.splits.names else HELD_OUT

@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.analysis import history as core
 from soupviz.ui import session
+from soupviz.ui.ending import end_page
 from soupviz.ui.history import one_run, runs, two_runs
 
 st.title("History")
@@ -15,7 +16,7 @@ entries = core.entries(opened)
 runs.offer_undo(opened)
 if not entries:
     st.info("Nothing was cooked here yet: cook a soup on the Soup page, or the menu on the Compare page.")
-    st.stop()
+    end_page()
 runs.watch_cooking(opened)
 shown = runs.filtered(entries)
 selected = runs.selected(opened, shown)

@@ -10,6 +10,7 @@ from soupviz.recipes.paths import in_plane
 from soupviz.soups.planning import FREE, cost
 from soupviz.tasks.wording import titled
 from soupviz.ui import asking, session, widgets
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.plane import overview, terrain
 from soupviz.ui.verbatim import verbatim
@@ -57,7 +58,7 @@ def locate(job: Job) -> object:
 
 placed = asking.result(OPENED, SHOWN.key(OPENED, of_scores=False), "Find the plane", lambda: FREE, locate, ahead=True)
 if placed is None:
-    st.stop()
+    end_page()
 FRAME, PLACES = placed.result
 SPOTS = list(itertools.chain(*planes.around(FRAME, SHOWN.fineness)))
 ITEMS = overview.items(OPENED, SHOWN, PLACES)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.ui import session
+from soupviz.ui.ending import end_page
 from soupviz.ui.shift import picture
 from soupviz.ui.shift.scores import KITCHEN, TABLE, of_kitchen, of_table, open_soup
 
@@ -14,7 +15,7 @@ source = st.segmented_control(
 )
 found = of_kitchen() if source == KITCHEN else of_table()
 if found is None:
-    st.stop()
+    end_page()
 view = picture.choose(found, kinds_can_change=source == TABLE)
 if view is not None and source == KITCHEN:
     picture.draw(view, st.session_state.get("members") or [], open_soup)

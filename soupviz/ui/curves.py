@@ -20,6 +20,7 @@ from soupviz.spec import HELD_OUT, SHIFTS, TEST
 from soupviz.tasks import wording
 from soupviz.tasks.metric import Metric
 from soupviz.ui import charts, session, tables, widgets
+from soupviz.ui.ending import end_page
 from soupviz.ui.formats import note, value_format
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
@@ -63,7 +64,7 @@ def choose(opened: Kitchen) -> Chosen:
     ends = choices(opened, session.finished_runs(opened))
     if len(ends) < 2:
         st.info("A curve needs two ends. Add a checkpoint or a base to kitchen.yaml, or cook a soup on the Soup page.")
-        st.stop()
+        end_page()
     pinned = f"usual curves of {opened.file}"  # scores that come in later must not change what was chosen
     start, goal = st.session_state.setdefault(pinned, usual(opened))
     bound: dict[str, Any] = {"bind": "query-params"}
@@ -86,7 +87,7 @@ def choose(opened: Kitchen) -> Chosen:
     pairs = pairs_of(ends, from_, to)
     if not pairs or not splits or not statistics:
         st.info("Choose at least one end on each side, two different ones, a split, and what becomes of BatchNorm.")
-        st.stop()
+        end_page()
     if len(pairs) > MOST:
         st.warning(f"{len(pairs)} pairs are more than can be told apart; the first {MOST} are shown.")
         pairs = dict(itertools.islice(pairs.items(), MOST))

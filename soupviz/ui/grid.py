@@ -19,6 +19,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks import wording
 from soupviz.ui import asking, charts, session, widgets, work
 from soupviz.ui.charts import Place
+from soupviz.ui.ending import end_page
 from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms, soups
@@ -33,7 +34,7 @@ def choose(opened: Kitchen) -> Grid:
     offered = grids.offered(opened)
     if not offered:
         st.info("A grid needs a recipe with two numbers to vary; this kitchen has one ingredient and no base.")
-        st.stop()
+        end_page()
     row = st.container(horizontal=True)
     labels = {MENU[method].label: method for method in offered}
     label = row.selectbox("Recipe", list(labels), key="grid_recipe", bind="query-params", width=230)

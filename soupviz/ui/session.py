@@ -14,6 +14,7 @@ from soupviz.soups.soup import is_current
 from soupviz.store.runs import Run
 from soupviz.trust import Request
 from soupviz.ui import work, workspace
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.names import as_values, names_in
@@ -140,7 +141,7 @@ def kitchen() -> Kitchen:
         if st.button("Try again"):
             work.forget_failure(job)
             st.rerun()
-        st.stop()
+        end_page()
     if job is None or not job.is_active:
         job = work.open_kitchen(file, _ask_for_trust(file))
     place = st.empty()
@@ -166,7 +167,7 @@ def _ask_for_trust(file: Path) -> Request | None:
         workspace.check_paths(asked)
     except SoupError as error:
         st.error(verbatim(str(error)))
-        st.stop()
+        end_page()
     if not workspace.is_trusted(asked):
         names = ", ".join(f"`{name}`" for name in asked.code)
         st.warning(
@@ -176,7 +177,7 @@ def _ask_for_trust(file: Path) -> Request | None:
         if st.button("I trust it: open", type="primary"):
             workspace.trust(asked)
             st.rerun()
-        st.stop()
+        end_page()
     return asked
 
 

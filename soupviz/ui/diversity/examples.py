@@ -24,6 +24,7 @@ from soupviz.ui import asking, session, tables
 from soupviz.ui.diversity import class_charts, part_charts
 from soupviz.ui.diversity.gallery import gallery
 from soupviz.ui.diversity.match import Match, Model
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 from soupviz.ui.viewers.finding import viewer_of
@@ -86,7 +87,7 @@ def choose(opened: Kitchen) -> tuple[Model, Model]:
     )  # fmt: skip
     if soup == rival:
         st.warning("Both are the same model; choose two different ones.")
-        st.stop()
+        end_page()
     chosen = offered[soup]
     if chosen.run is not None and not chosen.run.key.startswith(session.soup_key() or " "):
         session.choose_soup(chosen.run)

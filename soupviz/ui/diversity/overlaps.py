@@ -42,6 +42,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import PERCENT, factor
 from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -87,7 +88,7 @@ def wait_for(opened: Kitchen, split: str) -> None:
     """Show the jobs that read or score a split, and stop the page: what they find need not be asked for."""
     for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
-            st.stop()
+            end_page()
 
 
 def choose_ingredients(opened: Kitchen, split: str) -> Asked:

@@ -20,6 +20,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
 from soupviz.ui import asking, charts, formats, session, tables, widgets
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
 from soupviz.weights.selection import BASE
@@ -59,7 +60,7 @@ def choose(opened: Kitchen) -> Asked:
     ends = choices(opened, session.finished_runs(opened))
     if len(ends) < 2:
         st.info("This takes two models. Add a checkpoint or a base to kitchen.yaml, or cook a soup on the Soup page.")
-        st.stop()
+        end_page()
     names = list(ends)
     first, second = _best_two(opened, names)
     row = st.container(horizontal=True, vertical_alignment="bottom")
@@ -111,7 +112,7 @@ def _groupings(opened: Kitchen) -> list[str]:
 def _explain(opened: Kitchen, a: Choice, b: Choice, batchnorm: str) -> None:
     if a.mix == b.mix:
         st.warning("A and B are the same weights; choose two different ones.")
-        st.stop()
+        end_page()
     notes = []
     if opened.base is None:
         notes.append("Scaling a layer's update needs a base, and this kitchen has none: add `base: FILE` to it.")

@@ -22,6 +22,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.ui import formats, keeping, session, tables, verdict, widgets
+from soupviz.ui.ending import end_page
 from soupviz.ui.path import Choice, choices
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
@@ -76,7 +77,7 @@ def choose(opened: Kitchen) -> Chosen:
         st.info(
             "A plane needs three points. Add checkpoints or a base to kitchen.yaml, or cook a soup on the Soup page."
         )
-        st.stop()
+        end_page()
     pinned = f"usual plane of {opened.file}"  # scores that come in later must not change what was chosen
     first = st.session_state.setdefault(pinned, ([BASE] if opened.base else []) + by_merit(opened))
     bound: dict[str, Any] = {"bind": "query-params"}
@@ -102,7 +103,7 @@ def choose(opened: Kitchen) -> Chosen:
         batchnorm = row.selectbox("BatchNorm", offered, key="statistics", width=150, **bound)
     if len(set(chosen)) < 3:
         st.info("Two of the points are the same; choose three different ones.")
-        st.stop()
+        end_page()
     corners = (ends[chosen[0]], ends[chosen[1]], ends[chosen[2]])
     others = tuple(end for name, end in ends.items() if name not in chosen)
     return Chosen(corners, others, split, metrics[str(metric)], batchnorm, grids[fineness])

@@ -17,6 +17,7 @@ from soupviz.soups.needs import lacking_for
 from soupviz.spec import HELD_OUT, SHIFTS, TEST, SplitSpec
 from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
@@ -51,11 +52,11 @@ def of_kitchen() -> Scores:
         told, example = how_to_add(opened.spec.data.test or opened.spec.data.held_out)
         st.caption(told)
         st.code(example, language="yaml")
-        st.stop()
+        end_page()
     reading = work.find_read_job(opened)
     if reading is not None and reading.is_active:
         session.watch(reading)
-        st.stop()
+        end_page()
     mixes = mixes_of(opened, session.finished_runs(opened))
     if any(one.model.id == ENSEMBLE for one in mixes) and not st.toggle(
         f"With the ensemble of all {len(opened.pool)}", key="ensemble", bind="query-params",

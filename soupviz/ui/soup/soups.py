@@ -22,6 +22,7 @@ from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
 from soupviz.ui import charts, clicks, session, verdict, widgets, work
+from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
 from soupviz.ui.verbatim import verbatim
@@ -70,7 +71,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
         missing = str(error)
     if missing:
         st.error(verbatim(missing))
-        st.stop()
+        end_page()
     return recipe
 
 
@@ -98,7 +99,7 @@ def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
         run = opened.store.run(run_key(opened, recipe))
     except SoupError as error:
         st.error(verbatim(str(error)))
-        st.stop()
+        end_page()
     return run
 
 
