@@ -258,6 +258,9 @@ def test_utterances_with_two_tokens_near_each_other_are_told_and_padding_is_none
     columns = own.outcomes(answers, targets)
     for told in (columns, own.recounted(columns, targets)):
         assert (before, own.facts(Outcomes.of(told, own.targets(targets)), 0)["num_close"]) == (0, 1)
+    kept = {name: values for name, values in columns.items() if name != "close"}  # before there was such a count
+    told = own.recounted(kept, targets)
+    assert own.facts(Outcomes.of(told, own.targets(targets)), 0)["num_close"] is None
 
 
 def test_unseen_utterances_are_taken_for_perfect_in_the_bound():

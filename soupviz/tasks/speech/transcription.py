@@ -140,8 +140,10 @@ class Transcription(Task):
     def recounted(self, columns: Mapping[str, Column], labels: Tensor) -> Mapping[str, Column]:
         """What was heard, by another normaliser."""
         told = [self.normalized(as_text(row)) for row in columns[HYPOTHESIS]]
-        heard = {name: columns[name] for name in (FINITE, HYPOTHESIS, CLOSE)}
-        return heard | edits.counted(self._references(labels), told)
+        heard = {name: columns[name] for name in (FINITE, HYPOTHESIS)}
+        # Answers that were kept before there was such a count have none.
+        close = columns.get(CLOSE, np.full(len(told), -1, dtype=np.int8))
+        return heard | {CLOSE: close} | edits.counted(self._references(labels), told)
 
     def targets(self, labels: Tensor) -> Mapping[str, Column]:
         texts = self._references(labels)
