@@ -19,7 +19,6 @@ from soupviz.weights.tables import LONGEST, marked, separator_of
 FOLDERS = ("data", "dataset", "datasets")
 """Folders beside a run that are looked into."""
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
-PLAIN = ".txt"
 YAML = (".yaml", ".yml")
 ARRAYS = (".npz", ".safetensors")
 
@@ -109,7 +108,7 @@ def kind_of(path: Path) -> Place | None:
         return layouts.of_folder(path) or (Place(path, "imagefolder") if _is_imagefolder(path) else None)
     if path.suffix in ARRAYS:
         return Place(path, "arrays") if {"inputs", "labels"} <= _array_names(path) else None
-    if path.suffix.lower() in conll.SUFFIXES and path.suffix not in PLAIN:
+    if path.suffix.lower() in conll.TAGGED:
         return Place(path, "text", (conll.TEXT, conll.LABEL))
     if path.suffix in TABLES:
         row = first_row(path)

@@ -182,7 +182,8 @@ class Evaluator:
 
     def try_two(self, split: Split) -> Tensor:
         """A forward pass of two units, which tells of inputs that the model does not take; answers without numbers."""
-        return self._call(split, self.model, split.take(torch.arange(2), self.device, is_cut=False)).to("meta")
+        batch = split.take(torch.arange(2), self.device, is_cut=False)
+        return self._answers(split, lambda: self.task.answer_batch(self.model, batch)).to("meta")
 
     def told_of_outputs(self, split: Split) -> list[str]:
         """What there is to tell of what the model returns, from a few examples; two fit into memory."""
@@ -245,15 +246,18 @@ class Evaluator:
         is_cut = is_cut and self.routes.has_cut  # its activations may have turned out too large
         batch = prepared.take(rows)
         if not is_cut:
-            return self._call(split, self.routes.whole, batch)
-        with self.running():  # what reading needs of a batch is kept with the activations
-            found = answers_from(self.routes.after, batch, lambda output: self.task.read(output, batch))
-        return restricted(found, split.allowed)
+            return self._answers(split, lambda: self.task.answer_batch(self.routes.whole, batch))
 
-    def _call(self, split: Split, module: Callable[..., Any], batch: Mapping[str, Any]) -> Tensor:
+        def read(output: Any) -> Tensor:  # what it needs to know of a batch is kept with the activations
+            return self.task.read(output, batch)
+
+        return self._answers(split, lambda: answers_from(self.routes.after, batch, read))
+
+    def _answers(self, split: Split, call: Callable[[], Tensor]) -> Tensor:
+        """What a call of the model says of a split's examples; what it raises names the split."""
         with self.running():
             try:
-                found = self.task.answer_batch(module, batch)
+                found = call()
             except ModelError as error:
                 if error.__cause__ is None:  # it takes them, and returns what are no logits of theirs
                     raise ModelError(f"data.{split.name}: {error}") from None
