@@ -17,6 +17,8 @@ from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
 from soupviz.scoring.batchnorm import padding_told
 from soupviz.scoring.evaluator import Evaluator, choose_device
+from soupviz.scoring.executors.reopening import Reopening
+from soupviz.scoring.executors.starting import crew_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
@@ -69,6 +71,7 @@ class Kitchen:
     splits: Splits
     evaluator: Evaluator
     scores: Scores
+    reopening: Reopening
 
     @classmethod
     def load(
@@ -104,12 +107,14 @@ class Kitchen:
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
         other_models: Named | None = None,
+        store: Store | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a checked specification whose paths are relative to `file`, which need not exist.
 
         Args:
             other_models: what the specification's other_models are, each with its file; default: their files are read.
+            store: of scores; default: the kitchen's own.
         Raises:
             SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
         """
@@ -122,7 +127,7 @@ class Kitchen:
             raise KitchenError(f"{file}: classes names classes, which the task {task.name} has not; remove it.")
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
-        store = open_store(file)
+        store = store or open_store(file)
         found = gather(spec, folder, architecture, store, progress)
         _check(found, skip_incompatible=skip_incompatible)
         opened = {
@@ -137,8 +142,18 @@ class Kitchen:
             spec, file, model, checked_by(evaluator), task.labels, skip_corrupt=skip_corrupt, also_read=joined.read
         )
         fingerprint = identity.fingerprint(spec.model, model, folder)
-        scorer = Scorer(evaluator, store, fingerprint, joined, objective)
-        scorer.share(found.ingredients)
+        reopening = Reopening(
+            cls.open,
+            spec,
+            file,
+            {"skip_incompatible": skip_incompatible, "skip_corrupt": skip_corrupt},
+            fingerprint,
+            {item.name: item.fingerprint for item in found.ingredients},
+            store.files() if spec.executor != "inline" else {},
+        )
+        crew = crew_of(spec, evaluator, reopening)
+        scorer = Scorer(evaluator, store, fingerprint, joined, objective, named, crew)
+        scorer.evaluations.share(found.ingredients)
         return cls(
             spec=spec,
             file=file,
@@ -157,6 +172,7 @@ class Kitchen:
             splits=splits,
             evaluator=evaluator,
             scores=Scores(scorer, named, splits, file),
+            reopening=reopening,
         )
 
     @property
@@ -222,13 +238,16 @@ def changed(
     evaluator: Evaluator | None = None,
 ) -> Kitchen:
     """A kitchen of the same model and ingredients, some of the rest replaced."""
+    crew = kitchen.scores.scorer.evaluations.crew
+    if evaluator:
+        crew = crew_of(spec or kitchen.spec, evaluator, replace(kitchen.reopening, spec=spec or kitchen.spec))
     spec, store = spec or kitchen.spec, store or kitchen.store
     splits, evaluator = splits or kitchen.splits, evaluator or kitchen.evaluator
     named = NamedWeights(
         kitchen.file, kitchen.ingredients, kitchen.weights.base, kitchen.architecture, store, kitchen.other_models.items
     )
-    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective)
-    scorer.share(kitchen.ingredients)
+    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective, named, crew)
+    scorer.evaluations.share(kitchen.ingredients)
     scores = Scores(scorer, named, splits, kitchen.file)
     return replace(kitchen, spec=spec, store=store, splits=splits, evaluator=evaluator, weights=named, scores=scores)
 

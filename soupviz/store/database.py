@@ -171,6 +171,16 @@ class Store(RunTable):
         with self._connection() as connection:
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
 
+    def files(self) -> dict[str, tuple[str, str | None]]:
+        """All that is known of checkpoints, by key."""
+        with self._connection() as connection:
+            return {key: (found, problem) for key, found, problem in connection.execute("SELECT * FROM files")}
+
+    def keep_files(self, known: Mapping[str, tuple[str, str | None]]) -> None:
+        with self._connection() as connection:
+            rows = [(key, *found) for key, found in known.items()]
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
+
     def formula(self, name: str) -> str | None:
         """The formula, as JSON, that a name stands for."""
         with self._connection() as connection:
