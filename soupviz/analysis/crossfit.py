@@ -190,8 +190,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     kitchen.scores.aggregation(recipe.aggregation, progress)
     if "train" in recipe.needs:
         kitchen.splits.load(TRAIN, progress)
-    for one in singles(kitchen, recipe):
-        kitchen.scores.score(*one, progress)
+    kitchen.scores.score_all(singles(kitchen, recipe), progress)
     progress(0, 1, "cutting held_out in two")
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]

@@ -15,6 +15,7 @@ from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.evaluations import Evaluations
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.crew import Crew
+from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.kept import SCORED, check_room, columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.mixed import MixedWeights
@@ -181,9 +182,7 @@ class Scorer:
             held = judged(task, answers, split.labels, split.name)
             found = Outcomes.of(held, task.targets(split.labels), split.group_of)
         else:
-            # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-            keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
-            asked = self.evaluations.asked(items, split, aggregation, limit, keeps_answers=keeps)
+            asked = self._asked(items, split, aggregation, limit)
             if not asked.is_over(found):
                 self.evaluations.run(key, asked, found, progress)
         if not found.is_whole:
@@ -193,8 +192,29 @@ class Scorer:
             self.store.keep_partial(self._key(items, split, aggregation, answers_key), columns_of(found))
         return self._keep(key, split, found, num_classes)
 
+    def _asked(self, items: Mix, split: Split, aggregation: Aggregation, limit: Limit | None) -> Evaluation:
+        # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
+        keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
+        return self.evaluations.asked(items, split, aggregation, limit, keeps_answers=keeps)
+
+    def evaluations_for(
+        self, items: Mix, split: Split, aggregation: Aggregation, limit: Limit | None = None
+    ) -> list[Evaluation]:
+        """What has to be evaluated for a score, as far as it is not known: the mix, or each member of an ensemble."""
+        items = effective(items)
+        if self._other_model(items):
+            return []
+        if aggregation.is_output and not (len(items) == 1 and items[0][1] == 1.0):
+            members: list[Mix] = [[(item, 1.0)] for item, _ in items if not self.other_models.find(item.name)]
+            unknown = [one for one in members if self.store.logits(self.key(one, split, AVERAGE)) is None]
+            return [self.evaluations.asked(one, split, AVERAGE, keeps_answers=True) for one in unknown]
+        if self.store.begun([self.key(items, split, aggregation)]):
+            return []
+        return [self._asked(items, split, aggregation, limit)]
+
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
         """The logits of each member of an ensemble alone."""
+        self.evaluations.executor.foresee(self.evaluations_for(items, split, Aggregation("logits")))
         return [
             self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
             for index, (item, _) in enumerate(items)

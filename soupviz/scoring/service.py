@@ -1,7 +1,9 @@
 """Scores of mixes by name: the one place that is asked what a mix does on a split."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,17 @@ from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, nu
 from soupviz.mixing.averaging import count_clamped, resolve
 from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.batchnorm import norms_of
+from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.types import Coefficients, Progress, quiet
+from soupviz.types import Coefficients, Progress, Wanted, part_of, quiet
 from soupviz.weights.ingredients import Ingredient, pick
+
+Asked = tuple[Coefficients, str, str, Limit | None]
+"""A score that is asked for, mix, split and aggregation, and when it is given up."""
 
 
 class Scores:
@@ -33,6 +39,7 @@ class Scores:
         self.weights = weights
         self.splits = splits
         self._file = file
+        self._ahead: dict[Wanted, tuple[Limit | None, list[Evaluation]]] = {}
 
     def resolved(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
         """A mix by name as a mix of ingredients, whose files are those that were opened."""
@@ -98,6 +105,50 @@ class Scores:
         prepared = self.aggregation(aggregation, progress)
         return self.scorer.score(self.resolved(mix), loaded, self.width(loaded), prepared, progress, limit)
 
+    def ahead(self, likely: Iterable[Asked]) -> None:
+        """Say what will probably be asked next, in its order, so that workers begin it; what was said before is off.
+
+        Args:
+            likely: no more of it is looked at than workers can begin.
+        """
+        executor = self.scorer.evaluations.executor
+        before, self._ahead = self._ahead, {}
+        for mix, split, aggregation, limit in islice(likely, executor.num_ahead):
+            known = before.get((mix, split, aggregation))
+            if known is None or known[0] is not limit:
+                items, loaded, prepared = self.resolved(mix), self.splits.load(split), self.aggregation(aggregation)
+                known = limit, self.scorer.evaluations_for(items, loaded, prepared, limit)
+            self._ahead[mix, split, aggregation] = known
+        executor.foresee([one for _, evaluations in self._ahead.values() for one in evaluations])
+
+    def ahead_on(self, split: str, aggregation: str) -> Callable[[Iterable[tuple[Coefficients, Limit | None]]], None]:
+        """What is told of mixes and limits on one split."""
+        return lambda likely: self.ahead((mix, split, aggregation, limit) for mix, limit in likely)
+
+    @contextmanager
+    def looking_ahead(self) -> Iterator[None]:
+        """Within it workers may begin what they are told of; after it they begin nothing more."""
+        try:
+            yield
+        finally:
+            self.ahead([])
+
+    def each(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> Iterator[Score]:
+        """Score several mixes, none of which depends on another's score; in order, each as soon as it is there.
+
+        Args:
+            progress: is told of all as of one.
+        """
+        with self.looking_ahead():
+            for index, (mix, split, aggregation) in enumerate(wanted):
+                self.ahead((*one, None) for one in wanted[index + 1 :])
+                yield self.score(mix, split, aggregation, part_of(progress, index, len(wanted)))
+
+    def score_all(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> None:
+        """Score several mixes, for whoever looks at them later."""
+        for _ in self.each(wanted, progress):
+            pass
+
     def known(self, mix: Coefficients, split: str, aggregation: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
         return self.scorer.known(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
@@ -135,15 +186,13 @@ class Scores:
         mixes: list[Coefficients] = [((item.name, 1.0),) for item in chosen]
         self.splits.load(split, progress)
         known = self.summaries([(mix, "average") for mix in mixes], split)
-        scores = {}
-        for index, (item, mix, score) in enumerate(zip(chosen, mixes, known, strict=True)):
-
-            def within(done: int, total: int, what: str, index: int = index, name: str = item.name) -> None:
-                progress(index * total + done, len(chosen) * total, f"{what}: {name}")
-
-            found = score or self.score(mix, split, progress=within)
-            scores[item.name] = replace(found, outcomes=None)
-        return scores
+        unknown: list[Wanted] = [
+            (mix, split, "average") for mix, score in zip(mixes, known, strict=True) if score is None
+        ]
+        found = self.each(unknown, progress)
+        return {
+            item.name: replace(score or next(found), outcomes=None) for item, score in zip(chosen, known, strict=True)
+        }
 
     def width(self, split: Split) -> int:
         """How many numbers the model says of each unit."""

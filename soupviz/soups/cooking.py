@@ -88,13 +88,13 @@ def cook(
     with (
         arithmetic_of(kitchen.spec.precision),
         recorded(kitchen.store, key, recipe.title, recipe.model_dump(mode="json")),
+        kitchen.scores.looking_ahead(),
     ):
         pool = _scored_pool(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(pool)
-        scores = {
-            split: kitchen.scores.score(coefficients, split, recipe.aggregation, progress)
-            for split in kitchen.splits.reporting
-        }
+        splits = kitchen.splits.reporting
+        wanted = [(coefficients, split, recipe.aggregation) for split in splits]
+        scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
         summed = kitchen.weights.as_sum(coefficients)
         selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
@@ -148,7 +148,8 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     for step in soup.trajectory:
         on_step(step)
     splits = kitchen.splits.reporting
-    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.aggregation, progress) for split in splits}
+    wanted = [(soup.mix, split, soup.recipe.aggregation) for split in splits]
+    scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
     again = replace(soup, scores=scores)
     kitchen.store.end_run(run.key, "finished", again.as_dict())
     return again
@@ -189,6 +190,7 @@ def _scored_pool(
         asks=KitchenServices(kitchen, options.progress, recipe.of_statistics, earlier) if recipe.services else None,
         complete=options.complete,
         groups=groups_of(kitchen),
+        ahead=kitchen.scores.ahead_on(HELD_OUT, recipe.aggregation),
         shifts=selecting[1:],
         also=also,
         base_is_whole=kitchen.base is not None,

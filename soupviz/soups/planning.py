@@ -13,7 +13,7 @@ from soupviz.soups.soup import pool_of, run_key
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.metric import has_bound
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, quiet
+from soupviz.types import Coefficients, Progress, Wanted, quiet
 
 TENSORS_HELD = 4
 """Mixed tensors that are in memory at once: being mixed, waiting, being written."""
@@ -106,9 +106,6 @@ class Cost:
     seconds: float | None
     reestimations: int = 0
 
-
-Wanted = tuple[Coefficients, str, str]
-"""A score that is asked for: mix, split and aggregation."""
 
 FREE = Cost(evaluations=0, known=0, examples=0, seconds=None)
 """Of what evaluates nothing."""

@@ -17,7 +17,7 @@ from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
 from soupviz.spec import HELD_OUT, KitchenSpec
 from soupviz.trust import Request
-from soupviz.types import Alpha, Coefficients, part_of
+from soupviz.types import Alpha, Coefficients
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
@@ -157,8 +157,7 @@ def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, s
     mixes += [(mean_of(opened.pool), "average"), *extra]
 
     def work(job: Job) -> None:
-        for index, (mixture, aggregation) in enumerate(mixes):
-            opened.scores.score(mixture, split, aggregation, part_of(job.progress, index, len(mixes)))
+        opened.scores.score_all([(mixture, split, aggregation) for mixture, aggregation in mixes], job.progress)
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 

@@ -42,6 +42,7 @@ class Crew:
     def __init__(self, name: str, num_workers: int, start: Callable[[], Workers], evaluator: Evaluator):
         self.name = name
         self.num_workers = num_workers
+        self.num_ahead = 2 * num_workers
         self._start = start
         self._evaluator = evaluator
         self._numbers = itertools.count()

@@ -48,10 +48,11 @@ class Evaluation:
 
 
 class Executor(Protocol):
-    """Evaluates; not for two threads at once."""
+    """Evaluates; not for two threads at once. num_ahead: of how many evaluations it helps to know beforehand."""
 
     name: str
     num_workers: int
+    num_ahead: int
 
     def evaluate(self, asked: Evaluation, found: Outcomes, on_batch: Callable[[], None]) -> Tensor | None:
         """Evaluate the units that are not scored yet, until all are or no more is of use.
@@ -83,6 +84,7 @@ class Inline:
 
     name = "inline"
     num_workers = 1
+    num_ahead = 0
 
     def __init__(self, evaluator: Evaluator, mixed: MixedWeights):
         self._evaluator = evaluator

@@ -59,8 +59,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     if lacking(opened, wanted):
 
         def score(job: Job) -> None:
-            for mixture, split, aggregation in wanted:
-                opened.scores.score(mixture, split, aggregation, job.progress)
+            opened.scores.score_all(wanted, job.progress)
 
         key = f"pair {a.run.key} {b.run.key}"
         asking.result(opened, key, "Score both on every split", lambda: cost(opened, wanted), score)

@@ -20,7 +20,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
-from soupviz.types import Coefficients, part_of
+from soupviz.types import Coefficients
 from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers.sensitivity import Asked, change_columns
@@ -127,8 +127,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     key = f"weights {digest([content, aggregation, train.model_dump_json() if train else ''])} {opened.file}"
 
     def do(job: Job) -> None:
-        for index, one in enumerate(wanted):
-            opened.scores.score(one, HELD_OUT, aggregation, part_of(job.progress, index, len(wanted)))
+        opened.scores.score_all([(one, HELD_OUT, aggregation) for one in wanted], job.progress)
 
     def start() -> Job:
         # Before what takes long: a slider is answered at once, and what makes way goes on from its scores.
