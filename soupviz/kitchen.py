@@ -22,7 +22,7 @@ from soupviz.scoring.executors.starting import crew_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
-from soupviz.spec import HELD_OUT, TRAIN, KitchenSpec, Precision
+from soupviz.spec import HELD_OUT, TRAIN, ExecutorName, KitchenSpec, Precision
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
@@ -81,12 +81,17 @@ class Kitchen:
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
         weights: Weights | None = None,
+        executor: ExecutorName | None = None,
+        workers: int | None = None,
+        ray_address: str | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a kitchen.yaml, or the folder that holds one.
 
         Args:
             weights: raw or ema, where files hold both; default: as the file says.
+            executor: who evaluates, inline, processes or ray. workers: how many. ray_address: of a running cluster.
+                Default of each: as the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
             skip_corrupt: leave out images and recordings that cannot be decoded; a split's `skipped` lists them.
         Raises:
@@ -94,8 +99,8 @@ class Kitchen:
         """
         file = kitchen_file(Path(path))
         spec = read_kitchen_file(file)
-        if weights:
-            spec = spec.model_copy(update={"weights": weights})
+        given = {"weights": weights, "executor": executor, "workers": workers, "ray_address": ray_address}
+        spec = spec.model_copy(update={name: value for name, value in given.items() if value is not None})
         return cls.open(spec, file, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress)
 
     @classmethod

@@ -30,7 +30,7 @@ class Distilled(Pooled):
     method: Literal["distilled"] = "distilled"
     label = "distilled student"
     averages_outputs = True
-    services = frozenset({"attempt", "distil", "earlier", "other_models"})
+    services = frozenset({"ahead", "attempt", "distil", "earlier", "other_models"})
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
     trains = True

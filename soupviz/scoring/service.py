@@ -18,13 +18,14 @@ from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, nu
 from soupviz.mixing.averaging import count_clamped, resolve
 from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.batchnorm import norms_of
-from soupviz.scoring.executors.executor import Evaluation
+from soupviz.scoring.executors.executor import Evaluation, Executor
+from soupviz.scoring.executors.usage import Usage
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.types import Coefficients, Progress, Wanted, part_of, quiet
+from soupviz.types import Coefficients, Progress, Wanted, quiet
 from soupviz.weights.ingredients import Ingredient, pick
 
 Asked = tuple[Coefficients, str, str, Limit | None]
@@ -111,7 +112,7 @@ class Scores:
         Args:
             likely: no more of it is looked at than workers can begin.
         """
-        executor = self.scorer.evaluations.executor
+        executor = self.executor
         before, self._ahead = self._ahead, {}
         for mix, split, aggregation, limit in islice(likely, executor.num_ahead):
             known = before.get((mix, split, aggregation))
@@ -120,6 +121,20 @@ class Scores:
                 known = limit, self.scorer.evaluations_for(items, loaded, prepared, limit)
             self._ahead[mix, split, aggregation] = known
         executor.foresee([one for _, evaluations in self._ahead.values() for one in evaluations])
+
+    @property
+    def executor(self) -> Executor:
+        """Who evaluates."""
+        return self.scorer.evaluations.executor
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """Who evaluates, as plain data."""
+        return {"executor": {"name": self.executor.name, "workers": self.executor.num_workers}}
+
+    def usage(self) -> Usage:
+        """What workers have done so far."""
+        return self.executor.usage()
 
     def ahead_on(self, split: str, aggregation: str) -> Callable[[Iterable[tuple[Coefficients, Limit | None]]], None]:
         """What is told of mixes and limits on one split."""
@@ -141,8 +156,13 @@ class Scores:
         """
         with self.looking_ahead():
             for index, (mix, split, aggregation) in enumerate(wanted):
+                name = mix[0][0] if len(mix) == 1 else ""
+
+                def within(done: int, total: int, what: str, index: int = index, name: str = name) -> None:
+                    progress(index * total + done, len(wanted) * total, f"{what}: {name}" if name else what)
+
                 self.ahead((*one, None) for one in wanted[index + 1 :])
-                yield self.score(mix, split, aggregation, part_of(progress, index, len(wanted)))
+                yield self.score(mix, split, aggregation, within)
 
     def score_all(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> None:
         """Score several mixes, for whoever looks at them later."""

@@ -83,7 +83,7 @@ def cook(
         kitchen.store.touch_run(key, {"trajectory": max(kept, kept_before, key=len)})
         on_step(step)
 
-    started = time.monotonic()
+    started, used = time.monotonic(), kitchen.scores.usage()
     # What learns computes as what is scored does.
     with (
         arithmetic_of(kitchen.spec.precision),
@@ -111,6 +111,7 @@ def cook(
             evaluations=len(pool.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
             selecting_data=selecting_data,
+            usage=kitchen.scores.usage().since(used),
             # A test that shares examples with held_out, in this very kitchen, reports on nothing.
             selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, selecting_data, scores)])),
         )

@@ -13,6 +13,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
+from soupviz.scoring.executors.usage import Usage
 from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
@@ -41,7 +42,7 @@ class Soup:
     Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data; under
     ELSEWHERE, in a sentence, that other data than this held_out selected it, or may have. selecting_data: what selected
     it, by the split's name then; empty where that is not known. selected_on: the splits of this kitchen that had a part
-    in it: what they say of it is no report.
+    in it: what they say of it is no report. usage: what workers did for it, where there were any.
     """
 
     key: str
@@ -58,6 +59,7 @@ class Soup:
     notes: Mapping[str, Any] = field(default_factory=dict)
     selecting_data: Mapping[str, Examples] = field(default_factory=dict)
     selected_on: tuple[str, ...] = (HELD_OUT,)
+    usage: Usage = field(default=Usage(), compare=False)
 
     @property
     def title(self) -> str:
@@ -88,7 +90,7 @@ class Soup:
     def told(self) -> dict[str, Any]:
         """The soup as the command line's JSON has it: its recipe names the metric that it raised."""
         values = self.as_dict()
-        return values | {"recipe": resolved(self.kitchen, values["recipe"])}
+        return values | {"recipe": resolved(self.kitchen, values["recipe"])} | self.kitchen.scores.made_by
 
     def as_dict(self) -> dict[str, Any]:
         """The soup as plain data, as the store keeps it."""
@@ -107,6 +109,7 @@ class Soup:
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "made_in": made_in(self.kitchen, self.pool),
+            "usage": self.usage.as_plain() if self.usage.shares else None,
         }
 
 
@@ -271,4 +274,5 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         selected_on=tuple(run.result.get("selected_on") or recipe.selects_on(run.result["scores"])),
         evaluations=run.result.get("evaluations"),
         seconds=run.result.get("seconds"),
+        usage=Usage.from_plain(run.result["usage"]) if run.result.get("usage") else Usage(),
     )

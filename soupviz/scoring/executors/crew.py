@@ -84,7 +84,10 @@ class Crew:
                 for part in parts:
                     found.write(part.rows, part.columns)
                     if part.answers is not None:
-                        rows, answers = torch.from_numpy(part.rows), torch.from_numpy(part.answers)
+                        rows, answers = (
+                            torch.tensor(part.rows),
+                            torch.tensor(part.answers),
+                        )  # what came in may be read only
                         kept = written(kept, len(asked.split), rows, answers)
                 on_batch()
             if not found.is_whole:

@@ -10,6 +10,7 @@ from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.crew import Crew
 from soupviz.scoring.executors.messages import Workers
 from soupviz.scoring.executors.processes import Processes
+from soupviz.scoring.executors.ray_cluster import RayActors
 from soupviz.scoring.executors.worker import Opening
 from soupviz.spec import KitchenSpec
 
@@ -44,5 +45,9 @@ def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew |
         return None
     devices = devices_of(spec, evaluator.device)
     threads = max(1, (os.cpu_count() or 1) // len(devices))
-    start: Callable[[], Workers] = partial(Processes, opening, devices, threads)
+    start: Callable[[], Workers] = (
+        partial(Processes, opening, devices, threads)
+        if spec.executor == "processes"
+        else partial(RayActors, opening, devices, threads, spec.ray_address)
+    )
     return Crew(spec.executor, len(devices), start, evaluator)

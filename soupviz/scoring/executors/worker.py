@@ -58,7 +58,7 @@ class Worker:
         return Answered(block.number, batches, time.monotonic() - started)
 
     def _parts(self, split: Split, batch: NDArray[np.int64], *, keeps_answers: bool) -> Sequence[Part]:
-        found = self._evaluator.answered(split, torch.from_numpy(batch), is_shared=self._is_shared)
+        found = self._evaluator.answered(split, torch.tensor(batch), is_shared=self._is_shared)
         return [
             Part(rows.numpy(), columns, answers.float().cpu().numpy() if keeps_answers else None)
             for rows, columns, answers in found
@@ -87,7 +87,7 @@ class Worker:
             if split.fingerprint != fingerprint:
                 raise differs(name, "its data", split.fingerprint, fingerprint)
             if wanted.rows is not None:
-                split = split.part(torch.from_numpy(wanted.rows), wanted.fingerprint)
+                split = split.part(torch.tensor(wanted.rows), wanted.fingerprint)
             self._splits[wanted.fingerprint] = split
         return self._splits[wanted.fingerprint]
 
