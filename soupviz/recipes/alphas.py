@@ -84,7 +84,7 @@ class LineSearch(Pooled):
             mixes = [combine(soup, ((name, 1.0),), alpha) for alpha in alphas]
             parts = [[(before, 1.0 - alpha), (scores[name], alpha)] for alpha in alphas]
             for place, mixture in enumerate(mixes):
-                later = slice(place + 1, None)
+                later = slice(place, None)
                 pool.challengers(zip(mixes[later], repeat(best), parts[later], strict=False), ties=True)
                 tried.append((result := pool.challenge(mixture, best, parts[place], ties=True), mixture))
                 if isinstance(result, Score) and _is_better(pool, result, best):

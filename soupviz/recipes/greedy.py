@@ -178,7 +178,7 @@ def greedy(
     on_step(steps[0])
     for place, name in enumerate(others):
         candidate = Candidate(name, with_newcomer(soup, name, alpha))
-        ahead((Candidate(other, with_newcomer(soup, other, alpha)) for other in others[place + 1 :]), best)
+        ahead((Candidate(other, with_newcomer(soup, other, alpha)) for other in others[place:]), best)
         result = score(candidate, best)
         accepted = objective.is_better(result, best)
         if isinstance(result, Score) and accepted:

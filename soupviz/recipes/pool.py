@@ -93,7 +93,7 @@ class ScoredPool:
         """Each ingredient of the pool alone."""
         found = {}
         for index, name in enumerate(self.names):
-            self.ahead((((other, 1.0),), None) for other in self.names[index + 1 :])
+            self.ahead((((other, 1.0),), None) for other in self.names[index:])
             found[name] = self.single(name)
         return found
 
@@ -130,7 +130,7 @@ class ScoredPool:
         best: tuple[Coefficients, Score] | None = None
         all_known = list(tried) if isinstance(tried, Sequence) else []
         for place, (number, name, mixture) in enumerate(tried):
-            self.ahead((later, None) for _, _, later in all_known[place + 1 :])
+            self.ahead((later, None) for _, _, later in all_known[place:])
             score = self.score(mixture)
             accepted = best is None or self.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best

@@ -48,7 +48,7 @@ class Exhaustive(Pooled):
         sizes = range(1, len(pool.names) + 1)
         subsets = [members for size in sizes for members in combinations(pool.names, size)]
         for place, members in enumerate(subsets):
-            leader.ahead(subsets[place + 1 :][: len(pool.names)])
+            leader.ahead(subsets[place:][: len(pool.names)])
             leader.try_subset(members)
         return leader.mix
 
@@ -87,7 +87,7 @@ class Pruned(Pooled):
                     break
                 number += 1
                 left = _without(kept, name)
-                pool.challengers((mean_of(_without(kept, one)), best, ()) for one in worst_first[place + 1 :])
+                pool.challengers((mean_of(_without(kept, one)), best, ()) for one in worst_first[place:])
                 result = pool.challenge(mean_of(left), best)
                 accepted = pool.objective.is_better(result, best)
                 if isinstance(result, Score) and accepted:
@@ -130,7 +130,7 @@ class Beam(Pooled):
             grown: dict[tuple[str, ...], Score] = {}
             tried = list(_supersets(pool, beam).items())
             for place, (bigger, least) in enumerate(tried):
-                pool.challengers((mean_of(other), lesser, ()) for other, lesser in tried[place + 1 :])
+                pool.challengers((mean_of(other), lesser, ()) for other, lesser in tried[place:])
                 result = pool.challenge(mean_of(bigger), least)
                 if isinstance(result, Score) and pool.objective.is_better(result, least):
                     grown[bigger] = result
@@ -185,7 +185,7 @@ class Restarts(Pooled):
             chance.shuffle(order)
             subset, best = [order[0]], pool.single(order[0])
             for place, name in enumerate(order[1:], 1):
-                pool.challengers((mean_of([*subset, other]), best, ()) for other in order[place + 1 :])
+                pool.challengers((mean_of([*subset, other]), best, ()) for other in order[place:])
                 result = pool.challenge(mean_of([*subset, name]), best)
                 if isinstance(result, Score) and pool.objective.is_better(result, best):
                     subset, best = [*subset, name], result

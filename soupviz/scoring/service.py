@@ -161,7 +161,7 @@ class Scores:
                 def within(done: int, total: int, what: str, index: int = index, name: str = name) -> None:
                     progress(index * total + done, len(wanted) * total, f"{what}: {name}" if name else what)
 
-                self.ahead((*one, None) for one in wanted[index + 1 :])
+                self.ahead((*one, None) for one in wanted[index:])
                 yield self.score(mix, split, aggregation, within)
 
     def score_all(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> None:

@@ -42,7 +42,7 @@ class Crew:
     def __init__(self, name: str, num_workers: int, start: Callable[[], Workers], evaluator: Evaluator):
         self.name = name
         self.num_workers = num_workers
-        self.num_ahead = 2 * num_workers
+        self.num_ahead = 2 * num_workers + 1
         self._start = start
         self._evaluator = evaluator
         self._numbers = itertools.count()
@@ -139,7 +139,7 @@ class Crew:
 
     def _send(self, worker: int, candidate: Candidate) -> None:
         assert self._workers is not None  # it was just given something
-        batches = candidate.hand_out(self._plan.num_batches(candidate), worker)
+        batches = candidate.hand_out(self._plan.num_batches(candidate, self._asked), worker)
         number, asked = next(self._numbers), candidate.asked
         block = Block(
             number,

@@ -43,31 +43,35 @@ class Plan:
         """Whose batches a worker is given.
 
         A candidate that may be given up is looked into first as far as usually decides it, and those behind it so far
-        too; once it has stood longer than that it will probably stay, so that all work on it. What is scored whole
-        goes to one worker each, which mixes its weights; those that are idle at the end help.
+        too. One that is asked for and has stood longer will probably stay: it comes before the others, as far ahead of
+        what was taken up as that is long. What is scored whole goes to one worker each, which mixes its weights; those
+        that are idle at the end help.
         """
-        open_to = [one for one in candidates if one.num_waiting and (one.is_divisible or not one.workers - {worker})]
-        if not open_to:
-            return None
+        free = [one for one in candidates if one.num_waiting and (one.is_divisible or not one.workers - {worker})]
         places = {id(one): place for place, one in enumerate(candidates)}
 
         def rank(one: Candidate) -> tuple[int, bool, int, int]:
-            next_batch = one.next or 0
             if one.asked.gives_up is None:
-                others = len(one.workers - {worker})
-                return 0, worker not in one.workers, others, places[id(one)]
-            if one is asked and one.taken >= self.typical:
+                return 0, worker not in one.workers, len(one.workers - {worker}), places[id(one)]
+            if one is asked and self._room(one):
                 return -1, False, 0, 0
-            return next_batch // self.typical, False, 0, places[id(one)]
+            return (one.next or 0) // self.typical, False, 0, places[id(one)]
 
-        return min(open_to, key=rank)
+        return min(free, key=rank, default=None)
 
-    def num_batches(self, candidate: Candidate) -> int:
+    def _room(self, asked: Candidate) -> int:
+        """How many more batches of a candidate that stands may be handed out now."""
+        if asked.taken < self.typical:
+            return 0
+        return max(0, asked.taken + max(asked.taken, self._num_workers) - (asked.next or 0))
+
+    def num_batches(self, candidate: Candidate, asked: Candidate | None) -> int:
         """Of a block: as many as take about so long, and leave some for the other workers."""
-        by_time = MOST_BATCHES if not self._seconds else int(BLOCK_SECONDS / self._seconds)
-        by_share = -(-candidate.num_waiting // (2 * self._num_workers))
-        by_level = MOST_BATCHES
-        if candidate.asked.gives_up is not None and candidate.taken < self.typical:
-            by_level = self.typical - (candidate.next or 0) % self.typical
-        first = 1 if self._seconds is None else MOST_BATCHES
-        return max(1, min(by_time, by_share, by_level, first, MOST_BATCHES))
+        most = MOST_BATCHES if self._seconds is not None else 1
+        if self._seconds:
+            most = min(most, int(BLOCK_SECONDS / self._seconds))
+        most = min(most, -(-candidate.num_waiting // (2 * self._num_workers)))
+        if candidate.asked.gives_up is not None:
+            room = self._room(candidate) if candidate is asked else 0
+            most = min(most, room or self.typical - (candidate.next or 0) % self.typical)
+        return max(1, most)
