@@ -3,9 +3,12 @@ import json
 import multiprocessing
 import shutil
 import sqlite3
+import sys
+import threading
 import time
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -259,6 +262,70 @@ def test_a_reader_is_not_held_up_by_a_writer(store):
     writer.close()
 
 
+def test_a_file_that_was_removed_is_made_anew_instead_of_being_written_for_nobody(store):
+    store.keep_finding("a", 1)
+    store.path.unlink()
+    store.keep_finding("b", 2)
+    assert Store(store.path).findings(["a", "b"]) == {"b": 2}
+
+
+def test_a_file_that_takes_anothers_place_is_the_one_that_is_read(store, tmp_path):
+    store.keep_finding("a", 1)
+    (tmp_path / "other").mkdir()
+    other = Store(tmp_path / "other" / "store.sqlite")
+    other.keep_finding("a", 2)
+    other.close()
+    store.close()
+    other.path.replace(store.path)
+    assert store.finding("a") == 2
+
+
+def test_connections_are_used_again_and_none_is_used_twice_at_once(store, monkeypatch):
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: opened.append(1) or connect(*given, **options))
+    for number in range(20):
+        store.keep_finding(str(number), number)
+    assert len(opened) <= 1
+    with store._connection() as one, store._connection() as other:
+        assert one is not other
+    barrier = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        barrier.wait(10)
+        for each in range(20):
+            store.keep_finding(f"{number}-{each}", each)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    assert len(store.findings(f"{number}-{each}" for number in range(8) for each in range(20))) == 160
+
+
+def _keep_in_a_fork(store: Store) -> None:
+    store.keep_finding("of the child", 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_writes_with_connections_of_its_own(store):
+    store.keep_finding("of the parent", 1)
+    child = multiprocessing.get_context("fork").Process(target=_keep_in_a_fork, args=(store,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    store.keep_finding("after", 1)
+    with store._connection() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert len(store.findings(["of the parent", "of the child", "after"])) == 3
+
+
+def test_a_store_that_is_let_go_lies_in_one_file(tmp_path):
+    store = Store(tmp_path / "store.sqlite")
+    store.keep_finding("a", 1)
+    del store
+    assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]
+
+
 # Where it is
 
 
@@ -316,7 +383,9 @@ def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
     assert (full["scores"], full["runs"]) == (50, 1)
     assert full["bytes"] > 20 * empty["bytes"]
     store.clear()
-    assert store.size() == empty
+    left = store.size()
+    assert (left["scores"], left["runs"], left["logits"]) == (0, 0, 0)
+    assert left["bytes"] <= empty["bytes"]
     assert store.score("1") == (None, None)
     assert store.runs() == []
     assert store.file("file") is None

@@ -29,7 +29,7 @@ KEEP_EVERY = 1.0
 """Seconds of evaluation that a killed process may lose."""
 
 LOGITS_BYTES = 2**26
-"""Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
+"""Logits of an ingredient that are kept whenever it is scored, if the store has room; others are when asked for."""
 
 AVERAGE = Aggregation("average")
 
@@ -203,7 +203,7 @@ class Scorer:
             if limit:
                 trial.gives_up = limit.gives_up
             # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-            keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
+            keeps = limit is None and len(items) == 1 and self._keeps_logits(split)
             if not trial.is_over:
                 self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
         if not found.is_whole:
@@ -212,6 +212,11 @@ class Scorer:
         if answers_key := self.evaluator.task.answers_key:
             self.store.keep_partial(self._key(items, split, aggregation, answers_key), columns_of(found))
         return self._keep(key, split, found, num_classes)
+
+    def _keeps_logits(self, split: Split) -> bool:
+        """Whether an ingredient's logits are kept though nobody asked for them: not too many, for it and for all."""
+        taken = self.evaluator.answer_bytes(split)
+        return taken <= LOGITS_BYTES and self.store.has_room(taken)
 
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
         """The logits of each member of an ensemble alone."""

@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
-from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.files import cache_folder, digest, folder_bytes, is_writable
+from soupviz.store import logits
+from soupviz.store.connections import Connections
 from soupviz.store.earlier import carry_over
 from soupviz.store.mounts import is_on_network
 from soupviz.store.packing import Columns, pack, unpack
@@ -56,7 +59,7 @@ class KeptScore:
 
 
 class Store(RunTable):
-    """Scores and runs by content key; every call is one short transaction on a connection of its own."""
+    """Scores and runs by content key; every call is one short transaction."""
 
     def __init__(self, path: Path, mounts: str | None = None):
         """Open a store, or make one.
@@ -65,30 +68,26 @@ class Store(RunTable):
             mounts: the table of mounted file systems; default: this machine's.
         """
         self.path = path
-        # WAL shares memory between processes through a file, which machines that share a folder cannot.
-        self._journal = "DELETE" if is_on_network(path, mounts) else "WAL"
-        with self._connection() as connection:
-            connection.execute(f"PRAGMA journal_mode={self._journal}")
-            connection.executescript(SCHEMA)
-            add_columns(connection)
-            carry_over(connection)
+        self._connections = Connections(path, _prepare, is_shared=is_on_network(path, mounts))
+        # Whoever lets go of the store, or ends: what was written lies in the one file then.
+        weakref.finalize(self, self._connections.close)
+        with self._connection():
+            pass
+
+    def close(self) -> None:
+        """Let go of the file, until the store is used again."""
+        self._connections.close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=30)
         try:
-            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
-            # another journal it may damage the file.
-            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._journal == 'WAL' else 'FULL'}")
-            with connection:
+            with self._connections.transaction() as connection:
                 yield connection
         except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
             raise KitchenError(
                 f"{self.path}: the store of scores cannot be used ({error}). Free some space, or remove the file: "
                 "its scores are then computed again."
             ) from error
-        finally:
-            connection.close()
 
     def score(self, key: str) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]] | None]:
         """(the finished score as plain data, its columns), (None, columns of the units so far), or (None, None)."""
@@ -205,15 +204,14 @@ class Store(RunTable):
 
     def logits(self, key: str) -> NDArray[np.float32] | None:
         """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
-        path = self.folder / "logits" / f"{key}.npy"
-        kept: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.is_file() else None
-        return kept
+        return logits.find(self.folder, key)
 
-    def keep_logits(self, key: str, logits: NDArray[np.float32]) -> None:
-        folder = self.folder / "logits"
-        folder.mkdir(exist_ok=True)
-        with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, logits)
+    def keep_logits(self, key: str, values: NDArray[np.float32]) -> None:
+        logits.keep(self.folder, key, values)
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether logits of so many bytes may be kept that nobody asked for yet."""
+        return logits.has_room(self.folder, num_bytes)
 
     @property
     def folder(self) -> Path:
@@ -221,25 +219,28 @@ class Store(RunTable):
         return self.path.parent
 
     def size(self) -> dict[str, int]:
-        """Bytes on disk and how many scores and runs they hold."""
+        """Bytes on disk, those of them that are logits, and how many scores and runs they hold."""
         with self._connection() as connection:
             scores = connection.execute("SELECT COUNT(*) FROM results").fetchone()[0]
-        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
+        held = logits.held(self.folder)
+        return {"bytes": folder_bytes(self.folder), "logits": held, "scores": scores, "runs": self.num_runs()}
 
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:
             connection.executescript(
                 "DELETE FROM results; DELETE FROM outcomes; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; "
-                "DELETE FROM findings;"
+                "DELETE FROM findings; VACUUM;"
             )
-        connection = sqlite3.connect(self.path, timeout=30)
-        connection.execute("VACUUM")
-        if self._journal == "WAL":
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        for name in ("logits", "made", "crossfit"):
+        for name in (logits.FOLDER, "made", "crossfit"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.executescript(SCHEMA)
+    add_columns(connection)
+    carry_over(connection)
 
 
 def open_store(kitchen_file: Path) -> Store:
