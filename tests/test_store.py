@@ -28,6 +28,7 @@ from soupviz.store import database as stores
 from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store
 from soupviz.store.packing import pack, unpack
+from soupviz.store.parts import whole_run, whole_score
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.outcomes import records
 from soupviz.tasks.score import Score
@@ -381,7 +382,7 @@ def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
     store.keep_file("file", "abc", None)
     full = store.size()
     assert (full["scores"], full["runs"]) == (50, 1)
-    assert full["bytes"] > 20 * empty["bytes"]
+    assert full["bytes"] > 10 * empty["bytes"]
     store.clear()
     left = store.size()
     assert (left["scores"], left["runs"], left["logits"]) == (0, 0, 0)
@@ -510,13 +511,13 @@ def test_a_cancelled_search_keeps_its_steps_and_goes_on_from_them(tmp_path, eval
         sv.greedy(kitchen, alpha=0.3, on_step=stop_at(2))
     [run] = kitchen.store.runs()
     assert run.status == "cancelled"
-    assert [step["step"] for step in run.result["trajectory"]] == [0, 1, 2]
+    assert [step["step"] for step in kitchen.store.decisions(run)] == [0, 1, 2]
     evaluations.clear()
     soup = sv.greedy(kitchen, alpha=0.3)
     assert len(evaluations) <= 2  # the last candidate, and test
     [run] = kitchen.store.runs()
     assert run.status == "finished"
-    assert run.result == plain(soup)
+    assert kitchen.store.whole(run).result == plain(soup)
 
 
 def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_path):
@@ -525,7 +526,7 @@ def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_p
     with pytest.raises(Cancelled):
         sv.greedy(kitchen, on_step=stop_at(1))
     [run] = kitchen.store.runs()
-    assert (run.status, run.result) == ("finished", plain(cooked))
+    assert (run.status, kitchen.store.whole(run).result) == ("finished", plain(cooked))
 
 
 def test_a_run_that_fails_says_why(tmp_path, capsys, monkeypatch):
@@ -586,16 +587,17 @@ def make_earlier(store: Path) -> None:
     today = sqlite3.connect(store)
     today.executescript(EARLIER.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
     query = (
-        "SELECT outcomes.key, results.summary, columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key"
+        "SELECT outcomes.key, summary, results.details, columns FROM outcomes "
+        "LEFT JOIN results ON results.key = outcomes.key"
     )
-    for key, summary, blob in today.execute(query).fetchall():
+    for key, summary, details, blob in today.execute(query).fetchall():
         columns = unpack(blob)
         columns.setdefault("top5", columns["finite"].copy())  # which was kept of few classes too
         buffer = io.BytesIO()
         np.savez(buffer, **{then: columns[now] for now, then in ONCE.items()})
         told = None
         if summary:
-            score = Score.from_plain(json.loads(summary), "held_out").summary()
+            score = Score.from_plain(whole_score(summary, details), "held_out").summary()
             told = json.dumps(
                 {
                     name: value
@@ -606,6 +608,11 @@ def make_earlier(store: Path) -> None:
         today.execute("INSERT INTO scores VALUES (?, ?, ?, 0.0)", (key, told, zlib.compress(buffer.getvalue(), 1)))
     today.execute("DROP TABLE results")
     today.execute("DROP TABLE outcomes")
+    for key, result, details in today.execute("SELECT key, result, details FROM runs").fetchall():
+        today.execute("UPDATE runs SET result = ? WHERE key = ?", (json.dumps(whole_run(result, details)), key))
+    for name in ("person", "details"):
+        today.execute(f"ALTER TABLE runs DROP COLUMN {name}")
+    today.execute("PRAGMA user_version = 0")
     today.commit()
     today.close()
 

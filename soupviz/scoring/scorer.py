@@ -18,7 +18,7 @@ from soupviz.scoring.limits import Limit
 from soupviz.scoring.mixed import MixedWeights
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
-from soupviz.tasks.judging import completed, judged, lacking, score_of
+from soupviz.tasks.judging import completed, judged, score_of
 from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
@@ -135,40 +135,6 @@ class Scorer:
         score = completed(task, Score.from_plain(task.carried_over(plain), split.name, outcomes))
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values), grouped=split.grouped)
-
-    def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
-        """Scores on one split that were measured before, without their examples; one look at the store for all."""
-        mixes = [effective(items) for items, _ in wanted]
-        other_models = [self._other_model(items) for items in mixes]
-        keys = [
-            "" if other else self.key(items, split, aggregation)
-            for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
-        ]
-        found = self.store.summaries(filter(None, keys))
-        scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
-        if answers_key := self.evaluator.task.answers_key:
-            waiting = {
-                self._key(items, split, aggregation, answers_key): (key, items, split, aggregation)
-                for key, (items, aggregation) in zip(keys, wanted, strict=True)
-                if key and key not in scores
-            }
-            for answers in self.store.begun(waiting):
-                if (one := self._recount(*waiting[answers])) is not None:
-                    scores[waiting[answers][0]] = replace(one, outcomes=None)
-        return [
-            other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
-        ]
-
-    def _summary(self, key: str, plain: Mapping[str, Any], split: Split) -> Score:
-        """A score without its units. A metric that came to the task since is computed from them, and kept, once."""
-        task = self.evaluator.task
-        if not lacking(task, task.carried_over(plain)["values"]):
-            return self._read(plain, split)
-        columns = self.store.score(key)[1]
-        assert columns is not None  # a finished score has its units beside it
-        score = self._read(plain, split, self._outcomes(split, columns, plain))
-        self.store.complete(key, kept(score, split))
-        return replace(score, outcomes=None)
 
     def score(
         self,

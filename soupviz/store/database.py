@@ -22,7 +22,8 @@ from soupviz.store.connections import Connections
 from soupviz.store.earlier import carry_over
 from soupviz.store.mounts import is_on_network
 from soupviz.store.packing import Columns, pack, unpack
-from soupviz.store.runs import RunTable, add_columns
+from soupviz.store.parts import score_in_parts, take_apart, whole_score
+from soupviz.store.runs import ADDED_LATER, RunTable, add_columns
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, split TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
@@ -34,10 +35,14 @@ CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
   status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten (id INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL,
+  label TEXT, pinned INTEGER NOT NULL, person TEXT, details TEXT, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS counted ON results (split, num_units, precision, device, data);
 """
 
 
-RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created"
+RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created, details"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +72,7 @@ class Store(RunTable):
         Args:
             mounts: the table of mounted file systems; default: this machine's.
         """
+        super().__init__()
         self.path = path
         self._connections = Connections(path, _prepare, is_shared=is_on_network(path, mounts))
         # Whoever lets go of the store, or ends: what was written lies in the one file then.
@@ -92,19 +98,24 @@ class Store(RunTable):
     def score(self, key: str) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]] | None]:
         """(the finished score as plain data, its columns), (None, columns of the units so far), or (None, None)."""
         query = (
-            "SELECT results.summary, outcomes.columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key "
-            "WHERE outcomes.key = ?"
+            "SELECT results.summary, results.details, outcomes.columns FROM outcomes "
+            "LEFT JOIN results ON results.key = outcomes.key WHERE outcomes.key = ?"
         )
         with self._connection() as connection:
             row = connection.execute(query, (key,)).fetchone()
-        return (row[0] and json.loads(row[0]), unpack(row[1])) if row else (None, None)
+        return (row[0] and whole_score(*row[:2]), unpack(row[2])) if row else (None, None)
 
-    def summaries(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Those of the keys that have a finished score, without its columns; one look for all of them."""
-        query = "SELECT key, summary FROM results WHERE key IN (SELECT value FROM json_each(?))"
+    def summaries(self, keys: Iterable[str], *, brief: bool = False) -> dict[str, dict[str, Any]]:
+        """Those of the keys that have a finished score, without its columns; one look for all of them.
+
+        Args:
+            brief: without what scores tell of each class.
+        """
+        details = "NULL" if brief else "details"
+        query = f"SELECT key, summary, {details} FROM results WHERE key IN (SELECT value FROM json_each(?))"
         with self._connection() as connection:
             rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
-        return {key: json.loads(summary) for key, summary in rows}
+        return {key: whole_score(summary, beside) for key, summary, beside in rows}
 
     def scored(self, keys: Iterable[str]) -> set[str]:
         """Those of the keys that have a finished score; one look for all of them."""
@@ -146,10 +157,11 @@ class Store(RunTable):
         now = time.time()
         with self._connection() as connection:
             for key, kept in scores.items():
+                summary, details = score_in_parts(kept.summary)
                 added = connection.execute(
-                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (key, kept.split, kept.metric, kept.value, kept.num_units, kept.precision, kept.device, kept.data,
-                     json.dumps(kept.summary), now),
+                     summary, now, details),
                 )  # fmt: skip
                 if added.rowcount:
                     connection.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (key, pack(kept.columns)))
@@ -157,7 +169,8 @@ class Store(RunTable):
     def complete(self, key: str, kept: KeptScore) -> None:
         """Replace a finished score by the same one that tells more."""
         with self._connection() as connection:
-            connection.execute("UPDATE results SET summary = ? WHERE key = ?", (json.dumps(kept.summary), key))
+            update = "UPDATE results SET summary = ?, details = ? WHERE key = ?"
+            connection.execute(update, (*score_in_parts(kept.summary), key))
             connection.execute("UPDATE outcomes SET columns = ? WHERE key = ?", (pack(kept.columns), key))
 
     def file(self, key: str) -> tuple[str, str | None] | None:
@@ -230,7 +243,7 @@ class Store(RunTable):
         with self._connection() as connection:
             connection.executescript(
                 "DELETE FROM results; DELETE FROM outcomes; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; "
-                "DELETE FROM findings; VACUUM;"
+                "DELETE FROM findings; DELETE FROM forgotten; VACUUM;"
             )
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         for name in (logits.FOLDER, "made", "crossfit"):
@@ -239,8 +252,11 @@ class Store(RunTable):
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.executescript(SCHEMA)
-    add_columns(connection)
+    add_columns(connection, "runs", ADDED_LATER)
+    add_columns(connection, "results", {"details": "TEXT"})
     carry_over(connection)
+    connection.commit()
+    take_apart(connection)
 
 
 def open_store(kitchen_file: Path) -> Store:

@@ -119,7 +119,7 @@ def offer_split(opened: Kitchen) -> None:
     if st.button("Split held_out in two"):
         kept = splitting.split_held_out(opened.file)
         work.close_kitchen(opened.file)
-        st.session_state["split"] = (str(opened.file), kept.name)
+        st.session_state["dealt"] = (str(opened.file), kept.name)
         st.rerun()
 
 
