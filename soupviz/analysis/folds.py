@@ -17,7 +17,8 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe
 from soupviz.recipes.pool import outcomes_of
-from soupviz.soups.soup import is_current, pool_of, run_key
+from soupviz.soups.soup import pool_of, run_key
+from soupviz.soups.standing import is_current
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.database import Store
 from soupviz.tasks.score import Score

@@ -122,6 +122,7 @@ def cache(
 ) -> None:
     """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
     from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
+    from soupviz.store.logits import BUDGET
 
     store = store_size(kitchen) if kitchen else None
     if clear:
@@ -133,4 +134,6 @@ def cache(
     rows = [[name, f"{size / 1e6:.1f} MB"] for name, size in found.items()]
     if store:
         rows.append([f"store: {store['scores']} scores, {store['runs']} runs", f"{store['bytes'] / 1e6:.1f} MB"])
+        most = f"kept unasked up to {BUDGET / 1e6:.0f} MB"
+        rows.append([f"  of it answers of single models, {most}", f"{store['logits'] / 1e6:.1f} MB"])
     printing.show(as_json, values, str(cache_folder()), ("kept", "size"), rows)

@@ -11,7 +11,8 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.scoring.batchnorm import norms_of
 from soupviz.soups.planning import lacking, summaries
-from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.soups.soup import Soup, recall
+from soupviz.soups.standing import current
 from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
@@ -96,10 +97,9 @@ def _others(soup: Soup) -> list[Model]:
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
     if together := ensemble_of_all(kitchen):
         found.append(_model(kitchen, "ensemble", together.name, "ensemble", together.mix, together.aggregation))
-    for run in kitchen.store.runs():
-        if run.status == "finished" and is_current(kitchen, run):
-            other = recall(kitchen, run)
-            found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.aggregation))
+    for run in current(kitchen, kitchen.store.runs()):
+        other = recall(kitchen, run)
+        found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.aggregation))
     seen = {(soup.mix, soup.recipe.aggregation), *((((name, 1.0),), "average") for name in kitchen.names)}
     different = []
     for model in found:

@@ -21,14 +21,14 @@ from soupviz.scoring.limits import Limit
 from soupviz.scoring.mixed import MixedWeights
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
-from soupviz.tasks.judging import completed, judged, lacking, score_of
+from soupviz.tasks.judging import completed, judged, score_of
 from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Progress, part_of
 
 LOGITS_BYTES = 2**26
-"""Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
+"""Logits of an ingredient that are kept whenever it is scored, if the store has room; others are when asked for."""
 
 AVERAGE = Aggregation("average")
 
@@ -121,40 +121,6 @@ class Scorer:
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values), grouped=split.grouped)
 
-    def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
-        """Scores on one split that were measured before, without their examples; one look at the store for all."""
-        mixes = [effective(items) for items, _ in wanted]
-        other_models = [self._other_model(items) for items in mixes]
-        keys = [
-            "" if other else self.key(items, split, aggregation)
-            for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
-        ]
-        found = self.store.summaries(filter(None, keys))
-        scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
-        if answers_key := self.evaluator.task.answers_key:
-            waiting = {
-                self._key(items, split, aggregation, answers_key): (key, items, split, aggregation)
-                for key, (items, aggregation) in zip(keys, wanted, strict=True)
-                if key and key not in scores
-            }
-            for answers in self.store.begun(waiting):
-                if (one := self._recount(*waiting[answers])) is not None:
-                    scores[waiting[answers][0]] = replace(one, outcomes=None)
-        return [
-            other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
-        ]
-
-    def _summary(self, key: str, plain: Mapping[str, Any], split: Split) -> Score:
-        """A score without its units. A metric that came to the task since is computed from them, and kept, once."""
-        task = self.evaluator.task
-        if not lacking(task, task.carried_over(plain)["values"]):
-            return self._read(plain, split)
-        columns = self.store.score(key)[1]
-        assert columns is not None  # a finished score has its units beside it
-        score = self._read(plain, split, self._outcomes(split, columns, plain))
-        self.store.complete(key, kept(score, split))
-        return replace(score, outcomes=None)
-
     def score(
         self,
         items: Mix,
@@ -194,7 +160,7 @@ class Scorer:
 
     def _asked(self, items: Mix, split: Split, aggregation: Aggregation, limit: Limit | None) -> Evaluation:
         # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-        keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
+        keeps = limit is None and len(items) == 1 and self._keeps_logits(split)
         return self.evaluations.asked(items, split, aggregation, limit, keeps_answers=keeps)
 
     def evaluations_for(
@@ -211,6 +177,11 @@ class Scorer:
         if self.store.begun([self.key(items, split, aggregation)]):
             return []
         return [self._asked(items, split, aggregation, limit)]
+
+    def _keeps_logits(self, split: Split) -> bool:
+        """Whether an ingredient's logits are kept though nobody asked for them: not too many, for it and for all."""
+        taken = self.evaluator.answer_bytes(split)
+        return taken <= LOGITS_BYTES and self.store.has_room(taken)
 
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
         """The logits of each member of an ensemble alone."""

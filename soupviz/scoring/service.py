@@ -22,6 +22,7 @@ from soupviz.scoring.executors.executor import Evaluation, Executor
 from soupviz.scoring.executors.usage import Usage
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
+from soupviz.scoring.summaries import Summaries
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
@@ -30,6 +31,9 @@ from soupviz.weights.ingredients import Ingredient, pick
 
 Asked = tuple[Coefficients, str, str, Limit | None]
 """A score that is asked for, mix, split and aggregation, and when it is given up."""
+
+KEYS_KEPT = 50_000
+"""Of scores that were asked for."""
 
 
 class Scores:
@@ -41,13 +45,19 @@ class Scores:
         self.splits = splits
         self._file = file
         self._ahead: dict[Wanted, tuple[Limit | None, list[Evaluation]]] = {}
+        self._keys: dict[Wanted, str] = {}
+        self._summaries = Summaries(scorer)
 
     def resolved(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
         """A mix by name as a mix of ingredients, whose files are those that were opened."""
-        found = {name: self.weights.resolve(name) for name, _ in mix}
-        for item in found.values():
+        found = self._named(mix)
+        for item, _ in found:
             item.check_unchanged()
-        return list(resolve(mix, found))
+        return found
+
+    def _named(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
+        """The same of weights as they were opened: what is kept of them is asked for, and no file is looked at."""
+        return list(resolve(mix, {name: self.weights.resolve(name) for name, _ in mix}))
 
     def aggregation(self, name: str, progress: Progress = quiet) -> Aggregation:
         """What a recipe says becomes of its ingredients, with the data that it needs.
@@ -88,7 +98,13 @@ class Scores:
 
     def key(self, mix: Coefficients, split: str, aggregation: str) -> str:
         """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
-        return self.scorer.key(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        asked = mix, split, aggregation
+        if asked not in self._keys:
+            if len(self._keys) >= KEYS_KEPT:
+                self._keys.clear()
+            prepared = self.aggregation(aggregation)
+            self._keys[asked] = self.scorer.key(self._named(mix), self.splits.load(split), prepared)
+        return self._keys[asked]
 
     def score(
         self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet
@@ -171,7 +187,7 @@ class Scores:
 
     def known(self, mix: Coefficients, split: str, aggregation: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        return self.scorer.known(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        return self.scorer.known(self._named(mix), self.splits.load(split), self.aggregation(aggregation))
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -179,12 +195,24 @@ class Scores:
 
     def partial(self, mix: Coefficients, split: str, aggregation: str = "average") -> Outcomes | None:
         """What became of the units of a mix that was given up; None: it was not, or is scored whole."""
-        return self.scorer.partial(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        return self.scorer.partial(self._named(mix), self.splits.load(split), self.aggregation(aggregation))
 
-    def summaries(self, mixes: Sequence[tuple[Coefficients, str]], split: str) -> list[Score | None]:
-        """Of mixes, each with its aggregation, the scores that were measured before, without their outcomes."""
-        wanted = [(self.resolved(mix), self.aggregation(aggregation)) for mix, aggregation in mixes]
-        return self.scorer.summaries(wanted, self.splits.load(split))
+    def summaries(
+        self, mixes: Sequence[tuple[Coefficients, str]], split: str, *, brief: bool = False
+    ) -> list[Score | None]:
+        """Of mixes, each with its aggregation, the scores that were measured before, without their outcomes.
+
+        Args:
+            brief: without what they tell of each class.
+        """
+        loaded = self.splits.load(split)
+        keys = [self.key(mix, split, aggregation) for mix, aggregation in mixes]
+        found = self._summaries.find(keys, loaded, brief=brief)
+        missing = {key: one for key, one in zip(keys, mixes, strict=True) if key not in found}
+        if missing and self._summaries.looks_elsewhere:
+            asked = {key: (self._named(mix), self.aggregation(how)) for key, (mix, how) in missing.items()}
+            found |= self._summaries.otherwise(asked, loaded)
+        return [found.get(key) for key in keys]
 
     def logits(
         self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet

@@ -15,7 +15,8 @@ from soupviz.soups.goals import groups_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
 from soupviz.soups.services import KitchenServices
-from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.soups.standing import is_current
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.recording import recorded
 from soupviz.store.runs import Run

@@ -188,14 +188,15 @@ def known(kitchen: Kitchen, mixture: Coefficients, split: str, aggregation: str 
 
 
 def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]:
-    """Those of the scores that are known, without their examples: for lists, which need no example."""
+    """Those of the scores that are known, without their examples and what they tell of each class: for lists."""
     by_split: dict[str, list[Wanted]] = {}
     for one in dict.fromkeys(wanted):
         if one[1] in kitchen.splits.names and is_readable(kitchen, *one[1:]):
             by_split.setdefault(one[1], []).append(one)
     found: dict[Wanted, Score] = {}
     for split, ones in by_split.items():
-        scores = kitchen.scores.summaries([(mixture, aggregation) for mixture, _, aggregation in ones], split)
+        mixes = [(mixture, aggregation) for mixture, _, aggregation in ones]
+        scores = kitchen.scores.summaries(mixes, split, brief=True)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
 

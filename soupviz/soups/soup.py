@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor
 
 from soupviz.data import slices
-from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
@@ -148,10 +147,11 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
     """
     recipe = recipe.suited(kitchen.task)
-    return _key(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
+    return key_of(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
 
 
-def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
+def key_of(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
+    """`run_key` of a recipe whose plain data was kept."""
     fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in pool}
     values = resolved(kitchen, values)  # as runs of versions that had no other metric were kept
     context: list[Any] = [
@@ -183,22 +183,6 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
             digest({name: spec.model_dump(mode="json", exclude={"slices"}) for name, spec in shifts.items()})
         )
     return digest([values, fingerprints, context])
-
-
-def is_current(kitchen: Kitchen, run: Run) -> bool:
-    """Whether a finished run is of this kitchen as it is: ingredients that are still here, selected by this held_out.
-
-    A soup selected on other data (held_out before it was split in two, say) may have been selected on today's test.
-    """
-    assert run.result is not None
-    try:
-        kitchen.scores.resolved(mix_in(run))
-        key = _key(kitchen, parse(run.recipe), run.recipe, pool_in(run))
-        if ELSEWHERE in run.result.get("notes", {}):
-            key = elsewhere_key(kitchen, key, mix_in(run), from_plain(run.result["selecting_data"]))
-        return key == run.key
-    except SoupError:
-        return False
 
 
 def elsewhere_key(kitchen: Kitchen, key: str, mix: Coefficients, selecting: Mapping[str, Examples]) -> str:
@@ -257,6 +241,7 @@ def aggregation_in(run: Run) -> str:
 
 def recall(kitchen: Kitchen, run: Run) -> Soup:
     """A finished run as a soup again, from what was kept of it: nothing is read, mixed or scored."""
+    run = kitchen.store.whole(run)
     assert run.status == "finished" and run.result is not None
     recipe = parse(run.result["recipe"])
     return Soup(

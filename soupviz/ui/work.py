@@ -15,6 +15,7 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
+from soupviz.soups.standing import current
 from soupviz.spec import HELD_OUT, KitchenSpec
 from soupviz.trust import Request
 from soupviz.types import Alpha, Coefficients
@@ -103,11 +104,14 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
             progress=job.progress,
         )  # fmt: skip
         opened.splits.load(HELD_OUT, job.progress)
+        current(opened, opened.store.runs())  # thousands of them are looked at here, not when the first page asks
         _hold(file, opened)
         if asked is not None and file.is_file():
             workspace.remember_opened(file)
 
         def read_others(job: Job) -> None:
+            import scipy.stats  # noqa: F401  # a second or two, which the first interval on a page would wait for
+
             for split in opened.splits.reporting:
                 opened.splits.load(split, job.progress)
 

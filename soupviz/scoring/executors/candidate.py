@@ -35,7 +35,7 @@ class Candidate:
         own = self.asked
         if own is asked:
             return True
-        if own.key != asked.key or own.keeps_answers != asked.keeps_answers:
+        if own.key != asked.key or asked.keeps_answers > own.keeps_answers:
             return False
         if own.order is None or asked.order is None or own.order is asked.order:
             return own.order is asked.order

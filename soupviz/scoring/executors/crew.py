@@ -83,7 +83,7 @@ class Crew:
                     continue
                 for part in parts:
                     found.write(part.rows, part.columns)
-                    if part.answers is not None:
+                    if asked.keeps_answers and part.answers is not None:
                         rows, answers = (
                             torch.tensor(part.rows),
                             torch.tensor(part.answers),

@@ -23,6 +23,7 @@ from soupviz.ui.verbatim import verbatim
 
 def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
     """All that tells two runs apart; a is the older one."""
+    a, b = (core.whole(opened, entry) for entry in (a, b))
     names = (f"#{a.run.id} {a.run.name}", f"#{b.run.id} {b.run.name}")
     st.header(f"{verbatim(names[0])} beside {verbatim(names[1])}")
     for name, entry in zip(names, (a, b), strict=True):

@@ -116,7 +116,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         session.choose_soup(run)
     draw_result(opened, run)
     was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
-    is_whole = all(Step.from_dict(step).value is not None for step in (run.result or {}).get("trajectory", []))
+    is_whole = all(Step.from_dict(step).value is not None for step in opened.store.decisions(run))
     if run.status == "finished" and was_asked_for and not is_whole:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
@@ -133,7 +133,7 @@ def draw_result(opened: Kitchen, run: Run) -> None:
         verdict.draw(opened, run)
         if result["clamped_variances"]:
             st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
-    left, right = st.columns([3, 2]) if result.get("trajectory") else (st.container(), st.container())
+    left, right = st.columns([3, 2]) if opened.store.decisions(run) else (st.container(), st.container())
     if result.get("coefficients"):
         right.header("Coefficients")
         charts.show(
