@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from soupviz import trust
+from soupviz.addresses import is_remote
 from soupviz.errors import ModelError
 from soupviz.files import digest_of
 from soupviz.models.pretrained import builder
@@ -55,6 +56,8 @@ def load_function(reference: str, folder: Path) -> Callable[..., Any]:
         raise ModelError(
             f"{reference!r} names no function; expected path/to/file.py:function or package.module:function."
         )
+    if is_remote(reference):
+        raise ModelError(f"{reference}: code is not fetched from elsewhere; copy the file, look at it, name the copy.")
     trust.check_use(reference, {}, folder)
     is_file = place.endswith(".py")
     module = _module_of_file(reference, folder) if is_file else _module_by_name(place, reference)
