@@ -26,6 +26,7 @@ class Web:
         self.asked: list[tuple[str, str, str]] = []
         self.cuts = 0
         self.refused: set[str] = set()
+        self.refuses_all = False
         self.pause = 0.0
         self.has_ranges = True
         self.address = ""
@@ -54,9 +55,10 @@ def serving() -> Iterator[Web]:
         def _answer(self, *, with_body: bool) -> None:
             name, asked = self.path.lstrip("/"), self.headers.get("Range", "")
             web.asked.append((self.command, name, asked))
-            if name in web.refused:
+            if web.refuses_all or name in web.refused:
                 return self._end(HTTPStatus.FORBIDDEN, b"", with_body)
-            inside = sorted(one.removeprefix(name) for one in web.files if one.startswith(name))
+            below = [one.removeprefix(name) for one in web.files if one.startswith(name)]
+            inside = sorted({first + slash for first, slash, _ in (one.partition("/") for one in below)})
             if name.endswith("/") and inside:
                 links = "".join(f'<a href="{one}">{one}</a>' for one in inside)
                 return self._end(HTTPStatus.OK, links.encode(), with_body)

@@ -125,7 +125,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show, or clear, what soupviz keeps: decoded splits, converted and fetched checkpoints, downloads, scores, runs."""
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, fetched files, scores and runs."""
     from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
 
     store = store_size(kitchen) if kitchen else None

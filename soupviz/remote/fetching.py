@@ -21,7 +21,7 @@ from soupviz.types import Progress, quiet
 SMALL = 4 * 2**20
 """Bytes up to which a file is fetched in one call."""
 
-LEAST, MOST = 2**18, 2**24
+LEAST, MOST = 2**18, 2**23
 """Bytes of a range: few while a server is slow, so that little is lost when it is stopped."""
 
 PIECE = 2**20
@@ -185,7 +185,9 @@ class _Ranges:
             yield self._start, end
             self._start = end
 
-    def took(self, seconds: float) -> None:
+    def took(self, length: int, seconds: float) -> None:
+        if length < self._length:  # it was asked for before the last growth
+            return
         if seconds < 0.5:
             self._length = min(self._length * 2, MOST)
         elif seconds > 1:
@@ -200,7 +202,7 @@ def _timed(found: Found, one: tuple[int, int], ranges: _Ranges) -> bytes:
         if "range requests" in str(error):
             raise _NoRangesError(str(error)) from None
         raise
-    ranges.took(monotonic() - began)
+    ranges.took(one[1] - one[0], monotonic() - began)
     return content
 
 

@@ -81,15 +81,19 @@ def children(address: str, calls: Calls, *, deep: bool = False) -> list[Found]:
     """
     system, path = opened(address)
     system.invalidate_cache()
-
-    def look() -> list[Any]:
-        if deep:
-            return list(system.find(path, detail=True).values())
-        return list(system.ls(path, detail=True))
-
-    files, _ = _sorted_out(address, calls.one(address, look), calls)
     inside = address.rstrip("/") + "/"
-    return [one for one in files if one.address.startswith(inside) and one.name]
+    in_one = deep and scheme_of(address) not in WEB  # of the web each folder is a page of its own
+    told = calls.one(
+        address,
+        lambda: list(system.find(path, detail=True).values()) if in_one else list(system.ls(path, detail=True)),
+    )
+    files, folders = _sorted_out(address, told, calls)
+    found = [one for one in files if one.address.startswith(inside) and one.name]
+    if deep and not in_one:
+        for folder in folders:
+            if folder.startswith(inside) and folder != inside.rstrip("/"):
+                found += children(f"{folder}/", calls, deep=True)
+    return found
 
 
 def _sorted_out(address: str, told: Any, calls: Calls) -> tuple[list[Found], list[str]]:

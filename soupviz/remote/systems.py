@@ -1,6 +1,8 @@
 """The file system of an address, with credentials from where they usually are; and what its errors mean."""
 
+from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from soupviz.addresses import is_remote, redacted, scheme_of
@@ -104,28 +106,44 @@ def address_in(address: str, path: str) -> str:
 
 def status_of(error: BaseException) -> int | None:
     """The status that a server answered with, where an error tells it."""
-    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", None)
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # of AWS
+        response = SimpleNamespace(status_code=response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What is behind an error: of the web, whatever goes wrong is told as a file that is not there."""
+    behind = error.__cause__
+    if isinstance(error, FileNotFoundError) and behind is not None and (status_of(behind) or _is_of_a_network(behind)):
+        return behind
+    return error
+
+
+def _is_of_a_network(error: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    others = {"ClientError", "FSTimeoutError", "HTTPClientError", "IncompleteReadError", "HTTPError"}
+    return isinstance(error, (OSError, TimeoutError, EOFError)) or bool(kinds & others)
 
 
 def is_passing(error: BaseException) -> bool:
     """Whether the same call may well succeed a little later: a cut connection, a server that is busy."""
+    error = _reason(error)
     if isinstance(error, (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError)):
         return False
     status = status_of(error)
     if status is not None:
         return status >= 500 or status in (408, 429)
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, (OSError, TimeoutError, EOFError)) or bool(
-        kinds & {"ClientError", "FSTimeoutError", "HTTPClientError", "IncompleteReadError", "HTTPError"}
-    )
+    return _is_of_a_network(error)
 
 
 def refusal(address: str, error: BaseException) -> RemoteError:
     """What an error of a file system means for whoever named the address."""
-    status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, RemoteError):
         return error
+    error = _reason(error)
+    status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError) or status == 404:
         return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")
     if isinstance(error, PermissionError) or status in (401, 403) or "NoCredentialsError" in kinds:
