@@ -47,9 +47,10 @@ def place_of(address: str, root: Path) -> Path:
 def address_of(path: Path) -> str | None:
     """The address that a path in the mirror stands for; None for a path that lies elsewhere."""
     absolute, root = path.absolute(), mirror().absolute()
-    if not absolute.is_relative_to(root) or len(parts := absolute.relative_to(root).parts) < 2:
-        return None
-    return f"{parts[0]}://" + "/".join(_unquoted(part) for part in parts[1:])
+    if not absolute.is_relative_to(root):
+        absolute, root = absolute.resolve(), root.resolve()
+    parts = absolute.relative_to(root).parts if absolute.is_relative_to(root) else ()
+    return f"{parts[0]}://" + "/".join(_unquoted(part) for part in parts[1:]) if len(parts) > 1 else None
 
 
 def shown(path: Path) -> str:

@@ -1,21 +1,30 @@
 """Files from elsewhere, on fsspec's own file system in memory: fetched once, noticed when they change, never told."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 
 import fsspec
 import pytest
 from elsewhere import moved
-from kitchens import change_yaml, run_command, small_kitchen
+from kitchens import change_yaml, json_of, run_command, small_kitchen
+from runs import lightning_run
+from safetensors.torch import load_file, save
 
 import soupviz as sv
 from soupviz.addresses import address_of, is_remote, mirror, place_of, redacted, spelled
-from soupviz.errors import CheckpointError, KitchenError, RemoteError, SoupError
+from soupviz.data.elsewhere import fetched
+from soupviz.errors import CheckpointError, DataError, KitchenError, RemoteError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.remote import keeping, listing, watching
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch
+from soupviz.remote.trees import settings_at
 from soupviz.soups.provenance import read_record
+from soupviz.spec import SplitSpec
+from soupviz.types import quiet
+from soupviz.yaml_file import read_kitchen_file
 
 ROOT = "memory://bucket/small"
 
@@ -288,3 +297,90 @@ def test_the_cache_command_tells_and_clears_what_was_fetched(kitchen: Path, caps
     run_command(capsys, "cache", "--clear")
     assert keeping.held() == 0
     assert Kitchen.load(kitchen).names == ["m_0", "m_1", "m_2", "m_3"]
+
+
+def test_a_run_elsewhere_is_recognised_and_its_kitchen_names_addresses(
+    memory: fsspec.AbstractFileSystem,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_cache: Path,
+) -> None:
+    lightning_run(tmp_path / "made")
+    for file in (path for path in (tmp_path / "made").rglob("*") if path.is_file()):
+        memory.pipe_file(f"memory://bucket/{file.relative_to(tmp_path / 'made').as_posix()}", file.read_bytes())
+    (tmp_path / "here").mkdir()
+    (tmp_path / "made" / "model.py").rename(tmp_path / "here" / "model.py")
+    monkeypatch.chdir(tmp_path / "here")
+    places = ("memory://bucket/version_0", "--data", "memory://bucket/val.npz")
+    told = json_of(capsys, "new", *places, "--factory", "model.py:build")
+    assert told["check"]["correct"] is not None and told["kitchen"] == str(tmp_path / "here" / "kitchen.yaml")
+    spec = read_kitchen_file(tmp_path / "here" / "kitchen.yaml")
+    assert str(spec.ingredients[0] if isinstance(spec.ingredients, tuple) else spec.ingredients).startswith(places[0])
+    assert spec.data.held_out.path == places[2]
+    rmtree(empty_cache / "remote")  # as on another machine
+    opened = Kitchen.load(tmp_path / "here")
+    assert len(opened.names) == 2 and opened.ingredients[0].metadata["lr"] == 0.001
+
+
+def test_a_tokenizer_s_or_a_model_s_folder_comes_without_the_weights_in_it(memory: fsspec.AbstractFileSystem) -> None:
+    for name in ("config.json", "tokenizer.json", "model.safetensors", "optimizer.pt", "modeling.py", "sub/other.json"):
+        memory.pipe_file(f"memory://bucket/checkpoint/{name}", b"{}")
+    folder = settings_at("memory://bucket/checkpoint", Path())
+    assert sorted(path.name for path in folder.rglob("*")) == ["config.json", "tokenizer.json"]
+
+
+def test_the_recordings_that_a_table_names_come_with_it(memory: fsspec.AbstractFileSystem) -> None:
+    for name in ("a.wav", "sub/b.wav", "c.wav"):
+        memory.pipe_file(f"memory://bucket/speech/{name}", name.encode())
+    memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\na.wav,x\nsub/b.wav,y\n")
+    spec = SplitSpec(format="audio", path="memory://bucket/speech/table.csv")
+    local = Path(str(fetched("held_out", spec, quiet).path))
+    assert sorted(path.name for path in local.parent.rglob("*.wav")) == ["a.wav", "b.wav"]
+    memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\n../../secret.wav,x\n")
+    with pytest.raises(DataError, match="beside or below the table"):
+        fetched("held_out", spec, quiet)
+
+
+def test_the_folder_of_a_data_yaml_comes_with_it(memory: fsspec.AbstractFileSystem) -> None:
+    for name in ("data.yaml", "images/val/a.png", "labels/val/a.txt"):
+        memory.pipe_file(f"memory://bucket/boxes/{name}", b"x")
+    local = Path(str(fetched("held_out", SplitSpec(format="yolo", path="memory://bucket/boxes/data.yaml"), quiet).path))
+    assert local.name == "data.yaml" and (local.parent / "labels" / "val" / "a.txt").is_file()
+
+
+def test_examples_that_are_gone_elsewhere_are_gone_here(memory: fsspec.AbstractFileSystem) -> None:
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+        memory.pipe_file(f"memory://bucket/val/{name}", b"x")
+    spec = SplitSpec(format="imagefolder", path="memory://bucket/val")
+    fetched("held_out", spec, quiet)
+    memory.rm("memory://bucket/val/cat/2.png")
+    local = Path(str(fetched("held_out", spec, quiet).path))
+    assert sorted(path.relative_to(local).as_posix() for path in local.rglob("*.png")) == ["cat/1.png", "dog/1.png"]
+
+
+def test_a_sharded_checkpoint_comes_with_its_shards_and_is_baked_from_there(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    tensors = load_file(tmp_path / "whole" / "m_1.safetensors")
+    keys = sorted(tensors)
+    halves = {"model-1-of-2.safetensors": keys[:2], "model-2-of-2.safetensors": keys[2:]}
+    for name, half in halves.items():
+        memory.pipe_file(f"{ROOT}/sharded/{name}", save({key: tensors[key] for key in half}))
+    index = {"weight_map": {key: name for name, half in halves.items() for key in half}}
+    memory.pipe_file(f"{ROOT}/sharded/model.safetensors.index.json", json.dumps(index).encode())
+    named = {"whole": f"{ROOT}/m_1.safetensors", "folder": f"{ROOT}/sharded"}
+    named["index"] = f"{ROOT}/sharded/model.safetensors.index.json"
+    change_yaml(kitchen, lambda document: document.update(ingredients=named))
+    opened = Kitchen.load(kitchen)
+    assert len({one.fingerprint for one in opened.ingredients}) == 1
+    soup = sv.uniform(opened, ["index"])
+    sv.export(soup, tmp_path / "soup.safetensors")
+    sv.bake(tmp_path / "soup.safetensors", tmp_path / "again.safetensors")
+
+
+def test_a_soup_at_an_address_is_an_end_of_a_curve(kitchen: Path) -> None:
+    opened = Kitchen.load(kitchen)
+    sv.export(sv.uniform(opened), f"{ROOT}/soups/all.safetensors")
+    curve = sv.interpolate(opened, "m_0", f"{ROOT}/soups/all.safetensors", points=3)
+    assert len(curve) == 3

@@ -4,13 +4,12 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from soupviz.addresses import is_remote, mirror, place_of
+from soupviz.addresses import is_remote
 from soupviz.data import tables
 from soupviz.errors import DataError
-from soupviz.remote import keeping, listing
+from soupviz.remote import listing, trees
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch
-from soupviz.remote.listing import Found
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
 
@@ -22,8 +21,6 @@ SETTINGS = ("tokenizer", "processor")
 
 FILES = ("slices", "group")
 """Keys that name a file with a column of it."""
-
-OF_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".tar", ".zip")
 
 
 def fetched(name: str, spec: SplitSpec, progress: Progress) -> SplitSpec:
@@ -62,25 +59,10 @@ def _check_format(name: str, spec: SplitSpec, address: str) -> None:
 
 
 def _fetched(address: str, spec: SplitSpec, key: str, progress: Progress) -> Path:
-    with Calls(lambda: progress(0, 1, f"listing {address}")) as calls:
-        one = listing.at(address, calls)
-        if one is not None and spec.format == "yolo" and key == "path":  # its data.yaml names folders beside it
-            folder = address.rpartition("/")[0]
-            files = listing.children(folder, calls, deep=True)
-        else:
-            folder, files = address, [one] if one else listing.children(address, calls, deep=True)
-    if one is None:
-        keeping.forget_others(folder, files, deep=True)
-        files = [one for one in files if key not in SETTINGS or _is_setting(one, address)]
-    if not files:
-        raise DataError(f"{address}: a folder without a file in it; expected the data of a split.")
-    fetch(files, progress)
-    return place_of(address, mirror())
-
-
-def _is_setting(found: Found, address: str) -> bool:
-    is_below = "/" in found.address.removeprefix(address.rstrip("/") + "/")
-    return not is_below and not found.name.lower().endswith(OF_WEIGHTS)
+    if key in SETTINGS:
+        return trees.settings_of(address, progress)
+    # The data.yaml of a folder of images and boxes names what lies beside it.
+    return trees.fetched(address, progress, with_folder=spec.format == "yolo" and key == "path")
 
 
 def _fetch_recordings(name: str, spec: SplitSpec, address: str, progress: Progress) -> None:

@@ -24,6 +24,11 @@ CREDENTIALS = {
 }
 """Where credentials are looked for, and nowhere else."""
 
+ABOUT_FILES_HERE = frozenset(
+    "git zip tar libarchive reference dir dirfs cached blockcache filecache simplecache generic data asynclocal".split()
+)
+"""Schemes that read what lies on this machine, where paths say so, or what another address names."""
+
 ANSWER_WITHIN = 30
 """Seconds in which a web server has to send something more."""
 
@@ -49,7 +54,7 @@ def check(address: str) -> None:
             "what may be a signature or a token, which would be kept in files that others read. Name the file alone; "
             f"credentials are taken from {_credentials(scheme)}."
         )
-    if "::" in address or "\0" in address:
+    if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
         raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
 
 

@@ -29,6 +29,9 @@ LARGEST_HEADER = 10**8
 BESIDE = (".json", ".yaml", ".yml", ".csv", ".txt", ".model", ".jinja")
 ALSO_BESIDE = ("training_args.bin",)
 """What a training writes beside a checkpoint, and what is read with it."""
+MOST_BESIDE = 2**24
+BELOW_A_RUN = ("checkpoints", "weights")
+"""What Lightning and Ultralytics call the folder of checkpoints in a run's folder, where the rest lies."""
 
 
 class View:
@@ -77,7 +80,7 @@ class View:
             place.parent.mkdir(parents=True, exist_ok=True)
             self._found[place] = found
             if found in small:
-                place.symlink_to(place_of(found.address, mirror()))
+                self._show_whole(found)
         large = [one for one in new if one not in small]
         return list(calls.each(large, lambda one: one.address, _head))
 
@@ -91,12 +94,20 @@ class View:
             wanted += self._folders.get(path, [self._found[path]] if path in self._found else [])
         fetch([*wanted, *self._beside(wanted)], self._progress)
         for found in wanted:
-            place = self._place(found.address)
-            place.unlink(missing_ok=True)
-            place.symlink_to(place_of(found.address, mirror()))
+            self._show_whole(found)
+
+    def _show_whole(self, found: Found) -> None:
+        place, real = self._place(found.address), place_of(found.address, mirror())
+        place.unlink(missing_ok=True)
+        try:
+            place.symlink_to(real)
+        except OSError:  # Windows lets not everybody make such links
+            place.hardlink_to(real)
 
     def _beside(self, wanted: Sequence[Found]) -> list[Found]:
         folders = dict.fromkeys(one.address.rpartition("/")[0] for one in wanted)
+        above = (folder.rpartition("/") for folder in folders)
+        folders |= dict.fromkeys(run for run, _, name in above if name in BELOW_A_RUN)
         found: list[Found] = []
         with Calls(lambda: self._progress(0, 1, "listing what lies beside the checkpoints")) as calls:
             for folder in folders:
@@ -107,7 +118,7 @@ class View:
                     continue
                 keeping.forget_others(folder, inside)
                 named = [one for one in inside if one.name.lower().endswith(BESIDE) or one.name in ALSO_BESIDE]
-                found += [one for one in named if one.size is not None and one.size <= TEXT]
+                found += [one for one in named if one.size is not None and one.size <= MOST_BESIDE]
         return found
 
     def add_beside(self, path: Path, name: str) -> str:

@@ -16,8 +16,8 @@ EVERY = 60.0
 WITHIN = 5.0
 """Seconds after which no answer is one, too: what was fetched is here, and a search goes on without a network."""
 
-_asked: dict[str, float] = {}
-"""When each address was asked for last by this process, answer or not."""
+_silent: dict[str, float] = {}
+"""When a host gave no answer last: none of its files is asked for until a while later."""
 
 
 class _LateError(RemoteError):
@@ -27,10 +27,11 @@ class _LateError(RemoteError):
 def has_changed(path: Path) -> bool:
     """Whether another file lies by now at the address that a path in the cache is a copy of; no where nobody tells."""
     note = noted(path)
-    now = time.time()
-    if note is None or now - max(note.used, _asked.get(note.address, 0.0)) < EVERY:
+    if note is None:
         return False
-    _asked[note.address] = now
+    now, host = time.time(), "/".join(note.address.split("/")[:3])
+    if now - max(note.used, _silent.get(host, 0.0)) < EVERY:
+        return False
 
     def alive() -> None:
         if time.time() - now > WITHIN:
@@ -43,9 +44,9 @@ def has_changed(path: Path) -> bool:
                 beside = listing.children(note.address.rpartition("/")[0], calls)
                 found = next((one for one in beside if one.address == note.address), found)
     except RemoteError:
+        _silent[host] = now
         return False
     if found is None or found.token != note.token:
-        del _asked[note.address]
         return True
     with suppress(OSError):
         os.utime(note.file)
