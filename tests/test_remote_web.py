@@ -212,7 +212,7 @@ def test_ranges_grow_where_they_come_fast_and_shrink_where_they_do_not() -> None
     ranges = fetching._Ranges(0, 2**30)
     given = iter(ranges)
     lengths = []
-    for seconds in (0.1, 0.1, 2.0, 2.0, 2.0):
+    for seconds in (0.1, 0.1, 9.0, 9.0, 9.0):
         start, stop = next(given)
         lengths.append(stop - start)
         ranges.took(stop - start, seconds)

@@ -24,6 +24,9 @@ SMALL = 4 * 2**20
 LEAST, MOST = 2**18, 2**23
 """Bytes of a range: few while a server is slow, so that little is lost when it is stopped."""
 
+QUICK, SLOW = 2.0, 8.0
+"""Seconds in which a range comes: what each takes at least, of a server far away or a busy one, is not its bytes'."""
+
 PIECE = 2**20
 
 
@@ -188,9 +191,9 @@ class _Ranges:
     def took(self, length: int, seconds: float) -> None:
         if length < self._length:  # it was asked for before the last growth
             return
-        if seconds < 0.5:
+        if seconds < QUICK:
             self._length = min(self._length * 2, MOST)
-        elif seconds > 1:
+        elif seconds > SLOW:
             self._length = max(self._length // 2, LEAST)
 
 
