@@ -29,7 +29,7 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.soups import planning, scaling
 from soupviz.soups.cooking import SWEEP_ALPHAS, cook
-from soupviz.soups.exports import check_target
+from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
@@ -45,7 +45,11 @@ def soup(
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[
-        Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt; default: not written")
+        str | None,
+        typer.Option(
+            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...); default: not "
+            "written"
+        ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
     complete: Annotated[
@@ -69,7 +73,7 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(out, dtype)
+        check_target(target_of(out), dtype)
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
@@ -89,14 +93,15 @@ def soup(
         found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
-    written = (
-        sv.export(
-            cooked, out, dtype=dtype,  # type: ignore[arg-type]
-            temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
-        )
-        if out
-        else []
-    )  # fmt: skip
+        written = (
+            sv.export(
+                cooked, out, dtype=dtype,  # type: ignore[arg-type]
+                temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
+                progress=progress,
+            )
+            if out
+            else []
+        )  # fmt: skip
     printing.show_soup(as_json, cooked, written, scaled, found)
     printing.show_notes(opened)
 
@@ -151,8 +156,10 @@ def sweep(
 
 @app.command()
 def bake(
-    source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup, here or at an address")
+    ],
+    out: Annotated[str, typer.Option(help="FILE.safetensors or FILE.pt, here or at an address (s3://...)")],
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,
@@ -162,7 +169,8 @@ def bake(
     read_record(source)
     opened = Opening(skip_incompatible=True).open(kitchen, quiet=as_json) if kitchen else None
     told: list[str] = []
-    written = sv.bake(source, out, kitchen=opened, tell=told.append)
+    with progress_bar(as_json) as progress:
+        written = sv.bake(source, out, kitchen=opened, tell=told.append, progress=progress)
     for sentence in told:
         typer.echo(sentence, err=True)
     exported, baked = read_record(source), read_record(written[0])

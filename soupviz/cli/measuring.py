@@ -120,7 +120,7 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, fetched files, scores and runs."""
     from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
     from soupviz.store.logits import BUDGET
 

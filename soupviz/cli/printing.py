@@ -87,7 +87,7 @@ def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
 def show_soup(
     as_json: bool,
     cooked: Soup,
-    written: Sequence[Path],
+    written: Sequence[Path | str],
     scaled: Scaled | None = None,
     found: Sequence[Choice] = (),
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from soupviz import trust
+from soupviz.addresses import is_remote
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
 from soupviz.mixing.averaging import combined
@@ -15,6 +16,7 @@ from soupviz.models.architecture import Architecture
 from soupviz.store.database import Store
 from soupviz.types import Coefficients
 from soupviz.weights.discovery import read_other
+from soupviz.weights.elsewhere import fetched
 from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
 from soupviz.weights.selection import BASE, file_in
 from soupviz.weights.writing import write
@@ -158,6 +160,9 @@ class NamedWeights:
         return self._from_file(str(file), file)
 
     def _read(self, name: str) -> Ingredient:
+        if is_remote(name):
+            trust.check_fetch(name, self.file.parent)
+            return self._from_file(name, fetched(name))
         file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
         if file is None:
             raise KitchenError(unknown_name(name, self.ingredients))

@@ -15,13 +15,15 @@ from soupviz.mixing.averaging import BatchNorm, mix_tensors
 from soupviz.mixing.formulas import KEPT, made
 from soupviz.models.architecture import EXTRA_STATE
 from soupviz.soups.content import Content, Identity, are_statistics, content_of, differing
-from soupviz.soups.exports import check_target, write_soup
+from soupviz.soups.exports import check_target, folder_of, target_of, write_soup
 from soupviz.soups.provenance import Origin, Record, origins_of, read_record, relative
 from soupviz.soups.selecting import of_other_data
+from soupviz.types import Progress, quiet
 from soupviz.weights import checkpoints
 from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.discovery import read_ingredient
 from soupviz.weights.dtypes import cast_floats
+from soupviz.weights.elsewhere import named_from, place_of
 from soupviz.weights.fitting import Fitted
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
 from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
@@ -34,7 +36,14 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
-def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
+def bake(
+    source: str | Path,
+    out: str | Path,
+    *,
+    kitchen: Kitchen | None = None,
+    tell: Tell = _warn,
+    progress: Progress = quiet,
+) -> list[Path | str]:
     """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
 
     What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
@@ -49,7 +58,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
         ExportError: an ingredient is missing, or is not the one that was pinned; or the weights that come are not those
             that were exported. Nothing is written then.
     """
-    file, target = Path(source), Path(out)
+    file, target = place_of(source, Path(), progress), target_of(out)
     record = read_record(file)
     check_target(target)
     if record.kept and kitchen is None:
@@ -67,7 +76,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
             f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
             "--kitchen. They repeat up to rounding."
         )
-    found = {name: _pinned(name, origin, file, record, kitchen) for name, origin in _pins(record).items()}
+    found = {name: _pinned(name, origin, file, record, kitchen, progress) for name, origin in _pins(record).items()}
     whole = next(item for name, item in found.items() if name != BASE or len(found) == 1)
     if BASE in found:  # it may have another head, of which nothing is mixed
         found[BASE] = body_of(found[BASE], whole)
@@ -76,18 +85,20 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     _check(file, record, content, again, tell)
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
-    return write_soup(target, content, _moved(record, found, file, target).model_copy(update=asdict(again)))
+    moved = _moved(record, found, file, folder_of(target))
+    return write_soup(target, content, moved.model_copy(update=asdict(again)), progress)
 
 
-def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, target: Path) -> Record:
+def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, folder: Path | None) -> Record:
     """The record as it is told from where the soup is written now, and of the files that it was made of now."""
-    places = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
+    named = {name: named_from(origin.file, file.parent) for name, origin in record.ingredients.items()}
+    places = {name: one if isinstance(one, str) else relative(one, folder) for name, one in named.items()}
     origins = {name: o.model_copy(update={"file": places[name]}) for name, o in record.ingredients.items()}
-    used, key_maps = origins_of([item for item in found.values() if item.fitted], target.parent)
+    used, key_maps = origins_of([item for item in found.values() if item.fitted], folder)
     origins |= used
     known = record.key_maps | key_maps
-    named = {origin.key_map for origin in origins.values()}
-    key_maps = {key: known[key] for key in known if key in named}
+    read_by = {origin.key_map for origin in origins.values()}
+    key_maps = {key: known[key] for key in known if key in read_by}
     return record.model_copy(update={"ingredients": origins, "key_maps": key_maps})
 
 
@@ -149,14 +160,16 @@ def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
     return kitchen.weights.resolve(name)
 
 
-def _pinned(name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None) -> Ingredient:
+def _pinned(
+    name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None, progress: Progress
+) -> Ingredient:
     """The ingredient of that name, if it has the fingerprint that the recipe pins."""
     if kitchen is not None:
         item = _in_kitchen(name, origin, kitchen)
         if item.fingerprint != origin.fingerprint:
             raise _differs(name, item.path, origin.fingerprint, item.fingerprint)
         return item
-    path = source.parent / origin.file
+    path = place_of(origin.file, source.parent, progress)
     seen = ""
     try:
         for tensors, fitted in _readings(origin, record, checkpoints.read(path)):

@@ -4,20 +4,26 @@ import json
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import yaml
 
+from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
 from soupviz.mixing.aggregation import num_examples
+from soupviz.remote import putting
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
+from soupviz.types import Progress, quiet
 from soupviz.weights.writing import write
+
+COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
+"""What is written beside a soup."""
 
 RECIPE_TITLE = "# The recipe of {}"
 """First line of a recipe.yaml; that of a model card is `# NAME`."""
@@ -30,12 +36,14 @@ def export(
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
-) -> list[Path]:
+    progress: Progress = quiet,
+) -> list[Path | str]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
     float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened.
 
     Args:
+        path: of the file; or its address in a bucket, such as s3://bucket/soups/soup.safetensors.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
 
@@ -46,15 +54,25 @@ def export(
         ExportError: an unknown dtype, a folder that is missing or read-only, a full disk, or a temperature that has no
             linear layer to go into, or would change an answer there; nothing is left half written.
     """
-    target = Path(path)
+    target = target_of(path)
     check_target(target, dtype)
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
-    record = record_of(soup, target.parent, dtype, temperature, layer)
+    record = record_of(soup, folder_of(target), dtype, temperature, layer)
     content = _content(soup, record)
     if layer is not None:
         check_division(soup, layer, content)
-    return write_soup(target, content, record.model_copy(update=asdict(content.identity())))
+    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), progress)
+
+
+def target_of(path: str | Path) -> Path | str:
+    """Where a soup is to be written: a file here, or an address."""
+    return str(path) if is_remote(str(path)) else Path(path)
+
+
+def folder_of(target: Path | str) -> Path | None:
+    """What a recipe there names files from; nothing, where it is an address."""
+    return target.parent if isinstance(target, Path) else None
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -77,16 +95,23 @@ def _content(soup: Soup, record: Record) -> Content:
     )
 
 
-def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
-    """Write a soup with its record, recipe.yaml and card: all of them, or none."""
+def write_soup(target: Path | str, content: Content, record: Record, progress: Progress = quiet) -> list[Path | str]:
+    """Write a soup with its record, recipe.yaml and card: all of them, or none.
+
+    What is to lie elsewhere is written here first; the weights are put there last.
+    """
     _spare_ingredients(target, record)
+    if isinstance(target, Path):
+        return [*_written(target, content, record)]
+    return [*putting.put(target, COMPANIONS, lambda place: _written(place, content, record), progress)]
+
+
+def _written(target: Path, content: Content, record: Record) -> list[Path]:
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
     companions = {
-        "recipe.yaml": RECIPE_TITLE.format(target.name)
-        + "\n"
-        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        "README.md": card(target.name, record),
+        RECIPE: RECIPE_TITLE.format(target.name) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        CARD: card(target.name, record),
     }
     places = {_companion(target, name): text for name, text in companions.items()}
     try:
@@ -102,7 +127,7 @@ def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
     return [target, *places]
 
 
-def check_target(target: Path, dtype: str = "ingredients") -> None:
+def check_target(target: Path | str, dtype: str = "ingredients") -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
@@ -110,8 +135,12 @@ def check_target(target: Path, dtype: str = "ingredients") -> None:
     """
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
-    if target.suffix not in LOADERS:
-        raise ExportError(f"{target}: cannot write {target.suffix!r} files; name it .safetensors or .pt.")
+    suffix = PurePosixPath(target).suffix
+    if suffix not in LOADERS:
+        raise ExportError(f"{target}: cannot write {suffix!r} files; name it .safetensors or .pt.")
+    if not isinstance(target, Path):
+        putting.check_target(target)
+        return
     folder = target.parent
     if not folder.is_dir():
         raise ExportError(f"{folder}: no such folder; make it, or choose another.")
@@ -119,9 +148,10 @@ def check_target(target: Path, dtype: str = "ingredients") -> None:
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
 
 
-def _spare_ingredients(target: Path, record: Record) -> None:
+def _spare_ingredients(target: Path | str, record: Record) -> None:
     for name, origin in record.ingredients.items():
-        if (target.parent / origin.file).resolve() == target.resolve():
+        place = (target.parent / origin.file).resolve() if isinstance(target, Path) else origin.file
+        if place == (target.resolve() if isinstance(target, Path) else target):
             raise ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
 
 

@@ -49,7 +49,10 @@ class TaskSpec(Spec):
 
 
 class KitchenSpec(Spec):
-    """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
+    """One architecture, its checkpoints, and the data that judges them.
+
+    Paths are relative to the file; those of checkpoints and data may be addresses (`s3://`, `hf://`, `https://`).
+    """
 
     name: str = Field("", description="the title; default: the folder's name")
     task: Annotated[TaskSpec, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)] = (
@@ -58,12 +61,13 @@ class KitchenSpec(Spec):
     metric: str | None = Field(None, description="the objective, a metric of the task; default: its first")
     model: ModelSpec = Field(description="the architecture")
     ingredients: tuple[Place, ...] | dict[str, Place] = Field(
-        description="a list of files, folders and globs, or a mapping of name to file"
+        description="a list of files, folders and globs, or a mapping of name to file; each may be an address, such as "
+        "`s3://bucket/run/*.safetensors`"
     )
     weights: Literal["raw", "ema"] = Field(
         "raw", description="which to read where files hold both: `ema` is an average over training"
     )
-    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from")
+    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from; it may be an address")
     classes: tuple[ClassName, ...] | None = Field(
         None, description="the order of the labels; default: held_out's sorted folder names"
     )

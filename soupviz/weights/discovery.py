@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from soupviz.addresses import shown
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
 from soupviz.models.architecture import Architecture
@@ -17,11 +18,12 @@ from soupviz.weights import ingredients as checks
 from soupviz.weights.checkpoints import read
 from soupviz.weights.conversions import CONTENT
 from soupviz.weights.dtypes import in_types_of, narrowed
+from soupviz.weights.elsewhere import files_meant
 from soupviz.weights.fitting import Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import BASE, Passed, candidate_files, taken
+from soupviz.weights.selection import BASE, Passed
 from soupviz.weights.vocabulary import says_average
 
 GO_ON = "go on without it (--skip-incompatible)"
@@ -127,9 +129,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         KitchenError: a pattern that matches nothing; an ingredient named as the base; averages are asked for, and no
             file has any.
     """
-    files, passed = candidate_files(spec, folder)
-    if spec.base:
-        files[BASE] = taken(folder / spec.base, spec.weights, passed)
+    files, passed = files_meant(spec, folder, progress)
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
     unreadable: dict[str, CheckpointError] = {}
@@ -153,7 +153,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture)
     told = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, str(files[name]), *told[name]) for name in files if name in told)
+    refused = tuple(Refusal(name, shown(files[name]), *told[name]) for name in files if name in told)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(

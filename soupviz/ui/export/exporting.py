@@ -55,7 +55,7 @@ def choose_temperature(opened: Kitchen, place: Place) -> str:
     )  # fmt: skip
 
 
-def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path]:
+def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path | str]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
     scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
