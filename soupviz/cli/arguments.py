@@ -38,6 +38,14 @@ BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first
 Order = Annotated[str, typer.Option(help="in which candidates are tried: best first, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
+ShardSize = Annotated[
+    str | None,
+    typer.Option(
+        help="write a larger FILE.safetensors as several of at most this size, such as 5GB, and their index; default: "
+        "one file"
+    ),
+]
+
 
 def open_kitchen(
     path: Path,

@@ -17,6 +17,7 @@ from soupviz.cli.arguments import (
     Members,
     Order,
     Seed,
+    ShardSize,
     SkipCorrupt,
     SkipIncompatible,
     Weights,
@@ -49,6 +50,7 @@ def soup(
         Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt; default: not written")
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    shard_size: ShardSize = None,
     complete: Annotated[
         bool,
         typer.Option(
@@ -73,7 +75,7 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(out, dtype)
+        check_target(out, dtype, shard_size)
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
@@ -97,6 +99,7 @@ def soup(
         sv.export(
             cooked, out, dtype=dtype,  # type: ignore[arg-type]
             temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
+            shard_size=shard_size,
         )
         if out
         else []
@@ -162,13 +165,14 @@ def bake(
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,
+    shard_size: ShardSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
     read_record(source)
     opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
     told: list[str] = []
-    written = sv.bake(source, out, kitchen=opened, tell=told.append)
+    written = sv.bake(source, out, kitchen=opened, shard_size=shard_size, tell=told.append)
     for sentence in told:
         typer.echo(sentence, err=True)
     exported, baked = read_record(source), read_record(written[0])

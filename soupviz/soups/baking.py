@@ -34,7 +34,14 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
-def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
+def bake(
+    source: str | Path,
+    out: str | Path,
+    *,
+    kitchen: Kitchen | None = None,
+    shard_size: str | int | None = None,
+    tell: Tell = _warn,
+) -> list[Path]:
     """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
 
     What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
@@ -42,6 +49,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
 
     Args:
         kitchen: where to look its ingredients up by name; default: their files, relative to the source.
+        shard_size: as of `export`.
         tell: is told what cannot be checked, and what differs where rounding may; default: a warning.
     Returns:
         The files written, the weights first.
@@ -49,9 +57,9 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
         ExportError: an ingredient is missing, or is not the one that was pinned; or the weights that come are not those
             that were exported. Nothing is written then.
     """
-    file, target = Path(source), Path(out)
+    file, target = checkpoints.file_of(Path(source)), Path(out)
     record = read_record(file)
-    check_target(target)
+    check_target(target, shard_size=shard_size)
     if record.kept and kitchen is None:
         raise ExportError(
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
@@ -76,7 +84,8 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     _check(file, record, content, again, tell)
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
-    return write_soup(target, content, _moved(record, found, file, target).model_copy(update=asdict(again)))
+    moved = _moved(record, found, file, target).model_copy(update=asdict(again))
+    return write_soup(target, content, moved, shard_size)
 
 
 def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, target: Path) -> Record:

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import get_args
 
 import yaml
+from torch import Tensor
 
-from soupviz.errors import ExportError
+from soupviz.errors import CheckpointError, ExportError
 from soupviz.files import is_writable, replacing
 from soupviz.mixing.aggregation import num_examples
 from soupviz.soups.card import LOADERS, card
@@ -17,6 +20,9 @@ from soupviz.soups.content import Content, content_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
+from soupviz.weights.checkpoints import METADATA_KEY
+from soupviz.weights.containers import files_of, index_metadata, shards_of
+from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
 from soupviz.weights.writing import write
 
 RECIPE_TITLE = "# The recipe of {}"
@@ -30,6 +36,7 @@ def export(
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
+    shard_size: str | int | None = None,
 ) -> list[Path]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
@@ -38,23 +45,25 @@ def export(
     Args:
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
+        shard_size: such as "5GB": a .safetensors file that would be larger is written as several, called
+            soup-00001-of-00003.safetensors and so on, beside soup.safetensors.index.json, which stands for them.
 
     Returns:
-        The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
-        ours is then named after the soup.
+        The files written, the weights first, or the index of their shards, which come last. A README.md or recipe.yaml
+        that is not this soup's is left alone, and ours is then named after the soup.
     Raises:
-        ExportError: an unknown dtype, a folder that is missing or read-only, a full disk, or a temperature that has no
-            linear layer to go into, or would change an answer there; nothing is left half written.
+        ExportError: an unknown dtype or size, a folder that is missing or read-only, a full disk, or a temperature
+            that has no linear layer to go into, or would change an answer there; nothing is left half written.
     """
     target = Path(path)
-    check_target(target, dtype)
+    check_target(target, dtype, shard_size)
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, target.parent, dtype, temperature, layer)
     content = _content(soup, record)
     if layer is not None:
         check_division(soup, layer, content)
-    return write_soup(target, content, record.model_copy(update=asdict(content.identity())))
+    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), shard_size)
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -77,37 +86,57 @@ def _content(soup: Soup, record: Record) -> Content:
     )
 
 
-def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
-    """Write a soup with its record, recipe.yaml and card: all of them, or none."""
-    _spare_ingredients(target, record)
+def write_soup(target: Path, content: Content, record: Record, shard_size: str | int | None = None) -> list[Path]:
+    """Write a soup with its record, recipe.yaml and card: all of them, or none; its weights in shards, if need be."""
+    parts = divided(content.like, num_bytes(shard_size)) if shard_size else [dict(content.like)]
+    is_sharded = len(parts) > 1
+    names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [target]
+    shards = dict(zip(names, parts, strict=True))
+    weights = index_of(target) if is_sharded else target
+    _spare_ingredients({weights, *shards}, record)
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
     companions = {
-        "recipe.yaml": RECIPE_TITLE.format(target.name)
+        "recipe.yaml": RECIPE_TITLE.format(weights.name)
         + "\n"
         + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        "README.md": card(target.name, record),
+        "README.md": card(weights.name, record),
     }
-    places = {_companion(target, name): text for name, text in companions.items()}
+    places = {_companion(weights, name): text for name, text in companions.items()}
+    texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
+    earlier = _shards_of_ours(index_of(target))
     try:
-        with ExitStack() as all_or_none:  # each is renamed when all of them are written
-            for place, text in places.items():
+        with ExitStack() as all_or_none:  # each is renamed when all of them are written, the last first
+            for place, text in texts.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
-            place = all_or_none.enter_context(replacing(target))
-            write(content.tensors(), content.like, place, json.dumps(values), target.suffix)
+            files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
+            _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), target.suffix)
     except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    return [target, *places]
+    if is_sharded:  # of a soup of the same name that was divided otherwise
+        for path in earlier - set(shards):
+            path.unlink(missing_ok=True)
+    return [weights, *places, *(shards if is_sharded else ())]
 
 
-def check_target(target: Path, dtype: str = "ingredients") -> None:
+def _write_weights(
+    files: Mapping[Path, Mapping[str, Tensor]], tensors: Iterator[tuple[str, Tensor]], record: str | None, suffix: str
+) -> None:
+    for file, like in files.items():
+        write(islice(tensors, len(like)), like, file, record, suffix)
+
+
+def check_target(target: Path, dtype: str = "ingredients", shard_size: str | int | None = None) -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a dtype or suffix that is not known, or a folder that is missing or read-only.
+        ExportError: a dtype, suffix or size that is not known, shards of another format than safetensors, or a folder
+            that is missing or read-only.
     """
+    if shard_size is not None and num_bytes(shard_size) and target.suffix == ".pt":
+        raise ExportError(f"{target}: shards are written as safetensors; name it {target.stem}{SUFFIX}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
     if target.suffix not in LOADERS:
@@ -119,10 +148,31 @@ def check_target(target: Path, dtype: str = "ingredients") -> None:
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
 
 
-def _spare_ingredients(target: Path, record: Record) -> None:
+def _spare_ingredients(written: Collection[Path], record: Record) -> None:
+    resolved = {path.resolve(): path for path in written}
+    folder = next(iter(written)).parent
     for name, origin in record.ingredients.items():
-        if (target.parent / origin.file).resolve() == target.resolve():
-            raise ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+        for file in _files_behind(folder / origin.file):
+            if file.resolve() in resolved:
+                raise ExportError(
+                    f"{resolved[file.resolve()]}: is the checkpoint of ingredient {name!r}; choose another name."
+                )
+
+
+def _shards_of_ours(index: Path) -> set[Path]:
+    """The shards of a soup that was exported there before."""
+    try:
+        return shards_of(index) if METADATA_KEY in index_metadata(index) else set()
+    except CheckpointError:  # there is none, or it is something else
+        return set()
+
+
+def _files_behind(path: Path) -> list[Path]:
+    """A checkpoint's files, its shards among them; itself where it is gone."""
+    try:
+        return files_of(path)
+    except CheckpointError:
+        return [path]
 
 
 def _check_room(target: Path, num_bytes: int) -> None:

@@ -16,6 +16,7 @@ from soupviz.weights.containers import (
     Kind,
     checkpoints_in,
     gathering_of,
+    index_metadata,
     kind_of,
     refuse,
     weight_map,
@@ -123,7 +124,8 @@ def _read_sharded(path: Path) -> Checkpoint:
             tensors[key] = held.tensors[key]
         else:
             raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata)
+    soup = index_metadata(path).get(METADATA_KEY)
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata, soup)
 
 
 def _read_pickle(path: Path) -> Checkpoint:

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from soupviz.errors import CheckpointError
 from soupviz.weights.inert import read_json
@@ -185,6 +186,12 @@ def weight_map(index: Path) -> dict[str, Path]:
                 f"{index}: its weight_map names {str(name)!r}, outside its folder; expected shards that lie beside it."
             )
     return {key: index.parent / name for key, name in pairs}
+
+
+def index_metadata(index: Path) -> dict[str, Any]:
+    """What an index says beside its `weight_map`, which can be read."""
+    found = read_json(index).get("metadata")
+    return found if isinstance(found, dict) else {}
 
 
 def shards_of(index: Path) -> set[Path]:
