@@ -20,9 +20,9 @@ from soupviz.soups.content import Content, content_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
-from soupviz.weights.checkpoints import METADATA_KEY
 from soupviz.weights.containers import files_of, index_metadata, shards_of
 from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
+from soupviz.weights.vocabulary import METADATA_KEY
 from soupviz.weights.writing import write
 
 RECIPE_TITLE = "# The recipe of {}"

@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from soupviz.errors import ExportError
-from soupviz.weights.checkpoints import METADATA_KEY
 from soupviz.weights.containers import INDEX_SUFFIX
+from soupviz.weights.vocabulary import METADATA_KEY
 
 SUFFIX = ".safetensors"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soupviz.weights.checkpoints import METADATA_ATTRIBUTE, METADATA_KEY
+from soupviz.weights.vocabulary import METADATA_ATTRIBUTE, METADATA_KEY
 
 WAITING = 2
 """Tensors that may wait to be written while the next is mixed."""
