@@ -30,6 +30,14 @@ BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first
 Order = Annotated[str, typer.Option(help="in which candidates are tried: best first, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
+ShardSize = Annotated[
+    str | None,
+    typer.Option(
+        help="write a larger FILE.safetensors as several of at most this size, such as 5GB, and their index; default: "
+        "one file"
+    ),
+]
+
 
 def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
     """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""

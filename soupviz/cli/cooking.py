@@ -17,6 +17,7 @@ from soupviz.cli.arguments import (
     Members,
     Order,
     Seed,
+    ShardSize,
     app,
     chosen,
 )
@@ -52,6 +53,7 @@ def soup(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    shard_size: ShardSize = None,
     complete: Annotated[
         bool,
         typer.Option(
@@ -73,7 +75,7 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(target_of(out), dtype)
+        check_target(target_of(out), dtype, shard_size)
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
@@ -97,7 +99,7 @@ def soup(
             sv.export(
                 cooked, out, dtype=dtype,  # type: ignore[arg-type]
                 temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
-                progress=progress,
+                shard_size=shard_size, progress=progress,
             )
             if out
             else []
@@ -163,6 +165,7 @@ def bake(
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,
+    shard_size: ShardSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
@@ -170,7 +173,7 @@ def bake(
     opened = Opening(skip_incompatible=True).open(kitchen, quiet=as_json) if kitchen else None
     told: list[str] = []
     with progress_bar(as_json) as progress:
-        written = sv.bake(source, out, kitchen=opened, tell=told.append, progress=progress)
+        written = sv.bake(source, out, kitchen=opened, shard_size=shard_size, tell=told.append, progress=progress)
     for sentence in told:
         typer.echo(sentence, err=True)
     exported, baked = read_record(source), read_record(written[0])
