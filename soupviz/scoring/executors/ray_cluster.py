@@ -9,8 +9,9 @@ from soupviz.errors import ExecutorError, SoupError, told
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
 from soupviz.scoring.executors.worker import Opening, Worker, failed
 
-LOOPBACK = "127.0.0.1"
-"""Ray's ports execute code: a cluster that is started here answers to this machine alone."""
+ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Ray's ports execute code, so that a cluster that is started here answers to this machine alone. Ray takes an address
+of loopback for a mistake, unless this says that there are no other machines, as it does by itself on some systems."""
 
 OBJECT_STORE_BYTES = 2**28
 """For outcomes on their way; containers often have little shared memory."""
@@ -95,6 +96,8 @@ class RayActors:
             self._ray.kill(actor)
         if self._is_own:
             self._ray.shutdown()
+            if os.environ.pop(ELSEWHERE, ""):
+                self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
 
 
 def _ray() -> Any:
@@ -110,18 +113,14 @@ def _connect(ray: Any, num_workers: int, address: str | None) -> bool:
     if ray.is_initialized():
         return False
     address = address or os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "configure_logging": False}
     try:
         if address:
-            ray.init(address=address, log_to_driver=False, configure_logging=False)
+            ray.init(address=address, **quiet)
             return True
-        ray.init(
-            num_cpus=num_workers,
-            include_dashboard=False,
-            _node_ip_address=LOOPBACK,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        os.environ[ELSEWHERE] = "0"  # for the programs that it starts
+        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+        ray.init(num_cpus=num_workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ExecutorError(
