@@ -18,7 +18,7 @@ from soupviz.models.architecture import Architecture
 from soupviz.scoring.batchnorm import padding_told
 from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.executors.reopening import Reopening
-from soupviz.scoring.executors.starting import crew_of
+from soupviz.scoring.executors.starting import crew_of, workers_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
@@ -234,6 +234,11 @@ def at_precision(kitchen: Kitchen, precision: Precision) -> Kitchen:
     return changed(kitchen, spec=spec, evaluator=evaluator)
 
 
+def with_workers(kitchen: Kitchen, executor: ExecutorName, workers: int | None = None) -> Kitchen:
+    """The same kitchen, whose scores others make."""
+    return changed(kitchen, spec=kitchen.spec.model_copy(update={"executor": executor, "workers": workers}))
+
+
 def changed(
     kitchen: Kitchen,
     *,
@@ -244,8 +249,9 @@ def changed(
 ) -> Kitchen:
     """A kitchen of the same model and ingredients, some of the rest replaced."""
     crew = kitchen.scores.scorer.evaluations.crew
-    if evaluator:
-        crew = crew_of(spec or kitchen.spec, evaluator, replace(kitchen.reopening, spec=spec or kitchen.spec))
+    if evaluator or (spec and workers_of(spec) != workers_of(kitchen.spec)):
+        reopening = replace(kitchen.reopening, spec=spec or kitchen.spec, files=kitchen.store.files())
+        crew = crew_of(spec or kitchen.spec, evaluator or kitchen.evaluator, reopening)
     spec, store = spec or kitchen.spec, store or kitchen.store
     splits, evaluator = splits or kitchen.splits, evaluator or kitchen.evaluator
     named = NamedWeights(

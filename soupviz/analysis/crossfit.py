@@ -153,8 +153,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
         examples += (candidates + 2) * number
     elif not _is_known(kitchen, recipe):
         evaluations, examples = evaluations + 4, examples + 2 * number
-    rate = kitchen.evaluator.rate
-    return Cost(evaluations, len(alone) - missing, examples, examples / rate if rate else None)
+    return Cost(evaluations, len(alone) - missing, examples, kitchen.scores.seconds_for(examples))
 
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:

@@ -148,6 +148,17 @@ class Scores:
         """Who evaluates, as plain data."""
         return {"executor": {"name": self.executor.name, "workers": self.executor.num_workers}}
 
+    def utilisation(self, num_units: int) -> float:
+        """What share of the time workers will compute while so many units are scored whole: the last ones are idle."""
+        workers = self.executor.num_workers
+        num_batches = -(-num_units // self.scorer.evaluator.batch_size)
+        return num_batches / (workers * -(-num_batches // workers)) if num_batches else 1.0
+
+    def seconds_for(self, num_units: int) -> float | None:
+        """What scoring so many units will take; None where the speed was not measured yet."""
+        rate = self.scorer.evaluator.rate
+        return num_units / (rate * self.executor.num_workers * self.utilisation(num_units)) if rate else None
+
     def usage(self) -> Usage:
         """What workers have done so far."""
         return self.executor.usage()

@@ -10,13 +10,13 @@ import streamlit as st
 
 from soupviz.analysis.grids import unmark
 from soupviz.demo.digits import demo_kitchen
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, with_workers
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
 from soupviz.soups.standing import current
-from soupviz.spec import HELD_OUT, KitchenSpec
+from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec
 from soupviz.trust import Request
 from soupviz.types import Alpha, Coefficients
 from soupviz.ui import workspace
@@ -104,6 +104,8 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
             progress=job.progress,
         )  # fmt: skip
         opened.splits.load(HELD_OUT, job.progress)
+        if chosen := _chosen_workers().get(str(file)):
+            opened = with_workers(opened, *chosen)
         current(opened, opened.store.runs())  # thousands of them are looked at here, not when the first page asks
         _hold(file, opened)
         if asked is not None and file.is_file():
@@ -118,6 +120,19 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
         queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
     return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
+
+
+@st.cache_resource(show_spinner=False)
+def _chosen_workers() -> dict[str, tuple[ExecutorName, int | None]]:
+    """By kitchen, who evaluates where that was chosen here, as long as the server runs."""
+    return {}
+
+
+def choose_workers(opened: Kitchen, executor: ExecutorName, workers: int | None) -> None:
+    """From now on others make a kitchen's scores; what runs goes on with those who began it."""
+    _chosen_workers()[str(opened.file)] = executor, workers
+    with _lock:
+        _opened()[str(opened.file)] = with_workers(opened, executor, workers)
 
 
 def find_read_job(opened: Kitchen) -> Job | None:

@@ -18,6 +18,11 @@ CORES = 2
 """Of the CPU for each worker, where it is not said how many there are."""
 
 
+def workers_of(spec: KitchenSpec) -> tuple[object, ...]:
+    """All that a kitchen says of who evaluates."""
+    return spec.executor, spec.workers, spec.ray_address
+
+
 def num_workers(spec: KitchenSpec, device: torch.device) -> int:
     """How many workers a kitchen has."""
     if spec.executor == "inline":

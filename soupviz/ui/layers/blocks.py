@@ -64,8 +64,8 @@ def set_weights(weights: Sequence[float]) -> None:
 def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None) -> None:
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
-    number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
-    each = asking.told(Cost(1, 0, number, number / rate if rate else None), opened.task.unit)
+    number = len(opened.splits.load(HELD_OUT))
+    each = asking.told(Cost(1, 0, number, opened.scores.seconds_for(number)), opened.task.unit)
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
