@@ -90,8 +90,8 @@ class Crew:
                         )  # what came in may be read only
                         kept = written(kept, len(asked.split), rows, answers)
                 on_batch()
-            if not found.is_whole:
-                self._plan.gave_up(candidate.taken)
+            if asked.gives_up is not None:
+                self._plan.ended(candidate.taken, given_up=not found.is_whole)
             return kept
         finally:
             self._asked = None

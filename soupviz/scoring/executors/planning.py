@@ -13,7 +13,7 @@ MOST_BATCHES = 64
 """In a block, however short they are."""
 
 LOOKED_BACK = 9
-"""Candidates that were given up, by which it is guessed when the next ones are."""
+"""Candidates, by which it is guessed whether the next ones are given up, and when."""
 
 
 class Plan:
@@ -23,6 +23,7 @@ class Plan:
         self._num_workers = num_workers
         self._seconds: float | None = None
         self._given_up: deque[int] = deque([1], maxlen=LOOKED_BACK)
+        self._stood: deque[bool] = deque(maxlen=LOOKED_BACK)
 
     def took(self, seconds: float, num_batches: int) -> None:
         """Learn from a block."""
@@ -30,9 +31,16 @@ class Plan:
             each = seconds / num_batches
             self._seconds = each if self._seconds is None else 0.8 * self._seconds + 0.2 * each
 
-    def gave_up(self, num_batches: int) -> None:
-        """Learn from a candidate that was given up."""
-        self._given_up.append(num_batches)
+    def ended(self, num_batches: int, *, given_up: bool) -> None:
+        """Learn from a candidate that might have been given up."""
+        self._stood.append(not given_up)
+        if given_up:
+            self._given_up.append(num_batches)
+
+    @property
+    def most_stand(self) -> bool:
+        """Whether more of the last candidates were scored whole than were given up."""
+        return sum(self._stood) > len(self._stood) / 2
 
     @property
     def typical(self) -> int:
@@ -60,7 +68,9 @@ class Plan:
         return min(free, key=rank, default=None)
 
     def _room(self, asked: Candidate) -> int:
-        """How many more batches of a candidate that stands may be handed out now."""
+        """How many more batches of a candidate that stands, or probably will, may be handed out now."""
+        if self.most_stand:
+            return asked.num_waiting
         if asked.taken < self.typical:
             return 0
         return max(0, asked.taken + max(asked.taken, self._num_workers) - (asked.next or 0))

@@ -49,7 +49,7 @@ def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew |
     if spec.executor == "inline":
         return None
     devices = devices_of(spec, evaluator.device)
-    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    threads = max(1, torch.get_num_threads() // len(devices))  # those that this process would compute with
     start: Callable[[], Workers] = (
         partial(Processes, opening, devices, threads)
         if spec.executor == "processes"
