@@ -127,11 +127,11 @@ def make_room(wanted: Sequence[Found]) -> None:
 
 def forget_others(folder: str, there: Sequence[Found], *, deep: bool = False) -> None:
     """Remove the copies of what is no longer in a folder elsewhere; deep: nor below it."""
-    names = {one.address for one in there}
-    place = place_of(folder, mirror())
+    root = mirror()
+    place, known = place_of(folder, root), {place_of(one.address, root) for one in there}
     for path in list(place.rglob("*") if deep else place.iterdir()) if place.is_dir() else ():
-        note = noted(path) if path.is_file() else None
-        if note is not None and note.address not in names:
+        note = noted(path) if path not in known and path.is_file() else None
+        if note is not None:
             note.file.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
