@@ -7,8 +7,9 @@ from shutil import rmtree
 
 import fsspec
 import pytest
+import torch
 from elsewhere import moved
-from kitchens import change_yaml, json_of, run_command, small_kitchen
+from kitchens import MLP, build_model, change_yaml, json_of, run_command, small_kitchen
 from runs import lightning_run
 from safetensors.torch import load_file, save
 
@@ -24,6 +25,7 @@ from soupviz.remote.trees import settings_at
 from soupviz.soups.provenance import read_record
 from soupviz.spec import SplitSpec
 from soupviz.types import quiet
+from soupviz.weights.ingredients import fingerprint
 from soupviz.yaml_file import read_kitchen_file
 
 ROOT = "memory://bucket/small"
@@ -255,7 +257,26 @@ def test_a_refused_checkpoint_is_told_by_its_address(kitchen: Path, memory: fssp
     memory.pipe_file(f"{ROOT}/m_0.safetensors", b"")
     with pytest.raises(SoupError, match=f"{ROOT}/m_0.safetensors: the file is empty"):
         Kitchen.load(kitchen)
-    assert Kitchen.load(kitchen, skip_incompatible=True).refused[0].file == f"{ROOT}/m_0.safetensors"
+    [refused] = Kitchen.load(kitchen, skip_incompatible=True).refused
+    assert refused.file == f"{ROOT}/m_0.safetensors"
+    assert refused.reason.startswith(f"{ROOT}/m_0.safetensors: ")
+
+
+def test_a_pickle_that_needs_code_is_converted_by_its_address(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = build_model(MLP)
+    model.load_state_dict(load_file(tmp_path / "whole" / "m_1.safetensors"))
+    torch.save(model, tmp_path / "m.pt")
+    memory.pipe_file(f"{ROOT}/m.pt", (tmp_path / "m.pt").read_bytes())
+    change_yaml(kitchen, lambda document: document.update(ingredients=[f"{ROOT}/m.pt", f"{ROOT}/m_1.safetensors"]))
+    status, _, err = run_command(capsys, "score", kitchen)
+    command = err.strip().rpartition("soupviz convert ")[2]
+    assert (status, command) == (2, f"{ROOT}/m.pt --trust")
+    status, *_ = run_command(capsys, "convert", *command.split())
+    assert status == 0
+    opened = Kitchen.load(kitchen)
+    assert [one.fingerprint for one in opened.ingredients] == [fingerprint(model.state_dict())] * 2
 
 
 def test_a_kitchen_file_itself_lies_here(capsys: pytest.CaptureFixture[str]) -> None:
