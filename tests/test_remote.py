@@ -72,6 +72,7 @@ def test_paths_and_patterns_here_are_no_addresses() -> None:
 def test_a_message_tells_addresses_and_no_secret() -> None:
     kept = place_of("s3://bucket/a.pt", mirror())
     assert str(SoupError(f"{kept}: is empty.")) == "s3://bucket/a.pt: is empty."
+    assert "secret" not in redacted("http://secret@host/a.pt") and "@main" in redacted("hf://group/model@main/a")
     assert "secret" not in redacted("s3://key:secret@bucket/a.pt and https://host/a.pt?X-Amz-Signature=secret")
     assert spelled("nothing elsewhere") == "nothing elsewhere"
 

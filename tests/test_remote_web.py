@@ -222,6 +222,7 @@ def test_a_kitchen_on_a_web_server_is_opened_and_its_listing_is_a_pattern_s(web:
     (here / "model.py").write_bytes((whole.parent / "model.py").read_bytes())
     (here / "kitchen.yaml").write_bytes(whole.read_bytes())
     root = f"{web.address}/runs"
+    web.files["runs/index.html"] = b"nothing of use"
 
     def move(document: dict) -> None:
         document["ingredients"] = [f"{root}/m_*.safetensors"]
@@ -231,6 +232,7 @@ def test_a_kitchen_on_a_web_server_is_opened_and_its_listing_is_a_pattern_s(web:
 
     opened = Kitchen.load(change_yaml(here / "kitchen.yaml", move))
     assert opened.names == ["m_0", "m_1", "m_2"]
+    assert "runs/index.html" not in [name for method, name, _ in web.asked if method == "GET"]
     assert list(opened.score()["accuracy"]) == list(Kitchen.load(whole).score()["accuracy"])
 
 

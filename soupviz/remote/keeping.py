@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,12 +125,14 @@ def make_room(wanted: Sequence[Found]) -> None:
         )
 
 
-def forget_others(folder: str, there: Sequence[Found], *, deep: bool = False) -> None:
-    """Remove the copies of what is no longer in a folder elsewhere; deep: nor below it."""
+def forget_others(
+    folder: str, there: Sequence[Found], *, deep: bool = False, wanted: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Remove the copies of what is no longer in a folder elsewhere; deep: nor below it. wanted: which names count."""
     root = mirror()
     place, known = place_of(folder, root), {place_of(one.address, root) for one in there}
     for path in list(place.rglob("*") if deep else place.iterdir()) if place.is_dir() else ():
-        note = noted(path) if path not in known and path.is_file() else None
+        note = noted(path) if path not in known and wanted(path.name) and path.is_file() else None
         if note is not None:
             note.file.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
