@@ -41,6 +41,7 @@ else:
         help="As the ingredients have them.",
     )
     temperature = exporting.choose_temperature(opened, row)
+    shard_size = exporting.choose_shards(row, suffix)
     left, right = st.columns(2)
     folder = left.text_input("Folder", str(workspace.roots()[0]))
     name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
@@ -49,7 +50,7 @@ else:
     downloads = row.button("Prepare a download", icon=":material/download:")
     try:
         if writes:
-            exporting.write_job(opened, run, exporting.target(folder, name), dtype, temperature)
+            exporting.write_job(opened, run, exporting.target(folder, name), dtype, temperature, shard_size)
         if downloads:
             exporting.download_job(opened, run, name, dtype, temperature)
     except SoupError as error:

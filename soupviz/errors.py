@@ -80,5 +80,9 @@ class ExportError(SoupError):
     """A soup cannot be written, or cannot be rebuilt from its recipe."""
 
 
+class ExecutorError(SoupError):
+    """Workers cannot be started, or end again and again; what was scored is kept."""
+
+
 class Cancelled(Exception):  # noqa: N818 - the user's wish, not an error
     """Raised by a progress callback to stop the work; what is finished stays in the store."""

@@ -17,13 +17,11 @@ from soupviz.cli.arguments import (
     Members,
     Order,
     Seed,
-    SkipCorrupt,
-    SkipIncompatible,
-    Weights,
+    ShardSize,
     app,
     chosen,
-    open_kitchen,
 )
+from soupviz.cli.kitchens import Opening, opens_kitchen
 from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
@@ -39,8 +37,10 @@ from soupviz.soups.selecting import named
 
 
 @app.command()
+@opens_kitchen
 @with_recipe_options
 def soup(
+    opening: Opening,
     kitchen: KitchenFile,
     recipe: Annotated[str, typer.Option(help="by its name: " + ", ".join(MENU))],
     members: Members = None,
@@ -53,6 +53,7 @@ def soup(
         ),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    shard_size: ShardSize = None,
     complete: Annotated[
         bool,
         typer.Option(
@@ -67,31 +68,28 @@ def soup(
     plan: Annotated[
         bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
     ] = False,
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
     **parameters: Any,
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(target_of(out), dtype)
+        check_target(target_of(out), dtype, shard_size)
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
+    opened = opening.open(kitchen, quiet=as_json)
     checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
     if bake_temperature and (reason := scaling.no_division(opened.task)):
         raise RecipeError(reason)
     if plan:
-        with progress_bar(as_json) as progress:
+        with progress_bar(as_json, opened) as progress:
             planning.measure_rate(opened, progress)
         printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
         return
-    with progress_bar(as_json) as progress:
+    with progress_bar(as_json, opened) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
         found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
@@ -101,7 +99,7 @@ def soup(
             sv.export(
                 cooked, out, dtype=dtype,  # type: ignore[arg-type]
                 temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
-                progress=progress,
+                shard_size=shard_size, progress=progress,
             )
             if out
             else []
@@ -111,19 +109,18 @@ def soup(
 
 
 @app.command()
+@opens_kitchen
 def menu(
+    opening: Opening,
     kitchen: KitchenFile,
     budget: Annotated[int, typer.Option(help="scores that one recipe may take at most", min=1)] = BUDGET,
     members: Members = None,
     batchnorm: BatchNorm = "average",
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Cook every recipe that fits the kitchen, with sensible defaults, and compare them, best on held_out first."""
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         cooked = cook_menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
@@ -132,7 +129,9 @@ def menu(
 
 
 @app.command()
+@opens_kitchen
 def sweep(
+    opening: Opening,
     kitchen: KitchenFile,
     alphas: Annotated[str, typer.Option(help="the grid, separated by commas; mean may be among them")] = ",".join(
         map(str, SWEEP_ALPHAS)
@@ -143,15 +142,12 @@ def sweep(
     seed: Seed = 0,
     members: Members = None,
     batchnorm: BatchNorm = "average",
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Greedy soups for a grid of alphas, sharing every score."""
     values = [parse_alpha(text.strip()) for text in alphas.split(",")]
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         cooked = sv.sweep(
             opened, values, objective=objective, shift_weight=shift_weight, order=order, seed=seed,
             members=chosen(members, opened), batchnorm=batchnorm, progress=progress,
@@ -169,14 +165,15 @@ def bake(
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,
+    shard_size: ShardSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
     read_record(source)
-    opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
+    opened = Opening(skip_incompatible=True).open(kitchen, quiet=as_json) if kitchen else None
     told: list[str] = []
     with progress_bar(as_json) as progress:
-        written = sv.bake(source, out, kitchen=opened, tell=told.append, progress=progress)
+        written = sv.bake(source, out, kitchen=opened, shard_size=shard_size, tell=told.append, progress=progress)
     for sentence in told:
         typer.echo(sentence, err=True)
     exported, baked = read_record(source), read_record(written[0])

@@ -9,7 +9,8 @@ import typer
 from soupviz.addresses import is_remote, shown
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
-from soupviz.cli.arguments import AsJson, Weights, app
+from soupviz.cli.arguments import AsJson, app
+from soupviz.cli.kitchens import Weights
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
 from soupviz.files import is_writable

@@ -107,7 +107,8 @@ class Splits:
             )
             checked = self._check(loaded, spec.path or spec.format)
             self._also_read(name, progress)
-            self._loaded[name] = self._compared(checked, spec)
+            compared = self._compared(checked, spec)
+            self._loaded[name] = replace(compared, read=(name, compared.fingerprint), places=None)
         return self._loaded[name]
 
     def _compared(self, split: Split, spec: SplitSpec) -> Split:

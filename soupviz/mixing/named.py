@@ -127,6 +127,21 @@ class NamedWeights:
         """Whether weights that were trained are here."""
         return self.formula(name) is not None and self._kept_file(name).is_file()
 
+    def receive(self, formulas: Mapping[str, str], files: Mapping[str, Path]) -> None:
+        """Take over formulas that another process has kept, as JSON by name, and where the weights lie that it has."""
+        for name, formula in formulas.items():
+            if name not in self._others:
+                self.store.keep_formula(name, formula)
+        for name, file in files.items():
+            if name not in self._others:
+                self._others[name] = self._from_file(name, file)
+
+    def handed_on(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:
+        """What `receive` takes, of these names."""
+        formulas = self.formulas(names)
+        kept = {name: self._kept_file(name) for name, formula in formulas.items() if formula.kind == KEPT}
+        return {name: formula.model_dump_json() for name, formula in formulas.items()}, kept
+
     def _kept_file(self, name: str) -> Path:
         return self.store.folder / "made" / f"{name}.safetensors"
 

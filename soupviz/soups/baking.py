@@ -41,6 +41,7 @@ def bake(
     out: str | Path,
     *,
     kitchen: Kitchen | None = None,
+    shard_size: str | int | None = None,
     tell: Tell = _warn,
     progress: Progress = quiet,
 ) -> list[Path | str]:
@@ -51,6 +52,7 @@ def bake(
 
     Args:
         kitchen: where to look its ingredients up by name; default: their files, relative to the source.
+        shard_size: as of `export`.
         tell: is told what cannot be checked, and what differs where rounding may; default: a warning.
     Returns:
         The files written, the weights first.
@@ -58,9 +60,9 @@ def bake(
         ExportError: an ingredient is missing, or is not the one that was pinned; or the weights that come are not those
             that were exported. Nothing is written then.
     """
-    file, target = place_of(source, Path(), progress), target_of(out)
+    file, target = checkpoints.file_of(place_of(source, Path(), progress)), target_of(out)
     record = read_record(file)
-    check_target(target)
+    check_target(target, shard_size=shard_size)
     if record.kept and kitchen is None:
         raise ExportError(
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
@@ -85,8 +87,8 @@ def bake(
     _check(file, record, content, again, tell)
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
-    moved = _moved(record, found, file, folder_of(target))
-    return write_soup(target, content, moved.model_copy(update=asdict(again)), progress)
+    moved = _moved(record, found, file, folder_of(target)).model_copy(update=asdict(again))
+    return write_soup(target, content, moved, shard_size, progress)
 
 
 def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, folder: Path | None) -> Record:

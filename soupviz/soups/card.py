@@ -9,10 +9,15 @@ from soupviz.soups.selecting import named
 from soupviz.soups.soup import summed
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT
+from soupviz.weights.containers import INDEX_SUFFIX
 
 LOADERS = {
     ".safetensors": "from safetensors.torch import load_file\n\n"
     'model.load_state_dict(load_file("{name}"), strict=True)',
+    INDEX_SUFFIX: "import json\n\nfrom safetensors.torch import load_file\n\n"
+    'with open("{name}") as file:\n    shards = set(json.load(file)["weight_map"].values())\n'
+    "state_dict = {{key: tensor for shard in shards for key, tensor in load_file(shard).items()}}\n"
+    "model.load_state_dict(state_dict, strict=True)",
     ".pt": 'import torch\n\nmodel.load_state_dict(torch.load("{name}", weights_only=True), strict=True)',
 }
 TEMPLATE = """# {name}
@@ -55,7 +60,7 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 def card(name: str, of: Record) -> str:
     """The text of README.md for the soup in file `name`."""
     record = of.model_dump(mode="json")
-    suffix = "." + name.rpartition(".")[2]
+    suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "." + name.rpartition(".")[2]
     is_linear, pool = record["coefficients"] is not None, record["ingredients"]
     mix = dict(summed(of.mix, of.coefficients or {}))
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
@@ -92,7 +97,7 @@ def card(name: str, of: Record) -> str:
         batchnorm=record["batchnorm"],
         temperature=_temperature(record, of.judged.divides),
         dtype=dtype,
-        suffix=suffix,
+        suffix=".safetensors" if suffix == INDEX_SUFFIX else suffix,
     )
 
 

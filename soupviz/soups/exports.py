@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import yaml
+from torch import Tensor
 
 from soupviz.addresses import is_remote
-from soupviz.errors import ExportError
+from soupviz.errors import CheckpointError, ExportError
 from soupviz.files import is_writable, replacing
 from soupviz.mixing.aggregation import num_examples
 from soupviz.remote import putting
@@ -20,6 +23,9 @@ from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
 from soupviz.types import Progress, quiet
+from soupviz.weights.containers import files_of, index_metadata, shards_of
+from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
+from soupviz.weights.vocabulary import METADATA_KEY
 from soupviz.weights.writing import write
 
 COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
@@ -36,6 +42,7 @@ def export(
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
+    shard_size: str | int | None = None,
     progress: Progress = quiet,
 ) -> list[Path | str]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
@@ -46,23 +53,25 @@ def export(
         path: of the file; or its address in a bucket, such as s3://bucket/soups/soup.safetensors.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
+        shard_size: such as "5GB": a .safetensors file that would be larger is written as several, called
+            soup-00001-of-00003.safetensors and so on, beside soup.safetensors.index.json, which stands for them.
 
     Returns:
-        The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
-        ours is then named after the soup.
+        The files written, the weights first, or the index of their shards, which come last. A README.md or recipe.yaml
+        that is not this soup's is left alone, and ours is then named after the soup.
     Raises:
-        ExportError: an unknown dtype, a folder that is missing or read-only, a full disk, or a temperature that has no
-            linear layer to go into, or would change an answer there; nothing is left half written.
+        ExportError: an unknown dtype or size, a folder that is missing or read-only, a full disk, or a temperature
+            that has no linear layer to go into, or would change an answer there; nothing is left half written.
     """
     target = target_of(path)
-    check_target(target, dtype)
+    check_target(target, dtype, shard_size)
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, folder_of(target), dtype, temperature, layer)
     content = _content(soup, record)
     if layer is not None:
         check_division(soup, layer, content)
-    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), progress)
+    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), shard_size, progress)
 
 
 def target_of(path: str | Path) -> Path | str:
@@ -95,49 +104,76 @@ def _content(soup: Soup, record: Record) -> Content:
     )
 
 
-def write_soup(target: Path | str, content: Content, record: Record, progress: Progress = quiet) -> list[Path | str]:
-    """Write a soup with its record, recipe.yaml and card: all of them, or none.
+def write_soup(
+    target: Path | str,
+    content: Content,
+    record: Record,
+    shard_size: str | int | None = None,
+    progress: Progress = quiet,
+) -> list[Path | str]:
+    """Write a soup with its record, recipe.yaml and card: all of them, or none; its weights in shards, if need be.
 
     What is to lie elsewhere is written here first; the weights are put there last.
     """
-    _spare_ingredients(target, record)
     if isinstance(target, Path):
-        return [*_written(target, content, record)]
-    return [*putting.put(target, COMPANIONS, lambda place: _written(place, content, record), progress)]
+        return [*_written(target, content, record, shard_size)]
+    _spare_addresses(target, record)
+    return [*putting.put(target, COMPANIONS, lambda place: _written(place, content, record, shard_size), progress)]
 
 
-def _written(target: Path, content: Content, record: Record) -> list[Path]:
+def _written(target: Path, content: Content, record: Record, shard_size: str | int | None) -> list[Path]:
+    parts = divided(content.like, num_bytes(shard_size)) if shard_size else [dict(content.like)]
+    is_sharded = len(parts) > 1
+    names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [target]
+    shards = dict(zip(names, parts, strict=True))
+    weights = index_of(target) if is_sharded else target
+    _spare_ingredients({weights, *shards}, record)
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
     companions = {
-        RECIPE: RECIPE_TITLE.format(target.name) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        CARD: card(target.name, record),
+        RECIPE: RECIPE_TITLE.format(weights.name) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        CARD: card(weights.name, record),
     }
-    places = {_companion(target, name): text for name, text in companions.items()}
+    places = {_companion(weights, name): text for name, text in companions.items()}
+    texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
+    earlier = _shards_of_ours(index_of(target))
     try:
-        with ExitStack() as all_or_none:  # each is renamed when all of them are written
-            for place, text in places.items():
+        with ExitStack() as all_or_none:  # each is renamed when all of them are written, the last first
+            for place, text in texts.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
-            place = all_or_none.enter_context(replacing(target))
-            write(content.tensors(), content.like, place, json.dumps(values), target.suffix)
+            files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
+            _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), target.suffix)
     except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    return [target, *places]
+    if is_sharded:  # of a soup of the same name that was divided otherwise
+        for path in earlier - set(shards):
+            path.unlink(missing_ok=True)
+    return [weights, *places, *(shards if is_sharded else ())]
 
 
-def check_target(target: Path | str, dtype: str = "ingredients") -> None:
+def _write_weights(
+    files: Mapping[Path, Mapping[str, Tensor]], tensors: Iterator[tuple[str, Tensor]], record: str | None, suffix: str
+) -> None:
+    for file, like in files.items():
+        write(islice(tensors, len(like)), like, file, record, suffix)
+
+
+def check_target(target: Path | str, dtype: str = "ingredients", shard_size: str | int | None = None) -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a dtype or suffix that is not known, or a folder that is missing or read-only.
+        ExportError: a dtype, suffix or size that is not known, shards of another format than safetensors, or a folder
+            that is missing or read-only.
     """
+    place = PurePosixPath(target)
+    if shard_size is not None and num_bytes(shard_size) and place.suffix == ".pt":
+        raise ExportError(f"{target}: shards are written as safetensors; name it {place.stem}{SUFFIX}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
-    suffix = PurePosixPath(target).suffix
-    if suffix not in LOADERS:
-        raise ExportError(f"{target}: cannot write {suffix!r} files; name it .safetensors or .pt.")
+    if place.suffix not in LOADERS:
+        raise ExportError(f"{target}: cannot write {place.suffix!r} files; name it .safetensors or .pt.")
     if not isinstance(target, Path):
         putting.check_target(target)
         return
@@ -148,11 +184,39 @@ def check_target(target: Path | str, dtype: str = "ingredients") -> None:
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
 
 
-def _spare_ingredients(target: Path | str, record: Record) -> None:
+def _spare_addresses(target: str, record: Record) -> None:
     for name, origin in record.ingredients.items():
-        place = (target.parent / origin.file).resolve() if isinstance(target, Path) else origin.file
-        if place == (target.resolve() if isinstance(target, Path) else target):
-            raise ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+        if origin.file == target:
+            raise _is_of(target, name)
+
+
+def _is_of(target: Path | str, name: str) -> ExportError:
+    return ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+
+
+def _spare_ingredients(written: Collection[Path], record: Record) -> None:
+    resolved = {path.resolve(): path for path in written}
+    folder = next(iter(written)).parent
+    for name, origin in record.ingredients.items():
+        for file in _files_behind(folder / origin.file):
+            if file.resolve() in resolved:
+                raise _is_of(resolved[file.resolve()], name)
+
+
+def _shards_of_ours(index: Path) -> set[Path]:
+    """The shards of a soup that was exported there before."""
+    try:
+        return shards_of(index) if METADATA_KEY in index_metadata(index) else set()
+    except CheckpointError:  # there is none, or it is something else
+        return set()
+
+
+def _files_behind(path: Path) -> list[Path]:
+    """A checkpoint's files, its shards among them; itself where it is gone."""
+    try:
+        return files_of(path)
+    except CheckpointError:
+        return [path]
 
 
 def _check_room(target: Path, num_bytes: int) -> None:

@@ -50,9 +50,9 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
-    scores = {
-        split: kitchen.scores.score(mixture, split, record.batchnorm, progress) for split in kitchen.splits.reporting
-    }
+    splits = kitchen.splits.reporting
+    wanted = [(mixture, split, record.batchnorm) for split in splits]
+    scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
     soup = Soup(
         key=key,
         recipe=recipe,

@@ -8,6 +8,7 @@ from soupviz.spec.base import Place, Spec
 from soupviz.spec.data import DataSpec, SplitSpec
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+ExecutorName = Literal["inline", "processes", "ray"]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
@@ -86,6 +87,19 @@ class KitchenSpec(Spec):
         description="of the evaluation; mixing is always in float32. `float32` is exact: TF32 is off, whatever "
         "PyTorch's defaults are. `tf32` is faster on NVIDIA GPUs from Ampere on, and float32 elsewhere. Scores and "
         "runs are kept apart by precision and by type of device",
+    )
+    executor: ExecutorName = Field(
+        "inline",
+        description="who evaluates: `inline`, this process; `processes`, workers of this machine; `ray`, workers of a "
+        "Ray cluster. Decisions and scores are the same",
+    )
+    workers: int | None = Field(
+        None, gt=0, description="how many evaluate; default: one for each GPU, or two CPU cores each"
+    )
+    ray_address: str | None = Field(
+        None,
+        description="of a running Ray cluster, such as ray://host:10001; default: $RAY_ADDRESS, else one is started on "
+        "this machine, and ended with the process",
     )
     batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
 

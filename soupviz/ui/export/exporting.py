@@ -19,6 +19,7 @@ from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.charts import Place
 from soupviz.ui.jobs import Job
+from soupviz.weights.sharding import SUFFIX
 
 
 def file_name(title: str) -> str:
@@ -55,22 +56,38 @@ def choose_temperature(opened: Kitchen, place: Place) -> str:
     )  # fmt: skip
 
 
-def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path | str]:
+ONE_FILE = "one file"
+SHARDS = (ONE_FILE, "5 GB each", "2 GB each", "500 MB each")
+
+
+def choose_shards(place: Place, suffix: str) -> str | None:
+    """The size of the files that the weights are written in; not asked of a format that has no shards."""
+    if suffix != SUFFIX:
+        return None
+    chosen = place.selectbox("Files", SHARDS, help="Larger weights are written in shards, with an index.")
+    return None if chosen == ONE_FILE else chosen.removesuffix(" each")
+
+
+def _write(
+    opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job, shard_size: str | None = None
+) -> list[Path | str]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
     scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
     job.progress(0, 1, f"writing {file.name}")
     return export(
         soup, file, dtype=dtype, temperature=scaled.temperature if scaled else None,
-        bake_temperature=temperature == IN_WEIGHTS,
+        bake_temperature=temperature == IN_WEIGHTS, shard_size=shard_size,
     )  # fmt: skip
 
 
-def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype, temperature: str) -> Job:
+def write_job(
+    opened: Kitchen, run: Run, target: Path, dtype: Dtype, temperature: str, shard_size: str | None = None
+) -> Job:
     """Write a soup with its recipe and card; the job's result are the files."""
 
     def write(job: Job) -> Any:
-        return [str(path) for path in _write(opened, run, target, dtype, temperature, job)]
+        return [str(path) for path in _write(opened, run, target, dtype, temperature, job, shard_size)]
 
     return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
