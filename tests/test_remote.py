@@ -9,9 +9,11 @@ import fsspec
 import pytest
 import torch
 from elsewhere import moved
+from fsspec.implementations.memory import MemoryFileSystem
 from kitchens import MLP, build_model, change_yaml, json_of, run_command, small_kitchen
 from runs import lightning_run
 from safetensors.torch import load_file, save
+from torch.distributed import checkpoint as distributed
 
 import soupviz as sv
 from soupviz.addresses import address_of, is_remote, mirror, place_of, redacted, spelled
@@ -406,3 +408,35 @@ def test_a_soup_at_an_address_is_an_end_of_a_curve(kitchen: Path) -> None:
     sv.export(sv.uniform(opened), f"{ROOT}/soups/all.safetensors")
     curve = sv.interpolate(opened, "m_0", f"{ROOT}/soups/all.safetensors", points=3)
     assert len(curve) == 3
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed")
+def test_the_folder_of_a_distributed_checkpoint_comes_whole(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    tensors = load_file(tmp_path / "whole" / "m_1.safetensors")
+    distributed.save(tensors, checkpoint_id=str(tmp_path / "step-1"))
+    for file in (tmp_path / "step-1").iterdir():
+        memory.pipe_file(f"{ROOT}/run/step-1/{file.name}", file.read_bytes())
+    change_yaml(
+        kitchen, lambda document: document.update(ingredients=[f"{ROOT}/run/step-*", f"{ROOT}/m_1.safetensors"])
+    )
+    opened = Kitchen.load(kitchen)
+    assert len(opened.names) == 2 and len({one.fingerprint for one in opened.ingredients}) == 1
+    sv.export(sv.uniform(opened, opened.names[:1]), tmp_path / "soup.safetensors")
+    sv.bake(tmp_path / "soup.safetensors", tmp_path / "again.safetensors")
+
+
+def test_a_soup_in_shards_is_put_with_its_index_last(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[str] = []
+    send = MemoryFileSystem.put_file
+    monkeypatch.setattr(
+        MemoryFileSystem, "put_file", lambda self, file, path, **o: (put.append(path), send(self, file, path, **o))[1]
+    )
+    soup = sv.uniform(Kitchen.load(kitchen))
+    written = sv.export(soup, f"{ROOT}/soups/all.safetensors", shard_size=400)
+    assert written[0] == f"{ROOT}/soups/all.safetensors.index.json" and len(written) > 4
+    assert put[-1].endswith("index.json")
+    assert read_record(str(written[0])).fingerprint is not None
