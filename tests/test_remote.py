@@ -1,6 +1,7 @@
 """Files from elsewhere, on fsspec's own file system in memory: fetched once, noticed when they change, never told."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
@@ -440,3 +441,12 @@ def test_a_soup_in_shards_is_put_with_its_index_last(
     assert written[0] == f"{ROOT}/soups/all.safetensors.index.json" and len(written) > 4
     assert put[-1].endswith("index.json")
     assert read_record(str(written[0])).fingerprint is not None
+
+
+def test_what_a_killed_process_left_goes_a_day_later(kitchen: Path, empty_cache: Path) -> None:
+    left, fresh = (empty_cache / "remote" / "views" / name for name in ("left", "fresh"))
+    for folder in (left, fresh):
+        folder.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    Kitchen.load(kitchen)
+    assert [path.name for path in left.parent.iterdir()] == ["fresh"]

@@ -17,6 +17,7 @@ from soupviz.remote.listing import Found
 
 BUDGET_GB = "SOUPVIZ_REMOTE_GB"
 USUAL_GB = 200
+DAY = 86_400
 SPARED = 3600
 """Seconds after its last use in which a file is not removed for another: an open kitchen may hold it."""
 
@@ -136,6 +137,16 @@ def forget_others(
         if note is not None:
             note.file.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def drop_leftovers() -> None:
+    """Remove what killed processes left, and beginnings of files that nobody asked for in a while."""
+    now = time.time()
+    for name, age in (("views", DAY), ("heads", 30 * DAY)):
+        for path in cache_folder(KEPT, name).iterdir():
+            with suppress(OSError):  # another process was faster
+                if now - path.stat().st_mtime > age:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _note_file(address: str) -> Path:

@@ -139,7 +139,8 @@ class View:
 
 @contextmanager
 def view(progress: Progress) -> Iterator[View]:
-    """A view that goes when it is done with."""
+    """A view that goes when it is done with; those of processes that were killed go a day later."""
+    keeping.drop_leftovers()
     root = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "views")))
     try:
         yield View(root, progress)
