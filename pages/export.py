@@ -43,14 +43,14 @@ else:
     temperature = exporting.choose_temperature(opened, row)
     shard_size = exporting.choose_shards(row, suffix)
     left, right = st.columns(2)
-    folder = left.text_input("Folder", str(workspace.roots()[0]))
+    folder = left.text_input("Folder", str(workspace.roots()[0]), help="Or an address, such as s3://bucket/soups.")
     name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
     row = st.container(horizontal=True)
     writes = row.button("Write", type="primary", icon=":material/save:")
     downloads = row.button("Prepare a download", icon=":material/download:")
     try:
         if writes:
-            exporting.write_job(opened, run, exporting.target(folder, name), dtype, temperature, shard_size)
+            exporting.write_job(opened, run, exporting.target_of_weights(folder, name), dtype, temperature, shard_size)
         if downloads:
             exporting.download_job(opened, run, name, dtype, temperature)
     except SoupError as error:

@@ -10,7 +10,9 @@ _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _HERE = frozenset({"file", "local"})
 """Schemes of files that lie on this machine."""
 
-_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/\s@'\"]*:[^/\s@'\"]*@")
+_USER = re.compile(
+    r"(https?://(?=[^/\s'\"]+@)|[A-Za-z][A-Za-z0-9+.-]*://(?=[^/\s@'\"]*:[^/\s@'\"]*@))[^/\s@'\"]*@", re.I
+)
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
 HIDDEN = "…"
 

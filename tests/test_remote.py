@@ -1,16 +1,20 @@
 """Files from elsewhere, on fsspec's own file system in memory: fetched once, noticed when they change, never told."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 
 import fsspec
 import pytest
+import torch
 from elsewhere import moved
-from kitchens import change_yaml, json_of, run_command, small_kitchen
+from fsspec.implementations.memory import MemoryFileSystem
+from kitchens import MLP, build_model, change_yaml, json_of, run_command, small_kitchen
 from runs import lightning_run
 from safetensors.torch import load_file, save
+from torch.distributed import checkpoint as distributed
 
 import soupviz as sv
 from soupviz.addresses import address_of, is_remote, mirror, place_of, redacted, spelled
@@ -24,6 +28,7 @@ from soupviz.remote.trees import settings_at
 from soupviz.soups.provenance import read_record
 from soupviz.spec import SplitSpec
 from soupviz.types import quiet
+from soupviz.weights.ingredients import fingerprint
 from soupviz.yaml_file import read_kitchen_file
 
 ROOT = "memory://bucket/small"
@@ -70,6 +75,7 @@ def test_paths_and_patterns_here_are_no_addresses() -> None:
 def test_a_message_tells_addresses_and_no_secret() -> None:
     kept = place_of("s3://bucket/a.pt", mirror())
     assert str(SoupError(f"{kept}: is empty.")) == "s3://bucket/a.pt: is empty."
+    assert "secret" not in redacted("http://secret@host/a.pt") and "@main" in redacted("hf://group/model@main/a")
     assert "secret" not in redacted("s3://key:secret@bucket/a.pt and https://host/a.pt?X-Amz-Signature=secret")
     assert spelled("nothing elsewhere") == "nothing elsewhere"
 
@@ -255,7 +261,26 @@ def test_a_refused_checkpoint_is_told_by_its_address(kitchen: Path, memory: fssp
     memory.pipe_file(f"{ROOT}/m_0.safetensors", b"")
     with pytest.raises(SoupError, match=f"{ROOT}/m_0.safetensors: the file is empty"):
         Kitchen.load(kitchen)
-    assert Kitchen.load(kitchen, skip_incompatible=True).refused[0].file == f"{ROOT}/m_0.safetensors"
+    [refused] = Kitchen.load(kitchen, skip_incompatible=True).refused
+    assert refused.file == f"{ROOT}/m_0.safetensors"
+    assert refused.reason.startswith(f"{ROOT}/m_0.safetensors: ")
+
+
+def test_a_pickle_that_needs_code_is_converted_by_its_address(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = build_model(MLP)
+    model.load_state_dict(load_file(tmp_path / "whole" / "m_1.safetensors"))
+    torch.save(model, tmp_path / "m.pt")
+    memory.pipe_file(f"{ROOT}/m.pt", (tmp_path / "m.pt").read_bytes())
+    change_yaml(kitchen, lambda document: document.update(ingredients=[f"{ROOT}/m.pt", f"{ROOT}/m_1.safetensors"]))
+    status, _, err = run_command(capsys, "score", kitchen)
+    command = err.strip().rpartition("soupviz convert ")[2]
+    assert (status, command) == (2, f"{ROOT}/m.pt --trust")
+    status, *_ = run_command(capsys, "convert", *command.split())
+    assert status == 0
+    opened = Kitchen.load(kitchen)
+    assert [one.fingerprint for one in opened.ingredients] == [fingerprint(model.state_dict())] * 2
 
 
 def test_a_kitchen_file_itself_lies_here(capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,3 +409,44 @@ def test_a_soup_at_an_address_is_an_end_of_a_curve(kitchen: Path) -> None:
     sv.export(sv.uniform(opened), f"{ROOT}/soups/all.safetensors")
     curve = sv.interpolate(opened, "m_0", f"{ROOT}/soups/all.safetensors", points=3)
     assert len(curve) == 3
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed")
+def test_the_folder_of_a_distributed_checkpoint_comes_whole(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    tensors = load_file(tmp_path / "whole" / "m_1.safetensors")
+    distributed.save(tensors, checkpoint_id=str(tmp_path / "step-1"))
+    for file in (tmp_path / "step-1").iterdir():
+        memory.pipe_file(f"{ROOT}/run/step-1/{file.name}", file.read_bytes())
+    change_yaml(
+        kitchen, lambda document: document.update(ingredients=[f"{ROOT}/run/step-*", f"{ROOT}/m_1.safetensors"])
+    )
+    opened = Kitchen.load(kitchen)
+    assert len(opened.names) == 2 and len({one.fingerprint for one in opened.ingredients}) == 1
+    sv.export(sv.uniform(opened, opened.names[:1]), tmp_path / "soup.safetensors")
+    sv.bake(tmp_path / "soup.safetensors", tmp_path / "again.safetensors")
+
+
+def test_a_soup_in_shards_is_put_with_its_index_last(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[str] = []
+    send = MemoryFileSystem.put_file
+    monkeypatch.setattr(
+        MemoryFileSystem, "put_file", lambda self, file, path, **o: (put.append(path), send(self, file, path, **o))[1]
+    )
+    soup = sv.uniform(Kitchen.load(kitchen))
+    written = sv.export(soup, f"{ROOT}/soups/all.safetensors", shard_size=400)
+    assert written[0] == f"{ROOT}/soups/all.safetensors.index.json" and len(written) > 4
+    assert put[-1].endswith("index.json")
+    assert read_record(str(written[0])).fingerprint is not None
+
+
+def test_what_a_killed_process_left_goes_a_day_later(kitchen: Path, empty_cache: Path) -> None:
+    left, fresh = (empty_cache / "remote" / "views" / name for name in ("left", "fresh"))
+    for folder in (left, fresh):
+        folder.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    Kitchen.load(kitchen)
+    assert [path.name for path in left.parent.iterdir()] == ["fresh"]

@@ -16,10 +16,11 @@ from kitchens import change_yaml, small_kitchen
 
 from soupviz.errors import Cancelled, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import fetching, listing
+from soupviz.remote import listing
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
+from soupviz.remote.ranges import Ranges
 
 pytest.importorskip("aiohttp", reason="needs aiohttp")
 pytestmark = pytest.mark.extras
@@ -136,9 +137,46 @@ def test_a_slow_server_shows_progress_and_is_left_within_a_second(web: Web) -> N
     assert max(later - earlier for earlier, later in pairwise(told)) < 1
 
 
+def test_a_command_that_waits_for_a_server_ends_by_ctrl_c_and_not_when_that_answers(web: Web, tmp_path: Path) -> None:
+    web.files["m.safetensors"] = CONTENT
+    web.pause = 20.0
+    file = change_yaml(
+        small_kitchen(tmp_path / "k"), lambda document: document.update(base=f"{web.address}/m.safetensors")
+    )
+    command = [sys.executable, "-m", "soupviz", "score", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+        while not any(method == "GET" for method, *_ in list(web.asked)):
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        assert child.wait(30) == 130
+    assert time.monotonic() - asked < 5  # the server answers after twenty
+
+
 def test_a_server_without_ranges_sends_the_whole_file(web: Web) -> None:
     web.has_ranges = False
     assert fetch([at(web)])[0].read_bytes() == CONTENT
+
+
+def test_a_whole_file_that_is_cut_begins_anew(web: Web) -> None:
+    web.has_ranges = False
+    found = at(web)
+    web.cuts = 2
+    seen: list[int] = []
+    assert fetch([found], lambda done, *_: seen.append(done))[0].read_bytes() == CONTENT
+    assert web.cuts == 0 and seen[-1] == SIZE
+
+
+def test_two_processes_that_want_the_same_file_fetch_it_once(web: Web, empty_cache: Path) -> None:
+    web.pause = 0.002
+    command = [sys.executable, "-c", KILLED, f"{web.address}/a.bin"]
+    children = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert len(web.ranges()) == len(set(web.ranges()))
+    web.asked.clear()
+    assert fetch([at(web)])[0].read_bytes() == CONTENT
+    assert web.ranges() == []
 
 
 def test_a_file_that_changes_while_it_is_fetched_is_fetched_anew(web: Web) -> None:
@@ -184,6 +222,7 @@ def test_a_kitchen_on_a_web_server_is_opened_and_its_listing_is_a_pattern_s(web:
     (here / "model.py").write_bytes((whole.parent / "model.py").read_bytes())
     (here / "kitchen.yaml").write_bytes(whole.read_bytes())
     root = f"{web.address}/runs"
+    web.files["runs/index.html"] = b"nothing of use"
 
     def move(document: dict) -> None:
         document["ingredients"] = [f"{root}/m_*.safetensors"]
@@ -193,6 +232,7 @@ def test_a_kitchen_on_a_web_server_is_opened_and_its_listing_is_a_pattern_s(web:
 
     opened = Kitchen.load(change_yaml(here / "kitchen.yaml", move))
     assert opened.names == ["m_0", "m_1", "m_2"]
+    assert "runs/index.html" not in [name for method, name, _ in web.asked if method == "GET"]
     assert list(opened.score()["accuracy"]) == list(Kitchen.load(whole).score()["accuracy"])
 
 
@@ -209,7 +249,7 @@ def test_a_folder_of_images_on_a_web_server_is_fetched_whole(web: Web) -> None:
 
 
 def test_ranges_grow_where_they_come_fast_and_shrink_where_they_do_not() -> None:
-    ranges = fetching._Ranges(0, 2**30)
+    ranges = Ranges(0, 2**30)
     given = iter(ranges)
     lengths = []
     for seconds in (0.1, 0.1, 9.0, 9.0, 9.0):

@@ -10,9 +10,11 @@ from kitchens import change_yaml, small_kitchen
 from streamlit.testing.v1 import AppTest
 from test_pages import ROOT, as_read, fresh_server, settle, trusted  # noqa: F401 - fresh_server is a fixture
 
-from soupviz.errors import KitchenError
+import soupviz as sv
+from soupviz.errors import KitchenError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.ui import workspace
+from soupviz.ui.export import exporting
 from soupviz.yaml_file import read_kitchen_file
 
 BUCKET = "memory://bucket/small"
@@ -55,6 +57,20 @@ def test_files_elsewhere_are_no_code_and_a_factory_elsewhere_is_refused(file: Pa
     change_yaml(file, lambda document: document["model"].update(factory=f"{BUCKET}/model.py:build"))
     at = page("ingredients", trusted(file))
     assert any("code is not fetched" in as_read(error.value) for error in at.error)
+
+
+def test_a_soup_is_written_to_an_address_from_the_dashboard(file: Path) -> None:
+    sv.uniform(Kitchen.load(file))
+    at = page("export", trusted(file))
+    field = next(one for one in at.text_input if one.label == "Folder")
+    field.set_value(f"{BUCKET}/soups").run()
+    next(button for button in at.button if button.label == "Write").click().run()
+    settle(at)
+    assert [as_read(error.value) for error in at.error] == []
+    written = [name.rpartition("/")[2] for name in fsspec.filesystem("memory").find(f"{BUCKET}/soups")]
+    assert "recipe.yaml" in written and any(name.endswith(".safetensors") for name in written)
+    with pytest.raises(SoupError, match="takes no files"):
+        exporting.target_of_weights("https://host/soups", "soup.safetensors")
 
 
 def test_an_address_that_a_link_names_is_not_fetched(file: Path) -> None:

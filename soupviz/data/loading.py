@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from soupviz.addresses import spelled
 from soupviz.data import splits
 from soupviz.data.agreeing import differences
 from soupviz.data.elsewhere import fetched
@@ -111,7 +112,8 @@ class Splits:
         return self._loaded[name]
 
     def _compared(self, split: Split, spec: SplitSpec) -> Split:
-        """A split with what there is to tell where held_out's inputs are made otherwise."""
+        """A split with what there is to tell, by addresses, and where held_out's inputs are made otherwise."""
+        split = replace(split, notes=tuple(map(spelled, split.notes)))
         if split.name == HELD_OUT:
             return split
         held_out = self._local.get(HELD_OUT, self.specs[HELD_OUT])

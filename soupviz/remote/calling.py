@@ -3,8 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
+from functools import partial
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -33,7 +35,8 @@ class Calls:
     def __init__(self, alive: Callable[[], Any] = lambda: None):
         self._alive = alive
         self._stopped = threading.Event()
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="soupviz-remote")
+        self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = 0
 
     def __enter__(self) -> "Calls":
         return self
@@ -42,24 +45,44 @@ class Calls:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped.set()
-        # A call that hangs is left to its own time limit: whoever cancelled does not wait for it.
-        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        for _ in range(self._threads):
+            self._waiting.put(None)
 
-    def one(self, address: str, call: Callable[[], R]) -> R:
+    def one(self, address: str, call: Callable[[], R], attempts: int = ATTEMPTS) -> R:
         """One call's result."""
-        return self._result(self._pool.submit(self._tried, address, call))
+        return self._result(self._submitted(address, call, attempts))
 
     def each(self, items: Iterable[T], address: Callable[[T], str], call: Callable[[T], R]) -> Iterator[tuple[T, R]]:
         """Every item with what its call gives, in order; no more are under way than there are threads."""
         waiting: deque[tuple[T, Future[R]]] = deque()
         for item in items:
-            waiting.append((item, self._pool.submit(self._tried, address(item), lambda item=item: call(item))))
+            waiting.append((item, self._submitted(address(item), partial(call, item))))
             if len(waiting) >= AT_ONCE:
                 done, future = waiting.popleft()
                 yield done, self._result(future)
         while waiting:
             done, future = waiting.popleft()
             yield done, self._result(future)
+
+    def _submitted(self, address: str, call: Callable[[], R], attempts: int = ATTEMPTS) -> "Future[R]":
+        """A call under way. A pool of the library would have the program wait for one that hangs before it ends."""
+        future: Future[R] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(self._tried(address, call, attempts))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._waiting.put(work)
+        if self._threads < AT_ONCE:
+            self._threads += 1
+            threading.Thread(target=self._run, name="soupviz-remote", daemon=True).start()
+        return future
+
+    def _run(self) -> None:
+        while (work := self._waiting.get()) is not None:
+            work()
 
     def _result(self, future: "Future[R]") -> R:
         while True:
@@ -70,14 +93,14 @@ class Calls:
                 if future.done():
                     raise
 
-    def _tried(self, address: str, call: Callable[[], R]) -> R:
-        for attempt in range(ATTEMPTS):
+    def _tried(self, address: str, call: Callable[[], R], attempts: int) -> R:
+        for attempt in range(attempts):
             if self._stopped.is_set():
                 raise Cancelled
             try:
                 return call()
             except Exception as error:  # each file system raises its own
-                if attempt == ATTEMPTS - 1 or not is_passing(error):
+                if attempt == attempts - 1 or not is_passing(error):
                     raise refusal(address, error) from error
             self._stopped.wait(FIRST_PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")

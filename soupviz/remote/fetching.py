@@ -2,30 +2,25 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from soupviz.addresses import KEPT, mirror, place_of, scheme_of
+from soupviz.addresses import KEPT, mirror, place_of
 from soupviz.errors import RemoteError
 from soupviz.files import cache_folder, digest
 from soupviz.remote import keeping, listing
-from soupviz.remote.calling import LOOK_EVERY, Calls
+from soupviz.remote.calling import ATTEMPTS, LOOK_EVERY, Calls
 from soupviz.remote.listing import Found
-from soupviz.remote.systems import WEB, opened
+from soupviz.remote.ranges import NoRangesError, Ranges, read, timed
+from soupviz.remote.systems import opened
 from soupviz.types import Progress, quiet
 
 SMALL = 4 * 2**20
 """Bytes up to which a file is fetched in one call."""
-
-LEAST, MOST = 2**18, 2**23
-"""Bytes of a range: few while a server is slow, so that little is lost when it is stopped."""
-
-QUICK, SLOW = 2.0, 8.0
-"""Seconds in which a range comes: what each takes at least, of a server far away or a busy one, is not its bytes'."""
 
 PIECE = 2**20
 
@@ -65,17 +60,21 @@ def fetch(wanted: Sequence[Found], progress: Progress = quiet) -> list[Path]:
         keeping.make_room(missing)
         counter = _Counter(progress, missing)
         with Calls(counter.tell) as calls:
-            small = [one for one in missing if one.size is None or one.size <= SMALL]
+            small = [one for one in missing if _is_small(one)]
             for index, (found, content) in enumerate(calls.each(small, lambda one: one.address, _whole)):
                 counter.now(index, found)
                 temporary = _temporary(found)
                 temporary.write_bytes(content)
                 keeping.keep(found, temporary)
                 counter.add(len(content))
-            for index, found in enumerate(one for one in missing if one not in set(small)):
+            for index, found in enumerate(one for one in missing if not _is_small(one)):
                 counter.now(len(small) + index, found)
                 _large(found, calls, counter)
     return [place_of(one.address, mirror()) for one in wanted]
+
+
+def _is_small(found: Found) -> bool:
+    return found.size is None or found.size <= SMALL
 
 
 def head_of(found: Found, num_bytes: int) -> bytes:
@@ -83,7 +82,7 @@ def head_of(found: Found, num_bytes: int) -> bytes:
     known = cache_folder(KEPT, "heads") / digest([found.address, found.token, found.size, num_bytes])[:32]
     if known.is_file():
         return known.read_bytes()
-    content = _range(found, 0, min(num_bytes, found.size or num_bytes))
+    content = read(found, 0, min(num_bytes, found.size or num_bytes))
     temporary = _temporary(found)
     temporary.write_bytes(content)
     temporary.replace(known)
@@ -117,20 +116,6 @@ def _whole(found: Found) -> bytes:
     return content
 
 
-def _range(found: Found, start: int, stop: int) -> bytes:
-    """Bytes of a file. A web server that knows no ranges would send all of it to `cat_file`, however large."""
-    system, path = opened(found.address)
-    if scheme_of(found.address) in WEB:
-        with system.open(path, block_size=stop - start, cache_type="none", size=found.size) as file:
-            file.seek(start)
-            content: bytes = file.read(stop - start)
-    else:
-        content = system.cat_file(path, start=start, end=stop)
-    if len(content) != stop - start:
-        raise EOFError(f"{len(content)} bytes came of {stop - start}")
-    return content
-
-
 def _large(found: Found, calls: Calls, counter: _Counter) -> Path:
     """A file in ranges, appended to what came of it before; once anew where it changes meanwhile."""
     for again in (True, False):
@@ -157,67 +142,35 @@ def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
         part.unlink()
         there = 0
     counter.add(there)
-    ranges = _Ranges(there, size)
+    ranges = Ranges(there, size)
     with part.open("ab") as file:
         try:
-            for (start, _), content in calls.each(ranges, lambda _: found.address, lambda r: _timed(found, r, ranges)):
+            for (start, _), content in calls.each(ranges, lambda _: found.address, lambda r: timed(found, r, ranges)):
                 assert file.tell() == start
                 file.write(content)
                 file.flush()
                 counter.add(len(content))
-        except _NoRangesError:
-            counter.add(-file.tell())
-            file.truncate(0)
+        except NoRangesError:
             _stream(found, file, calls, counter)
 
 
-class _NoRangesError(RemoteError):
-    """A web server that sends a file only from its beginning."""
-
-
-class _Ranges:
-    """The ranges of a file from an offset on, larger where they come fast."""
-
-    def __init__(self, start: int, stop: int):
-        self._start, self._stop = start, stop
-        self._length = LEAST
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        while self._start < self._stop:
-            end = min(self._start + self._length, self._stop)
-            yield self._start, end
-            self._start = end
-
-    def took(self, length: int, seconds: float) -> None:
-        if length < self._length:  # it was asked for before the last growth
-            return
-        if seconds < QUICK:
-            self._length = min(self._length * 2, MOST)
-        elif seconds > SLOW:
-            self._length = max(self._length // 2, LEAST)
-
-
-def _timed(found: Found, one: tuple[int, int], ranges: _Ranges) -> bytes:
-    began = monotonic()
-    try:
-        content = _range(found, *one)
-    except ValueError as error:
-        if "range requests" in str(error):
-            raise _NoRangesError(str(error)) from None
-        raise
-    ranges.took(one[1] - one[0], monotonic() - began)
-    return content
-
-
 def _stream(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
-    """A file from its beginning to its end, which cannot be gone on with."""
+    """A file from its beginning to its end, which begins anew where the connection is cut."""
     system, path = opened(found.address)
-    with system.open(path, block_size=0, size=found.size) as source:
-        while content := calls.one(found.address, lambda: source.read(PIECE)):
-            file.write(content)
-            counter.add(len(content))
-    if file.tell() != found.size:
-        raise RemoteError(f"{found.address}: {file.tell()} bytes came of {found.size}. Try again.")
+    for attempt in range(ATTEMPTS):
+        counter.add(-file.tell())
+        file.truncate(0)
+        try:
+            with system.open(path, block_size=0, size=found.size) as source:
+                while content := calls.one(found.address, partial(source.read, PIECE), attempts=1):
+                    file.write(content)
+                    counter.add(len(content))
+        except RemoteError:
+            if attempt == ATTEMPTS - 1:
+                raise
+        if file.tell() == found.size:
+            return
+    raise RemoteError(f"{found.address}: {file.tell()} bytes came of {found.size}. Try again.")
 
 
 def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
@@ -226,7 +179,7 @@ def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
         return True
     sha = hashlib.sha256()
     with part.open("rb") as file:
-        while content := file.read(MOST):
+        while content := file.read(PIECE):
             sha.update(content)
             counter.tell()
     return sha.hexdigest() == found.sha256

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from soupviz.remote.listing import Found
 
 BUDGET_GB = "SOUPVIZ_REMOTE_GB"
 USUAL_GB = 200
+DAY = 86_400
 SPARED = 3600
 """Seconds after its last use in which a file is not removed for another: an open kitchen may hold it."""
 
@@ -125,15 +126,27 @@ def make_room(wanted: Sequence[Found]) -> None:
         )
 
 
-def forget_others(folder: str, there: Sequence[Found], *, deep: bool = False) -> None:
-    """Remove the copies of what is no longer in a folder elsewhere; deep: nor below it."""
-    names = {one.address for one in there}
-    place = place_of(folder, mirror())
+def forget_others(
+    folder: str, there: Sequence[Found], *, deep: bool = False, wanted: Callable[[str], bool] = lambda _: True
+) -> None:
+    """Remove the copies of what is no longer in a folder elsewhere; deep: nor below it. wanted: which names count."""
+    root = mirror()
+    place, known = place_of(folder, root), {place_of(one.address, root) for one in there}
     for path in list(place.rglob("*") if deep else place.iterdir()) if place.is_dir() else ():
-        note = noted(path) if path.is_file() else None
-        if note is not None and note.address not in names:
+        note = noted(path) if path not in known and wanted(path.name) and path.is_file() else None
+        if note is not None:
             note.file.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+
+
+def drop_leftovers() -> None:
+    """Remove what killed processes left, and beginnings of files that nobody asked for in a while."""
+    now = time.time()
+    for name, age in (("views", DAY), ("heads", 30 * DAY)):
+        for path in cache_folder(KEPT, name).iterdir():
+            with suppress(OSError):  # another process was faster
+                if now - path.stat().st_mtime > age:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _note_file(address: str) -> Path:

@@ -1,6 +1,6 @@
 """What lies at an address, told without fetching it: files with their sizes and what tells their contents apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,8 +73,10 @@ def matched(pattern: str, calls: Calls) -> tuple[list[Found], list[str]]:
     return _sorted_out(pattern, told.values(), calls)
 
 
-def children(address: str, calls: Calls, *, deep: bool = False) -> list[Found]:
-    """The files in a folder; deep: and below it.
+def children(
+    address: str, calls: Calls, *, deep: bool = False, wanted: Callable[[str], bool] = lambda _: True
+) -> list[Found]:
+    """The files in a folder; deep: and below it. wanted: of which names; the web is asked for each of these.
 
     Raises:
         RemoteError: nothing is there, or it cannot be reached.
@@ -87,22 +89,28 @@ def children(address: str, calls: Calls, *, deep: bool = False) -> list[Found]:
         address,
         lambda: list(system.find(path, detail=True).values()) if in_one else list(system.ls(path, detail=True)),
     )
-    files, folders = _sorted_out(address, told, calls)
-    found = [one for one in files if one.address.startswith(inside) and one.name]
+
+    def is_meant(place: str) -> bool:
+        name = place.rpartition("/")[2]
+        return place.startswith(inside) and bool(name) and wanted(name)
+
+    found, folders = _sorted_out(address, told, calls, is_meant)
     if deep and not in_one:
         for folder in folders:
             if folder.startswith(inside) and folder != inside.rstrip("/"):
-                found += children(f"{folder}/", calls, deep=True)
+                found += children(f"{folder}/", calls, deep=True, wanted=wanted)
     return found
 
 
-def _sorted_out(address: str, told: Any, calls: Calls) -> tuple[list[Found], list[str]]:
+def _sorted_out(
+    address: str, told: Any, calls: Calls, is_meant: Callable[[str], bool] = lambda _: True
+) -> tuple[list[Found], list[str]]:
     files, folders = [], []
     for info in told:
         place = address_in(address, info["name"])
         if info.get("type") == "directory":
             folders.append(place.rstrip("/"))
-        else:
+        elif is_meant(place):
             files.append((place, info))
     # A listing of the web has names only: each file is asked for.
     unknown = [place for place, info in files if not _token(info)[0] or info.get("size") is None]

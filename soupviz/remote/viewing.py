@@ -113,11 +113,11 @@ class View:
             for folder in folders:
                 known = self._folders.get(self._place(folder))
                 try:
-                    inside = listing.children(folder, calls) if known is None else known
+                    inside = listing.children(folder, calls, wanted=_is_beside) if known is None else known
                 except RemoteError:  # the web mostly lists nothing, and who may read a file may not always list
                     continue
-                keeping.forget_others(folder, inside)
-                named = [one for one in inside if one.name.lower().endswith(BESIDE) or one.name in ALSO_BESIDE]
+                keeping.forget_others(folder, inside, wanted=_is_beside)
+                named = [one for one in inside if _is_beside(one.name)]
                 found += [one for one in named if one.size is not None and one.size <= MOST_BESIDE]
         return found
 
@@ -139,12 +139,17 @@ class View:
 
 @contextmanager
 def view(progress: Progress) -> Iterator[View]:
-    """A view that goes when it is done with."""
+    """A view that goes when it is done with; those of processes that were killed go a day later."""
+    keeping.drop_leftovers()
     root = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "views")))
     try:
         yield View(root, progress)
     finally:
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _is_beside(name: str) -> bool:
+    return name.lower().endswith(BESIDE) or name in ALSO_BESIDE
 
 
 def _all_of(found: Found) -> int:

@@ -117,8 +117,14 @@ def write_soup(
     """
     if isinstance(target, Path):
         return [*_written(target, content, record, shard_size)]
-    _spare_addresses(target, record)
-    return [*putting.put(target, COMPANIONS, lambda place: _written(place, content, record, shard_size), progress)]
+    _spare_addresses([target], record)
+
+    def write_here(place: Path) -> list[Path]:
+        files = _written(place, content, record, shard_size)
+        _spare_addresses([f"{target.rpartition('/')[0]}/{file.name}" for file in files], record)
+        return files
+
+    return [*putting.put(target, COMPANIONS, write_here, progress)]
 
 
 def _written(target: Path, content: Content, record: Record, shard_size: str | int | None) -> list[Path]:
@@ -184,10 +190,10 @@ def check_target(target: Path | str, dtype: str = "ingredients", shard_size: str
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
 
 
-def _spare_addresses(target: str, record: Record) -> None:
+def _spare_addresses(written: Collection[str], record: Record) -> None:
     for name, origin in record.ingredients.items():
-        if origin.file == target:
-            raise _is_of(target, name)
+        if origin.file in written:
+            raise _is_of(origin.file, name)
 
 
 def _is_of(target: Path | str, name: str) -> ExportError:

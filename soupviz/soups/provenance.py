@@ -15,7 +15,6 @@ from soupviz.errors import ExportError
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.remote.keeping import noted
-from soupviz.remote.viewing import view
 from soupviz.soups.comparing import intervals
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import ELSEWHERE, Soup
@@ -24,9 +23,10 @@ from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.metric import is_share, others_of
 from soupviz.tasks.wording import axis_title
-from soupviz.types import Coefficients, quiet
+from soupviz.types import Coefficients
 from soupviz.version import __version__
 from soupviz.weights import checkpoints
+from soupviz.weights.elsewhere import looked_at
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.key_maps import KeyMap
@@ -255,10 +255,7 @@ def read_record(path: str | Path) -> Record:
     """
     if not is_remote(str(path)):
         return _record_in(Path(path))
-    with view(quiet) as seen:  # of safetensors the header says it
-        file = Path(seen.add(str(path)))
-        if file.suffix != ".safetensors":
-            seen.fetch([file])
+    with looked_at(str(path)) as file:
         return _record_in(file)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from soupviz.addresses import shown
+from soupviz.addresses import shown, spelled
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
 from soupviz.models.architecture import Architecture
@@ -153,7 +153,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture)
     told = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, shown(files[name]), *told[name]) for name in files if name in told)
+    refused = tuple(Refusal(name, shown(files[name]), *map(spelled, told[name])) for name in files if name in told)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(

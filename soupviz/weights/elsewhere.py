@@ -1,7 +1,8 @@
 """Checkpoints that lie elsewhere: which of them a kitchen means is found by their beginnings, and these are fetched."""
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,18 @@ def fetched(address: str, progress: Progress = quiet) -> Path:
         return seen.real(path)
 
 
+@contextmanager
+def looked_at(address: str) -> Iterator[Path]:
+    """A file at an address, of which the header is there; what has none, a recipe or a pickle, is there whole."""
+    with view(quiet) as seen:
+        path = file_in(Path(seen.add(address)))
+        for shard in _shards_of(path):
+            seen.add_beside(path, shard.name)
+        if path.suffix not in (".safetensors", ".json"):
+            seen.fetch([path])
+        yield path
+
+
 def place_of(named: str | Path, folder: Path, progress: Progress = quiet) -> Path:
     """The file that a recipe or an argument names, fetched where it lies elsewhere."""
     place = named_from(str(named), folder)
@@ -71,12 +84,15 @@ def _fetch(seen: View, paths: list[Path]) -> None:
     seen.fetch(here)
     shards: list[Path] = []
     for path in here:
-        try:
-            beside = [one for one in files_of(path) if one != path] if path.is_file() else []
-        except CheckpointError:  # it is refused when it is read, with the reason
-            continue
-        shards += [path.parent / seen.add_beside(path, shard.name) for shard in beside]
+        shards += [path.parent / seen.add_beside(path, shard.name) for shard in _shards_of(path)]
     seen.fetch(shards)
+
+
+def _shards_of(path: Path) -> list[Path]:
+    try:
+        return [one for one in files_of(path) if one != path] if path.is_file() else []
+    except CheckpointError:  # it is refused when it is read, with the reason
+        return []
 
 
 def _files(spec: KitchenSpec, folder: Path) -> tuple[Files, list[Passed]]:

@@ -2,15 +2,16 @@
 
 import hashlib
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import streamlit as st
 
+from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
-from soupviz.soups.exports import export
+from soupviz.soups.exports import check_target, export
 from soupviz.soups.provenance import Dtype, read_record
 from soupviz.soups.restore import checked, restore
 from soupviz.soups.scaling import calibrate, no_division
@@ -33,9 +34,27 @@ def target(folder: str, name: str) -> Path:
     Raises:
         SoupError: the name leads into another folder, or the folder is not among the dashboard's.
     """
+    _check_name(name)
+    return workspace.allowed(workspace.allowed(folder) / name)
+
+
+def target_of_weights(folder: str, name: str) -> Path | str:
+    """The same of a soup's file, whose folder may be an address, such as one in a bucket.
+
+    Raises:
+        SoupError: the address takes no files.
+    """
+    if not is_remote(folder):
+        return target(folder, name)
+    _check_name(name)
+    address = f"{folder.rstrip('/')}/{name}"
+    check_target(address)
+    return address
+
+
+def _check_name(name: str) -> None:
     if Path(name).name != name or "\\" in name:
         raise ExportError(f"{name!r} is not a plain file name; the folder has a field of its own.")
-    return workspace.allowed(workspace.allowed(folder) / name)
 
 
 IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
@@ -69,20 +88,20 @@ def choose_shards(place: Place, suffix: str) -> str | None:
 
 
 def _write(
-    opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job, shard_size: str | None = None
+    opened: Kitchen, run: Run, file: Path | str, dtype: Dtype, temperature: str, job: Job, shard_size: str | None = None
 ) -> list[Path | str]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
     scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
-    job.progress(0, 1, f"writing {file.name}")
+    job.progress(0, 1, f"writing {PurePath(file).name}")
     return export(
         soup, file, dtype=dtype, temperature=scaled.temperature if scaled else None,
-        bake_temperature=temperature == IN_WEIGHTS, shard_size=shard_size,
+        bake_temperature=temperature == IN_WEIGHTS, shard_size=shard_size, progress=job.progress,
     )  # fmt: skip
 
 
 def write_job(
-    opened: Kitchen, run: Run, target: Path, dtype: Dtype, temperature: str, shard_size: str | None = None
+    opened: Kitchen, run: Run, target: Path | str, dtype: Dtype, temperature: str, shard_size: str | None = None
 ) -> Job:
     """Write a soup with its recipe and card; the job's result are the files."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from soupviz.addresses import is_remote
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.reports.contents import needed
@@ -23,11 +24,12 @@ def draw(opened: Kitchen, run: Run, folder: str | None = None) -> None:
     """The button that writes a report of a finished run, and once it is written the file.
 
     Args:
-        folder: where to, below the dashboard's folders; default: the first of these.
+        folder: where to, below the dashboard's folders; of an address, and by default: the first of these.
     """
     st.caption("Everything known of this soup in one HTML file, with its pictures; it reads without a network.")
     try:
-        place = exporting.target(folder or str(workspace.roots()[0]), f"{exporting.file_name(run.name)}.html")
+        here = str(workspace.roots()[0]) if not folder or is_remote(folder) else folder
+        place = exporting.target(here, f"{exporting.file_name(run.name)}.html")
         check_target(place)
     except SoupError as error:
         st.error(verbatim(str(error)))
