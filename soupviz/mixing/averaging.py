@@ -11,6 +11,7 @@ from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.mixing.spectral import Normalised, normalised, vectors_of
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
+from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
 
@@ -78,20 +79,20 @@ def _vector(key: str, one: Normalised, items: Mix, accumulator: torch.dtype) -> 
     return left if key == one.left else right
 
 
-def _parts(key: str, items: Mix) -> list[tuple[Tensor, float]]:
-    """The tensors that a mix has of a key, with their coefficients.
+def _parts(key: str, items: Mix) -> Mix:
+    """The ingredients that a mix has a key of, with their coefficients.
 
     What an ingredient lacks (a base with another head) is mixed of the others, each with a larger part in the same sum.
     """
     refuse_lora(key, items)
-    parts = [(ingredient.tensors[key], weight) for ingredient, weight in items if key in ingredient.tensors]
+    parts = [(ingredient, weight) for ingredient, weight in items if key in ingredient.tensors]
     if len(parts) == len(items):
         return parts
     kept = math.fsum(weight for _, weight in parts)
     if kept == 0.0:
         raise _lacks(next(ingredient for ingredient, _ in items if key not in ingredient.tensors), key)
     scale = math.fsum(weight for _, weight in items) / kept
-    return [(tensor, weight * scale) for tensor, weight in parts]
+    return [(ingredient, weight * scale) for ingredient, weight in parts]
 
 
 def _lacks(ingredient: Ingredient, key: str) -> CompatibilityError:
@@ -141,21 +142,22 @@ def effective(items: Mix) -> Mix:
     return kept
 
 
-def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm, accumulator: torch.dtype) -> Tensor:
-    first = parts[0][0]
+def _mix_one(key: str, parts: Mix, batchnorm: BatchNorm, accumulator: torch.dtype) -> Tensor:
+    first, *others = (ingredient.tensors for ingredient, _ in parts)
+    tensor = first[key]
     if key.endswith(COUNTER):
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
-        return torch.stack([tensor for tensor, _ in parts]).amax(0)
-    if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
-        return first.clone()
+        return torch.stack([tensor, *(other[key] for other in others)]).amax(0)
+    if not tensor.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
+        return tensor.clone()
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
-    if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
-        return first.clone()
-    total = _sum_by_pieces(parts, accumulator)
+    if (copies or _is_mask(tensor)) and all(same_bits(other[key], tensor) for other in others):
+        return tensor.clone()
+    total = _sum_by_pieces(key, parts, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
-    return total.to(first.dtype)
+    return total.to(tensor.dtype)
 
 
 def _is_mask(tensor: Tensor) -> bool:
@@ -163,14 +165,19 @@ def _is_mask(tensor: Tensor) -> bool:
     return bool(tensor.to(torch.float32).isinf().any())
 
 
-def _sum_by_pieces(parts: list[tuple[Tensor, float]], accumulator: torch.dtype) -> Tensor:
-    """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
-    total = torch.zeros(parts[0][0].shape, dtype=accumulator)
-    sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
-    for start in range(0, total.numel(), PIECE):
-        piece = total.view(-1)[start : start + PIECE]
-        for tensor, weight in sources:
-            piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
+def _sum_by_pieces(key: str, parts: Mix, accumulator: torch.dtype) -> Tensor:
+    """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache.
+
+    Of tensors that are made at each look, as those of adapters are, no more than one is there at a time.
+    """
+    total = torch.zeros(shapes_of(parts[0][0].tensors)[key].shape, dtype=accumulator)
+    are_kept = all(isinstance(ingredient.tensors, dict) for ingredient, _ in parts)
+    for together in [parts] if are_kept else [[part] for part in parts]:
+        sources = [(ingredient.tensors[key].reshape(-1), weight) for ingredient, weight in together]
+        for start in range(0, total.numel(), PIECE):
+            piece = total.view(-1)[start : start + PIECE]
+            for tensor, weight in sources:
+                piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
     return total
 
 
