@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from kitchens import save, small_kitchen, write_arrays, write_yaml
 from safetensors.torch import load_file
 from torch import Tensor
-
-from tests.kitchens import save, small_kitchen, write_arrays, write_yaml
 
 PREFIX = "base_model.model."
 CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["0", "2"], "fan_in_fan_out": False}

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from adapters import PREFIX, SIZES, adapters_kitchen, factors, merged, write_adapter
+from kitchens import MLP, build_model, change_yaml, run_command, save
 
 import soupviz as sv
 from soupviz.errors import CompatibilityError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.adapters.adapted import Adapted
 from soupviz.weights.checkpoints import read
-from tests.adapters import PREFIX, SIZES, adapters_kitchen, factors, merged, write_adapter
-from tests.kitchens import MLP, build_model, change_yaml, run_command, save
 
 
 def base_of(kitchen: Kitchen) -> dict[str, torch.Tensor]:

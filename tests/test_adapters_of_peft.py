@@ -1,14 +1,18 @@
 """An adapter's weights are those that peft's own merge_and_unload makes of it, whatever its configuration."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kitchens import save
 from torch import Tensor, nn
 
+from soupviz.mixing.averaging import mix_tensors
 from soupviz.models.architecture import Architecture
+from soupviz.soups.as_adapter import as_adapter
 from soupviz.store.database import open_store
 from soupviz.weights.discovery import read_ingredient
 from soupviz.weights.ingredients import Ingredient
@@ -66,20 +70,23 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def made(build: Any, folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> tuple[Path, dict[str, Tensor]]:
+def made(
+    build: Any, folder: Path, name: str = "adapter", dtype: torch.dtype = torch.float32, seed: int = 1, **config: Any
+) -> tuple[Path, dict[str, Tensor]]:
     """An adapter that was trained as far as random numbers are, and what peft merges it into."""
     peft = pytest.importorskip("peft", reason="needs peft")
     torch.manual_seed(1)
     base = build().to(dtype)
     torch.save(base.state_dict(), folder / "base.pt")
+    torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft has its own to say of ties and directions
         model = peft.get_peft_model(base, peft.LoraConfig(**{"init_lora_weights": False, **config}))
         for name, parameter in model.named_parameters():
             if parameter.requires_grad and "lora_" not in name:
                 parameter.data += 0.1 * torch.randn(parameter.shape)
-        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
-        return folder / "adapter", model.merge_and_unload().state_dict()
+        model.save_pretrained(folder / name, save_embedding_layers=False)
+        return folder / name, model.merge_and_unload().state_dict()
 
 
 def read(build: Any, folder: Path, adapter: Path) -> Ingredient:
@@ -102,3 +109,45 @@ def test_an_adapter_is_what_peft_merges_it_into(tmp_path: Path, case: str) -> No
         torch.testing.assert_close(found.tensors[key], tensor, rtol=1e-6, atol=1e-6, msg=key)
         changed += not torch.equal(found.tensors[key], base[key])
     assert changed
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_base_of_16_bits_is_rounded_once(tmp_path: Path, dtype: torch.dtype) -> None:
+    build = CASES["plain"][0]
+    adapter, expected = made(lambda: build().to(dtype), tmp_path, dtype=dtype, **CASES["plain"][1])
+    found = read(build, tmp_path, adapter)
+    for key, tensor in expected.items():
+        assert found.tensors[key].dtype == tensor.dtype == dtype
+        torch.testing.assert_close(found.tensors[key], tensor)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("rank", [None, 3])
+def test_peft_loads_the_adapter_of_a_soup_and_merges_it_into_the_soup(
+    tmp_path: Path, case: str, rank: int | None
+) -> None:
+    peft = pytest.importorskip("peft", reason="needs peft")
+    build, config = CASES[case]
+    given = [config, config | {"r": 5, "lora_alpha": 3, "use_rslora": True, "rank_pattern": {}}]
+    items = {
+        name: replace(read(build, tmp_path, made(build, tmp_path, name, seed=seed, **one)[0]), name=name)
+        for seed, (name, one) in enumerate(zip("ab", given, strict=True))
+    }
+    mix = (("a", 0.75), ("b", 0.25))
+    one = as_adapter(mix, rank, lambda _name: None, items.__getitem__)
+    (tmp_path / "soup").mkdir()
+    save(dict(one.content().tensors()), tmp_path / "soup" / "adapter_model.safetensors")
+    (tmp_path / "soup" / "adapter_config.json").write_text(one.description())
+    if rank is None:
+        expected = dict(mix_tensors([(items[name], weight) for name, weight in mix]))
+    else:
+        assert one.form().lost > 0.01
+        expected = dict(read(build, tmp_path, tmp_path / "soup").tensors)
+    base = build()
+    base.load_state_dict(torch.load(tmp_path / "base.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*(missing|unexpected) adapter keys")
+        model = peft.PeftModel.from_pretrained(base, tmp_path / "soup").merge_and_unload()
+    for key, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, expected[key], rtol=1e-5, atol=1e-5, msg=key)

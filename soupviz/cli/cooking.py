@@ -46,7 +46,21 @@ def soup(
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[
-        Path | None, typer.Option(help="also write the soup: FILE.safetensors or FILE.pt; default: not written")
+        Path | None,
+        typer.Option(
+            help="also write the soup: FILE.safetensors, FILE.pt or an adapter's FOLDER; default: not written"
+        ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="dense: whole weights; adapter: of LoRA adapters one, in a folder that peft loads (--out FOLDER)",
+        ),
+    ] = "dense",
+    rank: Annotated[
+        int | None,
+        typer.Option(help="of that adapter, which is the nearest one then; default: exact, at the summed rank", min=1),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
     complete: Annotated[
@@ -73,7 +87,7 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(out, dtype)
+        check_target(out, dtype, form)  # type: ignore[arg-type]
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
@@ -95,7 +109,7 @@ def soup(
             found = choices.cook_all(opened, found, progress)
     written = (
         sv.export(
-            cooked, out, dtype=dtype,  # type: ignore[arg-type]
+            cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
             temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
         )
         if out
@@ -158,7 +172,7 @@ def sweep(
 @app.command()
 def bake(
     source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt")],
+    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt; of an adapter a FOLDER")],
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,

@@ -11,12 +11,19 @@ import yaml
 
 from soupviz.errors import ExportError
 from soupviz.files import is_writable, replacing
+from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import num_examples
+from soupviz.soups.as_adapter import OneAdapter, as_adapter
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
+from soupviz.soups.forms import FILE, Form, file_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
+from soupviz.types import Coefficients
+from soupviz.weights import checkpoints
+from soupviz.weights.adapters.config import CONFIG
+from soupviz.weights.containers import without_suffix
 from soupviz.weights.writing import write
 
 RECIPE_TITLE = "# The recipe of {}"
@@ -27,15 +34,21 @@ def export(
     soup: Soup,
     path: str | Path,
     *,
+    form: Form = "dense",
+    rank: int | None = None,
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
 ) -> list[Path]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
-    float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened.
+    float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened. A soup of LoRA
+    adapters may be written as one adapter, too, a folder that peft loads: its product is the sum of the members'
+    products, which no dtype of the base has rounded.
 
     Args:
+        form: dense: whole weights; adapter: one LoRA over the members' base, path names its folder. rank: of that
+            adapter, which is the nearest one then; default: the exact sum, at the sum of the members' ranks.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
 
@@ -47,7 +60,13 @@ def export(
             linear layer to go into, or would change an answer there; nothing is left half written.
     """
     target = Path(path)
-    check_target(target, dtype)
+    check_target(target, dtype, form)
+    if rank is not None and form != "adapter":
+        raise ExportError("a rank is of an adapter; take the form adapter (--as adapter), or give no rank.")
+    if form == "adapter" and bake_temperature:
+        raise ExportError("an adapter has no last layer to divide by a temperature; write the soup dense.")
+    if form == "adapter":
+        return _export_adapter(soup, target, rank, temperature)
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, target.parent, dtype, temperature, layer)
@@ -55,6 +74,22 @@ def export(
     if layer is not None:
         check_division(soup, layer, content)
     return write_soup(target, content, record.model_copy(update=asdict(content.identity())))
+
+
+def _export_adapter(soup: Soup, target: Path, rank: int | None, temperature: float | None) -> list[Path]:
+    one = adapter_of(soup.kitchen, soup.mix, rank)
+    record = record_of(soup, target, "float32", temperature).model_copy(update={"adapter": one.form()})
+    content = one.content()
+    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), one.description())
+
+
+def adapter_of(kitchen: Kitchen, mix: Coefficients, rank: int | None = None) -> OneAdapter:
+    """A kitchen's mix as one adapter.
+
+    Raises:
+        ExportError: it is none, and why.
+    """
+    return as_adapter(mix, rank, kitchen.weights.formula, kitchen.weights.resolve)
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -77,10 +112,17 @@ def _content(soup: Soup, record: Record) -> Content:
     )
 
 
-def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
-    """Write a soup with its record, recipe.yaml and card: all of them, or none."""
-    _spare_ingredients(target, record)
+def write_soup(target: Path, content: Content, record: Record, description: str = "") -> list[Path]:
+    """Write a soup with its record, recipe.yaml and card: all of them, or none.
+
+    Args:
+        target: a file, or the folder of an adapter. description: adapter_config.json, of an adapter.
+    """
+    file = file_of(target, record.form)
+    _spare_ingredients(file, record)
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
+    if record.adapter:
+        target.mkdir(exist_ok=True)
     values = record.model_dump(mode="json")
     companions = {
         "recipe.yaml": RECIPE_TITLE.format(target.name)
@@ -88,35 +130,49 @@ def write_soup(target: Path, content: Content, record: Record) -> list[Path]:
         + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         "README.md": card(target.name, record),
     }
-    places = {_companion(target, name): text for name, text in companions.items()}
+    places = {_companion(file, name, target.name): text for name, text in companions.items()}
+    places |= {target / CONFIG: description} if record.adapter else {}
     try:
         with ExitStack() as all_or_none:  # each is renamed when all of them are written
             for place, text in places.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
-            place = all_or_none.enter_context(replacing(target))
-            write(content.tensors(), content.like, place, json.dumps(values), target.suffix)
+            place = all_or_none.enter_context(replacing(file))
+            write(content.tensors(), content.like, place, json.dumps(values), file.suffix)
     except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    return [target, *places]
+    return [file, *places]
 
 
-def check_target(target: Path, dtype: str = "ingredients") -> None:
+def check_target(target: Path, dtype: str = "ingredients", form: Form = "dense") -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a dtype or suffix that is not known, or a folder that is missing or read-only.
+        ExportError: a form, dtype or suffix that is not known, a folder that is missing or read-only, or an adapter
+            there that is none of soupviz's.
     """
+    if form not in get_args(Form):
+        raise ExportError(f"the form is {form!r}; expected {' or '.join(get_args(Form))}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
-    if target.suffix not in LOADERS:
+    if form == "adapter":
+        _check_folder(target)
+    elif target.suffix not in LOADERS or not target.suffix:
         raise ExportError(f"{target}: cannot write {target.suffix!r} files; name it .safetensors or .pt.")
     folder = target.parent
     if not folder.is_dir():
         raise ExportError(f"{folder}: no such folder; make it, or choose another.")
     if not is_writable(folder):
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
+
+
+def _check_folder(target: Path) -> None:
+    """Whether an adapter can be written into a folder, which need not be there."""
+    if without_suffix(target.name) != target.name or target.is_file():
+        raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
+    if (target / FILE).exists() and checkpoints.read(target / FILE).soup is None:
+        raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
 
 
 def _spare_ingredients(target: Path, record: Record) -> None:
@@ -134,11 +190,11 @@ def _check_room(target: Path, num_bytes: int) -> None:
         )
 
 
-def _companion(target: Path, name: str) -> Path:
-    """The file's usual name, unless that holds something that is not about this soup."""
+def _companion(target: Path, name: str, title: str) -> Path:
+    """The file's usual name, unless that holds something that is not about the soup of this title."""
     usual = target.parent / name
     if not usual.exists():
         return usual
     with usual.open(encoding="utf-8", errors="replace") as file:
-        is_ours = file.readline().rstrip() in (f"# {target.name}", RECIPE_TITLE.format(target.name))
+        is_ours = file.readline().rstrip() in (f"# {title}", RECIPE_TITLE.format(title))
     return usual if is_ours else target.with_name(f"{target.stem}.{name}")

@@ -51,7 +51,7 @@ class Adapter:
     """What makes an ingredient of its base.
 
     updates: by key of the model, of tied keys the first. whole: tensors that take the place of the base's. names: how
-    the file's names became the model's. tied: keys of updates that another key shares its tensor with.
+    the file's names became the model's. ties: keys that are one tensor with an earlier one, and which.
     """
 
     config: AdapterConfig
@@ -59,8 +59,13 @@ class Adapter:
     updates: Mapping[str, tuple[Update, ...]]
     whole: Mapping[str, Tensor]
     names: AdapterMap
+    ties: Mapping[str, str]
 
-    tied: tuple[str, ...] = ()
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """The keys of updates that another key shares its tensor with."""
+        shared = {*self.ties, *self.ties.values()}
+        return tuple(key for key in self.updates if key in shared)
 
     @property
     def ranks(self) -> list[int]:
@@ -82,18 +87,17 @@ class Adapted(Mapping[str, Tensor]):
     sums, and neither does the fingerprint.
     """
 
-    def __init__(self, adapter: Adapter, like: Mapping[str, Tensor], ties: Mapping[str, str]):
+    def __init__(self, adapter: Adapter, like: Mapping[str, Tensor]):
         """Args:
-        like: key, dtype and shape of every tensor, on no device. ties: keys that are one tensor with an earlier one.
+        like: key, dtype and shape of every tensor, on no device.
         """
         self.adapter = adapter
         self.like = like
-        self._ties = ties
 
     def __getitem__(self, key: str) -> Tensor:
         if key not in self.like:
             raise KeyError(key)
-        first = self._ties.get(key, key)
+        first = self.adapter.ties.get(key, key)
         start = _start(self.adapter, first)
         updates = self.adapter.updates.get(first, ())
         return _added(start, updates) if updates else start
@@ -162,7 +166,7 @@ def fit_adapter(
                 "the base that it was trained on"
             )
         like[key] = torch.empty_like(_start(adapter, first), device="meta")
-    return Adapted(adapter, like, architecture.ties), found.left_over
+    return Adapted(adapter, like), found.left_over
 
 
 def _is_turned(kind: str, config: AdapterConfig) -> bool:
@@ -184,7 +188,7 @@ def read_again(
     adapter = assembled(found, names, config, base, ties)
     keys = dict.fromkeys([*(key for key in base.tensors if key not in names.without), *adapter.whole])
     like = {key: torch.empty_like(_start(adapter, ties.get(key, key)), device="meta") for key in keys}
-    return Adapted(adapter, like, ties)
+    return Adapted(adapter, like)
 
 
 def assembled(
@@ -196,7 +200,7 @@ def assembled(
         CompatibilityError: factors that make another shape than the weight has.
     """
     whole = {ties.get(names.whole[key], names.whole[key]): tensor for key, tensor in found.whole.items()}
-    adapter = Adapter(config, base, {}, whole, names)
+    adapter = Adapter(config, base, {}, whole, names, ties)
     updates: dict[str, tuple[Update, ...]] = {}
     for (kind, module), pair in found.factors.items():
         key = renamed(weight_of(kind, module), names.taken, names.put)
@@ -208,8 +212,7 @@ def assembled(
         update = _update(kind, module, pair, config.scale(module, rank))
         update = replace(update, is_turned=_direction(key, update, start, names))
         updates[first] = (*updates.get(first, ()), update)
-    shared = {*ties, *ties.values()}
-    return replace(adapter, updates=updates, tied=tuple(key for key in updates if key in shared))
+    return replace(adapter, updates=updates)
 
 
 def _update(kind: Kind, module: str, pair: Mapping[str, Tensor], scale: float) -> Update:
