@@ -2,13 +2,14 @@
 models of transformers."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from kitchens import save, small_kitchen, write_arrays, write_yaml
+from kitchens import save, small_kitchen, write_yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -60,6 +61,16 @@ def merged(base: Mapping[str, Tensor], adapter: Path) -> dict[str, Tensor]:
     return whole
 
 
+def tokenizer(folder: Path) -> None:
+    """A tokenizer of a few words, as transformers saves it."""
+    tokenizers = pytest.importorskip("tokenizers", reason="needs tokenizers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{index}" for index in range(34))]
+    model = tokenizers.models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]")
+    made = tokenizers.Tokenizer(model)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    made.save(str(folder / "tokenizer.json"))
+
+
 def bert_kitchen(folder: Path, number: int = 3, **keys: Any) -> Path:
     """A kitchen of peft's own adapters, with a head each, over a tiny BERT that was never trained for the task."""
     transformers = pytest.importorskip("transformers", reason="needs transformers")
@@ -70,22 +81,28 @@ def bert_kitchen(folder: Path, number: int = 3, **keys: Any) -> Path:
         max_position_embeddings=16, num_labels=3,
     )  # fmt: skip
     torch.manual_seed(0)
-    transformers.BertForMaskedLM(config).save_pretrained(folder / "base")
+    transformers.BertForPreTraining(config).save_pretrained(folder / "base")
     for index in range(number):
         torch.manual_seed(10 + index)
         model = transformers.BertForSequenceClassification.from_pretrained(folder / "base", num_labels=3)
         lora = peft.LoraConfig(
             task_type="SEQ_CLS", r=2 + index, lora_alpha=8, target_modules=["query", "value"], init_lora_weights=False
         )
-        peft.get_peft_model(model, lora).save_pretrained(folder / "runs" / f"r{index}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of transformers and peft about each other
+            peft.get_peft_model(model, lora).save_pretrained(folder / "runs" / f"r{index}")
     head = folder / "model"
     config.architectures = ["BertForSequenceClassification"]
     config.save_pretrained(head)
     for seed, split in enumerate(("held_out", "test")):
         generator = torch.Generator().manual_seed(seed)
-        ids = torch.randint(0, 40, (60, 8), generator=generator)
-        write_arrays(folder / f"{split}.safetensors", ids, torch.randint(0, 3, (60,), generator=generator))
-    data = {split: {"format": "arrays", "path": f"{split}.safetensors"} for split in ("held_out", "test")}
+        words = [" ".join(f"w{int(one)}" for one in torch.randint(0, 34, (6,), generator=generator)) for _ in range(60)]
+        labels = torch.randint(0, 3, (60,), generator=generator).tolist()
+        lines = [json.dumps({"text": text, "label": label}) for text, label in zip(words, labels, strict=True)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    tokenizer(folder / "model")
+    text = {"format": "text", "text": "text", "label": "label", "tokenizer": "model"}
+    data = {split: {**text, "path": f"{split}.jsonl"} for split in ("held_out", "test")}
     document: dict[str, Any] = {
         "model": {"factory": "transformers:model"}, "ingredients": ["runs/*"], "base": "base", "data": data,
         "device": "cpu",

@@ -136,6 +136,24 @@ def test_factors_that_do_not_fit_are_refused_by_name(
     refused(tmp_path, file, f"'a2'.*{match}")
 
 
+def test_a_base_without_what_the_adapter_has_not_saved_is_refused_by_key(tmp_path: Path) -> None:
+    file = adapters_kitchen(tmp_path, 2)
+    base = {key: value for key, value in build_model(MLP).state_dict().items() if key != "2.bias"}
+    base |= {"old.weight": torch.ones(2, 2)}
+    save(base, tmp_path / "base.safetensors")
+    refused(tmp_path, file, r"'a1'.*no 2\.bias.*base\.safetensors.*modules_to_save")
+    whole = {f"{PREFIX}2.bias": torch.zeros(3)}
+    for name in ("a1", "a2"):
+        write_adapter(tmp_path / "adapters" / name, factors(1 + (name == "a2"), 2, SIZES) | whole)
+    kitchen = Kitchen.load(file)
+    assert kitchen.base is None and kitchen.weights.base is not None
+    soup = sv.uniform(kitchen)
+    sv.export(soup, tmp_path / "soup.safetensors")
+    sv.bake(tmp_path / "soup.safetensors", tmp_path / "again.safetensors")
+    sv.export(soup, tmp_path / "one", form="adapter")
+    sv.bake(tmp_path / "one", tmp_path / "two")
+
+
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
     file = adapters_kitchen(tmp_path, 2)
     plain = factors(1, 2, {"0": (16, 6)})

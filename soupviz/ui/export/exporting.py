@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,12 @@ import streamlit as st
 from soupviz.errors import ExportError
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
-from soupviz.soups.exports import export
+from soupviz.soups.exports import adapter_of, export
+from soupviz.soups.forms import Form
 from soupviz.soups.provenance import Dtype, read_record
 from soupviz.soups.restore import checked, restore
 from soupviz.soups.scaling import calibrate, no_division
-from soupviz.soups.soup import recall
+from soupviz.soups.soup import mix_in, recall
 from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.charts import Place
@@ -41,7 +44,54 @@ IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
 TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
 
 
-def choose_temperature(opened: Kitchen, place: Place) -> str:
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a soup is to be written. suffix: of the file; a folder has none. rank: of an adapter; None: exact."""
+
+    suffix: str
+    form: Form = "dense"
+    rank: int | None = None
+    dtype: Dtype = "ingredients"
+    temperature: str = TEMPERATURES[0]
+
+
+def choose(opened: Kitchen, run: Run, place: Place) -> How:
+    """What is asked of how a soup is written; as an adapter only where it is one."""
+    formats = [".safetensors", ".pt", *([ADAPTER] if _is_adapter(opened, run) else [])]
+    suffix = place.segmented_control(
+        "Format", formats, default=formats[0], required=True,
+        help="An adapter is a folder that peft loads over the members' base." if ADAPTER in formats else None,
+    )  # fmt: skip
+    if suffix == ADAPTER:
+        rank = place.number_input(
+            "Rank",
+            0,
+            value=0,
+            help="0: exact, at the sum of the members' ranks; else the nearest adapter of this rank.",
+        )
+        return How("", "adapter", int(rank) or None)
+    numbers = place.segmented_control(
+        "Numbers", ("ingredients", "float32"), default="ingredients", required=True,
+        help="As the ingredients have them.",
+    )  # fmt: skip
+    dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
+    return How(suffix, dtype=dtype, temperature=_choose_temperature(opened, place))
+
+
+def _is_adapter(opened: Kitchen, run: Run) -> bool:
+    if not any(item.adapter for item in opened.ingredients):
+        return False
+    try:
+        adapter_of(opened, mix_in(run))
+    except ExportError:
+        return False
+    return True
+
+
+def _choose_temperature(opened: Kitchen, place: Place) -> str:
     """Where a temperature is told; not asked of a task whose answers have none."""
     if not opened.task.has_temperature:
         return TEMPERATURES[0]
@@ -55,34 +105,34 @@ def choose_temperature(opened: Kitchen, place: Place) -> str:
     )  # fmt: skip
 
 
-def _write(opened: Kitchen, run: Run, file: Path, dtype: Dtype, temperature: str, job: Job) -> list[Path]:
+def _write(opened: Kitchen, run: Run, file: Path, how: How, job: Job) -> list[Path]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
-    scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
+    scaled = None if how.temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
     job.progress(0, 1, f"writing {file.name}")
     return export(
-        soup, file, dtype=dtype, temperature=scaled.temperature if scaled else None,
-        bake_temperature=temperature == IN_WEIGHTS,
+        soup, file, form=how.form, rank=how.rank, dtype=how.dtype, temperature=scaled.temperature if scaled else None,
+        bake_temperature=how.temperature == IN_WEIGHTS,
     )  # fmt: skip
 
 
-def write_job(opened: Kitchen, run: Run, target: Path, dtype: Dtype, temperature: str) -> Job:
+def write_job(opened: Kitchen, run: Run, target: Path, how: How) -> Job:
     """Write a soup with its recipe and card; the job's result are the files."""
 
     def write(job: Job) -> Any:
-        return [str(path) for path in _write(opened, run, target, dtype, temperature, job)]
+        return [str(path) for path in _write(opened, run, target, how, job)]
 
     return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
 
-def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype, temperature: str) -> Job:
-    """Write a soup where the download route finds it; the job's result is its address."""
+def download_job(opened: Kitchen, run: Run, name: str, how: How) -> Job:
+    """Write a soup where the download route finds it, a folder as a zip archive; the job's result is its address."""
 
     file = target(str(download.folder()), name)
 
     def prepare(job: Job) -> str:
-        _write(opened, run, file, dtype, temperature, job)
-        return download.address(file)
+        _write(opened, run, file, how, job)
+        return download.address(Path(shutil.make_archive(str(file), "zip", file)) if file.is_dir() else file)
 
     key = f"download {opened.file}"
     return work.jobs().submit(key, f"Preparing {run.name}", prepare, kitchen=str(opened.file))

@@ -123,8 +123,9 @@ def _added(start: Tensor, updates: tuple[Update, ...]) -> Tensor:
     step = max(1, PIECE // max(1, made.numel() // rows))
     flat, source = made.view(rows, -1), start.reshape(rows, -1)
     sides = [(left, right.to(torch.float64), one.scale) for one in updates for left, right in [one.sides()]]
+    buffer = torch.empty(min(step, rows), source.shape[1], dtype=torch.float64)
     for top in range(0, rows, step):
-        piece = source[top : top + step].to(torch.float64)
+        piece = buffer[: rows - top].copy_(source[top : top + step])
         for left, right, scale in sides:
             piece.addmm_(left[top : top + step].to(torch.float64), right, alpha=scale)
         flat[top : top + step] = piece  # rounded here, once
@@ -153,7 +154,8 @@ def fit_adapter(
         if _is_turned(kinds.get(renamed(module, names.taken, names.put), ""), config)
     ]
     squares = [key for key in turned if len(set(architecture.state[key].shape)) == 1]  # of others the shape tells
-    without = tuple(key for key in base.tensors if key not in architecture.state)
+    held = base.fitted.tensors if base.fitted else base.tensors  # what bake, without a model, finds in its file
+    without = tuple(key for key in held if key not in architecture.state)
     names = names.model_copy(update={"turned": tuple(squares), "without": without})
     adapter = assembled(found, names, config, base, architecture.ties)
     _check_ties(adapter, architecture)
@@ -162,8 +164,8 @@ def fit_adapter(
         first = architecture.ties.get(key, key)
         if first not in adapter.whole and first not in base.tensors:
             raise CompatibilityError(
-                f"has no {key} of its own, and neither has its base, '{base.name}' ({base.path}): another head? Name "
-                "the base that it was trained on"
+                f"has no {key} of its own, and neither has its base, '{base.name}' ({base.path}): name the "
+                "base that it was trained on; what was new then has to be saved with it (peft: modules_to_save)"
             )
         like[key] = torch.empty_like(_start(adapter, first), device="meta")
     return Adapted(adapter, like), found.left_over
