@@ -11,7 +11,6 @@ from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.mixing.spectral import Normalised, normalised, vectors_of
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
-from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
 
@@ -170,7 +169,7 @@ def _sum_by_pieces(key: str, parts: Mix, accumulator: torch.dtype) -> Tensor:
 
     Of tensors that are made at each look, as those of adapters are, no more than one is there at a time.
     """
-    total = torch.zeros(shapes_of(parts[0][0].tensors)[key].shape, dtype=accumulator)
+    total = torch.zeros(parts[0][0].shapes[key].shape, dtype=accumulator)
     are_kept = all(isinstance(ingredient.tensors, dict) for ingredient, _ in parts)
     for together in [parts] if are_kept else [[part] for part in parts]:
         sources = [(ingredient.tensors[key].reshape(-1), weight) for ingredient, weight in together]

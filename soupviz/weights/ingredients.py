@@ -47,6 +47,11 @@ class Ingredient:
         return self.tensors.adapter if isinstance(self.tensors, Adapted) else None
 
     @property
+    def shapes(self) -> Mapping[str, Tensor]:
+        """Tensors that tell keys, dtypes and shapes, for who does not look at numbers."""
+        return shapes_of(self.tensors)
+
+    @property
     def num_bytes(self) -> int:
         """Of its own files; those of an adapter's base are shared."""
         shared = set(self.adapter.base.stamp) if self.adapter else set()
@@ -117,7 +122,7 @@ def num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
 
 def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:
     """The dtypes, in the model's order of keys."""
-    return tuple(tensor.dtype for tensor in shapes_of(tensors).values())
+    return tuple(tensor.dtype for tensor in tensors.values())
 
 
 def disagreement(ingredient: Ingredient, reference: Ingredient, buffers: frozenset[str] = frozenset()) -> str | None:
@@ -126,8 +131,8 @@ def disagreement(ingredient: Ingredient, reference: Ingredient, buffers: frozens
     Args:
         buffers: keys of the model's buffers.
     """
-    others = shapes_of(reference.tensors)
-    for key, shape in shapes_of(ingredient.tensors).items():
+    others = reference.shapes
+    for key, shape in ingredient.shapes.items():
         if shape.dtype != others[key].dtype:
             return f"has {key} of type {shape.dtype}; '{reference.name}' ({reference.path}) has {others[key].dtype}"
         if shape.is_floating_point() and key not in buffers:
@@ -171,7 +176,7 @@ def unsteady(ingredients: Iterable[Ingredient]) -> Mapping[str, str]:
 
 def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
     """The base without what it has otherwise than an ingredient: another head."""
-    shapes = {key: tensor.shape for key, tensor in shapes_of(ingredient.tensors).items()}
+    shapes = {key: tensor.shape for key, tensor in ingredient.shapes.items()}
     body = {key: tensor for key, tensor in base.tensors.items() if shapes.get(key) == tensor.shape}
     return replace(base, tensors=body, lacking=tuple(key for key in shapes if key not in body))
 
@@ -183,8 +188,8 @@ def _first_difference(tensor: Tensor, other: Tensor) -> str:
 
 def reference_of(ingredients: Sequence[Ingredient]) -> Ingredient:
     """The first ingredient with the most common dtypes: what the others are compared with."""
-    common = Counter(signature(ingredient.tensors) for ingredient in ingredients).most_common(1)[0][0]
-    return next(item for item in ingredients if signature(item.tensors) == common)
+    common = Counter(signature(ingredient.shapes) for ingredient in ingredients).most_common(1)[0][0]
+    return next(item for item in ingredients if signature(item.shapes) == common)
 
 
 def fingerprint(tensors: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _bytes: None) -> str:
