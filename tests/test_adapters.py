@@ -188,6 +188,25 @@ def test_the_base_that_an_adapter_names_is_taken_where_it_lies_here_and_told(tmp
     assert any("start" in note and "base_model_name_or_path" in note for note in kitchen.notes)
 
 
+def test_the_base_is_taken_from_the_hubs_own_cache_where_it_was_fetched_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = adapters_kitchen(tmp_path, 1)
+    repository = tmp_path / "hub" / "models--lab--tiny-7b"
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    (tmp_path / "base.safetensors").rename(repository / "snapshots" / "abc" / "model.safetensors")
+    change_yaml(file, lambda document: document.pop("base"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for name, found in (("lab/tiny-7b", True), ("lab/other", False), ("../tiny-7b", False)):
+        write_adapter(tmp_path / "adapters" / "a1", factors(1, 2, SIZES), base_model_name_or_path=name)
+        if found:
+            assert any("snapshots/abc" in note for note in Kitchen.load(file).notes)
+        else:
+            refused(tmp_path, file, "neither a folder here nor in the cache")
+
+
 def test_adapters_that_name_two_models_are_refused(tmp_path: Path) -> None:
     file = adapters_kitchen(tmp_path, 2)
     for name, base in (("a1", "lab/one-7b"), ("a2", "lab/two-7b")):

@@ -8,6 +8,7 @@ from typing import Any
 from soupviz.recognition import trainer
 from soupviz.recognition.files import first_readable, mapping_in, places
 from soupviz.recognition.runs import Found, MayRead, Run
+from soupviz.weights.adapters.bases import cached
 from soupviz.weights.adapters.config import CONFIG, config_of
 from soupviz.weights.names import natural_key
 
@@ -48,9 +49,14 @@ def of_adapter(folder: Path, run: Path, may_read: MayRead) -> tuple[dict[str, Fo
     """What an adapter's folder and its base say of a kitchen: the base, the model, the task, the tokenizer."""
     values = mapping_in(folder / CONFIG)
     named = str(values.get("base_model_name_or_path") or "")
-    base = next((place for place in places(run, named) if _is_model(place, may_read)), None) if named else None
+    known = [*places(run, named), cached(values)] if named else []
+    base = next((place for place in known if place and _is_model(place, may_read)), None)
     if base is None:
-        told = f"the adapters change {named!r}, which is no folder here" if named else "the adapters name no base"
+        told = (
+            f"the adapters change {named!r}, which is neither a folder here nor in the cache of the hub"
+            if named
+            else "the adapters name no base"
+        )
         return {}, (f"{told}; fetch that model, and name it as base: and model.factory: transformers:FOLDER.",)
     where = f"{folder.name}/{CONFIG}"
     changes = _head(values, mapping_in(base / "config.json"), folder)

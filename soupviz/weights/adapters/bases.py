@@ -1,9 +1,11 @@
 """Which full model adapters change: what kitchen.yaml names, or else what they name themselves."""
 
+import os
+import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from soupviz import trust
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
@@ -43,20 +45,38 @@ def _readable(file: Path) -> AdapterConfig | None:
 
 
 def _place(config: AdapterConfig, folder: Path) -> Path | None:
-    """Where the base lies that an adapter names; None where the name is one on the hub, or of another machine."""
+    """Where the base lies that an adapter names; None where it is on the hub alone, or on another machine."""
     if not config.base_name:
         return None
     named = Path(config.base_name).expanduser()
-    for place in (folder / named, config.file.parent / named):
-        if place.is_file() or (place.is_dir() and checkpoints_in(place)):
+    for place in (folder / named, config.file.parent / named, cached(config.values)):
+        if place and (place.is_file() or (place.is_dir() and checkpoints_in(place))):
             return place
     return None
+
+
+def cached(values: Mapping[str, Any]) -> Path | None:
+    """The snapshot of a model on the hub that was fetched before, by an adapter's description; nothing is fetched.
+
+    Source:
+        https://huggingface.co/docs/huggingface_hub/guides/manage-cache: models--ORG--NAME, with refs and snapshots.
+    """
+    name, revision = str(values.get("base_model_name_or_path") or ""), str(values.get("revision") or "main")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or ".." in name + revision:
+        return None
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    repository = root / f"models--{name.replace('/', '--')}"
+    reference = repository / "refs" / revision
+    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    place = repository / "snapshots" / Path(commit).name
+    return place if place.is_dir() else None
 
 
 def without_base(config: AdapterConfig) -> CheckpointError:
     """Why an adapter alone is no ingredient, and what to write; the same remedy for all adapters of one base."""
     name = config.base_name
-    told = f" ({name!r}, which is no folder here)" if name else ""
+    told = f" ({name!r}, which is neither a folder here nor in the cache of the hub)" if name else ""
     fetched = Path(name).name or "base"
     fetch = f" Fetch it with: hf download {shlex.quote(name)} --local-dir {shlex.quote(fetched)}" if name else ""
     return CheckpointError(
@@ -110,4 +130,5 @@ def _on_the_hub(config: AdapterConfig, folder: Path) -> str:
     """The last part of a name on the hub; empty for what is, or may have been, a folder."""
     name = config.base_name
     is_local = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
-    return "" if is_local or _place(config, folder) else name.rpartition("/")[2].lower()
+    place = None if is_local else _place(config, folder)
+    return "" if is_local or (place and place != cached(config.values)) else name.rpartition("/")[2].lower()
