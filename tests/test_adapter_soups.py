@@ -129,6 +129,7 @@ def test_one_line_of_the_command_writes_an_adapter(kitchen: Kitchen, tmp_path: P
     asked = ("soup", kitchen.file, "--recipe", "uniform", "--as", "adapter", "--rank", 2, "--out", tmp_path / "one")
     told = json_of(capsys, *asked)
     assert str(tmp_path / "one" / "adapter_model.safetensors") in told["files"]
+    assert told["adapter"]["rank"] == 2 and 0 < told["adapter"]["lost"] < 1
     told = json_of(capsys, "bake", tmp_path / "one", "--out", tmp_path / "again")
     assert told["is_checked"]
 

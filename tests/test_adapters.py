@@ -10,10 +10,12 @@ from adapters import PREFIX, SIZES, adapters_kitchen, factors, merged, write_ada
 from kitchens import MLP, build_model, change_yaml, run_command, save
 
 import soupviz as sv
-from soupviz.errors import CompatibilityError, SoupError
+from soupviz import trust
+from soupviz.errors import CompatibilityError, KitchenError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.weights.adapters.adapted import Adapted
 from soupviz.weights.checkpoints import read
+from soupviz.yaml_file import read_kitchen_file
 
 
 def base_of(kitchen: Kitchen) -> dict[str, torch.Tensor]:
@@ -243,3 +245,26 @@ def test_another_scale_in_the_description_is_another_ingredient(tmp_path: Path) 
     config = tmp_path / "adapters" / "a1" / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_alpha": 3}))
     assert Kitchen.load(file).ingredients[0].fingerprint != before
+
+
+def test_a_base_that_an_adapter_names_is_read_only_where_the_dashboard_may(tmp_path: Path) -> None:
+    """An adapter is a file from somewhere: what it names goes the way of every path that nobody approved."""
+    root = tmp_path / "root"
+    file = adapters_kitchen(root, 1)
+    save(build_model(MLP).state_dict(), tmp_path / "elsewhere" / "model.safetensors")
+    change_yaml(file, lambda document: document.pop("base"))
+    write_adapter(root / "adapters" / "a1", factors(1, 2, SIZES), base_model_name_or_path=str(tmp_path / "elsewhere"))
+
+    def allowed(path: Path) -> Path:
+        if not path.resolve().is_relative_to(root):
+            raise KitchenError(f"{path}: lies outside")
+        return path.resolve()
+
+    assert Kitchen.load(file).base is not None
+    spec = read_kitchen_file(file)
+    trust.bind(trust.request(file, spec, allowed), allowed)
+    try:
+        with pytest.raises(KitchenError, match="elsewhere: lies outside"):
+            Kitchen.load(file)
+    finally:
+        del trust._bound[root.resolve()]

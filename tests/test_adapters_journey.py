@@ -70,6 +70,7 @@ def test_the_pages_open_a_kitchen_of_adapters_and_offer_it_as_one(tmp_path: Path
     next(one for one in at.text_input if one.label == "File name").set_value("one").run()
     press_all(at, "Write")
     assert errors(at) == [] and not at.exception
+    assert any("rank 2, which loses" in success.value for success in at.success)
     record = read_record(tmp_path / "one")
     assert record.adapter is not None and record.adapter.rank == 2
     press_all(at, "Prepare a download")

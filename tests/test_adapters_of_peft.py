@@ -10,6 +10,7 @@ import torch
 from kitchens import save
 from torch import Tensor, nn
 
+from soupviz.errors import CompatibilityError
 from soupviz.mixing.averaging import mix_tensors
 from soupviz.models.architecture import Architecture
 from soupviz.soups.as_adapter import as_adapter
@@ -44,6 +45,13 @@ def gpt2() -> nn.Module:
 
 def convolutions() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1), nn.Flatten(2), nn.Conv1d(4, 5, 3))
+
+
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, 3)
 
 
 CASES: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -151,3 +159,9 @@ def test_peft_loads_the_adapter_of_a_soup_and_merges_it_into_the_soup(
         model = peft.PeftModel.from_pretrained(base, tmp_path / "soup").merge_and_unload()
     for key, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, expected[key], rtol=1e-5, atol=1e-5, msg=key)
+
+
+def test_what_is_counted_differently_by_pefts_versions_is_refused(tmp_path: Path) -> None:
+    adapter, _ = made(Attending, tmp_path, target_modules=["attention", "head"])
+    with pytest.raises(CompatibilityError, match=r"attention\.base_layer\.out_proj.*merge_and_unload"):
+        read(Attending, tmp_path, adapter)

@@ -115,7 +115,8 @@ def soup(
         if out
         else []
     )  # fmt: skip
-    printing.show_soup(as_json, cooked, written, scaled, found)
+    one = read_record(written[0]).adapter if form == "adapter" and written else None
+    printing.show_soup(as_json, cooked, written, scaled, found, one)
     printing.show_notes(opened)
 
 

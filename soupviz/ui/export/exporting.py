@@ -5,7 +5,6 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -117,10 +116,12 @@ def _write(opened: Kitchen, run: Run, file: Path, how: How, job: Job) -> list[Pa
 
 
 def write_job(opened: Kitchen, run: Run, target: Path, how: How) -> Job:
-    """Write a soup with its recipe and card; the job's result are the files."""
+    """Write a soup with its recipe and card; the job's result are the files, and what is told of an adapter."""
 
-    def write(job: Job) -> Any:
-        return [str(path) for path in _write(opened, run, target, how, job)]
+    def write(job: Job) -> tuple[list[str], str]:
+        written = _write(opened, run, target, how, job)
+        one = read_record(written[0]).adapter
+        return [str(path) for path in written], f"\n\nAn adapter {one.in_words()}." if one else ""
 
     return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
@@ -142,7 +143,8 @@ def show_written(opened: Kitchen) -> None:
     """What the last export and the last download of this kitchen came to."""
     if job := work.jobs().find(f"export {opened.file}"):
         if not session.watch(job) and job.state == "finished":
-            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
+            written, told = job.result
+            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in written) + told)
     if job := work.jobs().find(f"download {opened.file}"):
         if not session.watch(job) and job.state == "finished":
             st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")

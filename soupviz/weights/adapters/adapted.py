@@ -79,9 +79,10 @@ class Adapted(Mapping[str, Tensor]):
     An ingredient is what merging its adapter gives: `base + scale * B A`, rounded once to the base's dtype. Soups are
     mixed of these tensors, as of any others: so the mean of products is a mean of products, whatever the ranks, the
     fingerprint says all that a mix depends on, and an adapter and the file that `merge_and_unload` saved of it are one
-    ingredient. In float32 a soup of them is the exact sum of updates up to 2**-24 of a weight; over a base in bfloat16
-    each member is rounded as every merged checkpoint is. Who wants no rounding exports the soup as an adapter, which is
-    made from the factors.
+    ingredient. Were updates summed before anything is rounded, two ingredients of one fingerprint would make two soups.
+    In float32 both are the same up to 2**-24 of a weight. Over a base in bfloat16, rounding each member first loses 7 %
+    more than storing the sum alone does (measured, eight members); who wants neither exports the soup as an adapter,
+    which is made from the factors.
 
     Products are summed in float64: rounded after that, they do not depend on the order in which a processor's library
     sums, and neither does the fingerprint.

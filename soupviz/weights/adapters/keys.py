@@ -56,7 +56,13 @@ def named(tensors: Mapping[str, Tensor]) -> Named:
         key = full.removeprefix(PREFIX)
         if found := FACTOR.fullmatch(key):
             kind: Kind = "bias" if found["what"] == "bias" else "lora_embedding_" if "emb" in found["kind"] else "lora_"
-            module = found["module"].replace(".base_layer", "")
+            module = found["module"]
+            if ".base_layer" in module:
+                # peft 0.21 adds the update of its out_proj twice, in training as in merging: the version decides.
+                raise CompatibilityError(
+                    f"adapts {module}, a layer in torch's MultiheadAttention, whose update peft's versions count "
+                    f"differently: with the one that trained it, {MERGE}"
+                )
             names |= {found["name"]: None} if found["name"] else {}
             if factors.setdefault((kind, module), {}).setdefault(found["factor"], tensor) is not tensor:
                 raise CompatibilityError(f"holds two updates of {module} ({', '.join(names)}); save each by itself")
