@@ -2,8 +2,8 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from safetensors.torch import load_file, save_file
 
@@ -32,23 +32,35 @@ def mix_and_write(kind: str, paths: Sequence[Path]) -> None:
     target.unlink()
 
 
+class Watched:
+    """Bytes of anonymous memory while something is done, looked at every 2 ms; mapped pages of files are not counted.
+
+    before: when it began; grown: how many more there are when it ended; peak: how many more at most.
+    """
+
+    def __enter__(self) -> Self:
+        self.before = self._most = _anonymous()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._done.set()
+        self._thread.join()
+        self.grown = _anonymous() - self.before
+        self.peak = self._most - self.before
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.002):
+            self._most = max(self._most, _anonymous())
+
+
 def peak_during(work: Callable[[], None]) -> float:
-    """Bytes of anonymous memory at the peak, looked at every 2 ms; mapped pages of files are not counted."""
-    done = threading.Event()
-    with ThreadPoolExecutor(1) as watcher:
-        peak = watcher.submit(_watch, done)
-        try:
-            work()
-        finally:
-            done.set()
-        return peak.result()
-
-
-def _watch(done: threading.Event) -> float:
-    peak = _anonymous()
-    while not done.wait(0.002):
-        peak = max(peak, _anonymous())
-    return peak
+    """Bytes of anonymous memory at the peak."""
+    with Watched() as memory:
+        work()
+    return memory.before + memory.peak
 
 
 def _anonymous() -> float:

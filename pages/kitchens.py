@@ -10,7 +10,7 @@ session.keep_url()
 current = session.chosen_file()
 opened = work.opened_kitchen(current)
 
-split, kept = st.session_state.get("split", ("", ""))
+split, kept = st.session_state.get("dealt", ("", ""))
 if split == str(current):
     st.success(
         f"held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "

@@ -2,6 +2,8 @@
 
 import traceback
 
+from soupviz.addresses import spelled
+
 
 def told(error: BaseException) -> str:
     """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
@@ -21,7 +23,13 @@ LONGEST = 300
 
 
 class SoupError(ValueError):
-    """A mistake the user can mend; its message is shown verbatim on a page and on the command line."""
+    """A mistake the user can mend; its message is shown verbatim on a page and on the command line.
+
+    Files that were fetched from elsewhere are told by their addresses, and no message tells a secret that is in one.
+    """
+
+    def __str__(self) -> str:
+        return spelled(super().__str__())
 
 
 class KitchenError(SoupError):
@@ -64,8 +72,16 @@ class CurveError(SoupError):
     """A curve has too few points, or does not reach both ends."""
 
 
+class RemoteError(SoupError):
+    """A file elsewhere cannot be listed, fetched or written."""
+
+
 class ExportError(SoupError):
     """A soup cannot be written, or cannot be rebuilt from its recipe."""
+
+
+class ExecutorError(SoupError):
+    """Workers cannot be started, or end again and again; what was scored is kept."""
 
 
 class Cancelled(Exception):  # noqa: N818 - the user's wish, not an error

@@ -17,10 +17,12 @@ from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
 from soupviz.scoring.batchnorm import padding_told
 from soupviz.scoring.evaluator import Evaluator, choose_device
+from soupviz.scoring.executors.reopening import Reopening
+from soupviz.scoring.executors.starting import crew_of, workers_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
-from soupviz.spec import HELD_OUT, TRAIN, KitchenSpec, Precision
+from soupviz.spec import HELD_OUT, TRAIN, ExecutorName, KitchenSpec, Precision
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
@@ -69,6 +71,7 @@ class Kitchen:
     splits: Splits
     evaluator: Evaluator
     scores: Scores
+    reopening: Reopening
 
     @classmethod
     def load(
@@ -78,12 +81,17 @@ class Kitchen:
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
         weights: Weights | None = None,
+        executor: ExecutorName | None = None,
+        workers: int | None = None,
+        ray_address: str | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a kitchen.yaml, or the folder that holds one.
 
         Args:
             weights: raw or ema, where files hold both; default: as the file says.
+            executor: who evaluates, inline, processes or ray. workers: how many. ray_address: of a running cluster.
+                Default of each: as the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
             skip_corrupt: leave out images and recordings that cannot be decoded; a split's `skipped` lists them.
         Raises:
@@ -91,8 +99,8 @@ class Kitchen:
         """
         file = kitchen_file(Path(path))
         spec = read_kitchen_file(file)
-        if weights:
-            spec = spec.model_copy(update={"weights": weights})
+        given = {"weights": weights, "executor": executor, "workers": workers, "ray_address": ray_address}
+        spec = spec.model_copy(update={name: value for name, value in given.items() if value is not None})
         return cls.open(spec, file, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress)
 
     @classmethod
@@ -104,12 +112,14 @@ class Kitchen:
         skip_incompatible: bool = False,
         skip_corrupt: bool = False,
         other_models: Named | None = None,
+        store: Store | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a checked specification whose paths are relative to `file`, which need not exist.
 
         Args:
             other_models: what the specification's other_models are, each with its file; default: their files are read.
+            store: of scores; default: the kitchen's own.
         Raises:
             SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
         """
@@ -122,7 +132,7 @@ class Kitchen:
             raise KitchenError(f"{file}: classes names classes, which the task {task.name} has not; remove it.")
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
-        store = open_store(file)
+        store = store or open_store(file)
         found = gather(spec, folder, architecture, store, progress)
         _check(found, skip_incompatible=skip_incompatible)
         opened = {
@@ -137,8 +147,18 @@ class Kitchen:
             spec, file, model, checked_by(evaluator), task.labels, skip_corrupt=skip_corrupt, also_read=joined.read
         )
         fingerprint = identity.fingerprint(spec.model, model, folder)
-        scorer = Scorer(evaluator, store, fingerprint, joined, objective)
-        scorer.share(found.ingredients)
+        reopening = Reopening(
+            cls.open,
+            spec,
+            file,
+            {"skip_incompatible": skip_incompatible, "skip_corrupt": skip_corrupt},
+            fingerprint,
+            {item.name: item.fingerprint for item in found.ingredients},
+            store.files() if spec.executor != "inline" else {},
+        )
+        crew = crew_of(spec, evaluator, reopening)
+        scorer = Scorer(evaluator, store, fingerprint, joined, objective, named, crew)
+        scorer.evaluations.share(found.ingredients)
         return cls(
             spec=spec,
             file=file,
@@ -157,6 +177,7 @@ class Kitchen:
             splits=splits,
             evaluator=evaluator,
             scores=Scores(scorer, named, splits, file),
+            reopening=reopening,
         )
 
     @property
@@ -213,6 +234,11 @@ def at_precision(kitchen: Kitchen, precision: Precision) -> Kitchen:
     return changed(kitchen, spec=spec, evaluator=evaluator)
 
 
+def with_workers(kitchen: Kitchen, executor: ExecutorName, workers: int | None = None) -> Kitchen:
+    """The same kitchen, whose scores others make."""
+    return changed(kitchen, spec=kitchen.spec.model_copy(update={"executor": executor, "workers": workers}))
+
+
 def changed(
     kitchen: Kitchen,
     *,
@@ -222,13 +248,17 @@ def changed(
     evaluator: Evaluator | None = None,
 ) -> Kitchen:
     """A kitchen of the same model and ingredients, some of the rest replaced."""
+    crew = kitchen.scores.scorer.evaluations.crew
+    if evaluator or (spec and workers_of(spec) != workers_of(kitchen.spec)):
+        reopening = replace(kitchen.reopening, spec=spec or kitchen.spec, files=kitchen.store.files())
+        crew = crew_of(spec or kitchen.spec, evaluator or kitchen.evaluator, reopening)
     spec, store = spec or kitchen.spec, store or kitchen.store
     splits, evaluator = splits or kitchen.splits, evaluator or kitchen.evaluator
     named = NamedWeights(
         kitchen.file, kitchen.ingredients, kitchen.weights.base, kitchen.architecture, store, kitchen.other_models.items
     )
-    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective)
-    scorer.share(kitchen.ingredients)
+    scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective, named, crew)
+    scorer.evaluations.share(kitchen.ingredients)
     scores = Scores(scorer, named, splits, kitchen.file)
     return replace(kitchen, spec=spec, store=store, splits=splits, evaluator=evaluator, weights=named, scores=scores)
 

@@ -227,6 +227,16 @@ def check_read(path: Path, folder: Path) -> Path:
     return bound.allowed(path) if bound else path
 
 
+def check_fetch(address: str, folder: Path) -> None:
+    """See that an address that something else than kitchen.yaml named is fetched only where nobody is to be asked.
+
+    Raises:
+        KitchenError: the dashboard opened the folder's kitchens; a link to a page may hold any address.
+    """
+    if folder.resolve() in _bound:
+        raise KitchenError(f"{address} is not in kitchen.yaml, which names all that is fetched: add it there.")
+
+
 def check_use(reference: str, arguments: Mapping[str, Any], folder: Path) -> None:
     """See that what is about to run is what was approved, where somebody was asked.
 

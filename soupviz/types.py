@@ -16,6 +16,9 @@ Progress = Callable[[int, int, str], None]
 Coefficients = tuple[tuple[str, float], ...]
 """A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
 
+Wanted = tuple[Coefficients, str, str]
+"""A score that is asked for: a mix, a split and an aggregation."""
+
 Alpha = Literal["mean"] | float
 Order = Annotated[
     Literal["best", "listed", "random"], BeforeValidator(lambda value: "best" if value == "accuracy" else value)

@@ -1,6 +1,7 @@
 """Reading kitchen.yaml: what is wrong with it is said by file and key, with the nearest key that is known."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,15 @@ from soupviz.spec import (
 
 
 def kitchen_file(path: Path) -> Path:
-    """A kitchen.yaml, named itself or by its folder."""
+    """A kitchen.yaml, named itself or by its folder.
+
+    Raises:
+        KitchenError: it is named by an address, of which a path keeps one slash.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/+", path.as_posix()) and not path.exists():
+        raise KitchenError(
+            f"{path}: a kitchen.yaml lies here, beside its store of scores; copy it. What it names may lie elsewhere."
+        )
     return path / "kitchen.yaml" if path.is_dir() else path
 
 

@@ -385,9 +385,9 @@ def test_a_folder_with_several_checkpoints_names_them(tmp_path):
         read(tmp_path)
 
 
-def test_a_folder_of_a_distributed_checkpoint_is_refused_with_what_gathers_it(tmp_path):
+def test_chunks_without_their_metadata_are_refused_with_the_remedy(tmp_path):
     (tmp_path / "__0_0.distcp").write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=r"torch\.distributed\.checkpoint\.format_utils dcp_to_torch"):
+    with pytest.raises(CheckpointError, match=r"without their \.metadata; .*Copy the whole folder"):
         read(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_demo_without_a_folder_goes_to_the_cache(empty_cache, capsys, monkeypatc
 
 def test_score_gives_four_figures_for_every_ingredient_in_kitchen_order(kitchen, capsys):
     found = json_of(capsys, "score", kitchen)
-    assert list(found) == ["ingredients"]
+    assert list(found) == ["ingredients", "executor"]
     assert list(found["ingredients"]) == NAMES
     for score in found["ingredients"].values():
         assert_figures(score)
@@ -209,7 +209,7 @@ def test_dtype_float32_widens_what_is_written(tmp_path, capsys):
 
 def test_a_sweep_gives_a_greedy_soup_for_each_alpha(kitchen, capsys):
     found = json_of(capsys, "sweep", kitchen, "--alphas", "0.1, 0.5,mean")
-    assert list(found) == ["soups"]
+    assert list(found) == ["soups", "executor"]
     assert [soup["alpha"] for soup in found["soups"]] == [0.1, 0.5, "mean"]
     for soup in found["soups"]:
         alone = json_of(capsys, "soup", kitchen, "--recipe", "greedy", "--alpha", str(soup.pop("alpha")))
@@ -232,7 +232,7 @@ def test_a_sweep_takes_the_parameters_of_greedy(kitchen, capsys):
 
 def test_a_curve_has_21_points_from_0_to_1(kitchen, capsys):
     found = json_of(capsys, "interpolate", kitchen, "m_0", "m_1")
-    assert list(found) == ["a", "b", "points"]
+    assert list(found) == ["a", "b", "points", "executor"]
     assert (found["a"], found["b"]) == ("m_0", "m_1")
     assert [point["alpha"] for point in found["points"]] == [round(step / 20, 12) for step in range(21)]
     assert all(list(point)[:4] == ["alpha", "value", "accuracy", "loss"] for point in found["points"])

@@ -28,6 +28,7 @@ from own_kitchens import kitchen_from_outside
 from shapes import shapes_kitchen
 from speech_kitchens import RATE, speech_kitchen, spoken, texts, write_table
 from tagging import tagging_kitchen, toy_tokenizer
+from workers import without_processes
 from writers import choices_kitchen, hand_made_tokens, writers_kitchen
 
 import soupviz as sv
@@ -140,14 +141,14 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield task, KITCHENS[task][0](tmp_path_factory.mktemp("exact") / "k")
 
 
-def of_size(file: Path, size: int, target: Path) -> sv.Kitchen:
+def of_size(file: Path, size: int, target: Path, **opened: Any) -> sv.Kitchen:
     """A copy that answers so many units at a time; what does not decide is left out."""
     copied = shutil.copytree(file.parent, target) / file.name
 
     def change(keys: dict[str, Any]) -> None:
         keys.update(batch_size=size, data={"held_out": keys["data"]["held_out"]})
 
-    return sv.Kitchen.load(change_yaml(copied, change))
+    return sv.Kitchen.load(change_yaml(copied, change), **opened)
 
 
 def plain_loop(kitchen: sv.Kitchen, alpha: float | str = "mean") -> list[tuple[str, bool, Any]]:
@@ -210,3 +211,18 @@ def test_a_search_is_the_plain_loop_whatever_is_given_up_and_whatever_the_batch(
         for found, first in zip(of_mixes, columns[0], strict=True):
             assert found.columns.keys() == first.columns.keys()
             assert [name for name, column in found.columns.items() if not same(column, first[name])] == []
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_workers_decide_and_count_as_one_does(made, tmp_path, monkeypatch, number):
+    """Every figure of every decision, which tells after how many units a candidate was given up too."""
+    started = without_processes(monkeypatch, seed=number)
+    task, file = made
+    alone = of_size(file, 7, tmp_path / "one")
+    shared = of_size(file, 7, tmp_path / "shared", executor="processes", workers=number)
+    first, second = (sv.greedy(kitchen, **KITCHENS[task][1]) for kitchen in (alone, shared))
+    assert second.trajectory == first.trajectory
+    assert second.coefficients == first.coefficients
+    assert all(started[0].answered)
+    one, other = (kitchen.scores.score(first.mix).outcomes for kitchen in (alone, shared))
+    assert [name for name, column in one.columns.items() if not same(column, other[name])] == []

@@ -16,10 +16,13 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.recipes.trajectory import Step
 from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.soups.standing import current
+from soupviz.store import runs as runs_module
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
 from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.significance import mcnemar
+from soupviz.weights.ingredients import Ingredient
 
 RECIPE = {"method": "uniform", "members": None, "batchnorm": "average"}
 
@@ -261,11 +264,74 @@ def test_a_deleted_run_is_taken_back_as_it_was_under_its_number(tmp_path: Path) 
         store.begin_run(key, "average", RECIPE)
         store.end_run(key, "finished", {"mix": [[key, 1.0]]})
     store.name_run("a", "mine"), store.pin_run("a")
+    store.begin_run("search", "greedy", RECIPE)
+    store.end_run("search", "finished", {"mix": [["a", 1.0]], "trajectory": [{"step": 0}]})
     before = store.runs()
-    store.forget_run("a")
+    store.forget_run("a"), store.forget_run("search")
     assert [run.key for run in store.runs()] == ["b"] and store.num_runs() == 1
     store.take_back(before)
     assert store.runs() == before
+    assert store.decisions(before[-1]) == [{"step": 0}]
+
+
+def test_a_list_of_runs_has_no_decisions_and_nothing_of_each_class_and_one_run_has_all(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    result = {
+        "mix": [["a", 1.0]],
+        "trajectory": [{"step": 0, "value": 0.5}],
+        "scores": {"held_out": {"value": 0.5, "exact": {"accuracy": [1, 2]}, "class_correct": [1, 0], "told": ["x"]}},
+    }
+    store.begin_run("a", "greedy", RECIPE)
+    store.end_run("a", "finished", result)
+    [listed] = store.runs()
+    score = {"value": 0.5, "exact": {"accuracy": [1, 2]}, "told": ["x"]}
+    assert listed.result == {"mix": [["a", 1.0]], "scores": {"held_out": score}}
+    assert store.whole(listed) == store.run("a")
+    assert store.whole(listed).result == result
+    assert store.decisions(listed) == result["trajectory"]
+
+
+def test_a_list_of_runs_is_what_other_processes_made_of_them_since(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "store.sqlite"), Store(tmp_path / "store.sqlite")
+    store.begin_run("a", "average", RECIPE)
+    assert [run.status for run in store.runs()] == ["running"]
+    other.end_run("a", "finished", {"mix": [["a", 1.0]]})
+    assert [(run.status, run.result) for run in store.runs()] == [("finished", {"mix": [["a", 1.0]]})]
+    other.name_run("a", "mine"), other.pin_run("a")
+    assert [(run.name, run.pinned) for run in store.runs()] == [("mine", True)]
+    other.forget_run("a")
+    assert store.runs() == []
+
+
+def test_runs_that_did_not_change_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store.sqlite")
+    for key in "abc":
+        store.begin_run(key, "average", RECIPE)
+        store.end_run(key, "finished", {"mix": [[key, 1.0]]})
+    first, made_of = store.runs(), runs_module.run_of
+    read: list[object] = []
+    monkeypatch.setattr(runs_module, "run_of", lambda row: read.append(row) or made_of(row))
+    store.pin_run("b")
+    second = store.runs()
+    assert len(read) == 1
+    assert [one is other for one, other in zip(first, second, strict=True)] == [True, False, True]
+
+
+def test_no_file_is_looked_at_twice_to_tell_which_runs_are_soups(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    check = Ingredient.check_unchanged
+    monkeypatch.setattr(Ingredient, "check_unchanged", lambda item: looked.append(item.name) or check(item))
+    assert len(current(kitchen, kitchen.store.runs())) == 2
+    assert sorted(looked) == sorted(set(looked))
+
+
+def test_a_run_whose_checkpoint_was_written_to_is_a_soup_no_longer(own: Path) -> None:
+    kitchen = Kitchen.load(own)
+    assert len(current(kitchen, kitchen.store.runs())) == 1
+    kitchen.ingredients[0].path.touch()
+    assert current(kitchen, kitchen.store.runs()) == []
 
 
 def test_a_run_that_was_cooked_again_since_is_not_replaced_by_what_is_taken_back(tmp_path: Path) -> None:

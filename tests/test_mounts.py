@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from kitchens import small_kitchen
 
+from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
+from soupviz.store import connections
 from soupviz.store.database import Store
 from soupviz.store.mounts import is_on_network
 
@@ -81,6 +83,7 @@ def test_a_store_on_a_network_file_system_is_written_without_shared_memory(tmp_p
     key = kitchen.scores.key((("m_0", 1.0),), "held_out", "average")
     path = kitchen.store.path
     assert journal(Store(path, "/dev/sda1 / ext4 rw 0 0")) == "wal"
+    kitchen.store.close()
     remote = Store(path, f"/dev/sda1 / ext4 rw 0 0\nserver:/x {tmp_path} nfs rw 0 0")
     assert journal(remote) == "delete"  # a store that was there before is taken over
     assert remote.summaries([key])[key] == score.as_plain()
@@ -88,3 +91,34 @@ def test_a_store_on_a_network_file_system_is_written_without_shared_memory(tmp_p
     assert not path.with_name("store.sqlite-wal").exists()
     remote.clear()
     assert remote.size()["scores"] == 0
+
+
+def test_what_was_shared_over_a_network_once_stays_safe_for_that(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    Store(path, f"server:/x {tmp_path} nfs rw 0 0").close()
+    here = Store(path, "/dev/sda1 / ext4 rw 0 0")
+    here.keep_finding("a", 1)
+    assert journal(here) == "delete"
+
+
+def test_a_store_that_another_process_holds_as_a_file_of_its_disk_is_not_opened_over_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "PATIENCE", 0.1)
+    path = tmp_path / "store.sqlite"
+    here = Store(path, "/dev/sda1 / ext4 rw 0 0")
+    here.keep_finding("a", 1)
+    with pytest.raises(KitchenError, match=r"store\.sqlite lies on a network file system.*End that process first"):
+        Store(path, f"server:/x {tmp_path} nfs rw 0 0")
+    here.close()
+    assert Store(path, f"server:/x {tmp_path} nfs rw 0 0").finding("a") == 1
+
+
+def test_over_a_network_every_transaction_opens_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote = Store(tmp_path / "store.sqlite", f"server:/x {tmp_path} nfs rw 0 0")
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: opened.append(1) or connect(*given, **options))
+    for number in range(3):
+        remote.keep_finding(str(number), number)
+    assert len(opened) == 3

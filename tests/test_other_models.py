@@ -12,7 +12,8 @@ from soupviz.errors import KitchenError, RecipeError, SoupError
 from soupviz.recipes import parse
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
-from soupviz.soups.soup import is_current, run_key
+from soupviz.soups.soup import run_key
+from soupviz.soups.standing import is_current
 from soupviz.ui import workspace
 from soupviz.yaml_file import read_kitchen_file
 

@@ -1,6 +1,7 @@
 """What a recipe will cost, told before it is cooked."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from kitchens import change_yaml, json_of, small_kitchen
@@ -107,8 +108,39 @@ def test_summaries_are_the_known_scores_without_their_examples(tmp_path, no_exam
     full = {one: known(kitchen, *one) for one in wanted}
     no_examples()
     found = summaries(kitchen, [*wanted, *wanted])
-    assert found == {one: score for one, score in full.items() if score is not None}
+    brief = {one: replace(score, facts=without_lists(score.facts)) for one, score in full.items() if score is not None}
+    assert found == brief
     assert [score.outcomes for score in found.values()] == [None] * 3
+
+
+def without_lists(facts):
+    return {name: value for name, value in facts.items() if not isinstance(value, list)}
+
+
+def test_a_brief_summary_that_is_completed_loses_nothing_of_what_the_score_tells(tmp_path, monkeypatch):
+    """A metric that came to the task since is computed from the units."""
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
+    mix = (("m_0", 1.0),)
+    whole = kitchen.scores.score(mix)
+    key = kitchen.scores.key(mix, "held_out", "average")
+    with sqlite3.connect(kitchen.store.path) as connection:
+        query = "UPDATE results SET summary = json_remove(summary, '$.values.macro_f1') WHERE key = ?"
+        connection.execute(query, (key,))
+    connection.close()
+    opened = Kitchen.load(kitchen.file)
+    opened.splits.load("held_out")
+    one = (mix, "held_out", "average")
+    assert summaries(opened, [one])[one].values == whole.values
+    assert opened.scores.known(mix, "held_out").facts == whole.facts
+
+
+def test_scores_that_were_forgotten_are_known_no_longer(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
+    one = ((("m_0", 1.0),), "held_out", "average")
+    kitchen.scores.score(one[0])
+    assert one in summaries(kitchen, [one])
+    kitchen.store.clear()
+    assert summaries(kitchen, [one]) == {}
 
 
 def test_a_guests_summary_is_its_own_kitchens(tmp_path, no_examples):

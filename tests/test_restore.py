@@ -18,7 +18,8 @@ from soupviz.recipes import Greedy
 from soupviz.soups.provenance import Record, read_record, record_of
 from soupviz.soups.restore import checked, restore
 from soupviz.soups.selecting import Examples, examples_in
-from soupviz.soups.soup import ELSEWHERE, Soup, is_current
+from soupviz.soups.soup import ELSEWHERE, Soup
+from soupviz.soups.standing import is_current
 from soupviz.spec import PartSpec
 
 

@@ -1,10 +1,11 @@
 """What answers take where they are kept: two bounds, and one clear line."""
 
 import pytest
-from kitchens import small_kitchen
+from kitchens import json_of, small_kitchen
 
 import soupviz as sv
 from soupviz.scoring import kept, scorer
+from soupviz.store import logits
 
 
 @pytest.fixture
@@ -25,3 +26,15 @@ def test_answers_that_take_too_much_are_not_kept_and_ensembles_are_refused(kitch
         kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), "held_out", "probabilities")
     monkeypatch.setattr(kept, "MOST_BYTES", 2400)
     assert kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), "held_out", "probabilities").num_units == 200
+
+
+def test_answers_that_nobody_asked_for_are_kept_within_a_budget_of_the_kitchens(kitchen, monkeypatch, capsys):
+    monkeypatch.setattr(logits, "BUDGET", 3000)
+    kitchen.scores.of_ingredients()
+    mixes = [((name, 1.0),) for name in kitchen.names]
+    keys = [kitchen.scores.key(mix, "held_out", "average") for mix in mixes]
+    assert [kitchen.store.logits(key) is not None for key in keys] == [True, False]
+    assert 2400 < json_of(capsys, "cache", kitchen.file)["store"]["logits"] <= 3000
+    for mix in mixes:  # what is asked for is there, and kept
+        kitchen.scores.logits(mix)
+    assert kitchen.store.size()["logits"] > 3000

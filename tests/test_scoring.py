@@ -160,7 +160,7 @@ def test_a_frozen_backbone_is_computed_once_and_changes_no_count(tmp_path, sourc
     has_cut = kitchen.evaluator.routes.has_cut
     assert has_cut == (source == MLP or "1." in layers)  # a convolution is one with the BatchNorm behind it
     plain = sv.Kitchen.load(small_kitchen(tmp_path / "p", source=source, shape=shape, change=frozen(source, layers)))
-    plain.scores.scorer.share(plain.ingredients[:1])
+    plain.scores.scorer.evaluations.share(plain.ingredients[:1])
     whole = sv.greedy(plain, alpha=0.3, complete=True)
     assert not plain.evaluator.routes.has_cut
     assert soup.mix == whole.mix

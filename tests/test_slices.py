@@ -19,7 +19,8 @@ from soupviz.errors import DataError, KitchenError, RecipeError
 from soupviz.recipes import Greedy, parse
 from soupviz.soups.cooking import cook
 from soupviz.soups.planning import cooking_cost
-from soupviz.soups.soup import is_current, recall, run_key
+from soupviz.soups.soup import recall, run_key
+from soupviz.soups.standing import is_current
 from soupviz.spec import SplitSpec
 from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.tasks.classes.classification import Classification

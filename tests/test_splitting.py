@@ -10,7 +10,7 @@ import soupviz as sv
 from soupviz.data import splitting
 from soupviz.data.splitting import split_held_out
 from soupviz.errors import KitchenError
-from soupviz.soups.soup import is_current
+from soupviz.soups.standing import is_current
 from soupviz.yaml_file import read_kitchen_file
 
 

@@ -3,9 +3,12 @@ import json
 import multiprocessing
 import shutil
 import sqlite3
+import sys
+import threading
 import time
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +28,7 @@ from soupviz.store import database as stores
 from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store
 from soupviz.store.packing import pack, unpack
+from soupviz.store.parts import whole_run, whole_score
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.outcomes import records
 from soupviz.tasks.score import Score
@@ -259,6 +263,70 @@ def test_a_reader_is_not_held_up_by_a_writer(store):
     writer.close()
 
 
+def test_a_file_that_was_removed_is_made_anew_instead_of_being_written_for_nobody(store):
+    store.keep_finding("a", 1)
+    store.path.unlink()
+    store.keep_finding("b", 2)
+    assert Store(store.path).findings(["a", "b"]) == {"b": 2}
+
+
+def test_a_file_that_takes_anothers_place_is_the_one_that_is_read(store, tmp_path):
+    store.keep_finding("a", 1)
+    (tmp_path / "other").mkdir()
+    other = Store(tmp_path / "other" / "store.sqlite")
+    other.keep_finding("a", 2)
+    other.close()
+    store.close()
+    other.path.replace(store.path)
+    assert store.finding("a") == 2
+
+
+def test_connections_are_used_again_and_none_is_used_twice_at_once(store, monkeypatch):
+    opened = []
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: opened.append(1) or connect(*given, **options))
+    for number in range(20):
+        store.keep_finding(str(number), number)
+    assert len(opened) <= 1
+    with store._connection() as one, store._connection() as other:
+        assert one is not other
+    barrier = threading.Barrier(8)
+
+    def write(number: int) -> None:
+        barrier.wait(10)
+        for each in range(20):
+            store.keep_finding(f"{number}-{each}", each)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(8)))
+    assert len(store.findings(f"{number}-{each}" for number in range(8) for each in range(20))) == 160
+
+
+def _keep_in_a_fork(store: Store) -> None:
+    store.keep_finding("of the child", 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_writes_with_connections_of_its_own(store):
+    store.keep_finding("of the parent", 1)
+    child = multiprocessing.get_context("fork").Process(target=_keep_in_a_fork, args=(store,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    store.keep_finding("after", 1)
+    with store._connection() as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert len(store.findings(["of the parent", "of the child", "after"])) == 3
+
+
+def test_a_store_that_is_let_go_lies_in_one_file(tmp_path):
+    store = Store(tmp_path / "store.sqlite")
+    store.keep_finding("a", 1)
+    del store
+    assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]
+
+
 # Where it is
 
 
@@ -314,9 +382,11 @@ def test_size_counts_and_clear_empties_and_gives_the_space_back(store):
     store.keep_file("file", "abc", None)
     full = store.size()
     assert (full["scores"], full["runs"]) == (50, 1)
-    assert full["bytes"] > 20 * empty["bytes"]
+    assert full["bytes"] > 10 * empty["bytes"]
     store.clear()
-    assert store.size() == empty
+    left = store.size()
+    assert (left["scores"], left["runs"], left["logits"]) == (0, 0, 0)
+    assert left["bytes"] <= empty["bytes"]
     assert store.score("1") == (None, None)
     assert store.runs() == []
     assert store.file("file") is None
@@ -441,13 +511,13 @@ def test_a_cancelled_search_keeps_its_steps_and_goes_on_from_them(tmp_path, eval
         sv.greedy(kitchen, alpha=0.3, on_step=stop_at(2))
     [run] = kitchen.store.runs()
     assert run.status == "cancelled"
-    assert [step["step"] for step in run.result["trajectory"]] == [0, 1, 2]
+    assert [step["step"] for step in kitchen.store.decisions(run)] == [0, 1, 2]
     evaluations.clear()
     soup = sv.greedy(kitchen, alpha=0.3)
     assert len(evaluations) <= 2  # the last candidate, and test
     [run] = kitchen.store.runs()
     assert run.status == "finished"
-    assert run.result == plain(soup)
+    assert kitchen.store.whole(run).result == plain(soup)
 
 
 def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_path):
@@ -456,7 +526,7 @@ def test_a_finished_soup_that_is_cooked_again_and_cancelled_stays_finished(tmp_p
     with pytest.raises(Cancelled):
         sv.greedy(kitchen, on_step=stop_at(1))
     [run] = kitchen.store.runs()
-    assert (run.status, run.result) == ("finished", plain(cooked))
+    assert (run.status, kitchen.store.whole(run).result) == ("finished", plain(cooked))
 
 
 def test_a_run_that_fails_says_why(tmp_path, capsys, monkeypatch):
@@ -517,16 +587,17 @@ def make_earlier(store: Path) -> None:
     today = sqlite3.connect(store)
     today.executescript(EARLIER.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
     query = (
-        "SELECT outcomes.key, results.summary, columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key"
+        "SELECT outcomes.key, summary, results.details, columns FROM outcomes "
+        "LEFT JOIN results ON results.key = outcomes.key"
     )
-    for key, summary, blob in today.execute(query).fetchall():
+    for key, summary, details, blob in today.execute(query).fetchall():
         columns = unpack(blob)
         columns.setdefault("top5", columns["finite"].copy())  # which was kept of few classes too
         buffer = io.BytesIO()
         np.savez(buffer, **{then: columns[now] for now, then in ONCE.items()})
         told = None
         if summary:
-            score = Score.from_plain(json.loads(summary), "held_out").summary()
+            score = Score.from_plain(whole_score(summary, details), "held_out").summary()
             told = json.dumps(
                 {
                     name: value
@@ -537,6 +608,11 @@ def make_earlier(store: Path) -> None:
         today.execute("INSERT INTO scores VALUES (?, ?, ?, 0.0)", (key, told, zlib.compress(buffer.getvalue(), 1)))
     today.execute("DROP TABLE results")
     today.execute("DROP TABLE outcomes")
+    for key, result, details in today.execute("SELECT key, result, details FROM runs").fetchall():
+        today.execute("UPDATE runs SET result = ? WHERE key = ?", (json.dumps(whole_run(result, details)), key))
+    for name in ("person", "details"):
+        today.execute(f"ALTER TABLE runs DROP COLUMN {name}")
+    today.execute("PRAGMA user_version = 0")
     today.commit()
     today.close()
 

@@ -10,6 +10,7 @@ import pytest
 from soupviz.errors import ExportError, KitchenError
 from soupviz.ui import download
 from soupviz.ui.export import exporting
+from soupviz.weights.sharding import num_bytes
 
 
 @pytest.fixture
@@ -56,3 +57,16 @@ def test_downloads_older_than_a_day_go_when_another_is_prepared(empty_cache):
     os.utime(old, (time.time() - download.DAY - 10,) * 2)
     latest = download.folder()
     assert set((empty_cache / "downloads").iterdir()) == {new, latest}
+
+
+def test_shards_are_offered_of_safetensors_only():
+    asked = []
+
+    class Row:
+        def selectbox(self, label: str, options: tuple[str, ...], help: str) -> str:
+            asked.append(label)
+            return options[1]
+
+    assert exporting.choose_shards(Row(), ".pt") is None and not asked
+    assert exporting.choose_shards(Row(), ".safetensors") == "5 GB"
+    assert num_bytes("5 GB") == 5 * 10**9

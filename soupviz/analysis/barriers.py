@@ -17,7 +17,7 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.outcomes import FINITE
 from soupviz.tasks.resampling import Drawn, drawn, on_resamples
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, Wanted, quiet
 
 ERRORS = 3.0
 """Standard errors by which a barrier must stand out, so that chance among many pairs makes none."""
@@ -113,16 +113,13 @@ def measure(
         Frankle et al. 2020, section 2. Differs: the midpoint only, where a path between minima is highest as a rule.
     """
     pairs = pairs_of(kitchen)
-    total = len(kitchen.names) + len(pairs)
-    ends = [
-        kitchen.scores.score(((name, 1.0),), HELD_OUT, progress=part_of(progress, index, total))
-        for index, name in enumerate(kitchen.names)
-    ]
+    wanted: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
+    wanted += [(midpoint(kitchen, *pair), HELD_OUT, aggregation) for pair in pairs]
+    scores = kitchen.scores.each(wanted, progress)
+    ends = [next(scores) for _ in kitchen.names]
     found = []
     metric = metric_of(kitchen)
-    for index, (first, second) in enumerate(pairs, len(ends)):
-        within = part_of(progress, index, total)
-        score = kitchen.scores.score(midpoint(kitchen, first, second), HELD_OUT, aggregation, within)
+    for (first, second), score in zip(pairs, scores, strict=True):
         around = ends[first], ends[second]
         found.append(compare(first, second, around, score, metric=metric, objective=kitchen.objective))
         on_pair(found[-1])

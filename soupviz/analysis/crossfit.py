@@ -153,8 +153,7 @@ def cost(kitchen: Kitchen, recipe: Recipe) -> Cost:
         examples += (candidates + 2) * number
     elif not _is_known(kitchen, recipe):
         evaluations, examples = evaluations + 4, examples + 2 * number
-    rate = kitchen.evaluator.rate
-    return Cost(evaluations, len(alone) - missing, examples, examples / rate if rate else None)
+    return Cost(evaluations, len(alone) - missing, examples, kitchen.scores.seconds_for(examples))
 
 
 def _is_known(kitchen: Kitchen, recipe: Recipe) -> bool:
@@ -190,8 +189,7 @@ def crossfit(kitchen: Kitchen, recipe: Recipe, *, seed: int = 0, progress: Progr
     kitchen.scores.aggregation(recipe.aggregation, progress)
     if "train" in recipe.needs:
         kitchen.splits.load(TRAIN, progress)
-    for one in singles(kitchen, recipe):
-        kitchen.scores.score(*one, progress)
+    kitchen.scores.score_all(singles(kitchen, recipe), progress)
     progress(0, 1, "cutting held_out in two")
     key = finding_key(kitchen, recipe, seed)
     folder = kitchen.store.folder / "crossfit" / key[:16]

@@ -10,7 +10,7 @@ from soupviz.tasks.figures import interval, two_metrics
 from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, quiet
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,9 +94,8 @@ def survey(
     """Score every place of the curves, coarse to fine; each is told of as it comes."""
     readings = []
     places = curve_set.places()
-    for index, place in enumerate(places):
-        mixture = curve_set.mix(place.pair, place.alpha)
-        score = kitchen.scores.score(mixture, place.split, place.statistics, part_of(progress, index, len(places)))
+    wanted = [(curve_set.mix(place.pair, place.alpha), place.split, place.statistics) for place in places]
+    for place, score in zip(places, kitchen.scores.each(wanted, progress), strict=True):
         readings.append(Reading.of(place, score, kitchen))
         on_reading(readings[-1])
     return readings

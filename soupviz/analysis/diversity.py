@@ -130,10 +130,7 @@ def singles(names: Sequence[str]) -> list[Coefficients]:
 
 def gather(kitchen: Kitchen, names: Sequence[str], split: str, progress: Progress = quiet) -> Answers:
     """The answers of ingredients; what was not scored before is scored."""
-    scores = [
-        kitchen.scores.score(mixture, split, progress=part_of(progress, index, len(names)))
-        for index, mixture in enumerate(singles(names))
-    ]
+    scores = list(kitchen.scores.each([(mixture, split, "average") for mixture in singles(names)], progress))
     values = tuple(score.whole(kitchen.objective) for score in scores)
     outcomes = [score.outcomes for score in scores if score.outcomes is not None]
     return answers_of(kitchen.task, split, names, values, outcomes)
@@ -221,10 +218,9 @@ def score_midpoints(
         on_score: told each value as soon as it is there; None where it is not finite.
     """
     found: dict[Names, float | None] = {}
-    for index, (names, mixture) in enumerate(mixes.items()):
-        within = part_of(progress, index, len(mixes))
-        found[names] = kitchen.scores.score(mixture, split, aggregation, within).whole(kitchen.objective)
-        within(1, 1, f"averaging {names[0]} and {names[1]}")
+    wanted = [(mixture, split, aggregation) for mixture in mixes.values()]
+    for names, score in zip(mixes, kitchen.scores.each(wanted, progress), strict=True):
+        found[names] = score.whole(kitchen.objective)
         on_score(names, found[names])
     return found
 

@@ -17,12 +17,12 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe
 from soupviz.recipes.pool import outcomes_of
-from soupviz.soups.planning import Wanted
-from soupviz.soups.soup import is_current, pool_of, run_key
+from soupviz.soups.soup import pool_of, run_key
+from soupviz.soups.standing import is_current
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.database import Store
 from soupviz.tasks.score import Score
-from soupviz.types import mix_from
+from soupviz.types import Wanted, mix_from
 
 
 def singles(kitchen: Kitchen, recipe: Recipe) -> list[Wanted]:

@@ -12,12 +12,12 @@ from soupviz.recipes import MENU, Pooled, Recipe, parse
 from soupviz.recipes.overtime import step_in
 from soupviz.soups.cooking import cook
 from soupviz.soups.needs import lacking_for
-from soupviz.soups.planning import Cost, Wanted, cost_of_all, ingredient_summaries
+from soupviz.soups.planning import Cost, cost_of_all, ingredient_summaries
 from soupviz.soups.soup import run_key
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.types import Progress, quiet
+from soupviz.types import Progress, Wanted, quiet
 
 MOST_CELLS = 400
 USUAL = 5

@@ -1,7 +1,7 @@
 """A kitchen's history: which of its runs still stand, how one is found again, and two of them side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from soupviz.errors import SoupError
@@ -9,8 +9,10 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.comparing import compared
-from soupviz.soups.soup import aggregation_in, is_current, made_in, mix_in, pool_in
+from soupviz.soups.soup import aggregation_in, made_in, mix_in, pool_in
+from soupviz.soups.standing import current
 from soupviz.spec import HELD_OUT
+from soupviz.store.parts import SCORES
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
@@ -40,22 +42,30 @@ class Entry:
 
 def entries(kitchen: Kitchen) -> list[Entry]:
     """Every run of a kitchen whose held_out was read: the pinned first, then the newest."""
-    found = [entry_of(kitchen, run) for run in kitchen.store.runs()]
+    runs = kitchen.store.runs()
+    soups = {run.key for run in current(kitchen, runs)}
+    found = [Entry(run, run.status) if run.key in soups else _no_soup(kitchen, run) for run in runs]
     return sorted(found, key=lambda entry: (not entry.run.pinned, -entry.run.id))
 
 
 def entry_of(kitchen: Kitchen, run: Run) -> Entry:
     """How one run stands."""
+    return Entry(run, run.status) if current(kitchen, [run]) else _no_soup(kitchen, run)
+
+
+def _no_soup(kitchen: Kitchen, run: Run) -> Entry:
     if run.status != "finished":
         return Entry(run, run.status, run.error or "")
-    reason = why_outdated(kitchen, run)
-    return Entry(run, OUTDATED, reason) if reason else Entry(run, "finished")
+    return Entry(run, OUTDATED, _why_outdated(kitchen, run))
 
 
-def why_outdated(kitchen: Kitchen, run: Run) -> str:
-    """Why a finished run is no soup of the kitchen as it is, in a sentence; empty where it is one."""
-    if is_current(kitchen, run):
-        return ""
+def whole(kitchen: Kitchen, entry: Entry) -> Entry:
+    """An entry of a list with all that is kept of its run."""
+    return replace(entry, run=kitchen.store.whole(entry.run))
+
+
+def _why_outdated(kitchen: Kitchen, run: Run) -> str:
+    """Why a finished run is no soup of the kitchen as it is, in a sentence."""
     assert run.result is not None
     here, gone, changed = set(kitchen.names) | set(kitchen.other_models.items), [], []
     then: Mapping[str, Any] = run.result.get("made_in") or {}
@@ -178,13 +188,13 @@ def pairs(kitchen: Kitchen, a: Run, b: Run) -> list[Comparison]:
 
 def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
     """The scores that were kept with a run, each of the data of its time."""
-    kept = (run.result or {}).get("scores", {})
+    kept = (run.result or {}).get(SCORES, {})
     return {split: kitchen.scores.recalled(summary, split) for split, summary in kept.items()}
 
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
     """The finished run whose soup is best on held_out, of equals the first."""
-    scores = {run.key: scores_in(kitchen, run)[HELD_OUT] for run in runs}
+    scores = {run.key: kitchen.scores.recalled((run.result or {})[SCORES][HELD_OUT], HELD_OUT) for run in runs}
     first = next(iter(Objective(kitchen.objective).best_first(scores)), None)
     return next((run for run in runs if run.key == first), None)
 

@@ -17,7 +17,7 @@ from soupviz.mixing.averaging import is_affine
 from soupviz.recipes.paths import in_plane
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, quiet
 from soupviz.weights.selection import BASE
 
 Matrix = NDArray[np.float64]
@@ -199,11 +199,9 @@ def scan(
 ) -> list[Value]:
     """Score spots of the plane through three mixes, in the given order; each is told of as it comes."""
     found = []
-    for index, spot in enumerate(spots):
-        within = part_of(progress, index, len(spots))
-        found.append(
-            Value.of(kitchen, spot, kitchen.scores.score(in_plane(corners, *spot), split, aggregation, within))
-        )
+    wanted = [(in_plane(corners, *spot), split, aggregation) for spot in spots]
+    for spot, score in zip(spots, kitchen.scores.each(wanted, progress), strict=True):
+        found.append(Value.of(kitchen, spot, score))
         on_value(found[-1])
     return found
 

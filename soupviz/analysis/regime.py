@@ -22,7 +22,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import height
-from soupviz.types import Progress, part_of, quiet
+from soupviz.types import Progress, quiet
 
 Kind = Literal["pays", "pays with some", "does not pay"]
 
@@ -115,15 +115,15 @@ def measure(kitchen: Kitchen, progress: Progress = quiet) -> Regime | None:
     scores = {name: kitchen.scores.score(((name, 1.0),), HELD_OUT) for name in kitchen.names}
     members = [kitchen.names[index] for index in dict.fromkeys(between.twins(kitchen))]
     best = kitchen.names.index(Objective(kitchen.objective).best_first({name: scores[name] for name in members})[0])
+    others = [place for place in map(kitchen.names.index, members) if place != best]
+    middles = kitchen.scores.each(
+        [(between.midpoint(kitchen, best, other), HELD_OUT, "average") for other in others], progress
+    )
     pairs = []
-    for number, name in enumerate(members):
-        other = kitchen.names.index(name)
-        if other != best:
-            within = part_of(progress, number, len(members))
-            middle = kitchen.scores.score(between.midpoint(kitchen, best, other), HELD_OUT, progress=within)
-            ends = scores[kitchen.names[best]], scores[name]
-            metric = between.metric_of(kitchen)
-            pairs.append(between.compare(best, other, ends, middle, metric=metric, objective=kitchen.objective))
+    for other, middle in zip(others, middles, strict=True):
+        ends = scores[kitchen.names[best]], scores[kitchen.names[other]]
+        metric = between.metric_of(kitchen)
+        pairs.append(between.compare(best, other, ends, middle, metric=metric, objective=kitchen.objective))
     return before(kitchen.objective, between.gather(kitchen, "average", pairs), scores, members)
 
 

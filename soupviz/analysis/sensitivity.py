@@ -171,22 +171,16 @@ def sensitivity(
         SoupError: what does not fit. Cancelled: from progress; the scores so far are in the store.
     """
     found = groups(kitchen, probe.a, probe.b, probe.by)
-    count = 2 + sum(group.differs for group in found)
-    apart = distances(kitchen, probe.a, probe.b, probe.by, part_of(progress, 0, count))
-    whole = kitchen.scores.score(probe.a, HELD_OUT, probe.aggregation, part_of(progress, 1, count))
+    apart = distances(kitchen, probe.a, probe.b, probe.by, part_of(progress, 0, 2))
+    mixes = [probe.a, *(probe.one(kitchen, group.name) for group in found if group.differs)]
+    scores = kitchen.scores.each([(one, HELD_OUT, probe.aggregation) for one in mixes], part_of(progress, 1, 2))
+    whole = next(scores)
     effects: list[Effect] = []
     nothing: Comparison | None = None
-    number = 2
     for group in found:
         score = whole
         if group.differs:
-
-            def within(done: int, total: int, what: str, number: int = number, name: str = group.name) -> None:
-                progress(number * total + done, count * total, f"{name}, {what}")
-
-            within(0, 1, "mixing")
-            score = kitchen.scores.score(probe.one(kitchen, group.name), HELD_OUT, probe.aggregation, within)
-            number += 1
+            score = next(scores)
             change = compare(kitchen.task, kitchen.objective, score, whole)
         else:
             change = nothing = nothing or compare(kitchen.task, kitchen.objective, whole, whole)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from soupviz.kitchen import Kitchen
 from soupviz.soups.comparing import intervals
-from soupviz.soups.planning import Wanted, summaries
+from soupviz.soups.planning import summaries
 from soupviz.tasks.figures import counts
-from soupviz.types import Grouped
+from soupviz.types import Grouped, Wanted
 
 
 @dataclass(frozen=True, slots=True)

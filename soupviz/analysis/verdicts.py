@@ -11,7 +11,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.comparing import compared
-from soupviz.soups.planning import Wanted, ingredient_summaries
+from soupviz.soups.planning import ingredient_summaries
 from soupviz.soups.selecting import Examples, from_plain, met_by
 from soupviz.soups.soup import ELSEWHERE, Soup, aggregation_in, mix_in
 from soupviz.soups.yardsticks import ensemble_of_all
@@ -19,7 +19,7 @@ from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Comparison
-from soupviz.types import Coefficients
+from soupviz.types import Coefficients, Wanted
 
 
 @dataclass(frozen=True, slots=True)

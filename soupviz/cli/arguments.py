@@ -1,4 +1,4 @@
-"""What commands share: the one application, their common arguments, and opening a kitchen."""
+"""What commands share: the one application, and their common arguments."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 import typer
 
 import soupviz as sv
-from soupviz.cli.progress import progress_bar
-from soupviz.types import refusals_in_words
 from soupviz.weights.names import names_in
 
 app = typer.Typer(
@@ -28,34 +26,17 @@ Weights = Annotated[
     Literal["raw", "ema"] | None, typer.Option(help="raw or ema, where files hold both; default: as kitchen.yaml says")
 ]
 Split = Annotated[str, typer.Option(help="held_out, test, train or shifts.NAME")]
-SkipIncompatible = Annotated[
-    bool, typer.Option("--skip-incompatible", help="go on without the checkpoints that are refused")
-]
-SkipCorrupt = Annotated[
-    bool, typer.Option("--skip-corrupt", help="leave out images and recordings that cannot be decoded")
-]
 BatchNorm = Annotated[str, typer.Option(help="running statistics: average, first, recalibrate, or recalibrate:NUMBER")]
 Order = Annotated[str, typer.Option(help="in which candidates are tried: best first, listed or random")]
 Seed = Annotated[int, typer.Option(help="of the random order")]
 
-
-def open_kitchen(
-    path: Path,
-    skip_incompatible: bool,
-    skip_corrupt: bool,
-    quiet: bool,
-    weights: Literal["raw", "ema"] | None = None,
-) -> sv.Kitchen:
-    """A kitchen, with progress on stderr; how its files were understood and what is left out is told there too."""
-    with progress_bar(quiet) as progress:
-        kitchen = sv.Kitchen.load(
-            path, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, weights=weights, progress=progress
-        )
-    for note in kitchen.notes:
-        typer.echo(f"note: {note}", err=True)
-    for reason in refusals_in_words(kitchen.refused):
-        typer.echo(f"left out: {reason}", err=True)
-    return kitchen
+ShardSize = Annotated[
+    str | None,
+    typer.Option(
+        help="write a larger FILE.safetensors as several of at most this size, such as 5GB, and their index; default: "
+        "one file"
+    ),
+]
 
 
 def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:

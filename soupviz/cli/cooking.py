@@ -17,13 +17,11 @@ from soupviz.cli.arguments import (
     Members,
     Order,
     Seed,
-    SkipCorrupt,
-    SkipIncompatible,
-    Weights,
+    ShardSize,
     app,
     chosen,
-    open_kitchen,
 )
+from soupviz.cli.kitchens import Opening, opens_kitchen
 from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
@@ -32,23 +30,26 @@ from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.soups import planning, scaling
 from soupviz.soups.cooking import SWEEP_ALPHAS, cook
-from soupviz.soups.exports import check_target
+from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
 
 
 @app.command()
+@opens_kitchen
 @with_recipe_options
 def soup(
+    opening: Opening,
     kitchen: KitchenFile,
     recipe: Annotated[str, typer.Option(help="by its name: " + ", ".join(MENU))],
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="also write the soup: FILE.safetensors, FILE.pt or an adapter's FOLDER; default: not written"
+            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or an adapter's "
+            "FOLDER; default: not written"
         ),
     ] = None,
     form: Annotated[
@@ -63,6 +64,7 @@ def soup(
         typer.Option(help="of that adapter, which is the nearest one then; default: exact, at the summed rank", min=1),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
+    shard_size: ShardSize = None,
     complete: Annotated[
         bool,
         typer.Option(
@@ -77,63 +79,60 @@ def soup(
     plan: Annotated[
         bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
     ] = False,
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
     **parameters: Any,
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(out, dtype, form)  # type: ignore[arg-type]
+        check_target(target_of(out), dtype, shard_size, form)  # type: ignore[arg-type]
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
+    opened = opening.open(kitchen, quiet=as_json)
     checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
     if bake_temperature and (reason := scaling.no_division(opened.task)):
         raise RecipeError(reason)
     if plan:
-        with progress_bar(as_json) as progress:
+        with progress_bar(as_json, opened) as progress:
             planning.measure_rate(opened, progress)
         printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
         return
-    with progress_bar(as_json) as progress:
+    with progress_bar(as_json, opened) as progress:
         cooked = cook(opened, checked, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
         found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
-    written = (
-        sv.export(
-            cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
-            temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
-        )
-        if out
-        else []
-    )  # fmt: skip
+        written = (
+            sv.export(
+                cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
+                temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
+                shard_size=shard_size, progress=progress,
+            )
+            if out
+            else []
+        )  # fmt: skip
     one = read_record(written[0]).adapter if form == "adapter" and written else None
     printing.show_soup(as_json, cooked, written, scaled, found, one)
     printing.show_notes(opened)
 
 
 @app.command()
+@opens_kitchen
 def menu(
+    opening: Opening,
     kitchen: KitchenFile,
     budget: Annotated[int, typer.Option(help="scores that one recipe may take at most", min=1)] = BUDGET,
     members: Members = None,
     batchnorm: BatchNorm = "average",
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Cook every recipe that fits the kitchen, with sensible defaults, and compare them, best on held_out first."""
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         cooked = cook_menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
@@ -142,7 +141,9 @@ def menu(
 
 
 @app.command()
+@opens_kitchen
 def sweep(
+    opening: Opening,
     kitchen: KitchenFile,
     alphas: Annotated[str, typer.Option(help="the grid, separated by commas; mean may be among them")] = ",".join(
         map(str, SWEEP_ALPHAS)
@@ -153,15 +154,12 @@ def sweep(
     seed: Seed = 0,
     members: Members = None,
     batchnorm: BatchNorm = "average",
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Greedy soups for a grid of alphas, sharing every score."""
     values = [parse_alpha(text.strip()) for text in alphas.split(",")]
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         cooked = sv.sweep(
             opened, values, objective=objective, shift_weight=shift_weight, order=order, seed=seed,
             members=chosen(members, opened), batchnorm=batchnorm, progress=progress,
@@ -172,18 +170,24 @@ def sweep(
 
 @app.command()
 def bake(
-    source: Annotated[Path, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup")],
-    out: Annotated[Path, typer.Option(help="FILE.safetensors or FILE.pt; of an adapter a FOLDER")],
+    source: Annotated[
+        str, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup, here or at an address")
+    ],
+    out: Annotated[
+        str, typer.Option(help="FILE.safetensors or FILE.pt, here or at an address (s3://...); of an adapter a FOLDER")
+    ],
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,
+    shard_size: ShardSize = None,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
     read_record(source)
-    opened = open_kitchen(kitchen, True, False, as_json) if kitchen else None
+    opened = Opening(skip_incompatible=True).open(kitchen, quiet=as_json) if kitchen else None
     told: list[str] = []
-    written = sv.bake(source, out, kitchen=opened, tell=told.append)
+    with progress_bar(as_json) as progress:
+        written = sv.bake(source, out, kitchen=opened, shard_size=shard_size, tell=told.append, progress=progress)
     for sentence in told:
         typer.echo(sentence, err=True)
     exported, baked = read_record(source), read_record(written[0])

@@ -38,7 +38,7 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
         "scores",
         "s",
     )
-    everything = {"soups": values, "left_out": dict(menu.left_out), "best": menu.best}
+    everything = {"soups": values, "left_out": dict(menu.left_out), "best": menu.best} | opened.scores.made_by
     show(as_json, everything, f"{opened.name}: {metric.label}, by held_out", columns, rows)
     if menu.soups and not as_json:
         test = test_of(metric, opened.splits.grouped(reports))

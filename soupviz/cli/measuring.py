@@ -14,14 +14,11 @@ from soupviz.cli.arguments import (
     BatchNorm,
     KitchenFile,
     Members,
-    SkipCorrupt,
-    SkipIncompatible,
     Split,
-    Weights,
     app,
     chosen,
-    open_kitchen,
 )
+from soupviz.cli.kitchens import Opening, opens_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.demo import SIBLINGS
 from soupviz.errors import SoupError
@@ -45,18 +42,17 @@ def demo(
 
 
 @app.command()
+@opens_kitchen
 def score(
+    opening: Opening,
     kitchen: KitchenFile,
     split: Split = HELD_OUT,
     members: Members = None,
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """Score every ingredient on a split."""
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         scores = opened.scores.of_ingredients(split, chosen(members, opened), progress)
     if split == HELD_OUT:
         printing.tell_disagreements(opened, scores)
@@ -65,7 +61,9 @@ def score(
 
 
 @app.command()
+@opens_kitchen
 def interpolate(
+    opening: Opening,
     kitchen: KitchenFile,
     a: Annotated[str, typer.Argument(metavar="A", help="the end at alpha 0: an ingredient, base, or a soup's file")],
     b: Annotated[str, typer.Argument(metavar="B", help="the end at alpha 1")],
@@ -74,15 +72,12 @@ def interpolate(
     stop: Annotated[float, typer.Option("--to", help="the last alpha; above 1 is allowed")] = 1.0,
     split: Split = HELD_OUT,
     batchnorm: BatchNorm = "average",
-    weights: Weights = None,
     as_json: AsJson = False,
-    skip_incompatible: SkipIncompatible = False,
-    skip_corrupt: SkipCorrupt = False,
 ) -> None:
     """What the task's metrics say on the line from A to B."""
     check_batchnorm(batchnorm)
-    opened = open_kitchen(kitchen, skip_incompatible, skip_corrupt, as_json, weights)
-    with progress_bar(as_json) as progress:
+    opened = opening.open(kitchen, quiet=as_json)
+    with progress_bar(as_json, opened) as progress:
         curve = sv.interpolate(
             opened, a, b, points=points, start=start, stop=stop, split=split,
             batchnorm=batchnorm, progress=progress,
@@ -125,8 +120,9 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, downloads, scores and runs."""
+    """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, fetched files, scores and runs."""
     from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
+    from soupviz.store.logits import BUDGET
 
     store = store_size(kitchen) if kitchen else None
     if clear:
@@ -138,4 +134,6 @@ def cache(
     rows = [[name, f"{size / 1e6:.1f} MB"] for name, size in found.items()]
     if store:
         rows.append([f"store: {store['scores']} scores, {store['runs']} runs", f"{store['bytes'] / 1e6:.1f} MB"])
+        most = f"kept unasked up to {BUDGET / 1e6:.0f} MB"
+        rows.append([f"  of it answers of single models, {most}", f"{store['logits'] / 1e6:.1f} MB"])
     printing.show(as_json, values, str(cache_folder()), ("kept", "size"), rows)

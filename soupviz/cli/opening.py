@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from soupviz.addresses import is_remote, shown
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
-from soupviz.cli.arguments import AsJson, Weights, app
+from soupviz.cli.arguments import AsJson, app
+from soupviz.cli.kitchens import Weights
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import KitchenError
 from soupviz.files import is_writable
@@ -20,14 +22,20 @@ if TYPE_CHECKING:
 
 @app.command()
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="of a run, or of checkpoints")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="of a run, or of checkpoints, here or at an address")],
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            help="a file, or the folder of val, test and train; default: what the run says, or lies beside it"
+            help="a file, or the folder of val, test and train, here or at an address; default: what the run says, or "
+            "lies beside it"
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="the kitchen.yaml to write; default: in the run's folder")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="the kitchen.yaml to write; default: in the run's folder, of one at an address where you are"
+        ),
+    ] = None,
     factory: Annotated[
         str,
         typer.Option(
@@ -57,15 +65,19 @@ def new(
 ) -> None:
     """Recognise a run, check its first checkpoint against what was logged, and write its kitchen.yaml."""
     from soupviz.recognition import check, recognise
+    from soupviz.recognition.elsewhere import data_at, run_at
     from soupviz.recognition.runs import parse_arguments
     from soupviz.recognition.writing import flow, write
 
-    given: dict[str, Any] = {"data": data, "factory": factory, "text": text, "label": label, "task": task}
+    with progress_bar(as_json) as progress:
+        place = out or (Path("kitchen.yaml") if is_remote(folder) else None)
+        run, named = run_at(folder, progress), data and data_at(data, progress)
+    given: dict[str, Any] = {"data": named, "factory": factory, "text": text, "label": label, "task": task}
     given["vocabulary"] = vocabulary
     given["weights"] = weights or ""
     given["arguments"] = parse_arguments(arguments) if arguments else None
-    place = out / "kitchen.yaml" if out and out.is_dir() else out
-    proposal = recognise(folder, out=place, **given)
+    place = place / "kitchen.yaml" if place and place.is_dir() else place
+    proposal = recognise(run, out=place, **given)
     if proposal.run.convert:
         raise KitchenError(
             f"{proposal.run.folder}: reading its checkpoints ({len(proposal.run.convert)} of them) runs code that is "
@@ -79,7 +91,7 @@ def new(
             raise KitchenError(_unanswered(proposal))
         hint = f" [{', '.join(question.choices)}]" if question.choices else ""
         given[question.key] = typer.prompt(f"{question.text}{hint}", err=True)
-        proposal = recognise(folder, out=place, **given)
+        proposal = recognise(run, out=place, **given)
     with progress_bar(as_json) as progress:
         checked = check(proposal, progress)
     kept = write(proposal)
@@ -95,7 +107,12 @@ def new(
     }  # fmt: skip
     rows = [[fact.key, flow(fact.value), fact.source] for fact in proposal.facts]
     printing.show(
-        as_json, values, f"{proposal.run.folder}: {proposal.what}", ("key", "value", "from"), rows, are_words=True
+        as_json,
+        values,
+        f"{shown(proposal.run.folder)}: {proposal.what}",
+        ("key", "value", "from"),
+        rows,
+        are_words=True,
     )
     for note in [*proposal.notes, checked.sentence]:
         typer.echo(note, err=True)

@@ -69,7 +69,13 @@ def show_scores(as_json: bool, opened: "Kitchen", title: str, scores: Mapping[st
     values = {name: found.summary() for name, found in scores.items()}
     cells = {name: opened.task.in_words(score) for name, score in scores.items()}
     rows = [[name, *row.values()] for name, row in cells.items()]
-    show(as_json, {"ingredients": values}, title, ("ingredient", *next(iter(cells.values()))), rows)
+    show(
+        as_json,
+        {"ingredients": values} | opened.scores.made_by,
+        title,
+        ("ingredient", *next(iter(cells.values()))),
+        rows,
+    )
 
 
 def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
@@ -82,7 +88,7 @@ def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
 def show_soup(
     as_json: bool,
     cooked: Soup,
-    written: Sequence[Path],
+    written: Sequence[Path | str],
     scaled: Scaled | None = None,
     found: Sequence[Choice] = (),
     adapter: AdapterForm | None = None,
@@ -143,7 +149,7 @@ def show_sweep(as_json: bool, alphas: Sequence[Alpha], soups: Sequence[Soup]) ->
         for alpha, soup in zip(alphas, soups, strict=True)
     ]
     title = f"alpha sweep: {soups[0].kitchen.objective.label}"
-    show(as_json, {"soups": values}, title, ("alpha", "used", *soups[0].scores), rows)
+    show(as_json, {"soups": values} | soups[0].kitchen.scores.made_by, title, ("alpha", "used", *soups[0].scores), rows)
 
 
 def show_curve(as_json: bool, opened: "Kitchen", a: str, b: str, split: str, curve: "pd.DataFrame") -> None:
@@ -160,7 +166,8 @@ def show_curve(as_json: bool, opened: "Kitchen", a: str, b: str, split: str, cur
         for point in points
     ]
     columns = ("alpha", *(one.label for one in metrics))
-    show(as_json, {"a": a, "b": b, "points": points}, f"{a} → {b}: {split}", columns, rows)
+    values = {"a": a, "b": b, "points": points} | opened.scores.made_by
+    show(as_json, values, f"{a} → {b}: {split}", columns, rows)
 
 
 def value_on(soup: Soup, split: str) -> str:

@@ -8,6 +8,7 @@ from torch import nn
 
 from soupviz.data import splits
 from soupviz.data.agreeing import differences
+from soupviz.data.elsewhere import fetched
 from soupviz.data.labels import Kind
 from soupviz.data.split import Split
 from soupviz.errors import KitchenError
@@ -44,6 +45,7 @@ class Splits:
         self._kind = kind
         self._skip_corrupt = skip_corrupt
         self._also_read = also_read
+        self._local: dict[str, SplitSpec] = {}
         self._loaded: dict[str, Split] = dict(known or {})
 
     @property
@@ -91,7 +93,7 @@ class Splits:
             if name not in self.specs:
                 raise KitchenError(f"{self._file}: no split {name!r}; this kitchen has {', '.join(self.specs)}.")
             classes = self._classes or (self.load(HELD_OUT, progress).classes if name != HELD_OUT else None)
-            spec = self.specs[name]
+            spec = self._local[name] = fetched(name, self.specs[name], progress)
             loaded = splits.load(
                 name,
                 spec,
@@ -104,12 +106,14 @@ class Splits:
             )
             checked = self._check(loaded, spec.path or spec.format)
             self._also_read(name, progress)
-            self._loaded[name] = self._compared(checked, spec)
+            compared = self._compared(checked, spec)
+            self._loaded[name] = replace(compared, read=(name, compared.fingerprint), places=None)
         return self._loaded[name]
 
     def _compared(self, split: Split, spec: SplitSpec) -> Split:
         """A split with what there is to tell where held_out's inputs are made otherwise."""
         if split.name == HELD_OUT:
             return split
-        told = differences(split, spec, self.specs[HELD_OUT], self._file.parent, self._loaded.get(HELD_OUT))
+        held_out = self._local.get(HELD_OUT, self.specs[HELD_OUT])
+        told = differences(split, spec, held_out, self._file.parent, self._loaded.get(HELD_OUT))
         return replace(split, notes=(*split.notes, *told))

@@ -38,6 +38,8 @@ class Split:
     notes: what there is to tell of how the split was read, in sentences. other_orders: of the classes, where it was
     taken from sorted names that could be sorted otherwise.
     whole: the fingerprint of the data that this is a part of, where it is one.
+    read: name and fingerprint of the split that a kitchen reads, if this is it, or a part of it; places: which of its
+    examples these are, int64; None: all.
     """
 
     name: str
@@ -62,6 +64,8 @@ class Split:
     notes: tuple[str, ...] = ()
     other_orders: tuple[tuple[str, ...], ...] = ()
     whole: str = ""
+    read: tuple[str, str] | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -156,6 +160,7 @@ class Split:
             rows=chosen if self.rows is None else self.rows[chosen],
             labels=self.labels[chosen],
             fingerprint=fingerprint,
+            places=chosen if self.places is None else self.places[chosen],
             lengths=None if self.lengths is None else self.lengths[chosen],
             files=tuple(self.files[row] for row in index) if self.files else (),
             texts=tuple(self.texts[row] for row in index) if self.texts else (),

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from soupviz import trust
+from soupviz.addresses import is_remote
 from soupviz.errors import KitchenError
 from soupviz.files import replacing
 from soupviz.mixing.averaging import combined
@@ -15,6 +16,7 @@ from soupviz.models.architecture import Architecture
 from soupviz.store.database import Store
 from soupviz.types import Coefficients
 from soupviz.weights.discovery import read_other
+from soupviz.weights.elsewhere import fetched
 from soupviz.weights.ingredients import Ingredient, fingerprint, unknown_name
 from soupviz.weights.selection import BASE, file_in
 from soupviz.weights.writing import write
@@ -125,6 +127,21 @@ class NamedWeights:
         """Whether weights that were trained are here."""
         return self.formula(name) is not None and self._kept_file(name).is_file()
 
+    def receive(self, formulas: Mapping[str, str], files: Mapping[str, Path]) -> None:
+        """Take over formulas that another process has kept, as JSON by name, and where the weights lie that it has."""
+        for name, formula in formulas.items():
+            if name not in self._others:
+                self.store.keep_formula(name, formula)
+        for name, file in files.items():
+            if name not in self._others:
+                self._others[name] = self._from_file(name, file)
+
+    def handed_on(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:
+        """What `receive` takes, of these names."""
+        formulas = self.formulas(names)
+        kept = {name: self._kept_file(name) for name, formula in formulas.items() if formula.kind == KEPT}
+        return {name: formula.model_dump_json() for name, formula in formulas.items()}, kept
+
     def _kept_file(self, name: str) -> Path:
         return self.store.folder / "made" / f"{name}.safetensors"
 
@@ -143,6 +160,9 @@ class NamedWeights:
         return self._from_file(str(file), file)
 
     def _read(self, name: str) -> Ingredient:
+        if is_remote(name):
+            trust.check_fetch(name, self.file.parent)
+            return self._from_file(name, fetched(name))
         file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
         if file is None:
             raise KitchenError(unknown_name(name, self.ingredients))

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from soupviz import trust
+from soupviz.addresses import is_remote
 from soupviz.errors import ModelError
 from soupviz.files import digest_of
 from soupviz.models.pretrained import builder
 from soupviz.models.usercode import guarded
+from soupviz.remote.trees import settings_at
 from soupviz.spec import ModelSpec
 
 FACTORIES = {
@@ -56,6 +58,8 @@ def load_function(reference: str, folder: Path) -> Callable[..., Any]:
         raise ModelError(
             f"{reference!r} names no function; expected path/to/file.py:function or package.module:function."
         )
+    if is_remote(place):
+        raise ModelError(f"{reference}: code is not fetched from elsewhere; copy the file, look at it, name the copy.")
     trust.check_use(reference, {}, folder)
     is_file = place.endswith(".py")
     module = _module_of_file(reference, folder) if is_file else _module_by_name(place, reference)
@@ -113,7 +117,7 @@ def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
             raise ModelError(f"model.factory is {spec.factory!r}; timm has no model {name!r}.")
         return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)
     if library == "transformers":
-        return builder(folder / name)
+        return builder(settings_at(name, folder))
     return load_function(spec.factory, folder)
 
 

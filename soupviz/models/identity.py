@@ -11,6 +11,7 @@ from torch import nn
 from soupviz import trust
 from soupviz.files import digest, file_digest
 from soupviz.models.pretrained import CONFIG
+from soupviz.remote.trees import settings_at
 from soupviz.spec import ONCE_CALLED, ModelSpec
 
 DIGITS = "268944c4f70720074e0975315c58c1fa90cade4eb133fc3db7822076f7e51e7d"
@@ -35,10 +36,12 @@ def fingerprint(spec: ModelSpec, model: nn.Module, folder: Path) -> str:
     The source is the factory's own file and those of the classes that the model is made of, torch's left out.
     """
     place, _, name = spec.factory.rpartition(":")
+    if spec.factory.startswith("transformers:"):  # an address has more colons
+        place, _, name = spec.factory.partition(":")
     if place.endswith(".py"):
         sources = [file_digest(folder / place)]
     elif place == "transformers":
-        sources = [file_digest(folder / name / CONFIG)]
+        sources = [file_digest(settings_at(name, folder) / CONFIG)]
     else:
         sources = [] if place in trust.LIBRARIES else [_source_digest(sys.modules[place])]
     sources += sorted(set(_digests_of_classes(model)))

@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import replace
+from itertools import repeat
 from typing import Literal
 
 from pydantic import Field
@@ -79,11 +80,13 @@ class LineSearch(Pooled):
         for number, name in enumerate(others, start=1):
             before, found = best, None
             tried: list[tuple[Score | Bound, Coefficients]] = []
-            for point in range(1, self.steps + 1):
-                alpha = point / (self.steps + 1)
-                mixture = combine(soup, ((name, 1.0),), alpha)
-                parts = [(before, 1.0 - alpha), (scores[name], alpha)]
-                tried.append((result := pool.challenge(mixture, best, parts, ties=True), mixture))
+            alphas = [point / (self.steps + 1) for point in range(1, self.steps + 1)]
+            mixes = [combine(soup, ((name, 1.0),), alpha) for alpha in alphas]
+            parts = [[(before, 1.0 - alpha), (scores[name], alpha)] for alpha in alphas]
+            for place, mixture in enumerate(mixes):
+                later = slice(place, None)
+                pool.challengers(zip(mixes[later], repeat(best), parts[later], strict=False), ties=True)
+                tried.append((result := pool.challenge(mixture, best, parts[place], ties=True), mixture))
                 if isinstance(result, Score) and _is_better(pool, result, best):
                     best, found = result, mixture
             soup = found or soup

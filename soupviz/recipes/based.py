@@ -55,7 +55,7 @@ class WiseFt(Pooled):
             return combine(((BASE, 1.0),), mean, self.alpha)
         numbers = range(0 if pool.base_is_whole else 1, 11)
         return pool.best_of(
-            (number, f"alpha {number / 10:g}", combine(((BASE, 1.0),), mean, number / 10)) for number in numbers
+            [(number, f"alpha {number / 10:g}", combine(((BASE, 1.0),), mean, number / 10)) for number in numbers]
         )
 
 

@@ -30,7 +30,7 @@ class Distilled(Pooled):
     method: Literal["distilled"] = "distilled"
     label = "distilled student"
     averages_outputs = True
-    services = frozenset({"attempt", "distil", "earlier", "other_models"})
+    services = frozenset({"ahead", "attempt", "distil", "earlier", "other_models"})
     requires: ClassVar[frozenset[str]] = frozenset({"train"})
     is_search = True
     trains = True
@@ -90,7 +90,8 @@ class Distilled(Pooled):
         output = pool.task.outputs[0] if is_ensemble else self.batchnorm
         if is_ensemble:  # models of other architectures teach too
             everyone = [*pool.names, *pool.services.other_models]
-            ensembles = replace(pool.silent(), names=everyone, attempt=pool.services.attempt(output), _singles={})
+            attempt, ahead = pool.services.attempt(output), pool.services.ahead(output)
+            ensembles = replace(pool.silent(), names=everyone, attempt=attempt, ahead=ahead, _singles={}, _limits={})
             teacher = self._mix(ensembles, "uniform" if self.teacher == "ensemble" else "greedy")
         else:
             teacher = self._mix(pool, self.teacher)

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -99,14 +99,20 @@ def search_with(
     objective = pool.goal(goal, shift_weight)
     scores = {name: pool.look_further(((name, 1.0),), score, objective) for name, score in pool.singles().items()}
 
-    def score(candidate: Candidate, best: Score) -> Score | Bound:
+    def parts_of(candidate: Candidate, best: Score) -> list[tuple[Score, float]]:
         share = dict(candidate.mix)[candidate.newcomer]
-        parts = [(best, 1.0 - share), (scores[candidate.newcomer], share)]
-        return pool.challenge(candidate.mix, best, parts, goal=objective)
+        return [(best, 1.0 - share), (scores[candidate.newcomer], share)]
+
+    def score(candidate: Candidate, best: Score) -> Score | Bound:
+        return pool.challenge(candidate.mix, best, parts_of(candidate, best), goal=objective)
+
+    def ahead(candidates: Iterable[Candidate], best: Score) -> None:
+        pool.challengers(((one.mix, best, parts_of(one, best)) for one in candidates), goal=objective)
 
     return greedy(
-        pool.names, scores, objective=objective, score=score, alpha=alpha, order=order, seed=seed, on_step=pool.tell
-    )
+        pool.names, scores, objective=objective, score=score, ahead=ahead, alpha=alpha, order=order, seed=seed,
+        on_step=pool.tell,
+    )  # fmt: skip
 
 
 def candidate_order(
@@ -147,6 +153,7 @@ def greedy(
     *,
     objective: Objective,
     score: Callable[[Candidate, Score], Score | Bound],
+    ahead: Callable[[Iterable[Candidate], Score], None] = lambda _candidates, _best: None,
     alpha: Alpha = "mean",
     order: Order = "best",
     seed: int = 0,
@@ -157,6 +164,7 @@ def greedy(
     Args:
         names: the pool in kitchen order. scores: of the single ingredients, on the split that selects.
         score: scores a candidate against the current soup's score; a Bound says that it cannot be better.
+        ahead: is told of the candidates that come next if the one before them is not kept.
         on_step: told of every decision.
     Returns:
         (the mix, in acceptance order; the decisions, step 0 being the start)
@@ -168,8 +176,9 @@ def greedy(
     best = scores[first]
     steps = [Step.of(0, first, best, best, objective, accepted=True, mix=soup)]
     on_step(steps[0])
-    for name in others:
+    for place, name in enumerate(others):
         candidate = Candidate(name, with_newcomer(soup, name, alpha))
+        ahead((Candidate(other, with_newcomer(soup, other, alpha)) for other in others[place:]), best)
         result = score(candidate, best)
         accepted = objective.is_better(result, best)
         if isinstance(result, Score) and accepted:

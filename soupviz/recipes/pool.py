@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.formulas import Formula
-from soupviz.recipes.services import Attempt, Services
+from soupviz.recipes.services import Ahead, Attempt, Services
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.limits import Limit, hardest_first
 from soupviz.spec import HELD_OUT
@@ -26,7 +26,13 @@ PARTS = ("mean_class", "worst_class", "mean_slice", "worst_slice", WITH_SHIFTS)
 """Goals that are the kitchen's metric of parts of held_out, or with the shifts, which then select too and report no
 longer; the other goals are the names of the task's metrics."""
 
+LIMITS_KEPT = 100
+"""Of mixes that will probably be asked for, so that units are put in order once for each."""
+
 Per = Literal["class", "slice"]
+
+Challenger = tuple[Coefficients, Score, Sequence[tuple[Score, float]]]
+"""A mix, the best that it has to beat, and what it is made of with weights; of nothing: of its ingredients."""
 
 
 @dataclass(slots=True)
@@ -38,7 +44,7 @@ class ScoredPool:
     ingredient. adopt: makes a formula a mix that can be scored. complete: score whole what cannot win too. asks: what
     else may be asked, of recipes that declare `services`. notes: what a planner has to say of its soup beside
     coefficients, as plain data. groups: of each unit of held_out its class and its slice, where there are such. shifts:
-    the names of the shifts.
+    the names of the shifts. ahead: is told what will probably be asked next.
     also: scores a mix on one of them, every example. asked: every mix that was scored, or given up, and the split.
     base_is_whole: whether the base is a model itself; one with another head is not.
     """
@@ -52,10 +58,12 @@ class ScoredPool:
     adopt: Callable[[Formula], Coefficients] = lambda _formula: ()
     complete: bool = False
     _singles: dict[str, Score] = field(default_factory=dict)
+    _limits: dict[Coefficients, tuple[Score, Objective, bool, Limit]] = field(default_factory=dict)
     asked: set[tuple[Coefficients, str]] = field(default_factory=set)
     asks: Services | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     groups: Mapping[Per, NDArray[np.int64]] = field(default_factory=dict)
+    ahead: Ahead = lambda _likely: None
     shifts: Sequence[str] = ()
     also: Callable[[Coefficients, str], Score] | None = None
     base_is_whole: bool = True
@@ -83,7 +91,11 @@ class ScoredPool:
 
     def singles(self) -> dict[str, Score]:
         """Each ingredient of the pool alone."""
-        return {name: self.single(name) for name in self.names}
+        found = {}
+        for index, name in enumerate(self.names):
+            self.ahead((((other, 1.0),), None) for other in self.names[index:])
+            found[name] = self.single(name)
+        return found
 
     def goal(self, name: str, shift_weight: float = 0.5) -> Objective:
         """What a recipe asks to be raised, by its name; default: the objective."""
@@ -116,7 +128,9 @@ class ScoredPool:
     def best_of(self, tried: Iterable[tuple[int, str, Coefficients]]) -> Coefficients:
         """The best of several mixes, of equal ones the first; each is scored whole and told of, by number and name."""
         best: tuple[Coefficients, Score] | None = None
-        for number, name, mixture in tried:
+        all_known = list(tried) if isinstance(tried, Sequence) else []
+        for place, (number, name, mixture) in enumerate(tried):
+            self.ahead((later, None) for _, _, later in all_known[place:])
             score = self.score(mixture)
             accepted = best is None or self.objective.is_better(score, best[1])
             best = (mixture, score) if best is None or accepted else best
@@ -146,11 +160,35 @@ class ScoredPool:
         goal = goal or self.objective
         if goal.part == "with_shifts":
             return self.look_further(mixture, self.score(mixture), goal)
-        parts = parts or [(self.single(name), weight) for name, weight in mixture]
-        order = hardest_first(self.task, [(outcomes_of(score), weight) for score, weight in parts])
-        limit = Limit(goal.gives_up(best, ties=ties), order)
         self.asked.add((mixture, HELD_OUT))
-        return self.attempt(mixture, None if self.complete else limit)
+        return self.attempt(mixture, self._limit(mixture, best, parts, goal, ties=ties))
+
+    def challengers(self, likely: Iterable[Challenger], *, goal: Objective | None = None, ties: bool = False) -> None:
+        """Say which challenges will probably come next, in their order.
+
+        Args:
+            likely: no more of it is looked at than can be begun now.
+        """
+        goal = goal or self.objective
+        shifts = goal.part == "with_shifts"
+        self.ahead(
+            (mixture, None if shifts else self._limit(mixture, best, parts, goal, ties=ties))
+            for mixture, best, parts in likely
+        )
+
+    def _limit(
+        self, mixture: Coefficients, best: Score, parts: Sequence[tuple[Score, float]], goal: Objective, *, ties: bool
+    ) -> Limit | None:
+        """When a mix is given up; None: it is scored whole."""
+        if self.complete:
+            return None
+        known = self._limits.get(mixture)
+        if known is None or known[0] is not best or known[1] is not goal or known[2] != ties:
+            parts = parts or [(self.single(name), weight) for name, weight in mixture]
+            order = hardest_first(self.task, [(outcomes_of(score), weight) for score, weight in parts])
+            known = best, goal, ties, Limit(goal.gives_up(best, ties=ties), order)
+            self._limits = dict([*self._limits.items()][-LIMITS_KEPT:]) | {mixture: known}
+        return known[3]
 
     def look_further(self, mixture: Coefficients, score: Score, goal: Objective) -> Score:
         """A mix's score on held_out, with its scores on the shifts where the goal looks at them."""

@@ -1,6 +1,6 @@
 """What a recipe may ask of a kitchen beside scores, where it declares so: averages that look at data, and training."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,9 @@ from soupviz.types import Coefficients
 
 Attempt = Callable[[Coefficients, Limit | None], Score | Bound]
 """Scores a mix on held_out, or with a limit gives it up."""
+
+Ahead = Callable[[Iterable[tuple[Coefficients, Limit | None]]], None]
+"""Told which mixes will probably be asked for next, on held_out, and when each is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Services(Protocol):
     def other_models(self) -> Sequence[str]: ...
 
     def attempt(self, aggregation: str) -> Attempt: ...
+
+    def ahead(self, aggregation: str) -> Ahead: ...
 
     def learn(
         self, names: Sequence[str], sample: Sample, *, by_layer: bool, normalise: Normalise, epochs: int, rate: float

@@ -45,9 +45,11 @@ class Exhaustive(Pooled):
                 f"most {MOST} ingredients. Name fewer members, or take pruned, beam or restarts."
             )
         leader = Leader(pool)
-        for size in range(1, len(pool.names) + 1):
-            for members in combinations(pool.names, size):
-                leader.try_subset(members)
+        sizes = range(1, len(pool.names) + 1)
+        subsets = [members for size in sizes for members in combinations(pool.names, size)]
+        for place, members in enumerate(subsets):
+            leader.ahead(subsets[place:][: len(pool.names)])
+            leader.try_subset(members)
         return leader.mix
 
 
@@ -79,11 +81,13 @@ class Pruned(Pooled):
         number = 0
         for _ in range(self.passes):
             before = len(kept)
-            for name in sorted(kept, key=lambda name: pool.objective.merit(scores[name])):
+            worst_first = sorted(kept, key=lambda name: pool.objective.merit(scores[name]))
+            for place, name in enumerate(worst_first):
                 if len(kept) == 1:
                     break
                 number += 1
-                left = [other for other in kept if other != name]
+                left = _without(kept, name)
+                pool.challengers((mean_of(_without(kept, one)), best, ()) for one in worst_first[place:])
                 result = pool.challenge(mean_of(left), best)
                 accepted = pool.objective.is_better(result, best)
                 if isinstance(result, Score) and accepted:
@@ -124,7 +128,9 @@ class Beam(Pooled):
         beam: dict[tuple[str, ...], Score] = {(name,): scores[name] for name in ranked[: self.width]}
         while beam:
             grown: dict[tuple[str, ...], Score] = {}
-            for bigger, least in _supersets(pool, beam).items():
+            tried = list(_supersets(pool, beam).items())
+            for place, (bigger, least) in enumerate(tried):
+                pool.challengers((mean_of(other), lesser, ()) for other, lesser in tried[place:])
                 result = pool.challenge(mean_of(bigger), least)
                 if isinstance(result, Score) and pool.objective.is_better(result, least):
                     grown[bigger] = result
@@ -134,6 +140,10 @@ class Beam(Pooled):
             for subset, score in beam.items():
                 leader.take(subset, score)
         return leader.mix
+
+
+def _without(names: Sequence[str], left_out: str) -> list[str]:
+    return [name for name in names if name != left_out]
 
 
 def _supersets(pool: ScoredPool, beam: Mapping[tuple[str, ...], Score]) -> dict[tuple[str, ...], Score]:
@@ -174,7 +184,8 @@ class Restarts(Pooled):
             order = list(pool.names)
             chance.shuffle(order)
             subset, best = [order[0]], pool.single(order[0])
-            for name in order[1:]:
+            for place, name in enumerate(order[1:], 1):
+                pool.challengers((mean_of([*subset, other]), best, ()) for other in order[place:])
                 result = pool.challenge(mean_of([*subset, name]), best)
                 if isinstance(result, Score) and pool.objective.is_better(result, best):
                     subset, best = [*subset, name], result
@@ -190,6 +201,12 @@ class Leader:
         self.mix: Coefficients = ()
         self.best: Score | None = None
         self._steps = 0
+
+    def ahead(self, subsets: Sequence[Sequence[str]]) -> None:
+        """Say which subsets are tried next."""
+        if self.best is not None:
+            best = self.best
+            self.pool.challengers((mean_of(members), best, ()) for members in subsets)
 
     def try_subset(self, members: Sequence[str]) -> None:
         """Score the mean of a subset, as far as it can still win."""

@@ -9,8 +9,8 @@ from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.wording import shown
 from soupviz.types import Progress, quiet
+from soupviz.weights.elsewhere import files_meant
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
-from soupviz.weights.selection import candidate_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     """
     spec = proposal.spec()
     folder = proposal.file.parent
-    files, _ = candidate_files(spec, folder)
+    files, _ = files_meant(spec.model_copy(update={"base": None}), folder, progress)
     readable = (name for name, path in files.items() if first_readable([path]))
     name = next(readable, next(iter(files)))  # the others are told, and refused when the kitchen is opened
     path = files[name]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from soupviz.addresses import address_of
 from soupviz.recognition.runs import Answers, Fact, Found, MayRead, Question, Run
 
 SAID = "you said so"
@@ -21,7 +22,9 @@ class Setting:
     may_read: MayRead
 
     def relative(self, path: Path) -> str:
-        """A path as the kitchen.yaml names it."""
+        """A path as the kitchen.yaml names it: by its address, where it was fetched from one."""
+        if address := address_of(path):
+            return address
         return Path(os.path.relpath(path, self.file.parent)).as_posix()
 
     def around(self) -> list[Path]:

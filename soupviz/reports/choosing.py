@@ -3,7 +3,8 @@
 from soupviz.analysis.history import best_of
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
-from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.soups.soup import Soup, recall
+from soupviz.soups.standing import current
 from soupviz.store.runs import Run
 
 
@@ -15,7 +16,7 @@ def chosen(kitchen: Kitchen, name: str | None = None) -> Soup:
     Raises:
         KitchenError: there is no soup, none that is called so, or several that are.
     """
-    runs = [run for run in kitchen.store.runs() if run.status == "finished" and is_current(kitchen, run)]
+    runs = current(kitchen, kitchen.store.runs())
     if not runs:
         raise KitchenError(
             f"{kitchen.file}: no soup was cooked here, of the ingredients and data as they are; cook one first, with "

@@ -10,12 +10,13 @@ from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.scoring.batchnorm import norms_of
-from soupviz.soups.planning import Wanted, lacking, summaries
-from soupviz.soups.soup import Soup, is_current, recall
+from soupviz.soups.planning import lacking, summaries
+from soupviz.soups.soup import Soup, recall
+from soupviz.soups.standing import current
 from soupviz.soups.yardsticks import ensemble_of_all
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, Wanted, part_of, quiet
 from soupviz.version import __version__
 from soupviz.weights.selection import BASE
 
@@ -68,8 +69,7 @@ def gather(soup: Soup, progress: Progress = quiet) -> Compared:
     kitchen = soup.kitchen
     kitchen.scores.of_ingredients(progress=part_of(progress, 0, 2))
     wanted = lacking(kitchen, needed(soup)[len(kitchen.names) :])
-    for index, (mixture, split, aggregation) in enumerate(wanted):
-        kitchen.scores.score(mixture, split, aggregation, part_of(part_of(progress, 1, 2), index, len(wanted)))
+    kitchen.scores.score_all(wanted, part_of(progress, 1, 2))
     best = best_on_held_out(kitchen)
     ingredients = tuple(
         _model(kitchen, name, name, "best" if name == best else "ingredient", ((name, 1.0),)) for name in kitchen.names
@@ -97,10 +97,9 @@ def _others(soup: Soup) -> list[Model]:
         found.append(_model(kitchen, "uniform", f"uniform soup of all {count}", "soup", everyone))
     if together := ensemble_of_all(kitchen):
         found.append(_model(kitchen, "ensemble", together.name, "ensemble", together.mix, together.aggregation))
-    for run in kitchen.store.runs():
-        if run.status == "finished" and is_current(kitchen, run):
-            other = recall(kitchen, run)
-            found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.aggregation))
+    for run in current(kitchen, kitchen.store.runs()):
+        other = recall(kitchen, run)
+        found.append(_model(kitchen, run.key, run.name, _kind(other), other.mix, other.recipe.aggregation))
     seen = {(soup.mix, soup.recipe.aggregation), *((((name, 1.0),), "average") for name in kitchen.names)}
     different = []
     for model in found:

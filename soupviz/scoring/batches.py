@@ -8,8 +8,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
+from soupviz.data.split import Split
+from soupviz.tasks.outcomes import Outcomes
+
 SPAN = 16
 """Batches among which examples of varying length are sorted by it."""
+
+
+def waiting_rows(split: Split, found: Outcomes, order: NDArray[np.int64] | None, batch_size: int) -> NDArray[np.int64]:
+    """The units that are not scored yet, in the order in which they are taken into batches.
+
+    Args:
+        order: of all units, a permutation of their positions; default: as they come.
+    """
+    rows = np.arange(len(split)) if order is None else order
+    return alike(rows[~found.scored[rows]], split.lengths, batch_size)
 
 
 def alike(rows: NDArray[np.int64], lengths: Tensor | None, batch_size: int) -> NDArray[np.int64]:

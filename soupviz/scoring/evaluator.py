@@ -19,7 +19,7 @@ from soupviz.data.splits import other_size
 from soupviz.errors import DataError, KitchenError, ModelError, told
 from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, answers_from, call
-from soupviz.scoring.batches import alike, written
+from soupviz.scoring.batches import waiting_rows, written
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
 from soupviz.spec import Precision
 from soupviz.tasks.classes.classification import Classification
@@ -121,16 +121,40 @@ class Evaluator:
             DataError: a label outside the head's range, or inputs that the model does not take.
             ModelError: the model returns no logits.
         """
-        self.load(trial.weights())
-        self._inspect(split)
-        waiting = np.arange(len(split)) if order is None else order
-        waiting = alike(waiting[~trial.found.scored[waiting]], split.lengths, self.batch_size)
+        self.begin(split, trial.weights())
+        waiting = waiting_rows(split, trial.found, order, self.batch_size)
         kept: Tensor | None = None
         first: tuple[float, int] | None = None
         while len(waiting) and not trial.is_over:
             rows = torch.from_numpy(waiting[: self.batch_size])
+            for part, columns, answers in self.answered(split, rows, is_shared=trial.is_shared):
+                trial.found.write(part.numpy(), columns)
+                if keep_logits:
+                    kept = written(kept, len(split), part, answers.float().cpu())
+            waiting = waiting[len(rows) :]
+            if first is None:  # the first batch also makes the split ready
+                first = time.monotonic(), len(waiting)
+            else:
+                self.rate = (first[1] - len(waiting)) / (time.monotonic() - first[0])
+            on_batch()
+        return kept
+
+    def begin(self, split: Split, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Hold weights, which are to be asked about a split's examples."""
+        self.load(weights)
+        self._inspect(split)
+
+    def answered(
+        self, split: Split, rows: Tensor, *, is_shared: bool
+    ) -> Iterator[tuple[Tensor, Mapping[str, Column], Tensor]]:
+        """What becomes of some examples under the weights that are held, and the model's answers.
+
+        They are one batch; from where memory does not suffice for that on, smaller ones, one after the other.
+        """
+        while len(rows):
+            part = rows[: self.batch_size]
             try:
-                answers = self._forward(split, rows, trial.is_shared)
+                answers = self._forward(split, part, is_shared)
             except RuntimeError as error:
                 if self.batch_size == 1:
                     raise DataError(
@@ -140,19 +164,8 @@ class Evaluator:
             if answers is None:  # outside the handler, where the failed batch is still referred to by the traceback
                 self._make_room()
                 continue
-            trial.found.write(rows.numpy(), self._outcomes(answers, split, rows))
-            if keep_logits:
-                kept = written(kept, len(split), rows, answers.float().cpu())
-            waiting = waiting[len(rows) :]
-            if first is None:  # the first batch also makes the split ready
-                first = time.monotonic(), len(waiting)
-            else:
-                self.rate = (first[1] - len(waiting)) / (time.monotonic() - first[0])
-            on_batch()
-        return kept
-
-    def _outcomes(self, answers: Tensor, split: Split, rows: Tensor) -> Mapping[str, Column]:
-        return judged(self.task, answers, split.labels[rows], split.name)
+            yield part, judged(self.task, answers, split.labels[part], split.name), answers
+            rows = rows[len(part) :]
 
     def _make_room(self) -> None:
         self.batch_size = max(1, self.batch_size // 2)

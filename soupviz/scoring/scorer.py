@@ -1,6 +1,5 @@
 """Scores of mixes: from the store where they were measured before, else evaluated, and kept as they come."""
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,25 +10,25 @@ from numpy.typing import NDArray
 from soupviz.data.split import Split
 from soupviz.files import digest
 from soupviz.mixing.aggregation import Aggregation
-from soupviz.mixing.averaging import Mix, effective, is_affine
-from soupviz.scoring.evaluator import Evaluator, Trial
+from soupviz.mixing.averaging import Mix, effective
+from soupviz.mixing.named import NamedWeights
+from soupviz.scoring.evaluations import Evaluations
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.scoring.executors.crew import Crew
+from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.kept import SCORED, check_room, columns_of, content, kept, outcomes_in
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.mixed import MixedWeights
 from soupviz.scoring.other_models import OtherModel, OtherModels
 from soupviz.store.database import Store
-from soupviz.tasks.judging import completed, judged, lacking, score_of
+from soupviz.tasks.judging import completed, judged, score_of
 from soupviz.tasks.metric import Metric, bound_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
 from soupviz.types import Progress, part_of
-from soupviz.weights.ingredients import Ingredient, shared_keys
-
-KEEP_EVERY = 1.0
-"""Seconds of evaluation that a killed process may lose."""
 
 LOGITS_BYTES = 2**26
-"""Logits of an ingredient that are kept whenever it is scored; larger ones are when they are asked for."""
+"""Logits of an ingredient that are kept whenever it is scored, if the store has room; others are when asked for."""
 
 AVERAGE = Aggregation("average")
 
@@ -38,39 +37,25 @@ LAYOUT = 4
 
 
 class Scorer:
-    """One model's scores. `shared` says which weights all ingredients have in common."""
+    """One model's scores."""
 
     def __init__(
-        self, evaluator: Evaluator, store: Store, model_fingerprint: str, other_models: OtherModels, objective: Metric
+        self,
+        evaluator: Evaluator,
+        store: Store,
+        model_fingerprint: str,
+        other_models: OtherModels,
+        objective: Metric,
+        weights: NamedWeights,
+        crew: Crew | None = None,
     ):
         self.evaluator = evaluator
         self.objective = objective
         self.store = store
         self.other_models = other_models
         self.mixed = MixedWeights(evaluator, other_models)
+        self.evaluations = Evaluations(evaluator, store, self.mixed, weights, crew)
         self.model_fingerprint = model_fingerprint
-        self._shared: frozenset[str] = frozenset()
-        self._pool: dict[str, bool] = {}
-        self._reference: Ingredient | None = None
-
-    def share(self, ingredients: Sequence[Ingredient]) -> None:
-        """Look for weights that are the same in all ingredients: what comes of them is computed once for all soups."""
-        self._reference = ingredients[0]
-        self._shared = shared_keys(ingredients) if len(ingredients) > 1 else frozenset()
-        self._pool = {item.fingerprint: True for item in ingredients}
-        self.evaluator.routes.share(self._shared)
-
-    def _is_shared(self, items: Mix, aggregation: Aggregation) -> bool:
-        """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
-
-        Re-estimated statistics are not those that the ingredients share, and the activations behind them are others.
-        """
-        if self._reference is None or not self._shared or not is_affine(items) or aggregation.train is not None:
-            return False
-        for item, _ in items:
-            if item.fingerprint not in self._pool:
-                self._pool[item.fingerprint] = self._shared <= shared_keys([self._reference, item])
-        return all(self._pool[item.fingerprint] for item, _ in items)
 
     def _other_model(self, items: Mix) -> OtherModel | None:
         """The model of another kitchen that a mix consists of."""
@@ -136,40 +121,6 @@ class Scorer:
         first = {self.objective.name: score.values[self.objective.name]}
         return replace(score, values=first | dict(score.values), grouped=split.grouped)
 
-    def summaries(self, wanted: Sequence[tuple[Mix, Aggregation]], split: Split) -> list[Score | None]:
-        """Scores on one split that were measured before, without their examples; one look at the store for all."""
-        mixes = [effective(items) for items, _ in wanted]
-        other_models = [self._other_model(items) for items in mixes]
-        keys = [
-            "" if other else self.key(items, split, aggregation)
-            for other, items, (_, aggregation) in zip(other_models, mixes, wanted, strict=True)
-        ]
-        found = self.store.summaries(filter(None, keys))
-        scores = {key: self._summary(key, plain, split) for key, plain in found.items()}
-        if answers_key := self.evaluator.task.answers_key:
-            waiting = {
-                self._key(items, split, aggregation, answers_key): (key, items, split, aggregation)
-                for key, (items, aggregation) in zip(keys, wanted, strict=True)
-                if key and key not in scores
-            }
-            for answers in self.store.begun(waiting):
-                if (one := self._recount(*waiting[answers])) is not None:
-                    scores[waiting[answers][0]] = replace(one, outcomes=None)
-        return [
-            other.summary(split) if other else scores.get(key) for other, key in zip(other_models, keys, strict=True)
-        ]
-
-    def _summary(self, key: str, plain: Mapping[str, Any], split: Split) -> Score:
-        """A score without its units. A metric that came to the task since is computed from them, and kept, once."""
-        task = self.evaluator.task
-        if not lacking(task, task.carried_over(plain)["values"]):
-            return self._read(plain, split)
-        columns = self.store.score(key)[1]
-        assert columns is not None  # a finished score has its units beside it
-        score = self._read(plain, split, self._outcomes(split, columns, plain))
-        self.store.complete(key, kept(score, split))
-        return replace(score, outcomes=None)
-
     def score(
         self,
         items: Mix,
@@ -197,15 +148,9 @@ class Scorer:
             held = judged(task, answers, split.labels, split.name)
             found = Outcomes.of(held, task.targets(split.labels), split.group_of)
         else:
-            trial = Trial(
-                lambda: self.mixed.of(items, aggregation), found, is_shared=self._is_shared(items, aggregation)
-            )
-            if limit:
-                trial.gives_up = limit.gives_up
-            # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
-            keeps = limit is None and len(items) == 1 and self.evaluator.answer_bytes(split) <= LOGITS_BYTES
-            if not trial.is_over:
-                self._evaluate(key, split, trial, limit, progress, keeps_logits=keeps)
+            asked = self._asked(items, split, aggregation, limit)
+            if not asked.is_over(found):
+                self.evaluations.run(key, asked, found, progress)
         if not found.is_whole:
             best_possible = {metric.name: bound_of(metric, found) for metric in self.evaluator.task.metrics}
             return Bound(split.name, len(split), found, best_possible)
@@ -213,8 +158,34 @@ class Scorer:
             self.store.keep_partial(self._key(items, split, aggregation, answers_key), columns_of(found))
         return self._keep(key, split, found, num_classes)
 
+    def _asked(self, items: Mix, split: Split, aggregation: Aggregation, limit: Limit | None) -> Evaluation:
+        # What every ensemble is made of is kept at the first look; of other mixes it is computed when asked for.
+        keeps = limit is None and len(items) == 1 and self._keeps_logits(split)
+        return self.evaluations.asked(items, split, aggregation, limit, keeps_answers=keeps)
+
+    def evaluations_for(
+        self, items: Mix, split: Split, aggregation: Aggregation, limit: Limit | None = None
+    ) -> list[Evaluation]:
+        """What has to be evaluated for a score, as far as it is not known: the mix, or each member of an ensemble."""
+        items = effective(items)
+        if self._other_model(items):
+            return []
+        if aggregation.is_output and not (len(items) == 1 and items[0][1] == 1.0):
+            members: list[Mix] = [[(item, 1.0)] for item, _ in items if not self.other_models.find(item.name)]
+            unknown = [one for one in members if self.store.logits(self.key(one, split, AVERAGE)) is None]
+            return [self.evaluations.asked(one, split, AVERAGE, keeps_answers=True) for one in unknown]
+        if self.store.begun([self.key(items, split, aggregation)]):
+            return []
+        return [self._asked(items, split, aggregation, limit)]
+
+    def _keeps_logits(self, split: Split) -> bool:
+        """Whether an ingredient's logits are kept though nobody asked for them: not too many, for it and for all."""
+        taken = self.evaluator.answer_bytes(split)
+        return taken <= LOGITS_BYTES and self.store.has_room(taken)
+
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
         """The logits of each member of an ensemble alone."""
+        self.evaluations.executor.foresee(self.evaluations_for(items, split, Aggregation("logits")))
         return [
             self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
             for index, (item, _) in enumerate(items)
@@ -252,40 +223,10 @@ class Scorer:
         kept = self.store.logits(key)
         if kept is None:
             check_room(split.name, self.evaluator.answer_bytes(split), self.evaluator.task.unit)
-            trial = Trial(lambda: self.mixed.of(items, aggregation), self.evaluator.blank(split))
-            trial.is_shared = self._is_shared(items, aggregation)
-            self._evaluate(key, split, trial, None, progress, keeps_logits=True)
-            self._keep(key, split, trial.found, num_classes)
+            found = self.evaluator.blank(split)
+            asked = self.evaluations.asked(items, split, aggregation, keeps_answers=True)
+            self.evaluations.run(key, asked, found, progress)
+            self._keep(key, split, found, num_classes)
             kept = self.store.logits(key)
             assert kept is not None
         return kept
-
-    def _evaluate(
-        self,
-        key: str,
-        split: Split,
-        trial: Trial,
-        limit: Limit | None,
-        progress: Progress,
-        *,
-        keeps_logits: bool = False,
-    ) -> None:
-        """Evaluate, keeping what is done every second, and when the work ends before all examples are scored."""
-        kept_at = time.monotonic()
-        is_fresh = not trial.found.num_scored
-
-        def on_batch() -> None:
-            nonlocal kept_at
-            if time.monotonic() - kept_at > KEEP_EVERY and not trial.is_over:
-                self.store.keep_partial(key, columns_of(trial.found))
-                kept_at = time.monotonic()
-            progress(trial.found.num_scored, len(split), f"scoring {split.name}")
-
-        try:
-            order = limit.order if limit else None
-            logits = self.evaluator.evaluate(split, trial, order=order, on_batch=on_batch, keep_logits=keeps_logits)
-            if logits is not None and is_fresh and trial.found.is_whole:
-                self.store.keep_logits(key, logits.numpy())
-        finally:
-            if trial.found.num_scored and not trial.found.is_whole:
-                self.store.keep_partial(key, columns_of(trial.found))

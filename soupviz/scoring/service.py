@@ -1,7 +1,9 @@
 """Scores of mixes by name: the one place that is asked what a mix does on a split."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,22 @@ from soupviz.mixing.aggregation import OUTPUTS, Aggregation, check_batchnorm, nu
 from soupviz.mixing.averaging import count_clamped, resolve
 from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.batchnorm import norms_of
+from soupviz.scoring.executors.executor import Evaluation, Executor
+from soupviz.scoring.executors.usage import Usage
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import Scorer
+from soupviz.scoring.summaries import Summaries
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.score import Bound, Score
-from soupviz.types import Coefficients, Progress, quiet
+from soupviz.types import Coefficients, Progress, Wanted, quiet
 from soupviz.weights.ingredients import Ingredient, pick
+
+Asked = tuple[Coefficients, str, str, Limit | None]
+"""A score that is asked for, mix, split and aggregation, and when it is given up."""
+
+KEYS_KEPT = 50_000
+"""Of scores that were asked for."""
 
 
 class Scores:
@@ -33,13 +44,20 @@ class Scores:
         self.weights = weights
         self.splits = splits
         self._file = file
+        self._ahead: dict[Wanted, tuple[Limit | None, list[Evaluation]]] = {}
+        self._keys: dict[Wanted, str] = {}
+        self._summaries = Summaries(scorer)
 
     def resolved(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
         """A mix by name as a mix of ingredients, whose files are those that were opened."""
-        found = {name: self.weights.resolve(name) for name, _ in mix}
-        for item in found.values():
+        found = self._named(mix)
+        for item, _ in found:
             item.check_unchanged()
-        return list(resolve(mix, found))
+        return found
+
+    def _named(self, mix: Coefficients) -> list[tuple[Ingredient, float]]:
+        """The same of weights as they were opened: what is kept of them is asked for, and no file is looked at."""
+        return list(resolve(mix, {name: self.weights.resolve(name) for name, _ in mix}))
 
     def aggregation(self, name: str, progress: Progress = quiet) -> Aggregation:
         """What a recipe says becomes of its ingredients, with the data that it needs.
@@ -80,7 +98,13 @@ class Scores:
 
     def key(self, mix: Coefficients, split: str, aggregation: str) -> str:
         """What the score of a mix is kept under: its content, the data's, the model's and the precision."""
-        return self.scorer.key(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        asked = mix, split, aggregation
+        if asked not in self._keys:
+            if len(self._keys) >= KEYS_KEPT:
+                self._keys.clear()
+            prepared = self.aggregation(aggregation)
+            self._keys[asked] = self.scorer.key(self._named(mix), self.splits.load(split), prepared)
+        return self._keys[asked]
 
     def score(
         self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet
@@ -98,9 +122,83 @@ class Scores:
         prepared = self.aggregation(aggregation, progress)
         return self.scorer.score(self.resolved(mix), loaded, self.width(loaded), prepared, progress, limit)
 
+    def ahead(self, likely: Iterable[Asked]) -> None:
+        """Say what will probably be asked next, in its order, so that workers begin it; what was said before is off.
+
+        Args:
+            likely: no more of it is looked at than workers can begin.
+        """
+        executor = self.executor
+        before, self._ahead = self._ahead, {}
+        for mix, split, aggregation, limit in islice(likely, executor.num_ahead):
+            known = before.get((mix, split, aggregation))
+            if known is None or known[0] is not limit:
+                items, loaded, prepared = self.resolved(mix), self.splits.load(split), self.aggregation(aggregation)
+                known = limit, self.scorer.evaluations_for(items, loaded, prepared, limit)
+            self._ahead[mix, split, aggregation] = known
+        executor.foresee([one for _, evaluations in self._ahead.values() for one in evaluations])
+
+    @property
+    def executor(self) -> Executor:
+        """Who evaluates."""
+        return self.scorer.evaluations.executor
+
+    @property
+    def made_by(self) -> dict[str, Any]:
+        """Who evaluates, as plain data."""
+        return {"executor": {"name": self.executor.name, "workers": self.executor.num_workers}}
+
+    def utilisation(self, num_units: int) -> float:
+        """What share of the time workers will compute while so many units are scored whole: the last ones are idle."""
+        workers = self.executor.num_workers
+        num_batches = -(-num_units // self.scorer.evaluator.batch_size)
+        return num_batches / (workers * -(-num_batches // workers)) if num_batches else 1.0
+
+    def seconds_for(self, num_units: int) -> float | None:
+        """What scoring so many units will take; None where the speed was not measured yet."""
+        rate = self.scorer.evaluator.rate
+        return num_units / (rate * self.executor.num_workers * self.utilisation(num_units)) if rate else None
+
+    def usage(self) -> Usage:
+        """What workers have done so far."""
+        return self.executor.usage()
+
+    def ahead_on(self, split: str, aggregation: str) -> Callable[[Iterable[tuple[Coefficients, Limit | None]]], None]:
+        """What is told of mixes and limits on one split."""
+        return lambda likely: self.ahead((mix, split, aggregation, limit) for mix, limit in likely)
+
+    @contextmanager
+    def looking_ahead(self) -> Iterator[None]:
+        """Within it workers may begin what they are told of; after it they begin nothing more."""
+        try:
+            yield
+        finally:
+            self.ahead([])
+
+    def each(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> Iterator[Score]:
+        """Score several mixes, none of which depends on another's score; in order, each as soon as it is there.
+
+        Args:
+            progress: is told of all as of one.
+        """
+        with self.looking_ahead():
+            for index, (mix, split, aggregation) in enumerate(wanted):
+                name = mix[0][0] if len(mix) == 1 else ""
+
+                def within(done: int, total: int, what: str, index: int = index, name: str = name) -> None:
+                    progress(index * total + done, len(wanted) * total, f"{what}: {name}" if name else what)
+
+                self.ahead((*one, None) for one in wanted[index:])
+                yield self.score(mix, split, aggregation, within)
+
+    def score_all(self, wanted: Sequence[Wanted], progress: Progress = quiet) -> None:
+        """Score several mixes, for whoever looks at them later."""
+        for _ in self.each(wanted, progress):
+            pass
+
     def known(self, mix: Coefficients, split: str, aggregation: str = "average") -> Score | None:
         """The score of a mix if it was measured before; nothing is computed."""
-        return self.scorer.known(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        return self.scorer.known(self._named(mix), self.splits.load(split), self.aggregation(aggregation))
 
     def recalled(self, summary: Mapping[str, Any], split: str) -> Score:
         """A score from its summary as plain data, as a run keeps it."""
@@ -108,12 +206,24 @@ class Scores:
 
     def partial(self, mix: Coefficients, split: str, aggregation: str = "average") -> Outcomes | None:
         """What became of the units of a mix that was given up; None: it was not, or is scored whole."""
-        return self.scorer.partial(self.resolved(mix), self.splits.load(split), self.aggregation(aggregation))
+        return self.scorer.partial(self._named(mix), self.splits.load(split), self.aggregation(aggregation))
 
-    def summaries(self, mixes: Sequence[tuple[Coefficients, str]], split: str) -> list[Score | None]:
-        """Of mixes, each with its aggregation, the scores that were measured before, without their outcomes."""
-        wanted = [(self.resolved(mix), self.aggregation(aggregation)) for mix, aggregation in mixes]
-        return self.scorer.summaries(wanted, self.splits.load(split))
+    def summaries(
+        self, mixes: Sequence[tuple[Coefficients, str]], split: str, *, brief: bool = False
+    ) -> list[Score | None]:
+        """Of mixes, each with its aggregation, the scores that were measured before, without their outcomes.
+
+        Args:
+            brief: without what they tell of each class.
+        """
+        loaded = self.splits.load(split)
+        keys = [self.key(mix, split, aggregation) for mix, aggregation in mixes]
+        found = self._summaries.find(keys, loaded, brief=brief)
+        missing = {key: one for key, one in zip(keys, mixes, strict=True) if key not in found}
+        if missing and self._summaries.looks_elsewhere:
+            asked = {key: (self._named(mix), self.aggregation(how)) for key, (mix, how) in missing.items()}
+            found |= self._summaries.otherwise(asked, loaded)
+        return [found.get(key) for key in keys]
 
     def logits(
         self, mix: Coefficients, split: str = HELD_OUT, aggregation: str = "average", progress: Progress = quiet
@@ -135,15 +245,13 @@ class Scores:
         mixes: list[Coefficients] = [((item.name, 1.0),) for item in chosen]
         self.splits.load(split, progress)
         known = self.summaries([(mix, "average") for mix in mixes], split)
-        scores = {}
-        for index, (item, mix, score) in enumerate(zip(chosen, mixes, known, strict=True)):
-
-            def within(done: int, total: int, what: str, index: int = index, name: str = item.name) -> None:
-                progress(index * total + done, len(chosen) * total, f"{what}: {name}")
-
-            found = score or self.score(mix, split, progress=within)
-            scores[item.name] = replace(found, outcomes=None)
-        return scores
+        unknown: list[Wanted] = [
+            (mix, split, "average") for mix, score in zip(mixes, known, strict=True) if score is None
+        ]
+        found = self.each(unknown, progress)
+        return {
+            item.name: replace(score or next(found), outcomes=None) for item, score in zip(chosen, known, strict=True)
+        }
 
     def width(self, split: Split) -> int:
         """How many numbers the model says of each unit."""

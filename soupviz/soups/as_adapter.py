@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import ExportError
+from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import Mix, effective, is_affine, mix_tensors
 from soupviz.mixing.factors import Parts, as_updates, joined, nearest, norm
 from soupviz.mixing.formulas import Formula
@@ -167,6 +168,15 @@ def as_adapter(
                 module = renamed(update.module, one.names.taken, one.names.put)
                 parts.setdefault(module, []).append((update, weight))
     return OneAdapter(items, parts, whole, rank)
+
+
+def adapter_of(kitchen: Kitchen, mix: Coefficients, rank: int | None = None) -> OneAdapter:
+    """A kitchen's mix as one adapter.
+
+    Raises:
+        ExportError: it is none, and why.
+    """
+    return as_adapter(mix, rank, kitchen.weights.formula, kitchen.weights.resolve)
 
 
 def _whole(items: Mix, base: Ingredient) -> tuple[str, ...]:

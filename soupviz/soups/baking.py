@@ -16,21 +16,23 @@ from soupviz.mixing.formulas import KEPT, made
 from soupviz.models.architecture import EXTRA_STATE
 from soupviz.soups.as_adapter import OneAdapter, as_adapter
 from soupviz.soups.content import Content, Identity, are_statistics, content_of, differing
-from soupviz.soups.exports import check_target, write_soup
-from soupviz.soups.forms import AdapterForm, file_of
+from soupviz.soups.exports import check_target, folder_of, target_of, write_soup
+from soupviz.soups.forms import AdapterForm
 from soupviz.soups.provenance import Origin, Record, origins_of, read_record, relative
 from soupviz.soups.selecting import of_other_data
+from soupviz.types import Progress, quiet
 from soupviz.weights import checkpoints
 from soupviz.weights.adapters.adapted import read_again
 from soupviz.weights.adapters.config import CONFIG, config_of, read_config
 from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.discovery import read_ingredient
 from soupviz.weights.dtypes import cast_floats
+from soupviz.weights.elsewhere import named_from, place_of
 from soupviz.weights.fitting import Fitted
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
 from soupviz.weights.key_maps import KeyMap
 from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
-from soupviz.weights.selection import BASE, file_in
+from soupviz.weights.selection import BASE
 
 Tell = Callable[[str], None]
 
@@ -39,7 +41,15 @@ def _warn(text: str) -> None:
     warnings.warn(text, stacklevel=3)
 
 
-def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None, tell: Tell = _warn) -> list[Path]:
+def bake(
+    source: str | Path,
+    out: str | Path,
+    *,
+    kitchen: Kitchen | None = None,
+    shard_size: str | int | None = None,
+    tell: Tell = _warn,
+    progress: Progress = quiet,
+) -> list[Path | str]:
     """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
 
     What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
@@ -47,6 +57,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
 
     Args:
         kitchen: where to look its ingredients up by name; default: their files, relative to the source.
+        shard_size: as of `export`.
         tell: is told what cannot be checked, and what differs where rounding may; default: a warning.
     Returns:
         The files written, the weights first.
@@ -54,9 +65,9 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
         ExportError: an ingredient is missing, or is not the one that was pinned; or the weights that come are not those
             that were exported. Nothing is written then.
     """
-    file, target = file_in(Path(source)), Path(out)
+    file, target = checkpoints.file_of(place_of(source, Path(), progress)), target_of(out)
     record = read_record(file)
-    check_target(target, form=record.form)
+    check_target(target, shard_size=shard_size, form=record.form)
     if record.kept and kitchen is None:
         raise ExportError(
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
@@ -74,7 +85,7 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
         )
     found: dict[str, Ingredient] = {}
     for name, origin in sorted(_pins(record).items(), key=lambda one: one[1].over is not None):  # bases first
-        found[name] = _pinned(name, origin, file, record, kitchen, found)
+        found[name] = _pinned(name, origin, file, record, kitchen, found, progress)
     whole = next(item for name, item in found.items() if name != BASE or len(found) == 1)
     if BASE in found:  # it may have another head, of which nothing is mixed
         found[BASE] = body_of(found[BASE], whole)
@@ -84,19 +95,20 @@ def bake(source: str | Path, out: str | Path, *, kitchen: Kitchen | None = None,
     _check(file, record, content, again, tell, one.form() if one else None)
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
-    moved = _moved(record, found, file, file_of(target, record.form)).model_copy(update=asdict(again))
-    return write_soup(target, content, moved, one.description() if one else "")
+    moved = _moved(record, found, file, folder_of(target, record.form)).model_copy(update=asdict(again))
+    return write_soup(target, content, moved, shard_size, progress, one.description() if one else "")
 
 
-def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, target: Path) -> Record:
+def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, folder: Path | None) -> Record:
     """The record as it is told from where the soup is written now, and of the files that it was made of now."""
-    places = {name: relative(file.parent / origin.file, target.parent) for name, origin in record.ingredients.items()}
+    named = {name: named_from(origin.file, file.parent) for name, origin in record.ingredients.items()}
+    places = {name: one if isinstance(one, str) else relative(one, folder) for name, one in named.items()}
     origins = {name: o.model_copy(update={"file": places[name]}) for name, o in record.ingredients.items()}
-    used, key_maps = origins_of([item for item in found.values() if item.fitted], target.parent)
+    used, key_maps = origins_of([item for item in found.values() if item.fitted], folder)
     origins |= used
     known = record.key_maps | key_maps
-    named = {origin.key_map for origin in origins.values()}
-    key_maps = {key: known[key] for key in known if key in named}
+    read_by = {origin.key_map for origin in origins.values()}
+    key_maps = {key: known[key] for key in known if key in read_by}
     return record.model_copy(update={"ingredients": origins, "key_maps": key_maps})
 
 
@@ -167,7 +179,13 @@ def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
 
 
 def _pinned(
-    name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None, found: Mapping[str, Ingredient]
+    name: str,
+    origin: Origin,
+    source: Path,
+    record: Record,
+    kitchen: Kitchen | None,
+    found: Mapping[str, Ingredient],
+    progress: Progress,
 ) -> Ingredient:
     """The ingredient of that name, if it has the fingerprint that the recipe pins.
 
@@ -179,7 +197,7 @@ def _pinned(
         if item.fingerprint != origin.fingerprint:
             raise _differs(name, item.path, origin.fingerprint, item.fingerprint)
         return item
-    path = source.parent / origin.file
+    path = place_of(origin.file, source.parent, progress)
     seen = ""
     try:
         for tensors, fitted in _readings(origin, record, checkpoints.read(path), found):

@@ -9,11 +9,16 @@ from soupviz.soups.selecting import named
 from soupviz.soups.soup import summed
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT
+from soupviz.weights.containers import INDEX_SUFFIX
 
 LOADERS = {
     "": 'from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(model, "{name}")',
     ".safetensors": "from safetensors.torch import load_file\n\n"
     'model.load_state_dict(load_file("{name}"), strict=True)',
+    INDEX_SUFFIX: "import json\n\nfrom safetensors.torch import load_file\n\n"
+    'with open("{name}") as file:\n    shards = set(json.load(file)["weight_map"].values())\n'
+    "state_dict = {{key: tensor for shard in shards for key, tensor in load_file(shard).items()}}\n"
+    "model.load_state_dict(state_dict, strict=True)",
     ".pt": 'import torch\n\nmodel.load_state_dict(torch.load("{name}", weights_only=True), strict=True)',
 }
 TEMPLATE = """# {name}
@@ -56,7 +61,7 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 def card(name: str, of: Record) -> str:
     """The text of README.md for the soup in file `name`."""
     record = of.model_dump(mode="json")
-    suffix = "" if of.adapter else "." + name.rpartition(".")[2]
+    suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "" if of.adapter else "." + name.rpartition(".")[2]
     bases = {origin.over for origin in of.ingredients.values()} - {*of.pool}
     pool = {member: origin for member, origin in record["ingredients"].items() if member not in bases}
     is_linear = record["coefficients"] is not None
@@ -96,7 +101,7 @@ def card(name: str, of: Record) -> str:
         temperature=_temperature(record, of.judged.divides),
         dtype=dtype,
         form=f"\nAn adapter over the base of its members, {of.adapter.in_words()}." if of.adapter else "",
-        suffix=suffix,
+        suffix=".safetensors" if suffix == INDEX_SUFFIX else suffix,
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import asdict
 
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.soups.planning import Wanted, is_readable, known, summaries
+from soupviz.soups.planning import is_readable, known, summaries
 from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import LIST_DRAWS, Comparison, Pair, compare, pair
 from soupviz.tasks.score import Score
+from soupviz.types import Wanted
 
 VERSION = 3
 """Of what is kept here; another version makes old ones unfindable."""

@@ -15,7 +15,8 @@ from soupviz.soups.goals import groups_of
 from soupviz.soups.needs import lacking_for
 from soupviz.soups.selecting import Examples, examples_in, from_plain, met_by
 from soupviz.soups.services import KitchenServices
-from soupviz.soups.soup import ELSEWHERE, Soup, is_current, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.soups.soup import ELSEWHERE, Soup, mix_in, plain_step, pool_of, recall, run_key
+from soupviz.soups.standing import is_current
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.store.recording import recorded
 from soupviz.store.runs import Run
@@ -83,18 +84,18 @@ def cook(
         kitchen.store.touch_run(key, {"trajectory": max(kept, kept_before, key=len)})
         on_step(step)
 
-    started = time.monotonic()
+    started, used = time.monotonic(), kitchen.scores.usage()
     # What learns computes as what is scored does.
     with (
         arithmetic_of(kitchen.spec.precision),
         recorded(kitchen.store, key, recipe.title, recipe.model_dump(mode="json")),
+        kitchen.scores.looking_ahead(),
     ):
         pool = _scored_pool(kitchen, recipe, Options(progress, complete), stepped, earlier)
         coefficients = recipe.plan(pool)
-        scores = {
-            split: kitchen.scores.score(coefficients, split, recipe.aggregation, progress)
-            for split in kitchen.splits.reporting
-        }
+        splits = kitchen.splits.reporting
+        wanted = [(coefficients, split, recipe.aggregation) for split in splits]
+        scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
         summed = kitchen.weights.as_sum(coefficients)
         selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
@@ -111,6 +112,7 @@ def cook(
             evaluations=len(pool.asked | {(coefficients, split) for split in scores}),
             seconds=((before and before.result) or {}).get("seconds") or time.monotonic() - started,
             selecting_data=selecting_data,
+            usage=kitchen.scores.usage().since(used),
             # A test that shares examples with held_out, in this very kitchen, reports on nothing.
             selected_on=tuple(dict.fromkeys([*recipe.selects_on(scores), *met_by(kitchen, selecting_data, scores)])),
         )
@@ -148,7 +150,8 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     for step in soup.trajectory:
         on_step(step)
     splits = kitchen.splits.reporting
-    scores = {split: kitchen.scores.score(soup.mix, split, soup.recipe.aggregation, progress) for split in splits}
+    wanted = [(soup.mix, split, soup.recipe.aggregation) for split in splits]
+    scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
     again = replace(soup, scores=scores)
     kitchen.store.end_run(run.key, "finished", again.as_dict())
     return again
@@ -189,6 +192,7 @@ def _scored_pool(
         asks=KitchenServices(kitchen, options.progress, recipe.of_statistics, earlier) if recipe.services else None,
         complete=options.complete,
         groups=groups_of(kitchen),
+        ahead=kitchen.scores.ahead_on(HELD_OUT, recipe.aggregation),
         shifts=selecting[1:],
         also=also,
         base_is_whole=kitchen.base is not None,

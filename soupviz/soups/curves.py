@@ -14,7 +14,7 @@ from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, quiet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,11 +99,9 @@ def trace(
 ) -> list[Point]:
     """Score the given points of a path, in the given order; each is told of as it comes."""
     found = []
-    for index, alpha in enumerate(alphas):
-        mixture = combine(end_mix(a), end_mix(b), alpha)
-        found.append(
-            Point(alpha, kitchen.scores.score(mixture, split, batchnorm, part_of(progress, index, len(alphas))))
-        )
+    wanted = [(combine(end_mix(a), end_mix(b), alpha), split, batchnorm) for alpha in alphas]
+    for alpha, score in zip(alphas, kitchen.scores.each(wanted, progress), strict=True):
+        found.append(Point(alpha, score))
         on_point(found[-1])
     return found
 

@@ -2,29 +2,37 @@
 
 import json
 import shutil
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 import yaml
+from torch import Tensor
 
-from soupviz.errors import ExportError
+from soupviz.addresses import is_remote
+from soupviz.errors import CheckpointError, ExportError
 from soupviz.files import is_writable, replacing
-from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import num_examples
-from soupviz.soups.as_adapter import OneAdapter, as_adapter
+from soupviz.remote import putting
+from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
-from soupviz.soups.forms import FILE, Form, file_of
+from soupviz.soups.forms import Form, check_folder, file_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
-from soupviz.types import Coefficients
-from soupviz.weights import checkpoints
+from soupviz.types import Progress, quiet
 from soupviz.weights.adapters.config import CONFIG
-from soupviz.weights.containers import without_suffix
+from soupviz.weights.containers import files_of, index_metadata, shards_of
+from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
+from soupviz.weights.vocabulary import METADATA_KEY
 from soupviz.weights.writing import write
+
+COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
+"""What is written beside a soup."""
 
 RECIPE_TITLE = "# The recipe of {}"
 """First line of a recipe.yaml; that of a model card is `# NAME`."""
@@ -39,7 +47,9 @@ def export(
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
-) -> list[Path]:
+    shard_size: str | int | None = None,
+    progress: Progress = quiet,
+) -> list[Path | str]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
     float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened. A soup of LoRA
@@ -47,49 +57,57 @@ def export(
     products, which no dtype of the base has rounded.
 
     Args:
+        path: of the file; or its address in a bucket, such as s3://bucket/soups/soup.safetensors.
         form: dense: whole weights; adapter: one LoRA over the members' base, path names its folder. rank: of that
             adapter, which is the nearest one then; default: the exact sum, at the sum of the members' ranks.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
+        shard_size: such as "5GB": a .safetensors file that would be larger is written as several, called
+            soup-00001-of-00003.safetensors and so on, beside soup.safetensors.index.json, which stands for them.
 
     Returns:
-        The files written, the weights first. A README.md or recipe.yaml that is not this soup's is left alone, and
-        ours is then named after the soup.
+        The files written, the weights first, or the index of their shards, which come last. A README.md or recipe.yaml
+        that is not this soup's is left alone, and ours is then named after the soup.
     Raises:
-        ExportError: an unknown dtype, a folder that is missing or read-only, a full disk, or a temperature that has no
-            linear layer to go into, or would change an answer there; nothing is left half written.
+        ExportError: an unknown dtype or size, a folder that is missing or read-only, a full disk, or a temperature
+            that has no linear layer to go into, or would change an answer there; nothing is left half written.
     """
-    target = Path(path)
-    check_target(target, dtype, form)
-    if rank is not None and form != "adapter":
-        raise ExportError("a rank is of an adapter; take the form adapter (--as adapter), or give no rank.")
-    if form == "adapter" and bake_temperature:
-        raise ExportError("an adapter has no last layer to divide by a temperature; write the soup dense.")
+    target = target_of(path)
+    check_target(target, dtype, shard_size, form)
     if form == "adapter":
-        return _export_adapter(soup, target, rank, temperature)
+        assert isinstance(target, Path)
+        return _export_adapter(soup, target, rank, temperature, bake_temperature)
+    if rank is not None:
+        raise ExportError("a rank is of an adapter; take the form adapter (--as adapter), or give no rank.")
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
-    record = record_of(soup, target.parent, dtype, temperature, layer)
+    record = record_of(soup, folder_of(target), dtype, temperature, layer)
     content = _content(soup, record)
     if layer is not None:
         check_division(soup, layer, content)
-    return write_soup(target, content, record.model_copy(update=asdict(content.identity())))
+    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), shard_size, progress)
 
 
-def _export_adapter(soup: Soup, target: Path, rank: int | None, temperature: float | None) -> list[Path]:
+def target_of(path: str | Path) -> Path | str:
+    """Where a soup is to be written: a file here, or an address."""
+    return str(path) if is_remote(str(path)) else Path(path)
+
+
+def folder_of(target: Path | str, form: Form = "dense") -> Path | None:
+    """What a recipe there names files from; nothing, where it is an address."""
+    return file_of(target, form).parent if isinstance(target, Path) else None
+
+
+def _export_adapter(
+    soup: Soup, target: Path, rank: int | None, temperature: float | None, bake_temperature: bool
+) -> list[Path | str]:
+    if bake_temperature:
+        raise ExportError("an adapter has no last layer to divide by a temperature; write the soup dense.")
     one = adapter_of(soup.kitchen, soup.mix, rank)
     record = record_of(soup, target, "float32", temperature).model_copy(update={"adapter": one.form()})
     content = one.content()
-    return write_soup(target, content, record.model_copy(update=asdict(content.identity())), one.description())
-
-
-def adapter_of(kitchen: Kitchen, mix: Coefficients, rank: int | None = None) -> OneAdapter:
-    """A kitchen's mix as one adapter.
-
-    Raises:
-        ExportError: it is none, and why.
-    """
-    return as_adapter(mix, rank, kitchen.weights.formula, kitchen.weights.resolve)
+    pinned = record.model_copy(update=asdict(content.identity()))
+    return write_soup(target, content, pinned, description=one.description())
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -112,54 +130,96 @@ def _content(soup: Soup, record: Record) -> Content:
     )
 
 
-def write_soup(target: Path, content: Content, record: Record, description: str = "") -> list[Path]:
-    """Write a soup with its record, recipe.yaml and card: all of them, or none.
+def write_soup(
+    target: Path | str,
+    content: Content,
+    record: Record,
+    shard_size: str | int | None = None,
+    progress: Progress = quiet,
+    description: str = "",
+) -> list[Path | str]:
+    """Write a soup with its record, recipe.yaml and card: all of them, or none; its weights in shards, if need be.
+
+    What is to lie elsewhere is written here first; the weights are put there last.
 
     Args:
         target: a file, or the folder of an adapter. description: adapter_config.json, of an adapter.
     """
+    if isinstance(target, Path):
+        return [*_written(target, content, record, shard_size, description)]
+    _spare_addresses(target, record)
+    return [*putting.put(target, COMPANIONS, lambda place: _written(place, content, record, shard_size), progress)]
+
+
+def _written(
+    target: Path, content: Content, record: Record, shard_size: str | int | None, description: str = ""
+) -> list[Path]:
+    parts = divided(content.like, num_bytes(shard_size)) if shard_size else [dict(content.like)]
+    is_sharded = len(parts) > 1
     file = file_of(target, record.form)
-    _spare_ingredients(file, record)
+    names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [file]
+    shards = dict(zip(names, parts, strict=True))
+    weights = index_of(target) if is_sharded else file
+    title = target.name if record.adapter else weights.name
+    _spare_ingredients({weights, *shards}, record)
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     if record.adapter:
         target.mkdir(exist_ok=True)
     values = record.model_dump(mode="json")
     companions = {
-        "recipe.yaml": RECIPE_TITLE.format(target.name)
-        + "\n"
-        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        "README.md": card(target.name, record),
+        RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        CARD: card(title, record),
     }
-    places = {_companion(file, name, target.name): text for name, text in companions.items()}
+    places = {_companion(weights, name, title): text for name, text in companions.items()}
     places |= {target / CONFIG: description} if record.adapter else {}
+    texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
+    earlier = _shards_of_ours(index_of(target))
     try:
-        with ExitStack() as all_or_none:  # each is renamed when all of them are written
-            for place, text in places.items():
+        with ExitStack() as all_or_none:  # each is renamed when all of them are written, the last first
+            for place, text in texts.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
-            place = all_or_none.enter_context(replacing(file))
-            write(content.tensors(), content.like, place, json.dumps(values), file.suffix)
+            files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
+            _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), file.suffix)
     except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    return [file, *places]
+    if is_sharded:  # of a soup of the same name that was divided otherwise
+        for path in earlier - set(shards):
+            path.unlink(missing_ok=True)
+    return [weights, *places, *(shards if is_sharded else ())]
 
 
-def check_target(target: Path, dtype: str = "ingredients", form: Form = "dense") -> None:
+def _write_weights(
+    files: Mapping[Path, Mapping[str, Tensor]], tensors: Iterator[tuple[str, Tensor]], record: str | None, suffix: str
+) -> None:
+    for file, like in files.items():
+        write(islice(tensors, len(like)), like, file, record, suffix)
+
+
+def check_target(
+    target: Path | str, dtype: str = "ingredients", shard_size: str | int | None = None, form: Form = "dense"
+) -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a form, dtype or suffix that is not known, a folder that is missing or read-only, or an adapter
-            there that is none of soupviz's.
+        ExportError: a form, dtype, suffix or size that is not known, shards of another format than safetensors, a
+            folder that is missing or read-only, or an adapter there that is none of soupviz's.
     """
     if form not in get_args(Form):
         raise ExportError(f"the form is {form!r}; expected {' or '.join(get_args(Form))}.")
+    place = PurePosixPath(target)
+    if shard_size is not None and num_bytes(shard_size) and place.suffix == ".pt":
+        raise ExportError(f"{target}: shards are written as safetensors; name it {place.stem}{SUFFIX}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
     if form == "adapter":
-        _check_folder(target)
-    elif target.suffix not in LOADERS or not target.suffix:
-        raise ExportError(f"{target}: cannot write {target.suffix!r} files; name it .safetensors or .pt.")
+        check_folder(target, shard_size)
+    elif place.suffix not in LOADERS or not place.suffix:
+        raise ExportError(f"{target}: cannot write {place.suffix!r} files; name it .safetensors or .pt.")
+    if not isinstance(target, Path):
+        putting.check_target(target)
+        return
     folder = target.parent
     if not folder.is_dir():
         raise ExportError(f"{folder}: no such folder; make it, or choose another.")
@@ -167,18 +227,39 @@ def check_target(target: Path, dtype: str = "ingredients", form: Form = "dense")
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
 
 
-def _check_folder(target: Path) -> None:
-    """Whether an adapter can be written into a folder, which need not be there."""
-    if without_suffix(target.name) != target.name or target.is_file():
-        raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
-    if (target / FILE).exists() and checkpoints.read(target / FILE).soup is None:
-        raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
-
-
-def _spare_ingredients(target: Path, record: Record) -> None:
+def _spare_addresses(target: str, record: Record) -> None:
     for name, origin in record.ingredients.items():
-        if (target.parent / origin.file).resolve() == target.resolve():
-            raise ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+        if origin.file == target:
+            raise _is_of(target, name)
+
+
+def _is_of(target: Path | str, name: str) -> ExportError:
+    return ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+
+
+def _spare_ingredients(written: Collection[Path], record: Record) -> None:
+    resolved = {path.resolve(): path for path in written}
+    folder = next(iter(written)).parent
+    for name, origin in record.ingredients.items():
+        for file in _files_behind(folder / origin.file):
+            if file.resolve() in resolved:
+                raise _is_of(resolved[file.resolve()], name)
+
+
+def _shards_of_ours(index: Path) -> set[Path]:
+    """The shards of a soup that was exported there before."""
+    try:
+        return shards_of(index) if METADATA_KEY in index_metadata(index) else set()
+    except CheckpointError:  # there is none, or it is something else
+        return set()
+
+
+def _files_behind(path: Path) -> list[Path]:
+    """A checkpoint's files, its shards among them; itself where it is gone."""
+    try:
+        return files_of(path)
+    except CheckpointError:
+        return [path]
 
 
 def _check_room(target: Path, num_bytes: int) -> None:

@@ -6,7 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from soupviz.errors import ExportError
+from soupviz.weights import checkpoints
 from soupviz.weights.adapters.config import WEIGHTS
+from soupviz.weights.containers import without_suffix
 
 Form = Literal["dense", "adapter"]
 
@@ -42,6 +45,22 @@ class AdapterForm(BaseModel):
         worst = max(self.lost_by_module, key=lambda module: self.lost_by_module[module], default="")
         more = f", of {worst} {self.lost_by_module[worst]:.2%}" if worst else ""
         return f"of rank {self.rank}, which loses {self.lost:.2%} of the update (Frobenius norm){more}"
+
+
+def check_folder(target: Path | str, shard_size: str | int | None = None) -> None:
+    """Whether an adapter can be written into a folder, which need not be there.
+
+    Raises:
+        ExportError: an address, a file, shards, or an adapter there that is no soup.
+    """
+    if not isinstance(target, Path):
+        raise ExportError(f"{target}: an adapter is written here; name a folder, and copy it there.")
+    if shard_size is not None:
+        raise ExportError("an adapter is one file; give no shard size, or write the soup dense.")
+    if without_suffix(target.name) != target.name or target.is_file():
+        raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
+    if (target / FILE).exists() and checkpoints.read(target / FILE).soup is None:
+        raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
 
 
 def file_of(target: Path, form: Form) -> Path:

@@ -13,7 +13,7 @@ from soupviz.soups.soup import pool_of, run_key
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.metric import has_bound
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress, quiet
+from soupviz.types import Coefficients, Progress, Wanted, quiet
 
 TENSORS_HELD = 4
 """Mixed tensors that are in memory at once: being mixed, waiting, being written."""
@@ -25,7 +25,8 @@ class CookingCost:
 
     evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
     scored. bytes_read: of checkpoints. bytes_written: of the exported soup. peak_bytes: of memory, beside mapped
-    files. seconds: None where the speed was not measured yet. notes: what else there is to tell, in sentences.
+    files. seconds: None where the speed was not measured yet. workers: how many share the evaluations, and
+    utilisation: which part of the time they compute at best. notes: what else there is to tell, in sentences.
     """
 
     evaluations: int
@@ -35,6 +36,8 @@ class CookingCost:
     bytes_written: int
     peak_bytes: int
     seconds: float | None
+    workers: int = 1
+    utilisation: float = 1.0
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,7 +76,6 @@ def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> C
     growing = min(recipe.candidates(len(pool)), len(pool))
     mixed = sum(sum(ordered[: number + 2]) for number in range(growing)) * len(selecting)
     mixed += (candidates - growing * len(selecting) + len(finals)) * sum(ordered)
-    rate = kitchen.evaluator.rate
     return CookingCost(
         evaluations=evaluations,
         known=total - evaluations,
@@ -82,7 +84,9 @@ def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> C
         + writes * sum(ordered),
         bytes_written=writes * max(sizes.values()),
         peak_bytes=_peak(kitchen, pool),
-        seconds=examples / rate if rate else None,
+        seconds=kitchen.scores.seconds_for(examples),
+        workers=kitchen.scores.executor.num_workers,
+        utilisation=kitchen.scores.utilisation(examples),
         notes=_notes(kitchen, recipe),
     )
 
@@ -107,9 +111,6 @@ class Cost:
     reestimations: int = 0
 
 
-Wanted = tuple[Coefficients, str, str]
-"""A score that is asked for: mix, split and aggregation."""
-
 FREE = Cost(evaluations=0, known=0, examples=0, seconds=None)
 """Of what evaluates nothing."""
 
@@ -133,8 +134,7 @@ def cost(kitchen: Kitchen, wanted: Iterable[Wanted]) -> Cost:
     }
     examples = sum(lengths[split] for _, split, _ in passes)
     examples += sum(num_examples(aggregation) for _, aggregation in estimated)
-    rate = kitchen.evaluator.rate
-    seconds = examples / rate if rate else None
+    seconds = kitchen.scores.seconds_for(examples)
     return Cost(len(passes), len(asked) - len(unknown), examples, seconds, len(estimated))
 
 
@@ -157,8 +157,7 @@ def cost_of_all(kitchen: Kitchen, recipes: Iterable[Recipe], beside: Iterable[Wa
         examples += bound.examples - shared.examples
     single = cost(kitchen, singles)
     examples += single.examples
-    rate = kitchen.evaluator.rate
-    return Cost(evaluations + single.evaluations, single.known, examples, examples / rate if rate else None)
+    return Cost(evaluations + single.evaluations, single.known, examples, kitchen.scores.seconds_for(examples))
 
 
 def _passes(kitchen: Kitchen, one: Wanted) -> Iterator[Wanted]:
@@ -191,14 +190,15 @@ def known(kitchen: Kitchen, mixture: Coefficients, split: str, aggregation: str 
 
 
 def summaries(kitchen: Kitchen, wanted: Iterable[Wanted]) -> dict[Wanted, Score]:
-    """Those of the scores that are known, without their examples: for lists, which need no example."""
+    """Those of the scores that are known, without their examples and what they tell of each class: for lists."""
     by_split: dict[str, list[Wanted]] = {}
     for one in dict.fromkeys(wanted):
         if one[1] in kitchen.splits.names and is_readable(kitchen, *one[1:]):
             by_split.setdefault(one[1], []).append(one)
     found: dict[Wanted, Score] = {}
     for split, ones in by_split.items():
-        scores = kitchen.scores.summaries([(mixture, aggregation) for mixture, _, aggregation in ones], split)
+        mixes = [(mixture, aggregation) for mixture, _, aggregation in ones]
+        scores = kitchen.scores.summaries(mixes, split, brief=True)
         found |= {one: score for one, score in zip(ones, scores, strict=True) if score is not None}
     return found
 

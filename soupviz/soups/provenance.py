@@ -10,9 +10,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from soupviz.addresses import is_remote, shown
 from soupviz.errors import ExportError
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
+from soupviz.remote.keeping import noted
+from soupviz.remote.viewing import view
 from soupviz.soups.comparing import intervals
 from soupviz.soups.forms import AdapterForm, Form
 from soupviz.soups.selecting import Examples
@@ -22,7 +25,7 @@ from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.metric import is_share, others_of
 from soupviz.tasks.wording import axis_title
-from soupviz.types import Coefficients
+from soupviz.types import Coefficients, quiet
 from soupviz.version import __version__
 from soupviz.weights import checkpoints
 from soupviz.weights.fitting import Weights
@@ -172,7 +175,7 @@ class Record(BaseModel):
         return bool(self.kept or num_examples(self.batchnorm))
 
 
-def origins_of(items: Sequence[Ingredient], folder: Path) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
+def origins_of(items: Sequence[Ingredient], folder: Path | None) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
     """Where ingredients come from, relative to a folder, and how their files were read, as a record keeps both."""
     origins: dict[str, Origin] = {}
     key_maps: dict[str, KeyMap] = {}
@@ -189,11 +192,16 @@ def origins_of(items: Sequence[Ingredient], folder: Path) -> tuple[dict[str, Ori
 
 
 def record_of(
-    soup: Soup, folder: Path, dtype: Dtype = "ingredients", temperature: float | None = None, layer: str | None = None
+    soup: Soup,
+    folder: Path | None,
+    dtype: Dtype = "ingredients",
+    temperature: float | None = None,
+    layer: str | None = None,
 ) -> Record:
     """A soup's record, its ingredients' files given relative to the folder it is written to.
 
     Args:
+        folder: None where it is written elsewhere: files are then given by their whole paths.
         temperature: that was fitted. layer: which its weights are divided by.
     """
     kitchen = soup.kitchen
@@ -245,18 +253,32 @@ def _judged(soup: Soup) -> Judged:
     )
 
 
-def relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+def relative(path: Path, folder: Path | None) -> str:
+    """A file as a recipe in a folder names it: by its address, where it was fetched from one."""
+    if noted(path) is not None:
+        return shown(path)
+    # Of a link the own name stays: the hub's cache has files without any in their place.
+    whole = path.parent.resolve() / path.name
+    return (Path(os.path.relpath(whole, folder.resolve())) if folder else whole).as_posix()
 
 
 def read_record(path: str | Path) -> Record:
-    """The record in an exported soup, or in a recipe.yaml.
+    """The record in an exported soup, or in a recipe.yaml, here or at an address.
 
     Raises:
         ExportError: the file carries no soupviz record, or a damaged one.
         CheckpointError: it is a damaged checkpoint.
     """
-    file = Path(path)
+    if not is_remote(str(path)):
+        return _record_in(Path(path))
+    with view(quiet) as seen:  # of safetensors the header says it
+        file = Path(seen.add(str(path)))
+        if file.suffix != ".safetensors":
+            seen.fetch([file])
+        return _record_in(file)
+
+
+def _record_in(file: Path) -> Record:
     if file.suffix in RECIPES:
         try:
             values = yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ from soupviz.mixing.aggregation import num_examples
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import steps_from
+from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.content import Identity, are_statistics, content_of, differing
-from soupviz.soups.exports import adapter_of
 from soupviz.soups.provenance import RECIPES, Record
 from soupviz.soups.selecting import met_by, named, of_other_data
 from soupviz.soups.soup import ELSEWHERE, Soup, elsewhere_key, mix_in, recall, run_key
@@ -51,9 +51,9 @@ def restore(kitchen: Kitchen, record: Record, file: Path | None = None, progress
         known = kitchen.store.run(key)
     if known is not None and known.status == "finished":
         return recall(kitchen, known)
-    scores = {
-        split: kitchen.scores.score(mixture, split, record.batchnorm, progress) for split in kitchen.splits.reporting
-    }
+    splits = kitchen.splits.reporting
+    wanted = [(mixture, split, record.batchnorm) for split in splits]
+    scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
     soup = Soup(
         key=key,
         recipe=recipe,

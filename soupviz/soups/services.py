@@ -21,7 +21,7 @@ from soupviz.mixing.formulas import Formula
 from soupviz.mixing.spectral import settled
 from soupviz.models.architecture import RUNNING_STATISTICS, weights_of
 from soupviz.models.layers import Grouping, layer_groups
-from soupviz.recipes.services import Attempt, Sample
+from soupviz.recipes.services import Ahead, Attempt, Sample
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.evaluator import Trial
 from soupviz.soups.blending import blend
@@ -156,6 +156,10 @@ class KitchenServices:
     def attempt(self, aggregation: str) -> Attempt:
         """How a mix is scored, for a search under another aggregation than the recipe's own."""
         return lambda mixture, limit: self.kitchen.scores.attempt(mixture, HELD_OUT, aggregation, self.progress, limit)
+
+    def ahead(self, aggregation: str) -> Ahead:
+        """Told what such a search will probably ask next."""
+        return self.kitchen.scores.ahead_on(HELD_OUT, aggregation)
 
     def distil(
         self,

@@ -7,12 +7,12 @@ from typing import Any
 from torch import Tensor
 
 from soupviz.data import slices
-from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
+from soupviz.scoring.executors.usage import Usage
 from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
@@ -41,7 +41,7 @@ class Soup:
     Both are None for a soup that was loaded back. notes: what its recipe says of it beside, as plain data; under
     ELSEWHERE, in a sentence, that other data than this held_out selected it, or may have. selecting_data: what selected
     it, by the split's name then; empty where that is not known. selected_on: the splits of this kitchen that had a part
-    in it: what they say of it is no report.
+    in it: what they say of it is no report. usage: what workers did for it, where there were any.
     """
 
     key: str
@@ -58,6 +58,7 @@ class Soup:
     notes: Mapping[str, Any] = field(default_factory=dict)
     selecting_data: Mapping[str, Examples] = field(default_factory=dict)
     selected_on: tuple[str, ...] = (HELD_OUT,)
+    usage: Usage = field(default=Usage(), compare=False)
 
     @property
     def title(self) -> str:
@@ -88,7 +89,7 @@ class Soup:
     def told(self) -> dict[str, Any]:
         """The soup as the command line's JSON has it: its recipe names the metric that it raised."""
         values = self.as_dict()
-        return values | {"recipe": resolved(self.kitchen, values["recipe"])}
+        return values | {"recipe": resolved(self.kitchen, values["recipe"])} | self.kitchen.scores.made_by
 
     def as_dict(self) -> dict[str, Any]:
         """The soup as plain data, as the store keeps it."""
@@ -107,6 +108,7 @@ class Soup:
             "evaluations": self.evaluations,
             "seconds": self.seconds,
             "made_in": made_in(self.kitchen, self.pool),
+            "usage": self.usage.as_plain() if self.usage.shares else None,
         }
 
 
@@ -145,10 +147,11 @@ def run_key(kitchen: Kitchen, recipe: Recipe, pool: Sequence[str] | None = None)
         pool: of a soup cooked elsewhere or before; default: what the recipe chooses among in this kitchen, as it is.
     """
     recipe = recipe.suited(kitchen.task)
-    return _key(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
+    return key_of(kitchen, recipe, recipe.model_dump(mode="json"), pool or pool_of(kitchen, recipe))
 
 
-def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
+def key_of(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequence[str]) -> str:
+    """`run_key` of a recipe whose plain data was kept."""
     fingerprints = {name: kitchen.weights.resolve(name).fingerprint for name in pool}
     values = resolved(kitchen, values)  # as runs of versions that had no other metric were kept
     context: list[Any] = [
@@ -180,22 +183,6 @@ def _key(kitchen: Kitchen, recipe: Recipe, values: dict[str, Any], pool: Sequenc
             digest({name: spec.model_dump(mode="json", exclude={"slices"}) for name, spec in shifts.items()})
         )
     return digest([values, fingerprints, context])
-
-
-def is_current(kitchen: Kitchen, run: Run) -> bool:
-    """Whether a finished run is of this kitchen as it is: ingredients that are still here, selected by this held_out.
-
-    A soup selected on other data (held_out before it was split in two, say) may have been selected on today's test.
-    """
-    assert run.result is not None
-    try:
-        kitchen.scores.resolved(mix_in(run))
-        key = _key(kitchen, parse(run.recipe), run.recipe, pool_in(run))
-        if ELSEWHERE in run.result.get("notes", {}):
-            key = elsewhere_key(kitchen, key, mix_in(run), from_plain(run.result["selecting_data"]))
-        return key == run.key
-    except SoupError:
-        return False
 
 
 def elsewhere_key(kitchen: Kitchen, key: str, mix: Coefficients, selecting: Mapping[str, Examples]) -> str:
@@ -254,6 +241,7 @@ def aggregation_in(run: Run) -> str:
 
 def recall(kitchen: Kitchen, run: Run) -> Soup:
     """A finished run as a soup again, from what was kept of it: nothing is read, mixed or scored."""
+    run = kitchen.store.whole(run)
     assert run.status == "finished" and run.result is not None
     recipe = parse(run.result["recipe"])
     return Soup(
@@ -271,4 +259,5 @@ def recall(kitchen: Kitchen, run: Run) -> Soup:
         selected_on=tuple(run.result.get("selected_on") or recipe.selects_on(run.result["scores"])),
         evaluations=run.result.get("evaluations"),
         seconds=run.result.get("seconds"),
+        usage=Usage.from_plain(run.result["usage"]) if run.result.get("usage") else Usage(),
     )

@@ -7,10 +7,22 @@ no constant.
 from soupviz.spec.base import Spec
 from soupviz.spec.data import FORMATS, OF_IMAGES, DataSpec, GroupSpec, PartSpec, SliceSpec, SplitSpec
 from soupviz.spec.images import CORRUPTIONS, TransformSpec
-from soupviz.spec.kitchen import HELD_OUT, ONCE_CALLED, SHIFTS, TEST, TRAIN, KitchenSpec, ModelSpec, Precision, TaskSpec
+from soupviz.spec.kitchen import (
+    HELD_OUT,
+    ONCE_CALLED,
+    SHIFTS,
+    TEST,
+    TRAIN,
+    ExecutorName,
+    KitchenSpec,
+    ModelSpec,
+    Precision,
+    TaskSpec,
+)
 
 __all__ = [
     "CORRUPTIONS", "FORMATS", "HELD_OUT", "OF_IMAGES", "ONCE_CALLED", "SHIFTS", "TEST", "TRAIN",
-    "DataSpec", "GroupSpec", "KitchenSpec", "ModelSpec", "PartSpec", "Precision", "SliceSpec", "Spec", "SplitSpec",
+    "DataSpec", "ExecutorName", "GroupSpec",
+    "KitchenSpec", "ModelSpec", "PartSpec", "Precision", "SliceSpec", "Spec", "SplitSpec",
     "TaskSpec", "TransformSpec",
 ]  # fmt: skip

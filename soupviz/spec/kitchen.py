@@ -8,6 +8,7 @@ from soupviz.spec.base import Place, Spec
 from soupviz.spec.data import DataSpec, SplitSpec
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
+ExecutorName = Literal["inline", "processes", "ray"]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
@@ -48,7 +49,10 @@ class TaskSpec(Spec):
 
 
 class KitchenSpec(Spec):
-    """One architecture, its checkpoints, and the data that judges them. Paths are relative to the file."""
+    """One architecture, its checkpoints, and the data that judges them.
+
+    Paths are relative to the file; those of checkpoints and data may be addresses (`s3://`, `hf://`, `https://`).
+    """
 
     name: str = Field("", description="the title; default: the folder's name")
     task: Annotated[TaskSpec, BeforeValidator(lambda value: {"name": value} if isinstance(value, str) else value)] = (
@@ -57,12 +61,13 @@ class KitchenSpec(Spec):
     metric: str | None = Field(None, description="the objective, a metric of the task; default: its first")
     model: ModelSpec = Field(description="the architecture")
     ingredients: tuple[Place, ...] | dict[str, Place] = Field(
-        description="a list of files, folders and globs, or a mapping of name to file"
+        description="a list of files, folders and globs, or a mapping of name to file; each may be an address, such as "
+        "`s3://bucket/run/*.safetensors`"
     )
     weights: Literal["raw", "ema"] = Field(
         "raw", description="which to read where files hold both: `ema` is an average over training"
     )
-    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from")
+    base: str | None = Field(None, description="the checkpoint that all were fine-tuned from; it may be an address")
     classes: tuple[ClassName, ...] | None = Field(
         None, description="the order of the labels; default: held_out's sorted folder names"
     )
@@ -82,6 +87,19 @@ class KitchenSpec(Spec):
         description="of the evaluation; mixing is always in float32. `float32` is exact: TF32 is off, whatever "
         "PyTorch's defaults are. `tf32` is faster on NVIDIA GPUs from Ampere on, and float32 elsewhere. Scores and "
         "runs are kept apart by precision and by type of device",
+    )
+    executor: ExecutorName = Field(
+        "inline",
+        description="who evaluates: `inline`, this process; `processes`, workers of this machine; `ray`, workers of a "
+        "Ray cluster. Decisions and scores are the same",
+    )
+    workers: int | None = Field(
+        None, gt=0, description="how many evaluate; default: one for each GPU, or two CPU cores each"
+    )
+    ray_address: str | None = Field(
+        None,
+        description="of a running Ray cluster, such as ray://host:10001; default: $RAY_ADDRESS, else one is started on "
+        "this machine, and ended with the process",
     )
     batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
 

@@ -8,9 +8,9 @@ from soupviz.files import cache_folder, folder_bytes
 from soupviz.store.database import open_store
 from soupviz.yaml_file import kitchen_file
 
-KEPT = ("decoded", "converted", "downloads", "uploads")
-"""Folders below the cache that can be made again: decoded splits, mappable copies of old checkpoints, and the files
-that passed through the browser."""
+KEPT = ("decoded", "converted", "downloads", "uploads", "remote")
+"""Folders below the cache that can be made again: decoded splits, mappable copies of old checkpoints, the files that
+passed through the browser, and those that were fetched from elsewhere."""
 
 
 def sizes() -> dict[str, int]:

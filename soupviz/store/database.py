@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
-from soupviz.files import cache_folder, digest, folder_bytes, is_writable, replacing
+from soupviz.files import cache_folder, digest, folder_bytes, is_writable
+from soupviz.store import logits
+from soupviz.store.connections import Connections
 from soupviz.store.earlier import carry_over
 from soupviz.store.mounts import is_on_network
 from soupviz.store.packing import Columns, pack, unpack
-from soupviz.store.runs import RunTable, add_columns
+from soupviz.store.parts import score_in_parts, take_apart, whole_score
+from soupviz.store.runs import ADDED_LATER, RunTable, add_columns
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, split TEXT NOT NULL, metric TEXT NOT NULL, value REAL,
@@ -31,10 +35,14 @@ CREATE TABLE IF NOT EXISTS formulas (name TEXT PRIMARY KEY, formula TEXT NOT NUL
 CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, problem TEXT);
 CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, name TEXT NOT NULL,
   status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS forgotten (id INTEGER PRIMARY KEY, key TEXT NOT NULL, name TEXT NOT NULL,
+  status TEXT NOT NULL, recipe TEXT NOT NULL, result TEXT, error TEXT, created REAL NOT NULL, updated REAL NOT NULL,
+  label TEXT, pinned INTEGER NOT NULL, person TEXT, details TEXT, at REAL NOT NULL);
+CREATE INDEX IF NOT EXISTS counted ON results (split, num_units, precision, device, data);
 """
 
 
-RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created"
+RESULT_COLUMNS = "key, split, metric, value, num_units, precision, device, data, summary, created, details"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +64,7 @@ class KeptScore:
 
 
 class Store(RunTable):
-    """Scores and runs by content key; every call is one short transaction on a connection of its own."""
+    """Scores and runs by content key; every call is one short transaction."""
 
     def __init__(self, path: Path, mounts: str | None = None):
         """Open a store, or make one.
@@ -64,48 +72,50 @@ class Store(RunTable):
         Args:
             mounts: the table of mounted file systems; default: this machine's.
         """
+        super().__init__()
         self.path = path
-        # WAL shares memory between processes through a file, which machines that share a folder cannot.
-        self._journal = "DELETE" if is_on_network(path, mounts) else "WAL"
-        with self._connection() as connection:
-            connection.execute(f"PRAGMA journal_mode={self._journal}")
-            connection.executescript(SCHEMA)
-            add_columns(connection)
-            carry_over(connection)
+        self._connections = Connections(path, _prepare, is_shared=is_on_network(path, mounts))
+        # Whoever lets go of the store, or ends: what was written lies in the one file then.
+        weakref.finalize(self, self._connections.close)
+        with self._connection():
+            pass
+
+    def close(self) -> None:
+        """Let go of the file, until the store is used again."""
+        self._connections.close()
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(self.path, timeout=30)
         try:
-            # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
-            # another journal it may damage the file.
-            connection.execute(f"PRAGMA synchronous={'NORMAL' if self._journal == 'WAL' else 'FULL'}")
-            with connection:
+            with self._connections.transaction() as connection:
                 yield connection
         except sqlite3.DatabaseError as error:  # damaged, locked for half a minute, or the disk is full
             raise KitchenError(
                 f"{self.path}: the store of scores cannot be used ({error}). Free some space, or remove the file: "
                 "its scores are then computed again."
             ) from error
-        finally:
-            connection.close()
 
     def score(self, key: str) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]] | None]:
         """(the finished score as plain data, its columns), (None, columns of the units so far), or (None, None)."""
         query = (
-            "SELECT results.summary, outcomes.columns FROM outcomes LEFT JOIN results ON results.key = outcomes.key "
-            "WHERE outcomes.key = ?"
+            "SELECT results.summary, results.details, outcomes.columns FROM outcomes "
+            "LEFT JOIN results ON results.key = outcomes.key WHERE outcomes.key = ?"
         )
         with self._connection() as connection:
             row = connection.execute(query, (key,)).fetchone()
-        return (row[0] and json.loads(row[0]), unpack(row[1])) if row else (None, None)
+        return (row[0] and whole_score(*row[:2]), unpack(row[2])) if row else (None, None)
 
-    def summaries(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Those of the keys that have a finished score, without its columns; one look for all of them."""
-        query = "SELECT key, summary FROM results WHERE key IN (SELECT value FROM json_each(?))"
+    def summaries(self, keys: Iterable[str], *, brief: bool = False) -> dict[str, dict[str, Any]]:
+        """Those of the keys that have a finished score, without its columns; one look for all of them.
+
+        Args:
+            brief: without what scores tell of each class.
+        """
+        details = "NULL" if brief else "details"
+        query = f"SELECT key, summary, {details} FROM results WHERE key IN (SELECT value FROM json_each(?))"
         with self._connection() as connection:
             rows = connection.execute(query, (json.dumps(list(keys)),)).fetchall()
-        return {key: json.loads(summary) for key, summary in rows}
+        return {key: whole_score(summary, beside) for key, summary, beside in rows}
 
     def scored(self, keys: Iterable[str]) -> set[str]:
         """Those of the keys that have a finished score; one look for all of them."""
@@ -147,10 +157,11 @@ class Store(RunTable):
         now = time.time()
         with self._connection() as connection:
             for key, kept in scores.items():
+                summary, details = score_in_parts(kept.summary)
                 added = connection.execute(
-                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT OR IGNORE INTO results ({RESULT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (key, kept.split, kept.metric, kept.value, kept.num_units, kept.precision, kept.device, kept.data,
-                     json.dumps(kept.summary), now),
+                     summary, now, details),
                 )  # fmt: skip
                 if added.rowcount:
                     connection.execute("INSERT OR REPLACE INTO outcomes VALUES (?, ?)", (key, pack(kept.columns)))
@@ -158,7 +169,8 @@ class Store(RunTable):
     def complete(self, key: str, kept: KeptScore) -> None:
         """Replace a finished score by the same one that tells more."""
         with self._connection() as connection:
-            connection.execute("UPDATE results SET summary = ? WHERE key = ?", (json.dumps(kept.summary), key))
+            update = "UPDATE results SET summary = ?, details = ? WHERE key = ?"
+            connection.execute(update, (*score_in_parts(kept.summary), key))
             connection.execute("UPDATE outcomes SET columns = ? WHERE key = ?", (pack(kept.columns), key))
 
     def file(self, key: str) -> tuple[str, str | None] | None:
@@ -170,6 +182,16 @@ class Store(RunTable):
     def keep_file(self, key: str, fingerprint: str, problem: str | None) -> None:
         with self._connection() as connection:
             connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (key, fingerprint, problem))
+
+    def files(self) -> dict[str, tuple[str, str | None]]:
+        """All that is known of checkpoints, by key."""
+        with self._connection() as connection:
+            return {key: (found, problem) for key, found, problem in connection.execute("SELECT * FROM files")}
+
+    def keep_files(self, known: Mapping[str, tuple[str, str | None]]) -> None:
+        with self._connection() as connection:
+            rows = [(key, *found) for key, found in known.items()]
+            connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", rows)
 
     def formula(self, name: str) -> str | None:
         """The formula, as JSON, that a name stands for."""
@@ -205,15 +227,14 @@ class Store(RunTable):
 
     def logits(self, key: str) -> NDArray[np.float32] | None:
         """The logits of a score that were kept, shape (num_examples, num_classes), mapped into memory."""
-        path = self.folder / "logits" / f"{key}.npy"
-        kept: NDArray[np.float32] | None = np.load(path, mmap_mode="r") if path.is_file() else None
-        return kept
+        return logits.find(self.folder, key)
 
-    def keep_logits(self, key: str, logits: NDArray[np.float32]) -> None:
-        folder = self.folder / "logits"
-        folder.mkdir(exist_ok=True)
-        with replacing(folder / f"{key}.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, logits)
+    def keep_logits(self, key: str, values: NDArray[np.float32]) -> None:
+        logits.keep(self.folder, key, values)
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether logits of so many bytes may be kept that nobody asked for yet."""
+        return logits.has_room(self.folder, num_bytes)
 
     @property
     def folder(self) -> Path:
@@ -221,25 +242,31 @@ class Store(RunTable):
         return self.path.parent
 
     def size(self) -> dict[str, int]:
-        """Bytes on disk and how many scores and runs they hold."""
+        """Bytes on disk, those of them that are logits, and how many scores and runs they hold."""
         with self._connection() as connection:
             scores = connection.execute("SELECT COUNT(*) FROM results").fetchone()[0]
-        return {"bytes": folder_bytes(self.folder), "scores": scores, "runs": self.num_runs()}
+        held = logits.held(self.folder)
+        return {"bytes": folder_bytes(self.folder), "logits": held, "scores": scores, "runs": self.num_runs()}
 
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:
             connection.executescript(
                 "DELETE FROM results; DELETE FROM outcomes; DELETE FROM runs; DELETE FROM files; DELETE FROM formulas; "
-                "DELETE FROM findings;"
+                "DELETE FROM findings; DELETE FROM forgotten; VACUUM;"
             )
-        connection = sqlite3.connect(self.path, timeout=30)
-        connection.execute("VACUUM")
-        if self._journal == "WAL":
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        connection.close()
-        for name in ("logits", "made", "crossfit"):
+        for name in (logits.FOLDER, "made", "crossfit"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.executescript(SCHEMA)
+    add_columns(connection, "runs", ADDED_LATER)
+    add_columns(connection, "results", {"details": "TEXT"})
+    carry_over(connection)
+    connection.commit()
+    take_apart(connection)
 
 
 def open_store(kitchen_file: Path) -> Store:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from soupviz import addresses
 from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
@@ -247,7 +248,9 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     if row.kind == "ensemble":
         return
     checkpoint = opened.weights.resolve(row.id)
-    facts = {"file": checkpoint.path, "fingerprint": checkpoint.fingerprint} | dict(checkpoint.metadata)
+    facts = {"file": addresses.shown(checkpoint.path), "fingerprint": checkpoint.fingerprint} | dict(
+        checkpoint.metadata
+    )
     st.table({name: verbatim(str(value)) for name, value in facts.items()})
 
 

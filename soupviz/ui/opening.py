@@ -12,6 +12,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recognition.runs import parse_arguments
 from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
+from soupviz.store.logits import BUDGET
 from soupviz.ui import session, work, workspace
 from soupviz.yaml_file import kitchen_file, validate
 
@@ -118,7 +119,7 @@ def offer_split(opened: Kitchen) -> None:
     if st.button("Split held_out in two"):
         kept = splitting.split_held_out(opened.file)
         work.close_kitchen(opened.file)
-        st.session_state["split"] = (str(opened.file), kept.name)
+        st.session_state["dealt"] = (str(opened.file), kept.name)
         st.rerun()
 
 
@@ -128,6 +129,7 @@ def kept(opened: Kitchen | None) -> None:
     if opened is not None:
         store = opened.store.size()
         rows[f"store of {opened.name}: {store['scores']} scores, {store['runs']} runs"] = store["bytes"]
+        rows[f"of it answers of single models, kept unasked up to {BUDGET / 1e6:.0f} MB"] = store["logits"]
     st.table({name: f"{size / 1e6:.1f} MB" for name, size in rows.items()})
     row = st.container(horizontal=True)
     if row.button(

@@ -156,12 +156,9 @@ def compute(opened: Kitchen, path: Path) -> Job:
 
     def score(job: Job) -> None:
         job.events.clear()
-        for index, (split, alpha) in enumerate(wanted):
-
-            def within(done: int, total: int, what: str, index: int = index, alpha: float = alpha) -> None:
-                job.progress(index * total + done, len(wanted) * total, f"alpha {alpha:g}, {what}")
-
-            job.events.append(((split, alpha), opened.scores.score(path.mix(alpha), split, path.batchnorm, within)))
+        mixes = [(path.mix(alpha), split, path.batchnorm) for split, alpha in wanted]
+        for place, scored in zip(wanted, opened.scores.each(mixes, job.progress), strict=True):
+            job.events.append((place, scored))
 
     return work.jobs().submit(path.key(opened), path.title, score, kitchen=str(opened.file))
 

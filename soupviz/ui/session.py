@@ -10,7 +10,7 @@ from soupviz.analysis import history
 from soupviz.analysis.grids import only_in_grids
 from soupviz.errors import CorruptImagesError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.soups.soup import is_current
+from soupviz.soups.standing import current
 from soupviz.store.runs import Run
 from soupviz.trust import Request
 from soupviz.ui import work, workspace
@@ -185,7 +185,7 @@ def finished_runs(opened: Kitchen) -> list[Run]:
     """The soups of this kitchen as it is, oldest first; of those that only a grid asked for, the one that is open."""
     hidden, key = only_in_grids(opened), soup_key()
     shown = [run for run in opened.store.runs() if run.key not in hidden or (key and run.key.startswith(key))]
-    return [run for run in shown if run.status == "finished" and is_current(opened, run)]
+    return current(opened, shown)
 
 
 def chosen_run(opened: Kitchen) -> Run | None:
@@ -196,7 +196,8 @@ def chosen_run(opened: Kitchen) -> Run | None:
     named = next((run for run in runs if key and run.key.startswith(key)), None)
     if key and named is None:
         st.warning(verbatim(_why_not_open(opened, key, best)))
-    return named or best
+    found = named or best
+    return opened.store.whole(found) if found else None
 
 
 def _why_not_open(opened: Kitchen, key: str, instead: Run | None) -> str:

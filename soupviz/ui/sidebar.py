@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from soupviz.ui import session, theme, work, workspace
+from soupviz.ui import session, theme, work, workers, workspace
 
 
 def draw() -> DeltaGenerator:
@@ -45,6 +45,7 @@ def _kitchens() -> None:
             f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
         )
         st.caption(f"Model: {opened.evaluator.routes.note}")
+        workers.choose(opened)
 
 
 def draw_running(place: DeltaGenerator) -> None:
@@ -59,6 +60,9 @@ def draw_running(place: DeltaGenerator) -> None:
         for job in jobs:
             waits = "" if job.state == "running" else " (waits)"
             st.caption(f"{job.title}{waits}: {job.fraction:.0%}")
+        opened = work.opened_kitchen(session.chosen_file())
+        if opened is not None and any(job.state == "running" and job.kitchen == str(opened.file) for job in jobs):
+            workers.draw(opened)
 
     with place:
         panel()

@@ -20,7 +20,6 @@ from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import axis_title, resampled, shown
-from soupviz.types import part_of
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
@@ -146,8 +145,7 @@ def _score_missing(opened: Kitchen, run: Run) -> None:
         return
 
     def score(job: Job) -> None:
-        for index, (wanted, split, how) in enumerate(missing):
-            opened.scores.score(wanted, split, how, part_of(job.progress, index, len(missing)))
+        opened.scores.score_all(missing, job.progress)
 
     splits = " and ".join(dict.fromkeys(split for _, split, _ in missing))
     title = f"Score what is missing on {splits}"

@@ -10,14 +10,15 @@ import streamlit as st
 
 from soupviz.analysis.grids import unmark
 from soupviz.demo.digits import demo_kitchen
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, with_workers
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
-from soupviz.spec import HELD_OUT, KitchenSpec
+from soupviz.soups.standing import current
+from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec
 from soupviz.trust import Request
-from soupviz.types import Alpha, Coefficients, part_of
+from soupviz.types import Alpha, Coefficients
 from soupviz.ui import workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
@@ -103,17 +104,35 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
             progress=job.progress,
         )  # fmt: skip
         opened.splits.load(HELD_OUT, job.progress)
+        if chosen := _chosen_workers().get(str(file)):
+            opened = with_workers(opened, *chosen)
+        current(opened, opened.store.runs())  # thousands of them are looked at here, not when the first page asks
         _hold(file, opened)
         if asked is not None and file.is_file():
             workspace.remember_opened(file)
 
         def read_others(job: Job) -> None:
+            import scipy.stats  # noqa: F401  # a second or two, which the first interval on a page would wait for
+
             for split in opened.splits.reporting:
                 opened.splits.load(split, job.progress)
 
         queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
     return queue.submit(f"open {file}", "Opening the kitchen", work, kitchen=str(file), priority=URGENT)
+
+
+@st.cache_resource(show_spinner=False)
+def _chosen_workers() -> dict[str, tuple[ExecutorName, int | None]]:
+    """By kitchen, who evaluates where that was chosen here, as long as the server runs."""
+    return {}
+
+
+def choose_workers(opened: Kitchen, executor: ExecutorName, workers: int | None) -> None:
+    """From now on others make a kitchen's scores; what runs goes on with those who began it."""
+    _chosen_workers()[str(opened.file)] = executor, workers
+    with _lock:
+        _opened()[str(opened.file)] = with_workers(opened, executor, workers)
 
 
 def find_read_job(opened: Kitchen) -> Job | None:
@@ -157,8 +176,7 @@ def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, s
     mixes += [(mean_of(opened.pool), "average"), *extra]
 
     def work(job: Job) -> None:
-        for index, (mixture, aggregation) in enumerate(mixes):
-            opened.scores.score(mixture, split, aggregation, part_of(job.progress, index, len(mixes)))
+        opened.scores.score_all([(mixture, split, aggregation) for mixture, aggregation in mixes], job.progress)
 
     return jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", work, kitchen=str(opened.file))
 

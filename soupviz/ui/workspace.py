@@ -47,7 +47,18 @@ def allowed(path: Path | str) -> Path:
 def is_allowed(path: Path) -> bool:
     """Whether a path, links followed, lies below the folders of the start, those opened since, or the cache."""
     place = path.resolve()
-    return any(place.is_relative_to(root) for root in [*roots(), *opened_folders(), cache_folder().resolve()])
+    named = [*roots(), *opened_folders()]
+    return any(place.is_relative_to(root) for root in [*named, *_blobs_of(named), cache_folder().resolve()])
+
+
+def _blobs_of(folders: list[Path]) -> list[Path]:
+    """Where the files of snapshots lie, which the hub's cache keeps as links: a repository's own folder of blobs."""
+    found = []
+    for place in (place for folder in folders for place in (folder, *folder.parents)):
+        repository = place.parent.parent
+        if place.parent.name == "snapshots" and repository.name.startswith(("models--", "datasets--")):
+            found.append(repository / "blobs")
+    return found
 
 
 def opened_folders() -> list[Path]:

@@ -1,6 +1,5 @@
 """Plain pickles of NumPy arrays, as model zoos write them: read without importing or calling anything they name."""
 
-import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from soupviz.weights.inert import Stub
+from soupviz.weights.inert import KnownReader, Stub
 
 NUMBERS = re.compile(r"[biufc]\d{1,2}")
 """How NumPy calls its types of numbers."""
@@ -48,31 +47,13 @@ KNOWN: dict[str, type] = {
 }  # fmt: skip
 
 
-class _Reader(pickle._Unpickler):
-    """The one that is written in Python: what a damaged file asks for is checked, or can be."""
-
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012 - as the class that it is of has it
-    # Python makes room for as many bytes as a bytearray is said to have, before it looks how many there are.
-    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
-
-    def __init__(self, file: Any):
-        super().__init__(file, encoding="latin1")
-        self.needed: set[str] = set()
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        if full not in KNOWN:
-            self.needed.add(full)
-        return KNOWN.get(full, Stub)
-
-
 def read_arrays(path: Path) -> tuple[Any, list[str]]:
     """What a plain pickle holds, what is no plain data as stubs; and the classes and functions that these stand for.
 
     Whatever the opcodes of a damaged file run into is raised.
     """
     with path.open("rb") as file:
-        reader = _Reader(file)
+        reader = KnownReader(file, KNOWN)
         return _resolved(reader.load()), sorted(reader.needed)
 
 

@@ -16,19 +16,18 @@ from soupviz.weights.containers import (
     Kind,
     checkpoints_in,
     gathering_of,
+    index_metadata,
     kind_of,
     refuse,
     weight_map,
 )
+from soupviz.weights.distributed import read_distributed
 from soupviz.weights.inert import plain
 from soupviz.weights.states import Candidate, candidates, is_optimizer
-from soupviz.weights.vocabulary import AVERAGED, WRAPPERS, is_training_state
+from soupviz.weights.vocabulary import AVERAGED, METADATA_ATTRIBUTE, METADATA_KEY, WRAPPERS, is_training_state
 
 WEIGHTS_KEY = "weights"
 """In the metadata of safetensors: whether they are raw or ema, where a file says so itself."""
-
-METADATA_KEY = "soupviz"
-METADATA_ATTRIBUTE = "_soupviz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,8 @@ def read(path: Path) -> Checkpoint:
         return _read_sharded(file)
     if kind is Kind.PICKLE:
         return _read_pickle(file)
+    if kind is Kind.DISTRIBUTED:
+        return _read_distributed(file)
     raise refuse(file, kind)
 
 
@@ -123,7 +124,15 @@ def _read_sharded(path: Path) -> Checkpoint:
             tensors[key] = held.tensors[key]
         else:
             raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
-    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata)
+    soup = index_metadata(path).get(METADATA_KEY)
+    return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata, soup)
+
+
+def _read_distributed(path: Path) -> Checkpoint:
+    found, values = read_distributed(path)
+    if not found:
+        raise NoWeightsError(f"{path.parent}: {Kind.STATE.value}; expected a distributed checkpoint with a state dict.")
+    return Checkpoint(path, tuple(sorted(found, key=lambda one: one.is_average)), values)
 
 
 def _read_pickle(path: Path) -> Checkpoint:

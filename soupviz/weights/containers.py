@@ -1,10 +1,10 @@
 """What a file is, found by looking into it: its name says nothing that its first bytes do not say better."""
 
-import shlex
 import zipfile
 from collections.abc import Iterable, Iterator
 from enum import Enum
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from soupviz.errors import CheckpointError
 from soupviz.weights.inert import read_json
@@ -28,6 +28,8 @@ class Kind(Enum):
     SAFETENSORS = "safetensors"
     PICKLE = "a pickle of PyTorch"
     INDEX = "the index of a sharded checkpoint"
+    DISTRIBUTED = "the metadata of a distributed checkpoint"
+    CHUNKS = "chunks of a distributed checkpoint, whose folder stands for it"
     SCRIPT = "a TorchScript archive, which holds a program"
     ARRAYS = "NumPy arrays"
     ARCHIVE = "an archive"
@@ -45,7 +47,7 @@ class Kind(Enum):
 
     @property
     def is_checkpoint(self) -> bool:
-        return self in (Kind.SAFETENSORS, Kind.PICKLE, Kind.INDEX)
+        return self in (Kind.SAFETENSORS, Kind.PICKLE, Kind.INDEX, Kind.DISTRIBUTED)
 
 
 STARTS: dict[bytes, Kind] = {
@@ -58,10 +60,14 @@ GATHER_ZERO = "DeepSpeed's zero_to_fp32.py"
 REMEDIES = {
     Kind.SCRIPT: "load it with torch.jit.load, and save its state_dict()",
     Kind.HDF5: "convert it with transformers' from_pretrained(..., from_tf=True), and save that",
+    Kind.CHUNKS: "name the folder, with its .metadata",
     Kind.ZERO: f"gather the weights with {GATHER_ZERO}",
     Kind.MSGPACK: "convert it with transformers' from_pretrained(..., from_flax=True), and save that",
 }
 COMMANDS = {Kind.POINTER: "Fetch the file itself with: git lfs pull"}
+DISTRIBUTED_NAME, CHUNKS = ".metadata", "*.distcp"
+"""How torch.distributed.checkpoint calls what it writes into a folder."""
+
 ZERO_NAMES = ("*zero_pp_rank_*_states.pt", "*_optim_states.pt")
 """What each process of a ZeRO training writes: its part of the optimizer, and at stage 3 of the weights."""
 
@@ -85,6 +91,10 @@ def kind_of(path: Path) -> Kind:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); expected a checkpoint.") from None
     if path.name.endswith(INDEX_SUFFIX):
         return _kind_of_index(path)
+    if path.name == DISTRIBUTED_NAME and any(path.parent.glob(CHUNKS)):
+        return Kind.DISTRIBUTED
+    if path.match(CHUNKS):
+        return Kind.CHUNKS
     if any(path.match(pattern) for pattern in ZERO_NAMES):
         return Kind.ZERO
     if is_training_state(without_suffix(path.name)):
@@ -187,13 +197,21 @@ def weight_map(index: Path) -> dict[str, Path]:
     return {key: index.parent / name for key, name in pairs}
 
 
+def index_metadata(index: Path) -> dict[str, Any]:
+    """What an index says beside its `weight_map`, which can be read."""
+    found = read_json(index).get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
 def shards_of(index: Path) -> set[Path]:
     """The shard files that a sharded checkpoint's index names."""
     return set(weight_map(index).values())
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that a checkpoint consists of: itself, and its shards."""
+    """The files that a checkpoint consists of: itself, and its shards or chunks."""
+    if path.name == DISTRIBUTED_NAME:
+        return [path, *sorted(path.parent.glob(CHUNKS))]
     return [path, *sorted(shards_of(path))] if path.name.endswith(INDEX_SUFFIX) else [path]
 
 
@@ -201,7 +219,12 @@ def files_of(path: Path) -> list[Path]:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The checkpoints that lie in a folder: an index stands for its shards, safetensors for the same as .bin."""
+    """The checkpoints that lie in a folder: an index stands for its shards, safetensors for the same as .bin.
+
+    The metadata of a distributed checkpoint stand for all that lies there.
+    """
+    if (distributed := folder / DISTRIBUTED_NAME).is_file() and kind_of(distributed).is_checkpoint:
+        return [distributed]
     dull = OTHER_SUFFIXES | (TEXT_SUFFIXES - {".json"})
     files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() not in dull and path.name[0] != "."]
     kinds = {path: kind_of(path) for path in files if path.is_file()}
@@ -214,10 +237,8 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 def gathering_of(folder: Path) -> tuple[str, str] | None:
     """What a folder is whose checkpoint lies in shards that no file names, and a sentence with what gathers it."""
-    if list(folder.glob("*.distcp")):
-        named = f"{shlex.quote(str(folder))} {shlex.quote(f'{folder.name}.pt')}"
-        command = f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {named}"
-        return "is a sharded checkpoint of torch.distributed", f"Gather it with: {command}"
+    if any(folder.glob(CHUNKS)):
+        return "holds chunks of a distributed checkpoint without their .metadata", "Copy the whole folder."
     if any(list(folder.glob(f"{below}{pattern}")) for below in ("", "*/") for pattern in ZERO_NAMES):
         return "is a checkpoint of ZeRO, in shards", f"Gather them with {GATHER_ZERO}"
     return None

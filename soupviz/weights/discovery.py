@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from soupviz.addresses import shown
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.files import digest
 from soupviz.models.architecture import Architecture
@@ -20,12 +21,13 @@ from soupviz.weights.adapters.config import AdapterConfig, config_of, read_confi
 from soupviz.weights.checkpoints import Checkpoint, read
 from soupviz.weights.conversions import CONTENT
 from soupviz.weights.dtypes import in_types_of, narrowed
+from soupviz.weights.elsewhere import files_meant
 from soupviz.weights.fitting import Fitted, Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
 from soupviz.weights.key_maps import KeyMap
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import BASE, Passed, candidate_files, file_in, taken
+from soupviz.weights.selection import BASE, Passed, file_in, taken
 from soupviz.weights.vocabulary import says_average
 
 GO_ON = "go on without it (--skip-incompatible)"
@@ -156,9 +158,9 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         KitchenError: a pattern that matches nothing; an ingredient named as the base; averages are asked for, and no
             file has any.
     """
-    files, passed = candidate_files(spec, folder)
-    if base := folder / spec.base if spec.base else base_named_by(files.values(), folder):
-        file = taken(base, spec.weights, passed)
+    files, passed = files_meant(spec, folder, progress)
+    if found := None if spec.base else base_named_by(files.values(), folder):
+        file = taken(found, spec.weights, passed)
         files = {name: path for name, path in files.items() if path.resolve() != file.resolve()} | {BASE: file}
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
@@ -185,7 +187,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture) | _misplaced(fitting, folder, architecture, store)
     why = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, str(files[name]), *why[name]) for name in files if name in why)
+    refused = tuple(Refusal(name, shown(files[name]), *why[name]) for name in files if name in why)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(
@@ -193,7 +195,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
             "expected a state_dict_ema, ema or the like. Take weights: raw."
         )
     start = fitting[BASE] if BASE in fitting and BASE not in reasons else None
-    return Gathered(kept, start, refused, tuple(passed), told_of_base(base) if base and not spec.base else ())
+    return Gathered(kept, start, refused, tuple(passed), told_of_base(found) if found else ())
 
 
 def _misfits(fitting: Mapping[str, Ingredient], architecture: Architecture) -> dict[str, str]:

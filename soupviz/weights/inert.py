@@ -63,6 +63,28 @@ class _Reader(pickle.Unpickler):
         return Stub()
 
 
+class KnownReader(pickle._Unpickler):
+    """What a stream names and is known is read as that, all else as stubs, and listed as needed.
+
+    It is the unpickler that is written in Python: what a damaged file asks for is checked, or can be.
+    """
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012 - as the class that it is of has it
+    # Python makes room for as many bytes as a bytearray is said to have, before it looks how many there are.
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
+
+    def __init__(self, file: Any, known: Mapping[str, Any]):
+        super().__init__(file, encoding="latin1")
+        self.known = known
+        self.needed: set[str] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if full not in self.known:
+            self.needed.add(full)
+        return self.known.get(full, Stub)
+
+
 def read_pickle(path: Path) -> dict[str, Any]:
     """The attributes of the object, or the items of the mapping, that torch.save wrote, as far as they are plain.
 

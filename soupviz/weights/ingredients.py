@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.remote.watching import has_changed
 from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
@@ -60,10 +61,13 @@ class Ingredient:
     def check_unchanged(self) -> None:
         """Refuse weights whose file was written to since it was mapped into memory: they are other weights by now.
 
+        Of a file that was fetched, what lies at its address is asked for, which is not fetched for it.
+
         Raises:
             CheckpointError: naming the file.
         """
-        if _stamp([Path(file) for file, *_ in self.stamp]) != self.stamp:
+        files = [Path(file) for file, *_ in self.stamp]
+        if _stamp(files) != self.stamp or any(map(has_changed, files)):
             raise CheckpointError(
                 f"{self.path} has changed since the kitchen was opened; its scores are of other weights. Open the "
                 "kitchen again (Look for new files)."

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from soupviz.addresses import is_remote
 from soupviz.errors import CheckpointError, KitchenError
 from soupviz.spec import KitchenSpec
 from soupviz.weights.checkpoints import NoWeightsError, file_of, read
@@ -43,6 +45,8 @@ def matched_paths(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
     """Every path that `ingredients` and `base` name, by their patterns alone: nothing is opened."""
     named = spec.ingredients.values() if isinstance(spec.ingredients, dict) else spec.ingredients
     for pattern in [*named, *([spec.base] if spec.base else [])]:
+        if is_remote(pattern):  # nothing that lies here
+            continue
         yield from [folder / pattern] if not _is_pattern(pattern) else _glob(pattern, folder)
 
 
@@ -180,8 +184,21 @@ def _is_other(path: Path) -> str:
 
 
 def files_behind(spec: KitchenSpec, folder: Path) -> Iterator[Path]:
-    """Every file that a kitchen's ingredients and its base are read from, shards among them."""
+    """Every file here that a kitchen's ingredients and its base are read from, shards among them."""
+    spec = _here(spec)
     base = [taken(folder / spec.base, spec.weights, [])] if spec.base else []
-    named = [*candidate_files(spec, folder)[0].values(), *base]
+    named = [*(candidate_files(spec, folder)[0].values() if spec.ingredients else ()), *base]
     for file in named:
         yield from files_of(file)
+
+
+def _here(spec: KitchenSpec) -> KitchenSpec:
+    """A kitchen without what lies elsewhere."""
+    given = spec.ingredients
+    ingredients: Any = (
+        {name: file for name, file in given.items() if not is_remote(file)}
+        if isinstance(given, dict)
+        else tuple(file for file in given if not is_remote(file))
+    )
+    base = None if spec.base and is_remote(spec.base) else spec.base
+    return spec.model_copy(update={"ingredients": ingredients, "base": base})

@@ -21,6 +21,12 @@ AVERAGES = frozenset({"ema", "swa", "ave", "avg", "average", "averaged", "polyak
 AVERAGED = "n_averaged"
 """Where torch's AveragedModel counts the models that it is the mean of."""
 
+METADATA_KEY = "soupviz"
+"""Under which a soup keeps its record in the metadata of safetensors, and in an index."""
+
+METADATA_ATTRIBUTE = "_soupviz"
+"""Of the state dict in a pickle, where a soup keeps its record."""
+
 WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 OF_GRADIENTS = re.compile(r"exp_?avg", re.IGNORECASE)
 """What Adam calls its moments, which are no weights."""

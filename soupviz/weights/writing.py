@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soupviz.weights.checkpoints import METADATA_ATTRIBUTE, METADATA_KEY
+from soupviz.weights.vocabulary import METADATA_ATTRIBUTE, METADATA_KEY
 
 WAITING = 2
 """Tensors that may wait to be written while the next is mixed."""
@@ -28,7 +28,7 @@ DTYPE_NAMES = {
 
 
 def write(
-    tensors: Iterable[tuple[str, Tensor]], like: Mapping[str, Tensor], path: Path, record: str, suffix: str
+    tensors: Iterable[tuple[str, Tensor]], like: Mapping[str, Tensor], path: Path, record: str | None, suffix: str
 ) -> None:
     """Write a soup with its record inside, in the format of the suffix, .safetensors or .pt.
 
@@ -37,10 +37,10 @@ def write(
     `model.load_state_dict(torch.load(path))` works as it stands.
 
     Args:
-        like: tells key, dtype and shape of what will come, in that order.
+        like: tells key, dtype and shape of what will come, in that order. record: None for a shard, whose index has it.
     """
     if suffix == ".safetensors":
-        _stream(tensors, like, path, {"format": "pt", METADATA_KEY: record})
+        _stream(tensors, like, path, {"format": "pt"} | ({} if record is None else {METADATA_KEY: record}))
     else:
         state_dict = OrderedDict(tensors)
         setattr(state_dict, METADATA_ATTRIBUTE, record)

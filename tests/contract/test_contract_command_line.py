@@ -116,13 +116,11 @@ def test_a_score_says_its_metric_value_metrics_and_number_of_units(kitchen):
     assert score["metrics"]["loss"] == score["loss"]
 
 
-@pytest.mark.xfail(strict=True, reason="issue 14: --executor and --workers wherever scores are made")
 def test_executor_and_workers_are_options_wherever_scores_are_made():
     for command in ("score", "soup", "interpolate", "menu", "sweep", "inspect"):
         assert {"--executor", "--workers"} <= set(re.findall(r"--\w+", run(command, "--help").out))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 14: where scores were made, the JSON says by which executor")
 def test_the_json_says_which_executor_made_the_scores(kitchen):
     assert told("score", kitchen)["executor"] == {"name": "inline", "workers": 1}
 

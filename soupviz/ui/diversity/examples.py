@@ -99,7 +99,7 @@ def compared(opened: Kitchen, split: str, soup: Model, rival: Model) -> Match | 
     wanted = [(model.mix, split, model.aggregation) for model in (soup, rival)]
 
     def do(job: Job) -> list[Score]:
-        return [opened.scores.score(*one, job.progress) for one in wanted]
+        return list(opened.scores.each(wanted, job.progress))
 
     contents = [
         [[opened.weights.resolve(name).fingerprint, weight.hex()] for name, weight in model.mix] + [model.aggregation]

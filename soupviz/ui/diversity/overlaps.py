@@ -191,8 +191,7 @@ def ask_ensembles(opened: Kitchen, asked: Asked, draw: Callable[[Job], None]) ->
 
     missing = without_logits(opened, asked.names, asked.split)
     examples = len(missing) * len(opened.splits.load(asked.split))
-    rate = opened.evaluator.rate
-    wanted = Cost(len(missing), len(asked.names) - len(missing), examples, examples / rate if rate else None)
+    wanted = Cost(len(missing), len(asked.names) - len(missing), examples, opened.scores.seconds_for(examples))
     job = asking.result(
         opened, asked.key(opened, ENSEMBLE), "Ask each pair together", lambda: wanted, do, draw=draw, ahead=True
     )

@@ -11,7 +11,8 @@ import streamlit as st
 from soupviz.errors import ExportError
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
-from soupviz.soups.exports import adapter_of, export
+from soupviz.soups.as_adapter import adapter_of
+from soupviz.soups.exports import export
 from soupviz.soups.forms import Form
 from soupviz.soups.provenance import Dtype, read_record
 from soupviz.soups.restore import checked, restore
@@ -21,6 +22,7 @@ from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.charts import Place
 from soupviz.ui.jobs import Job
+from soupviz.weights.sharding import SUFFIX
 
 
 def file_name(title: str) -> str:
@@ -55,6 +57,7 @@ class How:
     rank: int | None = None
     dtype: Dtype = "ingredients"
     temperature: str = TEMPERATURES[0]
+    shard_size: str | None = None
 
 
 def choose(opened: Kitchen, run: Run, place: Place) -> How:
@@ -77,7 +80,8 @@ def choose(opened: Kitchen, run: Run, place: Place) -> How:
         help="As the ingredients have them.",
     )  # fmt: skip
     dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
-    return How(suffix, dtype=dtype, temperature=_choose_temperature(opened, place))
+    temperature = _choose_temperature(opened, place)
+    return How(suffix, dtype=dtype, temperature=temperature, shard_size=_choose_shards(place, suffix))
 
 
 def _is_adapter(opened: Kitchen, run: Run) -> bool:
@@ -104,14 +108,26 @@ def _choose_temperature(opened: Kitchen, place: Place) -> str:
     )  # fmt: skip
 
 
-def _write(opened: Kitchen, run: Run, file: Path, how: How, job: Job) -> list[Path]:
+ONE_FILE = "one file"
+SHARDS = (ONE_FILE, "5 GB each", "2 GB each", "500 MB each")
+
+
+def _choose_shards(place: Place, suffix: str) -> str | None:
+    """The size of the files that the weights are written in; not asked of a format that has no shards."""
+    if suffix != SUFFIX:
+        return None
+    chosen = place.selectbox("Files", SHARDS, help="Larger weights are written in shards, with an index.")
+    return None if chosen == ONE_FILE else chosen.removesuffix(" each")
+
+
+def _write(opened: Kitchen, run: Run, file: Path, how: How, job: Job) -> list[Path | str]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
     scaled = None if how.temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
     job.progress(0, 1, f"writing {file.name}")
     return export(
         soup, file, form=how.form, rank=how.rank, dtype=how.dtype, temperature=scaled.temperature if scaled else None,
-        bake_temperature=how.temperature == IN_WEIGHTS,
+        bake_temperature=how.temperature == IN_WEIGHTS, shard_size=how.shard_size,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from soupviz.ui.verbatim import verbatim
 
 def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
     """All that tells two runs apart; a is the older one."""
+    a, b = (core.whole(opened, entry) for entry in (a, b))
     names = (f"#{a.run.id} {a.run.name}", f"#{b.run.id} {b.run.name}")
     st.header(f"{verbatim(names[0])} beside {verbatim(names[1])}")
     for name, entry in zip(names, (a, b), strict=True):
@@ -59,8 +60,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     if lacking(opened, wanted):
 
         def score(job: Job) -> None:
-            for mixture, split, aggregation in wanted:
-                opened.scores.score(mixture, split, aggregation, job.progress)
+            opened.scores.score_all(wanted, job.progress)
 
         key = f"pair {a.run.key} {b.run.key}"
         asking.result(opened, key, "Score both on every split", lambda: cost(opened, wanted), score)

@@ -20,7 +20,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
-from soupviz.types import Coefficients, part_of
+from soupviz.types import Coefficients
 from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers.sensitivity import Asked, change_columns
@@ -64,8 +64,8 @@ def set_weights(weights: Sequence[float]) -> None:
 def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None) -> None:
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
-    number, rate = len(opened.splits.load(HELD_OUT)), opened.evaluator.rate
-    each = asking.told(Cost(1, 0, number, number / rate if rate else None), opened.task.unit)
+    number = len(opened.splits.load(HELD_OUT))
+    each = asking.told(Cost(1, 0, number, opened.scores.seconds_for(number)), opened.task.unit)
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
@@ -127,8 +127,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     key = f"weights {digest([content, aggregation, train.model_dump_json() if train else ''])} {opened.file}"
 
     def do(job: Job) -> None:
-        for index, one in enumerate(wanted):
-            opened.scores.score(one, HELD_OUT, aggregation, part_of(job.progress, index, len(wanted)))
+        opened.scores.score_all([(one, HELD_OUT, aggregation) for one in wanted], job.progress)
 
     def start() -> Job:
         # Before what takes long: a slider is answered at once, and what makes way goes on from its scores.

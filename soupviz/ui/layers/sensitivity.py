@@ -15,10 +15,11 @@ from soupviz.kitchen import Kitchen
 from soupviz.models.layers import Grouping, keys_of
 from soupviz.pictures import layers
 from soupviz.soups.blending import groups_of
-from soupviz.soups.planning import FREE, Wanted, cost
+from soupviz.soups.planning import FREE, cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
+from soupviz.types import Wanted
 from soupviz.ui import asking, charts, formats, session, tables, widgets
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job

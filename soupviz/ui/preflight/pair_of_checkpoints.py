@@ -16,7 +16,7 @@ from soupviz.soups.planning import FREE, Cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import titled
-from soupviz.types import Coefficients, part_of
+from soupviz.types import Coefficients
 from soupviz.ui import asking, charts
 from soupviz.ui.formats import in_unit
 from soupviz.ui.jobs import Job
@@ -54,10 +54,9 @@ def pair_curve(opened: Kitchen, judged: Report, aggregation: str) -> None:
         return "average" if alpha in (0.0, 1.0) else aggregation
 
     def trace(job: Job) -> dict[float, Score]:
-        return {
-            alpha: opened.scores.score(mixture(alpha), HELD_OUT, how(alpha), part_of(job.progress, index, POINTS))
-            for index, alpha in enumerate(curves.coarse_to_fine(alphas))
-        }
+        ordered = curves.coarse_to_fine(alphas)
+        wanted = [(mixture(alpha), HELD_OUT, how(alpha)) for alpha in ordered]
+        return dict(zip(ordered, opened.scores.each(wanted, job.progress), strict=True))
 
     def cost() -> Cost:
         return planning.cost(opened, [(mixture(alpha), HELD_OUT, how(alpha)) for alpha in alphas])

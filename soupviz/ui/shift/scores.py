@@ -15,7 +15,6 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups import planning
 from soupviz.soups.needs import lacking_for
 from soupviz.spec import HELD_OUT, SHIFTS, TEST, SplitSpec
-from soupviz.types import part_of
 from soupviz.ui import asking, session, work, workspace
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
@@ -82,8 +81,7 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
         work.jobs().forget(lambda job: job is before)
 
     def score(job: Job) -> None:
-        for index, (mixture, split, aggregation) in enumerate(wanted):
-            opened.scores.score(mixture, split, aggregation, part_of(job.progress, index, len(wanted)))
+        opened.scores.score_all(wanted, job.progress)
 
     title = f"Score all {len(mixes)} models on {', '.join(map(short, splits))}"
     if asking.result(opened, key, title, lambda: planning.cost(opened, wanted), score):

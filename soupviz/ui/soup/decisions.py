@@ -58,7 +58,7 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     Args:
         place: where the picture goes; the table takes the whole width.
     """
-    steps = list(steps_from((run.result or {}).get("trajectory", [])))
+    steps = list(steps_from(opened.store.decisions(run)))
     if not steps:
         return
     recipe = parse(run.recipe)

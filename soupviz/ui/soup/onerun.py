@@ -35,7 +35,7 @@ def draw_windows(opened: Kitchen, recipe: Recipe) -> None:
         return
     search = parse(run.recipe)
     assert run.result is not None
-    steps = steps_from(run.result["trajectory"])
+    steps = steps_from(opened.store.decisions(run))
     metric = goal_of(opened, search.goal).metric
     best = max(index for index, step in enumerate(steps) if step.accepted)
     shown = _shown(recipe, told)

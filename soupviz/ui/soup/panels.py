@@ -103,9 +103,9 @@ def batchnorm(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     key = f"aggregations {run.key} {opened.file}"
 
     def score(job: Job) -> None:
-        for name in names:
-            for split in opened.splits.reporting:
-                opened.scores.score(mixture, split, name, job.progress)
+        opened.scores.score_all(
+            [(mixture, split, name) for name in names for split in opened.splits.reporting], job.progress
+        )
 
     job = work.jobs().find(key)
     if job is not None and session.watch(job):

@@ -34,7 +34,7 @@ def compare(opened: Kitchen, recipe: Recipe, run: Run) -> None:
             if st.button(f"Search in {other}"):
                 job = _job(opened, recipe, other, key)
         if job is not None and not session.watch(job) and job.state == "finished":
-            steps = list(steps_from((run.result or {})["trajectory"]))
+            steps = list(steps_from(opened.store.decisions(run)))
             st.write(verdict(steps, job.result, own, other))
             st.dataframe(
                 table(opened.objective, steps, job.result, own, other),

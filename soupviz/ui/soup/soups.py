@@ -12,6 +12,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
 from soupviz.recipes import MENU, Greedy, Recipe, parse
 from soupviz.recipes.trajectory import Step
+from soupviz.scoring.executors.usage import Usage
 from soupviz.soups import planning
 from soupviz.soups.goals import goal_of, goals_of
 from soupviz.soups.needs import lacking_for
@@ -21,7 +22,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
-from soupviz.ui import charts, clicks, session, verdict, widgets, work
+from soupviz.ui import charts, clicks, session, verdict, widgets, work, workers
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
@@ -82,11 +83,15 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
         return
     time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
     st.caption(
-        f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}; "
+        f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}{_shared(cost)}; "
         f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
         + (" What it learns from, and the learning itself, is not in that." if recipe.trains else "")
         + "".join(f" {verbatim(note)}" for note in cost.notes)
     )
+
+
+def _shared(cost: planning.CookingCost) -> str:
+    return f" with {cost.workers} workers, {cost.utilisation:.0%} busy" if cost.workers > 1 else ""
 
 
 def _megabytes(num_bytes: int) -> str:
@@ -116,7 +121,7 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
         session.choose_soup(run)
     draw_result(opened, run)
     was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
-    is_whole = all(Step.from_dict(step).value is not None for step in (run.result or {}).get("trajectory", []))
+    is_whole = all(Step.from_dict(step).value is not None for step in opened.store.decisions(run))
     if run.status == "finished" and was_asked_for and not is_whole:
         session.watch(work.complete_job(opened, recipe))
     if run.status == "finished":
@@ -133,7 +138,9 @@ def draw_result(opened: Kitchen, run: Run) -> None:
         verdict.draw(opened, run)
         if result["clamped_variances"]:
             st.caption(f"{result['clamped_variances']} running variances were below 0 and are clamped.")
-    left, right = st.columns([3, 2]) if result.get("trajectory") else (st.container(), st.container())
+        if result.get("usage"):
+            st.caption(workers.told(Usage.from_plain(result["usage"])))
+    left, right = st.columns([3, 2]) if opened.store.decisions(run) else (st.container(), st.container())
     if result.get("coefficients"):
         right.header("Coefficients")
         charts.show(

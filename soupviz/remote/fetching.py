@@ -1,0 +1,250 @@
+"""Fetching files into the cache: small ones several at a time, large ones in ranges, from where a kill left off."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from soupviz.addresses import KEPT, mirror, place_of, scheme_of
+from soupviz.errors import RemoteError
+from soupviz.files import cache_folder, digest
+from soupviz.remote import keeping, listing
+from soupviz.remote.calling import LOOK_EVERY, Calls
+from soupviz.remote.listing import Found
+from soupviz.remote.systems import WEB, opened
+from soupviz.types import Progress, quiet
+
+SMALL = 4 * 2**20
+"""Bytes up to which a file is fetched in one call."""
+
+LEAST, MOST = 2**18, 2**23
+"""Bytes of a range: few while a server is slow, so that little is lost when it is stopped."""
+
+QUICK, SLOW = 2.0, 8.0
+"""Seconds in which a range comes: what each takes at least, of a server far away or a busy one, is not its bytes'."""
+
+PIECE = 2**20
+
+
+class _Counter:
+    """Tells progress in bytes over several files."""
+
+    def __init__(self, progress: Progress, files: Sequence[Found]):
+        self._progress = progress
+        self._total = max(sum(one.size or 0 for one in files), 1)
+        self._done = 0
+        self._count = len(files)
+        self._what = "fetching"
+
+    def now(self, index: int, found: Found) -> None:
+        self._what = f"fetching {found.name} ({index + 1} of {self._count})"
+        self.tell()
+
+    def add(self, num_bytes: int) -> None:
+        self._done += num_bytes
+        self.tell()
+
+    def tell(self) -> None:
+        self._progress(min(self._done, self._total), self._total, self._what)
+
+
+def fetch(wanted: Sequence[Found], progress: Progress = quiet) -> list[Path]:
+    """The copies of files, those that are not there yet fetched.
+
+    Args:
+        progress: told in bytes, several times a second; may stop it, and the next fetch goes on from there.
+    Raises:
+        RemoteError: they cannot be fetched, or do not fit into the budget.
+    """
+    missing = [one for one in dict.fromkeys(wanted) if keeping.kept(one) is None and not _linked(one)]
+    if missing:
+        keeping.make_room(missing)
+        counter = _Counter(progress, missing)
+        with Calls(counter.tell) as calls:
+            small = [one for one in missing if one.size is None or one.size <= SMALL]
+            for index, (found, content) in enumerate(calls.each(small, lambda one: one.address, _whole)):
+                counter.now(index, found)
+                temporary = _temporary(found)
+                temporary.write_bytes(content)
+                keeping.keep(found, temporary)
+                counter.add(len(content))
+            for index, found in enumerate(one for one in missing if one not in set(small)):
+                counter.now(len(small) + index, found)
+                _large(found, calls, counter)
+    return [place_of(one.address, mirror()) for one in wanted]
+
+
+def head_of(found: Found, num_bytes: int) -> bytes:
+    """The first bytes of a file; kept, as a listing may ask for them again."""
+    known = cache_folder(KEPT, "heads") / digest([found.address, found.token, found.size, num_bytes])[:32]
+    if known.is_file():
+        return known.read_bytes()
+    content = _range(found, 0, min(num_bytes, found.size or num_bytes))
+    temporary = _temporary(found)
+    temporary.write_bytes(content)
+    temporary.replace(known)
+    return content
+
+
+def _temporary(found: Found) -> Path:
+    return cache_folder(KEPT, "parts") / f"{digest([found.address, found.token])[:32]}.{os.getpid()}.writing"
+
+
+def _linked(found: Found) -> bool:
+    """Whether the same content was there under another name, and is now under this one too."""
+    other = keeping.alike(found)
+    if other is None:
+        return False
+    temporary = _temporary(found)
+    try:
+        temporary.unlink(missing_ok=True)
+        os.link(other, temporary)
+    except OSError:  # a disk without links: it is fetched
+        return False
+    keeping.keep(found, temporary)
+    return True
+
+
+def _whole(found: Found) -> bytes:
+    system, path = opened(found.address)
+    content: bytes = system.cat_file(path)
+    if found.size is not None and len(content) != found.size:
+        raise EOFError(f"{len(content)} bytes came of {found.size}")
+    return content
+
+
+def _range(found: Found, start: int, stop: int) -> bytes:
+    """Bytes of a file. A web server that knows no ranges would send all of it to `cat_file`, however large."""
+    system, path = opened(found.address)
+    if scheme_of(found.address) in WEB:
+        with system.open(path, block_size=stop - start, cache_type="none", size=found.size) as file:
+            file.seek(start)
+            content: bytes = file.read(stop - start)
+    else:
+        content = system.cat_file(path, start=start, end=stop)
+    if len(content) != stop - start:
+        raise EOFError(f"{len(content)} bytes came of {stop - start}")
+    return content
+
+
+def _large(found: Found, calls: Calls, counter: _Counter) -> Path:
+    """A file in ranges, appended to what came of it before; once anew where it changes meanwhile."""
+    for again in (True, False):
+        part = keeping.part_of(found)
+        with _locked(part, counter):
+            if (there := keeping.kept(found)) is not None:  # another process was faster
+                counter.add(found.size or 0)
+                return there
+            _append(found, part, calls, counter)
+            later = listing.at(found.address, calls)
+            if later is not None and later.token == found.token and _is_sound(part, found, counter):
+                return keeping.keep(found, part)
+            part.unlink()
+        counter.add(-(found.size or 0))
+        if again and later is not None:
+            found = later
+    raise RemoteError(f"{found.address}: changes while it is fetched; wait until whoever writes it is done.")
+
+
+def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
+    size = found.size or 0
+    there = part.stat().st_size if part.is_file() else 0
+    if there > size:
+        part.unlink()
+        there = 0
+    counter.add(there)
+    ranges = _Ranges(there, size)
+    with part.open("ab") as file:
+        try:
+            for (start, _), content in calls.each(ranges, lambda _: found.address, lambda r: _timed(found, r, ranges)):
+                assert file.tell() == start
+                file.write(content)
+                file.flush()
+                counter.add(len(content))
+        except _NoRangesError:
+            counter.add(-file.tell())
+            file.truncate(0)
+            _stream(found, file, calls, counter)
+
+
+class _NoRangesError(RemoteError):
+    """A web server that sends a file only from its beginning."""
+
+
+class _Ranges:
+    """The ranges of a file from an offset on, larger where they come fast."""
+
+    def __init__(self, start: int, stop: int):
+        self._start, self._stop = start, stop
+        self._length = LEAST
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        while self._start < self._stop:
+            end = min(self._start + self._length, self._stop)
+            yield self._start, end
+            self._start = end
+
+    def took(self, length: int, seconds: float) -> None:
+        if length < self._length:  # it was asked for before the last growth
+            return
+        if seconds < QUICK:
+            self._length = min(self._length * 2, MOST)
+        elif seconds > SLOW:
+            self._length = max(self._length // 2, LEAST)
+
+
+def _timed(found: Found, one: tuple[int, int], ranges: _Ranges) -> bytes:
+    began = monotonic()
+    try:
+        content = _range(found, *one)
+    except ValueError as error:
+        if "range requests" in str(error):
+            raise _NoRangesError(str(error)) from None
+        raise
+    ranges.took(one[1] - one[0], monotonic() - began)
+    return content
+
+
+def _stream(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
+    """A file from its beginning to its end, which cannot be gone on with."""
+    system, path = opened(found.address)
+    with system.open(path, block_size=0, size=found.size) as source:
+        while content := calls.one(found.address, lambda: source.read(PIECE)):
+            file.write(content)
+            counter.add(len(content))
+    if file.tell() != found.size:
+        raise RemoteError(f"{found.address}: {file.tell()} bytes came of {found.size}. Try again.")
+
+
+def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
+    """Whether what came has the checksum that the file system tells, where it tells one."""
+    if not found.sha256:
+        return True
+    sha = hashlib.sha256()
+    with part.open("rb") as file:
+        while content := file.read(MOST):
+            sha.update(content)
+            counter.tell()
+    return sha.hexdigest() == found.sha256
+
+
+class _locked:  # noqa: N801 - a context, as open is
+    """One process at a time appends to a part; the others wait, and may be stopped."""
+
+    def __init__(self, part: Path, counter: _Counter):
+        self._lock, self._counter = FileLock(part.with_suffix(".lock")), counter
+
+    def __enter__(self) -> None:
+        while True:
+            try:
+                self._lock.acquire(timeout=LOOK_EVERY)
+                return
+            except Timeout:
+                self._counter.tell()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()

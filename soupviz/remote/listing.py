@@ -1,0 +1,136 @@
+"""What lies at an address, told without fetching it: files with their sizes and what tells their contents apart."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from soupviz.addresses import scheme_of
+from soupviz.remote.calling import Calls
+from soupviz.remote.systems import WEB, address_in, opened
+
+MAGIC = "*?["
+
+TOKENS = (
+    "ETag", "etag", "md5Hash", "blob_id", "oid", "Content-MD5", "Digest", "checksum", "crc32c", "generation",
+    "LastModified", "Last-Modified", "last_modified", "mtime", "modified", "updated", "created",
+)  # fmt: skip
+"""What a file system may tell of a content, the surest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file elsewhere.
+
+    size: in bytes; None where it is not told. token: what another content has otherwise, as the file system tells it.
+    sha256: of the content, where the file system knows it; such a content is fetched once under all its names.
+    """
+
+    address: str
+    size: int | None
+    token: str
+    sha256: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.address.rpartition("/")[2]
+
+
+def is_pattern(address: str) -> bool:
+    """Whether an address stands for all that match it. On the web a question mark is refused before."""
+    return any(sign in address for sign in MAGIC)
+
+
+def at(address: str, calls: Calls) -> Found | None:
+    """The file at an address; None where a folder is there.
+
+    Raises:
+        RemoteError: nothing is there, or it cannot be reached.
+    """
+    system, path = opened(address)
+    system.invalidate_cache()
+    info = calls.one(address, lambda: system.info(path))
+    is_listing = scheme_of(address) in WEB and str(info.get("url") or address).endswith("/")
+    if info.get("type") == "directory" or is_listing:
+        return None
+    return _found(address, info)
+
+
+def several(addresses: Sequence[str], calls: Calls) -> list[Found]:
+    """Files of which each is asked for.
+
+    Raises:
+        RemoteError: one of them is not there, or cannot be reached.
+    """
+    return [_found(one, info) for one, info in calls.each(addresses, str, _info)]
+
+
+def matched(pattern: str, calls: Calls) -> tuple[list[Found], list[str]]:
+    """The files that a pattern matches, and the addresses of the folders that it does."""
+    system, path = opened(pattern)
+    system.invalidate_cache()
+    told = calls.one(pattern, lambda: system.glob(path, detail=True))
+    return _sorted_out(pattern, told.values(), calls)
+
+
+def children(address: str, calls: Calls, *, deep: bool = False) -> list[Found]:
+    """The files in a folder; deep: and below it.
+
+    Raises:
+        RemoteError: nothing is there, or it cannot be reached.
+    """
+    system, path = opened(address)
+    system.invalidate_cache()
+    inside = address.rstrip("/") + "/"
+    in_one = deep and scheme_of(address) not in WEB  # of the web each folder is a page of its own
+    told = calls.one(
+        address,
+        lambda: list(system.find(path, detail=True).values()) if in_one else list(system.ls(path, detail=True)),
+    )
+    files, folders = _sorted_out(address, told, calls)
+    found = [one for one in files if one.address.startswith(inside) and one.name]
+    if deep and not in_one:
+        for folder in folders:
+            if folder.startswith(inside) and folder != inside.rstrip("/"):
+                found += children(f"{folder}/", calls, deep=True)
+    return found
+
+
+def _sorted_out(address: str, told: Any, calls: Calls) -> tuple[list[Found], list[str]]:
+    files, folders = [], []
+    for info in told:
+        place = address_in(address, info["name"])
+        if info.get("type") == "directory":
+            folders.append(place.rstrip("/"))
+        else:
+            files.append((place, info))
+    # A listing of the web has names only: each file is asked for.
+    unknown = [place for place, info in files if not _token(info)[0] or info.get("size") is None]
+    asked = dict(calls.each(unknown, str, _info)) if scheme_of(address) in WEB else {}
+    found = [_found(place, asked.get(place, info)) for place, info in files]
+    return sorted(found, key=lambda one: one.address), sorted(folders)
+
+
+def _info(address: str) -> Mapping[str, Any]:
+    system, path = opened(address)
+    told: Mapping[str, Any] = system.info(path)
+    return told
+
+
+def _found(address: str, info: Mapping[str, Any]) -> Found:
+    token, sha256 = _token(info)
+    size = info.get("size")
+    return Found(address, None if size is None else int(size), token or f"size:{size}", sha256)
+
+
+def _token(info: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells a content apart, and its SHA-256 where that is known."""
+    large = info.get("lfs")
+    sha256 = large.get("sha256") if isinstance(large, Mapping) else getattr(large, "sha256", None)
+    if sha256:
+        return f"sha256:{sha256}", str(sha256)
+    for name in TOKENS:
+        if value := info.get(name):
+            is_time = isinstance(value, datetime)  # which listings may give as a number
+            return f"{name}:{value.timestamp() if is_time else value}", ""
+    return "", ""

@@ -1,0 +1,105 @@
+"""Writing files elsewhere: each is whole here first, then put, and the last of them says that all are there."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from soupviz.addresses import KEPT, scheme_of
+from soupviz.errors import RemoteError
+from soupviz.files import cache_folder
+from soupviz.remote.calling import Calls
+from soupviz.remote.systems import WEB, opened
+from soupviz.types import Progress, quiet
+
+HEAD = 4096
+"""Bytes of a file that is there already, which tell whose it is."""
+
+
+def check_target(address: str) -> None:
+    """Whether a file can be written at an address, as far as that can be told at once.
+
+    Raises:
+        RemoteError: the web takes no files, a package is missing, or the address holds a secret.
+    """
+    opened(address)
+    if scheme_of(address) in WEB:
+        raise RemoteError(f"{address}: a web server takes no files; name a bucket, such as s3://bucket/soups/soup.pt.")
+
+
+def put(
+    address: str,
+    companions: Sequence[str],
+    write: Callable[[Path], list[Path]],
+    progress: Progress = quiet,
+) -> list[str]:
+    """Have files written in a folder here, and put them beside each other elsewhere.
+
+    Args:
+        address: of the file that comes last. companions: names of which the beginnings of what is there already are
+            put into the folder, so that `write` sees whose they are. write: is given where the file is to be written,
+            and gives all that it wrote.
+    Returns:
+        The addresses, in the order in which `write` told the files.
+    Raises:
+        RemoteError: it cannot be put; the files stay here, and the message says where.
+    """
+    place, _, name = address.rpartition("/")
+    folder = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "outgoing")))
+    try:
+        with Calls(lambda: progress(0, 1, f"writing {name}")) as calls:
+            for companion in companions:
+                if head := _head(f"{place}/{companion}", calls):
+                    (folder / companion).write_bytes(head)
+        files = write(folder / name)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    try:
+        _send(files, place, progress)
+    except RemoteError as error:
+        raise RemoteError(f"{error} What was to be written is kept in {folder}.") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    return [f"{place}/{file.name}" for file in files]
+
+
+def _send(files: Sequence[Path], place: str, progress: Progress) -> None:
+    total = sum(file.stat().st_size for file in files)
+    done = 0
+    for file in reversed(files):  # the weights, which come first, are there last
+        address = f"{place}/{file.name}"
+        callback: Any = _counting()
+
+        def alive(name: str = file.name, before: int = done, callback: Any = callback) -> None:
+            progress(min(before + callback.value, total), max(total, 1), f"writing {name}")
+
+        def send(file: Path = file, address: str = address, callback: Any = callback) -> None:
+            system, path = opened(address)
+            callback.absolute_update(0)
+            system.put_file(str(file), path, callback=callback)
+
+        with Calls(alive) as calls:
+            calls.one(address, send)
+        done += file.stat().st_size
+
+
+def _counting() -> Any:
+    from fsspec.callbacks import Callback
+
+    return Callback()
+
+
+def _head(address: str, calls: Calls) -> bytes:
+    """The beginning of a file; nothing where there is none."""
+
+    def look() -> bytes:
+        system, path = opened(address)
+        system.invalidate_cache()
+        try:
+            head: bytes = system.cat_file(path, start=0, end=min(HEAD, system.info(path)["size"]))
+        except FileNotFoundError:
+            return b""
+        return head
+
+    return calls.one(address, look)

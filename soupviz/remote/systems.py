@@ -1,0 +1,165 @@
+"""The file system of an address, with credentials from where they usually are; and what its errors mean."""
+
+from collections.abc import Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+from soupviz.addresses import is_remote, redacted, scheme_of
+from soupviz.errors import RemoteError, told
+
+WEB = ("http", "https")
+PACKAGES = {
+    "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "abfs": "adlfs",
+    "abfss": "adlfs", "az": "adlfs", "http": "aiohttp", "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko",
+}  # fmt: skip
+"""What reads a scheme, beside fsspec."""
+
+CREDENTIALS = {
+    "s3": "AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials (`aws s3 ls` shows whether "
+    "they work)",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
+    "hf": "HF_TOKEN, or `hf auth login`",
+    "http": "~/.netrc",
+}
+"""Where credentials are looked for, and nowhere else."""
+
+ABOUT_FILES_HERE = frozenset(
+    "git zip tar libarchive reference dir dirfs cached blockcache filecache simplecache generic data asynclocal".split()
+)
+"""Schemes that read what lies on this machine, where paths say so, or what another address names."""
+
+ANSWER_WITHIN = 30
+"""Seconds in which a web server has to send something more."""
+
+
+def check(address: str) -> None:
+    """Refuse an address that holds a secret, or that no file system has.
+
+    Raises:
+        RemoteError: it names a user with a password, or is signed; or several addresses in one.
+    """
+    scheme, _, rest = address.partition("://")
+    host = rest.partition("/")[0]
+    is_web = scheme.lower() in WEB
+    if "@" in host and (is_web or ":" in host.partition("@")[0]):
+        place = f"{scheme}://{rest.rpartition('@')[2]}"
+        raise RemoteError(
+            f"{redacted(place)}: its address holds a password, which would be kept in files that others read. Name "
+            f"{redacted(place)} alone; credentials are taken from {_credentials(scheme)}."
+        )
+    if is_web and ("?" in rest or "#" in rest):
+        raise RemoteError(
+            f"{scheme}://{rest.partition('?')[0].partition('#')[0]}: its address goes on behind the file's name with "
+            "what may be a signature or a token, which would be kept in files that others read. Name the file alone; "
+            f"credentials are taken from {_credentials(scheme)}."
+        )
+    if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
+        raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
+
+
+def opened(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path there.
+
+    Raises:
+        RemoteError: a package is missing, no file system has that scheme, or the address holds a secret.
+    """
+    check(address)
+    scheme = scheme_of(address)
+    try:
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(address, use_listings_cache=False, **_options(scheme))
+    except ImportError:
+        package = PACKAGES.get(scheme, "")
+        needed = " ".join(dict.fromkeys(filter(None, ("fsspec", package))))
+        raise RemoteError(
+            f"{address}: {scheme}:// needs {needed.replace(' ', ' and ')}: pip install {needed}"
+        ) from None
+    except Exception as error:  # each file system raises its own where it lacks what it needs
+        if "Protocol not known" in str(error):
+            known = "s3, gs, hf, https, or another that fsspec knows"
+            raise RemoteError(f"{address}: no file system is known for {scheme}://; expected {known}.") from None
+        raise refusal(address, error) from error
+    return system, path
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme in WEB:
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_WITHIN, sock_read=ANSWER_WITHIN)
+        return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
+    if scheme in ("s3", "s3a") and not _knows_who():
+        return {"anon": True}
+    return {}
+
+
+@cache
+def _knows_who() -> bool:
+    """Whether AWS credentials are found where they usually are; public buckets need none."""
+    from botocore.session import Session
+
+    return Session().get_credentials() is not None
+
+
+def address_in(address: str, path: str) -> str:
+    """The address of a path that the file system of another address told."""
+    scheme = address.partition("://")[0]
+    return path if is_remote(path) else f"{scheme}://{path.lstrip('/')}"
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status that a server answered with, where an error tells it."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):  # of AWS
+        response = SimpleNamespace(status_code=response.get("ResponseMetadata", {}).get("HTTPStatusCode"))
+    status = getattr(error, "status", None) or getattr(response, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What is behind an error: of the web, whatever goes wrong is told as a file that is not there."""
+    behind = error.__cause__
+    if isinstance(error, FileNotFoundError) and behind is not None and (status_of(behind) or _is_of_a_network(behind)):
+        return behind
+    return error
+
+
+def _is_of_a_network(error: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    others = {"ClientError", "FSTimeoutError", "HTTPClientError", "IncompleteReadError", "HTTPError"}
+    return isinstance(error, (OSError, TimeoutError, EOFError)) or bool(kinds & others)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same call may well succeed a little later: a cut connection, a server that is busy."""
+    error = _reason(error)
+    if isinstance(error, (FileNotFoundError, PermissionError, NotImplementedError, IsADirectoryError)):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status >= 500 or status in (408, 429)
+    return _is_of_a_network(error)
+
+
+def refusal(address: str, error: BaseException) -> RemoteError:
+    """What an error of a file system means for whoever named the address."""
+    if isinstance(error, RemoteError):
+        return error
+    error = _reason(error)
+    status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")
+    if isinstance(error, PermissionError) or status in (401, 403) or "NoCredentialsError" in kinds:
+        with_status = f" ({status or 403})"
+        return RemoteError(
+            f"{address}: access is refused{with_status}. Give whoever runs soupviz the right to read it; credentials "
+            f"are taken from {_credentials(scheme_of(address))}."
+        )
+    return RemoteError(f"{address}: cannot be reached: {redacted(told(error))}. Try again; what came so far is kept.")
+
+
+def _credentials(scheme: str) -> str:
+    alike = {"https": "http", "s3a": "s3", "gcs": "gs"}
+    return CREDENTIALS.get(alike.get(scheme.lower(), scheme.lower()), "where its file system looks for them")

@@ -1,0 +1,107 @@
+"""What driver and workers say to each other: plain data, names and fingerprints; no weights and no examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from soupviz.tasks.outcomes import Column
+
+
+@dataclass(frozen=True, slots=True)
+class MixOf:
+    """A mix by name.
+
+    parts: names with fingerprints and coefficients. formulas: what the names of made weights stand for, as JSON, by
+    name, parts before what is made of them; those that a worker knows are left out. files: of weights that were
+    trained, where they are kept.
+    """
+
+    parts: tuple[tuple[str, str, float], ...]
+    aggregation: str
+    formulas: Mapping[str, str] = field(default_factory=dict, compare=False)
+    files: Mapping[str, Path] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitOf:
+    """A split by name and content; of a part of one, which examples.
+
+    read: the name and the fingerprint of the split that a kitchen reads. rows: of that, positions; None: all.
+    """
+
+    fingerprint: str
+    read: tuple[str, str]
+    rows: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Batches that a worker is to score: of each the positions of its units."""
+
+    number: int
+    mix: MixOf
+    split: SplitOf
+    batches: Sequence[NDArray[np.int64]]
+    keeps_answers: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """What became of units that were scored together: a batch, or what memory sufficed for. answers: where wanted."""
+
+    rows: NDArray[np.int64]
+    columns: Mapping[str, Column]
+    answers: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """What became of a block's units, batch by batch. seconds: that it took to compute."""
+
+    number: int
+    batches: Sequence[Sequence[Part]]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A block, or opening the kitchen (number None), ended in an error."""
+
+    number: int | None
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker has opened the kitchen, and holds the weights and the model that were expected. place: where it runs."""
+
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker ended unasked."""
+
+    reason: str
+
+
+class Workers(Protocol):
+    """Processes that answer blocks, each in the order in which they were sent; they are known by number."""
+
+    def send(self, worker: int, block: Block) -> None: ...
+
+    def drop(self, worker: int, numbers: Sequence[int]) -> None:
+        """Tell of blocks that need no answer any more: they may be left out, or ended between two batches."""
+
+    def receive(self, timeout: float) -> list[tuple[int, "Ready | Answered | Failed | Died"]]:
+        """What came in, by worker; waits so many seconds for the first."""
+        ...
+
+    def restart(self, worker: int) -> None:
+        """Start one that died anew."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,111 @@
+"""Workers as processes of this machine: one for each device, or several on the CPU."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Sequence
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection, wait
+
+from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
+from soupviz.scoring.executors.worker import Opening
+
+MODULE = "soupviz.scoring.executors.process"
+"""What a worker runs. Started as a program of its own: nothing of this process's main module is run again in it."""
+
+ENDS_IN = 2.0
+"""Seconds in which a worker ends by itself, before it is ended."""
+
+
+class Processes:
+    """Each has a pipe, and ends when it closes: as this process does, however that ends."""
+
+    def __init__(self, opening: Opening, devices: Sequence[str], threads: int):
+        """Start one worker for each device.
+
+        Args:
+            threads: that each may compute with on the CPU.
+        """
+        self._opening = pickle.dumps(opening)
+        self._devices = devices
+        self._threads = threads
+        self._pipes: dict[int, Connection] = {}
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._end = weakref.finalize(self, _end, self._pipes, self._processes)
+        for worker in range(len(devices)):
+            self.restart(worker)
+
+    def restart(self, worker: int) -> None:
+        if worker in self._pipes:
+            self._pipes.pop(worker).close()
+            self._processes[worker].wait()
+        ours, theirs = Pipe()
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))),
+            "OMP_NUM_THREADS": str(self._threads),
+        }
+        self._processes[worker] = subprocess.Popen(
+            [sys.executable, "-m", MODULE, str(theirs.fileno()), self._devices[worker]],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if _has_number(sys.stderr) else subprocess.DEVNULL,
+            env=environment,
+        )
+        theirs.close()
+        ours.send_bytes(self._opening)
+        self._pipes[worker] = ours
+
+    def send(self, worker: int, block: Block) -> None:
+        self._write(worker, block)
+
+    def drop(self, worker: int, numbers: Sequence[int]) -> None:
+        self._write(worker, tuple(numbers))
+
+    def _write(self, worker: int, message: object) -> None:
+        try:
+            self._pipes[worker].send(message)
+        except OSError:  # it died; whoever receives next is told
+            pass
+
+    def receive(self, timeout: float) -> list[tuple[int, Ready | Answered | Failed | Died]]:
+        workers = {id(pipe): worker for worker, pipe in self._pipes.items()}
+        found: list[tuple[int, Ready | Answered | Failed | Died]] = []
+        for pipe in wait(list(self._pipes.values()), timeout):
+            worker = workers[id(pipe)]
+            try:
+                found.append((worker, self._pipes[worker].recv()))
+            except (EOFError, OSError):
+                found.append((worker, Died(self._reason(worker))))
+        return found
+
+    def _reason(self, worker: int) -> str:
+        status = self._processes[worker].wait()
+        if status >= 0:
+            return f"exit status {status}."
+        name = signal.Signals(-status).name
+        often = ", as the system does where memory runs out." if name == "SIGKILL" else "."
+        return f"it was ended by {name}{often}"
+
+    def close(self) -> None:
+        self._end()
+
+
+def _has_number(stream: object) -> bool:
+    try:
+        return stream.fileno() >= 0  # type: ignore[attr-defined, no-any-return]
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _end(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[bytes]"]) -> None:
+    for pipe in pipes.values():
+        pipe.close()
+    for process in processes.values():
+        try:
+            process.wait(ENDS_IN)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

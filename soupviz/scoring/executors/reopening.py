@@ -1,0 +1,68 @@
+"""How a worker opens the kitchen that the driver has open, and finds that it is the same."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from soupviz.scoring.executors.worker import differs
+from soupviz.scoring.service import Scores
+from soupviz.spec import KitchenSpec
+from soupviz.store.database import Store
+from soupviz.weights.ingredients import Ingredient
+
+
+class _Opened(Protocol):
+    @property
+    def model_fingerprint(self) -> str: ...
+    @property
+    def ingredients(self) -> tuple[Ingredient, ...]: ...
+    @property
+    def scores(self) -> Scores: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reopening:
+    """Plain data that travels to workers.
+
+    open: what opens a kitchen. skips: what it goes on without, by its arguments. model: the fingerprint that it has to
+    have. ingredients: by name, the fingerprints that they have to have. files: what the driver's store knows of files,
+    so that those that are the same here are not read whole to be fingerprinted again.
+    """
+
+    open: Callable[..., _Opened]
+    spec: KitchenSpec
+    file: Path
+    skips: Mapping[str, bool]
+    model: str
+    ingredients: Mapping[str, str]
+    files: Mapping[str, tuple[str, str | None]]
+
+    def __call__(self, device: str) -> Scores:
+        """Open it on a device, with a store of its own in a temporary folder: only the driver keeps scores.
+
+        Raises:
+            KitchenError: a file is not the one that the driver has.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="soupviz-worker-"))
+        try:
+            return self._opened(device, Store(folder / "store.sqlite"))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    def _opened(self, device: str, store: Store) -> Scores:
+        store.keep_files(self.files)
+        # Other models are scored by kitchens of their own.
+        alone: dict[str, Any] = {"device": device, "executor": "inline", "other_models": {}}
+        opened = self.open(self.spec.model_copy(update=alone), self.file, store=store, **self.skips)
+        if opened.model_fingerprint != self.model:
+            raise differs("the model", self.spec.model.factory, opened.model_fingerprint, self.model)
+        there = {item.name: item for item in opened.ingredients}
+        for name, fingerprint in self.ingredients.items():
+            if name not in there or there[name].fingerprint != fingerprint:
+                found = there[name].fingerprint if name in there else "none"
+                raise differs(name, str(there[name].path if name in there else self.file.parent), found, fingerprint)
+        return opened.scores

@@ -1,0 +1,58 @@
+"""From a kitchen's words to workers: how many, on which devices, and what starts them."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from soupviz.scoring.evaluator import Evaluator
+from soupviz.scoring.executors.crew import Crew
+from soupviz.scoring.executors.messages import Workers
+from soupviz.scoring.executors.processes import Processes
+from soupviz.scoring.executors.ray_cluster import RayActors
+from soupviz.scoring.executors.worker import Opening
+from soupviz.spec import KitchenSpec
+
+CORES = 2
+"""Of the CPU for each worker, where it is not said how many there are."""
+
+
+def workers_of(spec: KitchenSpec) -> tuple[object, ...]:
+    """All that a kitchen says of who evaluates."""
+    return spec.executor, spec.workers, spec.ray_address
+
+
+def num_workers(spec: KitchenSpec, device: torch.device) -> int:
+    """How many workers a kitchen has."""
+    if spec.executor == "inline":
+        return 1
+    if spec.workers:
+        return spec.workers
+    return torch.cuda.device_count() if device.type == "cuda" else max(1, (os.cpu_count() or 1) // CORES)
+
+
+def devices_of(spec: KitchenSpec, device: torch.device) -> list[str]:
+    """The device of each worker: in turn where there are several, unless kitchen.yaml names one by its number."""
+    count = num_workers(spec, device)
+    if device.type != "cuda" or device.index is not None:
+        return [str(device)] * count
+    return [f"cuda:{worker % torch.cuda.device_count()}" for worker in range(count)]
+
+
+def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew | None:
+    """The workers that a kitchen asks for; None: this process evaluates.
+
+    Args:
+        evaluator: this process's. opening: with which a worker opens the kitchen.
+    """
+    if spec.executor == "inline":
+        return None
+    devices = devices_of(spec, evaluator.device)
+    threads = max(1, (os.cpu_count() or 1) // len(devices))
+    start: Callable[[], Workers] = (
+        partial(Processes, opening, devices, threads)
+        if spec.executor == "processes"
+        else partial(RayActors, opening, devices, threads, spec.ray_address)
+    )
+    return Crew(spec.executor, len(devices), start, evaluator)

@@ -1,0 +1,62 @@
+"""What workers did: how long each computed, and how many units it scored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's. busy: seconds that it computed. place: the host and the device. deaths: how often it ended unasked.
+
+    is_busy: whether it has something to do at this moment.
+    """
+
+    place: str = ""
+    busy: float = 0.0
+    num_units: int = 0
+    deaths: int = 0
+    is_busy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of all workers. seconds: what a clock showed; of the difference of two looks, what lies between."""
+
+    seconds: float = 0.0
+    shares: tuple[Share, ...] = field(default=())
+
+    def since(self, before: "Usage") -> "Usage":
+        """What came after an earlier look."""
+        known = dict(enumerate(before.shares))
+        shares = tuple(_less(share, known.get(number, Share())) for number, share in enumerate(self.shares))
+        return Usage(self.seconds - before.seconds, shares)
+
+    def fraction(self, share: Share) -> float:
+        """Which part of the time a worker computed."""
+        return min(1.0, share.busy / self.seconds) if self.seconds else 0.0
+
+    @property
+    def utilisation(self) -> float | None:
+        """The mean over the workers."""
+        return sum(map(self.fraction, self.shares)) / len(self.shares) if self.shares and self.seconds else None
+
+    def as_plain(self) -> dict[str, Any]:
+        workers = [
+            {"place": share.place, "busy": share.busy, "num_units": share.num_units, "deaths": share.deaths}
+            for share in self.shares
+        ]
+        return {"seconds": self.seconds, "workers": workers}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "Usage":
+        return cls(values["seconds"], tuple(Share(**worker) for worker in values["workers"]))
+
+
+def _less(share: Share, before: Share) -> Share:
+    return replace(
+        share,
+        busy=share.busy - before.busy,
+        num_units=share.num_units - before.num_units,
+        deaths=share.deaths - before.deaths,
+    )

@@ -1,0 +1,107 @@
+"""A worker's side: holds the kitchen's model and data, and answers blocks of units under the weights they name."""
+
+import shutil
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from soupviz.data.split import Split
+from soupviz.errors import KitchenError, SoupError
+from soupviz.scoring.executors.messages import Answered, Block, Failed, MixOf, Part, SplitOf
+from soupviz.scoring.service import Scores
+
+Opening = Callable[[str], Scores]
+"""Opens the kitchen in a worker, on a device; refuses files that are not those that the driver has."""
+
+
+class WorkerBugError(RuntimeError):
+    """What is no user's mistake, as a worker tells it, with its traceback."""
+
+
+class Worker:
+    """Answers blocks; the weights of the last one stay in the model."""
+
+    def __init__(self, scores: Scores):
+        self._scores = scores
+        self._evaluator = scores.scorer.evaluator
+        self._held: tuple[MixOf, str] | None = None
+        self._is_shared = False
+        self._splits: dict[str, Split] = {}
+
+    @property
+    def place(self) -> str:
+        return f"{socket.gethostname()}, {self._evaluator.device}"
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self._scores.scorer.store.folder, ignore_errors=True)
+
+    def answer(self, block: Block, is_dropped: Callable[[], bool] = lambda: False) -> Answered | Failed:
+        """What becomes of a block's units; of those that nobody waits for any more it may be left out."""
+        started = time.monotonic()
+        try:
+            split = self._split(block.split)
+            self._hold(block.mix, split)
+            batches = []
+            for batch in block.batches:
+                if is_dropped():
+                    break
+                batches.append(self._parts(split, batch, keeps_answers=block.keeps_answers))
+        except Exception as error:
+            self._held = None
+            return failed(block.number, error)
+        return Answered(block.number, batches, time.monotonic() - started)
+
+    def _parts(self, split: Split, batch: NDArray[np.int64], *, keeps_answers: bool) -> Sequence[Part]:
+        found = self._evaluator.answered(split, torch.tensor(batch), is_shared=self._is_shared)
+        return [
+            Part(rows.numpy(), columns, answers.float().cpu().numpy() if keeps_answers else None)
+            for rows, columns, answers in found
+        ]
+
+    def _hold(self, mix: MixOf, split: Split) -> None:
+        """Mix weights into the model, if they are not those that it holds."""
+        if self._held == (mix, split.fingerprint):
+            return
+        self._held = None
+        scores = self._scores
+        scores.weights.receive(mix.formulas, mix.files)
+        items = scores.resolved(tuple((name, weight) for name, _, weight in mix.parts))
+        for (item, _), (name, fingerprint, _) in zip(items, mix.parts, strict=True):
+            if item.fingerprint != fingerprint:
+                raise differs(name, str(item.path), item.fingerprint, fingerprint)
+        aggregation = scores.aggregation(mix.aggregation)
+        self._evaluator.begin(split, scores.scorer.mixed.of(items, aggregation))
+        self._is_shared = scores.scorer.evaluations.is_shared(items, aggregation)
+        self._held = mix, split.fingerprint
+
+    def _split(self, wanted: SplitOf) -> Split:
+        if wanted.fingerprint not in self._splits:
+            name, fingerprint = wanted.read
+            split = self._scores.splits.load(name)
+            if split.fingerprint != fingerprint:
+                raise differs(name, "its data", split.fingerprint, fingerprint)
+            if wanted.rows is not None:
+                split = split.part(torch.tensor(wanted.rows), wanted.fingerprint)
+            self._splits[wanted.fingerprint] = split
+        return self._splits[wanted.fingerprint]
+
+
+def differs(name: str, what: str, found: str, expected: str) -> KitchenError:
+    """Why a worker is refused."""
+    return KitchenError(
+        f"worker on {socket.gethostname()}: {name} ({what}) is not what it is where the run was begun: fingerprint "
+        f"{found[:12]}, expected {expected[:12]}. Give all machines the same files, and open the kitchen again."
+    )
+
+
+def failed(number: int | None, error: Exception) -> Failed:
+    """An error as the driver is told of it: a user's mistake as it is, a bug with its traceback."""
+    if isinstance(error, SoupError):
+        return Failed(number, error)
+    return Failed(number, WorkerBugError("".join(traceback.format_exception(error))))

@@ -1,0 +1,72 @@
+"""Which finished runs are soups of a kitchen as it is: found out once for each run, while the kitchen is open."""
+
+from collections.abc import Iterable
+from weakref import WeakKeyDictionary
+
+from soupviz.errors import SoupError
+from soupviz.kitchen import Kitchen
+from soupviz.recipes import parse
+from soupviz.soups.selecting import from_plain
+from soupviz.soups.soup import ELSEWHERE, elsewhere_key, key_of, mix_in, pool_in
+from soupviz.store.runs import Run
+
+Identity = tuple[int, str, float]
+"""Of a run as it was when it was looked at: its number, its key, and when it was last written."""
+
+_found: "WeakKeyDictionary[Kitchen, dict[Identity, bool]]" = WeakKeyDictionary()
+"""What was found out of an open kitchen's runs; it goes with the kitchen."""
+
+
+def current(kitchen: Kitchen, runs: Iterable[Run]) -> list[Run]:
+    """Those of the runs that are finished, and of this kitchen as it is; no file is looked at twice.
+
+    See `is_current`.
+    """
+    finished = [run for run in runs if run.status == "finished" and _is_of(kitchen, run)]
+    changed = _changed(kitchen, {name for run in finished for name in _names(run)})
+    return [run for run in finished if not changed.intersection(_names(run))]
+
+
+def is_current(kitchen: Kitchen, run: Run) -> bool:
+    """Whether a finished run is of this kitchen as it is: ingredients that are still here, selected by this held_out.
+
+    A soup selected on other data (held_out before it was split in two, say) may have been selected on today's test.
+    """
+    return bool(current(kitchen, [run]))
+
+
+def _is_of(kitchen: Kitchen, run: Run) -> bool:
+    known = _found.setdefault(kitchen, {})
+    identity = (run.id, run.key, run.updated)
+    if identity not in known:
+        known[identity] = _would_be_kept_under_its_key(kitchen, run)
+    return known[identity]
+
+
+def _would_be_kept_under_its_key(kitchen: Kitchen, run: Run) -> bool:
+    assert run.result is not None
+    try:
+        for name in _names(run):
+            kitchen.weights.resolve(name)
+        key = key_of(kitchen, parse(run.recipe), run.recipe, pool_in(run))
+        if ELSEWHERE in run.result.get("notes", {}):
+            key = elsewhere_key(kitchen, key, mix_in(run), from_plain(run.result["selecting_data"]))
+    except SoupError:
+        return False
+    return key == run.key
+
+
+def _names(run: Run) -> list[str]:
+    assert run.result is not None
+    return [name for name, _ in run.result["mix"]]
+
+
+def _changed(kitchen: Kitchen, names: Iterable[str]) -> set[str]:
+    """Those whose files were written to since the kitchen was opened."""
+    found = set()
+    for name in names:
+        try:
+            kitchen.weights.resolve(name).check_unchanged()
+        except SoupError:
+            found.add(name)
+    return found

@@ -1,0 +1,333 @@
+"""Workers find what one process finds, whatever becomes of them; only the driver keeps anything."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kitchens import BATCHNORM, small_kitchen
+from safetensors.torch import load_file, save_file
+from workers import without_processes
+
+import soupviz as sv
+from soupviz.analysis import barriers, crossfit
+from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
+from soupviz.recipes import MENU, parse
+from soupviz.scoring.executors.usage import Share, Usage
+from soupviz.soups.cooking import cook
+from soupviz.store.database import Store
+from soupviz.weights.ingredients import Ingredient
+
+NUMBERS = (1, 2, 3)
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"method": "greedy"},
+    "greedy, fixed alpha": {"method": "greedy", "alpha": 0.3},
+    "greedy, by loss": {"method": "greedy", "objective": "loss"},
+    "greedy, worst class": {"method": "greedy", "objective": "worst_class"},
+    "greedy, with shifts": {"method": "greedy", "objective": "with_shifts"},
+    "greedy, recalibrated": {"method": "greedy", "batchnorm": "recalibrate:40"},
+    "own alpha each": {"method": "greedy_alphas", "steps": 3},
+    "exhaustive": {"method": "exhaustive"},
+    "pruned": {"method": "pruned", "passes": 2},
+    "beam": {"method": "beam", "width": 2},
+    "restarts": {"method": "restarts", "starts": 3},
+    "ensemble": {"method": "ensemble"},
+    "ties": {"method": "ties"},
+    "wise": {"method": "wise", "alpha": "best"},
+    "learned": {"method": "learned", "epochs": 1, "examples": 32},
+}
+
+
+def kitchen_file(folder: Path, **keys: Any) -> Path:
+    keys = {"source": BATCHNORM, "shape": (3, 8, 8), "train": 60, "shifts": ("far",), "batch_size": 16} | keys
+    return small_kitchen(folder, num_ingredients=5, num_examples=120, **keys)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return kitchen_file(tmp_path / "k")
+
+
+def afresh(file: Path) -> None:
+    """Forget all scores."""
+    shutil.rmtree(file.parent / ".soupviz")
+
+
+def decisions(soup: sv.Soup) -> Any:
+    return soup.trajectory, soup.coefficients, soup.mix, {name: one.values for name, one in soup.scores.items()}
+
+
+def known_searches() -> list[str]:
+    return [name for name, values in SEARCHES.items() if values["method"] in MENU]
+
+
+@pytest.mark.parametrize("name", known_searches())
+def test_every_recipe_is_the_same_with_one_two_and_three_workers(file, monkeypatch, name):
+    alone = cook(sv.Kitchen.load(file), SEARCHES[name])
+    for number in NUMBERS:
+        afresh(file)
+        started = without_processes(monkeypatch, seed=number)
+        found = cook(sv.Kitchen.load(file, executor="processes", workers=number), SEARCHES[name])
+        assert decisions(found) == decisions(alone)
+        assert sum(started[0].answered) > 0
+
+
+def test_the_recipes_that_are_compared_are_recipes():
+    assert len(known_searches()) > 10
+    assert all(parse(SEARCHES[name]) for name in known_searches())
+
+
+def test_pictures_are_the_same_too(file, monkeypatch):
+    def look(kitchen: sv.Kitchen) -> list[Any]:
+        curve = sv.interpolate(kitchen, "m_0", "m_1", points=5).to_dict()
+        return [curve, barriers.measure(kitchen).as_dict() if hasattr(barriers.Barriers, "as_dict") else None,
+                crossfit.crossfit(kitchen, parse({"method": "greedy"}))]  # fmt: skip
+
+    alone = look(sv.Kitchen.load(file))
+    afresh(file)
+    without_processes(monkeypatch)
+    assert look(sv.Kitchen.load(file, executor="processes", workers=2)) == alone
+
+
+# Speculation
+
+
+def test_more_than_one_candidate_is_under_way_at_a_time(file, monkeypatch):
+    """Two workers with one batch left to score: the second begins what will probably be asked next."""
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    sv.greedy(kitchen)
+    [workers] = started
+    asked = sum(rows for _, rows in workers.scored)
+    alone = sv.Kitchen.load(file)
+    afresh(file)
+    assert asked > 120 * len(alone.names)
+    assert all(workers.answered)
+
+
+def test_what_cannot_win_is_not_scored_to_its_end_ahead_of_its_turn(tmp_path, monkeypatch):
+    file = kitchen_file(tmp_path / "k", batch_size=4, scale=2.0)
+    [single] = [sv.Kitchen.load(file)]
+    soup = sv.greedy(single)
+    assert all(step.outcome == "rejected early" for step in soup.trajectory[2:])
+    afresh(file)
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    kitchen.scores.of_ingredients()
+    before = sum(rows for _, rows in started[0].scored)
+    sv.greedy(kitchen)
+    scored = sum(rows for _, rows in started[0].scored) - before
+    on_splits = 120 * len(kitchen.splits.reporting)
+    assert scored < on_splits + 120 * (len(kitchen.names) - 1)
+
+
+# What becomes of workers
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_worker_that_dies_is_started_anew_and_changes_nothing(file, monkeypatch, number, seed):
+    alone = sv.greedy(sv.Kitchen.load(file))
+    afresh(file)
+    lives = dict.fromkeys(range(number), 2)
+
+    def fate(worker: int, block: Any) -> bool:
+        if block.number % (3 + seed) or not lives[worker]:
+            return False
+        lives[worker] -= 1
+        return True
+
+    without_processes(monkeypatch, seed=seed, fate=fate)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=number)
+    assert decisions(sv.greedy(kitchen)) == decisions(alone)
+    assert sum(share.deaths for share in kitchen.scores.usage().shares) == 2 * number - sum(lives.values())
+
+
+def test_a_worker_that_dies_three_times_ends_the_run_and_nothing_is_lost(file, monkeypatch):
+    whole = sv.Kitchen.load(file)
+    alone = sv.greedy(whole)
+    afresh(file)
+    started = without_processes(monkeypatch, fate=lambda worker, block: worker == 1 and block.number > 30)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    with pytest.raises(ExecutorError, match=r"worker 2 of 2 ended 3 times, last with: it was told to\."):
+        sv.greedy(kitchen)
+    assert started[0].is_closed
+    [run] = kitchen.store.runs()
+    assert run.status == "failed"
+    assert "ended 3 times" in str(run.error)
+    known = kitchen.scores.summaries([(((name, 1.0),), "average") for name in kitchen.names], "held_out")
+    assert any(known)
+    without_processes(monkeypatch)
+    again = sv.Kitchen.load(file, executor="processes", workers=2)
+    assert decisions(sv.greedy(again)) == decisions(alone)
+
+
+def test_units_that_every_worker_dies_of_end_the_run(file, monkeypatch):
+    deadly = 100
+
+    without_processes(monkeypatch, fate=lambda _worker, block: any(deadly in batch for batch in block.batches))
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=3)
+    with pytest.raises(ExecutorError, match="ended 3 times"):
+        kitchen.score()
+
+
+def test_after_an_end_new_workers_are_started(file, monkeypatch):
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    kitchen.score()
+    kitchen.scores.executor.close()
+    sv.uniform(kitchen)
+    assert [one.is_closed for one in started] == [True, False]
+
+
+def test_a_worker_with_other_files_is_refused(file, monkeypatch):
+    """The file changed after the driver opened it, and before its workers did."""
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    other = kitchen_file(file.parent.parent / "other", scale=0.2).with_name("m_0.safetensors")
+    kitchen.splits.load("held_out")
+    monkeypatch.setattr(Ingredient, "check_unchanged", lambda _self: None)  # as on another machine
+    shutil.copy(other, file.parent / "m_0.safetensors")
+    with pytest.raises(KitchenError, match=r"m_0 .* is not what it is where the run was begun"):
+        kitchen.score()
+
+
+def test_a_worker_with_other_data_is_refused(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    kitchen.splits.load("held_out")
+    (file.parent / "held_out.safetensors").write_bytes((file.parent / "test.safetensors").read_bytes())
+    with pytest.raises(KitchenError, match=r"held_out .* fingerprint"):
+        kitchen.score()
+
+
+PICKY = """
+from torch import nn
+
+class Picky(nn.Module):
+    def __init__(self, features, classes):
+        super().__init__()
+        self.head = nn.Linear(features, classes)
+
+    def forward(self, x):
+        if (x == 7.0).any():
+            raise KeyError("seven")
+        return self.head(x)
+
+def build(features=6, classes=3):
+    return Picky(features, classes)
+"""
+
+
+def test_a_model_that_fails_says_the_same_from_a_worker(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path / "k", source=PICKY, num_examples=120, batch_size=16)
+    place = file.parent / "held_out.safetensors"
+    tensors = load_file(place)
+    tensors["inputs"][64, 0] = 7.0
+    save_file(tensors, place)
+    errors = []
+    for executor in ("inline", "processes"):
+        without_processes(monkeypatch)
+        with pytest.raises(DataError, match="seven") as failed:
+            sv.Kitchen.load(file, executor=executor).score()
+        errors.append(str(failed.value))
+    assert errors[0] == errors[1]
+
+
+def test_one_worker_may_run_out_of_memory(file, monkeypatch):
+    """It goes on in smaller batches, and is counted in those of the others."""
+    alone = sv.greedy(sv.Kitchen.load(file))
+    afresh(file)
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    kitchen.scores.ahead([(((name, 1.0),), "held_out", "average", None) for name in kitchen.names])
+    evaluator = started[0]._workers[1]._evaluator
+    forward = evaluator._forward
+
+    def tight(split: Any, rows: Any, is_shared: bool) -> Any:
+        if len(rows) > 5:
+            raise torch.OutOfMemoryError("no more of it")
+        return forward(split, rows, is_shared)
+
+    monkeypatch.setattr(evaluator, "_forward", tight)
+    found = sv.greedy(kitchen)
+    assert [(step.ingredient, step.accepted, step.value, step.num_scored) for step in found.trajectory] == [
+        (step.ingredient, step.accepted, step.value, step.num_scored) for step in alone.trajectory
+    ]
+    assert found.coefficients == alone.coefficients
+    assert evaluator.batch_size == 4
+    assert kitchen.evaluator.batch_size == 16
+    assert {worker for worker, rows in started[0].scored if rows == 4} == {1}
+
+
+def test_cancelling_ends_at_the_next_batch_and_keeps_what_was_scored(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    told = []
+
+    def progress(done: int, total: int, what: str) -> None:
+        told.append(done)
+        if what.startswith("scoring") and len(told) > 40:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sv.greedy(kitchen, progress=progress)
+    [run] = kitchen.store.runs()
+    assert run.status == "cancelled"
+    found = sv.greedy(kitchen)
+    afresh(file)
+    assert decisions(found) == decisions(sv.greedy(sv.Kitchen.load(file)))
+
+
+def test_only_the_driver_keeps_scores(file, monkeypatch):
+    """Workers have stores of their own, and leave none behind."""
+    made: list[Path] = []
+    keep = Store.keep_scores
+
+    def noted(self: Store, scores: Any) -> None:
+        made.append(self.path)
+        keep(self, scores)
+
+    monkeypatch.setattr(Store, "keep_scores", noted)
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    sv.greedy(kitchen)
+    folders = [worker._scores.scorer.store.folder for worker in started[0]._workers.values()]
+    assert set(made) == {kitchen.store.path}
+    assert all(folder.is_dir() and folder != kitchen.store.folder for folder in folders)
+    kitchen.scores.executor.close()
+    assert not any(folder.exists() for folder in folders)
+
+
+# What workers did
+
+
+def test_what_workers_did_is_kept_with_the_run(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    soup = sv.greedy(kitchen)
+    assert [share.place for share in soup.usage.shares] == ["place 0", "place 1"]
+    assert sum(share.num_units for share in soup.usage.shares) >= 120 * len(kitchen.names)
+    assert 0 < soup.usage.utilisation <= 1
+    [run] = kitchen.store.runs()
+    assert json.loads(json.dumps(run.result["usage"])) == json.loads(json.dumps(soup.usage.as_plain()))
+    assert kitchen.scores.made_by == {"executor": {"name": "processes", "workers": 2}}
+
+
+def test_one_process_has_no_workers_to_tell_of(file):
+    kitchen = sv.Kitchen.load(file)
+    soup = sv.greedy(kitchen)
+    assert soup.usage == Usage(soup.usage.seconds)
+    assert kitchen.scores.made_by == {"executor": {"name": "inline", "workers": 1}}
+
+
+def test_utilisation_is_the_mean_share_of_the_time_in_which_workers_computed():
+    used = Usage(10.0, (Share("a", busy=9.0), Share("b", busy=6.0))).since(
+        Usage(2.0, (Share("a", busy=5.0), Share("b")))
+    )
+    assert [used.fraction(share) for share in used.shares] == [0.5, 0.75]
+    assert math.isclose(used.utilisation, 0.625)
+    assert Usage.from_plain(used.as_plain()) == used

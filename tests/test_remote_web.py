@@ -1,0 +1,219 @@
+"""Files from a web server on this machine that cuts connections, refuses, is slow, or knows no ranges."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+from elsewhere import Web, serving
+from kitchens import change_yaml, small_kitchen
+
+from soupviz.errors import Cancelled, RemoteError
+from soupviz.kitchen import Kitchen
+from soupviz.remote import fetching, listing
+from soupviz.remote.calling import Calls
+from soupviz.remote.fetching import fetch, head_of
+from soupviz.remote.listing import Found
+
+pytest.importorskip("aiohttp", reason="needs aiohttp")
+pytestmark = pytest.mark.extras
+
+SIZE = 12 * 2**20
+CONTENT = Random(0).randbytes(SIZE)
+
+
+@pytest.fixture
+def web(empty_cache: Path) -> Iterator[Web]:
+    with serving() as server:
+        server.files["a.bin"] = CONTENT
+        yield server
+
+
+def at(web: Web, name: str = "a.bin") -> Found:
+    with Calls() as calls:
+        found = listing.at(f"{web.address}/{name}", calls)
+    assert found is not None
+    return found
+
+
+def parts(cache: Path) -> list[Path]:
+    return list((cache / "remote" / "parts").glob("*.part"))
+
+
+def test_a_large_file_comes_in_ranges_and_whole(web: Web) -> None:
+    seen: list[tuple[int, int]] = []
+    [place] = fetch([at(web)], lambda done, total, _: seen.append((done, total)))
+    assert place.read_bytes() == CONTENT
+    assert len(web.ranges()) > 3
+    assert seen == sorted(seen) and seen[-1] == (SIZE, SIZE)
+
+
+def test_cut_connections_are_tried_again(web: Web) -> None:
+    found = at(web)
+    web.cuts = 4
+    [place] = fetch([found])
+    assert place.read_bytes() == CONTENT
+    assert web.cuts == 0
+
+
+def test_a_connection_that_is_cut_ever_again_ends_with_what_came(web: Web, empty_cache: Path, monkeypatch) -> None:
+    monkeypatch.setattr("soupviz.remote.calling.FIRST_PAUSE", 0.001)
+    found = at(web)
+    web.cuts = 1000
+    with pytest.raises(RemoteError, match=r"a\.bin: cannot be reached"):
+        fetch([found])
+    web.cuts = 0
+    assert fetch([found])[0].read_bytes() == CONTENT
+
+
+def test_a_fetch_that_was_stopped_goes_on_from_there(web: Web, empty_cache: Path) -> None:
+    def stop(done: int, _total: int, _what: str) -> None:
+        if done > SIZE // 4:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        fetch([at(web)], stop)
+    [part] = parts(empty_cache)
+    there = part.stat().st_size
+    assert 0 < there < SIZE
+    web.asked.clear()
+    [place] = fetch([at(web)])
+    assert min(web.ranges()) == there
+    assert place.read_bytes() == CONTENT
+    assert parts(empty_cache) == []
+
+
+KILLED = """
+import sys
+from soupviz.remote import listing
+from soupviz.remote.calling import Calls
+from soupviz.remote.fetching import fetch
+
+with Calls() as calls:
+    found = listing.at(sys.argv[1], calls)
+fetch([found], lambda done, total, what: print(done, flush=True))
+"""
+
+
+def test_a_fetch_that_was_killed_goes_on_from_there(web: Web, empty_cache: Path) -> None:
+    web.pause = 0.02
+    command = [sys.executable, "-c", KILLED, f"{web.address}/a.bin"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if int(line) > 2**20:
+                os.kill(child.pid, signal.SIGKILL)
+                break
+    [part] = parts(empty_cache)
+    there = part.stat().st_size
+    assert there >= 2**20
+    web.pause = 0.0
+    web.asked.clear()
+    assert fetch([at(web)])[0].read_bytes() == CONTENT
+    assert min(web.ranges()) == there
+
+
+def test_a_slow_server_shows_progress_and_is_left_within_a_second(web: Web) -> None:
+    web.pause = 0.5
+    told: list[float] = []
+
+    def stop_after_two(_done: int, _total: int, what: str) -> None:
+        assert "a.bin" in what or what == "fetching"
+        told.append(time.monotonic())
+        if told[-1] - told[0] > 2:
+            raise Cancelled
+
+    found = at(web)
+    with pytest.raises(Cancelled):
+        fetch([found], stop_after_two)
+    assert time.monotonic() - told[-1] < 1
+    assert max(later - earlier for earlier, later in pairwise(told)) < 1
+
+
+def test_a_server_without_ranges_sends_the_whole_file(web: Web) -> None:
+    web.has_ranges = False
+    assert fetch([at(web)])[0].read_bytes() == CONTENT
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_fetched_anew(web: Web) -> None:
+    other = CONTENT[::-1]
+
+    def change(done: int, _total: int, _what: str) -> None:
+        if done > SIZE // 2:
+            web.files["a.bin"] = other
+
+    assert fetch([at(web)], change)[0].read_bytes() == other
+
+
+def test_a_refused_file_is_told_in_one_line_with_where_and_a_remedy(web: Web) -> None:
+    web.refused.add("a.bin")
+    with pytest.raises(RemoteError) as told:
+        at(web)
+    message = str(told.value)
+    assert f"{web.address}/a.bin: access is refused (403)" in message and "netrc" in message and "\n" not in message
+
+
+def test_only_the_beginning_of_a_file_is_asked_for_where_that_is_enough(web: Web, empty_cache: Path) -> None:
+    found = at(web)
+    web.asked.clear()
+    assert head_of(found, 1000) == CONTENT[:1000]
+    assert head_of(found, 1000) == CONTENT[:1000]
+    assert web.asked == [("GET", "a.bin", "bytes=0-999")]
+
+
+def test_a_port_where_nobody_answers_is_told(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soupviz.remote.calling.FIRST_PAUSE", 0.001)
+    with serving() as gone:
+        address = gone.address
+    with Calls() as calls, pytest.raises(RemoteError, match="cannot be reached"):
+        listing.at(f"{address}/a.bin", calls)
+
+
+def test_a_kitchen_on_a_web_server_is_opened_and_its_listing_is_a_pattern_s(web: Web, tmp_path: Path) -> None:
+    whole = small_kitchen(tmp_path / "whole", num_ingredients=3)
+    for file in whole.parent.iterdir():
+        web.files[f"runs/{file.name}"] = file.read_bytes()
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "model.py").write_bytes((whole.parent / "model.py").read_bytes())
+    (here / "kitchen.yaml").write_bytes(whole.read_bytes())
+    root = f"{web.address}/runs"
+
+    def move(document: dict) -> None:
+        document["ingredients"] = [f"{root}/m_*.safetensors"]
+        document["base"] = f"{root}/base.safetensors"
+        document["data"]["held_out"]["path"] = f"{root}/held_out.safetensors"
+        del document["data"]["test"]
+
+    opened = Kitchen.load(change_yaml(here / "kitchen.yaml", move))
+    assert opened.names == ["m_0", "m_1", "m_2"]
+    assert list(opened.score()["accuracy"]) == list(Kitchen.load(whole).score()["accuracy"])
+
+
+def test_a_folder_of_images_on_a_web_server_is_fetched_whole(web: Web) -> None:
+    from soupviz.data.elsewhere import fetched
+    from soupviz.spec import SplitSpec
+
+    for label in ("cat", "dog"):
+        for index in range(3):
+            web.files[f"val/{label}/{index}.png"] = f"{label}{index}".encode()
+    spec = fetched("held_out", SplitSpec(format="imagefolder", path=f"{web.address}/val/"), lambda *_: None)
+    there = sorted(path.relative_to(spec.path).as_posix() for path in Path(str(spec.path)).rglob("*.png"))
+    assert there == [f"{label}/{index}.png" for label in ("cat", "dog") for index in range(3)]
+
+
+def test_ranges_grow_where_they_come_fast_and_shrink_where_they_do_not() -> None:
+    ranges = fetching._Ranges(0, 2**30)
+    given = iter(ranges)
+    lengths = []
+    for seconds in (0.1, 0.1, 9.0, 9.0, 9.0):
+        start, stop = next(given)
+        lengths.append(stop - start)
+        ranges.took(stop - start, seconds)
+    assert lengths == [2**18, 2**19, 2**20, 2**19, 2**18]

@@ -1,0 +1,83 @@
+"""Workers without processes: each has its own model in this one, and they answer in whatever order chance has it."""
+
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from soupviz.scoring.executors import starting
+from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
+from soupviz.scoring.executors.worker import Opening, Worker, failed
+
+Fate = Callable[[int, Block], bool]
+"""Whether a worker dies of a block, which it was just about to answer."""
+
+
+class InThisProcess:
+    """What is sent waits until a worker's turn comes; seed: of whose. answered: how many blocks each did."""
+
+    def __init__(self, opening: Opening, devices: Sequence[str], seed: int, fate: Fate):
+        self._opening, self._devices, self._fate = opening, devices, fate
+        self._chance = random.Random(seed)
+        self._workers: dict[int, Worker] = {}
+        self._said: deque[tuple[int, Ready | Failed]] = deque()
+        self._blocks: dict[int, deque[Block]] = {}
+        self._dropped: set[int] = set()
+        self.answered = [0] * len(devices)
+        self.scored: list[tuple[int, int]] = []
+        self.is_closed = False
+        for worker in range(len(devices)):
+            self.restart(worker)
+
+    def restart(self, worker: int) -> None:
+        self._blocks[worker] = deque()
+        try:
+            self._workers[worker] = Worker(self._opening(self._devices[worker]))
+        except Exception as error:
+            self._said.append((worker, failed(None, error)))
+            return
+        self._said.append((worker, Ready(f"place {worker}")))
+
+    def send(self, worker: int, block: Block) -> None:
+        self._blocks[worker].append(block)
+
+    def drop(self, worker: int, numbers: Sequence[int]) -> None:
+        self._dropped.update(numbers)
+
+    def receive(self, timeout: float) -> list[tuple[int, Any]]:
+        if self._said:
+            return [self._said.popleft()]
+        busy = [worker for worker, blocks in self._blocks.items() if blocks]
+        if not busy:
+            return []
+        worker = self._chance.choice(busy)
+        block = self._blocks[worker].popleft()
+        if self._fate(worker, block):
+            self._workers.pop(worker).close()
+            return [(worker, Died("it was told to."))]
+        said = self._workers[worker].answer(block, lambda: block.number in self._dropped)
+        self.answered[worker] += 1
+        if isinstance(said, Answered):
+            self.scored += [(worker, len(part.rows)) for batch in said.batches for part in batch]
+        return [(worker, said)]
+
+    def close(self) -> None:
+        self.is_closed = True
+        for worker in self._workers.values():
+            worker.close()
+
+
+def without_processes(
+    monkeypatch: pytest.MonkeyPatch, *, seed: int = 0, fate: Fate = lambda _worker, _block: False
+) -> list[InThisProcess]:
+    """From now on `executor: processes` starts none; gives what was started, as it is."""
+    started: list[InThisProcess] = []
+
+    def start(opening: Opening, devices: Sequence[str], _threads: int) -> InThisProcess:
+        started.append(InThisProcess(opening, devices, seed, fate))
+        return started[-1]
+
+    monkeypatch.setattr(starting, "Processes", start)
+    return started
