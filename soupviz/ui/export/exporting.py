@@ -80,8 +80,8 @@ def choose(opened: Kitchen, run: Run, place: Place) -> How:
         help="As the ingredients have them.",
     )  # fmt: skip
     dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
-    temperature = _choose_temperature(opened, place)
-    return How(suffix, dtype=dtype, temperature=temperature, shard_size=_choose_shards(place, suffix))
+    temperature = choose_temperature(opened, place)
+    return How(suffix, dtype=dtype, temperature=temperature, shard_size=choose_shards(place, suffix))
 
 
 def _is_adapter(opened: Kitchen, run: Run) -> bool:
@@ -94,7 +94,7 @@ def _is_adapter(opened: Kitchen, run: Run) -> bool:
     return True
 
 
-def _choose_temperature(opened: Kitchen, place: Place) -> str:
+def choose_temperature(opened: Kitchen, place: Place) -> str:
     """Where a temperature is told; not asked of a task whose answers have none."""
     if not opened.task.has_temperature:
         return TEMPERATURES[0]
@@ -112,7 +112,7 @@ ONE_FILE = "one file"
 SHARDS = (ONE_FILE, "5 GB each", "2 GB each", "500 MB each")
 
 
-def _choose_shards(place: Place, suffix: str) -> str | None:
+def choose_shards(place: Place, suffix: str) -> str | None:
     """The size of the files that the weights are written in; not asked of a format that has no shards."""
     if suffix != SUFFIX:
         return None
