@@ -6,6 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from soupviz.ui import session, theme, work, workers, workspace
+from soupviz.ui.verbatim import verbatim
 
 
 def draw() -> DeltaGenerator:
@@ -13,7 +14,10 @@ def draw() -> DeltaGenerator:
     with st.sidebar:
         st.html(f"<style>{theme.style()}</style>")
         _kitchens()
-        return st.container()
+        running = st.container()
+        if opened := work.opened_kitchen(session.chosen_file()):
+            workers.choose(opened)
+        return running
 
 
 def _labels(files: list[Path]) -> dict[Path, str]:
@@ -44,8 +48,8 @@ def _kitchens() -> None:
         st.caption(
             f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
         )
-        st.caption(f"Model: {opened.evaluator.routes.note}")
-        workers.choose(opened)
+        short, _, why = opened.evaluator.routes.note.partition(". ")
+        st.caption(f"Model: {short}", help=verbatim(why) or None)
 
 
 def draw_running(place: DeltaGenerator) -> None:

@@ -129,7 +129,10 @@ def _chosen_workers() -> dict[str, tuple[ExecutorName, int | None]]:
 
 
 def choose_workers(opened: Kitchen, executor: ExecutorName, workers: int | None) -> None:
-    """From now on others make a kitchen's scores; what runs goes on with those who began it."""
+    """From now on others make a kitchen's scores; what is computed ahead is begun anew with them."""
+    for job in jobs().active():
+        if job.kitchen == str(opened.file) and job.priority == AHEAD:
+            jobs().cancel(job)
     _chosen_workers()[str(opened.file)] = executor, workers
     with _lock:
         _opened()[str(opened.file)] = with_workers(opened, executor, workers)

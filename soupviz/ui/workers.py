@@ -6,7 +6,7 @@ import os
 import streamlit as st
 
 from soupviz.kitchen import Kitchen
-from soupviz.scoring.executors.usage import Usage
+from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.spec import ExecutorName
 from soupviz.ui import work
 
@@ -19,6 +19,9 @@ LAST = "what workers had done"
 """The last look at them, in the session: a bar shows what they did since."""
 
 MOST = 1024
+
+FEW = 8
+"""Workers that have a bar each; more of them stand in a table."""
 
 
 def choose(opened: Kitchen) -> None:
@@ -58,10 +61,20 @@ def draw(opened: Kitchen) -> None:
     if len(before.shares) != len(now.shares):
         return
     used = now.since(before)
-    for number, (share, since) in enumerate(zip(now.shares, used.shares, strict=True), 1):
-        restarts = f", started {share.deaths + 1} times" if share.deaths else ""
-        place = share.place or "starting"
-        st.progress(used.fraction(since), text=f"Worker {number} ({place}{restarts}): {used.fraction(since):.0%}")
+    fractions = [used.fraction(share) for share in used.shares]
+    names = [f"Worker {number} ({_place(share)})" for number, share in enumerate(now.shares, 1)]
+    if len(names) > FEW:
+        column = st.column_config.ProgressColumn("computes", format="percent", min_value=0.0, max_value=1.0)
+        st.dataframe(
+            {"worker": names, "computes": fractions}, column_config={"computes": column}, hide_index=True, height=300
+        )
+        return
+    for name, fraction in zip(names, fractions, strict=True):
+        st.progress(fraction, text=f"{name}: {fraction:.0%}")
+
+
+def _place(share: Share) -> str:
+    return (share.place or "starting") + (f", started {share.deaths + 1} times" if share.deaths else "")
 
 
 def told(used: Usage) -> str:

@@ -1,0 +1,1 @@
+"""How long scoring, greedy and a sweep take with workers, against one process."""

@@ -1,0 +1,40 @@
+"""python -m benchmarks.workers FOLDER [--executor processes] [--counts 1,2,4,8]: against one process, as a table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from soupviz.spec import ExecutorName
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="of a kitchen; where there is none, one that pauses is made")],
+    executor: ExecutorName = "processes",
+    counts: Annotated[str, typer.Option(help="of workers, separated by commas")] = "1,2,4,8",
+    rounds: Annotated[int, typer.Option(min=1, help="medians are shown")] = 3,
+    pause: Annotated[float, typer.Option(help="seconds that a batch takes")] = 0.02,
+) -> None:
+    """Speed-ups over one process, and how much of the time workers compute; exit 1 if they decide otherwise."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks.workers import making, measuring
+
+    file = making.make(folder, seconds=pause)
+    alone = measuring.measure(file, "inline", 1, rounds)
+    rows = [measuring.measure(file, executor, int(count), rounds) for count in counts.split(",")]
+    table = Table("workers", *measuring.TASKS, "computing")
+    table.add_row("inline", *(f"{alone.seconds[name]:.2f} s" for name in measuring.TASKS), "")
+    for row in rows:
+        cells = [
+            f"{row.seconds[name]:.2f} s, x{alone.seconds[name] / row.seconds[name]:.2f}" for name in measuring.TASKS
+        ]
+        table.add_row(f"{row.executor} {row.workers}", *cells, f"{row.utilisation:.0%}" if row.utilisation else "")
+    Console(width=140).print(table)
+    if any(row.decided != alone.decided for row in rows):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
