@@ -41,7 +41,7 @@ class AdapterForm(BaseModel):
     def in_words(self) -> str:
         """What a reader is told of it."""
         if self.rank is None:
-            return "exact, at the sum of the members' ranks"
+            return "with the exact sum, at the summed rank"
         worst = max(self.lost_by_module, key=lambda module: self.lost_by_module[module], default="")
         more = f", of {worst} {self.lost_by_module[worst]:.2%}" if worst else ""
         return f"of rank {self.rank}, which loses {self.lost:.2%} of the update (Frobenius norm){more}"
