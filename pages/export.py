@@ -31,34 +31,24 @@ else:
     )
     run = by_key[key]
     session.choose_soup(run)
-    row = st.container(horizontal=True)
-    suffix = row.segmented_control("Format", (".safetensors", ".pt"), default=".safetensors", required=True)
-    dtype = row.segmented_control(
-        "Numbers",
-        ("ingredients", "float32"),
-        default="ingredients",
-        required=True,
-        help="As the ingredients have them.",
-    )
-    temperature = exporting.choose_temperature(opened, row)
-    shard_size = exporting.choose_shards(row, suffix)
+    how = exporting.choose(opened, run, st.container(horizontal=True))
     left, right = st.columns(2)
     folder = left.text_input("Folder", str(workspace.roots()[0]), help="Or an address, such as s3://bucket/soups.")
-    name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + suffix
+    name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + how.suffix
     row = st.container(horizontal=True)
     writes = row.button("Write", type="primary", icon=":material/save:")
     downloads = row.button("Prepare a download", icon=":material/download:")
     try:
         if writes:
-            exporting.write_job(opened, run, exporting.target_of_weights(folder, name), dtype, temperature, shard_size)
+            exporting.write_job(opened, run, exporting.target_of_weights(folder, name), how)
         if downloads:
-            exporting.download_job(opened, run, name, dtype, temperature)
+            exporting.download_job(opened, run, name, how)
     except SoupError as error:
         st.error(verbatim(str(error)))
     else:
         exporting.show_written(opened)
     with st.expander("The recipe"):
-        record = record_of(recall(opened, run), workspace.roots()[0], dtype).model_dump(mode="json")
+        record = record_of(recall(opened, run), workspace.roots()[0], how.dtype).model_dump(mode="json")
         st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)
     verdict.draw(opened, run)
     st.header("Report")

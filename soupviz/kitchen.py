@@ -170,7 +170,7 @@ class Kitchen:
             ingredients=found.ingredients,
             aside=frozenset(set_aside(found.ingredients, spec.weights)),
             refused=found.refused,
-            notes=telling.sentences(found.ingredients, found.base, found.passed, spec.weights),
+            notes=(*found.told, *telling.sentences(found.ingredients, found.base, found.passed, spec.weights)),
             store=store,
             other_models=joined,
             weights=named,

@@ -215,10 +215,10 @@ def test_optimizers_and_foreign_indices_are_passed_over_by_what_they_hold(tmp_pa
     assert "x_search.index.json (text)" in note
 
 
-def test_a_folder_with_an_adapter_alone_is_refused_with_the_remedy(tmp_path):
-    file = kitchen_of(tmp_path, {"x1/adapter_config.json": "{}", "x2.pt": state()})
+def test_an_adapter_of_another_kind_than_lora_is_refused_with_the_remedy(tmp_path):
+    file = kitchen_of(tmp_path, {"x1/adapter_config.json": '{"peft_type": "IA3"}', "x2.pt": state()})
     save({"base_model.model.0.ia3_l.weight": torch.ones(1, 6)}, tmp_path / "x1" / "adapter_model.safetensors")
-    with pytest.raises(CompatibilityError, match=r"'x1' .* is an adapter without its model .*merge_and_unload"):
+    with pytest.raises(CompatibilityError, match=r"'x1' .* is an adapter of peft_type 'IA3'.*merge_and_unload"):
         Kitchen.load(file)
 
 

@@ -116,3 +116,13 @@ def test_a_classifier_of_ultralytics_is_named_and_never_a_place(tmp_path: Path, 
     one = ModelSpec(factory="soupviz.models.yolo:classifier", args={"model": name, "num_classes": 2})
     with pytest.raises(ModelError, match=r"expected a name such as yolo11n-cls\.yaml"):
         building.build(one, tmp_path)
+
+
+@pytest.mark.extras
+def test_an_argument_names_another_class_than_the_folder_does(tmp_path: Path, transformers: Any) -> None:
+    folder = spec(tmp_path, {"architectures": ["BertForPreTraining"]}).factory
+    head = ModelSpec(factory=folder, args={"architectures": ["BertForSequenceClassification"], "num_labels": 5})
+    model = building.build(head, tmp_path)
+    assert type(model) is transformers.BertForSequenceClassification and model.classifier.out_features == 5
+    with pytest.raises(ModelError, match="no model 'Trainer'"):
+        building.build(ModelSpec(factory=folder, args={"architectures": ["Trainer"]}), tmp_path)

@@ -17,6 +17,7 @@ from soupviz.files import digest
 from soupviz.kitchen import Kitchen
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients, Progress, quiet
+from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.selection import BASE
 
 Matrix = NDArray[np.float64]
@@ -145,8 +146,8 @@ def gram(
 def bytes_to_read(kitchen: Kitchen) -> int:
     """Bytes of the weights of the ingredients and the base: what their geometry reads."""
     items = [*kitchen.ingredients, *([kitchen.base] if kitchen.base else [])]
-    keys = weight_keys(items[0].tensors, kitchen.architecture.ties)
-    return sum(item.tensors[key].nbytes for item in items for key in keys)
+    keys = weight_keys(items[0].shapes, kitchen.architecture.ties)
+    return sum(item.shapes[key].nbytes for item in items for key in keys)
 
 
 def _products(
@@ -156,8 +157,9 @@ def _products(
     progress: Progress,
 ) -> tuple[Matrix, Matrix]:
     """(of the updates, shape (n, n); of the matrices themselves and the reference's, shape (n + 1, n + 1))."""
-    keys = weight_keys(items[0], ties)
-    total = sum(items[0][key].numel() for key in keys)
+    shapes = shapes_of(items[0])
+    keys = weight_keys(shapes, ties)
+    total = sum(shapes[key].numel() for key in keys)
     updates = torch.zeros(len(items), len(items), dtype=torch.float64)
     matrices = torch.zeros(len(items) + 1, len(items) + 1, dtype=torch.float64)
     done = 0
@@ -166,10 +168,10 @@ def _products(
         for rows, start in _pieces([item[key] for item in items], None if reference is None else reference[key]):
             differences = rows - start
             updates += differences @ differences.T
-            if items[0][key].ndim > 1:
+            if shapes[key].ndim > 1:
                 both = torch.cat([rows, start[None]])
                 matrices += both @ both.T
-        done += items[0][key].numel()
+        done += shapes[key].numel()
     progress(total, total, "comparing weights")
     return updates.numpy(), matrices.numpy()
 

@@ -131,7 +131,7 @@ def distances(
     if found is None:
         members = groups_of(kitchen, by)
         squares = {name: torch.zeros(2, dtype=torch.float64) for name in members.values()}
-        keys = weight_keys(kitchen.weights.resolve(a[0][0]).tensors, kitchen.architecture.ties)
+        keys = weight_keys(kitchen.weights.resolve(a[0][0]).shapes, kitchen.architecture.ties)
         pairs = zip(kitchen.scores.mixed(a, keys=keys), kitchen.scores.mixed(b, keys=keys), strict=True)
         for index, ((key_of, old), (_, new)) in enumerate(pairs):
             progress(index, len(keys), "comparing weights")

@@ -48,9 +48,20 @@ def soup(
     out: Annotated[
         str | None,
         typer.Option(
-            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...); default: not "
-            "written"
+            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or an adapter's "
+            "FOLDER; default: not written"
         ),
+    ] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="dense: whole weights; adapter: of LoRA adapters one, in a folder that peft loads (--out FOLDER)",
+        ),
+    ] = "dense",
+    rank: Annotated[
+        int | None,
+        typer.Option(help="of that adapter, which is the nearest one then; default: exact, at the summed rank", min=1),
     ] = None,
     dtype: Annotated[str, typer.Option(help="of the written file: ingredients or float32")] = "ingredients",
     shard_size: ShardSize = None,
@@ -75,7 +86,7 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     if out:
-        check_target(target_of(out), dtype, shard_size)
+        check_target(target_of(out), dtype, shard_size, form)  # type: ignore[arg-type]
         if checked.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
@@ -97,14 +108,15 @@ def soup(
             found = choices.cook_all(opened, found, progress)
         written = (
             sv.export(
-                cooked, out, dtype=dtype,  # type: ignore[arg-type]
+                cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
                 temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
                 shard_size=shard_size, progress=progress,
             )
             if out
             else []
         )  # fmt: skip
-    printing.show_soup(as_json, cooked, written, scaled, found)
+    one = read_record(written[0]).adapter if form == "adapter" and written else None
+    printing.show_soup(as_json, cooked, written, scaled, found, one)
     printing.show_notes(opened)
 
 
@@ -161,7 +173,9 @@ def bake(
     source: Annotated[
         str, typer.Argument(metavar="RECIPE_OR_SOUP", help="a recipe.yaml, or an exported soup, here or at an address")
     ],
-    out: Annotated[str, typer.Option(help="FILE.safetensors or FILE.pt, here or at an address (s3://...)")],
+    out: Annotated[
+        str, typer.Option(help="FILE.safetensors or FILE.pt, here or at an address (s3://...); of an adapter a FOLDER")
+    ],
     kitchen: Annotated[
         Path | None, typer.Option(help="where to look the ingredients up by name; default: their paths in the recipe")
     ] = None,

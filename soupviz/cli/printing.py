@@ -15,6 +15,7 @@ from soupviz.analysis.readings import notes_of
 from soupviz.cli.answering import answer, stream
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
+from soupviz.soups.forms import AdapterForm
 from soupviz.soups.planning import CookingCost
 from soupviz.soups.scaling import Scaled
 from soupviz.soups.soup import Soup, resolved
@@ -90,10 +91,12 @@ def show_soup(
     written: Sequence[Path | str],
     scaled: Scaled | None = None,
     found: Sequence[Choice] = (),
+    adapter: AdapterForm | None = None,
 ) -> None:
     known = [one for one in found if one.run]
     values = cooked.told() | ({"files": [str(path) for path in written]} if written else {})
     values |= {"calibration": scaled.as_dict()} if scaled else {}
+    values |= {"adapter": adapter.model_dump(mode="json")} if adapter else {}
     values |= {"best_by": [one.as_dict() for one in known]} if known else {}
     rows = [
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
@@ -110,6 +113,8 @@ def show_soup(
             _show_calibration(scaled, cooked.kitchen.task)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+    if adapter:
+        typer.echo(f"an adapter {adapter.in_words()}", err=True)
 
 
 def _show_calibration(scaled: Scaled, task: Task) -> None:

@@ -1,7 +1,8 @@
 """The one place where weights are averaged."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,6 +19,9 @@ BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
 PIECE = 2**19
 """Elements that are summed at a time: 2 MB of float32, which stay in the processor's cache."""
+
+HELD = 4
+"""Tensors of one key that are there together, where each is made when it is looked at."""
 
 AFFINE = 1e-9
 """How far from one coefficients may sum to and still mix what is the same in all into the same."""
@@ -78,20 +82,20 @@ def _vector(key: str, one: Normalised, items: Mix, accumulator: torch.dtype) -> 
     return left if key == one.left else right
 
 
-def _parts(key: str, items: Mix) -> list[tuple[Tensor, float]]:
-    """The tensors that a mix has of a key, with their coefficients.
+def _parts(key: str, items: Mix) -> Mix:
+    """The ingredients that a mix has a key of, with their coefficients.
 
     What an ingredient lacks (a base with another head) is mixed of the others, each with a larger part in the same sum.
     """
     refuse_lora(key, items)
-    parts = [(ingredient.tensors[key], weight) for ingredient, weight in items if key in ingredient.tensors]
+    parts = [(ingredient, weight) for ingredient, weight in items if key in ingredient.tensors]
     if len(parts) == len(items):
         return parts
     kept = math.fsum(weight for _, weight in parts)
     if kept == 0.0:
         raise _lacks(next(ingredient for ingredient, _ in items if key not in ingredient.tensors), key)
     scale = math.fsum(weight for _, weight in items) / kept
-    return [(tensor, weight * scale) for tensor, weight in parts]
+    return [(ingredient, weight * scale) for ingredient, weight in parts]
 
 
 def _lacks(ingredient: Ingredient, key: str) -> CompatibilityError:
@@ -141,21 +145,37 @@ def effective(items: Mix) -> Mix:
     return kept
 
 
-def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm, accumulator: torch.dtype) -> Tensor:
-    first = parts[0][0]
+def _mix_one(key: str, parts: Mix, batchnorm: BatchNorm, accumulator: torch.dtype) -> Tensor:
+    looks = _looks(key, parts)
+    first = looks[0]()
     if key.endswith(COUNTER):
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
-        return torch.stack([tensor for tensor, _ in parts]).amax(0)
+        return torch.stack([look() for look in looks]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
         return first.clone()
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
-    if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
+    if (copies or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
         return first.clone()
-    total = _sum_by_pieces(parts, accumulator)
+    weights = [weight for _, weight in parts]
+    total = _sum_by_pieces(first.shape, looks, weights, len(parts) if _are_held(parts) else HELD, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return total.to(first.dtype)
+
+
+def _are_held(parts: Mix) -> bool:
+    """Whether the parts' tensors of a key may be there together: few, or mapped into memory, not made at each look."""
+    return len(parts) <= HELD or all(isinstance(ingredient.tensors, dict) for ingredient, _ in parts)
+
+
+def _looks(key: str, parts: Mix) -> list[Callable[[], Tensor]]:
+    """What gives the parts' tensors of a key."""
+    tensors = [ingredient.tensors for ingredient, _ in parts]
+    if _are_held(parts):
+        held = [one[key] for one in tensors]
+        return [partial(held.__getitem__, index) for index in range(len(held))]
+    return [partial(one.__getitem__, key) for one in tensors]
 
 
 def _is_mask(tensor: Tensor) -> bool:
@@ -163,14 +183,26 @@ def _is_mask(tensor: Tensor) -> bool:
     return bool(tensor.to(torch.float32).isinf().any())
 
 
-def _sum_by_pieces(parts: list[tuple[Tensor, float]], accumulator: torch.dtype) -> Tensor:
-    """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
-    total = torch.zeros(parts[0][0].shape, dtype=accumulator)
-    sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
-    for start in range(0, total.numel(), PIECE):
-        piece = total.view(-1)[start : start + PIECE]
-        for tensor, weight in sources:
-            piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
+def _sum_by_pieces(
+    shape: torch.Size,
+    looks: Sequence[Callable[[], Tensor]],
+    weights: Sequence[float],
+    together: int,
+    accumulator: torch.dtype,
+) -> Tensor:
+    """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache.
+
+    Args:
+        together: how many parts are looked at in turn.
+    """
+    total = torch.zeros(shape, dtype=accumulator)
+    for at in range(0, len(looks), together):
+        tensors = [look().reshape(-1) for look in looks[at : at + together]]
+        for start in range(0, total.numel(), PIECE):
+            piece = total.view(-1)[start : start + PIECE]
+            for tensor, weight in zip(tensors, weights[at:], strict=False):
+                piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
+        tensors.clear()
     return total
 
 

@@ -170,4 +170,4 @@ class NamedWeights:
 
     def _from_file(self, name: str, file: Path) -> Ingredient:
         first = next(iter(self.ingredients.values()))
-        return read_other(name, file, self._architecture, self.store, first)
+        return read_other(name, file, self._architecture, self.store, first, self.base)

@@ -67,6 +67,10 @@ class Architecture:
         """Whether the model's own class says that a key of old checkpoints means nothing (transformers' do)."""
         return any(pattern.search(key) for pattern in self._ignored)
 
+    def kinds(self) -> dict[str, str]:
+        """The names of the modules' classes, by the modules' own."""
+        return {name: type(one).__name__ for name, one in self._skeleton.named_modules(remove_duplicate=False)}
+
     def load(self, tensors: Mapping[str, Tensor], versions: Mapping[str, Any] | None = None) -> Loading:
         """Load tensors into a fresh model as `load_state_dict(strict=True)` would; nothing is copied.
 

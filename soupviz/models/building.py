@@ -27,7 +27,8 @@ FACTORIES = {
     "torchvision:NAME": "a torchvision model, without its pre-trained weights",
     "timm:NAME": "a timm model, without its pre-trained weights; install timm for it",
     "transformers:FOLDER": "the class that the folder's `config.json` names under `architectures`; `args` update the "
-    "configuration. Nothing is downloaded, and no code of the folder is run; install transformers for it",
+    "configuration, which may name another class so. Nothing is downloaded, and no code of the folder is run; install "
+    "transformers for it",
     "soupviz.models.yolo:classifier": "an Ultralytics classifier, with `args: {model: yolo11n-cls.yaml, "
     "num_classes: 10}`; "
     "install ultralytics for it",

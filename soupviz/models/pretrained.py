@@ -17,21 +17,28 @@ def builder(folder: Path) -> Callable[..., Any]:
     Raises:
         ModelError: transformers is missing, or the folder names no class that transformers has.
     """
-    name = architecture(folder)
+    own = architecture(folder)
     try:
         import transformers
     except ImportError:
         raise ModelError(
             f"model.factory is 'transformers:{folder}'; transformers is not installed: pip install transformers"
         ) from None
-    kind = getattr(transformers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
+
+    def kind_of(name: object) -> Any:
+        kind = getattr(transformers, str(name), None)
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            return kind
         raise ModelError(
             f"{folder / CONFIG}: transformers {transformers.__version__} has no model {name!r}; "
             "its own code is not run. Install a version that has it, or name a factory in a file of your own."
         )
 
+    kind_of(own)
+
     def build(**arguments: Any) -> Any:
+        named = arguments.get("architectures")  # of a base, say, that was tuned with another head
+        kind = kind_of(named[0] if isinstance(named, list) and named else own)
         with _offline():
             config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             if unknown := [key for key in arguments if not hasattr(config, key)]:

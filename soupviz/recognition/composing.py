@@ -104,7 +104,7 @@ def _arguments(setting: Setting, factory: str, splits: Mapping[str, Place]) -> F
     held_out = splits.get(HELD_OUT)
     if setting.answers.arguments is not None:
         return Found(dict(setting.answers.arguments), SAID)
-    if "args" in run.found and factory == run.found["factory"].value:
+    if "args" in run.found and (not setting.answers.factory or factory == run.found["factory"].value):
         found = run.found["args"]
         if not run.counted or held_out is None:
             return found

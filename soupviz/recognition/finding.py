@@ -6,7 +6,7 @@ from pathlib import Path
 
 from soupviz.errors import CheckpointError, KitchenError
 from soupviz.models.pretrained import architecture
-from soupviz.recognition import lightning, plain, timm, torchvision, trainer, ultralytics
+from soupviz.recognition import lightning, peft, plain, timm, torchvision, trainer, ultralytics
 from soupviz.recognition.files import levels
 from soupviz.recognition.runs import Found, MayRead, Run
 from soupviz.weights.checkpoints import read
@@ -15,7 +15,7 @@ from soupviz.weights.conversions import stand_ins
 from soupviz.weights.pickles import NeedsCodeError
 from soupviz.weights.selection import file_in, no_ingredient
 
-FRAMEWORKS = (timm, trainer, lightning, ultralytics, torchvision)
+FRAMEWORKS = (timm, trainer, lightning, ultralytics, torchvision, peft)
 
 
 def find_run(folder: Path, may_read: MayRead) -> Run:

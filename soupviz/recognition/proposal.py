@@ -27,7 +27,7 @@ class Proposal:
 
     @property
     def framework(self) -> str:
-        """timm, Trainer, Lightning, torchvision, Ultralytics, or plain."""
+        """timm, Trainer, Lightning, torchvision, Ultralytics, peft, or plain."""
         return self.run.framework
 
     @property

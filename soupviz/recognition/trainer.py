@@ -45,9 +45,13 @@ def recognise(folder: Path, may_read: MayRead) -> Run | None:
     return Run("Trainer", folder, found, notes=notes, best=last)
 
 
-def described(folder: Path) -> tuple[dict[str, Found], tuple[str, ...]]:
-    """What save_pretrained wrote beside a model's weights, and what it says that kitchen.yaml cannot."""
-    config = mapping_in(folder / "config.json")
+def described(folder: Path, changes: Mapping[str, Any] | None = None) -> tuple[dict[str, Found], tuple[str, ...]]:
+    """What save_pretrained wrote beside a model's weights, and what it says that kitchen.yaml cannot.
+
+    Args:
+        changes: what the model's configuration has otherwise than the folder's.
+    """
+    config = mapping_in(folder / "config.json") | dict(changes or {})
     where = f"{folder.name}/config.json"
     found = {}
     notes: list[str] = []
@@ -79,7 +83,12 @@ def _checkpoints_in(folder: Path) -> list[Path]:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return (path / "trainer_state.json").is_file() and any((path / name).is_file() for name in WEIGHTS)
+    return (path / "trainer_state.json").is_file() and has_weights(path)
+
+
+def has_weights(path: Path) -> bool:
+    """Whether a folder holds a whole model."""
+    return any((path / name).is_file() for name in WEIGHTS)
 
 
 def _step(path: Path) -> tuple[int, str]:
@@ -93,7 +102,7 @@ def _base(folder: Path, config: Mapping[str, Any], may_read: MayRead) -> Path | 
     if named := config.get("_name_or_path"):
         places = [Path(named), *places] if Path(named).is_absolute() else [*places, folder / named]
     for place in places:
-        if may_read(place) and any((place / name).is_file() for name in WEIGHTS):
+        if may_read(place) and has_weights(place):
             other = mapping_in(place / "config.json") if (place / "config.json").is_file() else {}
             if other.get("architectures") == config.get("architectures") and not _is_checkpoint(place):
                 return place

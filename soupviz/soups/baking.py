@@ -8,24 +8,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from soupviz.errors import CheckpointError, ExportError
+from soupviz.errors import CheckpointError, CompatibilityError, ExportError
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import num_examples
 from soupviz.mixing.averaging import BatchNorm, mix_tensors
 from soupviz.mixing.formulas import KEPT, made
 from soupviz.models.architecture import EXTRA_STATE
+from soupviz.soups.as_adapter import OneAdapter, as_adapter
 from soupviz.soups.content import Content, Identity, are_statistics, content_of, differing
 from soupviz.soups.exports import check_target, folder_of, target_of, write_soup
+from soupviz.soups.forms import AdapterForm
 from soupviz.soups.provenance import Origin, Record, origins_of, read_record, relative
 from soupviz.soups.selecting import of_other_data
 from soupviz.types import Progress, quiet
 from soupviz.weights import checkpoints
+from soupviz.weights.adapters.adapted import read_again
+from soupviz.weights.adapters.config import CONFIG, config_of, read_config
 from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.discovery import read_ingredient
 from soupviz.weights.dtypes import cast_floats
 from soupviz.weights.elsewhere import named_from, place_of
 from soupviz.weights.fitting import Fitted
 from soupviz.weights.ingredients import Ingredient, body_of, fingerprint
+from soupviz.weights.key_maps import KeyMap
 from soupviz.weights.layouts import SPELLINGS, fill_ties, readings_of
 from soupviz.weights.selection import BASE
 
@@ -62,7 +67,7 @@ def bake(
     """
     file, target = checkpoints.file_of(place_of(source, Path(), progress)), target_of(out)
     record = read_record(file)
-    check_target(target, shard_size=shard_size)
+    check_target(target, shard_size=shard_size, form=record.form)
     if record.kept and kitchen is None:
         raise ExportError(
             f"{file}: {record.kept} was trained, or made from data: it cannot be rebuilt from its ingredients alone. "
@@ -78,17 +83,20 @@ def bake(
             f"{file}: its running statistics were re-estimated on train data; name the kitchen that has it with "
             "--kitchen. They repeat up to rounding."
         )
-    found = {name: _pinned(name, origin, file, record, kitchen, progress) for name, origin in _pins(record).items()}
+    found: dict[str, Ingredient] = {}
+    for name, origin in sorted(_pins(record).items(), key=lambda one: one[1].over is not None):  # bases first
+        found[name] = _pinned(name, origin, file, record, kitchen, found, progress)
     whole = next(item for name, item in found.items() if name != BASE or len(found) == 1)
     if BASE in found:  # it may have another head, of which nothing is mixed
         found[BASE] = body_of(found[BASE], whole)
-    content = content_of(record, whole.tensors, _mixed(record, found, kitchen))
+    one = _as_adapter(record, found) if record.adapter else None
+    content = one.content() if one else content_of(record, whole.tensors, _mixed(record, found, kitchen))
     again = content.identity()
-    _check(file, record, content, again, tell)
+    _check(file, record, content, again, tell, one.form() if one else None)
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
-    moved = _moved(record, found, file, folder_of(target)).model_copy(update=asdict(again))
-    return write_soup(target, content, moved, shard_size, progress)
+    moved = _moved(record, found, file, folder_of(target, record.form)).model_copy(update=asdict(again))
+    return write_soup(target, content, moved, shard_size, progress, one.description() if one else "")
 
 
 def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, folder: Path | None) -> Record:
@@ -129,8 +137,13 @@ def _mixed(
     return lambda keys: mix_tensors(items, statistics, keys)
 
 
-def _check(file: Path, record: Record, content: Content, again: Identity, tell: Tell) -> None:
-    """Whether the weights are those that were exported; statistics that were re-estimated may differ by rounding."""
+def _as_adapter(record: Record, found: Mapping[str, Ingredient]) -> OneAdapter:
+    assert record.adapter is not None
+    return as_adapter(record.mix, record.adapter.rank, record.formulas.get, found.__getitem__)
+
+
+def _check(file: Path, record: Record, content: Content, again: Identity, tell: Tell, form: AdapterForm | None) -> None:
+    """Whether the weights are those that were exported; what was re-estimated or decomposed may differ by rounding."""
     if record.fingerprint is None:
         tell(
             f"{file}: keeps no fingerprint of the soup's own weights (soupviz {record.soupviz} wrote it): it cannot be "
@@ -144,6 +157,9 @@ def _check(file: Path, record: Record, content: Content, again: Identity, tell: 
     told = f"expected fingerprint {record.fingerprint[:12]}…, got {again.fingerprint[:12]}…: {where}"
     if num_examples(record.batchnorm) and are_statistics(keys):
         tell(f"{file}: {told}. They are statistics, re-estimated on train, which repeat up to rounding.")
+        return
+    if record.adapter and form and record.adapter.repeats(form):
+        tell(f"{file}: {told}. Its factors of a given rank were decomposed anew, which repeat up to rounding.")
         return
     raise ExportError(
         f"{file}: its recipe makes other weights than were exported, {told}. The recipe was changed, or another type "
@@ -163,9 +179,19 @@ def _kept(name: str, kitchen: Kitchen | None) -> Ingredient:
 
 
 def _pinned(
-    name: str, origin: Origin, source: Path, record: Record, kitchen: Kitchen | None, progress: Progress
+    name: str,
+    origin: Origin,
+    source: Path,
+    record: Record,
+    kitchen: Kitchen | None,
+    found: Mapping[str, Ingredient],
+    progress: Progress,
 ) -> Ingredient:
-    """The ingredient of that name, if it has the fingerprint that the recipe pins."""
+    """The ingredient of that name, if it has the fingerprint that the recipe pins.
+
+    Args:
+        found: those that were looked up before, the bases of adapters among them.
+    """
     if kitchen is not None:
         item = _in_kitchen(name, origin, kitchen)
         if item.fingerprint != origin.fingerprint:
@@ -174,13 +200,13 @@ def _pinned(
     path = place_of(origin.file, source.parent, progress)
     seen = ""
     try:
-        for tensors, fitted in _readings(origin, record, checkpoints.read(path)):
+        for tensors, fitted in _readings(origin, record, checkpoints.read(path), found):
             for whole in (tensors, *(_as_base(tensors) if name == BASE else ())):
-                found = fingerprint(whole)
-                if found == origin.fingerprint:
-                    narrowed = fitted.key_map.narrow(whole) if fitted else whole
-                    return Ingredient(name, path, narrowed, found, fitted=fitted)
-                seen = seen or found
+                pin = fingerprint(whole)
+                if pin == origin.fingerprint:
+                    narrowed = fitted.key_map.narrow(whole) if fitted and not origin.over else whole
+                    return Ingredient(name, path, narrowed, pin, fitted=fitted)
+                seen = seen or pin
     except CheckpointError as error:
         raise ExportError(
             f"{error} It is ingredient {name!r} of {source}; --kitchen names where else to look."
@@ -205,15 +231,17 @@ def _in_kitchen(name: str, origin: Origin, kitchen: Kitchen) -> Ingredient:
 
 
 def _readings(
-    origin: Origin, record: Record, checkpoint: Checkpoint
-) -> Iterator[tuple[dict[str, Tensor], Fitted | None]]:
+    origin: Origin, record: Record, checkpoint: Checkpoint, found: Mapping[str, Ingredient]
+) -> Iterator[tuple[Mapping[str, Tensor], Fitted | None]]:
     """What the file may say, without a model to ask: as it was read, where the recipe tells; else whatever fits.
 
     Earlier versions did not keep how a file was read.
     """
     if origin.key_map is not None:
         key_map = record.key_maps[origin.key_map]
-        tensors = key_map.read(checkpoint)
+        tensors = (
+            _over(found[origin.over], checkpoint, key_map, record) if origin.over else key_map.read(checkpoint)
+        )  # fmt: skip
         yield tensors, Fitted(tensors, weights=origin.weights or "raw", key_map=key_map)
         return
     for candidate in checkpoint.candidates:
@@ -225,6 +253,21 @@ def _readings(
                     if key not in origin.ignored and not key.endswith(EXTRA_STATE)
                 }
                 yield fill_ties(inside, record.ties), None
+
+
+def _over(base: Ingredient, checkpoint: Checkpoint, key_map: KeyMap, record: Record) -> Mapping[str, Tensor]:
+    """An adapter's weights over its base.
+
+    Raises:
+        CheckpointError: it is none any more, or another.
+    """
+    description = config_of(checkpoint.path)
+    if description is None or key_map.adapter is None:
+        raise CheckpointError(f"{checkpoint.path}: is no adapter any more; expected {CONFIG} beside it.")
+    try:
+        return read_again(checkpoint, read_config(description), base, key_map.adapter, record.ties)
+    except CompatibilityError as error:
+        raise CheckpointError(f"{checkpoint.path} {error}.") from None
 
 
 def _differs(name: str, path: Path, expected: str, got: str) -> ExportError:

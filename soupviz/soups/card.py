@@ -12,6 +12,7 @@ from soupviz.tasks.wording import PERCENT
 from soupviz.weights.containers import INDEX_SUFFIX
 
 LOADERS = {
+    "": 'from peft import PeftModel\n\nmodel = PeftModel.from_pretrained(model, "{name}")',
     ".safetensors": "from safetensors.torch import load_file\n\n"
     'model.load_state_dict(load_file("{name}"), strict=True)',
     INDEX_SUFFIX: "import json\n\nfrom safetensors.torch import load_file\n\n"
@@ -44,7 +45,7 @@ The soup was chosen on {selected_on}: its {label} there is optimistic.{direction
 |---|{rule}---|
 {ingredients}
 
-BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{weights}
+BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{form}{weights}
 {temperature}
 ## Rebuild it
 
@@ -60,8 +61,10 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 def card(name: str, of: Record) -> str:
     """The text of README.md for the soup in file `name`."""
     record = of.model_dump(mode="json")
-    suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "." + name.rpartition(".")[2]
-    is_linear, pool = record["coefficients"] is not None, record["ingredients"]
+    suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "" if of.adapter else "." + name.rpartition(".")[2]
+    bases = {origin.over for origin in of.ingredients.values()} - {*of.pool}
+    pool = {member: origin for member, origin in record["ingredients"].items() if member not in bases}
+    is_linear = record["coefficients"] is not None
     mix = dict(summed(of.mix, of.coefficients or {}))
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
@@ -97,6 +100,7 @@ def card(name: str, of: Record) -> str:
         batchnorm=record["batchnorm"],
         temperature=_temperature(record, of.judged.divides),
         dtype=dtype,
+        form=f"\nAn adapter over the base of its members, {of.adapter.in_words()}." if of.adapter else "",
         suffix=".safetensors" if suffix == INDEX_SUFFIX else suffix,
     )
 

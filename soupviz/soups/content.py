@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from soupviz.soups.provenance import Dtype, Record
+from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.ingredients import fingerprint
 
 DIGITS = 8
@@ -87,6 +88,7 @@ def content_of(record: Record, tensors: Mapping[str, Tensor], mixed: Mixed) -> C
 def _like(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
     """What the file will hold, without the numbers; widest elements first, so that each tensor starts aligned."""
     is_wide = dtype == "float32"
+    tensors = shapes_of(tensors)
     kinds = {key: torch.float32 if is_wide and t.is_floating_point() else t.dtype for key, t in tensors.items()}
     ordered = sorted(kinds, key=lambda key: -kinds[key].itemsize)
     return {key: torch.empty(tensors[key].shape, dtype=kinds[key], device="meta") for key in ordered}

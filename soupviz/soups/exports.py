@@ -17,12 +17,15 @@ from soupviz.errors import CheckpointError, ExportError
 from soupviz.files import is_writable, replacing
 from soupviz.mixing.aggregation import num_examples
 from soupviz.remote import putting
+from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
+from soupviz.soups.forms import Form, check_folder, file_of
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
 from soupviz.types import Progress, quiet
+from soupviz.weights.adapters.config import CONFIG
 from soupviz.weights.containers import files_of, index_metadata, shards_of
 from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
 from soupviz.weights.vocabulary import METADATA_KEY
@@ -39,6 +42,8 @@ def export(
     soup: Soup,
     path: str | Path,
     *,
+    form: Form = "dense",
+    rank: int | None = None,
     dtype: Dtype = "ingredients",
     temperature: float | None = None,
     bake_temperature: bool = False,
@@ -47,10 +52,14 @@ def export(
 ) -> list[Path | str]:
     """Write a soup as .safetensors or .pt, with recipe.yaml and a model card README.md beside it.
 
-    float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened.
+    float32 holds the very values that were scored: a bfloat16 soup is rounded first, then widened. A soup of LoRA
+    adapters may be written as one adapter, too, a folder that peft loads: its product is the sum of the members'
+    products, which no dtype of the base has rounded.
 
     Args:
         path: of the file; or its address in a bucket, such as s3://bucket/soups/soup.safetensors.
+        form: dense: whole weights; adapter: one LoRA over the members' base, path names its folder. rank: of that
+            adapter, which is the nearest one then; default: the exact sum, at the sum of the members' ranks.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
         shard_size: such as "5GB": a .safetensors file that would be larger is written as several, called
@@ -64,7 +73,12 @@ def export(
             that has no linear layer to go into, or would change an answer there; nothing is left half written.
     """
     target = target_of(path)
-    check_target(target, dtype, shard_size)
+    check_target(target, dtype, shard_size, form)
+    if form == "adapter":
+        assert isinstance(target, Path)
+        return _export_adapter(soup, target, rank, temperature, bake_temperature)
+    if rank is not None:
+        raise ExportError("a rank is of an adapter; take the form adapter (--as adapter), or give no rank.")
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
     layer = last_linear(soup.kitchen) if bake_temperature and temperature else None
     record = record_of(soup, folder_of(target), dtype, temperature, layer)
@@ -79,9 +93,21 @@ def target_of(path: str | Path) -> Path | str:
     return str(path) if is_remote(str(path)) else Path(path)
 
 
-def folder_of(target: Path | str) -> Path | None:
+def folder_of(target: Path | str, form: Form = "dense") -> Path | None:
     """What a recipe there names files from; nothing, where it is an address."""
-    return target.parent if isinstance(target, Path) else None
+    return file_of(target, form).parent if isinstance(target, Path) else None
+
+
+def _export_adapter(
+    soup: Soup, target: Path, rank: int | None, temperature: float | None, bake_temperature: bool
+) -> list[Path | str]:
+    if bake_temperature:
+        raise ExportError("an adapter has no last layer to divide by a temperature; write the soup dense.")
+    one = adapter_of(soup.kitchen, soup.mix, rank)
+    record = record_of(soup, target, "float32", temperature).model_copy(update={"adapter": one.form()})
+    content = one.content()
+    pinned = record.model_copy(update=asdict(content.identity()))
+    return write_soup(target, content, pinned, description=one.description())
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -110,13 +136,17 @@ def write_soup(
     record: Record,
     shard_size: str | int | None = None,
     progress: Progress = quiet,
+    description: str = "",
 ) -> list[Path | str]:
     """Write a soup with its record, recipe.yaml and card: all of them, or none; its weights in shards, if need be.
 
     What is to lie elsewhere is written here first; the weights are put there last.
+
+    Args:
+        target: a file, or the folder of an adapter. description: adapter_config.json, of an adapter.
     """
     if isinstance(target, Path):
-        return [*_written(target, content, record, shard_size)]
+        return [*_written(target, content, record, shard_size, description)]
     _spare_addresses([target], record)
 
     def write_here(place: Path) -> list[Path]:
@@ -127,20 +157,27 @@ def write_soup(
     return [*putting.put(target, COMPANIONS, write_here, progress)]
 
 
-def _written(target: Path, content: Content, record: Record, shard_size: str | int | None) -> list[Path]:
+def _written(
+    target: Path, content: Content, record: Record, shard_size: str | int | None, description: str = ""
+) -> list[Path]:
     parts = divided(content.like, num_bytes(shard_size)) if shard_size else [dict(content.like)]
     is_sharded = len(parts) > 1
-    names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [target]
+    file = file_of(target, record.form)
+    names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [file]
     shards = dict(zip(names, parts, strict=True))
-    weights = index_of(target) if is_sharded else target
+    weights = index_of(target) if is_sharded else file
+    title = target.name if record.adapter else weights.name
     _spare_ingredients({weights, *shards}, record)
     _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
+    if record.adapter:
+        target.mkdir(exist_ok=True)
     values = record.model_dump(mode="json")
     companions = {
-        RECIPE: RECIPE_TITLE.format(weights.name) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        CARD: card(weights.name, record),
+        RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
+        CARD: card(title, record),
     }
-    places = {_companion(weights, name): text for name, text in companions.items()}
+    places = {_companion(weights, name, title): text for name, text in companions.items()}
+    places |= {target / CONFIG: description} if record.adapter else {}
     texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
     earlier = _shards_of_ours(index_of(target))
     try:
@@ -148,7 +185,7 @@ def _written(target: Path, content: Content, record: Record, shard_size: str | i
             for place, text in texts.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
             files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
-            _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), target.suffix)
+            _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), file.suffix)
     except (OSError, RuntimeError) as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
@@ -166,19 +203,25 @@ def _write_weights(
         write(islice(tensors, len(like)), like, file, record, suffix)
 
 
-def check_target(target: Path | str, dtype: str = "ingredients", shard_size: str | int | None = None) -> None:
+def check_target(
+    target: Path | str, dtype: str = "ingredients", shard_size: str | int | None = None, form: Form = "dense"
+) -> None:
     """Whether a soup can be written there, as far as that can be told before it is cooked.
 
     Raises:
-        ExportError: a dtype, suffix or size that is not known, shards of another format than safetensors, or a folder
-            that is missing or read-only.
+        ExportError: a form, dtype, suffix or size that is not known, shards of another format than safetensors, a
+            folder that is missing or read-only, or an adapter there that is none of soupviz's.
     """
+    if form not in get_args(Form):
+        raise ExportError(f"the form is {form!r}; expected {' or '.join(get_args(Form))}.")
     place = PurePosixPath(target)
     if shard_size is not None and num_bytes(shard_size) and place.suffix == ".pt":
         raise ExportError(f"{target}: shards are written as safetensors; name it {place.stem}{SUFFIX}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
-    if place.suffix not in LOADERS:
+    if form == "adapter":
+        check_folder(target, shard_size)
+    elif place.suffix not in LOADERS or not place.suffix:
         raise ExportError(f"{target}: cannot write {place.suffix!r} files; name it .safetensors or .pt.")
     if not isinstance(target, Path):
         putting.check_target(target)
@@ -234,11 +277,11 @@ def _check_room(target: Path, num_bytes: int) -> None:
         )
 
 
-def _companion(target: Path, name: str) -> Path:
-    """The file's usual name, unless that holds something that is not about this soup."""
+def _companion(target: Path, name: str, title: str) -> Path:
+    """The file's usual name, unless that holds something that is not about the soup of this title."""
     usual = target.parent / name
     if not usual.exists():
         return usual
     with usual.open(encoding="utf-8", errors="replace") as file:
-        is_ours = file.readline().rstrip() in (f"# {target.name}", RECIPE_TITLE.format(target.name))
+        is_ours = file.readline().rstrip() in (f"# {title}", RECIPE_TITLE.format(title))
     return usual if is_ours else target.with_name(f"{target.stem}.{name}")

@@ -54,7 +54,7 @@ def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> C
     pool = pool_of(kitchen, recipe)
     run = kitchen.store.run(run_key(kitchen, recipe))
     is_done = run is not None and run.status == "finished"
-    sizes = {name: sum(tensor.nbytes for tensor in kitchen.weights.resolve(name).tensors.values()) for name in pool}
+    sizes = {name: sum(tensor.nbytes for tensor in kitchen.weights.resolve(name).shapes.values()) for name in pool}
     selecting = recipe.selects_on(kitchen.splits.names)
     singles = [(name, split) for split in selecting for name in pool] if recipe.is_search else []
     unknown = lacking(kitchen, [(((name, 1.0),), split, recipe.aggregation) for name, split in singles])
@@ -217,7 +217,7 @@ def is_readable(kitchen: Kitchen, split: str, aggregation: str) -> bool:
 
 def _peak(kitchen: Kitchen, pool: list[str]) -> int:
     """The model, what its graph folds, the split as the model takes it, and a few tensors of a mix."""
-    tensors = kitchen.weights.resolve(pool[0]).tensors.values()
+    tensors = kitchen.weights.resolve(pool[0]).shapes.values()
     model = sum(4 * tensor.numel() for tensor in tensors)
     largest = max(4 * tensor.numel() for tensor in tensors)
     return 2 * model + kitchen.evaluator.ready_bytes(kitchen.splits.load(HELD_OUT)) + TENSORS_HELD * largest

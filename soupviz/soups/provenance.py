@@ -3,12 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from soupviz.addresses import is_remote, shown
 from soupviz.errors import ExportError
@@ -16,6 +16,7 @@ from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
 from soupviz.remote.keeping import noted
 from soupviz.soups.comparing import intervals
+from soupviz.soups.forms import AdapterForm, Form
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import ELSEWHERE, Soup
 from soupviz.spec import HELD_OUT
@@ -40,7 +41,8 @@ class Origin(BaseModel):
     """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint.
 
     weights: which of the two the file's were. key_map: of the record's, how the file was read. Earlier versions kept
-    neither, but what stands among its keys and is no part of the model: ignored.
+    neither, but what stands among its keys and is no part of the model: ignored. over: of an adapter, the ingredient
+    that it changes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +51,7 @@ class Origin(BaseModel):
     weights: Weights | None = None
     key_map: str | None = None
     ignored: tuple[str, ...] = ()
+    over: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Judged(BaseModel):
@@ -76,8 +79,9 @@ class Record(BaseModel):
 
     fingerprint, tensors: of the file's own weights, and the first digits of each tensor's; earlier versions kept none.
     selecting_data: what selected it, by the split's name at that time; of earlier versions empty. key_maps: how the
-    ingredients' files were read, by what the ingredients call it; many are read alike. notes: what its recipe tells of
-    it beside, such as losses and windows, from which pages draw; of earlier versions none.
+    ingredients' files were read, by what the ingredients call it; many are read alike. adapter: how it is written
+    as one, where it is. notes: what its recipe tells of it beside, such as losses and windows, from which pages draw;
+    of earlier versions none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -90,6 +94,7 @@ class Record(BaseModel):
     recipe: dict[str, Any]
     batchnorm: str
     dtype: Dtype
+    adapter: AdapterForm | None = Field(default=None, exclude_if=lambda value: value is None)
     mix: Coefficients
     coefficients: dict[str, float] | None
     pool: tuple[str, ...] = ()
@@ -129,7 +134,14 @@ class Record(BaseModel):
         for name, origin in self.ingredients.items():
             if origin.key_map is not None and origin.key_map not in self.key_maps:
                 raise ValueError(f"{name!r} names the key map {origin.key_map!r}, which is not among them")
+            is_adapter = origin.key_map is not None and self.key_maps[origin.key_map].adapter is not None
+            if is_adapter != (origin.over in self.ingredients):
+                raise ValueError(f"{name!r} is an adapter over {origin.over!r}, which is not among the ingredients")
         return self
+
+    @property
+    def form(self) -> Form:
+        return "adapter" if self.adapter else "dense"
 
     @property
     def needed(self) -> set[str]:
@@ -141,6 +153,8 @@ class Record(BaseModel):
             if name not in found:
                 found.add(name)
                 waiting += self.formulas[name].names if name in self.formulas else []
+                over = self.ingredients[name].over if name in self.ingredients else None
+                waiting += [over] if over else []
         return found
 
     @property
@@ -161,16 +175,18 @@ class Record(BaseModel):
         return bool(self.kept or num_examples(self.batchnorm))
 
 
-def origins_of(items: Iterable[Ingredient], folder: Path | None) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
+def origins_of(items: Sequence[Ingredient], folder: Path | None) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
     """Where ingredients come from, relative to a folder, and how their files were read, as a record keeps both."""
     origins: dict[str, Origin] = {}
     key_maps: dict[str, KeyMap] = {}
-    for item in items:
+    bases = {item.adapter.base.name: item.adapter.base for item in items if item.adapter}
+    for item in {item.name: item for item in (*bases.values(), *items)}.values():
         origins[item.name] = Origin(file=relative(item.path, folder), fingerprint=item.fingerprint)
         if item.fitted is not None:
             key_map = item.fitted.key_map
             key_maps[key_map.id] = key_map
             how = {"weights": item.fitted.weights, "key_map": key_map.id}
+            how |= {"over": item.adapter.base.name} if item.adapter else {}
             origins[item.name] = origins[item.name].model_copy(update=how)
     return origins, key_maps
 

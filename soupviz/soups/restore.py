@@ -10,6 +10,7 @@ from soupviz.mixing.aggregation import num_examples
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import steps_from
+from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.content import Identity, are_statistics, content_of, differing
 from soupviz.soups.provenance import RECIPES, Record
 from soupviz.soups.selecting import met_by, named, of_other_data
@@ -90,10 +91,14 @@ def _other_weights(kitchen: Kitchen, record: Record, mixture: Coefficients) -> s
     """Whether what is mixed here is what was exported; statistics that are re-estimated repeat up to rounding only."""
     if record.fingerprint is None:
         return "It kept no fingerprint of its own weights either, so that these cannot be checked."
-    like = kitchen.ingredients[0].tensors
-    content = content_of(record, like, lambda keys: kitchen.scores.mixed(mixture, record.batchnorm, keys))
+    if record.adapter:
+        one = adapter_of(kitchen, mixture, record.adapter.rank)
+        content, repeats = one.content(), record.adapter.repeats(one.form())
+    else:
+        like, repeats = kitchen.ingredients[0].tensors, False
+        content = content_of(record, like, lambda keys: kitchen.scores.mixed(mixture, record.batchnorm, keys))
     again = content.identity()
-    if again.fingerprint == record.fingerprint:
+    if repeats or again.fingerprint == record.fingerprint:
         return ""
     keys = differing(content.like, Identity(record.fingerprint, record.tensors), again)
     if num_examples(record.batchnorm) and are_statistics(keys):

@@ -186,7 +186,7 @@ class KitchenServices:
         model.load_state_dict(dict(self.kitchen.scores.mixed(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
         checkpoint.parent.mkdir(exist_ok=True)
-        like = self.kitchen.weights.resolve(self.kitchen.names[0]).tensors
+        like = self.kitchen.weights.resolve(self.kitchen.names[0]).shapes
 
         def weights() -> dict[str, Tensor]:
             return {key: tensor.detach().cpu().to(like[key].dtype) for key, tensor in weights_of(model).items()}

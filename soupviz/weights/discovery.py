@@ -15,15 +15,19 @@ from soupviz.spec import KitchenSpec
 from soupviz.store.database import Store
 from soupviz.types import Progress, Refusal
 from soupviz.weights import ingredients as checks
-from soupviz.weights.checkpoints import read
+from soupviz.weights.adapters.adapted import Adapted, fit_adapter
+from soupviz.weights.adapters.bases import base_named_by, of_another_base, told_of_base, without_base
+from soupviz.weights.adapters.config import AdapterConfig, config_of, read_config
+from soupviz.weights.checkpoints import Checkpoint, read
 from soupviz.weights.conversions import CONTENT
 from soupviz.weights.dtypes import in_types_of, narrowed
 from soupviz.weights.elsewhere import files_meant
-from soupviz.weights.fitting import Weights, fit, fit_body
+from soupviz.weights.fitting import Fitted, Weights, fit, fit_body
 from soupviz.weights.ingredients import Ingredient, stamp_of
+from soupviz.weights.key_maps import KeyMap
 from soupviz.weights.metadata import beside
 from soupviz.weights.pickles import NeedsCodeError
-from soupviz.weights.selection import BASE, Passed
+from soupviz.weights.selection import BASE, Passed, file_in, taken
 from soupviz.weights.vocabulary import says_average
 
 GO_ON = "go on without it (--skip-incompatible)"
@@ -34,13 +38,15 @@ class Gathered:
     """What came of reading a kitchen's files.
 
     base: None where there is none; it may have another head than the model.
-    passed: files that were named and are not read: no checkpoints, or pickles that were converted.
+    passed: files that were named and are not read: no checkpoints, or pickles that were converted. told: what else was
+    chosen, in sentences.
     """
 
     ingredients: tuple[Ingredient, ...]
     base: Ingredient | None = None
     refused: tuple[Refusal, ...] = ()
     passed: tuple[Passed, ...] = field(default=())
+    told: tuple[str, ...] = ()
 
 
 def read_ingredient(
@@ -51,23 +57,32 @@ def read_ingredient(
     *,
     weights: Weights = "raw",
     is_base: bool = False,
+    base: Ingredient | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Ingredient:
     """Read one checkpoint as the model holds it, check it and fingerprint it; the store spares a second reading.
 
     Args:
-        weights: which to take where the file holds both. is_base: it may have another head than the model.
+        weights: which to take where the file holds both. is_base: it may have another head than the model. base: what
+            an adapter changes.
     Raises:
         CheckpointError: the file cannot be read.
         CompatibilityError: it does not fit the model; the message begins with the verb.
     """
     stamp = stamp_of(path)
     checkpoint = read(path)
-    fitted = (fit_body if is_base else fit)(checkpoint, architecture, weights)
+    if description := config_of(path):
+        fitted = _over_base(checkpoint, read_config(description), base, architecture)
+        assert base is not None
+        stamp = (*stamp, *stamp_of(description), *base.stamp)
+    else:
+        fitted = (fit_body if is_base else fit)(checkpoint, architecture, weights)
     if fitted.weights == "raw" and not (fitted.has_twin or checkpoint.says_weights):
         if says_average(name) or says_average(path.name):
             fitted = replace(fitted, weights="ema", by_name=True)
-    body = {key: tensor for key, tensor in fitted.tensors.items() if _is_shared(key, tensor, architecture)}
+    body = fitted.tensors
+    if not isinstance(body, Adapted):  # whose tensors are made at each look, and are the model's
+        body = {key: tensor for key, tensor in body.items() if _is_shared(key, tensor, architecture)}
     shapes = {key: [str(tensor.dtype), list(tensor.shape)] for key, tensor in architecture.state.items()}
     # Times of writing are set back by tar, rsync and containers; those of the last change of any kind are not.
     changed = [Path(file).stat().st_ctime_ns for file, *_ in stamp]
@@ -90,19 +105,33 @@ def read_ingredient(
     return Ingredient(name, path, body, fingerprint, metadata, fitted, stamp, lacking, tuple(unread))
 
 
+def _over_base(
+    checkpoint: Checkpoint, config: AdapterConfig, base: Ingredient | None, architecture: Architecture
+) -> Fitted:
+    """What the model holds once an adapter is merged into its base."""
+    if base is None:
+        raise without_base(config)
+    tensors, left_over = fit_adapter(checkpoint, config, base, architecture)
+    return Fitted(tensors, left_over=left_over, key_map=KeyMap(adapter=tensors.adapter.names))
+
+
 def _is_shared(key: str, tensor: Tensor, architecture: Architecture) -> bool:
     return key in architecture.state and tensor.shape == architecture.state[key].shape
 
 
-def read_other(name: str, path: Path, architecture: Architecture, store: Store, ingredient: Ingredient) -> Ingredient:
+def read_other(
+    name: str, path: Path, architecture: Architecture, store: Store, ingredient: Ingredient, base: Ingredient | None
+) -> Ingredient:
     """Read a checkpoint that is no ingredient, and check that it can be mixed with one.
 
+    Args:
+        base: what it changes, if it is an adapter.
     Raises:
         CheckpointError: the file cannot be read.
         CompatibilityError: it does not fit the model, or not the ingredient.
     """
     try:
-        other = narrowed(read_ingredient(name, path, architecture, store), ingredient)
+        other = narrowed(read_ingredient(name, path, architecture, store, base=base), ingredient)
         if reason := checks.disagreement(other, ingredient, architecture.buffers):
             raise CompatibilityError(reason)
     except CompatibilityError as error:
@@ -130,10 +159,14 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
             file has any.
     """
     files, passed = files_meant(spec, folder, progress)
+    if found := None if spec.base else base_named_by(files.values(), folder):
+        file = taken(found, spec.weights, passed)
+        files = {name: path for name, path in files.items() if path.resolve() != file.resolve()} | {BASE: file}
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
     unreadable: dict[str, CheckpointError] = {}
-    for index, (name, path) in enumerate(files.items()):
+    # Adapters are read over the base, which comes first for their sake.
+    for index, (name, path) in enumerate(sorted(files.items(), key=lambda one: one[0] != BASE)):
 
         def report(done: int = index) -> None:
             progress(done, len(files), "reading checkpoints")
@@ -141,37 +174,28 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         report()
         try:
             fitting[name] = read_ingredient(
-                name, path, architecture, store, weights=spec.weights, is_base=name == BASE, progress=report
-            )
+                name, path, architecture, store, weights=spec.weights, is_base=name == BASE, base=fitting.get(BASE),
+                progress=report,
+            )  # fmt: skip
         except CompatibilityError as error:
-            reasons[name] = f"Ingredient '{name}' ({path}) {_adapter(path) or error}"
+            reasons[name] = f"Ingredient '{name}' ({path}) {error}"
         except CheckpointError as error:
             unreadable[name] = error
     progress(len(files), len(files), "reading checkpoints")
     others = [item for name, item in fitting.items() if name != BASE]
     if BASE in fitting and others:
         fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
-    reasons |= _misfits(fitting, architecture)
-    told = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
-    refused = tuple(Refusal(name, shown(files[name]), *map(spelled, told[name])) for name in files if name in told)
+    reasons |= _misfits(fitting, architecture) | _misplaced(fitting, folder, architecture, store)
+    why = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
+    refused = tuple(Refusal(name, shown(files[name]), *map(spelled, why[name])) for name in files if name in why)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
         raise KitchenError(
             f"weights is 'ema', but none of the {len(kept)} files is an average or has one beside its weights; "
             "expected a state_dict_ema, ema or the like. Take weights: raw."
         )
-    base = fitting[BASE] if BASE in fitting and BASE not in reasons else None
-    return Gathered(kept, base, refused, tuple(passed))
-
-
-def _adapter(path: Path) -> str:
-    """What a file is that peft wrote without the model that it changes."""
-    if not (path.parent / "adapter_config.json").is_file():
-        return ""
-    return (
-        "is an adapter without its model (adapter_config.json is beside it); merge it first (peft: merge_and_unload), "
-        "and save the whole model"
-    )
+    start = fitting[BASE] if BASE in fitting and BASE not in reasons else None
+    return Gathered(kept, start, refused, tuple(passed), told_of_base(found) if found else ())
 
 
 def _misfits(fitting: Mapping[str, Ingredient], architecture: Architecture) -> dict[str, str]:
@@ -183,6 +207,22 @@ def _misfits(fitting: Mapping[str, Ingredient], architecture: Architecture) -> d
     found = {name: checks.disagreement(item, reference, architecture.buffers) for name, item in fitting.items()}
     reasons = {name: reason for name, reason in found.items() if reason} | dict(checks.unsteady(ingredients))
     return {name: f"Ingredient '{name}' ({fitting[name].path}) {reason}" for name, reason in reasons.items()}
+
+
+def _misplaced(
+    fitting: Mapping[str, Ingredient], folder: Path, architecture: Architecture, store: Store
+) -> dict[str, str]:
+    """Which adapters say that they were trained on another model than the kitchen's base."""
+    configs = {name: item.adapter.config for name, item in fitting.items() if item.adapter}
+    if not configs:
+        return {}
+    base, first = fitting[BASE], next(iter(configs.values()))
+
+    def fingerprint_of(place: Path) -> str:
+        return read_ingredient(BASE, file_in(place), architecture, store, is_base=True).fingerprint
+
+    told = {name: of_another_base(one, first, base, folder, fingerprint_of) for name, one in configs.items()}
+    return {name: f"Ingredient '{name}' ({fitting[name].path}) {reason}" for name, reason in told.items() if reason}
 
 
 def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:

@@ -42,6 +42,8 @@ def cast_floats(tensors: Mapping[str, Tensor], types: Mapping[str, torch.dtype])
 
 def narrowed(ingredient: Ingredient, reference: Ingredient) -> Ingredient:
     """The ingredient, float32 tensors in the reference's dtype where that loses nothing: `export` may have widened."""
+    if ingredient.adapter:  # in the types of its base
+        return ingredient
     tensors = dict(ingredient.tensors)
     narrower: dict[str, str] = {}
     for key, tensor in tensors.items():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.remote.watching import has_changed
+from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
 
@@ -42,8 +43,20 @@ class Ingredient:
     unread_logs: tuple[str, ...] = ()
 
     @property
+    def adapter(self) -> Adapter | None:
+        """What makes these weights of a base, where its file is an adapter's."""
+        return self.tensors.adapter if isinstance(self.tensors, Adapted) else None
+
+    @property
+    def shapes(self) -> Mapping[str, Tensor]:
+        """Tensors that tell keys, dtypes and shapes, for who does not look at numbers."""
+        return shapes_of(self.tensors)
+
+    @property
     def num_bytes(self) -> int:
-        return sum(size for _, size, _, _ in self.stamp)
+        """Of its own files; those of an adapter's base are shared."""
+        shared = set(self.adapter.base.stamp) if self.adapter else set()
+        return sum(one[1] for one in self.stamp if one not in shared)
 
     def check_unchanged(self) -> None:
         """Refuse weights whose file was written to since it was mapped into memory: they are other weights by now.
@@ -122,10 +135,13 @@ def disagreement(ingredient: Ingredient, reference: Ingredient, buffers: frozens
     Args:
         buffers: keys of the model's buffers.
     """
-    for key, tensor in ingredient.tensors.items():
-        other = reference.tensors[key]
-        if tensor.dtype != other.dtype:
-            return f"has {key} of type {tensor.dtype}; '{reference.name}' ({reference.path}) has {other.dtype}"
+    others = reference.shapes
+    for key, shape in ingredient.shapes.items():
+        if shape.dtype != others[key].dtype:
+            return f"has {key} of type {shape.dtype}; '{reference.name}' ({reference.path}) has {others[key].dtype}"
+        if shape.is_floating_point() and key not in buffers:
+            continue
+        tensor, other = ingredient.tensors[key], reference.tensors[key]
         if key in buffers and tensor.is_floating_point() and _differ_in_infinities(tensor, other):
             return (
                 f"has infinite values in the buffer {key} where '{reference.name}' ({reference.path}) has others; such "
@@ -164,7 +180,7 @@ def unsteady(ingredients: Iterable[Ingredient]) -> Mapping[str, str]:
 
 def body_of(base: Ingredient, ingredient: Ingredient) -> Ingredient:
     """The base without what it has otherwise than an ingredient: another head."""
-    shapes = {key: tensor.shape for key, tensor in ingredient.tensors.items()}
+    shapes = {key: tensor.shape for key, tensor in ingredient.shapes.items()}
     body = {key: tensor for key, tensor in base.tensors.items() if shapes.get(key) == tensor.shape}
     return replace(base, tensors=body, lacking=tuple(key for key in shapes if key not in body))
 
@@ -176,8 +192,8 @@ def _first_difference(tensor: Tensor, other: Tensor) -> str:
 
 def reference_of(ingredients: Sequence[Ingredient]) -> Ingredient:
     """The first ingredient with the most common dtypes: what the others are compared with."""
-    common = Counter(signature(ingredient.tensors) for ingredient in ingredients).most_common(1)[0][0]
-    return next(item for item in ingredients if signature(item.tensors) == common)
+    common = Counter(signature(ingredient.shapes) for ingredient in ingredients).most_common(1)[0][0]
+    return next(item for item in ingredients if signature(item.shapes) == common)
 
 
 def fingerprint(tensors: Mapping[str, Tensor], progress: Callable[[int], None] = lambda _bytes: None) -> str:
@@ -201,6 +217,8 @@ GLANCE = 4096
 
 def same_bits(tensor: Tensor, other: Tensor) -> bool:
     """Whether two tensors of one shape and dtype are the same bit for bit: 0.0 and -0.0 are not."""
+    if tensor.is_set_to(other):  # an adapter leaves most of its base as it is
+        return True
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     one, two = (each.reshape(-1).view(integers) for each in (tensor, other))
     # Tensors that differ mostly differ at once: most are not read to their end.

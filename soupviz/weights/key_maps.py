@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
@@ -62,13 +62,30 @@ class Constant(BaseModel):
         return data.view(DTYPES[self.dtype]).reshape(self.shape)
 
 
+class AdapterMap(BaseModel):
+    """How an adapter's names became the model's.
+
+    taken: off the beginning of each. put: before it. turned: keys of square weights that hold the product transposed.
+    whole: what tensors that take the place of the base's are called in the model. without: the base's keys that the
+    model lacks.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    taken: str = ""
+    put: str = ""
+    turned: tuple[str, ...] = ()
+    whole: dict[str, str] = {}
+    without: tuple[str, ...] = ()
+
+
 class KeyMap(BaseModel):
     """How a file was read.
 
     place: of the state dict in the file. prefix: of its keys. keys: what the file calls each of the model's keys; empty
     where the model's keys are all that stand under the prefix. added: what PyTorch or the model's own loading code puts
     beside them, such as a counter. computed: what that code makes of the file's tensors; only the model reads such a
-    file again. narrowed: the dtypes in which tensors are mixed whose file is wider, as that of a soup may be.
+    file again. narrowed: the dtypes in which tensors are mixed whose file is wider, as that of a soup may be. adapter:
+    of a file that is read over a base.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -78,6 +95,7 @@ class KeyMap(BaseModel):
     added: dict[str, Constant] = {}
     computed: tuple[str, ...] = ()
     narrowed: dict[str, str] = {}
+    adapter: AdapterMap | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("narrowed")
     @classmethod

@@ -156,7 +156,9 @@ def no_ingredient(path: Path) -> str:
     """Why what a glob matched is no ingredient; empty for what is one, or is damaged or refused when it is read."""
     if path.is_dir():
         inside = checkpoints_in(path)
-        if len(inside) == 1 or gathering_of(path):
+        if len(inside) == 1:
+            return _is_other(inside[0])
+        if gathering_of(path):
             return ""
         return f"a folder with {len(inside)} checkpoints" if inside else "a folder without a checkpoint"
     kind = kind_of(path)

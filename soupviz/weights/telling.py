@@ -37,6 +37,7 @@ def sentences(
         _of_types(base),
         _of_head(base),
         _of_lora(ingredients),
+        *_of_adapters(ingredients),
         *_of_unread(ingredients),
     ]
     return tuple(filter(None, told))
@@ -156,6 +157,23 @@ def _of_lora(ingredients: Sequence[Ingredient]) -> str:
         f"The checkpoints hold LoRA factors ({_listed(keys)}): the mean of products is not the product of means, so "
         "they are not averaged apart. Merge them into their layers first (peft: merge_and_unload), and save that."
     )
+
+
+def _of_adapters(ingredients: Sequence[Ingredient]) -> list[str]:
+    """What adapters are here, and where one changes more than its file says."""
+    adapters = {item.name: item.adapter for item in ingredients if item.adapter}
+    if not adapters:
+        return []
+    ranks = sorted({rank for one in adapters.values() for rank in one.ranks})
+    base = next(iter(adapters.values())).base
+    kind = f"LoRA of rank {', '.join(map(str, ranks))}" if ranks else "adapters without a product"
+    told = [f"{_listed(list(adapters))}: {kind} over {base.path.name}; each is that base with its update added."]
+    tied = {name: ", ".join(one.tied) for name, one in adapters.items()}
+    return told + [
+        f"{_listed(names)}: changes {keys}, which the model ties to another weight: both are changed, as peft's "
+        "merge_and_unload does it."
+        for keys, names in _grouped(tied).items()
+    ]
 
 
 def _of_unread(ingredients: Sequence[Ingredient]) -> list[str]:

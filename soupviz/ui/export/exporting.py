@@ -2,8 +2,9 @@
 
 import hashlib
 import re
+import shutil
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
 
 import streamlit as st
 
@@ -11,11 +12,13 @@ from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
+from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.exports import check_target, export
+from soupviz.soups.forms import Form
 from soupviz.soups.provenance import Dtype, read_record
 from soupviz.soups.restore import checked, restore
 from soupviz.soups.scaling import calibrate, no_division
-from soupviz.soups.soup import recall
+from soupviz.soups.soup import mix_in, recall
 from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.charts import Place
@@ -48,7 +51,8 @@ def target_of_weights(folder: str, name: str) -> Path | str:
         return target(folder, name)
     _check_name(name)
     address = f"{folder.rstrip('/')}/{name}"
-    check_target(address)
+    if PurePath(name).suffix:  # of an adapter, which is a folder, exporting says what to do instead
+        check_target(address)
     return address
 
 
@@ -59,6 +63,55 @@ def _check_name(name: str) -> None:
 
 IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
 TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
+
+
+ADAPTER = "adapter"
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a soup is to be written. suffix: of the file; a folder has none. rank: of an adapter; None: exact."""
+
+    suffix: str
+    form: Form = "dense"
+    rank: int | None = None
+    dtype: Dtype = "ingredients"
+    temperature: str = TEMPERATURES[0]
+    shard_size: str | None = None
+
+
+def choose(opened: Kitchen, run: Run, place: Place) -> How:
+    """What is asked of how a soup is written; as an adapter only where it is one."""
+    formats = [".safetensors", ".pt", *([ADAPTER] if _is_adapter(opened, run) else [])]
+    suffix = place.segmented_control(
+        "Format", formats, default=formats[0], required=True,
+        help="An adapter is a folder that peft loads over the members' base." if ADAPTER in formats else None,
+    )  # fmt: skip
+    if suffix == ADAPTER:
+        rank = place.number_input(
+            "Rank",
+            0,
+            value=0,
+            help="0: exact, at the sum of the members' ranks; else the nearest adapter of this rank.",
+        )
+        return How("", "adapter", int(rank) or None)
+    numbers = place.segmented_control(
+        "Numbers", ("ingredients", "float32"), default="ingredients", required=True,
+        help="As the ingredients have them.",
+    )  # fmt: skip
+    dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
+    temperature = choose_temperature(opened, place)
+    return How(suffix, dtype=dtype, temperature=temperature, shard_size=choose_shards(place, suffix))
+
+
+def _is_adapter(opened: Kitchen, run: Run) -> bool:
+    if not any(item.adapter for item in opened.ingredients):
+        return False
+    try:
+        adapter_of(opened, mix_in(run))
+    except ExportError:
+        return False
+    return True
 
 
 def choose_temperature(opened: Kitchen, place: Place) -> str:
@@ -87,38 +140,36 @@ def choose_shards(place: Place, suffix: str) -> str | None:
     return None if chosen == ONE_FILE else chosen.removesuffix(" each")
 
 
-def _write(
-    opened: Kitchen, run: Run, file: Path | str, dtype: Dtype, temperature: str, job: Job, shard_size: str | None = None
-) -> list[Path | str]:
+def _write(opened: Kitchen, run: Run, file: Path | str, how: How, job: Job) -> list[Path | str]:
     """Write a soup; where a temperature is asked for it is fitted to it first."""
     soup = recall(opened, run)
-    scaled = None if temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
+    scaled = None if how.temperature == TEMPERATURES[0] else calibrate(soup, job.progress)
     job.progress(0, 1, f"writing {PurePath(file).name}")
     return export(
-        soup, file, dtype=dtype, temperature=scaled.temperature if scaled else None,
-        bake_temperature=temperature == IN_WEIGHTS, shard_size=shard_size, progress=job.progress,
+        soup, file, form=how.form, rank=how.rank, dtype=how.dtype, temperature=scaled.temperature if scaled else None,
+        bake_temperature=how.temperature == IN_WEIGHTS, shard_size=how.shard_size, progress=job.progress,
     )  # fmt: skip
 
 
-def write_job(
-    opened: Kitchen, run: Run, target: Path | str, dtype: Dtype, temperature: str, shard_size: str | None = None
-) -> Job:
-    """Write a soup with its recipe and card; the job's result are the files."""
+def write_job(opened: Kitchen, run: Run, target: Path | str, how: How) -> Job:
+    """Write a soup with its recipe and card; the job's result are the files, and what is told of an adapter."""
 
-    def write(job: Job) -> Any:
-        return [str(path) for path in _write(opened, run, target, dtype, temperature, job, shard_size)]
+    def write(job: Job) -> tuple[list[str], str]:
+        written = _write(opened, run, target, how, job)
+        one = read_record(written[0]).adapter
+        return [str(path) for path in written], f"\n\nAn adapter {one.in_words()}." if one else ""
 
     return work.jobs().submit(f"export {opened.file}", f"Exporting {run.name}", write, kitchen=str(opened.file))
 
 
-def download_job(opened: Kitchen, run: Run, name: str, dtype: Dtype, temperature: str) -> Job:
-    """Write a soup where the download route finds it; the job's result is its address."""
+def download_job(opened: Kitchen, run: Run, name: str, how: How) -> Job:
+    """Write a soup where the download route finds it, a folder as a zip archive; the job's result is its address."""
 
     file = target(str(download.folder()), name)
 
     def prepare(job: Job) -> str:
-        _write(opened, run, file, dtype, temperature, job)
-        return download.address(file)
+        _write(opened, run, file, how, job)
+        return download.address(Path(shutil.make_archive(str(file), "zip", file)) if file.is_dir() else file)
 
     key = f"download {opened.file}"
     return work.jobs().submit(key, f"Preparing {run.name}", prepare, kitchen=str(opened.file))
@@ -128,7 +179,8 @@ def show_written(opened: Kitchen) -> None:
     """What the last export and the last download of this kitchen came to."""
     if job := work.jobs().find(f"export {opened.file}"):
         if not session.watch(job) and job.state == "finished":
-            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in job.result))
+            written, told = job.result
+            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in written) + told)
     if job := work.jobs().find(f"download {opened.file}"):
         if not session.watch(job) and job.state == "finished":
             st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")

@@ -98,7 +98,7 @@ def aggregation(opened: Kitchen) -> str:
 
 def facts(opened: Kitchen, found: Weights | None) -> None:
     """What all ingredients have in common, what was refused, and what is frozen."""
-    first = opened.ingredients[0].tensors
+    first = opened.ingredients[0].shapes
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in first.values() if tensor.is_floating_point()}
     )

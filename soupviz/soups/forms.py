@@ -1,0 +1,68 @@
+"""The forms in which a soup is written: whole weights in a file, or one adapter in a folder, as peft has it."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from soupviz.errors import ExportError
+from soupviz.weights import checkpoints
+from soupviz.weights.adapters.config import WEIGHTS
+from soupviz.weights.containers import without_suffix
+
+Form = Literal["dense", "adapter"]
+
+FILE = f"{WEIGHTS}.safetensors"
+"""What peft looks for in an adapter's folder, beside its description."""
+
+CLOSE = 1e-6
+"""How far the norms of an update that is decomposed anew may lie apart, relative to it."""
+
+
+class AdapterForm(BaseModel):
+    """How a soup is written as an adapter.
+
+    rank: the most of each module; None: exact, at the summed rank. norm: of the whole update, in the Frobenius norm.
+    lost: the share of it that the rank loses. lost_by_module: of each module's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    rank: int | None = None
+    norm: float = 0.0
+    lost: float = 0.0
+    lost_by_module: dict[str, float] = {}
+
+    def repeats(self, again: "AdapterForm") -> bool:
+        """Whether what was decomposed anew is the same update, up to rounding; without a rank every bit has to be."""
+        is_close = math.isclose(self.norm, again.norm, rel_tol=CLOSE)
+        return self.rank is not None and is_close and math.isclose(self.lost, again.lost, abs_tol=CLOSE)
+
+    def in_words(self) -> str:
+        """What a reader is told of it."""
+        if self.rank is None:
+            return "with the exact sum, at the summed rank"
+        worst = max(self.lost_by_module, key=lambda module: self.lost_by_module[module], default="")
+        more = f", of {worst} {self.lost_by_module[worst]:.2%}" if worst else ""
+        return f"of rank {self.rank}, which loses {self.lost:.2%} of the update (Frobenius norm){more}"
+
+
+def check_folder(target: Path | str, shard_size: str | int | None = None) -> None:
+    """Whether an adapter can be written into a folder, which need not be there.
+
+    Raises:
+        ExportError: an address, a file, shards, or an adapter there that is no soup.
+    """
+    if not isinstance(target, Path):
+        raise ExportError(f"{target}: an adapter is written here; name a folder, and copy it there.")
+    if shard_size is not None:
+        raise ExportError("an adapter is one file; give no shard size, or write the soup dense.")
+    if without_suffix(target.name) != target.name or target.is_file():
+        raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
+    if (target / FILE).exists() and checkpoints.read(target / FILE).soup is None:
+        raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
+
+
+def file_of(target: Path, form: Form) -> Path:
+    """The file that holds the weights: the target itself, or the one in a folder."""
+    return target / FILE if form == "adapter" else target
