@@ -13,6 +13,7 @@ from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
+from soupviz.weights.scratch import cast, copied, room
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
@@ -147,25 +148,25 @@ def _mix_one(key: str, parts: list[tuple[Tensor, float]], batchnorm: BatchNorm, 
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
         return torch.stack([tensor for tensor, _ in parts]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
-        return first.clone()
+        return copied(first)
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
     if (copies or _is_mask(first)) and all(same_bits(tensor, first) for tensor, _ in parts[1:]):
-        return first.clone()
+        return copied(first)
     total = _sum_by_pieces(parts, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
-    return total.to(first.dtype)
+    return cast(total, first.dtype)
 
 
 def _is_mask(tensor: Tensor) -> bool:
     """Whether it holds infinities: ingredients that do agree on them, and no multiple of them means anything."""
-    return bool(tensor.to(torch.float32).isinf().any())
+    return any(bool(piece.to(torch.float32).isinf().any()) for piece in torch.split(tensor.reshape(-1), PIECE))
 
 
 def _sum_by_pieces(parts: list[tuple[Tensor, float]], accumulator: torch.dtype) -> Tensor:
     """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache."""
-    total = torch.zeros(parts[0][0].shape, dtype=accumulator)
+    total = room(parts[0][0].shape, accumulator)
     sources = [(tensor.reshape(-1), weight) for tensor, weight in parts]
     for start in range(0, total.numel(), PIECE):
         piece = total.view(-1)[start : start + PIECE]

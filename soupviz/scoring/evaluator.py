@@ -99,6 +99,7 @@ class Evaluator:
         """Copy weights into the model, one tensor at a time, in place."""
         for key, tensor in tensors:
             self._slots[key].copy_(tensor)
+            del tensor  # or it would be in memory while the next is mixed
         self.routes.weights_changed()
 
     def evaluate(

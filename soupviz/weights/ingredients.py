@@ -17,6 +17,9 @@ from soupviz.weights.fitting import Fitted
 
 COUNTER = "num_batches_tracked"
 
+PIECE = 2**19
+"""Elements that are looked at at a time, so that what is made of them takes little memory."""
+
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file of a checkpoint: path, bytes, inode, and when it was written."""
 
@@ -103,8 +106,8 @@ def check_against_model(
 
 def num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
     """How many values would spoil a soup, as float32, in which soups are mixed; float8 has no isfinite of its own."""
-    values = tensor.to(torch.float32)
-    return int((values.isnan() if may_be_infinite else ~torch.isfinite(values)).sum())
+    pieces = (piece.to(torch.float32) for piece in torch.split(tensor.reshape(-1), PIECE))
+    return sum(int((piece.isnan() if may_be_infinite else ~torch.isfinite(piece)).sum()) for piece in pieces)
 
 
 def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:
