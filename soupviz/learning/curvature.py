@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from soupviz.errors import ModelError, RecipeError
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import call_with, evaluating, logits_with, placed
-from soupviz.weights.scratch import set_down
+from soupviz.weights.scratch import give_back, set_down, zeros
 
 Batches = Callable[[], Iterable[Mapping[str, Tensor]]]
 """Inputs by name ("" for a single tensor), as the model takes them; labels are not needed."""
@@ -54,7 +54,10 @@ def fisher_diagonal(
         Matena and Raffel 2022 (arXiv 2111.09832), whose code has both the exact and the sampled expectation.
     """
     parameters, buffers = placed(model, tensors.items())
-    total = {key: set_down(torch.zeros_like(tensor, dtype=torch.float32)) for key, tensor in parameters.items()}
+    total = {
+        key: zeros(tensor.shape) if tensor.device.type == "cpu" else torch.zeros_like(tensor, dtype=torch.float32)
+        for key, tensor in parameters.items()
+    }
     size = max(1, GRADIENTS // sum(tensor.numel() for tensor in parameters.values()))
     generator = torch.Generator().manual_seed(seed)
     squares: Squares | None = None
@@ -69,6 +72,10 @@ def fisher_diagonal(
                     found = squares(model, parameters, buffers, examples.part(start, size))
                     for key in list(found):
                         total[key] += found.pop(key)
+                    if (
+                        size == 1
+                    ):  # gradients are as large as the model: what is left of them has no room beside the next
+                        give_back()
             num_examples += len(logits)
             on_batch()
     if not num_examples:
@@ -201,9 +208,11 @@ def _one_by_one(
     for place in range(len(examples)):
         one = examples.part(place, 1)
         loss = F.cross_entropy(logits_with(model, leaves | dict(buffers), one.batch).float(), one.labels)
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        for key, gradient in zip(leaves, gradients, strict=True):
-            if gradient is not None:
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        gradients = dict(zip(leaves, found, strict=True))
+        del found
+        for key in leaves:
+            if (gradient := gradients.pop(key)) is not None:
                 add_to(total, key, one.shares[0] * gradient.float().square())
     return total
 
@@ -214,6 +223,7 @@ def _way(
     """The way that works for this model, tried on examples: of a large model on one, whose gradients are as large."""
     try:
         _together(model, parameters, buffers, examples)
+        give_back()
     except (RuntimeError, ModelError):  # what vmap cannot vectorise; what the model cannot do fails one by one too
         return _one_by_one
     return _together

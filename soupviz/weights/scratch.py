@@ -1,5 +1,6 @@
 """Room for large tensors: in memory that is given back as soon as they go, or in files, where it is none at all."""
 
+import ctypes
 import mmap
 import os
 import shutil
@@ -64,6 +65,13 @@ def zeros(shape: torch.Size, dtype: torch.dtype = torch.float32) -> Tensor:
             "disk."
         ) from None
     return torch.frombuffer(mapped, dtype=dtype).view(shape)
+
+
+def give_back() -> None:
+    """Let the system have what was freed and lies between what is in use, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def set_down(tensor: Tensor) -> Tensor:
