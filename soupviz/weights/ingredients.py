@@ -14,6 +14,7 @@ from torch import Tensor
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
+from soupviz.weights.quantised import REMEDY
 
 COUNTER = "num_batches_tracked"
 
@@ -96,7 +97,11 @@ def check_against_model(
                 f"has {key} of shape {tuple(tensor.shape)}; expected {tuple(expected.shape)}, as in the model"
             )
         if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
-            raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
+            told = f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model"
+            is_code = expected.is_floating_point() and tensor.dtype in (torch.int8, torch.uint8)
+            raise CompatibilityError(
+                f"{told}: the codes of a quantised layer are no weights; {REMEDY}" if is_code else told
+            )
         if tensor.is_floating_point() and (bad := num_spoilt(tensor, may_be_infinite=key in buffers)):
             raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
     for key, first in ties.items():
