@@ -21,6 +21,7 @@ from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, answers_from, call
 from soupviz.scoring.batches import alike, written
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
+from soupviz.scoring.room import check_room
 from soupviz.spec import Precision
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.judging import judged
@@ -77,6 +78,7 @@ class Evaluator:
         batch_size: int = 256,
         task: Task | None = None,
     ):
+        check_room(model, device)
         self.is_channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         memory_format = torch.channels_last if self.is_channels_last else torch.contiguous_format
         self.model = model.eval().requires_grad_(False).to(device).to(memory_format=memory_format)
