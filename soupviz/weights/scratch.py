@@ -5,6 +5,7 @@ import mmap
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ def room(shape: torch.Size, dtype: torch.dtype) -> Tensor:
     if num_bytes < LARGE or not hasattr(mmap, "MAP_PRIVATE"):
         return torch.zeros(shape, dtype=dtype)
     mapped = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):  # a fault for each 4 KB made mixing a quarter slower
+        with suppress(OSError):  # a kernel without them
+            mapped.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(mapped, dtype=dtype).view(shape)
 
 
