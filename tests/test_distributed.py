@@ -14,6 +14,7 @@ import pytest
 import torch
 from kitchens import MLP, build_model, change_yaml, json_of, small_kitchen
 from safetensors.torch import load_file
+from test_checkpoints import sharded
 from test_fuzz import MUTATIONS, SECONDS, no_longer_than
 from torch import Tensor
 from torch.distributed.checkpoint import metadata as dcp
@@ -58,6 +59,11 @@ def chunked(tensors: Mapping[str, Tensor], folder: Path, number: int = 2, prefix
         file.close()
     (folder / ".metadata").write_bytes(pickle.dumps(dcp.Metadata(whole, paths, storage)))
     return folder
+
+
+def sharded_folder(tensors: Mapping[str, Tensor], folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return sharded(dict(tensors), folder)
 
 
 def trained(dtype: torch.dtype = torch.float32) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -269,12 +275,15 @@ def test_a_disk_without_room_for_what_is_put_together_is_told_with_sizes(tmp_pat
 # The whole journey
 
 
-def test_a_soup_of_distributed_checkpoints_is_cooked_written_baked_and_loaded_back(tmp_path, capsys):
+@pytest.mark.parametrize("write", [chunked, sharded_folder])
+def test_a_soup_of_divided_checkpoints_is_cooked_written_in_shards_baked_and_loaded_back(tmp_path, capsys, write):
     file = small_kitchen(tmp_path / "kitchen", num_ingredients=3, num_examples=60)
+    whole = [item.fingerprint for item in sv.Kitchen.load(file).ingredients]
     for path in (tmp_path / "kitchen").glob("m_*.safetensors"):
-        chunked(load_file(path), tmp_path / "kitchen" / "runs" / path.stem)
+        write(load_file(path), tmp_path / "kitchen" / "runs" / path.stem)
         path.unlink()
     change_yaml(file, lambda document: document.update(ingredients=["runs/*"]))
+    assert [item.fingerprint for item in sv.Kitchen.load(file).ingredients] == whole
     assert set(json_of(capsys, "score", file)["ingredients"]) == {"m_0", "m_1", "m_2"}
     soup = tmp_path / "soup.safetensors"
     json_of(capsys, "soup", file, "--recipe", "greedy", "--out", soup, "--shard-size", "300B")

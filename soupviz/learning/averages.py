@@ -1,16 +1,16 @@
 """Averages that weigh each number by what data say of it: Fisher-weighted averaging, and RegMean."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-from soupviz.learning.curvature import add_to
-from soupviz.mixing.averaging import LARGEST, mix
+from soupviz.mixing.averaging import LARGEST, PIECE, mix_tensors
 from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.scratch import set_down, zeros
 
 FLOOR = 1e-6
 """As a share of the mean Fisher information: far below it a number is averaged as if nothing were known of it."""
@@ -34,8 +34,8 @@ def fisher_average(
     the plain weighted mean; only ratios of Fishers matter. Buffers, which have none, are mixed as everywhere.
 
     Args:
-        fisher_of: the Fisher information of the ingredient at a position, asked for once: memory holds one, and three
-            soups.
+        fisher_of: the Fisher information of the ingredient at a position, asked for once. What is summed is set down
+            in files: memory holds one tensor of it.
         weights: of the ingredients, at least 0; default: all alike.
     Returns:
         A new state dict in the ingredients' order and dtypes; tensors that all have in common are copied.
@@ -51,16 +51,27 @@ def fisher_average(
     denominator: dict[str, Tensor] = {}
     for position, (tensors, weight) in enumerate(zip(ingredients, weights, strict=True)):
         for key, information in fisher_of(position).items():
-            weighted = information.to(torch.float32) * weight
-            # Differences from the mean are averaged: rounding is of them, and what is known of nowhere stays the mean.
-            add_to(numerator, key, weighted * (tensors[key].to(torch.float32) - soup[key].to(torch.float32)))
-            add_to(denominator, key, weighted)
+            if key not in numerator:
+                numerator[key], denominator[key] = zeros(information.shape), zeros(information.shape)
+            sums = (numerator[key], denominator[key])
+            for known, tensor, mean, above, below in _by_pieces(information, tensors[key], soup[key], *sums):
+                weighted = known.to(torch.float32) * weight
+                # Differences from the mean are averaged: rounding is of them, and what is known of nowhere stays it.
+                pull = weighted * (tensor.to(torch.float32) - mean.to(torch.float32))
+                above.copy_(above + pull if position else pull)
+                below.copy_(below + weighted if position else weighted)
     least = floor * _mean_of_all(denominator.values())
     for key, change in numerator.items():
         if change.any():  # else it is the same in all, bit for bit
-            change /= (denominator[key] + least).clamp_min_(TINY)  # 0 where nothing is known, and no floor asked for
-            soup[key] = (soup[key].to(torch.float32) + change).to(soup[key].dtype)
+            for above, below, mean in _by_pieces(change, denominator[key], soup[key]):
+                above /= (below + least).clamp_min_(TINY)  # 0 where nothing is known, and no floor asked for
+                mean.copy_(mean.to(torch.float32) + above)
     return soup
+
+
+def _by_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces of tensors of one shape, of each the same elements; what is written to one is the tensor's."""
+    yield from zip(*(torch.split(tensor.reshape(-1), PIECE) for tensor in tensors), strict=True)
 
 
 def regmean(
@@ -75,8 +86,8 @@ def regmean(
     1e-6 of the mean diagonal keeps the plain mean along inputs that never occur. Convolutions and biases are the mean.
 
     Args:
-        grams_of: the Gram matrices of the ingredient at a position, asked for once: memory holds those of one, their
-            sum, and two soups.
+        grams_of: the Gram matrices of the ingredient at a position, asked for once. What is summed is set down in
+            files: memory holds one tensor of it.
         shrink: from 0, each input by itself, to 1, the exact solution, for which inputs should be many.
     Returns:
         A new state dict in the ingredients' order and dtypes.
@@ -95,13 +106,20 @@ def regmean(
             shrunk = gram.to(torch.float32) * shrink
             shrunk.diagonal().copy_(gram.diagonal())
             difference = tensors[key].to(torch.float32) - soup[key].to(torch.float32)
-            add_to(pull, key, shrunk @ difference.T)
-            add_to(total, key, shrunk)
+            _add_up(pull, key, shrunk @ difference.T)
+            _add_up(total, key, shrunk)
     for key, gram in total.items():
         if pull[key].any():  # else it is the same in all, bit for bit
             change = _solved(gram.to(torch.float64), pull[key].to(torch.float64)).T
-            soup[key] = (soup[key].to(torch.float64) + change).to(soup[key].dtype)
+            soup[key].copy_(soup[key].to(torch.float64) + change)
     return soup
+
+
+def _add_up(totals: dict[str, Tensor], key: str, value: Tensor) -> None:
+    if key in totals:
+        totals[key] += value
+    else:
+        totals[key] = set_down(value)
 
 
 def _solved(gram: Tensor, pull: Tensor) -> Tensor:
@@ -125,7 +143,7 @@ def _shares(weights: Sequence[float], num_ingredients: int) -> list[float]:
 def _mean(ingredients: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
     """The plain weighted mean, by the one definition of a mix."""
     items = [Ingredient(f"ingredient {number}", Path(), tensors, "") for number, tensors in enumerate(ingredients, 1)]
-    return mix(list(zip(items, shares, strict=True)))
+    return {key: set_down(tensor) for key, tensor in mix_tensors(list(zip(items, shares, strict=True)))}
 
 
 def _mean_of_all(tensors: Iterable[Tensor]) -> float:

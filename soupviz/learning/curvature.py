@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from soupviz.errors import ModelError, RecipeError
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import call_with, evaluating, logits_with, placed
+from soupviz.weights.scratch import give_back, set_down, zeros
 
 Batches = Callable[[], Iterable[Mapping[str, Tensor]]]
 """Inputs by name ("" for a single tensor), as the model takes them; labels are not needed."""
@@ -53,7 +54,10 @@ def fisher_diagonal(
         Matena and Raffel 2022 (arXiv 2111.09832), whose code has both the exact and the sampled expectation.
     """
     parameters, buffers = placed(model, tensors.items())
-    total = {key: torch.zeros_like(tensor, dtype=torch.float32) for key, tensor in parameters.items()}
+    total = {
+        key: zeros(tensor.shape) if tensor.device.type == "cpu" else torch.zeros_like(tensor, dtype=torch.float32)
+        for key, tensor in parameters.items()
+    }
     size = max(1, GRADIENTS // sum(tensor.numel() for tensor in parameters.values()))
     generator = torch.Generator().manual_seed(seed)
     squares: Squares | None = None
@@ -63,15 +67,20 @@ def fisher_diagonal(
             with torch.no_grad():
                 logits = logits_with(model, parameters | buffers, batch).float()
             for examples in _labelled(batch, logits, generator, exact_up_to):
-                squares = squares or _way(model, parameters, buffers, examples)
+                squares = squares or _way(model, parameters, buffers, examples.part(0, min(2, size)))
                 for start in range(0, len(examples), size):
-                    for key, found in squares(model, parameters, buffers, examples.part(start, size)).items():
-                        total[key] += found
+                    found = squares(model, parameters, buffers, examples.part(start, size))
+                    for key in list(found):
+                        total[key] += found.pop(key)
+                    if (
+                        size == 1
+                    ):  # gradients are as large as the model: what is left of them has no room beside the next
+                        give_back()
             num_examples += len(logits)
             on_batch()
     if not num_examples:
         raise RecipeError("there are no examples to compute Fisher information from; expected some.")
-    means = {key: (tensor / num_examples).cpu() for key, tensor in total.items()}
+    means = {key: tensor.div_(num_examples).cpu() for key, tensor in total.items()}
     _check_finite(means, "Fisher information")
     return _with_ties(means, tied_keys(model))
 
@@ -105,7 +114,8 @@ def gram_matrices(
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
             rows = (*inputs, *named.values())[0].detach().float()
             rows = rows.reshape(-1, rows.shape[-1])
-            add_to(grams, key, rows.T @ rows)
+            found = rows.T @ rows
+            add_to(grams, key, found if key in grams else set_down(found))
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -185,8 +195,8 @@ def _together(
     with sdpa_kernel(SDPBackend.MATH):  # the others cannot be vectorised
         gradients: dict[str, Tensor] = of_each(dict(parameters), dict(examples.batch), examples.labels)
     return {
-        key: torch.einsum("i,i...->...", examples.shares, gradient.float().square_())
-        for key, gradient in gradients.items()
+        key: torch.einsum("i,i...->...", examples.shares, gradients.pop(key).float().square_())
+        for key in list(gradients)
     }
 
 
@@ -198,9 +208,11 @@ def _one_by_one(
     for place in range(len(examples)):
         one = examples.part(place, 1)
         loss = F.cross_entropy(logits_with(model, leaves | dict(buffers), one.batch).float(), one.labels)
-        gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        for key, gradient in zip(leaves, gradients, strict=True):
-            if gradient is not None:
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        gradients = dict(zip(leaves, found, strict=True))
+        del found
+        for key in leaves:
+            if (gradient := gradients.pop(key)) is not None:
                 add_to(total, key, one.shares[0] * gradient.float().square())
     return total
 
@@ -208,9 +220,10 @@ def _one_by_one(
 def _way(
     model: nn.Module, parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], examples: _Examples
 ) -> Squares:
-    """The way that works for this model, tried on two examples."""
+    """The way that works for this model, tried on examples: of a large model on one, whose gradients are as large."""
     try:
-        _together(model, parameters, buffers, examples.part(0, 2))
+        _together(model, parameters, buffers, examples)
+        give_back()
     except (RuntimeError, ModelError):  # what vmap cannot vectorise; what the model cannot do fails one by one too
         return _one_by_one
     return _together

@@ -14,6 +14,7 @@ from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
+from soupviz.weights.scratch import cast, copied, room
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
@@ -152,16 +153,16 @@ def _mix_one(key: str, parts: Mix, batchnorm: BatchNorm, accumulator: torch.dtyp
         # A count of batches says how long statistics were gathered; the longest is kept, a mean means nothing.
         return torch.stack([look() for look in looks]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
-        return first.clone()
+        return copied(first)
     copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
     if (copies or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
-        return first.clone()
+        return copied(first)
     weights = [weight for _, weight in parts]
     total = _sum_by_pieces(first.shape, looks, weights, len(parts) if _are_held(parts) else HELD, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
-    return total.to(first.dtype)
+    return cast(total, first.dtype)
 
 
 def _are_held(parts: Mix) -> bool:
@@ -180,7 +181,7 @@ def _looks(key: str, parts: Mix) -> list[Callable[[], Tensor]]:
 
 def _is_mask(tensor: Tensor) -> bool:
     """Whether it holds infinities: ingredients that do agree on them, and no multiple of them means anything."""
-    return bool(tensor.to(torch.float32).isinf().any())
+    return any(bool(piece.to(torch.float32).isinf().any()) for piece in torch.split(tensor.reshape(-1), PIECE))
 
 
 def _sum_by_pieces(
@@ -195,7 +196,7 @@ def _sum_by_pieces(
     Args:
         together: how many parts are looked at in turn.
     """
-    total = torch.zeros(shape, dtype=accumulator)
+    total = room(shape, accumulator)
     for at in range(0, len(looks), together):
         tensors = [look().reshape(-1) for look in looks[at : at + together]]
         for start in range(0, total.numel(), PIECE):

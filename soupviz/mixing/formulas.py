@@ -15,6 +15,7 @@ from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.layers import layer_groups
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import Ingredient, same_bits
+from soupviz.weights.scratch import cast, copied
 
 Resolve = Callable[[str], Ingredient]
 KEPT = "kept"
@@ -128,9 +129,9 @@ def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> 
     start = base.tensors[key] if base else first
     tensors = [item.tensors[key] for item, _ in parts]
     if all(same_bits(tensor, start) for tensor in tensors):
-        return first.clone()  # a frozen layer stays bit for bit what it is
+        return copied(first)  # a frozen layer stays bit for bit what it is
     merged = MERGES[formula.kind](key, start, tensors, [weight for _, weight in parts], formula.parameters)
-    return merged.to(first.dtype)
+    return cast(merged, first.dtype)
 
 
 class Computed(Mapping[str, Tensor]):

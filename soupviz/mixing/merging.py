@@ -2,21 +2,30 @@
 
 What fine-tuning added to the common base, `tensor - base`, is a task vector. Weights are not negative and sum to
 one; they and the tensors' equal shapes were checked by the caller. Tensors of any float dtype are read as float32
-and the result is float32; nothing given is changed.
+and the result is float32; nothing given is changed. All of them are worked on by pieces: beside the result no more is
+in memory than does not grow with the tensors or with their number.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-
-Tensors = Sequence[Tensor]
-Weights = Sequence[float]
-PIECE = 2**19
-"""Elements of which products are summed at a time, in float64: so many of each tensor are held twice."""
+from soupviz.mixing.pieces import (
+    PIECE,
+    Pieces,
+    Tensors,
+    Weights,
+    as_float,
+    difference,
+    norms_and_cosines,
+    pieces,
+    sum_in_turn,
+    summed,
+)
+from soupviz.mixing.trimming import largest
 
 COLINEAR = 0.9995
 """A cosine beyond it, of either sign: two directions are too close for an arc to be told from its chord."""
@@ -33,7 +42,7 @@ def task_arithmetic(base: Tensor, tensors: Tensors, weights: Weights, *, scale: 
     Source:
         Ilharco et al. 2023, arXiv 2212.04089. Differs: weights, which are all 1 in the paper.
     """
-    return _add(base, _task_vectors(base, tensors), weights, scale)
+    return _add(base, [difference(tensor, base) for tensor in tensors], weights, scale)
 
 
 def ties(base: Tensor, tensors: Tensors, weights: Weights, *, density: float, scale: float) -> Tensor:
@@ -54,20 +63,25 @@ def ties(base: Tensor, tensors: Tensors, weights: Weights, *, density: float, sc
         and mergekit takes plus.
     """
     _check_shares(density)
-    vectors = [_trim(vector, density) for vector in _task_vectors(base, tensors)]
+    size, vectors = base.numel(), [difference(tensor, base) for tensor in tensors]
+    trims = [_trim(vector, size, density) for vector in vectors]
     # A product of two float32 is exact in float64, so that what cancels sums to 0 whatever the order of ingredients.
     weights = torch.tensor(weights, dtype=torch.float32).tolist()
-    elected = torch.zeros_like(base, dtype=torch.float64)
-    for vector, weight in zip(vectors, weights, strict=True):
-        elected.add_(vector, alpha=weight)
-    signs = elected.sign_().to(torch.float32)
-    total, agreeing = torch.zeros_like(signs), torch.zeros_like(signs)
-    for vector, weight in zip(vectors, weights, strict=True):
-        agrees = vector.sign() == signs
-        total.add_(vector.mul_(agrees), alpha=weight)
-        agreeing.add_(agrees, alpha=weight)
-    mean = total.div_(agreeing.masked_fill_(agreeing == 0, 1.0))
-    return _add(base, [mean], [1.0], scale)
+
+    def mean(part: slice) -> Tensor:
+        trimmed = [trim(vector(part)) for trim, vector in zip(trims, vectors, strict=True)]
+        elected = torch.zeros_like(trimmed[0], dtype=torch.float64)
+        for vector, weight in zip(trimmed, weights, strict=True):
+            elected.add_(vector, alpha=weight)
+        signs = elected.sign_().to(torch.float32)
+        total, agreeing = torch.zeros_like(signs), torch.zeros_like(signs)
+        for vector, weight in zip(trimmed, weights, strict=True):
+            agrees = vector.sign() == signs
+            total.add_(vector.mul_(agrees), alpha=weight)
+            agreeing.add_(agrees, alpha=weight)
+        return total.div_(agreeing.masked_fill_(agreeing == 0, 1.0))
+
+    return _add(base, [mean], [1.0], scale, step=_step(len(tensors)))
 
 
 def dare(
@@ -90,9 +104,15 @@ def dare(
     _check_shares(density)
     generator = torch.Generator().manual_seed(generator_seed)
     # Not bernoulli_, whose bits depend on the library that torch was built with. What rand gives is below 1.
-    vectors = (
-        vector.mul_(torch.rand(vector.shape, generator=generator) < density) for vector in _task_vectors(base, tensors)
-    )
+
+    def masked(vector: Pieces) -> Pieces:
+        def piece(part: slice) -> Tensor:
+            kept = torch.rand(part.stop - part.start, generator=generator) < density
+            return vector(part).mul_(kept)
+
+        return piece
+
+    vectors = [masked(difference(tensor, base)) for tensor in tensors]
     return _add(base, vectors, [weight / density for weight in weights], scale)
 
 
@@ -113,8 +133,18 @@ def breadcrumbs(
         1 - density - gamma. Differs: weights, which are all 1 in the paper.
     """
     _check_shares(density, gamma)
-    vectors = (_trim(vector, density, gamma) for vector in _task_vectors(base, tensors))
-    return _add(base, vectors, weights, scale)
+
+    def trimmed(vector: Pieces) -> Pieces:
+        trim: Callable[[Tensor], Tensor] | None = None
+
+        def piece(part: slice) -> Tensor:  # the first of them finds what is kept of all
+            nonlocal trim
+            trim = trim or _trim(vector, base.numel(), density, gamma)
+            return trim(vector(part))
+
+        return piece
+
+    return _add(base, [trimmed(difference(tensor, base)) for tensor in tensors], weights, scale)
 
 
 def model_stock(base: Tensor, tensors: Tensors) -> Tensor:
@@ -131,13 +161,13 @@ def model_stock(base: Tensor, tensors: Tensors) -> Tensor:
         whose norms' product is below 1e-6 for closer to orthogonal than they are.
     """
     num_tensors = len(tensors)
-    mean = _sum_in_turn(tensors, [1.0 / num_tensors] * num_tensors)
-    norms, cosines = _norms_and_cosines(list(_task_vectors(base, tensors)))
+    norms, cosines = norms_and_cosines([difference(tensor, base) for tensor in tensors], base.numel())
+    mean = sum_in_turn(tensors, [1.0 / num_tensors] * num_tensors)
     if num_tensors == 1 or bool((norms == 0).any()):
         return mean
     cosine = max(0.0, float(cosines.triu(1).sum()) * 2 / (num_tensors * (num_tensors - 1)))
     share = num_tensors * cosine / (1 + (num_tensors - 1) * cosine)
-    return _sum_in_turn([mean, base], [share, 1 - share])
+    return sum_in_turn([mean, base], [share, 1 - share])
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -153,13 +183,13 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """
     if t in (0.0, 1.0):
         return (b if t else a).to(torch.float32, copy=True)
-    norms, cosines = _norms_and_cosines([a, b])
+    norms, cosines = norms_and_cosines([as_float(a), as_float(b)], a.numel())
     cosine = float(cosines[0, 1])
     shares = [1 - t, t]
     if bool((norms > 0).all()) and abs(cosine) <= COLINEAR:
         angle = math.acos(cosine)
         shares = [math.sin(share * angle) / math.sin(angle) for share in shares]
-    return _sum_in_turn([a, b], shares)
+    return sum_in_turn([a, b], shares)
 
 
 def karcher(tensors: Tensors, weights: Weights, *, iterations: int = 50, tolerance: float = 1e-6) -> Tensor:
@@ -179,14 +209,14 @@ def karcher(tensors: Tensors, weights: Weights, *, iterations: int = 50, toleran
     """
     if 1.0 in weights:
         return tensors[weights.index(1.0)].to(torch.float32, copy=True)
-    norms, cosines = _norms_and_cosines(tensors)
+    norms, cosines = norms_and_cosines([as_float(tensor) for tensor in tensors], tensors[0].numel())
     exact = torch.tensor(weights, dtype=torch.float64)
     pulling = exact * (norms > 0)
     if not bool(pulling.any()):
         return torch.zeros_like(tensors[0], dtype=torch.float32)
     direction = _mean_direction(cosines, pulling / pulling.sum(), iterations, tolerance)
     shares = torch.where(norms > 0, direction / norms, 0.0) * (exact @ norms)
-    return _sum_in_turn(tensors, shares.tolist())
+    return sum_in_turn(tensors, shares.tolist())
 
 
 def _mean_direction(cosines: Tensor, shares: Tensor, iterations: int, tolerance: float) -> Tensor:
@@ -209,58 +239,37 @@ def _mean_direction(cosines: Tensor, shares: Tensor, iterations: int, tolerance:
     return mean
 
 
-def _norms_and_cosines(tensors: Tensors) -> tuple[Tensor, Tensor]:
-    """Norms, shape (N,), and cosines, shape (N, N), in float64; those of a zero tensor are 0."""
-    rows = [tensor.to(torch.float32).reshape(-1) for tensor in tensors]
-    products = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    for start in range(0, rows[0].numel(), PIECE):
-        piece = torch.stack([row[start : start + PIECE].to(torch.float64) for row in rows])
-        products += piece @ piece.T
-    norms = products.diagonal().sqrt()
-    both = norms.outer(norms)
-    return norms, torch.where(both > 0, products / both, 0.0).clamp(-1, 1)
+def _trim(vector: Pieces, size: int, density: float, gamma: float = 0.0) -> Callable[[Tensor], Tensor]:
+    """What puts zeros for all but a share of density into a vector, after a share gamma of the largest.
 
-
-def _task_vectors(base: Tensor, tensors: Tensors) -> Iterator[Tensor]:
-    """What each tensor adds to the base: new tensors in float32."""
-    start = base.to(torch.float32)
-    return (tensor.to(torch.float32) - start for tensor in tensors)
-
-
-def _trim(vector: Tensor, density: float, gamma: float = 0.0) -> Tensor:
-    """The vector with zeros for all but a share of density, after a share gamma of the largest; in place."""
+    Returns:
+        Called with its pieces in their order, which are changed in place.
+    """
     if density == 1:
-        return vector
-    magnitudes = vector.abs().reshape(-1)
-    num_kept = max(1, int(density * magnitudes.numel()))
-    num_dropped = min(int(gamma * magnitudes.numel()), magnitudes.numel() - num_kept)
-    kept = _largest(magnitudes, num_dropped + num_kept) & ~_largest(magnitudes, num_dropped)
-    return vector.mul_(kept.view(vector.shape))
+        return lambda piece: piece
+    num_kept = max(1, int(density * size))
+    num_dropped = min(int(gamma * size), size - num_kept)
+    kept, dropped = largest(vector, size, [num_dropped + num_kept, num_dropped])
+
+    def trim(piece: Tensor) -> Tensor:
+        magnitudes = piece.abs()
+        return piece.mul_(kept.of(magnitudes) & ~dropped.of(magnitudes))
+
+    return trim
 
 
-def _largest(values: Tensor, count: int) -> Tensor:
-    """Which of the values, shape (n,), are the `count` largest, of equals the earlier; ten times a sort's speed."""
-    if not 0 < count < len(values):
-        return torch.full_like(values, count > 0, dtype=torch.bool)
-    last = values.kthvalue(len(values) - count + 1).values
-    largest = values > last
-    equals = (values == last).nonzero().squeeze(1)
-    largest[equals[: count - int(largest.sum())]] = True
-    return largest
+def _step(num_tensors: int) -> int:
+    """How long pieces are of which one of each tensor is in memory; a multiple of what processors add at once."""
+    return PIECE if num_tensors <= 8 else max(2**12, PIECE >> ((num_tensors - 1).bit_length() - 3))
 
 
-def _sum_in_turn(tensors: Iterable[Tensor], weights: Weights) -> Tensor:
-    """The weighted sum in float32, of tensors that are made one after another and never lie in memory together."""
-    pairs = zip(tensors, weights, strict=True)
-    tensor, weight = next(pairs)
-    total = tensor.to(torch.float32) * weight
-    for tensor, weight in pairs:
-        total.add_(tensor.to(torch.float32), alpha=weight)
-    return total
-
-
-def _add(base: Tensor, vectors: Iterable[Tensor], weights: Weights, scale: float) -> Tensor:
-    return _sum_in_turn(vectors, weights).mul_(scale).add_(base.to(torch.float32))
+def _add(base: Tensor, vectors: Sequence[Pieces], weights: Weights, scale: float, *, step: int = PIECE) -> Tensor:
+    """The base and `scale` times the weighted sum of the vectors, which are made one after another."""
+    total = summed(vectors, weights, base.numel(), step).mul_(scale)
+    start = as_float(base)
+    for part in pieces(base.numel()):
+        total[part].add_(start(part))
+    return total.view(base.shape)
 
 
 def _check_shares(density: float, gamma: float = 0.0) -> None:

@@ -1,5 +1,6 @@
 """What a kitchen's model holds, and what it accepts: PyTorch's own loading decides, on a copy without memory."""
 
+import copy
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -61,7 +62,7 @@ class Architecture:
         self._ignored = tuple(re.compile(pattern) for pattern in ignored)
         self._fresh = fresh
         with guarded(lambda told: ModelError(f"the model cannot be moved to another device: {told}")):
-            self._skeleton = fresh().requires_grad_(False).to("meta")
+            self._skeleton = _skeleton(model, fresh)
 
     def ignores(self, key: str) -> bool:
         """Whether the model's own class says that a key of old checkpoints means nothing (transformers' do)."""
@@ -89,6 +90,25 @@ class Architecture:
             # Loading code of the model's own copies into what is there, which a skeleton without memory does not keep.
             return _load(self._fresh().requires_grad_(False), given, assign=False)
         return loading
+
+
+def _skeleton(model: nn.Module, fresh: Callable[[], nn.Module]) -> nn.Module:
+    """The model without memory: a copy that never had any, where its parts can be copied; a second model is as large.
+
+    What several of its modules share is shared in the copy too.
+    """
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    empty = {
+        place: nn.Parameter(tensor.to("meta"), requires_grad=False)
+        if isinstance(tensor, nn.Parameter)
+        else tensor.to("meta")
+        for place, tensor in tensors.items()
+    }
+    try:
+        with guarded(ModelError):  # a module may hold what cannot be copied, or refuse to be
+            return copy.deepcopy(model, empty)
+    except ModelError:
+        return fresh().requires_grad_(False).to("meta")
 
 
 def _load(model: nn.Module, given: Mapping[str, Any], *, assign: bool) -> Loading:

@@ -21,6 +21,7 @@ from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, answers_from, call
 from soupviz.scoring.batches import waiting_rows, written
 from soupviz.scoring.precision import AUTOCAST, arithmetic_of
+from soupviz.scoring.room import check_room
 from soupviz.spec import Precision
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.judging import judged
@@ -77,6 +78,7 @@ class Evaluator:
         batch_size: int = 256,
         task: Task | None = None,
     ):
+        check_room(model, device)
         self.is_channels_last = any(isinstance(module, nn.Conv2d) for module in model.modules())
         memory_format = torch.channels_last if self.is_channels_last else torch.contiguous_format
         self.model = model.eval().requires_grad_(False).to(device).to(memory_format=memory_format)
@@ -99,6 +101,7 @@ class Evaluator:
         """Copy weights into the model, one tensor at a time, in place."""
         for key, tensor in tensors:
             self._slots[key].copy_(tensor)
+            del tensor  # or it would be in memory while the next is mixed
         self.routes.weights_changed()
 
     def evaluate(

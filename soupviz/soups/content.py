@@ -10,6 +10,7 @@ from torch import Tensor
 from soupviz.soups.provenance import Dtype, Record
 from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.ingredients import fingerprint
+from soupviz.weights.scratch import cast
 
 DIGITS = 8
 """Of a tensor's own fingerprint, which tells where two soups differ."""
@@ -42,7 +43,7 @@ class Content:
         """The file's tensors one by one, in its order or in that of the keys."""
         scaled = scaled_keys(self.like, self.layer) if self.layer is not None else ()
         for key, tensor in self.mixed(self.like if keys is None else keys):
-            kept = tensor.to(self.like[key].dtype)
+            kept = cast(tensor, self.like[key].dtype)
             yield key, (kept.float() / self.temperature).to(kept.dtype) if key in scaled else kept
 
     def identity(self) -> Identity:

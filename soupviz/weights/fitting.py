@@ -65,7 +65,7 @@ def fit(checkpoint: Checkpoint, architecture: Architecture, wanted: Weights = "r
         for one in fitting:
             found[one.weights].append(one)
     if not found["raw"] and not found["ema"]:
-        raise CompatibilityError(why(refused, architecture))
+        raise CompatibilityError(why(refused, architecture, checkpoint.path))
     other: Weights = "ema" if wanted == "raw" else "raw"
     first, *more = found[wanted] or found[other]
     has_twin = bool(found[wanted] and found[other])

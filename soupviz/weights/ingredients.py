@@ -16,8 +16,12 @@ from soupviz.remote.watching import has_changed
 from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
+from soupviz.weights.quantised import REMEDY
 
 COUNTER = "num_batches_tracked"
+
+PIECE = 2**19
+"""Elements that are looked at at a time, so that what is made of them takes little memory."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file of a checkpoint: path, bytes, inode, and when it was written."""
@@ -110,7 +114,11 @@ def check_against_model(
                 f"has {key} of shape {tuple(tensor.shape)}; expected {tuple(expected.shape)}, as in the model"
             )
         if tensor.is_floating_point() != expected.is_floating_point() or tensor.is_complex():
-            raise CompatibilityError(f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model")
+            told = f"has {key} of type {tensor.dtype}; expected {expected.dtype}, as in the model"
+            is_code = expected.is_floating_point() and tensor.dtype in (torch.int8, torch.uint8)
+            raise CompatibilityError(
+                f"{told}: the codes of a quantised layer are no weights; {REMEDY}" if is_code else told
+            )
         if tensor.is_floating_point() and (bad := num_spoilt(tensor, may_be_infinite=key in buffers)):
             raise CompatibilityError(f"has {bad} NaN or infinite values in {key}; its training diverged")
     for key, first in ties.items():
@@ -120,8 +128,8 @@ def check_against_model(
 
 def num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
     """How many values would spoil a soup, as float32, in which soups are mixed; float8 has no isfinite of its own."""
-    values = tensor.to(torch.float32)
-    return int((values.isnan() if may_be_infinite else ~torch.isfinite(values)).sum())
+    pieces = (piece.to(torch.float32) for piece in torch.split(tensor.reshape(-1), PIECE))
+    return sum(int((piece.isnan() if may_be_infinite else ~torch.isfinite(piece)).sum()) for piece in pieces)
 
 
 def signature(tensors: Mapping[str, Tensor]) -> tuple[torch.dtype, ...]:

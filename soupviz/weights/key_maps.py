@@ -23,7 +23,8 @@ def name_of(dtype: torch.dtype) -> str:
 DTYPES = {
     name_of(dtype): dtype
     for dtype in (
-        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,
+        torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+        torch.int64, torch.int32, torch.int16, torch.int8,
         torch.uint8, torch.bool,
     )
 }  # fmt: skip

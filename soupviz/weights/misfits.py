@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from soupviz.errors import CompatibilityError
 from soupviz.models.architecture import Architecture, Loading
+from soupviz.weights import quantised
 from soupviz.weights.containers import GATHER_ZERO
 from soupviz.weights.layouts import Reading, fill_ties
 from soupviz.weights.lora import lora_keys
@@ -27,11 +29,13 @@ def refuse_flat(candidate: Candidate) -> None:
         )
 
 
-def why(refused: Sequence[tuple[Reading, Loading]], architecture: Architecture) -> str:
-    """What is wrong with the reading that comes nearest."""
+def why(refused: Sequence[tuple[Reading, Loading]], architecture: Architecture, path: Path) -> str:
+    """What is wrong with the reading that comes nearest, of a file."""
     state = architecture.state
     reading, loading = max(refused, key=lambda pair: len(pair[0].tensors.keys() & state.keys()))
     tensors = fill_ties(reading.tensors, architecture.ties)
+    if told := quantised.told_of((key for key in reading.candidate.tensors if key not in state), path):
+        return told
     if loading.reason:
         for key, expected in state.items():
             if key in tensors and tensors[key].shape != expected.shape:
@@ -41,7 +45,7 @@ def why(refused: Sequence[tuple[Reading, Loading]], architecture: Architecture) 
     odd = reading.candidate.odd
     for key in loading.missing:
         if name := next((name for name in odd if f".{name}".endswith(f".{key}")), ""):
-            remedy = PLAIN.get(odd[name], "save its numbers")
+            remedy = PLAIN.get(odd[name], "save its numbers, such as its .dequantize() or .full_tensor()")
             return f"has {name} as {odd[name]}; expected an array of numbers, as in the model: {remedy}"
     if len(loading.missing) == len(state) and not lora_keys(tensors):
         return (

@@ -18,6 +18,7 @@ import torch
 from soupviz.errors import CheckpointError
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.weights.arrays import read_arrays
+from soupviz.weights.quantised import REMEDY, needed_by
 from soupviz.weights.states import candidates
 
 ZIP = b"PK\x03\x04"
@@ -120,7 +121,7 @@ def _load_plain(path: Path) -> Any:
     except Exception as error:  # whatever the opcodes of a damaged file run into
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
     if needed and not any(one.tensors for one in candidates(loaded)):
-        raise NeedsCodeError(path, needed)
+        raise _refusal(path, needed)
     return loaded
 
 
@@ -148,7 +149,7 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
     except Exception as error:  # torch.load raises bare RuntimeError, EOFError, KeyError, ... on damaged files
         text = " ".join(str(error).split())
         if needed := _needed_classes(path, text):
-            raise NeedsCodeError(named, needed) from None
+            raise _refusal(named, needed) from None
         if "Unsupported operand" in text:  # a byte that no pickle has
             text = "not a pickle"
         raise _damaged(named, text or type(error).__name__) from None
@@ -176,6 +177,14 @@ class NeedsCodeError(CheckpointError):
         """The command that mends them all."""
         it, its = ("it", "its") if len(paths) == 1 else ("them", "their")
         return f"If you trust {it}, write {its} weights as safetensors with: {command_of(paths)}"
+
+
+def _refusal(path: Path, classes: list[str]) -> CheckpointError:
+    """Why a pickle is not read: of quantised tensors running its code would make no weights."""
+    if name := needed_by(classes):
+        library = name.partition(".")[0]
+        return CheckpointError(f"{path}: holds {name}, tensors that {library} has quantised; {REMEDY}.")
+    return NeedsCodeError(path, classes)
 
 
 def command_of(paths: Sequence[Path]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from soupviz.weights.vocabulary import AVERAGED, WRAPPERS, is_training_state, says_average
 
@@ -89,6 +90,8 @@ def _oddness(tensor: Tensor) -> str:
     """What a tensor is that soups cannot be mixed of; empty for one that is an array of numbers."""
     if tensor.is_quantized:
         return "a quantised tensor"
+    if is_traceable_wrapper_subclass(tensor):
+        return f"a tensor of the class {type(tensor).__name__}"
     if tensor.is_meta:
         return "a tensor without values"
     return "" if tensor.layout is torch.strided else "a sparse tensor"

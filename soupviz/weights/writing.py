@@ -10,10 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from soupviz.weights.scratch import set_down
 from soupviz.weights.vocabulary import METADATA_ATTRIBUTE, METADATA_KEY
 
 WAITING = 2
 """Tensors that may wait to be written while the next is mixed."""
+
+LARGE = 2**25
+"""Bytes of a tensor that is written before the next is mixed: waiting, it would be in memory beside it."""
 
 PIECE = 2**19
 """Bytes in a write. A kernel that caches files in large pages took five times as long for tensors whole."""
@@ -42,7 +46,7 @@ def write(
     if suffix == ".safetensors":
         _stream(tensors, like, path, {"format": "pt"} | ({} if record is None else {METADATA_KEY: record}))
     else:
-        state_dict = OrderedDict(tensors)
+        state_dict = OrderedDict((key, set_down(tensor)) for key, tensor in tensors)
         setattr(state_dict, METADATA_ATTRIBUTE, record)
         torch.save(state_dict, path)
 
@@ -78,5 +82,8 @@ def _stream(
             while len(waiting) >= WAITING:
                 waiting.popleft().result()
             waiting.append(writer.submit(put, tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data))
+            if tensor.nbytes > LARGE:
+                waiting.pop().result()
+            del tensor  # or it would be in memory while the next is mixed
         for future in waiting:
             future.result()
