@@ -25,7 +25,7 @@ def main(
     from soupviz.ui import workspace
     from soupviz.yaml_file import read_kitchen_file
 
-    tell = Console().print
+    tell = Console(width=220).print
     file = folder / "kitchen.yaml"
     if not file.is_file():
         tell("making the kitchen")
@@ -35,10 +35,9 @@ def main(
     chosen = tuple(name for name in pages.split(",") if name) or measuring.PAGES
     with measuring.through_the_router():
         for one in measuring.measured(file, chosen):
-            tell(
-                f"{one.page:12} first {one.first:6.2f} s  slowest {one.slowest:6.2f} s  again {one.again:6.2f} s  "
-                f"memory +{one.grown / 1e6:6.1f} MB, at most +{one.peak / 1e6:6.1f} MB  {' '.join(one.errors)}"
-            )
+            seconds = f"first {one.first:6.2f} s  slowest {one.slowest:6.2f} s  again {one.again:6.2f} s"
+            memory = f"memory +{one.grown / 1e6:6.1f} MB, at most +{one.peak / 1e6:6.1f} MB"
+            tell(f"{one.page:12} {seconds}  CPU {one.worked:5.2f} s  {memory}  {' '.join(one.errors)}")
 
 
 if __name__ == "__main__":

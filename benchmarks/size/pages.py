@@ -40,13 +40,15 @@ def through_the_router() -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A page. first: seconds of its first run; slowest: of all of them, while what it asks for is computed too; again:
-    the median once all is computed. grown: bytes of anonymous memory more than before; peak: at most, in between.
-    errors: what the page says went wrong."""
+    the median once all is computed; worked: of the processor's time, which other programs do not lengthen. grown:
+    bytes of anonymous memory more than before; peak: at most, in between. errors: what the page says went wrong.
+    """
 
     page: str
     first: float
     slowest: float
     again: float
+    worked: float
     grown: float
     peak: float
     errors: tuple[str, ...]
@@ -72,7 +74,10 @@ def measured(kitchen: Path, pages: tuple[str, ...] = PAGES, **query: str) -> Ite
             at.switch_page(f"pages/{page}.py")
             seconds = [timed(at)]
             seconds += settle(at)
+            cancel_all()
+            settled = time.process_time()
             again = [timed(at) for _ in range(AGAIN)]
+            worked = (time.process_time() - settled) / AGAIN
             cancel_all()
             gc.collect()
         problems = [*(one.value for one in at.error), *(one.message for one in at.exception)]
@@ -81,6 +86,7 @@ def measured(kitchen: Path, pages: tuple[str, ...] = PAGES, **query: str) -> Ite
             seconds[0],
             max([*seconds, *again]),
             statistics.median(again),
+            worked,
             memory.grown,
             memory.peak,
             tuple(problems),
