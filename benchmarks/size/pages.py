@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest, app_test
+from streamlit.testing.v1.util import patch_config_options
 
 from benchmarks.process import Watched
 from soupviz.ui import work
@@ -28,11 +29,12 @@ class Routed(PagesManager):
 
 @contextmanager
 def through_the_router() -> Iterator[None]:
-    """Pages are run as a server runs them."""
+    """Pages are run as a server runs them, several at once too: each test would end the others' being tests."""
     kept = app_test.PagesManager, PagesManager.uses_pages_directory
     app_test.PagesManager, PagesManager.uses_pages_directory = Routed, False  # type: ignore[misc, assignment]
     try:
-        yield
+        with patch_config_options({"global.appTest": True}):
+            yield
     finally:
         app_test.PagesManager, PagesManager.uses_pages_directory = kept  # type: ignore[misc]
 
