@@ -22,8 +22,8 @@ from soupviz.soups.soup import run_key
 from soupviz.soups.standing import current
 from soupviz.ui import work
 
-PATIENCE = 1.0
-"""Seconds between two clicks of one person, about."""
+PATIENCE = 10.0
+"""Seconds that one person looks at a page between two clicks."""
 
 SAMPLES = 10
 """Looks at the memory of the server, evenly over the time."""
@@ -71,13 +71,14 @@ def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) ->
 
 
 def _click(kitchen: Path, number: int, over: threading.Event, told: Told) -> None:
-    """One person: page after page, each opened by its link and looked at twice."""
+    """One person: page after page, with two clicks on each."""
+    at = session(kitchen)
     pages = [PAGES[(place + number) % len(PAGES)] for place in range(len(PAGES))]
+    over.wait(PATIENCE * number / 8)  # not all at once
     while not over.is_set():
         for page in pages:
             if over.is_set():
                 return
-            at = session(kitchen)
             at.switch_page(f"pages/{page}.py")
             for _ in range(2):
                 _rerun(at, page, told)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.runtime import Runtime
 from streamlit.testing.v1 import AppTest, app_test
 from streamlit.testing.v1.util import patch_config_options
 
@@ -27,16 +28,33 @@ class Routed(PagesManager):
     """Where Streamlit's test sees a folder `pages` it runs the files without app.py; a server goes through app.py."""
 
 
+class _Once(type):
+    """Each test of Streamlit's puts a stand-in where the server would be, and takes it away: here the first one stays,
+    as several sessions run at once."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        if name != "_instance":
+            super().__setattr__(name, value)
+        elif value is not None and Runtime._instance is None:
+            Runtime._instance = value  # type: ignore[assignment]
+
+
+class OneRuntime(Runtime, metaclass=_Once):
+    """Of all sessions."""
+
+
 @contextmanager
 def through_the_router() -> Iterator[None]:
     """Pages are run as a server runs them, several at once too: each test would end the others' being tests."""
     kept = app_test.PagesManager, PagesManager.uses_pages_directory
     app_test.PagesManager, PagesManager.uses_pages_directory = Routed, False  # type: ignore[misc, assignment]
+    app_test.Runtime = OneRuntime  # type: ignore[misc]
     try:
         with patch_config_options({"global.appTest": True}):
             yield
     finally:
         app_test.PagesManager, PagesManager.uses_pages_directory = kept  # type: ignore[misc]
+        app_test.Runtime, Runtime._instance = Runtime, None  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
