@@ -50,11 +50,14 @@ def main() -> None:
     )
     with st.spinner("Starting PyTorch…"):
         from soupviz.errors import SoupError
-        from soupviz.ui import sidebar
+        from soupviz.ui import people, sidebar
         from soupviz.ui.ending import PageEnd
         from soupviz.ui.verbatim import verbatim
     try:
+        people.sign_in()
         place = sidebar.draw()
+    except PageEnd:
+        return
     except SoupError as error:
         st.error(verbatim(str(error)))
         return
@@ -74,9 +77,13 @@ else:
     from starlette.middleware.trustedhost import TrustedHostMiddleware
     from streamlit.runtime.pages_manager import PagesManager
 
+    from soupviz.cli.serving import HERE, allowed_hosts, check_sign_in, is_loopback
     from soupviz.ui.download import routes
 
     # Until a first visit runs st.navigation, a link to /soup would run pages/soup.py alone, without this router.
     PagesManager.uses_pages_directory = False
-    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"])
+    # Whoever starts Streamlit without our command, on another address, is held to the same.
+    if allowed_hosts() or not is_loopback(st.get_option("server.address") or ""):
+        check_sign_in("streamlit run app.py")
+    hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[*HERE, *allowed_hosts()])
     app = st.App(__file__, routes=routes(), middleware=[hosts])

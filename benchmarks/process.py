@@ -39,7 +39,7 @@ class Watched:
     """
 
     def __enter__(self) -> Self:
-        self.before = self._most = _anonymous()
+        self.before = self._most = anonymous()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -48,12 +48,12 @@ class Watched:
     def __exit__(self, *_failure: object) -> None:
         self._done.set()
         self._thread.join()
-        self.grown = _anonymous() - self.before
+        self.grown = anonymous() - self.before
         self.peak = self._most - self.before
 
     def _watch(self) -> None:
         while not self._done.wait(0.002):
-            self._most = max(self._most, _anonymous())
+            self._most = max(self._most, anonymous())
 
 
 def peak_during(work: Callable[[], None]) -> float:
@@ -63,6 +63,7 @@ def peak_during(work: Callable[[], None]) -> float:
     return memory.before + memory.peak
 
 
-def _anonymous() -> float:
+def anonymous() -> float:
+    """Bytes of memory of this process that no file holds."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.pictures.models import MODEL
+from soupviz.pictures.sampling import told
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.ui import charts, compare, samples, session, tables, widgets, work
 from soupviz.ui.ending import end_page
@@ -33,6 +34,8 @@ if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(co
 runs = session.finished_runs(opened)
 task, metric = opened.task, opened.objective
 rows = compare.ranked(compare.entries(opened, runs, split), metric)
+if comparing := compare.compare_job(opened, rows, split):
+    session.watch(comparing)
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
     # A key of its own: a click counts though the number changes while the split is read in the background.
@@ -47,7 +50,7 @@ if row.button("Cook the menu", help="Every recipe that fits this kitchen, with s
     work.menu_job(opened)
     st.rerun()
 
-run = session.chosen_run(opened)
+run = session.chosen_run(opened, runs)
 ids = [entry.id for entry in rows]
 picked = session.picked_ingredient(ids) or (run.key if run else "")
 by = opened.splits.grouped(split)
@@ -64,13 +67,16 @@ state = st.dataframe(
 st.caption(compare.correction(rows, split, task, metric, by))
 points = []
 if any(entry.judged for entry in rows):
+    drawn = compare.drawn(rows, picked)
     selected = charts.show(
-        compare.picture(rows, split, picked, metric, by),
+        compare.picture(drawn, split, picked, metric, by),
         key=f"picture {tables.digest(ids)}",
         alt=f"{metric.label[:1].upper()}{metric.label[1:]} on {split} with intervals",
         clicked=MODEL,
     )
     points = [str(one["id"]) for one in selected]
+    number = sum(entry.judged is not None for entry in rows)
+    st.caption(told(len(drawn), number, "models", "the first of the table, with the base and the best checkpoint"))
 rows_clicked = widgets.of_rows(state, ids)
 clicked = widgets.newly_clicked(table=rows_clicked, picture=points)
 if clicked and clicked[0] != picked:

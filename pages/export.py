@@ -1,7 +1,6 @@
 """Export: where is the file, and how is the soup rebuilt?"""
 
 import streamlit as st
-import yaml
 
 from soupviz.analysis.history import best_of
 from soupviz.errors import SoupError
@@ -11,14 +10,17 @@ from soupviz.soups.soup import aggregation_in, recall
 from soupviz.ui import session, verdict, work, workspace
 from soupviz.ui.export import exporting, reporting
 from soupviz.ui.verbatim import verbatim
+from soupviz.yaml_file import as_yaml
 
 st.title("Export")
 st.write("Take a soup with you: the weights, with the recipe that rebuilds them bit for bit.")
 opened = session.kitchen()
 session.keep_url()
 
-runs = [run for run in session.finished_runs(opened) if aggregation_in(run) not in OUTPUTS]
-current = next((run for run in [session.chosen_run(opened)] if run in runs), best_of(opened, runs))
+finished = session.finished_runs(opened)
+runs = [run for run in finished if aggregation_in(run) not in OUTPUTS]
+chosen = session.chosen_run(opened, finished)
+current = next((run for run in runs if chosen and run.key == chosen.key), None) or best_of(opened, runs)
 if current is None:
     st.info("No soup yet: cook one on the Soup page, or load one back below.")
 else:
@@ -49,7 +51,7 @@ else:
         exporting.show_written(opened)
     with st.expander("The recipe"):
         record = record_of(recall(opened, run), workspace.roots()[0], how.dtype).model_dump(mode="json")
-        st.code(yaml.safe_dump(record, sort_keys=False, allow_unicode=True), language="yaml", height=420)
+        st.code(as_yaml(record), language="yaml", height=420)
     verdict.draw(opened, run)
     st.header("Report")
     reporting.draw(opened, run, folder)

@@ -14,6 +14,7 @@ session.keep_url()
 
 entries = core.entries(opened)
 runs.offer_undo(opened)
+runs.ask_before_deleting(opened)
 if not entries:
     st.info("Nothing was cooked here yet: cook a soup on the Soup page, or the menu on the Compare page.")
     end_page()

@@ -93,3 +93,9 @@ def read_kitchen_file(path: Path) -> KitchenSpec:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
     return validate(document, path)
+
+
+def as_yaml(values: Any) -> str:
+    """Plain data as YAML for people to read, in the order in which it stands; by the fast writer where there is one."""
+    fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(values, Dumper=fast, sort_keys=False, allow_unicode=True))

@@ -1,5 +1,6 @@
 """The Compare page's table: in which order, and what p-values say where there are many models."""
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -12,6 +13,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.paired import Pair
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import mcnemar
+from soupviz.ui import compare
 from soupviz.ui.compare import Entry, correction, entries, picture, ranked, table
 
 NUMBER = 40
@@ -80,3 +82,23 @@ def test_the_ensemble_of_all_is_one_row_and_one_test_once_it_is_cooked(tmp_path)
     rows = entries(kitchen, [run for run in kitchen.store.runs() if run.key == soup.key], "test")
     assert before == ["ensemble of all 4"]
     assert [row.name for row in rows if row.kind == "ensemble"] == [soup.title]
+
+
+def test_many_models_are_compared_in_the_background_and_none_before_all_are(tmp_path, monkeypatch):
+    """Corrected over some of them only, p would seem smaller than it is."""
+    monkeypatch.setattr(compare, "AT_ONCE", 2)
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=5, num_examples=60))
+    kitchen.scores.of_ingredients("held_out")
+    kitchen.scores.of_ingredients("test")
+    rows = entries(kitchen, [], "test")
+    assert [row.pair for row in rows] == [None] * len(rows)
+    assert "not compared yet" in table(rows, "test", kitchen.task, kitchen.objective)["verdict"].tolist()
+    job = compare.compare_job(kitchen, rows, "test")
+    assert job is not None and compare.compare_job(kitchen, rows, "test") is job
+    deadline = time.monotonic() + 30
+    while job.is_active and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert job.state == "finished"
+    rows = entries(kitchen, [], "test")
+    assert sum(row.pair is not None for row in rows) == 4
+    assert compare.compare_job(kitchen, rows, "test") is None

@@ -98,7 +98,7 @@ def test_a_verdict_is_plain_data(kitchen):
 
 def test_the_evaluations_of_a_search_are_those_on_held_out(kitchen):
     run = kitchen.store.runs()[0]
-    steps = len(run.result["trajectory"])
+    steps = len(kitchen.store.decisions(run))
     singles = len(kitchen.names)
     assert verdict_of(kitchen, run).evaluations == singles + steps - 1
 

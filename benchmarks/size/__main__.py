@@ -1,6 +1,7 @@
-"""python -m benchmarks.size FOLDER [--runs 2000] [--pages a,b]: makes the kitchen there, if need be, and measures."""
+"""python -m benchmarks.size FOLDER: makes the kitchen there, if need be, and measures pages, or many people at once."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,31 +15,40 @@ def main(
     classes: Annotated[int, typer.Option(min=2)] = 1_000,
     runs: Annotated[int, typer.Option(min=0, help="in the store")] = 2_000,
     pages: Annotated[str, typer.Option(help="only these, separated by commas")] = "",
+    minutes: Annotated[float, typer.Option(help="of many people at once, instead of one page after the other")] = 0,
+    sessions: Annotated[int, typer.Option(min=1, help="people at once")] = 8,
+    jobs: Annotated[int, typer.Option(min=1, help="searches at once: one in the server, the others beside it")] = 4,
+    pause: Annotated[int, typer.Option(min=0, help="milliseconds that the made model waits before a batch")] = 0,
 ) -> None:
-    """Each page on the server: seconds, and megabytes of memory."""
+    """Each page on the server, or many people at once: seconds, and megabytes of memory."""
     sys.argv[1:] = [str(folder)]  # as the dashboard is started
     from rich.console import Console
 
+    from benchmarks.size import crowd, making
     from benchmarks.size import pages as measuring
-    from benchmarks.size.making import fill, make
     from soupviz.kitchen import Kitchen
     from soupviz.ui import workspace
     from soupviz.yaml_file import read_kitchen_file
 
-    tell = Console().print
-    file = folder / "kitchen.yaml"
+    tell = Console(width=220).print
+    file = folder.resolve() / "kitchen.yaml"
     if not file.is_file():
         tell("making the kitchen")
-        fill(Kitchen.load(make(folder, ingredients=ingredients, units=units, classes=classes)), runs)
-    opened = workspace.request(file, read_kitchen_file(file))
-    workspace.trust(opened)
-    chosen = tuple(name for name in pages.split(",") if name) or measuring.PAGES
+        made = making.make(folder, ingredients=ingredients, units=units, classes=classes, milliseconds=pause)
+        making.fill(Kitchen.load(made), runs)
+    for how in ("opened", "opened again"):
+        started = time.perf_counter()
+        Kitchen.load(file).splits.load("held_out")
+        tell(f"{how} in {time.perf_counter() - started:.2f} s")
+    workspace.trust(workspace.request(file, read_kitchen_file(file)))
     with measuring.through_the_router():
-        for one in measuring.measured(file, chosen):
-            tell(
-                f"{one.page:12} first {one.first:6.2f} s  slowest {one.slowest:6.2f} s  again {one.again:6.2f} s  "
-                f"memory +{one.grown / 1e6:6.1f} MB, at most +{one.peak / 1e6:6.1f} MB  {' '.join(one.errors)}"
-            )
+        if minutes:
+            tell(crowd.as_json(crowd.crowd(file, minutes=minutes, sessions=sessions, jobs=jobs)))
+            return
+        for one in measuring.measured(file, tuple(name for name in pages.split(",") if name) or measuring.PAGES):
+            seconds = f"first {one.first:6.2f} s  slowest {one.slowest:6.2f} s  again {one.again:6.2f} s"
+            memory = f"memory +{one.grown / 1e6:6.1f} MB, at most +{one.peak / 1e6:6.1f} MB"
+            tell(f"{one.page:12} {seconds}  CPU {one.worked:5.2f} s  {memory}  {' '.join(one.errors)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The decision log of a search: what every candidate would have changed, by how much it lost, and a sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from soupviz.analysis import decision_words as words
 from soupviz.files import digest
@@ -11,7 +12,7 @@ from soupviz.recipes import Recipe
 from soupviz.recipes.greedy import with_newcomer
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
-from soupviz.soups.planning import is_readable
+from soupviz.soups.planning import is_readable, summaries
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, is_share, others_of
 from soupviz.tasks.outcomes import Outcomes
@@ -30,6 +31,9 @@ OUTCOMES = ("start", "accepted", "rejected", GIVEN_UP, EPOCH)
 
 REMEMBERED = 4096
 """P-values of decisions."""
+
+LOGS_KEPT = 32
+"""Logs of a kitchen: each takes the units of all its candidates to make, and little to keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +80,40 @@ class _Tried:
     pinned: str = ""
 
 
+_logs: "WeakKeyDictionary[Kitchen, dict[Any, tuple[Decision, ...]]]" = WeakKeyDictionary()
+"""Of open kitchens, by what is told in them."""
+
+
 def log(kitchen: Kitchen, recipe: Recipe, steps: Sequence[Step]) -> list[Decision]:
     """Every decision of a search, in its order, from scores that are known; nothing is computed.
 
     Args:
         kitchen: whose held_out was read. steps: of a finished run, or as far as it has come.
     """
+    every = with_mixes(recipe, steps)
+    can_be_asked = is_readable(kitchen, HELD_OUT, recipe.aggregation)
+    asked = [(step.mix, HELD_OUT, recipe.aggregation) for step in every if step.mix]
+    whole = summaries(kitchen, asked) if can_be_asked else {}
+    scored = frozenset(mix for mix, _, _ in whole)
+    # What was decided stays; more is told of it once more candidates are scored whole.
+    seen = (recipe, tuple((step.step, step.mix, step.outcome, step.num_scored) for step in every), scored)
+    kept = _logs.setdefault(kitchen, {})
+    if seen not in kept:
+        while len(kept) >= LOGS_KEPT:
+            kept.pop(next(iter(kept)), None)
+        kept[seen] = _log(kitchen, recipe, every, scored)
+    return list(kept[seen])
+
+
+def _log(
+    kitchen: Kitchen, recipe: Recipe, steps: Sequence[Step], scored: Collection[Coefficients]
+) -> tuple[Decision, ...]:
     number = len(kitchen.splits.load(HELD_OUT))
     found: list[Decision] = []
     before: _Tried | None = None
     is_training = of_training(steps)
-    for step in with_mixes(recipe, steps):
-        tried = _tried(kitchen, recipe, step)
+    for step in steps:
+        tried = _tried(kitchen, recipe, step, is_whole=step.mix in scored)
         if before is None:
             found.append(_start(kitchen, step, number))
         elif is_training:
@@ -96,7 +122,7 @@ def log(kitchen: Kitchen, recipe: Recipe, steps: Sequence[Step]) -> list[Decisio
             found.append(_decision(kitchen, recipe, tried, before, number))
         if step.accepted:
             before = tried
-    return found
+    return tuple(found)
 
 
 def of_training(steps: Sequence[Step]) -> bool:
@@ -118,15 +144,15 @@ def with_mixes(recipe: Recipe, steps: Sequence[Step]) -> list[Step]:
     return found
 
 
-def _tried(kitchen: Kitchen, recipe: Recipe, step: Step) -> _Tried:
+def _tried(kitchen: Kitchen, recipe: Recipe, step: Step, *, is_whole: bool) -> _Tried:
     if not step.mix or not is_readable(kitchen, HELD_OUT, recipe.aggregation):
         return _Tried(step, None, None)
+    if not is_whole:
+        return _Tried(step, None, kitchen.scores.partial(step.mix, HELD_OUT, recipe.aggregation))
     score = kitchen.scores.known(step.mix, HELD_OUT, recipe.aggregation)
-    mix, split = kitchen.scores.resolved(step.mix), kitchen.splits.load(HELD_OUT)
-    if score is not None:
-        pinned = [[item.fingerprint, weight.hex()] for item, weight in mix]
-        return _Tried(step, score, score.outcomes, digest([pinned, recipe.aggregation, kitchen.model_fingerprint]))
-    return _Tried(step, None, kitchen.scores.scorer.partial(mix, split, kitchen.scores.aggregation(recipe.aggregation)))
+    assert score is not None  # the store has it
+    pinned = [[kitchen.weights.resolve(name).fingerprint, weight.hex()] for name, weight in step.mix]
+    return _Tried(step, score, score.outcomes, digest([pinned, recipe.aggregation, kitchen.model_fingerprint]))
 
 
 def _start(kitchen: Kitchen, step: Step, number: int) -> Decision:
@@ -153,7 +179,8 @@ def _decision(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried, n
     made = _against(metric, made, _value(metric, before.step))
     if tried.units is not None and before.units is not None:
         seen = tried.units.scored & before.units.scored
-        better, worse = kitchen.task.better(tried.units.take(seen), before.units.take(seen))
+        both = (tried.units, before.units)
+        better, worse = kitchen.task.better(*(both if seen.all() else (units.take(seen) for units in both)))
         made = replace(made, better=better, worse=worse, num_scored=int(seen.sum()))
         if not made.is_bound:
             made = replace(made, p_value=_p_value(kitchen, tried, before))

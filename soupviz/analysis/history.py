@@ -10,8 +10,7 @@ from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.comparing import compared
 from soupviz.soups.soup import aggregation_in, made_in, mix_in, pool_in
-from soupviz.soups.standing import current
-from soupviz.spec import HELD_OUT
+from soupviz.soups.standing import current, on_held_out
 from soupviz.store.parts import SCORES
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
@@ -194,9 +193,14 @@ def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
     """The finished run whose soup is best on held_out, of equals the first."""
-    scores = {run.key: kitchen.scores.recalled((run.result or {})[SCORES][HELD_OUT], HELD_OUT) for run in runs}
-    first = next(iter(Objective(kitchen.objective).best_first(scores)), None)
-    return next((run for run in runs if run.key == first), None)
+    merit = Objective(kitchen.objective).merit
+    return max(runs, key=lambda run: merit(on_held_out(kitchen, run)), default=None)
+
+
+def ranked(kitchen: Kitchen, runs: Sequence[Run]) -> list[Run]:
+    """Finished runs, the best soup on held_out first, equally good ones as they stand."""
+    merit = Objective(kitchen.objective).merit
+    return sorted(runs, key=lambda run: merit(on_held_out(kitchen, run)), reverse=True)
 
 
 def steps_of(run: Run) -> list[Step]:

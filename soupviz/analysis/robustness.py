@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -58,12 +59,10 @@ class Line:
 
     def around(self, x: float, confidence: float = 0.95) -> tuple[float, float]:
         """Where another individual model lies with this confidence: the prediction interval of least squares."""
-        from scipy import stats
-
         place = _to(x, self.scale)
         middle = self.intercept + self.slope * place
         apart = math.sqrt(1 + 1 / self.num_models + (place - self.centre) ** 2 / self.extent)
-        width = self.spread * apart * float(stats.t.ppf((1 + confidence) / 2, self.num_models - 2))
+        width = self.spread * apart * _quantile(confidence, self.num_models - 2)
         return _from(middle - width, self.scale), _from(middle + width, self.scale)
 
     def above(self, x: float, y: float) -> float:
@@ -73,6 +72,14 @@ class Line:
             Taori et al. 2020 (arXiv 2007.00644), section 2; the line is fitted to this sweep's own models.
         """
         return y - self.at(x)
+
+
+@lru_cache
+def _quantile(confidence: float, freedom: int) -> float:
+    """Of Student's distribution: a line is asked for it by thousands of models."""
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + confidence) / 2, freedom))
 
 
 def logit(share: float) -> float:

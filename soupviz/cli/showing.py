@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from soupviz.cli import serving
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, app
 from soupviz.errors import SoupError
@@ -26,7 +27,7 @@ ROUTER = Path(__file__).parents[2] / "app.py"
 FIRST_PORT = 8501
 """Streamlit's own."""
 
-HOST = "127.0.0.1"
+HOST = serving.LOOPBACK
 
 
 @app.command()
@@ -41,6 +42,12 @@ def dashboard(
         int | None, typer.Option(min=1, max=65535, help="where it answers; default: the first free one from 8501 on")
     ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="open no browser")] = False,
+    allow_hosts: Annotated[
+        str, typer.Option(help="names under which others reach it, separated by commas; only where people sign in")
+    ] = "",
+    listen: Annotated[
+        str, typer.Option("--address", help="where it listens; another than this computer's only with --allow-hosts")
+    ] = serving.LOOPBACK,
     as_json: AsJson = False,
 ) -> None:
     """Open the dashboard in a browser, until Ctrl-C; with --json its address is told once it answers."""
@@ -54,9 +61,19 @@ def dashboard(
         raise SoupError(
             "dashboard: streamlit is not installed; pip install -r requirements.txt, or pip install streamlit."
         )
+    hosts = serving.hosts_in(allow_hosts)
+    if not serving.is_loopback(listen) and not hosts:
+        raise SoupError(
+            f"dashboard: --address {listen} is reached by others; name the hosts under which they may, with "
+            "--allow-hosts, and have them sign in (docs/how-to/serve.md)."
+        )
+    if hosts:
+        serving.check_sign_in(f"dashboard --allow-hosts {','.join(hosts)}")
     chosen = _free_port(port)
     # Flags beat whatever another config.toml or the environment says: it answers to this computer, and tells nobody.
-    flags = [f"--server.port={chosen}", f"--server.address={HOST}", "--browser.gatherUsageStats=false"]
+    flags = [f"--server.port={chosen}", f"--server.address={listen}", "--browser.gatherUsageStats=false"]
+    flags += [f"--server.allowedHosts={host}" for host in (*serving.HERE, *hosts)]
+    flags += [f"--server.corsAllowedOrigins=https://{host}" for host in hosts]
     flags += ["--server.headless=true"] if headless else []
     command = [sys.executable, "-m", "streamlit", "run", str(ROUTER), *flags, "--", *map(str, roots)]
     address = f"http://localhost:{chosen}"
@@ -65,6 +82,7 @@ def dashboard(
         if as_json and _answers(child, chosen):
             answer(json.dumps({"url": address, "port": chosen, "folders": [str(root) for root in roots]}))
 
+    os.environ[serving.ALLOW_HOSTS] = ",".join(hosts)  # the router answers to these too, whatever was there before
     sys.exit(_run(command, tell))  # Ctrl-C is how it ends: there is nothing to tell of it
 
 

@@ -10,7 +10,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import LIST_DRAWS, Comparison, Pair, compare, pair
 from soupviz.tasks.score import Score
-from soupviz.types import Wanted
+from soupviz.types import Progress, Wanted, quiet
 
 VERSION = 3
 """Of what is kept here; another version makes old ones unfindable."""
@@ -18,21 +18,27 @@ VERSION = 3
 Interval = tuple[float, float]
 
 
-def paired(kitchen: Kitchen, wanted: Iterable[Wanted], rival: Wanted) -> dict[Wanted, Pair]:
+def paired(
+    kitchen: Kitchen, wanted: Iterable[Wanted], rival: Wanted, *, most: int | None = None, progress: Progress = quiet
+) -> dict[Wanted, Pair]:
     """Each of the scores that are known against a known one on the same split, under the objective.
 
     The units of two are looked at once: of many pairs the counts and the p-value are kept, and no unit is read again.
+
+    Args:
+        most: of so many pairs at most the units are looked at; others that are not kept yet are left out.
     """
     keys = {one: _key(kitchen, "pair", one, rival) for one in dict.fromkeys(wanted) if _is_there(kitchen, one)}
     kept = {key: Pair(*values) for key, values in kitchen.store.findings(keys.values()).items()}
     new: dict[str, Pair] = {}
-    missing = [one for one, key in keys.items() if key not in kept]
+    missing = [one for one, key in keys.items() if key not in kept][:most]
     old = known(kitchen, *rival) if missing else None
-    for one in missing:
+    for index, one in enumerate(missing):
+        progress(index, len(missing), "comparing on the same units")
         score = known(kitchen, *one)
         if score is not None and old is not None:
             new[keys[one]] = pair(kitchen.task, kitchen.objective, score, old, draws=LIST_DRAWS)
-    kitchen.store.keep_findings(new)
+            kitchen.store.keep_findings({keys[one]: new[keys[one]]})  # what is cancelled goes on from here
     found = kept | new
     return {one: found[key] for one, key in keys.items() if key in found}
 

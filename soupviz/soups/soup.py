@@ -230,7 +230,7 @@ def summed(mix: Coefficients, coefficients: Mapping[str, float]) -> Coefficients
 def mix_in(run: Run) -> Coefficients:
     """A finished run's mix."""
     assert run.result is not None
-    return mix_from(run.result["mix"])
+    return mix_from(run.result["mix"]) if run.mix is None else run.mix
 
 
 def aggregation_in(run: Run) -> str:

@@ -8,13 +8,19 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import parse
 from soupviz.soups.selecting import from_plain
 from soupviz.soups.soup import ELSEWHERE, elsewhere_key, key_of, mix_in, pool_in
+from soupviz.spec import HELD_OUT
+from soupviz.store.parts import SCORES
 from soupviz.store.runs import Run
+from soupviz.tasks.score import Score
 
 Identity = tuple[int, str, float]
 """Of a run as it was when it was looked at: its number, its key, and when it was last written."""
 
 _found: "WeakKeyDictionary[Kitchen, dict[Identity, bool]]" = WeakKeyDictionary()
 """What was found out of an open kitchen's runs; it goes with the kitchen."""
+
+_scores: "WeakKeyDictionary[Kitchen, dict[Identity, Score]]" = WeakKeyDictionary()
+"""The same of their scores on held_out."""
 
 
 def current(kitchen: Kitchen, runs: Iterable[Run]) -> list[Run]:
@@ -57,8 +63,17 @@ def _would_be_kept_under_its_key(kitchen: Kitchen, run: Run) -> bool:
 
 
 def _names(run: Run) -> list[str]:
-    assert run.result is not None
-    return [name for name, _ in run.result["mix"]]
+    return [name for name, _ in mix_in(run)]
+
+
+def on_held_out(kitchen: Kitchen, run: Run) -> Score:
+    """The score of a finished run on the data that selected it, as it was kept with it."""
+    known = _scores.setdefault(kitchen, {})
+    identity = (run.id, run.key, run.updated)
+    if identity not in known:
+        assert run.result is not None
+        known[identity] = kitchen.scores.recalled(run.result[SCORES][HELD_OUT], HELD_OUT)
+    return known[identity]
 
 
 def _changed(kitchen: Kitchen, names: Iterable[str]) -> set[str]:

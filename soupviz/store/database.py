@@ -248,6 +248,11 @@ class Store(RunTable):
         held = logits.held(self.folder)
         return {"bytes": folder_bytes(self.folder), "logits": held, "scores": scores, "runs": self.num_runs()}
 
+    def check(self) -> str:
+        """`ok`, or what is wrong with the file, by SQLite's own look at all of it."""
+        with self._connection() as connection:
+            return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
+
     def clear(self) -> None:
         """Forget every score and run, and give the disk space back."""
         with self._connection() as connection:

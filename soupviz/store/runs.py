@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from soupviz.store.parts import DECISIONS, run_in_parts, whole_run
+from soupviz.types import Coefficients, mix_from
 
 HEARTBEAT = 5.0
 """Seconds after which a running run that has not been touched counts as interrupted."""
@@ -30,7 +31,7 @@ class Run:
     result: in a list of runs, without its decisions, and of its scores without what they tell of each class.
     name: what it is called: the user's own name where there is one, else the title. title: of its recipe.
     pinned: whether the user wants to keep it in sight, and out of what deletes many. person: who started it; empty
-    where that is not known.
+    where that is not known. mix: of the result, where the store gave it.
     """
 
     id: int
@@ -45,6 +46,7 @@ class Run:
     title: str = ""
     pinned: bool = False
     person: str = ""
+    mix: Coefficients | None = None
 
 
 def add_columns(connection: sqlite3.Connection, table: str, later: Mapping[str, str]) -> None:
@@ -67,7 +69,7 @@ def run_of(row: Sequence[Any], details: str | None = None) -> Run:
     parsed = whole_run(result, details)
     return Run(
         identity, key, label or title, status, json.loads(recipe), parsed, error, created, updated, title,
-        bool(pinned), person or "",
+        bool(pinned), person or "", mix_from(parsed["mix"]) if parsed and "mix" in parsed else None,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from soupviz import addresses
 from soupviz.analysis import verdicts, wording
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.pictures import models
+from soupviz.pictures import models, sampling
 from soupviz.pictures.basics import Chart
 from soupviz.recipes import parse
 from soupviz.soups.comparing import intervals, paired
@@ -26,14 +26,19 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.paired import Compared, Pair, compare_pairs
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
-from soupviz.types import Coefficients, Grouped
-from soupviz.ui import widgets
+from soupviz.types import Coefficients, Grouped, Wanted
+from soupviz.ui import tables, widgets, work
 from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
+from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
 NOT_SCORED = "not scored yet"
+NOT_COMPARED = "not compared yet"
 CALIBRATION = "ece"
 """The metric that says how far confidence can be believed, where the task has it."""
+
+AT_ONCE = 20
+"""Models whose units a page looks at itself; more are compared in the background."""
 
 LONGEST = 36
 """Letters of a name on the axis; the table has it whole."""
@@ -83,7 +88,10 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         for id, name, kind, mix, how in found
     ]
     best = best_ingredient(rows, opened.objective)
-    pairs = _paired(opened, rows, best, split) if best and best.judged else {}
+    wanted = _against_best(rows, best, split)
+    pairs = paired(opened, wanted.values(), _asked(best, split), most=AT_ONCE) if wanted and best else {}
+    if len(pairs) < len(wanted):  # corrected over some of them only, p would seem smaller than it is
+        pairs = {}
     around = intervals(opened, {(row.mix, split, row.aggregation): row.judged for row in rows if row.judged})
     costs = {run.key: run.result or {} for run in runs}
     seen = {run.key: saw(run) for run in runs}
@@ -92,7 +100,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
             row,
             kind="best" if row is best else row.kind,
             saw=seen.get(row.id, ""),
-            pair=pairs.get(row.id),
+            pair=pairs.get(wanted[row.id]) if row.id in wanted else None,
             interval=around.get((row.mix, split, row.aggregation)),
             evaluations=costs.get(row.id, {}).get("evaluations"),
             seconds=costs.get(row.id, {}).get("seconds"),
@@ -101,11 +109,33 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     ]
 
 
-def _paired(opened: Kitchen, rows: Sequence[Entry], best: Entry, split: str) -> dict[str, Pair]:
-    """By id, each row that is scored against the best ingredient."""
-    wanted = {row.id: (row.mix, split, row.aggregation) for row in rows if row.judged and row is not best}
-    pairs = paired(opened, wanted.values(), (best.mix, split, best.aggregation))
-    return {id: pairs[one] for id, one in wanted.items() if one in pairs}
+def _against_best(rows: Sequence[Entry], best: Entry | None, split: str) -> dict[str, Wanted]:
+    """By id, what of the rows can be compared with the best ingredient."""
+    if best is None or best.judged is None:
+        return {}
+    return {row.id: _asked(row, split) for row in rows if row.judged and row is not best}
+
+
+def _asked(row: Entry, split: str) -> Wanted:
+    return row.mix, split, row.aggregation
+
+
+def compare_job(opened: Kitchen, rows: Sequence[Entry], split: str) -> Job | None:
+    """What compares the rows that are too many to be compared at once; None where all are."""
+    best = best_ingredient(rows, opened.objective)
+    wanted = _against_best(rows, best, split)
+    waiting = {row.id for row in rows if row.id in wanted and row.pair is None}
+    key = f"compare {split} {tables.digest(sorted(waiting))} {opened.file}"
+    if not waiting or best is None:
+        return None
+    rival = _asked(best, split)
+
+    def do(job: Job) -> None:
+        paired(opened, [wanted[one] for one in waiting], rival, progress=job.progress)
+
+    return work.jobs().find(key) or work.jobs().submit(
+        key, f"Comparing {len(waiting)} models on {split}", do, kitchen=str(opened.file)
+    )
 
 
 def saw(run: Run) -> str:
@@ -224,7 +254,7 @@ def _against(row: Entry, best: Entry | None, found: Compared | None, metric: Met
     if row is best and row.judged is not None:
         return {"difference": 0.0, "p": None, "verdict": "best on held_out, the yardstick"}
     if found is None:
-        return {"difference": None, "p": None, "verdict": NOT_SCORED}
+        return {"difference": None, "p": None, "verdict": NOT_COMPARED if row.judged else NOT_SCORED}
     return {"difference": in_unit(metric, found.difference), "p": found.p_value, "verdict": found.judgement}
 
 
@@ -238,6 +268,14 @@ def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric, by: 
         if value is not None
     ]
     return models.intervals(shown, split, metric, {chosen}, by)
+
+
+def drawn(rows: Sequence[Entry], chosen: str) -> list[Entry]:
+    """What the picture shows of the table: its first rows, and what everything is compared with."""
+    judged = [row for row in rows if row.judged and row.interval]
+    return sampling.leading(
+        judged, sampling.MOST_ROWS, keeps=lambda row: row.kind in ("best", "base") or row.id == chosen
+    )
 
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:

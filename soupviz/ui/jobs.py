@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soupviz.errors import Cancelled, SoupError
+from soupviz.store.recording import starter
 
 URGENT, NORMAL, AHEAD = 0, 1, 2
 """Priorities: opening a kitchen, what the user asked for, what is computed ahead of being asked."""
@@ -25,7 +26,7 @@ class _Preempted(Cancelled):
 
 @dataclass(eq=False)
 class Job:
-    """One piece of work; `events` grows while it runs and is what live pictures are drawn from."""
+    """One piece of work; `events` grows while it runs and is what live pictures are drawn from. person: who asked."""
 
     key: str
     title: str
@@ -33,6 +34,7 @@ class Job:
     priority: int
     work: Callable[["Job"], Any]
     number: int
+    person: str = ""
     state: str = "queued"
     done: int = 0
     total: int = 0
@@ -93,7 +95,9 @@ def _ended(_job: Job) -> None:
 class Jobs:
     """The queue and its one worker thread, which makes no Streamlit call."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: Callable[[], str] = lambda: "") -> None:
+        """`who` says who asks, in the thread that does."""
+        self._who = who
         self._lock = threading.Condition()
         self._queue: list[tuple[int, int, Job]] = []
         self._all: list[Job] = []
@@ -109,7 +113,7 @@ class Jobs:
             if current is not None and current.is_active:
                 return current
             number = next(self._numbers)
-            job = Job(key, title, kitchen, priority, work, number, _urgent_waits=self._waits)
+            job = Job(key, title, kitchen, priority, work, number, self._who(), _urgent_waits=self._waits)
             ended = [job for job in self._all if not job.is_active][:-FINISHED_KEPT]
             self._all = [*(job for job in self._all if job not in ended), job]
             heapq.heappush(self._queue, (priority, number, job))
@@ -160,6 +164,7 @@ class Jobs:
                     return job
 
     def _do(self, job: Job) -> None:
+        starter.set(job.person)
         try:
             job.result = job.work(job)
             job.state = "finished"

@@ -188,9 +188,13 @@ def finished_runs(opened: Kitchen) -> list[Run]:
     return current(opened, shown)
 
 
-def chosen_run(opened: Kitchen) -> Run | None:
-    """The soup that is open, else the best on held_out; where a link names another, the page says why it is not."""
-    runs = finished_runs(opened)
+def chosen_run(opened: Kitchen, runs: Sequence[Run] | None = None) -> Run | None:
+    """The soup that is open, else the best on held_out; where a link names another, the page says why it is not.
+
+    Args:
+        runs: the soups of the kitchen, where they were looked up before.
+    """
+    runs = finished_runs(opened) if runs is None else runs
     key = soup_key()
     best = history.best_of(opened, runs)
     named = next((run for run in runs if key and run.key.startswith(key)), None)

@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from soupviz.ui import session, theme, work, workers, workspace
+from soupviz.ui import people, session, theme, work, workers, workspace
 from soupviz.ui.verbatim import verbatim
 
 
@@ -54,7 +54,7 @@ def _kitchens() -> None:
 
 def draw_running(place: DeltaGenerator) -> None:
     """What runs and what waits, once the page has begun what it begins."""
-    active = work.jobs().active()
+    active, me = work.jobs().active(), people.person()
 
     @st.fragment(run_every=1.0 if active else None)
     def panel() -> None:
@@ -63,7 +63,8 @@ def draw_running(place: DeltaGenerator) -> None:
             st.caption("Nothing runs.")
         for job in jobs:
             waits = "" if job.state == "running" else " (waits)"
-            st.caption(f"{job.title}{waits}: {job.fraction:.0%}")
+            by = f", {verbatim(job.person)}" if job.person not in ("", me) else ""
+            st.caption(f"{job.title}{by}{waits}: {job.fraction:.0%}")
         opened = work.opened_kitchen(session.chosen_file())
         if opened is not None and any(job.state == "running" and job.kitchen == str(opened.file) for job in jobs):
             workers.draw(opened)

@@ -19,7 +19,7 @@ from soupviz.soups.standing import current
 from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec
 from soupviz.trust import Request
 from soupviz.types import Alpha, Coefficients
-from soupviz.ui import workspace
+from soupviz.ui import people, workspace
 from soupviz.ui.jobs import AHEAD, URGENT, Job, Jobs
 from soupviz.weights.selection import BASE
 from soupviz.yaml_file import read_kitchen_file
@@ -34,7 +34,7 @@ _lock = threading.Lock()
 @st.cache_resource(show_spinner=False)
 def jobs() -> Jobs:
     """The one queue of the server."""
-    return Jobs()
+    return Jobs(people.person)
 
 
 @st.cache_resource(show_spinner=False)

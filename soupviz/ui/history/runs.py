@@ -17,7 +17,7 @@ from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
-from soupviz.ui import session, tables, widgets, work
+from soupviz.ui import people, session, tables, widgets, work
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
@@ -80,6 +80,7 @@ def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
         "cooked": datetime.fromtimestamp(run.created),
         "seconds": result.get("seconds"),
         "scores": result.get("evaluations"),
+        "by": run.person or None,
         "device": f"{made_in['device']}, {made_in['precision']}" if made_in else None,
         "recipe": told(run),
         "title": run.title,
@@ -108,6 +109,7 @@ def columns(metric: Metric) -> dict[str, Any]:
         "cooked": st.column_config.DatetimeColumn("cooked", format="YYYY-MM-DD HH:mm", width=130),
         "seconds": number("took", format="%.1f s", width=75, help="seconds, when it was cooked first"),
         "scores": number("scores", width=70, help="that it took to find it; shared ones among them"),
+        "by": text("by", width=90, help="who started it"),
         "device": text("device", width=105, help="and precision, when it was cooked last"),
     }
 
@@ -147,7 +149,31 @@ def choose(runs: Sequence[Run], *, anew: bool = False) -> None:
 
 
 def delete(opened: Kitchen, runs: Sequence[Run]) -> None:
-    """Forget runs; they can be taken back until others are deleted."""
+    """Forget runs, those of others only once it was asked about; they can be taken back until others are deleted."""
+    if any(run.person not in ("", people.person()) for run in runs):
+        st.session_state["to be deleted"] = (str(opened.file), list(runs))
+        st.rerun()
+    _forget(opened, runs)
+
+
+def ask_before_deleting(opened: Kitchen) -> None:
+    """Before runs go that others started, who see them too."""
+    file, runs = st.session_state.get("to be deleted", ("", []))
+    if file != str(opened.file) or not runs:
+        return
+    others = sorted({run.person for run in runs} - {"", people.person()})
+    what = f"“{verbatim(runs[0].name)}”" if len(runs) == 1 else f"{len(runs)} runs"
+    row = st.container(horizontal=True, vertical_alignment="center")
+    row.warning(f"Delete {what}, started by {verbatim(', '.join(others))}? All who open this kitchen see them.")
+    if row.button("Delete them", type="primary"):
+        del st.session_state["to be deleted"]
+        _forget(opened, runs)
+    if row.button("Keep them"):
+        del st.session_state["to be deleted"]
+        st.rerun()
+
+
+def _forget(opened: Kitchen, runs: Sequence[Run]) -> None:
     for run in runs:
         opened.store.forget_run(run.key)
     session.forget_soups([run.key for run in runs])

@@ -1,20 +1,22 @@
 """The plane on a page: its three points, the map, the table of what lies beside it, and a spot that is kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from soupviz.analysis import planes
+from soupviz.analysis import history, planes
 from soupviz.analysis.planes import FINENESS, Frame, Projection, Spot, Value
 from soupviz.analysis.verdicts import by_merit
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Point
 from soupviz.recipes.paths import in_plane
 from soupviz.soups import planning
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.store.runs import Run
 from soupviz.tasks import wording
@@ -32,6 +34,9 @@ FAR = 1e4
 
 IN_PLANE = 1e-3
 """Of the triangle's mean side: what is nearer counts as in the plane; weights are rounded to their format."""
+
+MOST_SOUPS = 100
+"""That are drawn beside the plane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,20 @@ def choose(opened: Kitchen) -> Chosen:
         st.info("Two of the points are the same; choose three different ones.")
         end_page()
     corners = (ends[chosen[0]], ends[chosen[1]], ends[chosen[2]])
-    others = tuple(end for name, end in ends.items() if name not in chosen)
+    shown = _drawn(opened, ends)
+    others = tuple(ends[name] for name in shown if name not in chosen)
+    if left := len(ends) - len(shown):
+        st.caption(f"Of the soups the {MOST_SOUPS} best on held_out are drawn; {left} more can be chosen as points.")
     return Chosen(corners, others, split, metrics[str(metric)], batchnorm, grids[fineness])
+
+
+def _drawn(opened: Kitchen, ends: Mapping[str, Choice]) -> list[str]:
+    """What the map shows: of soups the best, beside all else; more would hide each other."""
+    best = history.ranked(opened, session.finished_runs(opened))
+    soups = {(mix_in(run), aggregation_in(run)) for run in best if aggregation_in(run) not in OUTPUTS}
+    if len(soups) > MOST_SOUPS:
+        soups = {(mix_in(run), aggregation_in(run)) for run in best[:MOST_SOUPS]}
+    return [name for name, end in ends.items() if end.kind != "soup" or (end.mix, end.batchnorm) in soups]
 
 
 @dataclass(frozen=True, slots=True)

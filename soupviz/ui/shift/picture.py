@@ -10,7 +10,7 @@ import streamlit as st
 from soupviz.analysis import wording
 from soupviz.analysis.robustness import Line, Model, Scale, Scores, fit_line, individuals
 from soupviz.errors import SoupError
-from soupviz.pictures import robustness
+from soupviz.pictures import robustness, sampling
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
@@ -121,14 +121,27 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
         _figures(view.line, view)
     ids = [model.id for model in view.scores.models]
     picked = st.query_params.get("model", "")
+    stand_out = {picked, *marked} - {""}
+    kept = sampling.thinned(
+        list(zip(view.points.index, view.points["id"], view.points["kind"], strict=True)),
+        sampling.MOST_POINTS,
+        keeps=lambda point: point[2] != "soup" or point[1] in stand_out,
+    )
     clicked_points = charts.show(
         robustness.scatter(
-            view.points, view.line, view.titles, view.metric, {picked, *marked} - {""}, scale=view.scale
+            view.points.loc[[index for index, *_ in kept]],
+            view.line,
+            view.titles,
+            view.metric,
+            stand_out,
+            scale=view.scale,
         ),
         key=f"shift {tables.digest([*ids, *view.titles, view.scale])}",
         alt=f"{view.titles[1]} against {view.titles[0]}. {_told(view)}.",
         clicked=robustness.MODEL,
     )
+    if left := sampling.told(len(kept), len(view.points), "models", "soups are thinned out evenly"):
+        st.caption(left)
     table = _table(view)
     order = table.pop("id").tolist()
     state = st.dataframe(

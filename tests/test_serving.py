@@ -1,0 +1,206 @@
+"""Who the dashboard answers: this computer alone, or named hosts once people sign in; and who started what."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from kitchens import run_command, small_kitchen
+from streamlit.testing.v1 import AppTest
+from test_history import RECIPE
+from test_links import opened
+from test_pages import fresh_server, trusted  # noqa: F401 - fresh_server is a fixture
+from test_showing import ROOT, a_port, running
+
+import soupviz as sv
+from soupviz.cli import serving, showing
+from soupviz.kitchen import Kitchen
+from soupviz.store.database import Store
+from soupviz.store.recording import recorded, starter, system_user
+from soupviz.ui.jobs import Jobs
+
+SHARED = f'redirect_uri = "https://soups.example.org/oauth2callback"\ncookie_secret = "{"s" * 40}"\n'
+PROVIDER = 'client_id = "a"\nclient_secret = "b"\nserver_metadata_url = "https://login.example.org/.well-known/x"\n'
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command is started: a folder, and a home, without secrets; Authlib is there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(serving.ALLOW_HOSTS, raising=False)
+    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda _name: True)
+    return tmp_path
+
+
+def secrets(place: Path, text: str) -> None:
+    (place / ".streamlit").mkdir(exist_ok=True)
+    (place / ".streamlit" / "secrets.toml").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "there is no "),
+        ("[other]\n", "lacks redirect_uri and cookie_secret"),
+        ("[auth]\n" + SHARED, "no provider under"),
+        ("[auth]\n" + SHARED.replace("s" * 40, "short") + PROVIDER, "fewer than 32 letters"),
+        ("[auth\n", "cannot be read"),
+    ],
+)
+def test_hosts_are_refused_while_people_cannot_sign_in(place, capsys, text, told):
+    if text is not None:
+        secrets(place, text)
+    status, out, err = run_command(capsys, "dashboard", place, "--allow-hosts", "soups.example.org")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert told in err and "docs/how-to/serve.md" in err
+
+
+def test_without_authlib_people_cannot_sign_in(place, capsys, monkeypatch):
+    secrets(place, "[auth]\n" + SHARED + PROVIDER)
+    there = {"streamlit": True}
+    monkeypatch.setattr(serving.importlib.util, "find_spec", there.get)
+    status, _, err = run_command(capsys, "dashboard", place, "--allow-hosts", "soups.example.org")
+    assert status == 2 and "streamlit[auth]" in err
+
+
+@pytest.mark.parametrize("provider", [PROVIDER, "[auth.lab]\n" + PROVIDER])
+def test_where_people_sign_in_the_named_hosts_are_answered_too(place, capsys, monkeypatch, provider):
+    secrets(place, "[auth]\n" + SHARED + provider)
+    found = []
+    monkeypatch.setattr(showing, "_run", lambda command, _started: found.append(command) or 0)
+    hosts = "soups.example.org,lab.example.org"
+    assert run_command(capsys, "dashboard", place, "--headless", "--allow-hosts", hosts)[0] == 0
+    [command] = found
+    wanted = {
+        "--server.address=127.0.0.1",
+        "--server.allowedHosts=soups.example.org",
+        "--server.allowedHosts=localhost",
+    }
+    assert wanted <= set(command)
+    assert serving.allowed_hosts() == ["soups.example.org", "lab.example.org"]
+    assert run_command(capsys, "dashboard", place, "--headless")[0] == 0
+    assert serving.allowed_hosts() == []  # what was there before counts no longer
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.5", "::"])
+def test_another_address_than_this_computers_is_refused_without_hosts(place, capsys, address):
+    secrets(place, "[auth]\n" + SHARED + PROVIDER)
+    status, _, err = run_command(capsys, "dashboard", place, "--address", address)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--allow-hosts" in err
+
+
+@pytest.mark.parametrize("name", ["https://soups.example.org", "soups.example.org:443", "a..b", "*"])
+def test_what_is_no_name_of_a_host_is_refused(place, capsys, name):
+    status, _, err = run_command(capsys, "dashboard", place, "--allow-hosts", name)
+    assert status == 2 and "no host name" in err
+
+
+@pytest.mark.parametrize(("address", "is_here"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("", False)])
+def test_loopback_is_told_from_other_addresses(address, is_here):
+    assert serving.is_loopback(address) is is_here
+
+
+def test_streamlit_started_by_hand_on_another_address_is_held_to_the_same(tmp_path):
+    environment = os.environ | {"SOUPVIZ_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    flags = [f"--server.port={a_port()}", "--server.address=0.0.0.0", "--server.headless=true"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), *flags]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode != 0
+    assert "answers other computers only where people sign in" in ended.stdout + ended.stderr
+
+
+def test_a_named_host_is_answered_and_another_is_not(tmp_path, monkeypatch):
+    """Authlib is stood in for by an empty module of that name: nobody signs in here."""
+    (tmp_path / "authlib.py").write_text('__version__ = "1.6.0"\n', encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    secrets(tmp_path, "[auth]\n" + SHARED + PROVIDER)
+    port = a_port()
+    with running(
+        tmp_path, ".", "--port", port, "--headless", "--json", "--allow-hosts", "soups.example.org"
+    ) as process:
+        assert process.stdout.readline()
+
+        def asked(host: str) -> int:
+            request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": host})
+            try:
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        assert [asked(host) for host in ("soups.example.org", "localhost", "elsewhere.example")] == [200, 200, 400]
+
+
+def test_nothing_is_shown_before_people_have_signed_in(tmp_path, monkeypatch):
+    monkeypatch.setenv(serving.ALLOW_HOSTS, "soups.example.org")
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    at.query_params["kitchen"] = str(trusted(small_kitchen(tmp_path / "small")))
+    at.run()
+    assert [button.label for button in at.button] == ["Sign in"]
+    assert not at.selectbox and not at.dataframe and not at.exception
+
+
+# Who started what
+
+
+def test_a_run_has_the_name_of_who_started_it(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_ingredients=2, num_examples=30))
+    sv.uniform(kitchen)
+    assert [run.person for run in kitchen.store.runs()] == [system_user()]
+    token = starter.set("anna")
+    try:
+        with recorded(kitchen.store, "k", "average", RECIPE):
+            pass
+    finally:
+        starter.reset(token)
+    assert kitchen.store.runs()[-1].person == "anna"
+
+
+def test_a_job_has_the_name_of_who_asked_and_its_runs_have_it_too(tmp_path):
+    people = iter(["anna", "ben"])
+    jobs = Jobs(lambda: next(people))
+    store = Store(tmp_path / "store.sqlite")
+
+    def work(key):
+        def do(_job):
+            with recorded(store, key, "average", RECIPE):
+                pass
+
+        return do
+
+    asked = [jobs.submit(key, key, work(key)) for key in "ab"]
+    while any(job.is_active for job in asked):
+        pass
+    assert [job.person for job in asked] == ["anna", "ben"]
+    assert [run.person for run in store.runs()] == ["anna", "ben"]
+
+
+def test_a_run_of_somebody_else_is_deleted_only_once_it_was_asked_about(tmp_path):
+    file = trusted(small_kitchen(tmp_path / "small", num_ingredients=3, num_examples=40))
+    kitchen = Kitchen.load(file)
+    token = starter.set("anna")
+    sv.uniform(kitchen)
+    starter.reset(token)
+    at = opened("history", file, runs="1")
+    assert at.dataframe[0].value["by"].tolist() == ["anna"]
+    press(at, "Delete")
+    assert "started by anna" in at.warning[0].value
+    assert kitchen.store.num_runs() == 1
+    press(at, "Keep them")
+    assert kitchen.store.num_runs() == 1 and not at.warning
+    press(at, "Delete")
+    press(at, "Delete them")
+    assert kitchen.store.num_runs() == 0
+    press(at, "Undo")
+    assert [run.person for run in kitchen.store.runs()] == ["anna"]
+
+
+def press(at: AppTest, label: str) -> None:
+    next(button for button in at.button if button.label == label).click()
+    at.run()
