@@ -17,6 +17,7 @@ from soupviz.analysis import barriers, crossfit
 from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
 from soupviz.recipes import MENU, parse
 from soupviz.scoring.executors.usage import Share, Usage
+from soupviz.soups import planning
 from soupviz.soups.cooking import cook
 from soupviz.store.database import Store
 from soupviz.weights.ingredients import Ingredient
@@ -331,3 +332,17 @@ def test_utilisation_is_the_mean_share_of_the_time_in_which_workers_computed():
     assert [used.fraction(share) for share in used.shares] == [0.5, 0.75]
     assert math.isclose(used.utilisation, 0.625)
     assert Usage.from_plain(used.as_plain()) == used
+
+
+def test_a_plan_predicts_how_busy_workers_will_be(file, monkeypatch):
+    """120 units are 8 batches of 16: three workers take three turns, in the last of which one is idle."""
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=3)
+    kitchen.splits.load("held_out")
+    assert kitchen.scores.utilisation(120) == 8 / 9
+    assert kitchen.scores.seconds_for(120) is None
+    kitchen.evaluator.rate = 10.0
+    assert math.isclose(kitchen.scores.seconds_for(120), 120 / (10.0 * 3 * 8 / 9))
+    cost = planning.cooking_cost(kitchen, parse({"method": "uniform"}))
+    assert (cost.workers, cost.utilisation) == (3, kitchen.scores.utilisation(cost.examples))
+    assert sv.Kitchen.load(file).scores.utilisation(120) == 1.0
