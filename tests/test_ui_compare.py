@@ -102,3 +102,14 @@ def test_many_models_are_compared_in_the_background_and_none_before_all_are(tmp_
     rows = entries(kitchen, [], "test")
     assert sum(row.pair is not None for row in rows) == 4
     assert compare.compare_job(kitchen, rows, "test") is None
+
+
+def test_soups_of_one_mix_are_compared_once_and_count_as_compared(tmp_path):
+    kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=3, num_examples=60))
+    kitchen.scores.of_ingredients("held_out")
+    kitchen.scores.of_ingredients("test")
+    sv.uniform(kitchen)
+    sv.uniform(kitchen, kitchen.names)
+    rows = entries(kitchen, kitchen.store.runs(), "test")
+    assert [row.pair is not None for row in rows if row.kind == "soup"] == [True, True]
+    assert compare.compare_job(kitchen, rows, "test") is None

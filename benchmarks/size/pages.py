@@ -88,6 +88,8 @@ def measured(kitchen: Path, pages: tuple[str, ...] = PAGES, **query: str) -> Ite
     at = session(kitchen, **query)
     at.run()
     settle(at)
+    while work.jobs().active():  # the other splits, and what lists need, are read behind the first page
+        time.sleep(0.02)
     for page in pages:
         gc.collect()
         with Watched() as memory:

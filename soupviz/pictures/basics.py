@@ -18,6 +18,9 @@ be clicked has a selection parameter that names its fields.
 LETTER = 6
 """Pixels that a letter of a label takes, about."""
 
+MANY = 24
+"""Rows and columns of a matrix beyond which names lie over each other, and frames hide the cells."""
+
 CHANCE = ".3~g"
 """Of p-values: however small, none is told as 0."""
 
@@ -47,6 +50,12 @@ def _cut(letters: int) -> str:
     end = letters // 2
     short = f"slice(datum.label, 0, {letters - end - 1}) + '…' + slice(datum.label, -{end})"
     return f"length(datum.label) > {letters} ? {short} : datum.label"
+
+
+def labels_of(number: int) -> dict[str, Any]:
+    """Of an axis with so many names: all of them, or, where these would lie over each other, as many as there is room
+    for."""
+    return {"labelOverlap": "greedy", "labelFontSize": 9} if number > MANY else {"labelOverlap": False}
 
 
 def room_for(names: Iterable[str], limit: int) -> int:
@@ -108,7 +117,7 @@ def matrix(
     scale: dict[str, Any] = {"scheme": scheme} if isinstance(scheme, str) else {"range": list(scheme)}
     scale |= {"domain": list(domain)} if domain else {}
     scale |= {"domainMid": middle} if middle is not None else {}
-    axis = {"labelLimit": limit, "labelOverlap": False, "ticks": False, "domain": False}
+    axis = {"labelLimit": limit, "ticks": False, "domain": False} | labels_of(len(names))
     place = {
         "x": nominal(column, scale={"domain": list(names)}, axis=axis | {"labelAngle": -60, "title": None}),
         "y": nominal(row, scale={"domain": list(names)}, axis=axis | {"title": None}),
@@ -116,7 +125,8 @@ def matrix(
     tooltip = [nominal(row), nominal(column), quantity(value, title, format=".4f")]
     cells = {
         "params": clickable(clicked, [row, column]),
-        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "strokeWidth": 0.3, "cursor": "pointer"},
+        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "cursor": "pointer"}
+        | {"strokeWidth": 0.3 if len(names) <= MANY else 0},
         "encoding": {
             "color": quantity(value, title, scale=scale, legend=legend),
             "opacity": {"condition": {"param": clicked, "value": 1}, "value": 0.55},

@@ -36,9 +36,6 @@ MIDPOINT, ENSEMBLE = "average of the weights", "ensemble of the two"
 MADE = {MIDPOINT: "soup", ENSEMBLE: "ensemble"}
 """What is made of two, and what kind of thing that is."""
 
-MANY = 24
-"""Names above which an axis leaves some out."""
-
 
 def overlaps(
     pairs: Sequence[Pair],
@@ -68,7 +65,6 @@ def overlaps(
         }
         rows += [{"row": pair.a, "column": pair.b} | told, {"row": pair.b, "column": pair.a} | told]
     spec = matrix(names, value="overlap", title="errors in common", scheme="blues", clicked=CELL)
-    _thin_out(spec, len(names))
     spec["layer"][0]["encoding"]["tooltip"] += [
         quantity("expected", "if errors were independent", format=".4f"),
         quantity("both", f"{unit}s both get wrong"),
@@ -79,14 +75,6 @@ def overlaps(
     ]
     spec["layer"] += [_outline("chosen", palette.SOUP, 1.5), _outline("selected", palette.SOUP, 4)]
     return pd.DataFrame(rows), spec
-
-
-def _thin_out(spec: dict[str, Any], number: int) -> None:
-    """Leave out names that would lie over each other, and the frames that would hide small cells."""
-    if number > MANY:
-        for axis in ("x", "y"):
-            spec["encoding"][axis]["axis"] |= {"labelOverlap": "greedy", "labelFontSize": 9}
-        spec["layer"][0]["mark"]["strokeWidth"] = 0
 
 
 def _outline(field: str, color: str, width: float) -> dict[str, Any]:

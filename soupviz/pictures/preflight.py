@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from soupviz.analysis.geometry import Clustering, Map
 from soupviz.pictures import palette
-from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.pictures.basics import OUTLINE, Chart, clickable, labels_of, matrix, nominal, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import factor, gap_unit
 
@@ -83,7 +83,7 @@ def tree(clustering: Clustering, names: Sequence[str], chosen: Collection[str] =
     data["chosen"] = data["id"].isin(list(chosen))
     labels = str([names[leaf] for leaf in clustering.order])
     axis = {"values": list(range(n)), "labelExpr": f"{labels}[datum.value]", "grid": False, "domain": False}
-    axis |= {"ticks": False, "title": None, "labelLimit": 140, "labelOverlap": False}
+    axis |= {"ticks": False, "title": None, "labelLimit": 140} | labels_of(n)
     y = quantity("y", axis=axis, scale={"domain": [-0.5, n - 0.5], "reverse": True, "nice": False})
     x = quantity("x", x_title, scale={"domainMin": 0, "nice": True})
     line = {

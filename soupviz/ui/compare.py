@@ -90,7 +90,7 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
     best = best_ingredient(rows, opened.objective)
     wanted = _against_best(rows, best, split)
     pairs = paired(opened, wanted.values(), _asked(best, split), most=AT_ONCE) if wanted and best else {}
-    if len(pairs) < len(wanted):  # corrected over some of them only, p would seem smaller than it is
+    if len(pairs) < len(set(wanted.values())):  # corrected over some of them only, p would seem smaller than it is
         pairs = {}
     around = intervals(opened, {(row.mix, split, row.aggregation): row.judged for row in rows if row.judged})
     costs = {run.key: run.result or {} for run in runs}

@@ -8,13 +8,18 @@ from typing import Any
 
 import streamlit as st
 
+from soupviz.analysis.decisions import log
 from soupviz.analysis.grids import unmark
+from soupviz.analysis.history import best_of
 from soupviz.demo.digits import demo_kitchen
 from soupviz.kitchen import Kitchen, with_workers
 from soupviz.mixing.averaging import mean_of
-from soupviz.recipes import Greedy, Recipe, recipe_digest
+from soupviz.recipes import Greedy, Recipe, parse, recipe_digest
+from soupviz.recipes.trajectory import steps_from
 from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
+from soupviz.soups.planning import summaries
+from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.soups.standing import current
 from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec
 from soupviz.trust import Request
@@ -116,6 +121,7 @@ def open_kitchen(file: Path, asked: Request | None) -> Job:
 
             for split in opened.splits.reporting:
                 opened.splits.load(split, job.progress)
+            _look_ahead(opened)
 
         queue.submit(f"read {file}", "Reading the other splits", read_others, kitchen=str(file), priority=AHEAD)
 
@@ -131,11 +137,20 @@ def _chosen_workers() -> dict[str, tuple[ExecutorName, int | None]]:
 def choose_workers(opened: Kitchen, executor: ExecutorName, workers: int | None) -> None:
     """From now on others make a kitchen's scores; what is computed ahead is begun anew with them."""
     for job in jobs().active():
-        if job.kitchen == str(opened.file) and job.priority == AHEAD:
+        if job.kitchen == str(opened.file) and job.priority == AHEAD and job is not find_read_job(opened):
             jobs().cancel(job)
     _chosen_workers()[str(opened.file)] = executor, workers
     with _lock:
         _opened()[str(opened.file)] = with_workers(opened, executor, workers)
+
+
+def _look_ahead(opened: Kitchen) -> None:
+    """Read what lists of thousands of soups need before a page asks for it; it is kept while the kitchen is open."""
+    runs = current(opened, opened.store.runs())
+    wanted = [(mix_in(run), split, aggregation_in(run)) for split in opened.splits.reporting for run in runs]
+    summaries(opened, wanted)
+    if best := best_of(opened, runs):  # the one that pages show at first
+        log(opened, parse(best.recipe), steps_from(opened.store.decisions(best)))
 
 
 def find_read_job(opened: Kitchen) -> Job | None:
