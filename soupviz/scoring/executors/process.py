@@ -3,6 +3,7 @@
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
@@ -13,6 +14,7 @@ from soupviz.scoring.executors.worker import Worker, failed
 
 def main() -> None:
     """Open the kitchen that the driver names, and answer its blocks until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the driver, with which this ends
     pipe = Connection(int(sys.argv[1]))
     try:
         worker = Worker(pickle.loads(pipe.recv_bytes())(sys.argv[2]))
