@@ -3,7 +3,7 @@
 import streamlit as st
 
 from soupviz.ui import session
-from soupviz.ui.preflight import matrices, pair_of_checkpoints, report
+from soupviz.ui.preflight import first, matrices, pair_of_checkpoints, report
 
 st.title("Preflight")
 st.write("Before cooking: which of these checkpoints belong together, and why not the others?")
@@ -14,6 +14,7 @@ summary = st.container()
 found = report.weights(opened)
 report.facts(opened, found)
 aggregation = report.aggregation(opened)
+first.draw(opened, report.content(opened))
 judged = report.report(opened, aggregation)
 if judged is not None:
     with summary:

@@ -22,7 +22,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import height
-from soupviz.types import Progress, quiet
+from soupviz.types import Progress, Wanted, quiet
 
 Kind = Literal["pays", "pays with some", "does not pay"]
 
@@ -107,6 +107,18 @@ class Regime:
             one.name: {"lacks": one.lacks, "gains": one.gains, "is_better": one.is_better} for one in self.halves
         }
         return {"kind": self.kind, "best": self.best, "halfway": halfway, "sentence": self.sentence}
+
+
+def wanted(kitchen: Kitchen) -> list[Wanted]:
+    """The scores that it takes; while the best is not known, as if it were the first."""
+    singles: list[Wanted] = [(((name, 1.0),), HELD_OUT, "average") for name in kitchen.names]
+    members = list(dict.fromkeys(between.twins(kitchen)))
+    known = kitchen.scores.summaries([(mix, how) for mix, _, how in singles], HELD_OUT)
+    scores = {kitchen.names[index]: score for index in members if (score := known[index]) is not None}
+    best = kitchen.names.index(Objective(kitchen.objective).best_first(scores)[0]) if scores else members[0]
+    return singles + [
+        (between.midpoint(kitchen, best, other), HELD_OUT, "average") for other in members if other != best
+    ]
 
 
 def measure(kitchen: Kitchen, progress: Progress = quiet) -> Regime | None:

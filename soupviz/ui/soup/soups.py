@@ -22,7 +22,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
-from soupviz.ui import charts, clicks, session, verdict, widgets, work, workers
+from soupviz.ui import asking, charts, clicks, session, verdict, widgets, work, workers
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
@@ -32,6 +32,9 @@ BY_ALPHA, BY_MEAN = "greedy, alpha", "greedy, mean"
 RECIPES = {BY_ALPHA: Greedy, BY_MEAN: Greedy} | {kind.label: kind for kind in MENU.values() if kind is not Greedy}
 """By the name on the page; greedy stands there twice, as alpha is a number or the mean."""
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
+UNASKED = 600.0
+"""Seconds that searches nobody asked for may take at most."""
+
 """Alphas computed ahead, coarse to fine."""
 
 
@@ -159,8 +162,13 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
     missing = [alpha for alpha, key in keys.items() if key not in runs]
-    ahead = st.toggle("Compute ahead", value=True, key="ahead", help="At low priority, while nothing else runs.")
     job = work.find_sweep_job(opened, recipe)
+    searches = [recipe.model_copy(update={"alpha": alpha}) for alpha in missing] if job is None else []
+    cost = planning.cost_of_all(opened, searches)
+    is_quick = (cost.seconds or 0.0) <= UNASKED
+    ahead = st.toggle("Compute ahead", value=is_quick, key="ahead", help="At low priority, while nothing else runs.")
+    if searches and not ahead:
+        st.caption(f"{len(missing)} searches: at most {asking.told(cost, opened.task.unit)}.")
     if missing and ahead and (job is None or job.state == "finished"):
         job = work.sweep_job(opened, recipe, missing)
 
