@@ -217,6 +217,17 @@ def bind(asked: Request, allowed: Allowed) -> None:
         _bound[folder] = Bound({**before, **asked.seen}, allowed)
 
 
+def approved(folder: Path) -> Mapping[str, str] | None:
+    """The code of a folder's kitchens that was approved, by file and digest; None: nobody had to be asked."""
+    bound = _bound.get(folder.resolve())
+    return bound.seen if bound else None
+
+
+def bind_in_worker(folder: Path, seen: Mapping[str, str]) -> None:
+    """From now on a folder's kitchens run what was approved elsewhere; what is read, the driver has looked at."""
+    _bound[folder.resolve()] = Bound(seen, lambda path: path)
+
+
 def check_read(path: Path, folder: Path) -> Path:
     """A path that something else than kitchen.yaml named (a soup's recipe, a link), where the folder's kitchens may go.
 
