@@ -83,11 +83,8 @@ class Crew:
                 for part in parts:
                     found.write(part.rows, part.columns)
                     if asked.keeps_answers and part.answers is not None:
-                        rows, answers = (
-                            torch.tensor(part.rows),
-                            torch.tensor(part.answers),
-                        )  # what came in may be read only
-                        kept = written(kept, len(asked.split), rows, answers)
+                        # Copies: what came in may be read only.
+                        kept = written(kept, len(asked.split), torch.tensor(part.rows), torch.tensor(part.answers))
                 on_batch()
             if asked.gives_up is not None:
                 self._plan.ended(candidate.taken, given_up=not found.is_whole)
