@@ -68,7 +68,11 @@ def draw(opened: Kitchen) -> None:
     if len(names) > FEW:
         column = st.column_config.ProgressColumn("computes", format="percent", min_value=0.0, max_value=1.0)
         st.dataframe(
-            {"worker": names, "computes": fractions}, column_config={"computes": column}, hide_index=True, height=300
+            {"worker": names, "computes": fractions},
+            column_config={"computes": column},
+            hide_index=True,
+            height=300,
+            alt="How much each worker computes",
         )
         return
     for name, fraction in zip(names, fractions, strict=True):
