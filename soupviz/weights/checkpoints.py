@@ -92,6 +92,14 @@ def read(path: Path) -> Checkpoint:
     raise refuse(file, kind)
 
 
+def is_soup(file: Path) -> bool:
+    """Whether a file holds weights that soupviz has exported."""
+    try:
+        return file.is_file() and read(file).soup is not None
+    except CheckpointError:
+        return False
+
+
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:

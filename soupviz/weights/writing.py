@@ -48,7 +48,10 @@ def write(
     else:
         state_dict = OrderedDict((key, set_down(tensor)) for key, tensor in tensors)
         setattr(state_dict, METADATA_ATTRIBUTE, record)
-        torch.save(state_dict, path)
+        try:
+            torch.save(state_dict, path)
+        except RuntimeError as error:  # what its writer makes of a full disk
+            raise OSError(str(error)) from None
 
 
 def _stream(
