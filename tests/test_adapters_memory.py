@@ -5,15 +5,19 @@ import subprocess
 import sys
 import textwrap
 import weakref
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from adapters import factors, write_adapter
+from adapters import adapters_kitchen, factors, write_adapter
 from kitchens import small_kitchen
 
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.averaging import mix
+from soupviz.mixing import formulas
+from soupviz.mixing.averaging import mean_of, mix
+from soupviz.mixing.formulas import Formula
 from soupviz.weights.adapters import adapted
 from soupviz.weights.ingredients import fingerprint
 
@@ -85,20 +89,49 @@ def test_a_fingerprint_does_not_depend_on_how_many_threads_sum(tmp_path: Path) -
         torch.set_num_threads(before)
 
 
+class Counted:
+    """How many tensors that adapters made were alive at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+        self.most = 0
+        self._own = adapted._added
+        monkeypatch.setattr(adapted, "_added", self)
+
+    def __call__(self, *arguments: Any) -> torch.Tensor:
+        tensor = self._own(*arguments)
+        self.alive.add(tensor)
+        self.most = max(self.most, len(self.alive))
+        return tensor
+
+
 def test_a_mix_holds_a_few_made_tensors_whatever_the_number_of_adapters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kitchen = Kitchen.load(wide_kitchen(tmp_path, 9))
-    made, most = weakref.WeakSet(), 0
-    own = adapted._added
-
-    def counted(*arguments: object) -> torch.Tensor:
-        nonlocal most
-        tensor = own(*arguments)  # type: ignore[arg-type]
-        made.add(tensor)
-        most = max(most, len(made))
-        return tensor
-
-    monkeypatch.setattr(adapted, "_added", counted)
+    made = Counted(monkeypatch)
     mix([(item, 1 / 9) for item in kitchen.ingredients])
-    assert most <= 6
+    assert 1 < made.most <= 6
+
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "task_arithmetic": {"scale": 0.9}, "ties": {"density": 0.3, "scale": 0.8}, "karcher": {}, "model_stock": {},
+    "dare": {"density": 0.5, "scale": 1.0, "seed": 3}, "breadcrumbs": {"density": 0.6, "gamma": 0.1, "scale": 1.1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARAMETERS)
+def test_a_formula_holds_a_few_made_tensors_too_and_makes_the_same_bits(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen = Kitchen.load(adapters_kitchen(tmp_path, 9))
+    assert kitchen.base is not None
+    by_name = {item.name: item for item in kitchen.ingredients} | {"base": kitchen.base}
+    base = None if kind == "karcher" else "base"
+    formula = Formula(kind=kind, parts=mean_of(kitchen.names), base=base, parameters=PARAMETERS[kind])
+    merged = {name: replace(item, tensors=dict(item.tensors)) for name, item in by_name.items()}
+    expected = fingerprint(formulas.made("x", formula, merged.__getitem__, {}).tensors)
+    monkeypatch.setattr("soupviz.weights.scratch.SMALL", 0)  # set down however little it is
+    made = Counted(monkeypatch)
+    assert fingerprint(formulas.made("x", formula, by_name.__getitem__, {}).tensors) == expected
+    assert 0 < made.most <= 2

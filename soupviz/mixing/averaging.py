@@ -122,8 +122,8 @@ def refuse_lora(key: str, items: Mix) -> None:
 
 
 def _is_same(key: str, items: Mix) -> bool:
-    first, *others = (ingredient.tensors[key] for ingredient, _ in items)
-    return all(same_bits(tensor, first) for tensor in others)
+    first = items[0][0].tensors[key]
+    return all(same_bits(ingredient.tensors[key], first) for ingredient, _ in items[1:])
 
 
 def is_affine(items: Mix) -> bool:
@@ -154,18 +154,17 @@ def _mix_one(key: str, parts: Mix, batchnorm: BatchNorm, accumulator: torch.dtyp
         return torch.stack([look() for look in looks]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
         return copied(first)
-    copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
-    if (copies or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
+    if (is_affine(parts) or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
         return copied(first)
     weights = [weight for _, weight in parts]
-    total = _sum_by_pieces(first.shape, looks, weights, len(parts) if _are_held(parts) else HELD, accumulator)
+    total = _sum_by_pieces(first.shape, looks, weights, len(parts) if are_held(parts) else HELD, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return cast(total, first.dtype)
 
 
-def _are_held(parts: Mix) -> bool:
+def are_held(parts: Mix) -> bool:
     """Whether the parts' tensors of a key may be there together: few, or mapped into memory, not made at each look."""
     return len(parts) <= HELD or all(isinstance(ingredient.tensors, dict) for ingredient, _ in parts)
 
@@ -173,7 +172,7 @@ def _are_held(parts: Mix) -> bool:
 def _looks(key: str, parts: Mix) -> list[Callable[[], Tensor]]:
     """What gives the parts' tensors of a key."""
     tensors = [ingredient.tensors for ingredient, _ in parts]
-    if _are_held(parts):
+    if are_held(parts):
         held = [one[key] for one in tensors]
         return [partial(held.__getitem__, index) for index in range(len(held))]
     return [partial(one.__getitem__, key) for one in tensors]
