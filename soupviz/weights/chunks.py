@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from soupviz.errors import CheckpointError
+from soupviz.errors import CheckpointError, shortened
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.weights.containers import files_of
 from soupviz.weights.writing import write
@@ -83,9 +83,11 @@ def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
         except OSError as error:
             told = f"cannot be read ({error.strerror})"
         except Exception as error:  # torch.load raises whatever the bytes of a damaged file run into
-            told = f"cannot be read ({' '.join(str(error).split())[:120]})"
+            told = f"cannot be read ({shortened(str(error))})"
         if told:
-            raise CheckpointError(f"{folder / place.file}: the chunk of {name} at {start} {told}. Copy it again.")
+            raise CheckpointError(
+                f"{folder / place.file}: the chunk of {shortened(name)} at {start} {told}. Copy it again."
+            )
         total[tuple(slice(at, at + length) for at, length in zip(start, shape, strict=True))] = chunk
     return total
 
