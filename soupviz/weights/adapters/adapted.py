@@ -223,6 +223,11 @@ def _update(kind: Kind, module: str, pair: Mapping[str, Tensor], scale: float) -
     a = pair.get("A", torch.ones(1, 1))  # of a bias
     if kind == "bias":
         b = b[:, None]
+    if a.ndim > 2 and a.ndim == b.ndim and b.shape[1] and a.shape[0] > b.shape[1] and not a.shape[0] % b.shape[1]:
+        raise CompatibilityError(
+            f"adapts {module}, a convolution in {a.shape[0] // b.shape[1]} groups, whose update peft can add to no "
+            "weight either; train it without that layer among its target_modules"
+        )
     if not (a.is_floating_point() and b.is_floating_point()) or min(a.ndim, b.ndim) < 2 or a.shape[0] != b.shape[1]:
         raise CompatibilityError(
             f"has factors of {tuple(a.shape)} and {tuple(b.shape)} for {module}, which make no product; save it again"
