@@ -1,11 +1,13 @@
 """Many adapters over one base take the memory of the base, whatever is done with them."""
 
+import itertools
 import os
 import subprocess
 import sys
 import textwrap
 import weakref
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from soupviz.mixing import formulas
 from soupviz.mixing.averaging import mean_of, mix
 from soupviz.mixing.formulas import Formula
 from soupviz.weights.adapters import adapted
+from soupviz.weights.adapters.products import product_of
 from soupviz.weights.ingredients import fingerprint
 
 WIDE = """
@@ -87,6 +90,35 @@ def test_a_fingerprint_does_not_depend_on_how_many_threads_sum(tmp_path: Path) -
             assert fingerprint(item.tensors) == item.fingerprint
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 16, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_the_same_bits_in_whatever_order_it_is_summed(rank: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(rank)
+    left = (torch.randn(50, rank, generator=generator) * torch.logspace(-6, 6, 50)[:, None]).to(dtype)
+    right = torch.randn(rank, 70, generator=generator).to(dtype)
+    order = torch.randperm(rank, generator=generator)
+    whole = product_of(left, right)(slice(0, 50))
+    assert torch.equal(whole, product_of(left[:, order], right[order])(slice(0, 50)))
+    assert torch.equal(whole[7:9], product_of(left, right)(slice(7, 9)))
+
+
+@pytest.mark.parametrize("rank", [1, 5, 64])
+def test_a_product_is_exact_up_to_the_last_digits_of_float64(rank: int) -> None:
+    generator = torch.Generator().manual_seed(rank)
+    left, right = torch.randn(6, rank, generator=generator), torch.randn(rank, 5, generator=generator)
+    found = product_of(left, right)(slice(0, 6))
+    for row, column in itertools.product(range(6), range(5)):
+        terms = [Fraction(a) * Fraction(b) for a, b in zip(left[row].tolist(), right[:, column].tolist(), strict=True)]
+        assert abs(Fraction(found[row, column].item()) - sum(terms)) <= Fraction(1, 2**51) * sum(map(abs, terms))
+
+
+def test_factors_of_nothing_or_of_any_size_make_finite_products() -> None:
+    left = torch.tensor([[0.0, 0.0], [1e-45, 0.0], [3e38, -3e38]])
+    product = product_of(left, torch.tensor([[1.0, 1e-30], [1.0, 3e38]]))(slice(0, 3))
+    expected = left.double() @ torch.tensor([[1.0, 1e-30], [1.0, 3e38]]).double()
+    torch.testing.assert_close(product, expected, rtol=1e-12, atol=1e-60)
 
 
 class Counted:
