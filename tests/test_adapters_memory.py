@@ -16,7 +16,9 @@ import torch
 from adapters import adapters_kitchen, factors, write_adapter
 from kitchens import small_kitchen
 
+from soupviz.analysis import geometry
 from soupviz.kitchen import Kitchen
+from soupviz.learning import coefficients
 from soupviz.mixing import formulas
 from soupviz.mixing.averaging import mean_of, mix
 from soupviz.mixing.formulas import Formula
@@ -166,4 +168,18 @@ def test_a_formula_holds_a_few_made_tensors_too_and_makes_the_same_bits(
     monkeypatch.setattr("soupviz.weights.scratch.SMALL", 0)  # set down however little it is
     made = Counted(monkeypatch)
     assert fingerprint(formulas.made("x", formula, by_name.__getitem__, {}).tensors) == expected
+    assert 0 < made.most <= 2
+
+
+def test_what_looks_at_the_weights_of_many_adapters_holds_a_few_made_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kitchen = Kitchen.load(wide_kitchen(tmp_path, 9))
+    made = Counted(monkeypatch)
+    key = "0.weight"
+    slope = torch.randn(1000, 1000, generator=torch.Generator().manual_seed(0))
+    products = coefficients._inner_products(slope, key, kitchen.ingredients)
+    whole = [float((slope.double() * item.tensors[key]).sum()) for item in kitchen.ingredients]
+    torch.testing.assert_close(products, torch.tensor(whole, dtype=torch.float64), rtol=1e-4, atol=1e-3)
+    geometry.gram(kitchen)
     assert 0 < made.most <= 2

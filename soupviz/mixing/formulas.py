@@ -9,13 +9,14 @@ from torch import Tensor
 
 from soupviz.files import digest
 from soupviz.mixing import merging
-from soupviz.mixing.averaging import BatchNorm, Mix, are_held, mix_tensors, refuse_lora
+from soupviz.mixing.averaging import BatchNorm, Mix, mix_tensors, refuse_lora
+from soupviz.mixing.pieces import at_hand
 from soupviz.mixing.spectral import normalised, vectors_of
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.layers import layer_groups
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import Ingredient, same_bits
-from soupviz.weights.scratch import cast, copied, set_down
+from soupviz.weights.scratch import cast, copied
 
 Resolve = Callable[[str], Ingredient]
 KEPT = "kept"
@@ -127,27 +128,11 @@ def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> 
         # Directions and signs of differences say nothing about variances: statistics are averaged as in any mix.
         return _mixed(key, parts, formula.batchnorm)
     start = base.tensors[key] if base else first
-    tensors = _at_hand(key, parts, start)
+    tensors = at_hand(key, [item.tensors for item, _ in parts], start)
     if all(same_bits(tensor, start) for tensor in tensors):
         return copied(first)  # a frozen layer stays bit for bit what it is
     merged = MERGES[formula.kind](key, start, tensors, [weight for _, weight in parts], formula.parameters)
     return cast(merged, first.dtype)
-
-
-def _at_hand(key: str, parts: Mix, start: Tensor) -> list[Tensor]:
-    """The parts' tensors of a key, to be looked at as often as a formula wants.
-
-    Where many would be made, as adapters' are, each is made once, and set down in a file: memory holds one of them.
-    """
-    if are_held(parts):
-        return [item.tensors[key] for item, _ in parts]
-
-    def of(item: Ingredient) -> Tensor:
-        tensor = item.tensors[key]
-        is_there = isinstance(item.tensors, dict) or tensor.is_set_to(start)  # what an adapter leaves as it is
-        return tensor if is_there else set_down(tensor)
-
-    return [of(item) for item, _ in parts]
 
 
 class Computed(Mapping[str, Tensor]):

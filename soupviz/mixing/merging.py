@@ -14,7 +14,6 @@ from torch import Tensor
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.pieces import (
-    PIECE,
     Pieces,
     Tensors,
     Weights,
@@ -26,6 +25,7 @@ from soupviz.mixing.pieces import (
     summed,
 )
 from soupviz.mixing.trimming import largest
+from soupviz.weights.scratch import PIECE
 
 COLINEAR = 0.9995
 """A cosine beyond it, of either sign: two directions are too close for an arc to be told from its chord."""

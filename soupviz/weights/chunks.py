@@ -15,7 +15,7 @@ from torch import Tensor
 from soupviz.errors import CheckpointError, shortened
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.weights.containers import files_of
-from soupviz.weights.writing import write
+from soupviz.weights.writing import aligned, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,9 @@ def mapped(file: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
     copy = cache_folder("converted") / f"{digest([stamps, sorted(entries)])}.safetensors"
     if not copy.is_file():
         _check_room(file, copy.parent, sum(one.like().nbytes for one in entries.values()))
-        ordered = sorted(entries.items(), key=lambda pair: -pair[1].like().element_size())
-        like = {name: one.like() for name, one in ordered}
+        like = aligned({name: one.like() for name, one in entries.items()})
         with replacing(copy) as temporary:
-            whole = ((name, _whole(file.parent, name, one)) for name, one in ordered)
+            whole = ((name, _whole(file.parent, name, entries[name])) for name in like)
             write(whole, like, temporary, None, copy.suffix)
     with safe_open(copy, "pt") as opened:
         return {name: opened.get_tensor(name) for name in entries}
