@@ -8,7 +8,7 @@ from soupviz.addresses import spelled
 def told(error: BaseException) -> str:
     """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
     try:
-        message = " ".join(str(error).split())[:LONGEST]
+        message = shortened(str(error))
     except Exception:  # its own way to tell it fails too
         message = ""
     if message:
@@ -19,7 +19,13 @@ def told(error: BaseException) -> str:
 
 
 LONGEST = 300
-"""Letters of another library's message that are handed on."""
+"""Letters that are handed on of what others wrote: a library's message, or a name in a file."""
+
+
+def shortened(text: str) -> str:
+    """In one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 class SoupError(ValueError):

@@ -157,6 +157,52 @@ def test_an_adapter_is_not_written_over_one_that_is_no_soup_or_into_a_file(kitch
         sv.export(soup, tmp_path / "soup.safetensors", form="adapter")
 
 
+@pytest.mark.parametrize("held", [["adapter_config.json"], ["adapter_config.json", "adapter_model.bin"],
+                                  ["adapter_model-00001-of-00002.bin"]])  # fmt: skip
+def test_an_adapter_is_written_into_no_folder_that_holds_a_part_of_anothers(
+    kitchen: Kitchen, tmp_path: Path, held: list[str]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name in held:
+        (folder / name).write_text("{}")
+    with pytest.raises(ExportError, match="mine: holds an adapter that is no soup"):
+        sv.export(sv.uniform(kitchen), folder, form="adapter")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(held, "{}")
+
+
+def test_an_ingredients_description_is_no_place_for_a_soups(kitchen: Kitchen) -> None:
+    """A soup that is an ingredient itself, and lost its weights to a .bin: none of its files is written over."""
+    folder = kitchen.folder / "adapters" / "a4"
+    sv.export(sv.uniform(kitchen), folder, form="adapter")
+    change_yaml(kitchen.file, lambda document: document["ingredients"].append("adapters/a4/adapter_model.bin"))
+    save(load_file(folder / "adapter_model.safetensors"), folder / "adapter_model.bin")
+    soup = sv.uniform(Kitchen.load(kitchen.file))
+    (folder / "adapter_model.bin").rename(folder / "kept.bin")
+    before = (folder / "adapter_config.json").read_text()
+    with pytest.raises(ExportError, match=r"adapter_config\.json: is the checkpoint of ingredient"):
+        sv.export(soup, folder, form="adapter")
+    assert (folder / "adapter_config.json").read_text() == before
+
+
+def test_a_soup_that_was_exported_as_an_adapter_is_replaced(kitchen: Kitchen, tmp_path: Path) -> None:
+    sv.export(sv.uniform(kitchen, ["a1"]), tmp_path / "one", form="adapter")
+    file, *_ = sv.export(sv.uniform(kitchen), tmp_path / "one", form="adapter")
+    assert len(read_record(Path(file)).mix) == 3
+
+
+def test_a_folder_that_was_made_for_an_adapter_goes_where_it_cannot_be_written(
+    kitchen: Kitchen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("no more room")
+
+    monkeypatch.setattr("soupviz.soups.exports.write", fails)
+    with pytest.raises(ExportError, match="no more room"):
+        sv.export(sv.uniform(kitchen), tmp_path / "one", form="adapter")
+    assert not (tmp_path / "one").exists()
+
+
 def test_a_soup_that_is_no_weighted_sum_of_adapters_has_to_be_dense(kitchen: Kitchen, tmp_path: Path) -> None:
     ties = cook(kitchen, parse({"method": "ties"}))
     with pytest.raises(ExportError, match="no weighted sum"):

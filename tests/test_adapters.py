@@ -13,7 +13,9 @@ import soupviz as sv
 from soupviz import trust
 from soupviz.errors import CompatibilityError, KitchenError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.weights.adapters.adapted import Adapted
+from soupviz.recognition.peft import recognise
+from soupviz.weights.adapters.adapted import Adapted, _update
+from soupviz.weights.adapters.bases import cached
 from soupviz.weights.checkpoints import read
 from soupviz.yaml_file import read_kitchen_file
 
@@ -105,6 +107,18 @@ def refused(tmp_path: Path, file: Path, match: str) -> None:
         ({"peft_type": "LOHA"}, "LOHA"),
         ({"use_dora": True}, "DoRA"),
         ({"use_something_new": True}, "use_something_new"),
+        ({"some_new_config": {"size": 3}}, "some_new_config.*not known here"),
+        ({"kasa_config": {"beta": 1}}, "KaSA"),
+        ({"init_lora_weights": ["pissa"]}, r"init_lora_weights.*\['pissa'\]"),
+        ({"lora_alpha": "x"}, "lora_alpha: 'x'"),
+        ({"lora_alpha": None}, "lora_alpha: None"),
+        ({"lora_alpha": float("inf")}, "lora_alpha: inf"),
+        ({"alpha_pattern": {"(": 3}}, r"alpha_pattern.*'\('"),
+        ({"alpha_pattern": [1]}, "alpha_pattern"),
+        ({"alpha_pattern": {"0": float("nan")}}, "alpha_pattern.0: nan"),
+        ({"base_model_name_or_path": ["x"]}, "base_model_name_or_path"),
+        ({"modules_to_save": 3}, "modules_to_save: 3"),
+        ({"peft_type": "y" * 100_000}, "y{299}…; expected LORA"),
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4.*path_initial_model_for_weight_conversion"),
         ({"target_parameters": ["experts"]}, "target_parameters"),
         ({"trainable_token_indices": [3]}, "trainable tokens"),
@@ -122,6 +136,7 @@ def test_what_is_no_scaled_product_over_an_unchanged_base_is_refused_with_the_re
     ("tensors", "match"),
     [
         (factors(1, 2, {"0": (16, 7)}), r"0\.weight by a product of shape \(16, 7\); its base has \(16, 6\)"),
+        (factors(1, 0, SIZES), "factors of rank 0 for 0"),
         (factors(1, 2, {"layers.9": (16, 6)}), r"layers\.9\.weight, which the model lacks"),
         ({f"{PREFIX}0.lora_A.weight": torch.ones(2, 6)}, "only the factor A of 0"),
         ({f"{PREFIX}0.lora_magnitude_vector": torch.ones(2)}, "lora_magnitude_vector.*merge_and_unload"),
@@ -154,6 +169,47 @@ def test_a_base_without_what_the_adapter_has_not_saved_is_refused_by_key(tmp_pat
     sv.bake(tmp_path / "soup.safetensors", tmp_path / "again.safetensors")
     sv.export(soup, tmp_path / "one", form="adapter")
     sv.bake(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"lora_alpha": None}, {"alpha_pattern": {"(": 1}}, {"init_lora_weights": []}, {"bias": 3}, {"revision": 1}],
+    ids=str,
+)
+def test_one_bad_adapter_is_refused_by_name_and_the_others_are_a_kitchen(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
+    file = adapters_kitchen(tmp_path, 3)
+    write_adapter(tmp_path / "adapters" / "a2", factors(2, 3, SIZES), **config)
+    kitchen = Kitchen.load(file, skip_incompatible=True)
+    assert kitchen.names == ["a1", "a3"] and [one.name for one in kitchen.refused] == ["a2"]
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 300, "a\0b", "../../" * 200, "/", "."])
+@pytest.mark.parametrize("has_base", [True, False])
+def test_whatever_an_adapter_calls_its_base_is_no_traceback(tmp_path: Path, name: str, has_base: bool) -> None:
+    file = adapters_kitchen(tmp_path, 1)
+    write_adapter(tmp_path / "adapters" / "a1", factors(1, 2, SIZES), base_model_name_or_path=name)
+    if has_base:
+        assert Kitchen.load(file).names == ["a1"]
+    else:
+        change_yaml(file, lambda document: document.pop("base"))
+        refused(tmp_path, file, "needs the model that it changes")
+    recognise(tmp_path / "adapters", lambda _: True)
+
+
+@pytest.mark.parametrize("revision", ["/etc/hostname", "../../secret", "a//b", "main\n"])
+def test_a_revision_names_nothing_outside_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("read"))
+    assert cached({"base_model_name_or_path": "a/b", "revision": revision}) is None
+
+
+def test_a_convolution_in_groups_is_refused_with_what_can_be_done() -> None:
+    with pytest.raises(CompatibilityError, match=r"in 2 groups.*peft can add to no weight either"):
+        _update("lora_", "0", {"A": torch.ones(4, 3, 3, 3), "B": torch.ones(8, 2, 1, 1)}, 1.0)
 
 
 def test_two_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
@@ -247,7 +303,9 @@ def test_another_scale_in_the_description_is_another_ingredient(tmp_path: Path) 
     assert Kitchen.load(file).ingredients[0].fingerprint != before
 
 
-def test_a_base_that_an_adapter_names_is_read_only_where_the_dashboard_may(tmp_path: Path) -> None:
+def test_a_base_that_an_adapter_names_is_not_even_looked_for_where_the_dashboard_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An adapter is a file from somewhere: what it names goes the way of every path that nobody approved."""
     root = tmp_path / "root"
     file = adapters_kitchen(root, 1)
@@ -263,8 +321,15 @@ def test_a_base_that_an_adapter_names_is_read_only_where_the_dashboard_may(tmp_p
     assert Kitchen.load(file).base is not None
     spec = read_kitchen_file(file)
     trust.bind(trust.request(file, spec, allowed), allowed)
+    looked_at: list[str] = []
+    for name in ("is_file", "is_dir", "open", "iterdir"):
+        own = getattr(Path, name)
+        monkeypatch.setattr(
+            Path, name, lambda self, *args, own=own, **keys: (looked_at.append(str(self)), own(self, *args, **keys))[1]
+        )
     try:
-        with pytest.raises(KitchenError, match="elsewhere: lies outside"):
+        with pytest.raises(SoupError, match="elsewhere', which is neither a folder here"):
             Kitchen.load(file)
     finally:
         del trust._bound[root.resolve()]
+    assert looked_at and not [path for path in looked_at if path.startswith(str(tmp_path / "elsewhere"))]

@@ -4,6 +4,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,7 @@ from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
 from soupviz.weights.checkpoints import NoWeightsError, read
 from soupviz.weights.containers import Kind, checkpoints_in, files_of, kind_of
+from soupviz.weights.distributed import _overlapping
 from soupviz.weights.ingredients import fingerprint
 
 
@@ -221,6 +223,33 @@ def shifted(metadata: Any) -> None:
     metadata.state_dict_metadata["model.a"].size = torch.Size([3])
 
 
+def overlapping(metadata: Any) -> None:
+    """As many elements as before, one of them in both chunks, and one in none."""
+    one = metadata.state_dict_metadata["model.a"]
+    second = one.chunks[1]
+    moved = dcp.ChunkStorageMetadata(torch.Size([second.offsets[0] - 1]), second.sizes)
+    metadata.storage_data[dcp.MetadataIndex("model.a", moved.offsets)] = metadata.storage_data.pop(
+        dcp.MetadataIndex("model.a", second.offsets)
+    )
+    one.chunks[1] = moved
+
+
+def inside_out(metadata: Any) -> None:
+    metadata.state_dict_metadata["model.a"].chunks[0].sizes = torch.Size([-2])
+
+
+def otherwise_called(metadata: Any) -> None:
+    next(iter(metadata.storage_data.values())).relative_path = "x.bin"
+
+
+def below(metadata: Any) -> None:
+    next(iter(metadata.storage_data.values())).relative_path = "sub/__0_0.distcp"
+
+
+def long_name(metadata: Any) -> None:
+    next(iter(metadata.storage_data.values())).relative_path = "x" * 100_000
+
+
 def compressed(metadata: Any) -> None:
     next(iter(metadata.storage_data.values())).transform_descriptors = ["zstd"]
 
@@ -237,6 +266,10 @@ def other_dtype(metadata: Any) -> None:
     ("change", "told"),
     [
         (outside, r"names chunks in '\.\./secret\.distcp'; expected files in its own"),
+        (otherwise_called, r"names chunks in 'x\.bin'; expected .* \*\.distcp"),
+        (below, r"names chunks in 'sub/__0_0\.distcp'"), (long_name, "names chunks in 'x{299}…; expected"),
+        (overlapping, r"the chunks of model\.a at \(0,\) and \(1,\) overlap"),
+        (inside_out, r"a chunk of model\.a at \(0,\) of shape \(-2,\) lies outside"),
         (fewer, "do not make up its shape"),
         (shifted, r"a chunk of model\.a at .* lies outside \(3,\)"), (compressed, r"model\.a is stored with zstd"),
         (other_place, r"__0_0\.distcp: the chunk of model\.a at \(0,\) cannot be read"),
@@ -247,6 +280,34 @@ def test_what_does_not_fit_together_is_refused_with_its_place(tmp_path, change, 
     folder = changed(chunked({"a": torch.ones(4)}, tmp_path / "x"), change)
     with pytest.raises(CheckpointError, match=told):
         read(folder)
+
+
+@pytest.mark.parametrize(("boxes", "expected"), [
+    ([((0, 0), (2, 4)), ((2, 0), (4, 4))], None),
+    ([((0, 0), (4, 2)), ((0, 2), (4, 4))], None),
+    ([((0, 0), (2, 2)), ((0, 2), (2, 4)), ((2, 0), (4, 3)), ((1, 2), (3, 4))], ((0, 2), (1, 2))),
+    ([((0, 0), (4, 3)), ((0, 2), (4, 4))], ((0, 0), (0, 2))),
+    ([((0, 1), (1, 9)), ((0, 0), (9, 1)), ((1, 1), (9, 9))], None),
+    ([((), ())], None), ([], None),
+])  # fmt: skip
+def test_chunks_that_overlap_are_found_along_any_dimension(boxes, expected):
+    assert _overlapping(boxes) == expected
+
+
+def test_many_chunks_are_looked_at_in_no_time():
+    """As of a thousand processes: each is compared with its neighbours, not with all others."""
+    start = time.perf_counter()
+    for _ in range(20):
+        assert _overlapping([((0, at), (8, at + 1)) for at in range(1024)]) is None
+    assert time.perf_counter() - start < 2
+
+
+def test_names_in_metadata_that_are_refused_are_told_shortened(tmp_path):
+    (tmp_path / "__0_0.distcp").write_bytes(b"")
+    (tmp_path / ".metadata").write_bytes(b"c" + b"m" * 100_000 + b"\nname\n.")
+    with pytest.raises(CheckpointError) as told:
+        read(tmp_path)
+    assert len(str(told.value)) < 1000
 
 
 def test_a_missing_file_of_chunks_is_named(tmp_path):

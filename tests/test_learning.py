@@ -144,7 +144,7 @@ def test_the_gradient_of_a_tensor_of_many_pieces_is_that_of_the_whole(monkeypatc
     monkeypatch.setattr(coefficients, "_adam", plain_descent)
     batches = in_batches(inputs, labels)
     whole = learn(model, states, batches, epochs=1, learning_rate=0.5)
-    monkeypatch.setattr("soupviz.learning.coefficients.PIECE", 7)
+    monkeypatch.setattr("soupviz.weights.scratch.PIECE", 7)
     in_pieces = learn(model, states, batches, epochs=1, learning_rate=0.5)
     assert in_pieces.coefficients[""] == pytest.approx(whole.coefficients[""], abs=1e-7)
 

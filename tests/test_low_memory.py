@@ -13,10 +13,11 @@ from torch import Tensor
 
 from soupviz.errors import ExportError
 from soupviz.mixing import merging
-from soupviz.mixing.pieces import PIECE, as_float, difference, norms_and_cosines
+from soupviz.mixing.pieces import as_float, difference, norms_and_cosines
 from soupviz.mixing.trimming import largest
 from soupviz.models.architecture import Architecture
 from soupviz.weights import scratch
+from soupviz.weights.scratch import PIECE
 
 SUM = ("uniform", "export", "export_sharded", "export_pt", "bake")
 FORMULAS = ("task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock", "karcher", "slerp")

@@ -443,6 +443,28 @@ def test_a_soup_in_shards_is_put_with_its_index_last(
     assert read_record(str(written[0])).fingerprint is not None
 
 
+@pytest.mark.parametrize(("first", "then"), [(None, 400), (400, None), (200, 400)])
+def test_a_soup_takes_the_place_of_one_in_another_form_elsewhere_too(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, first: int | None, then: int | None
+) -> None:
+    opened = Kitchen.load(kitchen)
+    sv.export(sv.uniform(opened), f"{ROOT}/soups/all.safetensors", shard_size=first)
+    written = sv.export(sv.uniform(opened, ["m_0"]), f"{ROOT}/soups/all.safetensors", shard_size=then)
+    there = {f"memory:/{path}" for path in memory.glob("/bucket/small/soups/all*")}
+    assert there == {str(place) for place in written if "/all" in str(place)}
+
+
+def test_a_soups_other_form_elsewhere_that_is_an_ingredient_is_spared(
+    kitchen: Path, memory: fsspec.AbstractFileSystem
+) -> None:
+    first, *_ = sv.export(sv.uniform(Kitchen.load(kitchen)), f"{ROOT}/soups/all.safetensors")
+    change_yaml(kitchen, lambda document: document["ingredients"].append(str(first)))
+    before = dict.fromkeys(memory.glob("/bucket/small/soups/*"))
+    with pytest.raises(SoupError, match="is the checkpoint of ingredient"):
+        sv.export(sv.uniform(Kitchen.load(kitchen)), f"{ROOT}/soups/all.safetensors", shard_size=400)
+    assert dict.fromkeys(memory.glob("/bucket/small/soups/*")) == before
+
+
 def test_what_a_killed_process_left_goes_a_day_later(kitchen: Path, empty_cache: Path) -> None:
     left, fresh = (empty_cache / "remote" / "views" / name for name in ("left", "fresh"))
     for folder in (left, fresh):

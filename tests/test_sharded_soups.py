@@ -12,6 +12,7 @@ from torch import Tensor
 
 import soupviz as sv
 from soupviz.errors import ExportError
+from soupviz.soups.content import Identity
 from soupviz.soups.provenance import read_record
 from soupviz.soups.restore import restore
 from soupviz.weights.checkpoints import read
@@ -120,6 +121,62 @@ def test_a_soup_divided_otherwise_takes_the_place_of_its_earlier_shards(kitchen,
     after = set(index.parent.glob("soup-*"))
     assert len(after) < len(before) and not after & before
     assert gathered(index).keys() == expected.keys()
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, "300B"), ("300B", None)])
+def test_a_soup_takes_the_place_of_one_of_its_name_in_the_other_form(kitchen, tmp_path, first, then):
+    """Beside each other, one would be loaded for the other."""
+    before, _ = exported(kitchen, tmp_path / "out", first)
+    told = sv.export(sv.uniform(kitchen, ["m_0"]), tmp_path / "out" / "soup.safetensors", shard_size=then)
+    there = set((tmp_path / "out").glob("soup*"))
+    assert before not in there
+    assert there == {path for path in told if path.name.startswith("soup")}
+    tensors = gathered(told[0]) if then else load_file(told[0])
+    assert fingerprint(tensors) == read_record(told[0]).fingerprint
+
+
+def test_what_others_have_under_the_name_in_the_other_form_stays(kitchen, tmp_path):
+    index, _ = exported(kitchen, tmp_path / "out", "300B")
+    text = json.loads(index.read_text())
+    del text["metadata"]
+    index.write_text(json.dumps(text))
+    before = {path: path.read_bytes() for path in index.parent.glob("soup-*")} | {index: index.read_bytes()}
+    sv.export(sv.uniform(kitchen, ["m_0"]), index.parent / "soup.safetensors")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_index_has_nothing_removed_but_what_is_called_as_its_shards(kitchen, tmp_path):
+    index, _ = exported(kitchen, tmp_path / "out", "300B")
+    (index.parent / "diary.txt").write_text("mine")
+    text = json.loads(index.read_text())
+    text["weight_map"] |= {"more": "diary.txt"}
+    index.write_text(json.dumps(text))
+    sv.export(sv.uniform(kitchen, ["m_0"]), index.parent / "soup.safetensors")
+    assert (index.parent / "diary.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, "300B"), ("300B", None), ("200B", "300B")])
+def test_an_ingredient_is_not_removed_as_the_other_form(kitchen, tmp_path, first, then):
+    told, _ = exported(kitchen, tmp_path / "out", first)
+    files = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    soup = sv.cook(kitchen, {"method": "interpolation", "a": "one", "b": "two", "alpha": 0.5,
+                             "mix_a": [[str(told), 1.0]], "mix_b": [["m_0", 1.0]]})  # fmt: skip
+    with pytest.raises(ExportError, match="is the checkpoint of ingredient"):
+        sv.export(soup, tmp_path / "out" / "soup.safetensors", shard_size=then)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == files
+
+
+def test_memory_that_runs_out_while_a_soup_is_mixed_is_not_told_as_a_full_disk(kitchen, tmp_path, monkeypatch):
+    soup = sv.uniform(kitchen)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("soupviz.soups.content.cast", fails)
+    monkeypatch.setattr("soupviz.soups.content.Content.identity", lambda _: Identity("0", ""))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        sv.export(soup, tmp_path / "other.safetensors")
+    assert not list(tmp_path.glob("*other*"))
 
 
 def test_shards_that_would_replace_an_ingredients_are_refused(kitchen, tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 from soupviz.errors import SoupError
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.pieces import at_hand
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients, Progress, quiet
 from soupviz.weights.adapters.adapted import shapes_of
@@ -165,7 +166,8 @@ def _products(
     done = 0
     for key in keys:
         progress(done, total, "comparing weights")
-        for rows, start in _pieces([item[key] for item in items], None if reference is None else reference[key]):
+        origin = None if reference is None else reference[key]
+        for rows, start in _pieces(at_hand(key, items, origin), origin):
             differences = rows - start
             updates += differences @ differences.T
             if shapes[key].ndim > 1:

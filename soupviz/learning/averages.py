@@ -1,16 +1,17 @@
 """Averages that weigh each number by what data say of it: Fisher-weighted averaging, and RegMean."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from soupviz.errors import RecipeError
-from soupviz.mixing.averaging import LARGEST, PIECE, mix_tensors
+from soupviz.learning.curvature import add_to
+from soupviz.mixing.averaging import LARGEST, mix_tensors
 from soupviz.weights.ingredients import Ingredient
-from soupviz.weights.scratch import set_down, zeros
+from soupviz.weights.scratch import by_pieces, set_down, zeros
 
 FLOOR = 1e-6
 """As a share of the mean Fisher information: far below it a number is averaged as if nothing were known of it."""
@@ -54,7 +55,7 @@ def fisher_average(
             if key not in numerator:
                 numerator[key], denominator[key] = zeros(information.shape), zeros(information.shape)
             sums = (numerator[key], denominator[key])
-            for known, tensor, mean, above, below in _by_pieces(information, tensors[key], soup[key], *sums):
+            for known, tensor, mean, above, below in by_pieces(information, tensors[key], soup[key], *sums):
                 weighted = known.to(torch.float32) * weight
                 # Differences from the mean are averaged: rounding is of them, and what is known of nowhere stays it.
                 pull = weighted * (tensor.to(torch.float32) - mean.to(torch.float32))
@@ -63,15 +64,10 @@ def fisher_average(
     least = floor * _mean_of_all(denominator.values())
     for key, change in numerator.items():
         if change.any():  # else it is the same in all, bit for bit
-            for above, below, mean in _by_pieces(change, denominator[key], soup[key]):
+            for above, below, mean in by_pieces(change, denominator[key], soup[key]):
                 above /= (below + least).clamp_min_(TINY)  # 0 where nothing is known, and no floor asked for
                 mean.copy_(mean.to(torch.float32) + above)
     return soup
-
-
-def _by_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Pieces of tensors of one shape, of each the same elements; what is written to one is the tensor's."""
-    yield from zip(*(torch.split(tensor.reshape(-1), PIECE) for tensor in tensors), strict=True)
 
 
 def regmean(
@@ -106,20 +102,13 @@ def regmean(
             shrunk = gram.to(torch.float32) * shrink
             shrunk.diagonal().copy_(gram.diagonal())
             difference = tensors[key].to(torch.float32) - soup[key].to(torch.float32)
-            _add_up(pull, key, shrunk @ difference.T)
-            _add_up(total, key, shrunk)
+            add_to(pull, key, shrunk @ difference.T, set_down)
+            add_to(total, key, shrunk, set_down)
     for key, gram in total.items():
         if pull[key].any():  # else it is the same in all, bit for bit
             change = _solved(gram.to(torch.float64), pull[key].to(torch.float64)).T
             soup[key].copy_(soup[key].to(torch.float64) + change)
     return soup
-
-
-def _add_up(totals: dict[str, Tensor], key: str, value: Tensor) -> None:
-    if key in totals:
-        totals[key] += value
-    else:
-        totals[key] = set_down(value)
 
 
 def _solved(gram: Tensor, pull: Tensor) -> Tensor:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from soupviz.errors import RecipeError
-from soupviz.mixing.averaging import LARGEST, PIECE, BatchNorm, mix_tensors
+from soupviz.mixing.averaging import LARGEST, BatchNorm, mix_tensors
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import evaluating, logits_with, placed
 from soupviz.tasks.classes.classification import Classification
 from soupviz.tasks.task import Task
 from soupviz.types import Progress, quiet
 from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.scratch import by_pieces
 
 Normalise = Literal["softmax", "free"]
 Batches = Callable[[int], Iterable[tuple[Mapping[str, Tensor], Tensor]]]
@@ -196,19 +197,17 @@ def _descent(
     for row, keys in enumerate(setting.groups.values()):
         for key in keys:
             if slopes.get(key) is not None:  # a buffer, or a parameter that the model does not use, has none
-                gradient[row] += _inner_products(slopes[key], [item.tensors[key] for item in setting.pool])
+                gradient[row] += _inner_products(slopes[key], key, setting.pool)
     return loss.item(), gradient, slope
 
 
-def _inner_products(slope: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """The inner product of a gradient with each tensor, in float32 by pieces that stay in the processor's cache."""
-    slope = slope.to("cpu", torch.float32).reshape(-1)
-    flat = [tensor.reshape(-1) for tensor in tensors]
-    products = torch.zeros(len(tensors), dtype=torch.float64)
-    for start in range(0, slope.numel(), PIECE):
-        piece = slope[start : start + PIECE]
-        for place, tensor in enumerate(flat):
-            products[place] += torch.dot(piece, tensor[start : start + PIECE].to(torch.float32))
+def _inner_products(slope: Tensor, key: str, pool: Sequence[Ingredient]) -> Tensor:
+    """The inner product of a gradient with each ingredient's tensor, in float32 by pieces; one of them is there."""
+    slope = slope.to("cpu", torch.float32)
+    products = torch.zeros(len(pool), dtype=torch.float64)
+    for place, item in enumerate(pool):
+        for piece, part in by_pieces(slope, item.tensors[key]):
+            products[place] += torch.dot(piece, part.to(torch.float32))
     return products
 
 

@@ -115,7 +115,7 @@ def gram_matrices(
             rows = (*inputs, *named.values())[0].detach().float()
             rows = rows.reshape(-1, rows.shape[-1])
             found = rows.T @ rows
-            add_to(grams, key, found if key in grams else set_down(found))
+            add_to(grams, key, found, set_down)
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -138,12 +138,14 @@ def gram_matrices(
     return _with_ties(found, ties)
 
 
-def add_to(totals: dict[str, Tensor], key: str, value: Tensor) -> None:
-    """Add to a total in place; the first value becomes the total."""
+def add_to(
+    totals: dict[str, Tensor], key: str, value: Tensor, kept: Callable[[Tensor], Tensor] = lambda value: value
+) -> None:
+    """Add to a total in place; the first value becomes the total, as it is kept."""
     if key in totals:
         totals[key] += value
     else:
-        totals[key] = value
+        totals[key] = kept(value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

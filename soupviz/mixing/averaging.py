@@ -9,21 +9,16 @@ import torch
 from torch import Tensor
 
 from soupviz.errors import CompatibilityError, RecipeError
+from soupviz.mixing.pieces import HELD, are_held
 from soupviz.mixing.spectral import Normalised, normalised, vectors_of
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
-from soupviz.weights.scratch import cast, copied, room
+from soupviz.weights.scratch import by_pieces, cast, copied, room
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
-PIECE = 2**19
-"""Elements that are summed at a time: 2 MB of float32, which stay in the processor's cache."""
-
-HELD = 4
-"""Tensors of one key that are there together, where each is made when it is looked at."""
-
 AFFINE = 1e-9
 """How far from one coefficients may sum to and still mix what is the same in all into the same."""
 
@@ -122,8 +117,8 @@ def refuse_lora(key: str, items: Mix) -> None:
 
 
 def _is_same(key: str, items: Mix) -> bool:
-    first, *others = (ingredient.tensors[key] for ingredient, _ in items)
-    return all(same_bits(tensor, first) for tensor in others)
+    first = items[0][0].tensors[key]
+    return all(same_bits(ingredient.tensors[key], first) for ingredient, _ in items[1:])
 
 
 def is_affine(items: Mix) -> bool:
@@ -154,26 +149,21 @@ def _mix_one(key: str, parts: Mix, batchnorm: BatchNorm, accumulator: torch.dtyp
         return torch.stack([look() for look in looks]).amax(0)
     if not first.is_floating_point() or (batchnorm == "first" and key.endswith(RUNNING_STATISTICS)):
         return copied(first)
-    copies = math.isclose(math.fsum(weight for _, weight in parts), 1.0, abs_tol=AFFINE)
-    if (copies or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
+    if (is_affine(parts) or _is_mask(first)) and all(same_bits(look(), first) for look in looks[1:]):
         return copied(first)
     weights = [weight for _, weight in parts]
-    total = _sum_by_pieces(first.shape, looks, weights, len(parts) if _are_held(parts) else HELD, accumulator)
+    together = len(parts) if are_held([ingredient.tensors for ingredient, _ in parts]) else HELD
+    total = _sum_by_pieces(first.shape, looks, weights, together, accumulator)
     if key.endswith("running_var"):
         # Beyond [0, 1] a difference of variances can be negative, and its square root is not a number.
         total.clamp_(min=0.0)
     return cast(total, first.dtype)
 
 
-def _are_held(parts: Mix) -> bool:
-    """Whether the parts' tensors of a key may be there together: few, or mapped into memory, not made at each look."""
-    return len(parts) <= HELD or all(isinstance(ingredient.tensors, dict) for ingredient, _ in parts)
-
-
 def _looks(key: str, parts: Mix) -> list[Callable[[], Tensor]]:
     """What gives the parts' tensors of a key."""
     tensors = [ingredient.tensors for ingredient, _ in parts]
-    if _are_held(parts):
+    if are_held(tensors):
         held = [one[key] for one in tensors]
         return [partial(held.__getitem__, index) for index in range(len(held))]
     return [partial(one.__getitem__, key) for one in tensors]
@@ -181,7 +171,7 @@ def _looks(key: str, parts: Mix) -> list[Callable[[], Tensor]]:
 
 def _is_mask(tensor: Tensor) -> bool:
     """Whether it holds infinities: ingredients that do agree on them, and no multiple of them means anything."""
-    return any(bool(piece.to(torch.float32).isinf().any()) for piece in torch.split(tensor.reshape(-1), PIECE))
+    return any(bool(piece.to(torch.float32).isinf().any()) for (piece,) in by_pieces(tensor))
 
 
 def _sum_by_pieces(
@@ -198,12 +188,10 @@ def _sum_by_pieces(
     """
     total = room(shape, accumulator)
     for at in range(0, len(looks), together):
-        tensors = [look().reshape(-1) for look in looks[at : at + together]]
-        for start in range(0, total.numel(), PIECE):
-            piece = total.view(-1)[start : start + PIECE]
-            for tensor, weight in zip(tensors, weights[at:], strict=False):
-                piece.add_(tensor[start : start + PIECE].to(accumulator), alpha=weight)
-        tensors.clear()
+        for piece, *parts in by_pieces(total, *(look() for look in looks[at : at + together])):
+            for part, weight in zip(parts, weights[at:], strict=False):
+                piece.add_(part.to(accumulator), alpha=weight)
+        del piece, parts  # or these tensors would be in memory beside the next
     return total
 
 

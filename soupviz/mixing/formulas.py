@@ -10,6 +10,7 @@ from torch import Tensor
 from soupviz.files import digest
 from soupviz.mixing import merging
 from soupviz.mixing.averaging import BatchNorm, Mix, mix_tensors, refuse_lora
+from soupviz.mixing.pieces import at_hand
 from soupviz.mixing.spectral import normalised, vectors_of
 from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.models.layers import layer_groups
@@ -127,7 +128,7 @@ def _merged(key: str, formula: Formula, parts: Mix, base: Ingredient | None) -> 
         # Directions and signs of differences say nothing about variances: statistics are averaged as in any mix.
         return _mixed(key, parts, formula.batchnorm)
     start = base.tensors[key] if base else first
-    tensors = [item.tensors[key] for item, _ in parts]
+    tensors = at_hand(key, [item.tensors for item, _ in parts], start)
     if all(same_bits(tensor, start) for tensor in tensors):
         return copied(first)  # a frozen layer stays bit for bit what it is
     merged = MERGES[formula.kind](key, start, tensors, [weight for _, weight in parts], formula.parameters)

@@ -2,8 +2,8 @@
 
 What fine-tuning added to the common base, `tensor - base`, is a task vector. Weights are not negative and sum to
 one; they and the tensors' equal shapes were checked by the caller. Tensors of any float dtype are read as float32
-and the result is float32; nothing given is changed. All of them are worked on by pieces: beside the result no more is
-in memory than does not grow with the tensors or with their number.
+and the result is float32; nothing given is changed. All of them are worked on by pieces: beside the tensors, which may
+be mapped from files, and the result no more is in memory than does not grow with them or with their number.
 """
 
 import math
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from soupviz.errors import RecipeError
 from soupviz.mixing.pieces import (
-    PIECE,
     Pieces,
     Tensors,
     Weights,
@@ -26,6 +25,7 @@ from soupviz.mixing.pieces import (
     summed,
 )
 from soupviz.mixing.trimming import largest
+from soupviz.weights.scratch import PIECE
 
 COLINEAR = 0.9995
 """A cosine beyond it, of either sign: two directions are too close for an arc to be told from its chord."""

@@ -1,22 +1,46 @@
 """Vectors of which a piece at a time is made: sums, norms and cosines of tensors that are never in memory together."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from soupviz.weights.scratch import room
+from soupviz.weights.scratch import PIECE, room, set_down
 
 Tensors = Sequence[Tensor]
 Weights = Sequence[float]
-PIECE = 2**19
-"""Elements that are looked at at a time: 2 MB of float32, which stay in the processor's cache."""
+HELD = 4
+"""Tensors of one key that are there together, where each is made when it is looked at."""
 
 AT_ONCE = 24
 """Tensors of which a piece each is in float64 at a time; of more, the pieces are shorter."""
 
 Pieces = Callable[[slice], Tensor]
 """A vector, shape (n,), of which parts are made when they are asked for: new tensors in float32."""
+
+
+def are_held(states: Sequence[Mapping[str, Tensor]]) -> bool:
+    """Whether the tensors of a key may be there together: few, or mapped into memory, not made at each look."""
+    return len(states) <= HELD or all(isinstance(state, dict) for state in states)
+
+
+def at_hand(key: str, states: Sequence[Mapping[str, Tensor]], start: Tensor | None) -> list[Tensor]:
+    """The tensors of a key, to be looked at together, and as often as need be.
+
+    Where many would be made, as adapters' are, each is made once, and set down in a file: memory holds one of them.
+
+    Args:
+        start: what they were trained from, which an adapter leaves as it is where it changes nothing.
+    """
+    if are_held(states):
+        return [state[key] for state in states]
+
+    def of(state: Mapping[str, Tensor]) -> Tensor:
+        tensor = state[key]
+        is_there = isinstance(state, dict) or (start is not None and tensor.is_set_to(start))
+        return tensor if is_there else set_down(tensor)
+
+    return [of(state) for state in states]
 
 
 def pieces(size: int, step: int = PIECE) -> Iterator[slice]:

@@ -54,7 +54,10 @@ def first_readable(files: Iterable[Path]) -> Checkpoint | None:
 
 def places(folder: Path, named: object) -> tuple[Path, ...]:
     """Where a path that was relative to an unknown folder may be: in the run's folder, or in one above it."""
-    path = Path(str(named)).expanduser()
+    try:
+        path = Path(str(named)).expanduser()
+    except RuntimeError:  # no such user
+        return ()
     return (path,) if path.is_absolute() else tuple(place / path for place in (folder, *folder.parents[:5]))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from soupviz.recognition import trainer
 from soupviz.recognition.files import first_readable, mapping_in, places
 from soupviz.recognition.runs import Found, MayRead, Run
+from soupviz.sources import is_file
 from soupviz.weights.adapters.bases import cached
 from soupviz.weights.adapters.config import CONFIG, config_of
 from soupviz.weights.names import natural_key
@@ -70,14 +71,15 @@ def of_adapter(folder: Path, run: Path, may_read: MayRead) -> tuple[dict[str, Fo
 
 
 def _is_model(place: Path, may_read: MayRead) -> bool:
-    return may_read(place) and (place / "config.json").is_file() and trainer.has_weights(place)
+    return may_read(place) and is_file(place / "config.json") and trainer.has_weights(place)
 
 
 def _head(values: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """What the adapted model's configuration has otherwise than its base's: the class with a head, and its labels."""
     named = str((config.get("architectures") or [""])[0])
     task = str(values.get("task_type"))
-    own = (values.get("auto_mapping") or {}).get("base_model_class")
+    mapping = values.get("auto_mapping")
+    own = mapping.get("base_model_class") if isinstance(mapping, Mapping) else None
     end = HEADS.get(task, "")
     stands = not end or named.endswith(end) or (task == "CAUSAL_LM" and named.endswith("LMHeadModel"))
     name = own or (named if stands else END.sub("", named) + end)

@@ -3,6 +3,8 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def put(
     try:
         with Calls(lambda: progress(0, 1, f"writing {name}")) as calls:
             for companion in companions:
-                if head := _head(f"{place}/{companion}", calls):
+                if head := _content(f"{place}/{companion}", calls, HEAD):
                     (folder / companion).write_bytes(head)
         files = write(folder / name)
     except BaseException:
@@ -90,16 +92,38 @@ def _counting() -> Any:
     return Callback()
 
 
-def _head(address: str, calls: Calls) -> bytes:
-    """The beginning of a file; nothing where there is none."""
+def content(address: str, progress: Progress, most: int | None = None) -> bytes:
+    """What a file holds, or its beginning; nothing where there is none."""
+    with Calls(lambda: progress(0, 1, f"writing {address.rpartition('/')[2]}")) as calls:
+        return _content(address, calls, most)
 
+
+def _content(address: str, calls: Calls, most: int | None) -> bytes:
     def look() -> bytes:
         system, path = opened(address)
         system.invalidate_cache()
         try:
-            head: bytes = system.cat_file(path, start=0, end=min(HEAD, system.info(path)["size"]))
+            size = system.info(path)["size"]
+            held: bytes = system.cat_file(path, start=0, end=size if most is None else min(most, size))
         except FileNotFoundError:
             return b""
-        return head
+        return held
 
     return calls.one(address, look)
+
+
+def remove(addresses: Sequence[str], progress: Progress) -> None:
+    """Remove files, if they are there.
+
+    Raises:
+        RemoteError: one cannot be.
+    """
+
+    def gone(address: str) -> None:
+        system, path = opened(address)
+        with suppress(FileNotFoundError):
+            system.rm_file(path)
+
+    with Calls(lambda: progress(0, 1, "removing what was there before")) as calls:
+        for address in addresses:
+            calls.one(address, partial(gone, address))

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.soups.exports import RECIPE_TITLE, pinned_record
+from soupviz.soups.exports import pinned_record
+from soupviz.soups.placing import RECIPE_TITLE
 from soupviz.soups.soup import Soup
 
 

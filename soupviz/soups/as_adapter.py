@@ -58,12 +58,12 @@ class OneAdapter:
         ranks = {self._name(module): self._rank(parts) for module, parts in self.parts.items()}
         usual = max(ranks.values(), default=1)
         others = {f"^{re.escape(name)}": rank for name, rank in ranks.items() if rank != usual}
-        members = [item.adapter.config.values for item, _ in self.items if item.adapter]
-        saved = dict.fromkeys(name for one in members for name in one.get("modules_to_save") or ())
+        members = [item.adapter.config.told for item, _ in self.items if item.adapter]
+        saved = dict.fromkeys(name for one in members for name in one.modules_to_save or ())
         values = dict(self.first.config.values) | {
             "r": usual, "lora_alpha": usual, "rank_pattern": others, "alpha_pattern": others, "use_rslora": False,
             "lora_bias": False, "target_modules": list(ranks), "modules_to_save": list(saved) or None,
-            "bias": next((one["bias"] for one in members if one.get("bias", "none") != "none"), "none"),
+            "bias": next((one.bias for one in members if (one.bias or "none") != "none"), "none"),
             "layers_to_transform": None, "layers_pattern": None, "exclude_modules": None, "init_lora_weights": True,
             "inference_mode": True,
         }  # fmt: skip

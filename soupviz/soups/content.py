@@ -11,6 +11,7 @@ from soupviz.soups.provenance import Dtype, Record
 from soupviz.weights.adapters.adapted import shapes_of
 from soupviz.weights.ingredients import fingerprint
 from soupviz.weights.scratch import cast
+from soupviz.weights.writing import aligned
 
 DIGITS = 8
 """Of a tensor's own fingerprint, which tells where two soups differ."""
@@ -87,12 +88,11 @@ def content_of(record: Record, tensors: Mapping[str, Tensor], mixed: Mixed) -> C
 
 
 def _like(tensors: Mapping[str, Tensor], dtype: Dtype) -> dict[str, Tensor]:
-    """What the file will hold, without the numbers; widest elements first, so that each tensor starts aligned."""
+    """What the file will hold, without the numbers."""
     is_wide = dtype == "float32"
     tensors = shapes_of(tensors)
     kinds = {key: torch.float32 if is_wide and t.is_floating_point() else t.dtype for key, t in tensors.items()}
-    ordered = sorted(kinds, key=lambda key: -kinds[key].itemsize)
-    return {key: torch.empty(tensors[key].shape, dtype=kinds[key], device="meta") for key in ordered}
+    return aligned({key: torch.empty(tensors[key].shape, dtype=kinds[key], device="meta") for key in tensors})
 
 
 def scaled_keys(keys: Iterable[str], layer: str) -> frozenset[str]:

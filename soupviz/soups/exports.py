@@ -1,8 +1,7 @@
 """Writing a soup with its recipe and its card."""
 
 import json
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
@@ -13,29 +12,33 @@ import yaml
 from torch import Tensor
 
 from soupviz.addresses import is_remote
-from soupviz.errors import CheckpointError, ExportError
-from soupviz.files import is_writable, replacing
+from soupviz.errors import ExportError
+from soupviz.files import is_writable, made_folder, replacing
 from soupviz.mixing.aggregation import num_examples
 from soupviz.remote import putting
 from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
 from soupviz.soups.forms import Form, check_folder, file_of
+from soupviz.soups.placing import (
+    CARD,
+    COMPANIONS,
+    RECIPE,
+    RECIPE_TITLE,
+    check_room,
+    companion,
+    earlier_addresses,
+    earlier_files,
+    spare_addresses,
+    spare_ingredients,
+)
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
 from soupviz.soups.soup import Soup
 from soupviz.types import Progress, quiet
 from soupviz.weights.adapters.config import CONFIG
-from soupviz.weights.containers import files_of, index_metadata, shards_of
 from soupviz.weights.sharding import SUFFIX, divided, index_of, index_text, num_bytes, shard_of
-from soupviz.weights.vocabulary import METADATA_KEY
 from soupviz.weights.writing import write
-
-COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
-"""What is written beside a soup."""
-
-RECIPE_TITLE = "# The recipe of {}"
-"""First line of a recipe.yaml; that of a model card is `# NAME`."""
 
 
 def export(
@@ -147,14 +150,17 @@ def write_soup(
     """
     if isinstance(target, Path):
         return [*_written(target, content, record, shard_size, description)]
-    _spare_addresses([target], record)
+    earlier = earlier_addresses(target, progress)
+    spare_addresses([target, *earlier], record)
 
     def write_here(place: Path) -> list[Path]:
         files = _written(place, content, record, shard_size)
-        _spare_addresses([f"{target.rpartition('/')[0]}/{file.name}" for file in files], record)
+        spare_addresses([f"{target.rpartition('/')[0]}/{file.name}" for file in files], record)
         return files
 
-    return [*putting.put(target, COMPANIONS, write_here, progress)]
+    written = putting.put(target, COMPANIONS, write_here, progress)
+    putting.remove(sorted(earlier - set(written)), progress)
+    return [*written]
 
 
 def _written(
@@ -167,32 +173,33 @@ def _written(
     shards = dict(zip(names, parts, strict=True))
     weights = index_of(target) if is_sharded else file
     title = target.name if record.adapter else weights.name
-    _spare_ingredients({weights, *shards}, record)
-    _check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
-    if record.adapter:
-        target.mkdir(exist_ok=True)
+    # A soup of this name that is in another form, or was divided otherwise: beside this one, it would be loaded.
+    earlier = earlier_files(file) - {weights, *shards}
+    description_file = {target / CONFIG: description} if record.adapter else {}
+    spare_ingredients({weights, *shards, *earlier, *description_file}, record, file.parent)
+    check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
     companions = {
         RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         CARD: card(title, record),
     }
-    places = {_companion(weights, name, title): text for name, text in companions.items()}
-    places |= {target / CONFIG: description} if record.adapter else {}
+    places = {companion(weights, name, title): text for name, text in companions.items()}
+    places |= description_file
     texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
-    earlier = _shards_of_ours(index_of(target))
     try:
         with ExitStack() as all_or_none:  # each is renamed when all of them are written, the last first
+            if record.adapter:
+                all_or_none.enter_context(made_folder(target))
             for place, text in texts.items():
                 all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
             files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
             _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), file.suffix)
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise ExportError(
             f"{target}: cannot be written ({error}). Free some space, or choose another folder."
         ) from None
-    if is_sharded:  # of a soup of the same name that was divided otherwise
-        for path in earlier - set(shards):
-            path.unlink(missing_ok=True)
+    for path in earlier:
+        path.unlink(missing_ok=True)
     return [weights, *places, *(shards if is_sharded else ())]
 
 
@@ -231,57 +238,3 @@ def check_target(
         raise ExportError(f"{folder}: no such folder; make it, or choose another.")
     if not is_writable(folder):
         raise ExportError(f"{folder}: the folder is read-only; choose another.")
-
-
-def _spare_addresses(written: Collection[str], record: Record) -> None:
-    for name, origin in record.ingredients.items():
-        if origin.file in written:
-            raise _is_of(origin.file, name)
-
-
-def _is_of(target: Path | str, name: str) -> ExportError:
-    return ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
-
-
-def _spare_ingredients(written: Collection[Path], record: Record) -> None:
-    resolved = {path.resolve(): path for path in written}
-    folder = next(iter(written)).parent
-    for name, origin in record.ingredients.items():
-        for file in _files_behind(folder / origin.file):
-            if file.resolve() in resolved:
-                raise _is_of(resolved[file.resolve()], name)
-
-
-def _shards_of_ours(index: Path) -> set[Path]:
-    """The shards of a soup that was exported there before."""
-    try:
-        return shards_of(index) if METADATA_KEY in index_metadata(index) else set()
-    except CheckpointError:  # there is none, or it is something else
-        return set()
-
-
-def _files_behind(path: Path) -> list[Path]:
-    """A checkpoint's files, its shards among them; itself where it is gone."""
-    try:
-        return files_of(path)
-    except CheckpointError:
-        return [path]
-
-
-def _check_room(target: Path, num_bytes: int) -> None:
-    free = shutil.disk_usage(target.parent).free
-    if free < num_bytes:
-        raise ExportError(
-            f"{target}: the disk is full: needs {num_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
-            "Free some space, or choose another folder."
-        )
-
-
-def _companion(target: Path, name: str, title: str) -> Path:
-    """The file's usual name, unless that holds something that is not about the soup of this title."""
-    usual = target.parent / name
-    if not usual.exists():
-        return usual
-    with usual.open(encoding="utf-8", errors="replace") as file:
-        is_ours = file.readline().rstrip() in (f"# {title}", RECIPE_TITLE.format(title))
-    return usual if is_ours else target.with_name(f"{target.stem}.{name}")

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from soupviz.errors import ExportError
-from soupviz.weights import checkpoints
-from soupviz.weights.adapters.config import WEIGHTS
+from soupviz.weights.adapters.config import CONFIG, WEIGHTS
+from soupviz.weights.checkpoints import is_soup
 from soupviz.weights.containers import without_suffix
 
 Form = Literal["dense", "adapter"]
@@ -59,7 +59,8 @@ def check_folder(target: Path | str, shard_size: str | int | None = None) -> Non
         raise ExportError("an adapter is one file; give no shard size, or write the soup dense.")
     if without_suffix(target.name) != target.name or target.is_file():
         raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
-    if (target / FILE).exists() and checkpoints.read(target / FILE).soup is None:
+    held = {path.name for path in (*target.glob(f"{WEIGHTS}*"), *target.glob(CONFIG))}
+    if held and not (held <= {FILE, CONFIG} and is_soup(target / FILE)):
         raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
 
 

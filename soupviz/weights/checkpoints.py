@@ -8,7 +8,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from soupviz.errors import CheckpointError
+from soupviz.errors import CheckpointError, shortened
 from soupviz.weights import pickles
 from soupviz.weights.containers import (
     GATHER_ZERO,
@@ -92,6 +92,14 @@ def read(path: Path) -> Checkpoint:
     raise refuse(file, kind)
 
 
+def is_soup(file: Path) -> bool:
+    """Whether a file holds weights that soupviz has exported."""
+    try:
+        return file.is_file() and read(file).soup is not None
+    except CheckpointError:
+        return False
+
+
 def _read_safetensors(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
@@ -123,7 +131,9 @@ def _read_sharded(path: Path) -> Checkpoint:
         elif key in held.tensors:
             tensors[key] = held.tensors[key]
         else:
-            raise CheckpointError(f"{shard}: lacks {key!r}, which {path} says is in it. Copy both again.")
+            raise CheckpointError(
+                f"{shard}: lacks {shortened(repr(key))}, which {path} says is in it. Copy both again."
+            )
     soup = index_metadata(path).get(METADATA_KEY)
     return Checkpoint(path, (Candidate("", _with_tensors(tensors, path), odd=odd),), metadata, soup)
 
@@ -153,7 +163,9 @@ def _without_weights(loaded: Any, path: Path) -> CheckpointError:
     if {"ds_version", "ds_config", "param_shapes"} & set(kept) or "zero_stage" in inner:
         return CheckpointError(f"{path}: {Kind.ZERO.value}; expected a whole checkpoint: gather it with {GATHER_ZERO}.")
     if is_optimizer(loaded) or any(is_optimizer(loaded[key]) or is_training_state(str(key)) for key in kept):
-        return NoWeightsError(f"{path}: {Kind.STATE.value}; expected a state dict, found {', '.join(map(str, kept))}.")
+        return NoWeightsError(
+            f"{path}: {Kind.STATE.value}; expected a state dict, found {shortened(', '.join(map(str, kept)))}."
+        )
     return CheckpointError(f"{path}: holds no tensors; expected a state dict, found {type(loaded).__name__}.")
 
 

@@ -12,10 +12,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from soupviz.errors import CheckpointError
+from soupviz.errors import CheckpointError, shortened
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.weights.containers import files_of
-from soupviz.weights.writing import write
+from soupviz.weights.writing import aligned, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,9 @@ def mapped(file: Path, entries: Mapping[str, Entry]) -> dict[str, Tensor]:
     copy = cache_folder("converted") / f"{digest([stamps, sorted(entries)])}.safetensors"
     if not copy.is_file():
         _check_room(file, copy.parent, sum(one.like().nbytes for one in entries.values()))
-        ordered = sorted(entries.items(), key=lambda pair: -pair[1].like().element_size())
-        like = {name: one.like() for name, one in ordered}
+        like = aligned({name: one.like() for name, one in entries.items()})
         with replacing(copy) as temporary:
-            whole = ((name, _whole(file.parent, name, one)) for name, one in ordered)
+            whole = ((name, _whole(file.parent, name, entries[name])) for name in like)
             write(whole, like, temporary, None, copy.suffix)
     with safe_open(copy, "pt") as opened:
         return {name: opened.get_tensor(name) for name in entries}
@@ -83,9 +82,11 @@ def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
         except OSError as error:
             told = f"cannot be read ({error.strerror})"
         except Exception as error:  # torch.load raises whatever the bytes of a damaged file run into
-            told = f"cannot be read ({' '.join(str(error).split())[:120]})"
+            told = f"cannot be read ({shortened(str(error))})"
         if told:
-            raise CheckpointError(f"{folder / place.file}: the chunk of {name} at {start} {told}. Copy it again.")
+            raise CheckpointError(
+                f"{folder / place.file}: the chunk of {shortened(name)} at {start} {told}. Copy it again."
+            )
         total[tuple(slice(at, at + length) for at, length in zip(start, shape, strict=True))] = chunk
     return total
 

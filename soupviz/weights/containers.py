@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from soupviz.errors import CheckpointError
+from soupviz.errors import CheckpointError, shortened
 from soupviz.weights.inert import read_json
 from soupviz.weights.vocabulary import is_training_state
 
@@ -192,7 +192,8 @@ def weight_map(index: Path) -> dict[str, Path]:
     for _, name in pairs:
         if name.is_absolute() or ".." in name.parts or "\\" in str(name) or "\0" in str(name):
             raise CheckpointError(
-                f"{index}: its weight_map names {str(name)!r}, outside its folder; expected shards that lie beside it."
+                f"{index}: its weight_map names {shortened(repr(str(name)))}, outside its folder; expected shards that "
+                "lie beside it."
             )
     return {key: index.parent / name for key, name in pairs}
 

@@ -4,7 +4,7 @@
 once, one after another, in a file of the cache that can be mapped into memory; an optimizer's are left where they are.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from soupviz.errors import CheckpointError
+from soupviz.errors import CheckpointError, shortened, told
 from soupviz.weights.chunks import Entry, Place, loaded, mapped
+from soupviz.weights.containers import CHUNKS
 from soupviz.weights.inert import KnownReader, Stub, plain
 from soupviz.weights.states import Candidate, candidates
 from soupviz.weights.vocabulary import WRAPPERS, is_training_state
@@ -77,12 +78,12 @@ def read_distributed(file: Path) -> tuple[list[Candidate], dict[str, Any]]:
     entries = _entries(file)
     tree = _tree({name: one.like() for name, one in entries.items() if one.dtype is not None}, entries)
     values = {name: _value(file.parent, one) for name, one in entries.items() if one.dtype is None and _is_told(one)}
-    told = plain(_tree(values, entries), WRAPPERS)
+    known = plain(_tree(values, entries), WRAPPERS)
     found = [one for one in candidates(tree) if one.tensors or one.odd]
     names = {id(tensor): name for name, tensor in _leaves(tree, entries)}
     used = {names[id(tensor)]: entries[names[id(tensor)]] for one in found for tensor in one.tensors.values()}
     held = mapped(file, {name: one for name, one in used.items() if one.dtype in DTYPE_NAMES})
-    return [_with_values(one, names, held) for one in found], told
+    return [_with_values(one, names, held) for one in found], known
 
 
 def _with_values(one: Candidate, names: Mapping[int, str], held: Mapping[str, Tensor]) -> Candidate:
@@ -100,18 +101,19 @@ def _entries(file: Path) -> dict[str, Entry]:
     try:
         with file.open("rb") as opened:
             reader = KnownReader(opened, KNOWN)
-            loaded = reader.load()
+            metadata = reader.load()
         if reader.needed:
+            named = shortened(", ".join(sorted(reader.needed)[:3]))
             raise CheckpointError(
-                f"{file}: names {', '.join(sorted(reader.needed)[:3])}; expected what torch.distributed.checkpoint "
-                "writes, and nothing that needs other code. Save the state dict with torch.distributed.checkpoint.save."
+                f"{file}: names {named}; expected what torch.distributed.checkpoint writes, and nothing "
+                "that needs other code. Save the state dict with torch.distributed.checkpoint.save."
             )
-        return _entries_in(loaded.state, file)
+        return _entries_in(metadata.state, file)
     except CheckpointError:
         raise
     except Exception as error:  # whatever the opcodes and the values of a damaged file run into
         raise CheckpointError(
-            f"{file}: not the metadata of a distributed checkpoint ({type(error).__name__}: {error}); copy it again."
+            f"{file}: not the metadata of a distributed checkpoint ({told(error)}); copy it again."
         ) from None
 
 
@@ -121,13 +123,16 @@ def _entries_in(state: Mapping[str, Any], file: Path) -> dict[str, Entry]:
         if info.state.get("transform_descriptors"):
             how = ", ".join(info.state["transform_descriptors"])
             raise CheckpointError(
-                f"{file}: {index.state['fqn']} is stored with {how}; expected chunks as torch.save writes them: save "
-                "the checkpoint without extensions."
+                f"{file}: {shortened(str(index.state['fqn']))} is stored with {shortened(how)}; expected chunks as "
+                "torch.save writes them: save the checkpoint without extensions."
             )
         place = Place(str(info.state["relative_path"]), int(info.state["offset"]), int(info.state["length"]))
         name = PurePosixPath(place.file)
-        if name.is_absolute() or ".." in name.parts or "\\" in place.file or "\0" in place.file:
-            raise CheckpointError(f"{file}: names chunks in {place.file!r}; expected files in its own folder.")
+        # What is called otherwise is not among the files that the checkpoint is known by: it could change unnoticed.
+        if place.file != name.name or not name.match(CHUNKS) or "\\" in place.file or "\0" in place.file:
+            raise CheckpointError(
+                f"{file}: names chunks in {shortened(repr(place.file))}; expected files in its own folder, {CHUNKS}."
+            )
         places.setdefault(index.state["fqn"], {})[index.state.get("offset")] = place
     paths = state.get("planner_data") or {}
     entries: dict[str, Entry] = {}
@@ -149,12 +154,36 @@ def _entries_in(state: Mapping[str, Any], file: Path) -> dict[str, Entry]:
 
 
 def _check_whole(name: str, shape: tuple[int, ...], chunks: Mapping[tuple[int, ...], tuple[int, ...]]) -> None:
+    """See that every element of a tensor lies in one chunk: each inside it, no two overlap, as many elements in all."""
+    boxes = []
     for start, size in chunks.items():
-        ends = [at + length for at, length in zip(start, size, strict=True)]
-        if min(start, default=0) < 0 or any(end > most for end, most in zip(ends, shape, strict=True)):
+        ends = tuple(at + length for at, length in zip(start, size, strict=True))
+        if min((*start, *size), default=0) < 0 or any(end > most for end, most in zip(ends, shape, strict=True)):
             raise ValueError(f"a chunk of {name} at {start} of shape {size} lies outside {shape}")
+        if prod(size):
+            boxes.append((start, ends))
+    if both := _overlapping(boxes):
+        raise ValueError(f"the chunks of {name} at {both[0]} and {both[1]} overlap")
     if sum(prod(size) for size in chunks.values()) != prod(shape):
         raise ValueError(f"the chunks of {name} do not make up its shape {shape}")
+
+
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+"""Where a chunk begins in its tensor, and where it ends."""
+
+
+def _overlapping(boxes: Sequence[Box]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Where two boxes begin that have an element in common; looked at along the dimension that is divided most."""
+    starts = [{start[at] for start, _ in boxes} for at in range(len(boxes[0][0]))] if boxes else []
+    along = max(range(len(starts)), key=lambda at: len(starts[at]), default=0)
+    open_ones: list[Box] = []
+    for start, ends in sorted(boxes, key=lambda box: box[0][along:]):
+        open_ones = [one for one in open_ones if one[1][along] > start[along]]
+        for before, until in open_ones:
+            if all(a < d and c < b for a, b, c, d in zip(before, until, start, ends, strict=True)):
+                return before, start
+        open_ones.append((start, ends))
+    return None
 
 
 # State dicts

@@ -17,11 +17,9 @@ from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
 from soupviz.weights.containers import files_of
 from soupviz.weights.fitting import Fitted
 from soupviz.weights.quantised import REMEDY
+from soupviz.weights.scratch import by_pieces
 
 COUNTER = "num_batches_tracked"
-
-PIECE = 2**19
-"""Elements that are looked at at a time, so that what is made of them takes little memory."""
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 """Of each file of a checkpoint: path, bytes, inode, and when it was written."""
@@ -128,7 +126,7 @@ def check_against_model(
 
 def num_spoilt(tensor: Tensor, *, may_be_infinite: bool) -> int:
     """How many values would spoil a soup, as float32, in which soups are mixed; float8 has no isfinite of its own."""
-    pieces = (piece.to(torch.float32) for piece in torch.split(tensor.reshape(-1), PIECE))
+    pieces = (piece.to(torch.float32) for (piece,) in by_pieces(tensor))
     return sum(int((piece.isnan() if may_be_infinite else ~torch.isfinite(piece)).sum()) for piece in pieces)
 
 

@@ -1,10 +1,12 @@
-"""Room for large tensors: in memory that is given back as soon as they go, or in files, where it is none at all."""
+"""Room for large tensors: in memory that is given back as soon as they go, or in files, where it is none at all; and
+large tensors by pieces."""
 
 import ctypes
 import mmap
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
@@ -19,6 +21,14 @@ SMALL = 2**16
 LARGE = 2**22
 """Bytes of a tensor that has memory of its own. What is freed in pieces between smaller things is not given back, and
 what is made next may not fit into it: of tensors made one after another many would be in memory."""
+
+PIECE = 2**19
+"""Elements that are looked at at a time: 2 MB of float32, which stay in the processor's cache."""
+
+
+def by_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces of tensors of one shape, of each the same elements; what is written to one is the tensor's."""
+    yield from zip(*(torch.split(tensor.reshape(-1), PIECE) for tensor in tensors), strict=True)
 
 
 def room(shape: torch.Size, dtype: torch.dtype) -> Tensor:

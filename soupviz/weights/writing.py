@@ -31,6 +31,14 @@ DTYPE_NAMES = {
 """As the safetensors format calls them."""
 
 
+def aligned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors, or what tells their dtypes, widest first, as safetensors' own writer has them.
+
+    Every one then starts in a file at a multiple of its element's size.
+    """
+    return dict(sorted(tensors.items(), key=lambda pair: -pair[1].element_size()))
+
+
 def write(
     tensors: Iterable[tuple[str, Tensor]], like: Mapping[str, Tensor], path: Path, record: str | None, suffix: str
 ) -> None:
@@ -41,14 +49,18 @@ def write(
     `model.load_state_dict(torch.load(path))` works as it stands.
 
     Args:
-        like: tells key, dtype and shape of what will come, in that order. record: None for a shard, whose index has it.
+        like: tells key, dtype and shape of what will come, in that order, best that of `aligned`. record: None for a
+            shard, whose index has it.
     """
     if suffix == ".safetensors":
         _stream(tensors, like, path, {"format": "pt"} | ({} if record is None else {METADATA_KEY: record}))
     else:
         state_dict = OrderedDict((key, set_down(tensor)) for key, tensor in tensors)
         setattr(state_dict, METADATA_ATTRIBUTE, record)
-        torch.save(state_dict, path)
+        try:
+            torch.save(state_dict, path)
+        except RuntimeError as error:  # what its writer makes of a full disk
+            raise OSError(str(error)) from None
 
 
 def _stream(
@@ -60,7 +72,6 @@ def _stream(
         https://huggingface.co/docs/safetensors/index#format. Its own writer wants the whole state dict in memory.
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
-    # Widest first, as the format's own writer does it: every tensor then starts at a multiple of its element's size.
     start = 0
     for key, tensor in like.items():
         header[key] = {

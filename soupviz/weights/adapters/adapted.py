@@ -12,6 +12,7 @@ from soupviz.errors import CompatibilityError
 from soupviz.models.architecture import Architecture
 from soupviz.weights.adapters.config import AdapterConfig
 from soupviz.weights.adapters.keys import Kind, Named, named, renamed, renaming, weight_of
+from soupviz.weights.adapters.products import product_of
 from soupviz.weights.checkpoints import Checkpoint
 from soupviz.weights.key_maps import AdapterMap
 
@@ -84,8 +85,8 @@ class Adapted(Mapping[str, Tensor]):
     more than storing the sum alone does (measured, eight members); who wants neither exports the soup as an adapter,
     which is made from the factors.
 
-    Products are summed in float64: rounded after that, they do not depend on the order in which a processor's library
-    sums, and neither does the fingerprint.
+    Products are made so that they depend on no order in which a processor's library sums (products.py), and so neither
+    does the fingerprint.
     """
 
     def __init__(self, adapter: Adapter, like: Mapping[str, Tensor]):
@@ -123,12 +124,12 @@ def _added(start: Tensor, updates: tuple[Update, ...]) -> Tensor:
     rows = made.shape[0]
     step = max(1, PIECE // max(1, made.numel() // rows))
     flat, source = made.view(rows, -1), start.reshape(rows, -1)
-    sides = [(left, right.to(torch.float64), one.scale) for one in updates for left, right in [one.sides()]]
+    products = [(product_of(*one.sides()), one.scale) for one in updates]
     buffer = torch.empty(min(step, rows), source.shape[1], dtype=torch.float64)
     for top in range(0, rows, step):
         piece = buffer[: rows - top].copy_(source[top : top + step])
-        for left, right, scale in sides:
-            piece.addmm_(left[top : top + step].to(torch.float64), right, alpha=scale)
+        for product, scale in products:
+            piece += product(slice(top, top + step)).mul_(scale)
         flat[top : top + step] = piece  # rounded here, once
     return made
 
@@ -223,6 +224,11 @@ def _update(kind: Kind, module: str, pair: Mapping[str, Tensor], scale: float) -
     a = pair.get("A", torch.ones(1, 1))  # of a bias
     if kind == "bias":
         b = b[:, None]
+    if a.ndim > 2 and a.ndim == b.ndim and b.shape[1] and a.shape[0] > b.shape[1] and not a.shape[0] % b.shape[1]:
+        raise CompatibilityError(
+            f"adapts {module}, a convolution in {a.shape[0] // b.shape[1]} groups, whose update peft can add to no "
+            "weight either; train it without that layer among its target_modules"
+        )
     if not (a.is_floating_point() and b.is_floating_point()) or min(a.ndim, b.ndim) < 2 or a.shape[0] != b.shape[1]:
         raise CompatibilityError(
             f"has factors of {tuple(a.shape)} and {tuple(b.shape)} for {module}, which make no product; save it again"

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from soupviz import trust
-from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.errors import CheckpointError, CompatibilityError, KitchenError, shortened
 from soupviz.weights.adapters.config import CONFIG, AdapterConfig, config_of, read_config
 from soupviz.weights.containers import checkpoints_in
 
 if TYPE_CHECKING:
     from soupviz.weights.ingredients import Ingredient
+
+LONGEST_NAME = 200
+"""Letters of a name that a folder may have, with what is put before it."""
 
 
 def base_named_by(paths: Iterable[Path], folder: Path) -> Path | None:
@@ -21,8 +24,6 @@ def base_named_by(paths: Iterable[Path], folder: Path) -> Path | None:
 
     Args:
         folder: of the kitchen, from which relative paths are tried, before the adapter's own.
-    Raises:
-        KitchenError: it lies where the dashboard may not read.
     """
     for path in paths:
         found = config_of(path)
@@ -45,14 +46,26 @@ def _readable(file: Path) -> AdapterConfig | None:
 
 
 def _place(config: AdapterConfig, folder: Path) -> Path | None:
-    """Where the base lies that an adapter names; None where it is on the hub alone, or on another machine."""
-    if not config.base_name:
+    """Where the base lies that an adapter names; None where it is on the hub alone, or on another machine.
+
+    An adapter is a file from somewhere: what it names is not even looked for where the dashboard may not read.
+    """
+    name = config.base_name
+    if not name or "\0" in name:
         return None
-    named = Path(config.base_name).expanduser()
-    for place in (folder / named, config.file.parent / named, cached(config.values)):
-        if place and (place.is_file() or (place.is_dir() and checkpoints_in(place))):
-            return place
-    return None
+    try:
+        named = Path(name).expanduser()
+    except RuntimeError:  # no such user
+        return None
+    known = (folder / named, config.file.parent / named, cached(config.values))
+    return next((place for place in known if place and _may_read(place, folder) and _holds_weights(place)), None)
+
+
+def _holds_weights(place: Path) -> bool:
+    try:
+        return place.is_file() or (place.is_dir() and bool(checkpoints_in(place)))
+    except (OSError, CheckpointError):  # a name that is too long, or what may not be read
+        return False
 
 
 def cached(values: Mapping[str, Any]) -> Path | None:
@@ -62,13 +75,15 @@ def cached(values: Mapping[str, Any]) -> Path | None:
         https://huggingface.co/docs/huggingface_hub/guides/manage-cache: models--ORG--NAME, with refs and snapshots.
     """
     name, revision = str(values.get("base_model_name_or_path") or ""), str(values.get("revision") or "main")
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or ".." in name + revision:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", revision):
+        return None
+    if ".." in name + revision or max(len(name), len(revision)) > LONGEST_NAME:
         return None
     home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
     root = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
     repository = root / f"models--{name.replace('/', '--')}"
     reference = repository / "refs" / revision
-    commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    commit = reference.read_text(encoding="utf-8", errors="replace").strip() if reference.is_file() else revision
     place = repository / "snapshots" / Path(commit).name
     return place if place.is_dir() else None
 
@@ -76,13 +91,15 @@ def cached(values: Mapping[str, Any]) -> Path | None:
 def without_base(config: AdapterConfig) -> CheckpointError:
     """Why an adapter alone is no ingredient, and what to write; the same remedy for all adapters of one base."""
     name = config.base_name
-    told = f" ({name!r}, which is neither a folder here nor in the cache of the hub)" if name else ""
+    named = shortened(repr(name))
+    told = name and f" ({named}, which is neither a folder here nor in the cache of the hub, as far as may be read)"
     fetched = Path(name).name or "base"
-    fetch = f" Fetch it with: hf download {shlex.quote(name)} --local-dir {shlex.quote(fetched)}" if name else ""
+    is_short = name and len(name) <= LONGEST_NAME
+    fetch = f" Fetch it with: hf download {shlex.quote(name)} --local-dir {shlex.quote(fetched)}" if is_short else ""
     return CheckpointError(
         f"{config.file.parent}: is a LoRA adapter, which needs the model that it changes{told}; expected `base:` with "
         "that model's checkpoint, a file or a folder.",
-        f"Write base: {fetched if name else 'FOLDER'} into kitchen.yaml.{fetch}",
+        f"Write base: {fetched if is_short else 'FOLDER'} into kitchen.yaml.{fetch}",
     )
 
 
@@ -98,7 +115,7 @@ def of_another_base(
         first: of the kitchen's adapters. fingerprint_of: a base's, by its path.
     """
     place = _place(config, folder)
-    if place is not None and not _is_at(place, base.path) and _may_read(place, folder):
+    if place is not None and not _is_at(place, base.path):
         if fingerprint_of(place) == base.fingerprint:
             return ""
         return (
@@ -109,7 +126,8 @@ def of_another_base(
     if not all(names) or names[0] == names[1]:
         return ""
     return (
-        f"was trained on {config.base_name!r}, and '{first.file.parent.name}' on {first.base_name!r} ({CONFIG}: "
+        f"was trained on {shortened(repr(config.base_name))}, and '{first.file.parent.name}' on "
+        f"{shortened(repr(first.base_name))} ({CONFIG}: "
         "base_model_name_or_path); updates of two models add up to nothing"
     )
 

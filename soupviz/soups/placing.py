@@ -1,0 +1,107 @@
+"""Where a soup's files go: what must not be written over, what makes room for them, and what lies beside them."""
+
+import shutil
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from soupviz.errors import CheckpointError, ExportError
+from soupviz.remote import putting
+from soupviz.soups.provenance import Record
+from soupviz.types import Progress
+from soupviz.weights.adapters.config import config_of
+from soupviz.weights.checkpoints import is_soup
+from soupviz.weights.containers import files_of, index_metadata, shards_of
+from soupviz.weights.sharding import SUFFIX, index_of, shard_of
+from soupviz.weights.vocabulary import METADATA_KEY
+
+COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
+"""What is written beside a soup."""
+
+RECIPE_TITLE = "# The recipe of {}"
+"""First line of a recipe.yaml; that of a model card is `# NAME`."""
+
+
+def spare_ingredients(written: Collection[Path], record: Record, folder: Path) -> None:
+    """See that what is written over, or removed, is no ingredient's; the record tells them from the folder.
+
+    Raises:
+        ExportError: it is.
+    """
+    resolved = {path.resolve(): path for path in written}
+    for name, origin in record.ingredients.items():
+        for file in _files_behind(folder / origin.file):
+            if file.resolve() in resolved:
+                raise _is_of(resolved[file.resolve()], name)
+
+
+def spare_addresses(written: Collection[str], record: Record) -> None:
+    """The same for addresses."""
+    for name, origin in record.ingredients.items():
+        if origin.file in written:
+            raise _is_of(origin.file, name)
+
+
+def _is_of(target: Path | str, name: str) -> ExportError:
+    return ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+
+
+def earlier_files(target: Path) -> set[Path]:
+    """What a soup that was exported under this name before consists of, whole or in shards; of other files nothing."""
+    whole = {target} if target.suffix == SUFFIX and is_soup(target) else set()
+    shards = _shards_of_ours(target)
+    return whole | ({index_of(target), *shards} if shards else set())
+
+
+def earlier_addresses(address: str, progress: Progress) -> set[str]:
+    """The same of a soup that was put at an address."""
+    folder, _, name = address.rpartition("/")
+    found = {address} if METADATA_KEY.encode() in putting.content(address, progress, putting.HEAD) else set()
+    with tempfile.TemporaryDirectory() as here:
+        index = index_of(Path(here, name))
+        index.write_bytes(putting.content(f"{folder}/{index.name}", progress))
+        return found | {f"{folder}/{file.name}" for file in earlier_files(Path(here, name))}
+
+
+def _shards_of_ours(target: Path) -> set[Path]:
+    index = index_of(target)
+    try:
+        named = shards_of(index) if METADATA_KEY in index_metadata(index) else set()
+    except CheckpointError:  # there is none, or it is something else
+        return set()
+    # An index may name any file of its folder; what is removed is called as soupviz calls shards.
+    return named & {shard_of(target, number, len(named)) for number in range(1, len(named) + 1)}
+
+
+def _files_behind(path: Path) -> list[Path]:
+    """A checkpoint's files, its shards and an adapter's description among them; itself where it is gone."""
+    try:
+        files = files_of(path)
+    except CheckpointError:
+        files = [path]
+    description = config_of(path)
+    return [*files, description] if description else files
+
+
+def check_room(target: Path, num_bytes: int) -> None:
+    """See that the disk has room.
+
+    Raises:
+        ExportError: it has not.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if free < num_bytes:
+        raise ExportError(
+            f"{target}: the disk is full: needs {num_bytes / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
+            "Free some space, or choose another folder."
+        )
+
+
+def companion(target: Path, name: str, title: str) -> Path:
+    """The file's usual name, unless that holds something that is not about the soup of this title."""
+    usual = target.parent / name
+    if not usual.exists():
+        return usual
+    with usual.open(encoding="utf-8", errors="replace") as file:
+        is_ours = file.readline().rstrip() in (f"# {title}", RECIPE_TITLE.format(title))
+    return usual if is_ours else target.with_name(f"{target.stem}.{name}")
