@@ -8,7 +8,7 @@ from soupviz.addresses import spelled
 def told(error: BaseException) -> str:
     """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
     try:
-        message = " ".join(str(error).split())[:LONGEST]
+        message = spelled(" ".join(str(error).split()))[:LONGEST]  # cut before, a secret would not look like one
     except Exception:  # its own way to tell it fails too
         message = ""
     if message:

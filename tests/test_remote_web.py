@@ -168,6 +168,38 @@ def test_a_whole_file_that_is_cut_begins_anew(web: Web) -> None:
     assert web.cuts == 0 and seen[-1] == SIZE
 
 
+def test_a_whole_file_whose_next_attempt_is_refused_is_told_in_one_line(web: Web) -> None:
+    web.has_ranges = False
+    found = at(web)
+
+    def refuse(done: int, _total: int, _what: str) -> None:
+        if done:
+            web.cuts, web.refuses_all = 0, True
+
+    web.cuts = 2
+    with pytest.raises(RemoteError, match=r"access is refused \(403\)"):
+        fetch([found], refuse)
+
+
+def test_whoever_stops_does_not_wait_for_a_whole_file_to_be_opened(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.has_ranges = False
+    found = at(web)
+    began: list[float] = []
+
+    def hang(_found: Found) -> None:
+        began.append(time.monotonic())
+        time.sleep(8)
+
+    def stop(*_: object) -> None:
+        if began:
+            raise Cancelled
+
+    monkeypatch.setattr("soupviz.remote.fetching._from_its_beginning", hang)
+    with pytest.raises(Cancelled):
+        fetch([found], stop)
+    assert time.monotonic() - began[0] < 2
+
+
 def test_two_processes_that_want_the_same_file_fetch_it_once(web: Web, empty_cache: Path) -> None:
     web.pause = 0.002
     command = [sys.executable, "-c", KILLED, f"{web.address}/a.bin"]

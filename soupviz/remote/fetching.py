@@ -16,7 +16,7 @@ from soupviz.remote import keeping, listing
 from soupviz.remote.calling import ATTEMPTS, LOOK_EVERY, Calls
 from soupviz.remote.listing import Found
 from soupviz.remote.ranges import NoRangesError, Ranges, read, timed
-from soupviz.remote.systems import opened
+from soupviz.remote.systems import is_passing, opened
 from soupviz.types import Progress, quiet
 
 SMALL = 4 * 2**20
@@ -156,21 +156,28 @@ def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
 
 def _stream(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
     """A file from its beginning to its end, which begins anew where the connection is cut."""
-    system, path = opened(found.address)
     for attempt in range(ATTEMPTS):
         counter.add(-file.tell())
         file.truncate(0)
+        file.seek(0)
+        source = calls.one(found.address, partial(_from_its_beginning, found))
         try:
-            with system.open(path, block_size=0, size=found.size) as source:
+            with source:
                 while content := calls.one(found.address, partial(source.read, PIECE), attempts=1):
                     file.write(content)
                     counter.add(len(content))
-        except RemoteError:
-            if attempt == ATTEMPTS - 1:
+        except RemoteError as error:
+            if attempt == ATTEMPTS - 1 or not is_passing(error.__cause__ or error):
                 raise
         if file.tell() == found.size:
             return
+        calls.one(found.address, partial(calls.pause, attempt))
     raise RemoteError(f"{found.address}: {file.tell()} bytes came of {found.size}. Try again.")
+
+
+def _from_its_beginning(found: Found) -> Any:
+    system, path = opened(found.address)
+    return system.open(path, block_size=0, size=found.size)
 
 
 def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:

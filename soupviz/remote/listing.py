@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from soupviz.addresses import scheme_of
+from soupviz.addresses import is_remote, scheme_of
 from soupviz.remote.calling import Calls
-from soupviz.remote.systems import WEB, address_in, opened
+from soupviz.remote.systems import WEB, opened, root_of
 
 MAGIC = "*?["
 
@@ -106,8 +106,9 @@ def _sorted_out(
     address: str, told: Any, calls: Calls, is_meant: Callable[[str], bool] = lambda _: True
 ) -> tuple[list[Found], list[str]]:
     files, folders = [], []
+    root = root_of(address)
     for info in told:
-        place = address_in(address, info["name"])
+        place = info["name"] if is_remote(info["name"]) else root + info["name"].lstrip("/")
         if info.get("type") == "directory":
             folders.append(place.rstrip("/"))
         elif is_meant(place):

@@ -1,14 +1,19 @@
 """The file system of an address, with credentials from where they usually are; and what its errors mean."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
-from soupviz.addresses import is_remote, redacted, scheme_of
+from soupviz.addresses import BUCKETS, redacted, scheme_of, user_in
 from soupviz.errors import RemoteError, told
 
 WEB = ("http", "https")
+_SIGNED = re.compile(r"[?&][A-Za-z][\w.-]*(=|%3D)", re.I)
+"""What no name of a file says, and a signature does; a question mark alone is a pattern's."""
+
 PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "abfs": "adlfs",
     "abfss": "adlfs", "az": "adlfs", "http": "aiohttp", "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko",
@@ -40,19 +45,19 @@ def check(address: str) -> None:
         RemoteError: it names a user with a password, or is signed; or several addresses in one.
     """
     scheme, _, rest = address.partition("://")
-    host = rest.partition("/")[0]
-    is_web = scheme.lower() in WEB
-    if "@" in host and (is_web or ":" in host.partition("@")[0]):
-        place = f"{scheme}://{rest.rpartition('@')[2]}"
+    if user_in(address):
         raise RemoteError(
-            f"{redacted(place)}: its address holds a password, which would be kept in files that others read. Name "
-            f"{redacted(place)} alone; credentials are taken from {_credentials(scheme)}."
+            f"{redacted(address)}: its address holds a password, which would be kept in files that others read. Name "
+            f"it without what stands before the {'bucket' if scheme in BUCKETS else 'host'}; credentials are taken "
+            f"from {_credentials(scheme)}."
         )
-    if is_web and ("?" in rest or "#" in rest):
+    is_web = scheme.lower() in WEB
+    if (is_web and ("?" in rest or "#" in rest)) or _SIGNED.search(rest):
+        alone = re.split("[?#]", address, maxsplit=1)[0]
         raise RemoteError(
-            f"{scheme}://{rest.partition('?')[0].partition('#')[0]}: its address goes on behind the file's name with "
-            "what may be a signature or a token, which would be kept in files that others read. Name the file alone; "
-            f"credentials are taken from {_credentials(scheme)}."
+            f"{alone}: its address goes on behind the file's name with what may be a "
+            "signature or a token, which would be kept in files that others read. Name the file alone; credentials "
+            f"are taken from {_credentials(scheme)}."
         )
     if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
         raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
@@ -103,10 +108,11 @@ def _knows_who() -> bool:
     return Session().get_credentials() is not None
 
 
-def address_in(address: str, path: str) -> str:
-    """The address of a path that the file system of another address told."""
-    scheme = address.partition("://")[0]
-    return path if is_remote(path) else f"{scheme}://{path.lstrip('/')}"
+def root_of(address: str) -> str:
+    """What stands before the paths that an address's file system tells: most tell them without the host."""
+    scheme, _, rest = address.partition("://")
+    own, there = opened(address)[1].strip("/"), rest.strip("/")
+    return f"{scheme}://{there.removesuffix(own) if own else f'{there}/'}" if there.endswith(own) else f"{scheme}://"
 
 
 def status_of(error: BaseException) -> int | None:
@@ -157,7 +163,17 @@ def refusal(address: str, error: BaseException) -> RemoteError:
             f"{address}: access is refused{with_status}. Give whoever runs soupviz the right to read it; credentials "
             f"are taken from {_credentials(scheme_of(address))}."
         )
-    return RemoteError(f"{address}: cannot be reached: {redacted(told(error))}. Try again; what came so far is kept.")
+    # A library's own words on a status quote the whole address, often that of a signed redirect.
+    is_quoting = status is not None and not isinstance(getattr(error, "response", None), Mapping)
+    why = f"the server answered with {_named(status)}" if is_quoting else told(error)
+    return RemoteError(f"{address}: cannot be reached: {why}. Try again; what came so far is kept.")
+
+
+def _named(status: int | None) -> str:
+    try:
+        return f"{status} {HTTPStatus(status or 0).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _credentials(scheme: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soupviz.addresses import redacted
 from soupviz.data.split import Split
 from soupviz.errors import KitchenError, SoupError
 from soupviz.scoring.executors.messages import Answered, Block, Failed, MixOf, Part, SplitOf
@@ -104,4 +105,4 @@ def failed(number: int | None, error: Exception) -> Failed:
     """An error as the driver is told of it: a user's mistake as it is, a bug with its traceback."""
     if isinstance(error, SoupError):
         return Failed(number, error)
-    return Failed(number, WorkerBugError("".join(traceback.format_exception(error))))
+    return Failed(number, WorkerBugError(redacted("".join(traceback.format_exception(error)))))
