@@ -21,7 +21,7 @@ from soupviz.addresses import address_of, is_remote, mirror, place_of, redacted,
 from soupviz.data.elsewhere import fetched
 from soupviz.errors import CheckpointError, DataError, KitchenError, RemoteError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import keeping, listing, watching
+from soupviz.remote import listing, room, watching
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch
 from soupviz.remote.trees import settings_at
@@ -304,23 +304,23 @@ def test_for_a_new_file_the_one_that_was_used_longest_ago_goes(
     for name in names:
         memory.pipe_file(name.removeprefix("memory:/"), b"x" * 10_000)
     monkeypatch.setenv("SOUPVIZ_REMOTE_GB", "0.000025")
-    monkeypatch.setattr(keeping, "SPARED", -1)
+    monkeypatch.setattr(room, "SPARED", -1)
     first, second = (fetch([at(name)])[0] for name in names[:2])
     fetch([at(names[0])])
     third = fetch([at(names[2])])[0]
     assert [place.exists() for place in (first, second, third)] == [True, False, True]
-    monkeypatch.setattr(keeping, "SPARED", 3600)
+    monkeypatch.setattr(room, "SPARED", 3600)
     with pytest.raises(RemoteError, match="GB are to be fetched"):
         fetch([at(names[1])])
 
 
 def test_the_cache_command_tells_and_clears_what_was_fetched(kitchen: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Kitchen.load(kitchen)
-    assert keeping.held() > 0
+    assert room.held() > 0
     status, out, _ = run_command(capsys, "cache")
     assert (status, "remote" in out) == (0, True)
     run_command(capsys, "cache", "--clear")
-    assert keeping.held() == 0
+    assert room.held() == 0
     assert Kitchen.load(kitchen).names == ["m_0", "m_1", "m_2", "m_3"]
 
 

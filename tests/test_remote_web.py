@@ -16,7 +16,7 @@ from kitchens import change_yaml, small_kitchen
 
 from soupviz.errors import Cancelled, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import listing
+from soupviz.remote import listing, room
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
@@ -198,6 +198,18 @@ def test_whoever_stops_does_not_wait_for_a_whole_file_to_be_opened(web: Web, mon
     with pytest.raises(Cancelled):
         fetch([found], stop)
     assert time.monotonic() - began[0] < 2
+
+
+def test_a_file_of_unknown_size_comes_and_not_beyond_the_budget(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.tells_sizes = False
+    found = at(web)
+    assert found.size is None
+    assert fetch([found])[0].read_bytes() == CONTENT
+    web.files["a.bin"] = CONTENT[::-1]
+    monkeypatch.setenv("SOUPVIZ_REMOTE_GB", str((room.held() + SIZE // 2) / 1e9))
+    with pytest.raises(RemoteError, match="SOUPVIZ_REMOTE_GB"):
+        fetch([at(web)])
+    assert room.held() <= room.budget()
 
 
 def test_two_processes_that_want_the_same_file_fetch_it_once(web: Web, empty_cache: Path) -> None:

@@ -34,6 +34,9 @@ ABOUT_FILES_HERE = frozenset(
 )
 """Schemes that read what lies on this machine, where paths say so, or what another address names."""
 
+LONGEST_NAME = 255
+"""Bytes that a disk takes as the name of a file."""
+
 ANSWER_WITHIN = 30
 """Seconds in which a web server has to send something more."""
 
@@ -59,6 +62,8 @@ def check(address: str) -> None:
             "signature or a token, which would be kept in files that others read. Name the file alone; credentials "
             f"are taken from {_credentials(scheme)}."
         )
+    if any(len(part.encode()) > LONGEST_NAME for part in rest.split("/")):
+        raise RemoteError(f"{address}: a part of its name is longer than the {LONGEST_NAME} bytes that a disk takes.")
     if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
         raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
 

@@ -56,7 +56,7 @@ def looked_at(address: str) -> Iterator[Path]:
     with view(quiet) as seen:
         path = file_in(Path(seen.add(address)))
         for shard in _shards_of(path):
-            seen.add_beside(path, shard.name)
+            seen.add_beside(path, shard.relative_to(path.parent).as_posix())
         if path.suffix not in (".safetensors", ".json"):
             seen.fetch([path])
         yield path
@@ -84,7 +84,8 @@ def _fetch(seen: View, paths: list[Path]) -> None:
     seen.fetch(here)
     shards: list[Path] = []
     for path in here:
-        shards += [path.parent / seen.add_beside(path, shard.name) for shard in _shards_of(path)]
+        names = [shard.relative_to(path.parent).as_posix() for shard in _shards_of(path)]
+        shards += [path.parent / seen.add_beside(path, name) for name in names]
     seen.fetch(shards)
 
 
