@@ -38,6 +38,12 @@ def scheme_of(address: str) -> str:
     return address.partition("://")[0].lower()
 
 
+def host_of(address: str) -> str:
+    """The scheme with the host, the bucket or the organisation that an address begins with."""
+    scheme, _, rest = address.partition("://")
+    return redacted(f"{scheme.lower()}://{rest.partition('/')[0]}")
+
+
 def redacted(text: str) -> str:
     """A text without what addresses in it may hold of passwords, signatures and tokens."""
     return _MORE.sub(f"&{HIDDEN}", _ADDRESS.sub(_without_secrets, text)) if "://" in text else text

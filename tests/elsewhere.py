@@ -19,7 +19,7 @@ class Web:
 
     asked: (method, name, range) of each request. cuts: how many answers are still cut in their middle. refused: names
     that nobody may read. pause: seconds before each 64 KB. has_ranges: or it sends whole files only. tells_sizes: or
-    how long a file is shows when it ends.
+    how long a file is shows when it ends. moved: names with the addresses that are told instead.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,7 @@ class Web:
         self.pause = 0.0
         self.has_ranges = True
         self.tells_sizes = True
+        self.moved: dict[str, str] = {}
         self.address = ""
 
     def ranges(self) -> list[int]:
@@ -59,6 +60,8 @@ def serving() -> Iterator[Web]:
             web.asked.append((self.command, name, asked))
             if web.refuses_all or name in web.refused:
                 return self._end(HTTPStatus.FORBIDDEN, b"", with_body)
+            if name in web.moved:
+                return self._end(HTTPStatus.FOUND, b"", with_body, {"Location": web.moved[name]})
             below = [one.removeprefix(name) for one in web.files if one.startswith(name)]
             inside = sorted({first + slash for first, slash, _ in (one.partition("/") for one in below)})
             if name.endswith("/") and inside:

@@ -360,17 +360,19 @@ def test_the_recordings_that_a_table_names_come_with_it(memory: fsspec.AbstractF
         memory.pipe_file(f"memory://bucket/speech/{name}", name.encode())
     memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\na.wav,x\nsub/b.wav,y\n")
     spec = SplitSpec(format="audio", path="memory://bucket/speech/table.csv")
-    local = Path(str(fetched("held_out", spec, quiet).path))
+    local = Path(str(fetched("held_out", spec, Path(), quiet).path))
     assert sorted(path.name for path in local.parent.rglob("*.wav")) == ["a.wav", "b.wav"]
     memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\n../../secret.wav,x\n")
     with pytest.raises(DataError, match="beside or below the table"):
-        fetched("held_out", spec, quiet)
+        fetched("held_out", spec, Path(), quiet)
 
 
 def test_the_folder_of_a_data_yaml_comes_with_it(memory: fsspec.AbstractFileSystem) -> None:
     for name in ("data.yaml", "images/val/a.png", "labels/val/a.txt"):
         memory.pipe_file(f"memory://bucket/boxes/{name}", b"x")
-    local = Path(str(fetched("held_out", SplitSpec(format="yolo", path="memory://bucket/boxes/data.yaml"), quiet).path))
+    local = Path(
+        str(fetched("held_out", SplitSpec(format="yolo", path="memory://bucket/boxes/data.yaml"), Path(), quiet).path)
+    )
     assert local.name == "data.yaml" and (local.parent / "labels" / "val" / "a.txt").is_file()
 
 
@@ -378,9 +380,9 @@ def test_examples_that_are_gone_elsewhere_are_gone_here(memory: fsspec.AbstractF
     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
         memory.pipe_file(f"memory://bucket/val/{name}", b"x")
     spec = SplitSpec(format="imagefolder", path="memory://bucket/val")
-    fetched("held_out", spec, quiet)
+    fetched("held_out", spec, Path(), quiet)
     memory.rm("memory://bucket/val/cat/2.png")
-    local = Path(str(fetched("held_out", spec, quiet).path))
+    local = Path(str(fetched("held_out", spec, Path(), quiet).path))
     assert sorted(path.relative_to(local).as_posix() for path in local.rglob("*.png")) == ["cat/1.png", "dog/1.png"]
 
 

@@ -64,6 +64,12 @@ def test_what_a_server_answers_to_a_signed_redirect_is_told_by_its_status() -> N
     assert "400 Bad Request" in message and "cdn" not in message
 
 
+@pytest.mark.parametrize("scheme", ["file", "zip", "asyncwrapper", "dask", "git", "local", "jlab", "nowhere"])
+def test_only_schemes_of_files_elsewhere_are_read(scheme: str) -> None:
+    with pytest.raises(RemoteError, match=f"nothing is read from {scheme}://"):
+        check(f"{scheme}://etc/passwd")
+
+
 def test_a_secret_is_dropped_before_a_long_message_is_cut() -> None:
     assert "hush" not in told(OSError("x" * 270 + " s3://AKIA:hush/" + "y" * 90 + "@bucket/a"))
     assert "hush" not in redacted("https://h/x?disposition=inline; filename*=UTF-8''m.bin&Signature=hush")

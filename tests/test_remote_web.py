@@ -1,5 +1,6 @@
 """Files from a web server on this machine that cuts connections, refuses, is slow, or knows no ranges."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
 from soupviz.remote.ranges import Ranges
+from soupviz.remote.systems import _is_here
 
 pytest.importorskip("aiohttp", reason="needs aiohttp")
 pytestmark = pytest.mark.extras
@@ -212,6 +214,27 @@ def test_a_file_of_unknown_size_comes_and_not_beyond_the_budget(web: Web, monkey
     assert room.held() <= room.budget()
 
 
+def test_a_server_elsewhere_that_sends_on_to_this_machine_is_refused(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files["inside.bin"] = b"role"
+    web.moved["m.bin"] = f"{web.address.replace('127.0.0.1', 'localhost')}/inside.bin"
+    assert at(web, "m.bin").size == 4  # on this machine it may
+
+    async def is_here(host: str) -> bool:
+        return host == "localhost"
+
+    monkeypatch.setattr("soupviz.remote.systems._is_here", is_here)
+    with pytest.raises(RemoteError, match="sends on to localhost"):
+        at(web, "m.bin")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [("127.0.0.1", True), ("169.254.169.254", True), ("::ffff:127.0.0.1", True), ("8.8.8.8", False)],
+)
+def test_what_lies_on_this_machine_or_its_link_is_known(host: str, is_here: bool) -> None:
+    assert asyncio.run(_is_here(host)) == is_here
+
+
 def test_two_processes_that_want_the_same_file_fetch_it_once(web: Web, empty_cache: Path) -> None:
     web.pause = 0.002
     command = [sys.executable, "-c", KILLED, f"{web.address}/a.bin"]
@@ -287,7 +310,7 @@ def test_a_folder_of_images_on_a_web_server_is_fetched_whole(web: Web) -> None:
     for label in ("cat", "dog"):
         for index in range(3):
             web.files[f"val/{label}/{index}.png"] = f"{label}{index}".encode()
-    spec = fetched("held_out", SplitSpec(format="imagefolder", path=f"{web.address}/val/"), lambda *_: None)
+    spec = fetched("held_out", SplitSpec(format="imagefolder", path=f"{web.address}/val/"), Path(), lambda *_: None)
     there = sorted(path.relative_to(spec.path).as_posix() for path in Path(str(spec.path)).rglob("*.png"))
     assert there == [f"{label}/{index}.png" for label in ("cat", "dog") for index in range(3)]
 

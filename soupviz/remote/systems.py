@@ -1,13 +1,16 @@
 """The file system of an address, with credentials from where they usually are; and what its errors mean."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-from soupviz.addresses import BUCKETS, redacted, scheme_of, user_in
+from soupviz.addresses import BUCKETS, host_of, redacted, scheme_of, user_in
 from soupviz.errors import RemoteError, told
 
 WEB = ("http", "https")
@@ -29,10 +32,11 @@ CREDENTIALS = {
 }
 """Where credentials are looked for, and nowhere else."""
 
-ABOUT_FILES_HERE = frozenset(
-    "git zip tar libarchive reference dir dirfs cached blockcache filecache simplecache generic data asynclocal".split()
+SCHEMES = frozenset(
+    "s3 s3a gs gcs hf abfs abfss az adl http https ftp sftp ssh smb hdfs webhdfs webdav oci oss github gdrive dropbox "
+    "memory".split()
 )
-"""Schemes that read what lies on this machine, where paths say so, or what another address names."""
+"""What is read and written. Others of fsspec read what lies here or what another address names, or run programs."""
 
 LONGEST_NAME = 255
 """Bytes that a disk takes as the name of a file."""
@@ -64,8 +68,13 @@ def check(address: str) -> None:
         )
     if any(len(part.encode()) > LONGEST_NAME for part in rest.split("/")):
         raise RemoteError(f"{address}: a part of its name is longer than the {LONGEST_NAME} bytes that a disk takes.")
-    if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
+    if "::" in address or "\0" in address:
         raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
+    if scheme.lower() not in SCHEMES:
+        raise RemoteError(
+            f"{address}: nothing is read from {scheme}://; expected s3, gs, hf, https, or another of "
+            f"{', '.join(sorted(SCHEMES))}."
+        )
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -87,9 +96,6 @@ def opened(address: str) -> tuple[Any, str]:
             f"{address}: {scheme}:// needs {needed.replace(' ', ' and ')}: pip install {needed}"
         ) from None
     except Exception as error:  # each file system raises its own where it lacks what it needs
-        if "Protocol not known" in str(error):
-            known = "s3, gs, hf, https, or another that fsspec knows"
-            raise RemoteError(f"{address}: no file system is known for {scheme}://; expected {known}.") from None
         raise refusal(address, error) from error
     return system, path
 
@@ -99,10 +105,37 @@ def _options(scheme: str) -> dict[str, Any]:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_WITHIN, sock_read=ANSWER_WITHIN)
-        return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
+        return {"client_kwargs": {"trust_env": True, "timeout": timeout, "trace_configs": _watched()}}
     if scheme in ("s3", "s3a") and not _knows_who():
         return {"anon": True}
     return {}
+
+
+@cache
+def _watched() -> list[Any]:
+    """What looks at where a web server sends on to: one that lies elsewhere has no say in what is read here."""
+    import aiohttp
+
+    async def look(_session: Any, _context: Any, told: Any) -> None:
+        to = urljoin(str(told.url), told.response.headers.get("Location") or told.response.headers.get("URI") or "")
+        host = urlsplit(to).hostname or ""
+        if await _is_here(host) and not await _is_here(told.url.host or ""):
+            raise RemoteError(f"{host_of(str(told.url))}: sends on to {host}, which is this machine or its network's.")
+
+    watching = aiohttp.TraceConfig()
+    watching.on_request_redirect.append(look)
+    return [watching]
+
+
+async def _is_here(host: str) -> bool:
+    """Whether a host is this machine, or such as only its own network's link reaches: of clouds, their credentials."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:  # it will not be reached either
+        return False
+    addresses = [ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+    plain = [getattr(one, "ipv4_mapped", None) or one for one in addresses]
+    return any(one.is_loopback or one.is_link_local or one.is_unspecified for one in plain)
 
 
 @cache
@@ -132,8 +165,9 @@ def status_of(error: BaseException) -> int | None:
 def _reason(error: BaseException) -> BaseException:
     """What is behind an error: of the web, whatever goes wrong is told as a file that is not there."""
     behind = error.__cause__
-    if isinstance(error, FileNotFoundError) and behind is not None and (status_of(behind) or _is_of_a_network(behind)):
-        return behind
+    if isinstance(error, FileNotFoundError) and behind is not None:
+        if isinstance(behind, RemoteError) or status_of(behind) or _is_of_a_network(behind):
+            return behind
     return error
 
 
@@ -156,9 +190,9 @@ def is_passing(error: BaseException) -> bool:
 
 def refusal(address: str, error: BaseException) -> RemoteError:
     """What an error of a file system means for whoever named the address."""
+    error = _reason(error)
     if isinstance(error, RemoteError):
         return error
-    error = _reason(error)
     status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError) or status == 404:
         return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")

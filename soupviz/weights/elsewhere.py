@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from soupviz import trust
 from soupviz.addresses import address_of, is_remote
 from soupviz.errors import CheckpointError
 from soupviz.remote.viewing import View, view
@@ -24,7 +25,10 @@ def files_meant(spec: KitchenSpec, folder: Path, progress: Progress = quiet) -> 
         KitchenError: a pattern that matches nothing, or a name that is taken.
         RemoteError: an address where nothing is, or that cannot be reached.
     """
-    if not any(map(is_remote, _named(spec))):
+    addresses = [text for text in _named(spec) if is_remote(text)]
+    for address in addresses:
+        trust.check_place(address, folder)
+    if not addresses:
         return _files(spec, folder)
     with view(progress) as seen:
         spec = _changed(spec, lambda text: seen.add(text) if is_remote(text) else text)
