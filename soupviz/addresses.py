@@ -34,6 +34,11 @@ def is_remote(text: str) -> bool:
     return found is not None and found[1].lower() not in _HERE
 
 
+def addresses_in(text: str) -> list[str]:
+    """The addresses that a text holds, also behind the name of a library."""
+    return [text[found.start() :] for found in _REMOTE.finditer(text) if found[1].lower() not in _HERE]
+
+
 def scheme_of(address: str) -> str:
     return address.partition("://")[0].lower()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soupviz.addresses import host_of, is_remote
+from soupviz.addresses import addresses_in, host_of
 from soupviz.errors import KitchenError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
@@ -117,7 +117,7 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
             told.append((reference, arguments))  # which say what the code does
             code += [reference, *(f"{reference} with {path.name}" for path in files if not runs)][-1:]
             seen |= {str(path): file_digest(path) for path in files if str(path) not in seen}
-        hosts = sorted({host_of(text) for text in _named(one) if is_remote(text)})
+        hosts = sorted({host_of(address) for text in _named(one) for address in addresses_in(text)})
         places |= set(hosts)
         if told or hosts:
             seen[str(yaml.resolve())] = digest(repr((told, hosts) if hosts else told))

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from soupviz.addresses import mirror, place_of
 from soupviz.errors import Cancelled, CheckpointError, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import keeping, leases, listing, room, trees
+from soupviz.remote import keeping, leases, listing, room, trees, watching
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
@@ -288,6 +288,22 @@ def test_what_a_killed_process_held_may_go(memory: fsspec.AbstractFileSystem, em
     subprocess.run([sys.executable, "-c", LEASING, str(place)], check=True)
     assert len(list((empty_cache / "remote" / "leases").iterdir())) == 1
     assert leases.held_open() == frozenset()
+
+
+def test_of_many_checkpoints_in_a_folder_one_listing_tells(opened: Kitchen, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for memory in ("_silent", "_asked", "_listed"):
+        monkeypatch.setattr(watching, memory, {})
+    for name in ("at", "children"):
+        ask = getattr(listing, name)
+        monkeypatch.setattr(
+            listing, name, lambda *args, ask=ask, name=name, **o: (asked.append(name), ask(*args, **o))[1]
+        )
+    for note in keeping.notes():
+        os.utime(note.file, (time.time() - DAYS,) * 2)
+    for item in opened.ingredients:
+        item.check_unchanged()
+    assert len(opened.ingredients) == 4 and asked == ["at", "children"]
 
 
 def test_a_file_that_went_from_the_cache_is_not_said_to_have_changed(opened: Kitchen) -> None:

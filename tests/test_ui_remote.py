@@ -87,6 +87,11 @@ def test_the_places_that_a_kitchen_reads_from_are_asked_about_once(file: Path) -
     assert not workspace.is_trusted(again)
 
 
+def test_the_place_of_a_model_s_configuration_is_asked_about(file: Path) -> None:
+    change_yaml(file, lambda document: document["model"].update(factory="transformers:s3://models/bert"))
+    assert "s3://models" in workspace.request(file, read_kitchen_file(file)).places
+
+
 def test_a_place_that_nobody_was_asked_about_is_not_read_from(file: Path) -> None:
     asked = workspace.request(file, read_kitchen_file(file))
     workspace.bind(asked)
