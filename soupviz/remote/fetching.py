@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from soupviz.addresses import KEPT, mirror, place_of
 from soupviz.errors import RemoteError
-from soupviz.files import cache_folder, digest, digest_of, replacing
+from soupviz.files import cache_folder, digest_of, replacing
 from soupviz.remote import keeping, listing, room
 from soupviz.remote.calling import ATTEMPTS, LOOK_EVERY, Calls
 from soupviz.remote.keeping import size_of
@@ -83,7 +83,7 @@ def _is_small(found: Found) -> bool:
 
 def head_of(found: Found, num_bytes: int) -> bytes:
     """The first bytes of a file; kept, as a listing may ask for them again."""
-    known = cache_folder(KEPT, "heads") / digest([found.address, found.token, found.size, num_bytes])[:32]
+    known = cache_folder(KEPT, "heads") / keeping.named([found.address, found.token, found.size, num_bytes])
     if found.is_told and known.is_file():
         return known.read_bytes()
     content = read(found, 0, min(num_bytes, found.size or num_bytes))
@@ -157,7 +157,15 @@ def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
 
 
 def _stream(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
-    """A file from its beginning to its end, which begins anew where the connection is cut."""
+    """A file from its beginning to its end; nothing is kept of one that does not come to it."""
+    try:
+        _streamed(found, file, calls, counter)
+    except BaseException:
+        file.truncate(0)
+        raise
+
+
+def _streamed(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
     limit = 0 if found.size is None else found.size
     for attempt in range(ATTEMPTS):
         counter.add(-file.tell())
@@ -204,7 +212,7 @@ def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
     with part.open("rb") as file:
         while content := file.read(PIECE):
             sha.update(content)
-            counter.tell()
+            counter.tell()  # which may stop it
     return sha.hexdigest() == found.sha256
 
 

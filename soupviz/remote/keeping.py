@@ -153,8 +153,12 @@ def noted(path: Path) -> Note | None:
 
 def part_of(found: Found) -> Path:
     """Where a file lies until it is whole, which a later attempt goes on with."""
-    name = digest([found.address, found.token, found.size])[:32]
-    return cache_folder(KEPT, "parts") / f"{name}.part"
+    return cache_folder(KEPT, "parts") / f"{named([found.address, found.token, found.size])}.part"
+
+
+def named(what: Any) -> str:
+    """The name of a file of the cache's own, by what it is of."""
+    return digest(what)[:32]
 
 
 def forget_others(
@@ -169,7 +173,7 @@ def forget_others(
 
 
 def _note_file(address: str) -> Path:
-    return cache_folder(KEPT, "notes") / f"{digest(address)[:32]}.json"
+    return cache_folder(KEPT, "notes") / f"{named(address)}.json"
 
 
 def _note_of(address: str) -> Note | None:

@@ -65,7 +65,7 @@ def make_room(wanted: Sequence[Found], more: int = 0) -> None:
     """See that files fit into the budget; those of others that were used longest ago go.
 
     Args:
-        more: bytes beside those that the files are told to have.
+        more: bytes that come next of a file of unknown size, beside those that came.
     Raises:
         RemoteError: they do not fit.
     """
@@ -76,9 +76,12 @@ def make_room(wanted: Sequence[Found], more: int = 0) -> None:
             _drop(missing - room, wanted)
             room = left()
     if missing > room:
+        told = f"{missing / 1e9:.2f} GB are to be fetched"
+        if more:
+            told = f"its size is not told, and more than {size_of(part_of(wanted[0])) / 1e9:.2f} GB came"
         raise RemoteError(
             f"{wanted[0].address}{f' and {len(wanted) - 1} more files' if len(wanted) > 1 else ''}: "
-            f"{missing / 1e9:.2f} GB are to be fetched; {room / 1e9:.2f} GB are free of the "
+            f"{told}; {room / 1e9:.2f} GB are free of the "
             f"{budget() / 1e9:.2f} GB that files from elsewhere may take in {cache_folder(KEPT)}. Set {BUDGET_GB} to "
             "more, let SOUPVIZ_CACHE name a larger disk, or run: soupviz cache --clear"
         )

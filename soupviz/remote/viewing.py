@@ -35,7 +35,11 @@ BELOW_A_RUN = ("checkpoints", "weights")
 
 
 class View:
-    """Files elsewhere as a folder shows them; each with its size, and the beginning that says what it is."""
+    """Files elsewhere as a folder shows them; each with its size, and the beginning that says what it is.
+
+    _found: by where the view shows them, all files. _folders: the same of folders, each with the files in it. _fetched:
+    what was fetched, or found to be there, while the view is.
+    """
 
     def __init__(self, root: Path, progress: Progress):
         self._root = root
@@ -130,7 +134,11 @@ class View:
         return found
 
     def add_beside(self, path: Path, name: str) -> str:
-        """List one more file, beside one that is in the view; gives its name there."""
+        """List one more file by its name relative to the folder of one that the view shows; gives that name.
+
+        Args:
+            path: where the view shows the other one. name: with slashes, of a file beside or below it.
+        """
         self.add(f"{self._found[path].address.rpartition('/')[0]}/{name}")
         return name
 
