@@ -10,10 +10,18 @@ _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _HERE = frozenset({"file", "local"})
 """Schemes of files that lie on this machine."""
 
-_USER = re.compile(
-    r"(https?://(?=[^/\s'\"]+@)|[A-Za-z][A-Za-z0-9+.-]*://(?=[^/\s@'\"]*:[^/\s@'\"]*@))[^/\s@'\"]*@", re.I
-)
-_QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?'\"<>]+)\?[^\s'\"<>)]*")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^\s\"<>]+)")
+_MORE = re.compile(r"&[\w.*%-]+=[^\s\"<>]*")
+"""What goes on behind a blank in a query that was not quoted."""
+
+_PORT = re.compile(r"\[[^\]]*\](:\d{1,5})?|[^:@]*:\d{1,5}")
+BUCKETS = frozenset({"s3", "s3a", "gs", "gcs"})
+"""Schemes whose first part is a bucket's name, which holds no colon."""
+
+_WEB = frozenset({"http", "https"})
+_NAMED_SO = frozenset({"github"})
+"""Schemes that say org:repository@ref where others have a user and a password."""
+
 HIDDEN = "…"
 
 KEPT = "remote"
@@ -26,13 +34,48 @@ def is_remote(text: str) -> bool:
     return found is not None and found[1].lower() not in _HERE
 
 
+def addresses_in(text: str) -> list[str]:
+    """The addresses that a text holds, also behind the name of a library."""
+    return [text[found.start() :] for found in _REMOTE.finditer(text) if found[1].lower() not in _HERE]
+
+
 def scheme_of(address: str) -> str:
     return address.partition("://")[0].lower()
 
 
+def host_of(address: str) -> str:
+    """The scheme with the host, the bucket or the organisation that an address begins with."""
+    scheme, _, rest = address.partition("://")
+    return redacted(f"{scheme.lower()}://{rest.partition('/')[0]}")
+
+
 def redacted(text: str) -> str:
     """A text without what addresses in it may hold of passwords, signatures and tokens."""
-    return _QUERY.sub(rf"\1?{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
+    return _MORE.sub(f"&{HIDDEN}", _ADDRESS.sub(_without_secrets, text)) if "://" in text else text
+
+
+def _without_secrets(found: re.Match[str]) -> str:
+    rest, sign, _ = found[2].partition("?")
+    if length := len(user_in(f"{found[1]}://{rest}")):
+        rest = HIDDEN + rest[length:]
+    return f"{found[1]}://{rest}" + (f"?{HIDDEN}" if sign else "")
+
+
+def user_in(address: str) -> str:
+    """What stands before a host and may be a user with a password, as far as it goes; "" where nothing does.
+
+    A password may hold slashes: behind a colon that no port follows, all up to the last @ counts.
+    """
+    scheme, _, rest = address.partition("://")
+    scheme, first = scheme.lower(), rest.partition("/")[0]
+    if scheme in _NAMED_SO:
+        return ""
+    ahead = (first.rpartition("@")[0] or first).lower()
+    is_name = _PORT.fullmatch(first) if scheme not in BUCKETS else first.startswith("arn:") and "@" not in rest
+    if (":" in ahead or "%3a" in ahead) and not is_name:
+        before, at, _ = rest.rpartition("@")
+        return before if at or scheme not in BUCKETS else first
+    return first.rpartition("@")[0] if scheme in _WEB else ""
 
 
 def mirror() -> Path:
@@ -64,7 +107,7 @@ def spelled(text: str) -> str:
     """A message with the addresses that its paths stand for, and with no secret that is in one."""
     if KEPT in text:
         text = _kept().sub(r"\1://", text)
-    return redacted(text) if "://" in text else text
+    return redacted(text)
 
 
 def _kept() -> re.Pattern[str]:

@@ -8,7 +8,7 @@ from soupviz.addresses import spelled
 def told(error: BaseException) -> str:
     """What code that is not soupviz's own raised, in one line; where it says nothing, the line that raised it."""
     try:
-        message = shortened(str(error))
+        message = shortened(spelled(str(error)))  # cut before, a secret would not look like one
     except Exception:  # its own way to tell it fails too
         message = ""
     if message:

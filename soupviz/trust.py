@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from soupviz.addresses import addresses_in, host_of
 from soupviz.errors import KitchenError
 from soupviz.files import digest, digest_of, file_digest
 from soupviz.sources import code_files, is_file, is_installed
@@ -50,7 +51,8 @@ class Request:
 
     other_models: by name, the kitchens whose models may join, each with its file. code: references and files that
     would be run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each
-    kitchen.yaml that of what it says of code.
+    kitchen.yaml that of what it says of code and of other places. places: the hosts and buckets that are read from, as
+    whoever runs the program.
     """
 
     file: Path
@@ -58,6 +60,7 @@ class Request:
     other_models: Mapping[str, tuple[KitchenSpec, Path]]
     code: tuple[str, ...]
     seen: Mapping[str, str]
+    places: tuple[str, ...] = ()
 
     @property
     def kitchens(self) -> list[tuple[KitchenSpec, Path]]:
@@ -67,10 +70,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a folder's kitchens may use: code by file and digest, and the paths that may be read."""
+    """What a folder's kitchens may use: code by file and digest, the paths that may be read, and places elsewhere."""
 
     seen: Mapping[str, str]
     allowed: Allowed
+    places: frozenset[str] = frozenset()
 
 
 _bound: dict[Path, Bound] = {}
@@ -99,6 +103,7 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
         other_models[name] = (read_kitchen_file(other).model_copy(update={"other_models": {}}), other)
     code: list[str] = []
     seen: dict[str, str] = {}
+    places: set[str] = set()
     for one, yaml in [(spec, file), *other_models.values()]:
         told = []
         known: dict[str, list[Path]] = {}  # several splits may use one file of code
@@ -112,9 +117,11 @@ def request(file: Path, spec: KitchenSpec, allowed: Allowed) -> Request:
             told.append((reference, arguments))  # which say what the code does
             code += [reference, *(f"{reference} with {path.name}" for path in files if not runs)][-1:]
             seen |= {str(path): file_digest(path) for path in files if str(path) not in seen}
-        if told:
-            seen[str(yaml.resolve())] = digest(repr(told))
-    return Request(file, spec, other_models, tuple(code), seen)
+        hosts = sorted({host_of(address) for text in _named(one) for address in addresses_in(text)})
+        places |= set(hosts)
+        if told or hosts:
+            seen[str(yaml.resolve())] = digest(repr((told, hosts) if hosts else told))
+    return Request(file, spec, other_models, tuple(code), seen, tuple(sorted(places)))
 
 
 def _used(spec: KitchenSpec) -> list[tuple[str, dict[str, Any]]]:
@@ -180,14 +187,19 @@ def check_paths(spec: KitchenSpec, folder: Path, allowed: Allowed) -> None:
     Raises:
         KitchenError: naming the path.
     """
-    values = spec.model_dump(mode="json", exclude=set(NO_PATHS), exclude_none=True)
-    if isinstance(values["task"].get("vocabulary"), list):
-        del values["task"]["vocabulary"]  # tokens, of which one may look like a path
-    named = {place for text in _texts(values) if text for place in _places(text, folder)}
+    named = {place for text in _named(spec) if text for place in _places(text, folder)}
     named |= {folder / "data" for split in spec.split_specs().values() if split.path is None}
     for arguments in (spec.model.args, *(split.args for split in spec.split_specs().values())):
         named |= set(_files_in(arguments, folder))
     _check_places(named, allowed)
+
+
+def _named(spec: KitchenSpec) -> Iterator[str]:
+    """Every text of kitchen.yaml that may name a file, or an address."""
+    values = spec.model_dump(mode="json", exclude=set(NO_PATHS), exclude_none=True)
+    if isinstance(values["task"].get("vocabulary"), list):
+        del values["task"]["vocabulary"]  # tokens, of which one may look like a path
+    return _texts(values)
 
 
 def _check_places(named: set[Path], allowed: Allowed) -> None:
@@ -213,8 +225,8 @@ def bind(asked: Request, allowed: Allowed) -> None:
     """From now on the folders of a kitchen and its other models use what was approved, and nothing else."""
     for _, file in asked.kitchens:
         folder = file.parent.resolve()
-        before = _bound[folder].seen if folder in _bound else {}
-        _bound[folder] = Bound({**before, **asked.seen}, allowed)
+        before = _bound.get(folder) or Bound({}, allowed)
+        _bound[folder] = Bound({**before.seen, **asked.seen}, allowed, before.places | set(asked.places))
 
 
 def approved(folder: Path) -> Mapping[str, str] | None:
@@ -246,6 +258,17 @@ def check_fetch(address: str, folder: Path) -> None:
     """
     if folder.resolve() in _bound:
         raise KitchenError(f"{address} is not in kitchen.yaml, which names all that is fetched: add it there.")
+
+
+def check_place(address: str, folder: Path) -> None:
+    """See that an address of kitchen.yaml lies where somebody said that it may be read from, where they were asked.
+
+    Raises:
+        KitchenError: in another place.
+    """
+    bound = _bound.get(folder.resolve())
+    if bound and host_of(address) not in bound.places:
+        raise KitchenError(f"{address}: you were not asked about {host_of(address)}; open the kitchen again.")
 
 
 def check_use(reference: str, arguments: Mapping[str, Any], folder: Path) -> None:

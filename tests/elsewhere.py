@@ -18,7 +18,8 @@ class Web:
     """A web server of files in memory that knows ranges and tags.
 
     asked: (method, name, range) of each request. cuts: how many answers are still cut in their middle. refused: names
-    that nobody may read. pause: seconds before each 64 KB. has_ranges: or it sends whole files only.
+    that nobody may read. pause: seconds before each 64 KB. has_ranges: or it sends whole files only. tells_sizes: or
+    how long a file is shows when it ends. moved: names with the addresses that are told instead.
     """
 
     def __init__(self) -> None:
@@ -29,6 +30,8 @@ class Web:
         self.refuses_all = False
         self.pause = 0.0
         self.has_ranges = True
+        self.tells_sizes = True
+        self.moved: dict[str, str] = {}
         self.address = ""
 
     def ranges(self) -> list[int]:
@@ -57,6 +60,8 @@ def serving() -> Iterator[Web]:
             web.asked.append((self.command, name, asked))
             if web.refuses_all or name in web.refused:
                 return self._end(HTTPStatus.FORBIDDEN, b"", with_body)
+            if name in web.moved:
+                return self._end(HTTPStatus.FOUND, b"", with_body, {"Location": web.moved[name]})
             below = [one.removeprefix(name) for one in web.files if one.startswith(name)]
             inside = sorted({first + slash for first, slash, _ in (one.partition("/") for one in below)})
             if name.endswith("/") and inside:
@@ -65,6 +70,8 @@ def serving() -> Iterator[Web]:
             content = web.files.get(name)
             if content is None:
                 return self._end(HTTPStatus.NOT_FOUND, b"", with_body)
+            if not web.tells_sizes:
+                return self._in_chunks(content, with_body)
             found = re.match(r"bytes=(\d+)-(\d*)", asked) if web.has_ranges else None
             start, stop = (int(found[1]), int(found[2] or len(content) - 1) + 1) if found else (0, len(content))
             part = content[start : min(stop, len(content))]
@@ -72,6 +79,18 @@ def serving() -> Iterator[Web]:
             if found:
                 headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{len(content)}"
             return self._end(HTTPStatus.PARTIAL_CONTENT if found else HTTPStatus.OK, part, with_body, headers)
+
+        def _in_chunks(self, content: bytes, with_body: bool) -> None:
+            self.send_response(HTTPStatus.OK)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("ETag", f'"{hash(content)}"')
+            self.end_headers()
+            pieces = [content[place : place + 2**16] for place in range(0, len(content), 2**16)]
+            for piece in [*pieces, b""] if with_body else []:
+                try:
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                except OSError:
+                    return
 
         def _end(self, status: HTTPStatus, body: bytes, with_body: bool, headers: Any = None) -> None:
             self.send_response(status)

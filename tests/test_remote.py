@@ -21,7 +21,7 @@ from soupviz.addresses import address_of, is_remote, mirror, place_of, redacted,
 from soupviz.data.elsewhere import fetched
 from soupviz.errors import CheckpointError, DataError, KitchenError, RemoteError, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import keeping, listing, watching
+from soupviz.remote import listing, room, watching
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch
 from soupviz.remote.trees import settings_at
@@ -304,23 +304,23 @@ def test_for_a_new_file_the_one_that_was_used_longest_ago_goes(
     for name in names:
         memory.pipe_file(name.removeprefix("memory:/"), b"x" * 10_000)
     monkeypatch.setenv("SOUPVIZ_REMOTE_GB", "0.000025")
-    monkeypatch.setattr(keeping, "SPARED", -1)
+    monkeypatch.setattr(room, "SPARED", -1)
     first, second = (fetch([at(name)])[0] for name in names[:2])
     fetch([at(names[0])])
     third = fetch([at(names[2])])[0]
     assert [place.exists() for place in (first, second, third)] == [True, False, True]
-    monkeypatch.setattr(keeping, "SPARED", 3600)
+    monkeypatch.setattr(room, "SPARED", 3600)
     with pytest.raises(RemoteError, match="GB are to be fetched"):
         fetch([at(names[1])])
 
 
 def test_the_cache_command_tells_and_clears_what_was_fetched(kitchen: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Kitchen.load(kitchen)
-    assert keeping.held() > 0
+    assert room.held() > 0
     status, out, _ = run_command(capsys, "cache")
     assert (status, "remote" in out) == (0, True)
     run_command(capsys, "cache", "--clear")
-    assert keeping.held() == 0
+    assert room.held() == 0
     assert Kitchen.load(kitchen).names == ["m_0", "m_1", "m_2", "m_3"]
 
 
@@ -360,17 +360,19 @@ def test_the_recordings_that_a_table_names_come_with_it(memory: fsspec.AbstractF
         memory.pipe_file(f"memory://bucket/speech/{name}", name.encode())
     memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\na.wav,x\nsub/b.wav,y\n")
     spec = SplitSpec(format="audio", path="memory://bucket/speech/table.csv")
-    local = Path(str(fetched("held_out", spec, quiet).path))
+    local = Path(str(fetched("held_out", spec, Path(), quiet).path))
     assert sorted(path.name for path in local.parent.rglob("*.wav")) == ["a.wav", "b.wav"]
     memory.pipe_file("memory://bucket/speech/table.csv", b"file,label\n../../secret.wav,x\n")
     with pytest.raises(DataError, match="beside or below the table"):
-        fetched("held_out", spec, quiet)
+        fetched("held_out", spec, Path(), quiet)
 
 
 def test_the_folder_of_a_data_yaml_comes_with_it(memory: fsspec.AbstractFileSystem) -> None:
     for name in ("data.yaml", "images/val/a.png", "labels/val/a.txt"):
         memory.pipe_file(f"memory://bucket/boxes/{name}", b"x")
-    local = Path(str(fetched("held_out", SplitSpec(format="yolo", path="memory://bucket/boxes/data.yaml"), quiet).path))
+    local = Path(
+        str(fetched("held_out", SplitSpec(format="yolo", path="memory://bucket/boxes/data.yaml"), Path(), quiet).path)
+    )
     assert local.name == "data.yaml" and (local.parent / "labels" / "val" / "a.txt").is_file()
 
 
@@ -378,9 +380,9 @@ def test_examples_that_are_gone_elsewhere_are_gone_here(memory: fsspec.AbstractF
     for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
         memory.pipe_file(f"memory://bucket/val/{name}", b"x")
     spec = SplitSpec(format="imagefolder", path="memory://bucket/val")
-    fetched("held_out", spec, quiet)
+    fetched("held_out", spec, Path(), quiet)
     memory.rm("memory://bucket/val/cat/2.png")
-    local = Path(str(fetched("held_out", spec, quiet).path))
+    local = Path(str(fetched("held_out", spec, Path(), quiet).path))
     assert sorted(path.relative_to(local).as_posix() for path in local.rglob("*.png")) == ["cat/1.png", "dog/1.png"]
 
 

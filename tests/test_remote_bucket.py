@@ -18,7 +18,7 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen
 import soupviz as sv
 from soupviz.errors import CheckpointError, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import keeping, watching
+from soupviz.remote import room, watching
 from soupviz.soups.provenance import read_record
 
 pytestmark = pytest.mark.extras
@@ -123,13 +123,13 @@ def test_a_bucket_that_refuses_is_told_in_one_line_with_where_and_a_remedy(
 
 def test_a_process_of_its_own_reads_the_same_bucket_from_the_same_cache(kitchen: Path, tmp_path: Path) -> None:
     Kitchen.load(kitchen)
-    before = keeping.held()
+    before = room.held()
     command = [sys.executable, "-m", "soupviz", "score", str(kitchen), "--json"]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert keeping.held() > before  # held_out came
+    assert room.held() > before  # held_out came
 
 
 class Hub(MemoryFileSystem):

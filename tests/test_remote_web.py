@@ -1,5 +1,6 @@
 """Files from a web server on this machine that cuts connections, refuses, is slow, or knows no ranges."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,11 +17,12 @@ from kitchens import change_yaml, small_kitchen
 
 from soupviz.errors import Cancelled, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import listing
+from soupviz.remote import listing, room
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
 from soupviz.remote.ranges import Ranges
+from soupviz.remote.systems import _is_here
 
 pytest.importorskip("aiohttp", reason="needs aiohttp")
 pytestmark = pytest.mark.extras
@@ -168,6 +170,72 @@ def test_a_whole_file_that_is_cut_begins_anew(web: Web) -> None:
     assert web.cuts == 0 and seen[-1] == SIZE
 
 
+def test_a_whole_file_whose_next_attempt_is_refused_is_told_in_one_line(web: Web) -> None:
+    web.has_ranges = False
+    found = at(web)
+
+    def refuse(done: int, _total: int, _what: str) -> None:
+        if done:
+            web.cuts, web.refuses_all = 0, True
+
+    web.cuts = 2
+    with pytest.raises(RemoteError, match=r"access is refused \(403\)"):
+        fetch([found], refuse)
+
+
+def test_whoever_stops_does_not_wait_for_a_whole_file_to_be_opened(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.has_ranges = False
+    found = at(web)
+    began: list[float] = []
+
+    def hang(_found: Found) -> None:
+        began.append(time.monotonic())
+        time.sleep(8)
+
+    def stop(*_: object) -> None:
+        if began:
+            raise Cancelled
+
+    monkeypatch.setattr("soupviz.remote.fetching._from_its_beginning", hang)
+    with pytest.raises(Cancelled):
+        fetch([found], stop)
+    assert time.monotonic() - began[0] < 2
+
+
+def test_a_file_of_unknown_size_comes_and_not_beyond_the_budget(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.tells_sizes = False
+    found = at(web)
+    assert found.size is None
+    assert fetch([found])[0].read_bytes() == CONTENT
+    web.files["a.bin"] = CONTENT[::-1]
+    monkeypatch.setenv("SOUPVIZ_REMOTE_GB", str((room.held() + SIZE // 2) / 1e9))
+    before = room.held()
+    with pytest.raises(RemoteError, match=r"its size is not told, and more than .* SOUPVIZ_REMOTE_GB"):
+        fetch([at(web)])
+    assert room.held() == before
+
+
+def test_a_server_elsewhere_that_sends_on_to_this_machine_is_refused(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files["inside.bin"] = b"role"
+    web.moved["m.bin"] = f"{web.address.replace('127.0.0.1', 'localhost')}/inside.bin"
+    assert at(web, "m.bin").size == 4  # on this machine it may
+
+    async def is_here(host: str) -> bool:
+        return host == "localhost"
+
+    monkeypatch.setattr("soupviz.remote.systems._is_here", is_here)
+    with pytest.raises(RemoteError, match="sends on to localhost"):
+        at(web, "m.bin")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [("127.0.0.1", True), ("169.254.169.254", True), ("::ffff:127.0.0.1", True), ("8.8.8.8", False)],
+)
+def test_what_lies_on_this_machine_or_its_link_is_known(host: str, is_here: bool) -> None:
+    assert asyncio.run(_is_here(host)) == is_here
+
+
 def test_two_processes_that_want_the_same_file_fetch_it_once(web: Web, empty_cache: Path) -> None:
     web.pause = 0.002
     command = [sys.executable, "-c", KILLED, f"{web.address}/a.bin"]
@@ -243,7 +311,7 @@ def test_a_folder_of_images_on_a_web_server_is_fetched_whole(web: Web) -> None:
     for label in ("cat", "dog"):
         for index in range(3):
             web.files[f"val/{label}/{index}.png"] = f"{label}{index}".encode()
-    spec = fetched("held_out", SplitSpec(format="imagefolder", path=f"{web.address}/val/"), lambda *_: None)
+    spec = fetched("held_out", SplitSpec(format="imagefolder", path=f"{web.address}/val/"), Path(), lambda *_: None)
     there = sorted(path.relative_to(spec.path).as_posix() for path in Path(str(spec.path)).rglob("*.png"))
     assert there == [f"{label}/{index}.png" for label in ("cat", "dog") for index in range(3)]
 

@@ -73,6 +73,36 @@ def test_a_soup_is_written_to_an_address_from_the_dashboard(file: Path) -> None:
         exporting.target_of_weights("https://host/soups", "soup.safetensors")
 
 
+def test_the_places_that_a_kitchen_reads_from_are_asked_about_once(file: Path) -> None:
+    at = page("ingredients", file)
+    [asked] = [one.value for one in at.warning]
+    assert "`memory://bucket`" in asked
+    next(button for button in at.button if button.label == "I trust it: open").click().run()
+    settle(at)
+    assert "m_3" in str(at.dataframe[0].value)
+    assert workspace.is_trusted(workspace.request(file, read_kitchen_file(file)))
+    change_yaml(file, lambda document: document.update(base="http://169.254.169.254/latest/role"))
+    again = workspace.request(file, read_kitchen_file(file))
+    assert again.places == ("http://169.254.169.254", "memory://bucket")
+    assert not workspace.is_trusted(again)
+
+
+def test_the_place_of_a_model_s_configuration_is_asked_about(file: Path) -> None:
+    change_yaml(file, lambda document: document["model"].update(factory="transformers:s3://models/bert"))
+    assert "s3://models" in workspace.request(file, read_kitchen_file(file)).places
+
+
+def test_a_place_that_nobody_was_asked_about_is_not_read_from(file: Path) -> None:
+    asked = workspace.request(file, read_kitchen_file(file))
+    workspace.bind(asked)
+    with pytest.raises(KitchenError, match="not asked about memory://other"):
+        Kitchen.open(asked.spec.model_copy(update={"base": "memory://other/base.safetensors"}), file)
+    held_out = asked.spec.data.held_out.model_copy(update={"path": "memory://other/held_out.npz"})
+    data = asked.spec.data.model_copy(update={"held_out": held_out})
+    with pytest.raises(KitchenError, match="not asked about memory://other"):
+        Kitchen.open(asked.spec.model_copy(update={"data": data}), file).score()
+
+
 def test_an_address_that_a_link_names_is_not_fetched(file: Path) -> None:
     asked = workspace.request(file, read_kitchen_file(file))
     workspace.bind(asked)

@@ -4,6 +4,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
+from soupviz import trust
 from soupviz.addresses import is_remote
 from soupviz.data import tables
 from soupviz.errors import DataError
@@ -23,13 +24,16 @@ FILES = ("slices", "group")
 """Keys that name a file with a column of it."""
 
 
-def fetched(name: str, spec: SplitSpec, progress: Progress) -> SplitSpec:
+def fetched(name: str, spec: SplitSpec, folder: Path, progress: Progress) -> SplitSpec:
     """A split with what lies elsewhere fetched, and named by where it lies now.
 
     Raises:
         DataError: a format that runs code, or unpickles what it is given, is to read it from elsewhere.
+        KitchenError: in a place that nobody was asked about, who has to be.
         RemoteError: nothing is there, or it cannot be reached.
     """
+    for address in filter(is_remote, _named(spec)):
+        trust.check_place(address, folder)
     changes: dict[str, Any] = {}
     for key in (*WHOLE, *SETTINGS):
         address = getattr(spec, key)
@@ -45,6 +49,13 @@ def fetched(name: str, spec: SplitSpec, progress: Progress) -> SplitSpec:
     if spec.format == "audio" and "path" in changes and Path(changes["path"]).is_file():
         _fetch_recordings(name, local, str(spec.path), progress)
     return local
+
+
+def _named(spec: SplitSpec) -> list[str]:
+    columns = [getattr(spec, key) for key in FILES]
+    named = [getattr(spec, key) for key in (*WHOLE, *SETTINGS)]
+    named += [one.file for one in columns if one is not None and not isinstance(one, str)]
+    return [one for one in named if isinstance(one, str)]
 
 
 def _check_format(name: str, spec: SplitSpec, address: str) -> None:

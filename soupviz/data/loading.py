@@ -94,7 +94,7 @@ class Splits:
             if name not in self.specs:
                 raise KitchenError(f"{self._file}: no split {name!r}; this kitchen has {', '.join(self.specs)}.")
             classes = self._classes or (self.load(HELD_OUT, progress).classes if name != HELD_OUT else None)
-            spec = self._local[name] = fetched(name, self.specs[name], progress)
+            spec = self._local[name] = fetched(name, self.specs[name], self._file.parent, progress)
             loaded = splits.load(
                 name,
                 spec,

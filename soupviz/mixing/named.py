@@ -13,6 +13,7 @@ from soupviz.files import replacing
 from soupviz.mixing.averaging import combined
 from soupviz.mixing.formulas import KEPT, PRECISE_SUM, Formula, made
 from soupviz.models.architecture import Architecture
+from soupviz.remote.leases import lease
 from soupviz.store.database import Store
 from soupviz.types import Coefficients
 from soupviz.weights.discovery import read_other
@@ -41,6 +42,7 @@ class NamedWeights:
         self.store = store
         self._architecture = architecture
         self._others: dict[str, Ingredient] = {}
+        lease(self, [Path(place) for item in (*ingredients, *([base] if base else [])) for place, *_ in item.stamp])
 
     def resolve(self, name: str) -> Ingredient:
         """An ingredient by name, `base`, a model of another kitchen, weights made by a formula, or a checkpoint's file.
@@ -162,7 +164,9 @@ class NamedWeights:
     def _read(self, name: str) -> Ingredient:
         if is_remote(name):
             trust.check_fetch(name, self.file.parent)
-            return self._from_file(name, fetched(name))
+            item = self._from_file(name, fetched(name))
+            lease(self, [Path(place) for place, *_ in item.stamp])
+            return item
         file = next((path for path in (Path(name), self.file.parent / name) if path.exists()), None)
         if file is None:
             raise KitchenError(unknown_name(name, self.ingredients))

@@ -48,6 +48,10 @@ class Calls:
         for _ in range(self._threads):
             self._waiting.put(None)
 
+    def pause(self, attempt: int) -> None:
+        """Wait before another attempt; whoever stops is not waited for."""
+        self._stopped.wait(FIRST_PAUSE * 2**attempt)
+
     def one(self, address: str, call: Callable[[], R], attempts: int = ATTEMPTS) -> R:
         """One call's result."""
         return self._result(self._submitted(address, call, attempts))
@@ -90,8 +94,8 @@ class Calls:
             try:
                 return future.result(LOOK_EVERY)
             except NotYet:
-                if future.done():
-                    raise
+                if future.done():  # it may have come just now, or be what the call itself raised
+                    return future.result()
 
     def _tried(self, address: str, call: Callable[[], R], attempts: int) -> R:
         for attempt in range(attempts):
@@ -102,5 +106,5 @@ class Calls:
             except Exception as error:  # each file system raises its own
                 if attempt == attempts - 1 or not is_passing(error):
                     raise refusal(address, error) from error
-            self._stopped.wait(FIRST_PAUSE * 2**attempt)
+            self.pause(attempt)
         raise AssertionError("the last attempt returns or raises")

@@ -11,12 +11,13 @@ from filelock import FileLock, Timeout
 
 from soupviz.addresses import KEPT, mirror, place_of
 from soupviz.errors import RemoteError
-from soupviz.files import cache_folder, digest
-from soupviz.remote import keeping, listing
+from soupviz.files import cache_folder, digest_of, replacing
+from soupviz.remote import keeping, listing, room
 from soupviz.remote.calling import ATTEMPTS, LOOK_EVERY, Calls
+from soupviz.remote.keeping import size_of
 from soupviz.remote.listing import Found
 from soupviz.remote.ranges import NoRangesError, Ranges, read, timed
-from soupviz.remote.systems import opened
+from soupviz.remote.systems import is_passing, opened
 from soupviz.types import Progress, quiet
 
 SMALL = 4 * 2**20
@@ -36,7 +37,8 @@ class _Counter:
         self._what = "fetching"
 
     def now(self, index: int, found: Found) -> None:
-        self._what = f"fetching {found.name} ({index + 1} of {self._count})"
+        again = "" if found.is_told else "; anew, as only its size is told"
+        self._what = f"fetching {found.name} ({index + 1} of {self._count}{again})"
         self.tell()
 
     def add(self, num_bytes: int) -> None:
@@ -48,24 +50,26 @@ class _Counter:
 
 
 def fetch(wanted: Sequence[Found], progress: Progress = quiet) -> list[Path]:
-    """The copies of files, those that are not there yet fetched.
+    """The copies of files, those that are not there yet fetched; and those of which only a size is told.
 
     Args:
         progress: told in bytes, several times a second; may stop it, and the next fetch goes on from there.
     Raises:
         RemoteError: they cannot be fetched, or do not fit into the budget.
     """
-    missing = [one for one in dict.fromkeys(wanted) if keeping.kept(one) is None and not _linked(one)]
+    missing = [one for one in dict.fromkeys(wanted) if keeping.kept(one) is None]
+    keeping.check_places(missing)
+    missing = [one for one in missing if not _linked(one)]
     if missing:
-        keeping.make_room(missing)
+        room.make_room(missing)
         counter = _Counter(progress, missing)
         with Calls(counter.tell) as calls:
             small = [one for one in missing if _is_small(one)]
             for index, (found, content) in enumerate(calls.each(small, lambda one: one.address, _whole)):
                 counter.now(index, found)
-                temporary = _temporary(found)
-                temporary.write_bytes(content)
-                keeping.keep(found, temporary)
+                with keeping.writing() as temporary:
+                    temporary.write_bytes(content)
+                    keeping.keep(found, temporary)
                 counter.add(len(content))
             for index, found in enumerate(one for one in missing if not _is_small(one)):
                 counter.now(len(small) + index, found)
@@ -74,23 +78,18 @@ def fetch(wanted: Sequence[Found], progress: Progress = quiet) -> list[Path]:
 
 
 def _is_small(found: Found) -> bool:
-    return found.size is None or found.size <= SMALL
+    return found.size is not None and found.size <= SMALL
 
 
 def head_of(found: Found, num_bytes: int) -> bytes:
     """The first bytes of a file; kept, as a listing may ask for them again."""
-    known = cache_folder(KEPT, "heads") / digest([found.address, found.token, found.size, num_bytes])[:32]
-    if known.is_file():
+    known = cache_folder(KEPT, "heads") / keeping.named([found.address, found.token, found.size, num_bytes])
+    if found.is_told and known.is_file():
         return known.read_bytes()
     content = read(found, 0, min(num_bytes, found.size or num_bytes))
-    temporary = _temporary(found)
-    temporary.write_bytes(content)
-    temporary.replace(known)
+    with replacing(known) as temporary:
+        temporary.write_bytes(content)
     return content
-
-
-def _temporary(found: Found) -> Path:
-    return cache_folder(KEPT, "parts") / f"{digest([found.address, found.token])[:32]}.{os.getpid()}.writing"
 
 
 def _linked(found: Found) -> bool:
@@ -98,13 +97,12 @@ def _linked(found: Found) -> bool:
     other = keeping.alike(found)
     if other is None:
         return False
-    temporary = _temporary(found)
-    try:
-        temporary.unlink(missing_ok=True)
-        os.link(other, temporary)
-    except OSError:  # a disk without links: it is fetched
-        return False
-    keeping.keep(found, temporary)
+    with keeping.writing() as temporary:
+        try:
+            os.link(other, temporary)
+        except OSError:  # a disk without links: it is fetched
+            return False
+        keeping.keep(found, temporary)
     return True
 
 
@@ -113,6 +111,8 @@ def _whole(found: Found) -> bytes:
     content: bytes = system.cat_file(path)
     if found.size is not None and len(content) != found.size:
         raise EOFError(f"{len(content)} bytes came of {found.size}")
+    if found.sha256 and digest_of(content) != found.sha256:
+        raise EOFError("what came has another checksum than is told")
     return content
 
 
@@ -128,22 +128,24 @@ def _large(found: Found, calls: Calls, counter: _Counter) -> Path:
             later = listing.at(found.address, calls)
             if later is not None and later.token == found.token and _is_sound(part, found, counter):
                 return keeping.keep(found, part)
+            counter.add(-size_of(part))
             part.unlink()
-        counter.add(-(found.size or 0))
-        if again and later is not None:
+        if again and later is not None and later.token != found.token:
             found = later
     raise RemoteError(f"{found.address}: changes while it is fetched; wait until whoever writes it is done.")
 
 
 def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
-    size = found.size or 0
-    there = part.stat().st_size if part.is_file() else 0
-    if there > size:
-        part.unlink()
+    there = size_of(part)
+    if found.size is None or there > found.size or not found.is_told:  # what came before may be of another content
+        part.unlink(missing_ok=True)
         there = 0
     counter.add(there)
-    ranges = Ranges(there, size)
     with part.open("ab") as file:
+        if found.size is None:
+            _stream(found, file, calls, counter)
+            return
+        ranges = Ranges(there, found.size)
         try:
             for (start, _), content in calls.each(ranges, lambda _: found.address, lambda r: timed(found, r, ranges)):
                 assert file.tell() == start
@@ -155,22 +157,51 @@ def _append(found: Found, part: Path, calls: Calls, counter: _Counter) -> None:
 
 
 def _stream(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
-    """A file from its beginning to its end, which begins anew where the connection is cut."""
-    system, path = opened(found.address)
+    """A file from its beginning to its end; nothing is kept of one that does not come to it."""
+    try:
+        _streamed(found, file, calls, counter)
+    except BaseException:
+        file.truncate(0)
+        raise
+
+
+def _streamed(found: Found, file: Any, calls: Calls, counter: _Counter) -> None:
+    limit = 0 if found.size is None else found.size
     for attempt in range(ATTEMPTS):
         counter.add(-file.tell())
         file.truncate(0)
+        file.seek(0)
+        source = calls.one(found.address, partial(_from_its_beginning, found))
         try:
-            with system.open(path, block_size=0, size=found.size) as source:
+            with source:
                 while content := calls.one(found.address, partial(source.read, PIECE), attempts=1):
+                    limit = _limit(found, file.tell() + len(content), limit)
                     file.write(content)
                     counter.add(len(content))
-        except RemoteError:
-            if attempt == ATTEMPTS - 1:
+        except RemoteError as error:
+            if attempt == ATTEMPTS - 1 or not is_passing(error.__cause__ or error):
                 raise
-        if file.tell() == found.size:
-            return
+        else:
+            if found.size in (None, file.tell()):
+                return
+        calls.one(found.address, partial(calls.pause, attempt))
     raise RemoteError(f"{found.address}: {file.tell()} bytes came of {found.size}. Try again.")
+
+
+def _limit(found: Found, there: int, limit: int) -> int:
+    """Up to where a file may come; room is made for one of unknown size as it comes."""
+    if there <= limit:
+        return limit
+    if found.size is not None:
+        raise RemoteError(f"{found.address}: more than the {found.size} bytes that it is told to have come of it.")
+    if (free := room.left()) < PIECE:
+        room.make_room([found], more=PIECE)
+    return there + max(free - PIECE, 0)
+
+
+def _from_its_beginning(found: Found) -> Any:
+    system, path = opened(found.address)
+    return system.open(path, block_size=0, size=found.size)
 
 
 def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
@@ -181,7 +212,7 @@ def _is_sound(part: Path, found: Found, counter: _Counter) -> bool:
     with part.open("rb") as file:
         while content := file.read(PIECE):
             sha.update(content)
-            counter.tell()
+            counter.tell()  # which may stop it
     return sha.hexdigest() == found.sha256
 
 

@@ -1,25 +1,26 @@
-"""Files from elsewhere that are kept in the cache: which are there, as what they were fetched, and which have to go."""
+"""Files from elsewhere that are kept in the cache: which are there, and as what they were fetched."""
 
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from filecmp import cmp
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
 
 from soupviz.addresses import KEPT, address_of, mirror, place_of
 from soupviz.errors import RemoteError
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.remote.listing import Found
+from soupviz.remote.systems import LONGEST_NAME
 
-BUDGET_GB = "SOUPVIZ_REMOTE_GB"
-USUAL_GB = 200
-DAY = 86_400
-SPARED = 3600
-"""Seconds after its last use in which a file is not removed for another: an open kitchen may hold it."""
+LOCKS = 64
+"""Locks that files share while each is moved to its place with its note; so many that they seldom wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,10 @@ class Note:
         return place_of(self.address, mirror())
 
 
-def budget() -> int:
-    """Bytes that files from elsewhere may take on disk: $SOUPVIZ_REMOTE_GB, or 200 GB; never more than there are."""
-    wanted = int(float(os.environ.get(BUDGET_GB, USUAL_GB)) * 1e9)
-    return min(wanted, shutil.disk_usage(cache_folder(KEPT)).free + held())
-
-
-def held() -> int:
-    """Bytes that they take, what was begun among them."""
-    parts = sum(part.stat().st_size for part in cache_folder(KEPT, "parts").glob("*.part"))
-    return parts + sum(note.size for note in _notes())
-
-
 def kept(found: Found) -> Path | None:
-    """The copy of a file as it is now, which counts as used; None where there is none."""
+    """The copy of a file as it is now, which counts as used; None where there is none, or nothing tells that it is."""
     place, note = place_of(found.address, mirror()), _note_of(found.address)
-    if note is None or note.token != found.token or not _is_whole(place, note, found.size):
+    if note is None or not found.is_told or note.token != found.token or not _is_whole(place, note, found.size):
         return None
     with suppress(OSError):
         os.utime(note.file)
@@ -64,22 +53,96 @@ def alike(found: Found) -> Path | None:
     """A copy of the same content that was fetched under another name."""
     if not found.sha256:
         return None
-    same = (note for note in _notes() if note.sha256 == found.sha256 and _is_whole(note.place, note, found.size))
+    same = (note for note in notes() if note.sha256 == found.sha256 and _is_whole(note.place, note, found.size))
     return next((note.place for note in same), None)
 
 
 def keep(found: Found, temporary: Path) -> Path:
-    """Move a whole file to its place, with a note of what it is."""
-    place, note = place_of(found.address, mirror()), _note_file(found.address)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    note.unlink(missing_ok=True)  # between the two moves it is not known to be whole
-    size = temporary.stat().st_size
-    temporary.chmod(0o644)
-    temporary.replace(place)
-    told = {"address": found.address, "size": size, "token": found.token, "sha256": found.sha256}
-    with replacing(note) as writing:
-        writing.write_text(json.dumps(told), encoding="utf-8")
+    """Move a whole file to its place, with a note of what it is; the same content that lies there stays as it is.
+
+    Raises:
+        RemoteError: it is not as long as it was told to be, or the disk does not take it.
+    """
+    place, note, size = place_of(found.address, mirror()), _note_file(found.address), temporary.stat().st_size
+    if found.size not in (None, size):
+        raise RemoteError(f"{found.address}: {size} bytes came of {found.size}. Try again.")
+    with told(found.address), FileLock(cache_folder(KEPT, "locks") / f"{int(note.stem, 16) % LOCKS}.lock"):
+        is_there = kept(found) is not None or (place.is_file() and cmp(place, temporary, shallow=False))
+        if is_there:  # another was faster, or only a size was told: who has it mapped goes on
+            temporary.unlink()
+        else:
+            _clear_way(place)
+            note.unlink(missing_ok=True)  # between the two moves it is not known to be whole
+            temporary.chmod(0o644)
+            temporary.replace(place)
+        written = {"address": found.address, "size": size, "token": found.token, "sha256": found.sha256}
+        with replacing(note) as writing:
+            writing.write_text(json.dumps(written), encoding="utf-8")
     return place
+
+
+@contextmanager
+def told(address: str) -> Iterator[None]:
+    """What this machine's disk does not take is told of the address that was to lie there."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise RemoteError(f"{address}: cannot be kept in {cache_folder(KEPT)}: {why}.") from error
+
+
+@contextmanager
+def writing() -> Iterator[Path]:
+    """A name of a file that is written, no other's; what is left of it goes."""
+    temporary = cache_folder(KEPT, "parts") / f"{uuid4().hex}.writing"
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_places(wanted: Iterable[Found]) -> None:
+    """Refuse files whose names no folder here can hold beside each other, which a bucket can.
+
+    Raises:
+        RemoteError: naming one of them.
+    """
+    root = mirror()
+    places = {place_of(one.address, root): one.address for one in wanted}
+    above: dict[Path, str] = {}
+    for place, address in places.items():
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in place.parts):
+            raise RemoteError(
+                f"{address}: a part of its name is longer than the {LONGEST_NAME} bytes that a disk takes; give it "
+                "another name there."
+            )
+        for folder in place.relative_to(root).parents:
+            above.setdefault(root / folder, address)
+    for place, address in places.items():
+        if place in above:
+            raise RemoteError(
+                f"{address}: is a file and, with {above[place]} in it, a folder, which no disk takes; give one of the "
+                "two another name there."
+            )
+
+
+def _clear_way(place: Path) -> None:
+    """See that a file can be moved to its place; what was a folder there, or a file, may be the other by now."""
+    for above in place.relative_to(mirror()).parents:
+        old = mirror() / above
+        if old.is_file():
+            forget(old)
+    if place.is_dir():
+        forget_others(str(address_of(place)), [], deep=True)
+        shutil.rmtree(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+
+
+def forget(place: Path) -> None:
+    """Remove a copy, and the note of it."""
+    if address := address_of(place):
+        _note_file(address).unlink(missing_ok=True)
+    place.unlink(missing_ok=True)
 
 
 def noted(path: Path) -> Note | None:
@@ -90,40 +153,12 @@ def noted(path: Path) -> Note | None:
 
 def part_of(found: Found) -> Path:
     """Where a file lies until it is whole, which a later attempt goes on with."""
-    name = digest([found.address, found.token, found.size])[:32]
-    return cache_folder(KEPT, "parts") / f"{name}.part"
+    return cache_folder(KEPT, "parts") / f"{named([found.address, found.token, found.size])}.part"
 
 
-def make_room(wanted: Sequence[Found]) -> None:
-    """See that files fit into the budget; those of others that were used longest ago go.
-
-    Raises:
-        RemoteError: they do not fit.
-    """
-    begun = {part_of(one) for one in wanted}
-    missing = sum((one.size or 0) - _size(part_of(one)) for one in wanted)
-    limit, taken = budget(), held()
-    needed = {one.address for one in wanted}
-    now = time.time()
-    old = sorted((note for note in _notes() if now - note.used > SPARED), key=lambda note: note.used)
-    for part in cache_folder(KEPT, "parts").glob("*.part"):
-        if taken + missing > limit and part not in begun and now - part.stat().st_mtime > SPARED:
-            taken -= _size(part)
-            part.unlink(missing_ok=True)
-    for note in old:
-        if taken + missing <= limit:
-            break
-        if note.address not in needed:
-            note.file.unlink(missing_ok=True)
-            note.place.unlink(missing_ok=True)
-            taken -= note.size
-    if taken + missing > limit:
-        raise RemoteError(
-            f"{wanted[0].address}{f' and {len(wanted) - 1} more files' if len(wanted) > 1 else ''}: "
-            f"{missing / 1e9:.2f} GB are to be fetched; {max(limit - taken, 0) / 1e9:.2f} GB are free of the "
-            f"{limit / 1e9:.2f} GB that files from elsewhere may take in {cache_folder(KEPT)}. Set {BUDGET_GB} to "
-            "more, let SOUPVIZ_CACHE name a larger disk, or run: soupviz cache --clear"
-        )
+def named(what: Any) -> str:
+    """The name of a file of the cache's own, by what it is of."""
+    return digest(what)[:32]
 
 
 def forget_others(
@@ -133,24 +168,12 @@ def forget_others(
     root = mirror()
     place, known = place_of(folder, root), {place_of(one.address, root) for one in there}
     for path in list(place.rglob("*") if deep else place.iterdir()) if place.is_dir() else ():
-        note = noted(path) if path not in known and wanted(path.name) and path.is_file() else None
-        if note is not None:
-            note.file.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-
-
-def drop_leftovers() -> None:
-    """Remove what killed processes left, and beginnings of files that nobody asked for in a while."""
-    now = time.time()
-    for name, age in (("views", DAY), ("heads", 30 * DAY)):
-        for path in cache_folder(KEPT, name).iterdir():
-            with suppress(OSError):  # another process was faster
-                if now - path.stat().st_mtime > age:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path not in known and wanted(path.name) and path.is_file() and noted(path):
+            forget(path)
 
 
 def _note_file(address: str) -> Path:
-    return cache_folder(KEPT, "notes") / f"{digest(address)[:32]}.json"
+    return cache_folder(KEPT, "notes") / f"{named(address)}.json"
 
 
 def _note_of(address: str) -> Note | None:
@@ -166,18 +189,23 @@ def _read(file: Path) -> Note | None:
         return None
 
 
-def _notes() -> Iterator[Note]:
+def notes() -> Iterator[Note]:
+    """Of all files that are kept."""
     for file in cache_folder(KEPT, "notes").glob("*.json"):
         if (note := _read(file)) is not None:
             yield note
 
 
 def _is_whole(place: Path, note: Note, size: int | None) -> bool:
-    there = _size(place) if place.is_file() else -1
+    try:
+        there = place.stat().st_size
+    except OSError:
+        return False
     return there == note.size and size in (None, there)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes; none of what is not there."""
     try:
         return path.stat().st_size
     except OSError:

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from soupviz.addresses import scheme_of
+from soupviz.addresses import is_remote, scheme_of
 from soupviz.remote.calling import Calls
-from soupviz.remote.systems import WEB, address_in, opened
+from soupviz.remote.systems import WEB, opened, root_of
 
 MAGIC = "*?["
 
 TOKENS = (
     "ETag", "etag", "md5Hash", "blob_id", "oid", "Content-MD5", "Digest", "checksum", "crc32c", "generation",
-    "LastModified", "Last-Modified", "last_modified", "mtime", "modified", "updated", "created",
+    "md5Checksum", "sha", "LastModified", "Last-Modified", "last_modified", "mtime", "modified", "modify",
+    "modificationTime", "modifiedTime", "updated", "created",
 )  # fmt: skip
 """What a file system may tell of a content, the surest first."""
 
@@ -30,6 +31,11 @@ class Found:
     size: int | None
     token: str
     sha256: str = ""
+
+    @property
+    def is_told(self) -> bool:
+        """Whether more than a size tells one content from another."""
+        return not self.token.startswith("size:")
 
     @property
     def name(self) -> str:
@@ -106,8 +112,9 @@ def _sorted_out(
     address: str, told: Any, calls: Calls, is_meant: Callable[[str], bool] = lambda _: True
 ) -> tuple[list[Found], list[str]]:
     files, folders = [], []
+    root = root_of(address)
     for info in told:
-        place = address_in(address, info["name"])
+        place = info["name"] if is_remote(info["name"]) else root + info["name"].lstrip("/")
         if info.get("type") == "directory":
             folders.append(place.rstrip("/"))
         elif is_meant(place):
@@ -116,6 +123,9 @@ def _sorted_out(
     unknown = [place for place, info in files if not _token(info)[0] or info.get("size") is None]
     asked = dict(calls.each(unknown, str, _info)) if scheme_of(address) in WEB else {}
     found = [_found(place, asked.get(place, info)) for place, info in files]
+    # Some mark a folder by an empty file of its name.
+    marked = {one.address.rpartition("/")[0] for one in found} | set(folders)
+    found = [one for one in found if one.size or one.address not in marked]
     return sorted(found, key=lambda one: one.address), sorted(folders)
 
 

@@ -49,20 +49,21 @@ def put(
     """
     place, _, name = address.rpartition("/")
     folder = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "outgoing")))
+    is_to_stay = False
     try:
         with Calls(lambda: progress(0, 1, f"writing {name}")) as calls:
             for companion in companions:
                 if head := _content(f"{place}/{companion}", calls, HEAD):
                     (folder / companion).write_bytes(head)
         files = write(folder / name)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    try:
-        _send(files, place, progress)
-    except RemoteError as error:
-        raise RemoteError(f"{error} What was to be written is kept in {folder}.") from error
-    shutil.rmtree(folder, ignore_errors=True)
+        try:
+            _send(files, place, progress)
+        except RemoteError as error:
+            is_to_stay = True
+            raise RemoteError(f"{error} What was to be written is kept in {folder}.") from error
+    finally:
+        if not is_to_stay:
+            shutil.rmtree(folder, ignore_errors=True)
     return [f"{place}/{file.name}" for file in files]
 
 

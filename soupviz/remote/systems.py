@@ -1,14 +1,22 @@
 """The file system of an address, with credentials from where they usually are; and what its errors mean."""
 
+import asyncio
+import re
 from collections.abc import Mapping
 from functools import cache
+from http import HTTPStatus
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
-from soupviz.addresses import is_remote, redacted, scheme_of
+from soupviz.addresses import BUCKETS, host_of, redacted, scheme_of, user_in
 from soupviz.errors import RemoteError, told
 
 WEB = ("http", "https")
+_SIGNED = re.compile(r"[?&][A-Za-z][\w.-]*(=|%3D)", re.I)
+"""What no name of a file says, and a signature does; a question mark alone is a pattern's."""
+
 PACKAGES = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "abfs": "adlfs",
     "abfss": "adlfs", "az": "adlfs", "http": "aiohttp", "https": "aiohttp", "sftp": "paramiko", "ssh": "paramiko",
@@ -24,10 +32,14 @@ CREDENTIALS = {
 }
 """Where credentials are looked for, and nowhere else."""
 
-ABOUT_FILES_HERE = frozenset(
-    "git zip tar libarchive reference dir dirfs cached blockcache filecache simplecache generic data asynclocal".split()
+SCHEMES = frozenset(
+    "s3 s3a gs gcs hf abfs abfss az adl http https ftp sftp ssh smb hdfs webhdfs webdav oci oss github gdrive dropbox "
+    "memory".split()
 )
-"""Schemes that read what lies on this machine, where paths say so, or what another address names."""
+"""What is read and written. Others of fsspec read what lies here or what another address names, or run programs."""
+
+LONGEST_NAME = 255
+"""Bytes that a disk takes as the name of a file."""
 
 ANSWER_WITHIN = 30
 """Seconds in which a web server has to send something more."""
@@ -40,22 +52,29 @@ def check(address: str) -> None:
         RemoteError: it names a user with a password, or is signed; or several addresses in one.
     """
     scheme, _, rest = address.partition("://")
-    host = rest.partition("/")[0]
+    if user_in(address):
+        raise RemoteError(
+            f"{redacted(address)}: its address holds a password, which would be kept in files that others read. Name "
+            f"it without what stands before the {'bucket' if scheme in BUCKETS else 'host'}; credentials are taken "
+            f"from {_credentials(scheme)}."
+        )
     is_web = scheme.lower() in WEB
-    if "@" in host and (is_web or ":" in host.partition("@")[0]):
-        place = f"{scheme}://{rest.rpartition('@')[2]}"
+    if (is_web and ("?" in rest or "#" in rest)) or _SIGNED.search(rest):
+        alone = re.split("[?#]", address, maxsplit=1)[0]
         raise RemoteError(
-            f"{redacted(place)}: its address holds a password, which would be kept in files that others read. Name "
-            f"{redacted(place)} alone; credentials are taken from {_credentials(scheme)}."
+            f"{alone}: its address goes on behind the file's name with what may be a "
+            "signature or a token, which would be kept in files that others read. Name the file alone; credentials "
+            f"are taken from {_credentials(scheme)}."
         )
-    if is_web and ("?" in rest or "#" in rest):
-        raise RemoteError(
-            f"{scheme}://{rest.partition('?')[0].partition('#')[0]}: its address goes on behind the file's name with "
-            "what may be a signature or a token, which would be kept in files that others read. Name the file alone; "
-            f"credentials are taken from {_credentials(scheme)}."
-        )
-    if "::" in address or "\0" in address or scheme.lower() in ABOUT_FILES_HERE:
+    if any(len(part.encode()) > LONGEST_NAME for part in rest.split("/")):
+        raise RemoteError(f"{address}: a part of its name is longer than the {LONGEST_NAME} bytes that a disk takes.")
+    if "::" in address or "\0" in address:
         raise RemoteError(f"{redacted(address)}: is no plain address; expected one such as s3://bucket/run/model.pt.")
+    if scheme.lower() not in SCHEMES:
+        raise RemoteError(
+            f"{address}: nothing is read from {scheme}://; expected s3, gs, hf, https, or another of "
+            f"{', '.join(sorted(SCHEMES))}."
+        )
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -77,9 +96,6 @@ def opened(address: str) -> tuple[Any, str]:
             f"{address}: {scheme}:// needs {needed.replace(' ', ' and ')}: pip install {needed}"
         ) from None
     except Exception as error:  # each file system raises its own where it lacks what it needs
-        if "Protocol not known" in str(error):
-            known = "s3, gs, hf, https, or another that fsspec knows"
-            raise RemoteError(f"{address}: no file system is known for {scheme}://; expected {known}.") from None
         raise refusal(address, error) from error
     return system, path
 
@@ -89,10 +105,37 @@ def _options(scheme: str) -> dict[str, Any]:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_WITHIN, sock_read=ANSWER_WITHIN)
-        return {"client_kwargs": {"trust_env": True, "timeout": timeout}}
+        return {"client_kwargs": {"trust_env": True, "timeout": timeout, "trace_configs": _watched()}}
     if scheme in ("s3", "s3a") and not _knows_who():
         return {"anon": True}
     return {}
+
+
+@cache
+def _watched() -> list[Any]:
+    """What looks at where a web server sends on to: one that lies elsewhere has no say in what is read here."""
+    import aiohttp
+
+    async def look(_session: Any, _context: Any, told: Any) -> None:
+        to = urljoin(str(told.url), told.response.headers.get("Location") or told.response.headers.get("URI") or "")
+        host = urlsplit(to).hostname or ""
+        if await _is_here(host) and not await _is_here(told.url.host or ""):
+            raise RemoteError(f"{host_of(str(told.url))}: sends on to {host}, which is this machine or its network's.")
+
+    watching = aiohttp.TraceConfig()
+    watching.on_request_redirect.append(look)
+    return [watching]
+
+
+async def _is_here(host: str) -> bool:
+    """Whether a host is this machine, or such as only its own network's link reaches: of clouds, their credentials."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:  # it will not be reached either
+        return False
+    addresses = [ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+    plain = [getattr(one, "ipv4_mapped", None) or one for one in addresses]
+    return any(one.is_loopback or one.is_link_local or one.is_unspecified for one in plain)
 
 
 @cache
@@ -103,10 +146,11 @@ def _knows_who() -> bool:
     return Session().get_credentials() is not None
 
 
-def address_in(address: str, path: str) -> str:
-    """The address of a path that the file system of another address told."""
-    scheme = address.partition("://")[0]
-    return path if is_remote(path) else f"{scheme}://{path.lstrip('/')}"
+def root_of(address: str) -> str:
+    """What stands before the paths that an address's file system tells: most tell them without the host."""
+    scheme, _, rest = address.partition("://")
+    own, there = opened(address)[1].strip("/"), rest.strip("/")
+    return f"{scheme}://{there.removesuffix(own) if own else f'{there}/'}" if there.endswith(own) else f"{scheme}://"
 
 
 def status_of(error: BaseException) -> int | None:
@@ -121,8 +165,9 @@ def status_of(error: BaseException) -> int | None:
 def _reason(error: BaseException) -> BaseException:
     """What is behind an error: of the web, whatever goes wrong is told as a file that is not there."""
     behind = error.__cause__
-    if isinstance(error, FileNotFoundError) and behind is not None and (status_of(behind) or _is_of_a_network(behind)):
-        return behind
+    if isinstance(error, FileNotFoundError) and behind is not None:
+        if isinstance(behind, RemoteError) or status_of(behind) or _is_of_a_network(behind):
+            return behind
     return error
 
 
@@ -145,9 +190,9 @@ def is_passing(error: BaseException) -> bool:
 
 def refusal(address: str, error: BaseException) -> RemoteError:
     """What an error of a file system means for whoever named the address."""
+    error = _reason(error)
     if isinstance(error, RemoteError):
         return error
-    error = _reason(error)
     status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, FileNotFoundError) or status == 404:
         return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")
@@ -157,7 +202,17 @@ def refusal(address: str, error: BaseException) -> RemoteError:
             f"{address}: access is refused{with_status}. Give whoever runs soupviz the right to read it; credentials "
             f"are taken from {_credentials(scheme_of(address))}."
         )
-    return RemoteError(f"{address}: cannot be reached: {redacted(told(error))}. Try again; what came so far is kept.")
+    # A library's own words on a status quote the whole address, often that of a signed redirect.
+    is_quoting = status is not None and not isinstance(getattr(error, "response", None), Mapping)
+    why = f"the server answered with {_named(status)}" if is_quoting else told(error)
+    return RemoteError(f"{address}: cannot be reached: {why}. Try again; what came so far is kept.")
+
+
+def _named(status: int | None) -> str:
+    try:
+        return f"{status} {HTTPStatus(status or 0).phrase}"
+    except ValueError:
+        return str(status)
 
 
 def _credentials(scheme: str) -> str:

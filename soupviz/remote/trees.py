@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from soupviz import trust
 from soupviz.addresses import is_remote, mirror, place_of
 from soupviz.errors import RemoteError
 from soupviz.remote import keeping, listing
@@ -55,4 +56,7 @@ def settings_of(address: str, progress: Progress = quiet) -> Path:
 
 def settings_at(place: str, folder: Path) -> Path:
     """The folder that a name stands for: at an address, or relative to a folder."""
-    return settings_of(place) if is_remote(place) else folder / place
+    if not is_remote(place):
+        return folder / place
+    trust.check_place(place, folder)
+    return settings_of(place)

@@ -9,7 +9,7 @@ from pathlib import Path
 from soupviz.addresses import KEPT, mirror, place_of
 from soupviz.errors import RemoteError
 from soupviz.files import cache_folder
-from soupviz.remote import keeping, listing
+from soupviz.remote import keeping, listing, room
 from soupviz.remote.calling import Calls
 from soupviz.remote.fetching import fetch, head_of
 from soupviz.remote.listing import Found
@@ -35,13 +35,18 @@ BELOW_A_RUN = ("checkpoints", "weights")
 
 
 class View:
-    """Files elsewhere as a folder shows them; each with its size, and the beginning that says what it is."""
+    """Files elsewhere as a folder shows them; each with its size, and the beginning that says what it is.
+
+    _found: by where the view shows them, all files. _folders: the same of folders, each with the files in it. _fetched:
+    what was fetched, or found to be there, while the view is.
+    """
 
     def __init__(self, root: Path, progress: Progress):
         self._root = root
         self._progress = progress
         self._found: dict[Path, Found] = {}
         self._folders: dict[Path, list[Found]] = {}
+        self._fetched: set[Found] = set()
 
     def add(self, address: str) -> str:
         """List what is at an address, or matches it; gives the path, or the pattern of paths, that stands for it.
@@ -73,8 +78,9 @@ class View:
     def _shown(self, files: Iterable[Found], calls: Calls) -> list[tuple[Found, bytes]]:
         """Small files and those that are kept are shown whole; gives the heads of the others."""
         new = [one for one in files if self._place(one.address) not in self._found]
+        keeping.check_places([*self._found.values(), *new])
         small = [one for one in new if keeping.kept(one) or (one.size or 0) <= _all_of(one)]
-        fetch(small, self._progress)
+        self._fetch(small)
         for found in new:
             place = self._place(found.address)
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +98,15 @@ class View:
         wanted: list[Found] = []
         for path in paths:
             wanted += self._folders.get(path, [self._found[path]] if path in self._found else [])
-        fetch([*wanted, *self._beside(wanted)], self._progress)
+        self._fetch([*wanted, *self._beside(wanted)])
         for found in wanted:
             self._show_whole(found)
+
+    def _fetch(self, wanted: Iterable[Found]) -> None:
+        """Fetch once while the view is there: of some files nothing but their being fetched tells what they are."""
+        new = [one for one in dict.fromkeys(wanted) if one not in self._fetched]
+        fetch(new, self._progress)
+        self._fetched |= set(new)
 
     def _show_whole(self, found: Found) -> None:
         place, real = self._place(found.address), place_of(found.address, mirror())
@@ -122,7 +134,11 @@ class View:
         return found
 
     def add_beside(self, path: Path, name: str) -> str:
-        """List one more file, beside one that is in the view; gives its name there."""
+        """List one more file by its name relative to the folder of one that the view shows; gives that name.
+
+        Args:
+            path: where the view shows the other one. name: with slashes, of a file beside or below it.
+        """
         self.add(f"{self._found[path].address.rpartition('/')[0]}/{name}")
         return name
 
@@ -140,7 +156,7 @@ class View:
 @contextmanager
 def view(progress: Progress) -> Iterator[View]:
     """A view that goes when it is done with; those of processes that were killed go a day later."""
-    keeping.drop_leftovers()
+    room.drop_leftovers()
     root = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "views")))
     try:
         yield View(root, progress)

@@ -5,10 +5,12 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from soupviz.addresses import scheme_of
 from soupviz.errors import RemoteError
 from soupviz.remote import listing
 from soupviz.remote.calling import Calls
-from soupviz.remote.keeping import noted
+from soupviz.remote.keeping import Note, noted
+from soupviz.remote.systems import WEB
 
 EVERY = 60.0
 """Seconds for which an answer stands: a search asks before each of its mixes."""
@@ -18,6 +20,13 @@ WITHIN = 5.0
 
 _silent: dict[str, float] = {}
 """When a host gave no answer last: none of its files is asked for until a while later."""
+
+
+_asked: dict[str, float] = {}
+"""When a file of a folder was asked for last: for the next one the folder is listed."""
+
+_listed: dict[str, tuple[float, dict[str, str]]] = {}
+"""When a folder was listed last, and the tokens of what lies in it: one answer for many checkpoints, or shards."""
 
 
 class _LateError(RemoteError):
@@ -39,15 +48,31 @@ def has_changed(path: Path) -> bool:
 
     try:
         with Calls(alive) as calls:
-            found = listing.at(note.address, calls)
-            if found is None or found.token != note.token:  # some tell other things of one file than in a listing
-                beside = listing.children(note.address.rpartition("/")[0], calls)
-                found = next((one for one in beside if one.address == note.address), found)
+            is_same = _is_same(note, now, calls)
     except RemoteError:
         _silent[host] = now
         return False
-    if found is None or found.token != note.token:
-        return True
-    with suppress(OSError):
-        os.utime(note.file)
-    return False
+    if is_same:
+        with suppress(OSError):
+            os.utime(note.file)
+    return not is_same
+
+
+def _is_same(note: Note, now: float, calls: Calls) -> bool:
+    """Whether one of the two that tell of a file says that it is the same; some tell other things of one alone."""
+    folder = note.address.rpartition("/")[0]
+    of_several = now - _asked.get(folder, 0.0) < EVERY and scheme_of(note.address) not in WEB
+    _asked[folder] = now
+
+    def alone() -> bool:
+        found = listing.at(note.address, calls)
+        return found is not None and found.token == note.token
+
+    def listed() -> bool:
+        when, tokens = _listed.get(folder, (0.0, {}))
+        if now - when >= EVERY:
+            tokens = {one.address: one.token for one in listing.children(folder, calls)}
+            _listed[folder] = now, tokens
+        return tokens.get(note.address) == note.token
+
+    return any(ask() for ask in ((listed, alone) if of_several else (alone, listed)))

@@ -6,10 +6,12 @@ import logging
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from soupviz.addresses import redacted
 from soupviz.errors import Cancelled, SoupError
 from soupviz.store.recording import starter
 
@@ -57,8 +59,9 @@ class Job:
         if self.exception is None:
             return ""
         if isinstance(self.exception, (SoupError, OSError)):
-            return str(self.exception)
-        return f"{type(self.exception).__name__}: {self.exception} (a bug in soupviz; the log has the details)"
+            return redacted(str(self.exception))
+        name, reason = type(self.exception).__name__, redacted(str(self.exception))
+        return f"{name}: {reason} (a bug in soupviz; the log has the details)"
 
     @property
     def fraction(self) -> float:
@@ -178,7 +181,7 @@ class Jobs:
         except (SoupError, OSError) as error:
             job.exception, job.state = error, "failed"
         except Exception as error:  # a bug: its traceback goes to the log, the page says what happened
-            logger.exception("job %s failed", job.title)
+            logger.error("job %s failed\n%s", job.title, redacted(traceback.format_exc()))
             job.exception, job.state = error, "failed"
         job.ended = time.monotonic()
         if not job.is_active:

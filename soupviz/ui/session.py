@@ -169,16 +169,22 @@ def _ask_for_trust(file: Path) -> Request | None:
         st.error(verbatim(str(error)))
         end_page()
     if not workspace.is_trusted(asked):
-        names = ", ".join(f"`{name}`" for name in asked.code)
+        told = [f"{what} {', '.join(f'`{name}`' for name in names)}" for what, names in _uses(asked) if names]
         st.warning(
-            f"Opening **{asked.spec.name or file.parent.name}** runs Python code: {names}. Open it only if you trust "
-            "it."
+            f"Opening **{asked.spec.name or file.parent.name}** {'; and '.join(told)}. Open it only if you trust it."
         )
         if st.button("I trust it: open", type="primary"):
             workspace.trust(asked)
             st.rerun()
         end_page()
     return asked
+
+
+def _uses(asked: Request) -> list[tuple[str, Sequence[str]]]:
+    return [
+        ("runs Python code:", asked.code),
+        ("reads, with the credentials of whoever started this dashboard, from:", asked.places),
+    ]
 
 
 def finished_runs(opened: Kitchen) -> list[Run]:

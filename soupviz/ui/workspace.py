@@ -154,7 +154,7 @@ def request(file: Path, spec: KitchenSpec) -> Request:
 
 
 def is_trusted(asked: Request) -> bool:
-    """Whether the user said yes to this code, as it is now."""
+    """Whether the user said yes to this code, as it is now, and to the places elsewhere that are read from."""
     trusted = _remembered()["trusted"]
     return all(trusted.get(name) == seen for name, seen in asked.seen.items())
 

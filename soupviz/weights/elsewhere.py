@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from soupviz import trust
 from soupviz.addresses import address_of, is_remote
 from soupviz.errors import CheckpointError
 from soupviz.remote.viewing import View, view
@@ -24,7 +25,10 @@ def files_meant(spec: KitchenSpec, folder: Path, progress: Progress = quiet) -> 
         KitchenError: a pattern that matches nothing, or a name that is taken.
         RemoteError: an address where nothing is, or that cannot be reached.
     """
-    if not any(map(is_remote, _named(spec))):
+    addresses = [text for text in _named(spec) if is_remote(text)]
+    for address in addresses:
+        trust.check_place(address, folder)
+    if not addresses:
         return _files(spec, folder)
     with view(progress) as seen:
         spec = _changed(spec, lambda text: seen.add(text) if is_remote(text) else text)
@@ -56,7 +60,7 @@ def looked_at(address: str) -> Iterator[Path]:
     with view(quiet) as seen:
         path = file_in(Path(seen.add(address)))
         for shard in _shards_of(path):
-            seen.add_beside(path, shard.name)
+            seen.add_beside(path, shard.relative_to(path.parent).as_posix())
         if path.suffix not in (".safetensors", ".json"):
             seen.fetch([path])
         yield path
@@ -84,7 +88,8 @@ def _fetch(seen: View, paths: list[Path]) -> None:
     seen.fetch(here)
     shards: list[Path] = []
     for path in here:
-        shards += [path.parent / seen.add_beside(path, shard.name) for shard in _shards_of(path)]
+        names = [shard.relative_to(path.parent).as_posix() for shard in _shards_of(path)]
+        shards += [path.parent / seen.add_beside(path, name) for name in names]
     seen.fetch(shards)
 
 

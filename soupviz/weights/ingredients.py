@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from soupviz.addresses import address_of
 from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
 from soupviz.remote.watching import has_changed
 from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
@@ -69,6 +70,11 @@ class Ingredient:
             CheckpointError: naming the file.
         """
         files = [Path(file) for file, *_ in self.stamp]
+        if gone := next((file for file in files if address_of(file) and not file.exists()), None):
+            raise CheckpointError(
+                f"{gone} is no longer among the files that were fetched, {self.path} with it; open the kitchen again, "
+                "which fetches it again."
+            )
         if _stamp(files) != self.stamp or any(map(has_changed, files)):
             raise CheckpointError(
                 f"{self.path} has changed since the kitchen was opened; its scores are of other weights. Open the "

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from soupviz.addresses import redacted
 from soupviz.data.split import Split
 from soupviz.errors import KitchenError, SoupError
 from soupviz.scoring.executors.messages import Answered, Block, MixOf, Part, SplitOf
@@ -105,4 +106,6 @@ def differs(name: str, what: str, found: str, expected: str) -> KitchenError:
 
 def told_of(error: Exception) -> Exception:
     """An error as the driver is told of it: a user's mistake as it is, a bug with its traceback."""
-    return error if isinstance(error, SoupError) else WorkerBugError("".join(traceback.format_exception(error)))
+    if isinstance(error, SoupError):
+        return error
+    return WorkerBugError(redacted("".join(traceback.format_exception(error))))
