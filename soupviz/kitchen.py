@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from soupviz import trust
+from soupviz.addresses import shown
 from soupviz.data import splits as checks
 from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Check, Splits
@@ -154,7 +156,9 @@ class Kitchen:
             {"skip_incompatible": skip_incompatible, "skip_corrupt": skip_corrupt},
             fingerprint,
             {item.name: item.fingerprint for item in found.ingredients},
+            {item.name: shown(item.path.absolute()) for item in found.ingredients},
             store.files() if spec.executor != "inline" else {},
+            trust.approved(folder),
         )
         crew = crew_of(spec, evaluator, reopening)
         scorer = Scorer(evaluator, store, fingerprint, joined, objective, named, crew)

@@ -51,8 +51,7 @@ class Request:
 
     other_models: by name, the kitchens whose models may join, each with its file. code: references and files that
     would be run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each
-    kitchen.yaml that of what it says of code and of other places. places: the hosts and buckets that are read from, as
-    whoever runs the program.
+    kitchen.yaml that of what it says of code and of places elsewhere. places: the hosts and buckets that are read from.
     """
 
     file: Path
@@ -229,6 +228,17 @@ def bind(asked: Request, allowed: Allowed) -> None:
         _bound[folder] = Bound({**before.seen, **asked.seen}, allowed, before.places | set(asked.places))
 
 
+def approved(folder: Path) -> Mapping[str, str] | None:
+    """The code of a folder's kitchens that was approved, by file and digest; None: nobody had to be asked."""
+    bound = _bound.get(folder.resolve())
+    return bound.seen if bound else None
+
+
+def bind_in_worker(folder: Path, seen: Mapping[str, str]) -> None:
+    """From now on a folder's kitchens run what was approved elsewhere; what is read, the driver has looked at."""
+    _bound[folder.resolve()] = Bound(seen, lambda path: path)
+
+
 def check_read(path: Path, folder: Path) -> Path:
     """A path that something else than kitchen.yaml named (a soup's recipe, a link), where the folder's kitchens may go.
 
@@ -255,8 +265,7 @@ def check_place(address: str, folder: Path) -> None:
     Raises:
         KitchenError: in another place.
     """
-    bound = _bound.get(folder.resolve())
-    if bound and host_of(address) not in bound.places:
+    if (bound := _bound.get(folder.resolve())) and host_of(address) not in bound.places:
         raise KitchenError(f"{address}: you were not asked about {host_of(address)}; open the kitchen again.")
 
 

@@ -14,6 +14,7 @@ from browsing import browser, page, server  # noqa: F401 - fixtures
 from filelock import FileLock
 from hypothesis import settings
 from shared import SHARED
+from workers import close_all
 
 from soupviz.demo.digits import VERSION, demo_kitchen
 from soupviz.scoring.evaluator import Evaluator
@@ -47,6 +48,13 @@ def main_module() -> Iterator[None]:
     module = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = module
+
+
+@pytest.fixture(autouse=True)
+def no_workers_left() -> Iterator[None]:
+    """Workers that a test had in this process have folders of their own."""
+    yield
+    close_all()
 
 
 @pytest.fixture(scope="session", autouse=True)

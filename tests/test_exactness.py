@@ -213,13 +213,12 @@ def test_a_search_is_the_plain_loop_whatever_is_given_up_and_whatever_the_batch(
             assert [name for name, column in found.columns.items() if not same(column, first[name])] == []
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_workers_decide_and_count_as_one_does(made, tmp_path, monkeypatch, number):
+def test_three_workers_decide_and_count_as_one_process_does(made, tmp_path, monkeypatch):
     """Every figure of every decision, which tells after how many units a candidate was given up too."""
-    started = without_processes(monkeypatch, seed=number)
+    started = without_processes(monkeypatch)
     task, file = made
     alone = of_size(file, 7, tmp_path / "one")
-    shared = of_size(file, 7, tmp_path / "shared", executor="processes", workers=number)
+    shared = of_size(file, 7, tmp_path / "shared", executor="processes", workers=3)
     first, second = (sv.greedy(kitchen, **KITCHENS[task][1]) for kitchen in (alone, shared))
     assert second.trajectory == first.trajectory
     assert second.coefficients == first.coefficients

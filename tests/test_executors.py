@@ -6,21 +6,26 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from kitchens import BATCHNORM, small_kitchen
+from kitchens import BATCHNORM, change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
 from workers import without_processes
 
 import soupviz as sv
+from soupviz import trust
 from soupviz.analysis import barriers, crossfit
 from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
-from soupviz.recipes import MENU, parse
+from soupviz.recipes import parse
 from soupviz.scoring.executors.usage import Share, Usage
+from soupviz.scoring.limits import Limit
 from soupviz.soups import planning
 from soupviz.soups.cooking import cook
 from soupviz.store.database import Store
+from soupviz.types import quiet
 from soupviz.weights.ingredients import Ingredient
+from soupviz.yaml_file import read_kitchen_file
 
 NUMBERS = (1, 2, 3)
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -30,21 +35,25 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "greedy, worst class": {"method": "greedy", "objective": "worst_class"},
     "greedy, with shifts": {"method": "greedy", "objective": "with_shifts"},
     "greedy, recalibrated": {"method": "greedy", "batchnorm": "recalibrate:40"},
-    "own alpha each": {"method": "greedy_alphas", "steps": 3},
+    "alpha search": {"method": "alpha_search"},
+    "own alpha each": {"method": "line_search", "steps": 3},
     "exhaustive": {"method": "exhaustive"},
     "pruned": {"method": "pruned", "passes": 2},
     "beam": {"method": "beam", "width": 2},
     "restarts": {"method": "restarts", "starts": 3},
     "ensemble": {"method": "ensemble"},
     "ties": {"method": "ties"},
-    "wise": {"method": "wise", "alpha": "best"},
+    "wise": {"method": "wise_ft", "alpha": "best"},
+    "named copies": {"method": "greedy", "members": ("m_0", "m_1", "m_2", "m_3", "copy"), "order": "listed"},
     "learned": {"method": "learned", "epochs": 1, "examples": 32},
 }
 
 
 def kitchen_file(folder: Path, **keys: Any) -> Path:
     keys = {"source": BATCHNORM, "shape": (3, 8, 8), "train": 60, "shifts": ("far",), "batch_size": 16} | keys
-    return small_kitchen(folder, num_ingredients=5, num_examples=120, **keys)
+    file = small_kitchen(folder, num_ingredients=5, num_examples=120, **keys)
+    shutil.copy(folder / "m_3.safetensors", folder / "copy.safetensors")  # that counts only where it is named
+    return change_yaml(file, lambda values: values["ingredients"].append("copy.safetensors"))
 
 
 @pytest.fixture
@@ -61,11 +70,7 @@ def decisions(soup: sv.Soup) -> Any:
     return soup.trajectory, soup.coefficients, soup.mix, {name: one.values for name, one in soup.scores.items()}
 
 
-def known_searches() -> list[str]:
-    return [name for name, values in SEARCHES.items() if values["method"] in MENU]
-
-
-@pytest.mark.parametrize("name", known_searches())
+@pytest.mark.parametrize("name", SEARCHES)
 def test_every_recipe_is_the_same_with_one_two_and_three_workers(file, monkeypatch, name):
     alone = cook(sv.Kitchen.load(file), SEARCHES[name])
     for number in NUMBERS:
@@ -76,16 +81,11 @@ def test_every_recipe_is_the_same_with_one_two_and_three_workers(file, monkeypat
         assert sum(started[0].answered) > 0
 
 
-def test_the_recipes_that_are_compared_are_recipes():
-    assert len(known_searches()) > 10
-    assert all(parse(SEARCHES[name]) for name in known_searches())
-
-
 def test_pictures_are_the_same_too(file, monkeypatch):
     def look(kitchen: sv.Kitchen) -> list[Any]:
-        curve = sv.interpolate(kitchen, "m_0", "m_1", points=5).to_dict()
-        return [curve, barriers.measure(kitchen).as_dict() if hasattr(barriers.Barriers, "as_dict") else None,
-                crossfit.crossfit(kitchen, parse({"method": "greedy"}))]  # fmt: skip
+        measured = barriers.measure(kitchen)
+        found = crossfit.crossfit(kitchen, parse({"method": "greedy"}))
+        return [sv.interpolate(kitchen, "m_0", "m_1", points=5).to_dict(), measured.rises.tolist(), found]
 
     alone = look(sv.Kitchen.load(file))
     afresh(file)
@@ -236,6 +236,88 @@ def test_a_model_that_fails_says_the_same_from_a_worker(tmp_path, monkeypatch):
             sv.Kitchen.load(file, executor=executor).score()
         errors.append(str(failed.value))
     assert errors[0] == errors[1]
+
+
+def test_an_error_beyond_where_a_search_gives_up_is_nobodys(tmp_path, monkeypatch):
+    """Whichever worker looks there first: one process would not have looked."""
+    file = small_kitchen(tmp_path / "k", source=PICKY, num_examples=160, batch_size=8)
+    place = file.parent / "held_out.safetensors"
+    tensors = load_file(place)
+    tensors["inputs"][120, 0] = 7.0
+    save_file(tensors, place)
+    mix = (("m_0", 0.5), ("m_1", 0.5))
+    limit = Limit(lambda found: found.num_scored >= 16, np.arange(160))
+    for seed in range(6):
+        without_processes(monkeypatch, seed=seed)
+        kitchen = sv.Kitchen.load(file, executor="processes", workers=3)
+        plan = kitchen.scores.executor._plan
+        plan.took(0.001, 1)
+        plan.ended(20, given_up=False)
+        found = kitchen.scores.attempt(mix, "held_out", "average", quiet, limit)
+        assert (type(found).__name__, found.num_scored) == ("Bound", 16)
+        with pytest.raises(DataError, match="seven"):
+            kitchen.scores.score(mix)
+        afresh(file)
+
+
+def test_train_data_that_differs_is_refused(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+    kitchen.splits.load("train")
+    shutil.copy(file.parent / "held_out.safetensors", file.parent / "train.safetensors")
+    with pytest.raises(KitchenError, match=r"train .* fingerprint"):
+        kitchen.scores.score((("m_0", 0.5), ("m_1", 0.5)), aggregation="recalibrate:40")
+
+
+def test_weights_that_were_kept_elsewhere_since_are_read_there(file, monkeypatch):
+    """A cross-fit keeps what it trains in a folder of its own, which goes when it is done."""
+    recipe = parse({"method": "rebasin", "members": ["m_0", "m_1"], "repair": "no"})
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+    for seed in range(2):
+        crossfit.crossfit(kitchen, recipe, seed=seed)
+    assert cook(kitchen, recipe).scores
+
+
+def test_checkpoints_that_came_since_are_none_of_the_workers(file, monkeypatch):
+    without_processes(monkeypatch)
+    change_yaml(file, lambda values: values.update(ingredients=["m_*.safetensors"]))
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+    (file.parent / "m_9.safetensors").write_bytes(b"half")
+    assert len(kitchen.score()) == 5
+
+
+def test_workers_run_the_code_that_was_approved_and_no_other(file, monkeypatch):
+    without_processes(monkeypatch)
+    approved = trust.request(file, read_kitchen_file(file), lambda path: path)
+    trust.bind(approved, lambda path: path)
+    try:
+        kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+        monkeypatch.setattr(trust, "_bound", {})  # as in another process
+        model = file.parent / "model.py"
+        model.write_text(model.read_text() + "\nraise SystemExit\n")
+        with pytest.raises(KitchenError, match="not what you said yes to"):
+            kitchen.score()
+    finally:
+        monkeypatch.undo()
+        trust._bound.pop(file.parent.resolve(), None)
+
+
+def test_an_interrupt_leaves_no_block_behind(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+    crew = kitchen.scores.executor
+    kitchen.scores.ahead([(((name, 1.0),), "held_out", "average", None) for name in kitchen.names])
+    answered = crew._answered
+
+    def interrupted(*said: Any) -> None:
+        monkeypatch.setattr(crew, "_answered", answered)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew, "_answered", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.score()
+    assert len(kitchen.score()) == 6
 
 
 def test_one_worker_may_run_out_of_memory(file, monkeypatch):

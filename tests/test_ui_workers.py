@@ -51,6 +51,21 @@ def test_who_scores_is_chosen_and_stays_chosen(app):
     same = opened(app)
     app.run()
     assert opened(app) is same
+
+
+def test_another_sessions_choice_is_not_undone(app):
+    other = AppTest.from_function(a_sidebar, default_timeout=60)
+    other.session_state["file"] = app.session_state["file"]
+    other.run()
+    other.selectbox[0].select("processes").run()
+    app.run()
+    assert app.selectbox[0].value == "processes"
+    other.run()
+    assert opened(app).scores.executor.name == "processes"
+
+
+def test_one_process_scores_again_where_that_is_chosen(app):
+    app.selectbox[0].select("processes").run()
     app.selectbox[0].select("inline").run()
     assert opened(app).scores.made_by == {"executor": {"name": "inline", "workers": 1}}
 
@@ -81,6 +96,8 @@ def test_each_worker_has_a_bar_of_how_much_it_computed_since_the_last_look(numbe
 
         def usage(self) -> Usage:
             return self.looks.pop(0)
+
+        executor = "the same"
 
     class Opened:
         scores = Scores()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from soupviz.scoring.executors import starting
-from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
-from soupviz.scoring.executors.worker import Opening, Worker, failed
+from soupviz.scoring.executors.messages import Block, Died, Failed, Ready
+from soupviz.scoring.executors.worker import Opening, Worker, told_of
 
 Fate = Callable[[int, Block], bool]
 """Whether a worker dies of a block, which it was just about to answer."""
@@ -22,6 +22,7 @@ class InThisProcess:
         self._opening, self._devices, self._fate = opening, devices, fate
         self._chance = random.Random(seed)
         self._workers: dict[int, Worker] = {}
+        self._idle = 0
         self._said: deque[tuple[int, Ready | Failed]] = deque()
         self._blocks: dict[int, deque[Block]] = {}
         self._dropped: set[int] = set()
@@ -36,7 +37,7 @@ class InThisProcess:
         try:
             self._workers[worker] = Worker(self._opening(self._devices[worker]))
         except Exception as error:
-            self._said.append((worker, failed(None, error)))
+            self._said.append((worker, Failed(told_of(error))))
             return
         self._said.append((worker, Ready(f"place {worker}")))
 
@@ -47,20 +48,23 @@ class InThisProcess:
         self._dropped.update(numbers)
 
     def receive(self, timeout: float) -> list[tuple[int, Any]]:
+        """What one worker says, or several at once, as they may."""
         if self._said:
             return [self._said.popleft()]
         busy = [worker for worker, blocks in self._blocks.items() if blocks]
-        if not busy:
-            return []
-        worker = self._chance.choice(busy)
+        self._idle = 0 if busy else self._idle + 1
+        assert self._idle < 1000, "nobody has anything to do, and somebody waits"
+        chosen = self._chance.sample(busy, self._chance.randint(1, len(busy))) if busy else []
+        return [said for worker in chosen for said in self._one(worker)]
+
+    def _one(self, worker: int) -> list[tuple[int, Any]]:
         block = self._blocks[worker].popleft()
         if self._fate(worker, block):
             self._workers.pop(worker).close()
             return [(worker, Died("it was told to."))]
         said = self._workers[worker].answer(block, lambda: block.number in self._dropped)
         self.answered[worker] += 1
-        if isinstance(said, Answered):
-            self.scored += [(worker, len(part.rows)) for batch in said.batches for part in batch]
+        self.scored += [(worker, len(part.rows)) for batch in said.batches for part in batch]
         return [(worker, said)]
 
     def close(self) -> None:
@@ -80,4 +84,16 @@ def without_processes(
         return started[-1]
 
     monkeypatch.setattr(starting, "Processes", start)
+    STARTED.append(started)
     return started
+
+
+STARTED: list[list[InThisProcess]] = []
+"""By the tests of this process; `close_all` ends them."""
+
+
+def close_all() -> None:
+    """Let nothing of them stay behind."""
+    while STARTED:
+        for one in STARTED.pop():
+            one.close()

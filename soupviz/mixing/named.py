@@ -135,7 +135,7 @@ class NamedWeights:
             if name not in self._others:
                 self.store.keep_formula(name, formula)
         for name, file in files.items():
-            if name not in self._others:
+            if name not in self._others or self._others[name].path != file:
                 self._others[name] = self._from_file(name, file)
 
     def handed_on(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:

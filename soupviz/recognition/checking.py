@@ -11,6 +11,7 @@ from soupviz.tasks.wording import shown
 from soupviz.types import Progress, quiet
 from soupviz.weights.elsewhere import files_meant
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
+from soupviz.weights.selection import BASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     """
     spec = proposal.spec()
     folder = proposal.file.parent
-    files, _ = files_meant(spec.model_copy(update={"base": None}), folder, progress)
+    meant, _ = files_meant(spec, folder, progress)
+    files = {name: path for name, path in meant.items() if name != BASE}
     readable = (name for name, path in files.items() if first_readable([path]))
     name = next(readable, next(iter(files)))  # the others are told, and refused when the kitchen is opened
     path = files[name]

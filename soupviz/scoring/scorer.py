@@ -186,10 +186,13 @@ class Scorer:
     def _of_each(self, items: Mix, split: Split, num_classes: int, progress: Progress) -> list[NDArray[np.float32]]:
         """The logits of each member of an ensemble alone."""
         self.evaluations.executor.foresee(self.evaluations_for(items, split, Aggregation("logits")))
-        return [
-            self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
-            for index, (item, _) in enumerate(items)
-        ]
+        try:
+            return [
+                self.logits([(item, 1.0)], split, num_classes, AVERAGE, part_of(progress, index, len(items)))
+                for index, (item, _) in enumerate(items)
+            ]
+        finally:
+            self.evaluations.executor.foresee([])
 
     def _keep(self, key: str, split: Split, found: Outcomes, num_classes: int) -> Score:
         score = self.summarized(split, found, num_classes)

@@ -29,36 +29,38 @@ def choose(opened: Kitchen) -> None:
     executor = opened.scores.executor
     current = next(name for name in NAMES if name == executor.name)
     offered = [name for name in NAMES if name in ("inline", "processes", current) or importlib.util.find_spec("ray")]
-    chosen = st.selectbox(
+    by, number = f"executor of {opened.file}", f"workers of {opened.file}"
+
+    def change() -> None:
+        chosen: ExecutorName = st.session_state[by]
+        several = st.session_state.get(number) or max(2, (os.cpu_count() or 2) // 2)
+        work.choose_workers(opened, chosen, None if chosen == "inline" else several)
+
+    # What is so, not what this session chose last: another one may have chosen since.
+    st.session_state[by] = current
+    st.selectbox(
         "Scored by",
         offered,
-        index=offered.index(current),
         format_func=NAMES.__getitem__,
-        key=f"executor of {opened.file}",
+        key=by,
+        on_change=change,
         help="Scores and decisions are the same, whoever makes them. Each worker holds the model and the data once "
         "more.",
     )
-    workers = None
-    if chosen != "inline":
-        workers = st.number_input(
-            "Workers",
-            min_value=1,
-            max_value=MOST,
-            value=executor.num_workers if chosen == current else max(2, (os.cpu_count() or 2) // 2),
-            key=f"{chosen} of {opened.file}",
+    if current != "inline":
+        st.session_state[number] = executor.num_workers
+        st.number_input(
+            "Workers", min_value=1, max_value=MOST, key=number, on_change=change,
             help="One for each GPU; on the CPU they share its cores.",
-        )
-    if (chosen, workers or 1) != (current, executor.num_workers):
-        work.choose_workers(opened, chosen, workers)
-        st.rerun()
+        )  # fmt: skip
 
 
 def draw(opened: Kitchen) -> None:
     """A bar for each worker: how much of the time it has computed since the last look."""
     now = opened.scores.usage()
-    before: Usage = st.session_state.get(LAST, Usage())
-    st.session_state[LAST] = now
-    if len(before.shares) != len(now.shares):
+    whose, before = st.session_state.get(LAST, (0, Usage()))
+    st.session_state[LAST] = id(opened.scores.executor), now
+    if whose != id(opened.scores.executor):
         return
     used = now.since(before)
     fractions = [used.fraction(share) for share in used.shares]
@@ -66,7 +68,11 @@ def draw(opened: Kitchen) -> None:
     if len(names) > FEW:
         column = st.column_config.ProgressColumn("computes", format="percent", min_value=0.0, max_value=1.0)
         st.dataframe(
-            {"worker": names, "computes": fractions}, column_config={"computes": column}, hide_index=True, height=300
+            {"worker": names, "computes": fractions},
+            column_config={"computes": column},
+            hide_index=True,
+            height=300,
+            alt="How much each worker computes",
         )
         return
     for name, fraction in zip(names, fractions, strict=True):

@@ -226,7 +226,7 @@ def _misplaced(
 
 
 def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
-    example: Sequence[Ingredient] = list(fitting.values())[:1]
+    example: Sequence[Ingredient] = [item for name, item in fitting.items() if name != BASE][:1]
     if "as in the model" in reason and example:
         reason += f" and in '{example[0].name}' ({example[0].path})"
     return f"{reason}. Soups need one architecture and one kind of numbers: remove it, or {GO_ON}."

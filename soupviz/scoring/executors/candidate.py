@@ -14,8 +14,8 @@ from soupviz.tasks.outcomes import Outcomes
 class Candidate:
     """Batches are those that one worker would make; what comes back before its turn waits until it is taken up.
 
-    taken: how many batches were taken up. workers: that were given some. error: what one of them ended in.
-    deaths: by batch, how many workers died of it.
+    taken: how many batches were taken up. workers: that have some, or had. deaths: by batch, how many workers died of
+    it.
     """
 
     def __init__(self, asked: Evaluation, found: Outcomes, batch_size: int):
@@ -24,10 +24,11 @@ class Candidate:
         self.batches = [waiting[start : start + batch_size] for start in range(0, len(waiting), batch_size)]
         self.taken = 0
         self.workers: set[int] = set()
-        self.error: Exception | None = None
         self.deaths: Counter[int] = Counter()
         self._waiting = deque(range(len(self.batches)))
         self._back: dict[int, Sequence[Part]] = {}
+        self._errors: dict[int, Exception] = {}
+        self._is_asked = False
         self._is_lost = False
 
     def is_of(self, asked: Evaluation) -> bool:
@@ -62,16 +63,27 @@ class Candidate:
 
     def hand_back(self, batches: Sequence[int]) -> None:
         """Batches that a worker was given and did not score."""
-        self._waiting = deque(sorted({*self._waiting, *batches} - self._back.keys()))
+        there = self._back.keys() | set(range(self.taken))
+        self._waiting = deque(sorted({*self._waiting, *batches} - there))
 
-    def bring(self, batches: Sequence[int], parts: Sequence[Sequence[Part]]) -> None:
-        """What became of batches; of the last ones, which were dropped, there may be nothing."""
+    def bring(self, batches: Sequence[int], parts: Sequence[Sequence[Part]], error: Exception | None = None) -> None:
+        """What became of batches; of the last ones, which were dropped, there may be nothing.
+
+        Args:
+            error: what the first of them ended in that is not among the parts.
+        """
         self._back |= dict(zip(batches, parts, strict=False))
+        if error is not None:
+            self._errors[batches[len(parts)]] = error
 
     def take_up(self) -> Sequence[Part] | None:
-        """The next batch in order, if it is back."""
+        """The next batch in order, if it is back; what it ended in is raised."""
+        if self._is_asked and self.taken in self._errors:
+            raise self._errors[self.taken]
         parts = self._back.get(self.taken)
         if parts is not None:
+            if self._is_asked:
+                del self._back[self.taken]
             self.taken += 1
         return parts
 
@@ -89,5 +101,6 @@ class Candidate:
     def asked_for(self, asked: Evaluation) -> None:
         """Its turn has come: it is taken up from the first batch on, under the limit of now."""
         self.asked = asked
+        self._is_asked = True
         self.taken = 0
         self._is_lost = False

@@ -25,7 +25,7 @@ AHEAD = 2
 """Blocks that a worker has: one that it computes, and one that it begins while the outcomes of the first travel."""
 
 DEATHS = 3
-"""After which a worker, or what it died of, is not tried again."""
+"""One after the other, after which a worker, or what it died of, is not tried again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +53,8 @@ class Crew:
         self._ready: set[int] = set()
         self._under_way: list[dict[int, _Sent]] = [{} for _ in range(self.num_workers)]
         self._shares = [Share() for _ in range(self.num_workers)]
-        self._told: list[set[str]] = [set() for _ in range(self.num_workers)]
+        self._told: list[set[object]] = [set() for _ in range(self.num_workers)]
+        self._deaths = [0] * self.num_workers
         self._plan = Plan(self.num_workers)
         self._asked: Candidate | None = None
         self._foreseen: list[tuple[Candidate, Outcomes]] = []
@@ -77,39 +78,43 @@ class Crew:
                 parts = candidate.take_up()
                 if parts is None:
                     self._collect()
-                    if candidate.error:
-                        raise candidate.error
                     on_batch()
                     continue
                 for part in parts:
                     found.write(part.rows, part.columns)
                     if asked.keeps_answers and part.answers is not None:
-                        rows, answers = (
-                            torch.tensor(part.rows),
-                            torch.tensor(part.answers),
-                        )  # what came in may be read only
-                        kept = written(kept, len(asked.split), rows, answers)
+                        # Copies: what came in may be read only.
+                        kept = written(kept, len(asked.split), torch.tensor(part.rows), torch.tensor(part.answers))
                 on_batch()
             if asked.gives_up is not None:
                 self._plan.ended(candidate.taken, given_up=not found.is_whole)
             return kept
+        except Exception:
+            raise
+        except BaseException:  # an interrupt, which may have come between two messages of a worker
+            self.close()
+            raise
         finally:
             self._asked = None
             self._drop({id(candidate)})
 
     def _of(self, asked: Evaluation, found: Outcomes) -> Candidate:
-        """The candidate that was foreseen, or a new one."""
+        """The candidate that was foreseen, or a new one where it was not, or some of its units are scored already."""
         for place, (candidate, _) in enumerate(self._foreseen):
             if not found.num_scored and candidate.is_of(asked):
                 del self._foreseen[place]
-                candidate.asked_for(asked)
-                return candidate
-        return Candidate(asked, found, self._evaluator.batch_size)
+                break
+        else:
+            candidate = Candidate(asked, found, self._evaluator.batch_size)
+        candidate.asked_for(asked)
+        return candidate
 
     def foresee(self, likely: Sequence[Evaluation]) -> None:
         before = self._foreseen
         self._foreseen = []
         for asked in likely:
+            if any(one.is_of(asked) for one, _ in self._foreseen):  # the same weights under two names
+                continue
             known = next((one for one in before if one[0].is_of(asked)), None)
             blank = self._evaluator.blank(asked.split)
             self._foreseen.append(known or (Candidate(asked, blank, self._evaluator.batch_size), blank))
@@ -144,7 +149,7 @@ class Crew:
         block = Block(
             number,
             self._mix_for(worker, asked),
-            split_of(asked),
+            self._split_for(worker, asked),
             [candidate.batches[batch] for batch in batches],
             asked.keeps_answers,
         )
@@ -156,10 +161,20 @@ class Crew:
         names = [item.name for item, _ in asked.items]
         formulas, files = asked.made_of(names)
         told = self._told[worker]
-        new = {name: text for name, text in formulas.items() if name not in told}
-        told |= formulas.keys()
+        new = {name: text for name, text in formulas.items() if (name, files.get(name)) not in told}
+        told |= {(name, files.get(name)) for name in formulas}
         parts = tuple((item.name, item.fingerprint, weight) for item, weight in asked.items)
-        return MixOf(parts, asked.aggregation.name, new, {name: files[name] for name in files if name in new})
+        train = None if asked.aggregation.train is None else asked.aggregation.train.read
+        return MixOf(parts, asked.aggregation.name, train, new, {name: files[name] for name in files if name in new})
+
+    def _split_for(self, worker: int, asked: Evaluation) -> SplitOf:
+        """A split as the worker finds it; which examples of it is told once."""
+        split = asked.split
+        assert split.read is not None  # others are evaluated by this process
+        is_new = split.fingerprint not in self._told[worker]
+        self._told[worker].add(split.fingerprint)
+        rows = split.places.numpy() if is_new and split.places is not None else None
+        return SplitOf(split.fingerprint, split.read, rows)
 
     def _collect(self) -> None:
         """Take in what workers say, for a moment."""
@@ -171,31 +186,29 @@ class Crew:
                     self._shares[worker] = replace(self._shares[worker], place=said.place)
                 case Answered():
                     self._answered(worker, said)
-                case Failed(number=None):  # it cannot open the kitchen
+                case Failed():  # it cannot open the kitchen
                     self.close()
                     raise said.error
-                case Failed(number=int(number)):
-                    self._under_way[worker].pop(number).candidate.error = said.error
                 case Died():
                     self._died(worker, said.reason)
-                    return
 
     def _answered(self, worker: int, said: Answered) -> None:
         sent = self._under_way[worker].pop(said.number)
-        sent.candidate.bring(sent.batches, said.batches)
+        sent.candidate.bring(sent.batches, said.batches, said.error)
         for one, seen in self._foreseen:
             if one is sent.candidate and one.asked.gives_up is not None:
                 one.look_ahead(seen)
+        self._deaths[worker] = 0
         self._plan.took(said.seconds, len(said.batches))
         share = self._shares[worker]
         scored = sum(len(part.rows) for batch in said.batches for part in batch)
         self._shares[worker] = replace(share, busy=share.busy + said.seconds, num_units=share.num_units + scored)
-        if self._shares[worker].busy:
-            self._evaluator.rate = self._shares[worker].num_units / self._shares[worker].busy
+        if busy := sum(one.busy for one in self._shares):
+            self._evaluator.rate = sum(one.num_units for one in self._shares) / busy  # of one, on average
 
     def _died(self, worker: int, reason: str) -> None:
         """Start a worker anew, whose blocks others may take; not for ever."""
-        share = self._shares[worker] = replace(self._shares[worker], deaths=self._shares[worker].deaths + 1)
+        self._shares[worker] = replace(self._shares[worker], deaths=self._shares[worker].deaths + 1)
         self._ready.discard(worker)
         self._told[worker] = set()
         lost = list(self._under_way[worker].values())
@@ -203,7 +216,8 @@ class Crew:
         for one in lost:
             one.candidate.hand_back(one.batches)
             one.candidate.workers.discard(worker)
-        deaths = share.deaths
+        self._deaths[worker] += 1
+        deaths = self._deaths[worker]
         if lost:  # of the first, which it computed
             suspect = lost[0]
             suspect.candidate.deaths.update(suspect.batches)
@@ -212,15 +226,8 @@ class Crew:
             self.close()
             raise ExecutorError(
                 f"{self.name}: worker {worker + 1} of {self.num_workers} ended {deaths} times, last with: {reason} "
-                "What was scored is kept, and the same run goes on from there: give the workers more memory, take "
-                "fewer of them, or take --executor inline."
+                "What was scored is kept, and the same run goes on from there. Take fewer workers, or --executor "
+                "inline, which says more of what fails."
             )
         assert self._workers is not None
         self._workers.restart(worker)
-
-
-def split_of(asked: Evaluation) -> SplitOf:
-    """A split as a worker finds it."""
-    split = asked.split
-    assert split.read is not None  # others are evaluated by this process
-    return SplitOf(split.fingerprint, split.read, None if split.places is None else split.places.numpy())

@@ -15,13 +15,15 @@ from soupviz.tasks.outcomes import Column
 class MixOf:
     """A mix by name.
 
-    parts: names with fingerprints and coefficients. formulas: what the names of made weights stand for, as JSON, by
+    parts: names with fingerprints and coefficients. train: name and fingerprint of the split on which running
+    statistics are re-estimated, where they are. formulas: what the names of made weights stand for, as JSON, by
     name, parts before what is made of them; those that a worker knows are left out. files: of weights that were
     trained, where they are kept.
     """
 
     parts: tuple[tuple[str, str, float], ...]
     aggregation: str
+    train: tuple[str, str] | None = None
     formulas: Mapping[str, str] = field(default_factory=dict, compare=False)
     files: Mapping[str, Path] = field(default_factory=dict, compare=False)
 
@@ -30,7 +32,8 @@ class MixOf:
 class SplitOf:
     """A split by name and content; of a part of one, which examples.
 
-    read: the name and the fingerprint of the split that a kitchen reads. rows: of that, positions; None: all.
+    read: the name and the fingerprint of the split that a kitchen reads. rows: of that, positions; None: all, or the
+    worker was told before.
     """
 
     fingerprint: str
@@ -60,18 +63,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """What became of a block's units, batch by batch. seconds: that it took to compute."""
+    """What became of a block's units, batch by batch; of one that was dropped, perhaps of its first batches only.
+
+    seconds: that it took to compute. error: what the batch behind the last one ended in.
+    """
 
     number: int
     batches: Sequence[Sequence[Part]]
     seconds: float
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Failed:
-    """A block, or opening the kitchen (number None), ended in an error."""
+    """Opening the kitchen ended in an error."""
 
-    number: int | None
     error: Exception
 
 
@@ -95,7 +101,7 @@ class Workers(Protocol):
     def send(self, worker: int, block: Block) -> None: ...
 
     def drop(self, worker: int, numbers: Sequence[int]) -> None:
-        """Tell of blocks that need no answer any more: they may be left out, or ended between two batches."""
+        """Tell of blocks that nobody waits for any more: they are answered, but with what is there by then."""
 
     def receive(self, timeout: float) -> list[tuple[int, "Ready | Answered | Failed | Died"]]:
         """What came in, by worker; waits so many seconds for the first."""

@@ -6,23 +6,21 @@ import queue
 import signal
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from soupviz.scoring.executors.messages import Block, Ready
-from soupviz.scoring.executors.worker import Worker, failed
+from soupviz.scoring.executors.messages import Block, Failed, Ready
+from soupviz.scoring.executors.worker import Opening, Worker, told_of
 
 
 def main() -> None:
     """Open the kitchen that the driver names, and answer its blocks until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the driver, with which this ends
     pipe = Connection(int(sys.argv[1]))
-    try:
-        worker = Worker(pickle.loads(pipe.recv_bytes())(sys.argv[2]))
-    except Exception as error:
-        pipe.send(failed(None, error))
-        return
+    opening: Opening = pickle.loads(pipe.recv_bytes())
     blocks: queue.SimpleQueue[Block] = queue.SimpleQueue()
     dropped: set[int] = set()
+    opened: list[Worker] = []
 
     def listen() -> None:
         """Read what comes in while the model computes, so that the driver never waits to be heard."""
@@ -34,19 +32,24 @@ def main() -> None:
                 else:
                     dropped.update(said)
         except (EOFError, OSError):
-            worker.close()
+            for worker in opened:
+                worker.close()
             os._exit(0)  # the driver has ended: nobody waits for what is computed
 
-    pipe.send(Ready(worker.place))
     threading.Thread(target=listen, daemon=True).start()
-    while True:
-        block = blocks.get()
-        answered = worker.answer(block, lambda number=block.number: number in dropped)  # type: ignore[misc]
-        dropped.discard(block.number)
+    with suppress(OSError):  # the driver has ended, as `listen` hears too
         try:
-            pipe.send(answered)
-        except OSError:
+            worker = Worker(opening(sys.argv[2]))
+        except Exception as error:
+            pipe.send(Failed(told_of(error)))
             return
+        opened.append(worker)
+        pipe.send(Ready(worker.place))
+        while True:
+            block = blocks.get()
+            answered = worker.answer(block, lambda number=block.number: number in dropped)  # type: ignore[misc]
+            dropped.discard(block.number)
+            pipe.send(answered)
 
 
 if __name__ == "__main__":

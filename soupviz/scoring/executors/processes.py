@@ -2,11 +2,16 @@
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 
@@ -17,7 +22,7 @@ MODULE = "soupviz.scoring.executors.process"
 """What a worker runs. Started as a program of its own: nothing of this process's main module is run again in it."""
 
 ENDS_IN = 2.0
-"""Seconds in which a worker ends by itself, before it is ended."""
+"""Seconds in which workers end by themselves, before they are ended."""
 
 
 class Processes:
@@ -34,7 +39,9 @@ class Processes:
         self._threads = threads
         self._pipes: dict[int, Connection] = {}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._end = weakref.finalize(self, _end, self._pipes, self._processes)
+        # What they make of temporary files goes there, and with them, however they end.
+        self._folder = tempfile.mkdtemp(prefix="soupviz-workers-")
+        self._end = weakref.finalize(self, _end, self._pipes, self._processes, self._folder)
         for worker in range(len(devices)):
             self.restart(worker)
 
@@ -46,17 +53,19 @@ class Processes:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))),
             "OMP_NUM_THREADS": str(self._threads),
+            "TMPDIR": self._folder,
         }
         self._processes[worker] = subprocess.Popen(
-            [sys.executable, "-m", MODULE, str(theirs.fileno()), self._devices[worker]],
+            [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), self._devices[worker]],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno() if _has_number(sys.stderr) else subprocess.DEVNULL,
             env=environment,
         )
         theirs.close()
-        ours.send_bytes(self._opening)
         self._pipes[worker] = ours
+        # It is read once the worker has loaded PyTorch: nobody waits for that.
+        threading.Thread(target=_hand_over, args=(ours, self._opening), daemon=True).start()
 
     def send(self, worker: int, block: Block) -> None:
         self._write(worker, block)
@@ -65,10 +74,8 @@ class Processes:
         self._write(worker, tuple(numbers))
 
     def _write(self, worker: int, message: object) -> None:
-        try:
+        with suppress(OSError):  # it died, which whoever receives next is told
             self._pipes[worker].send(message)
-        except OSError:  # it died; whoever receives next is told
-            pass
 
     def receive(self, timeout: float) -> list[tuple[int, Ready | Answered | Failed | Died]]:
         workers = {id(pipe): worker for worker, pipe in self._pipes.items()}
@@ -85,12 +92,18 @@ class Processes:
         status = self._processes[worker].wait()
         if status >= 0:
             return f"exit status {status}."
-        name = signal.Signals(-status).name
+        known = -status in set(signal.Signals)
+        name = signal.Signals(-status).name if known else f"signal {-status}"
         often = ", as the system does where memory runs out." if name == "SIGKILL" else "."
         return f"it was ended by {name}{often}"
 
     def close(self) -> None:
         self._end()
+
+
+def _hand_over(pipe: Connection, opening: bytes) -> None:
+    with suppress(OSError):  # it died, which whoever receives next is told
+        pipe.send_bytes(opening)
 
 
 def _has_number(stream: object) -> bool:
@@ -100,12 +113,14 @@ def _has_number(stream: object) -> bool:
         return False
 
 
-def _end(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[bytes]"]) -> None:
+def _end(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[bytes]"], folder: str) -> None:
     for pipe in pipes.values():
         pipe.close()
+    deadline = time.monotonic() + ENDS_IN
     for process in processes.values():
         try:
-            process.wait(ENDS_IN)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

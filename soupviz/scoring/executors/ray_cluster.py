@@ -2,12 +2,13 @@
 
 import os
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from soupviz.errors import ExecutorError, SoupError, told
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
-from soupviz.scoring.executors.worker import Opening, Worker, failed
+from soupviz.scoring.executors.worker import Opening, Worker, told_of
 
 ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's ports execute code, so that a cluster that is started here answers to this machine alone. Ray takes an address
@@ -15,6 +16,12 @@ of loopback for a mistake, unless this says that there are no other machines, as
 
 OBJECT_STORE_BYTES = 2**28
 """For outcomes on their way; containers often have little shared memory."""
+
+ENDS_IN = 2.0
+"""Seconds in which actors tidy up, before they are ended."""
+
+_users: list[bool] = []
+"""For each that has actors there, whether the cluster was started here, or else only connected to."""
 
 
 class Actor:
@@ -31,12 +38,12 @@ class Actor:
 
     def open(self) -> Ready | Failed:
         try:
-            self._worker = Worker(self._opening(self._device))
+            worker = self._worker = Worker(self._opening(self._device))
         except Exception as error:
-            return failed(None, error)
-        return Ready(self._worker.place)
+            return Failed(told_of(error))
+        return Ready(worker.place)
 
-    def answer(self, block: Block) -> Answered | Failed:
+    def answer(self, block: Block) -> Answered:
         assert self._worker is not None  # blocks are sent to those that are ready
         return self._worker.answer(block, lambda: block.number in self._dropped)
 
@@ -49,16 +56,24 @@ class Actor:
 
 
 class RayActors:
-    """One actor for each worker. Its methods are called in order, but for `drop`, which is heard at once."""
+    """One actor for each worker: its methods are called in order, but for `drop` and `close`, which are heard at
+    once."""
 
     def __init__(self, opening: Opening, devices: Sequence[str], threads: int, address: str | None):
+        """Start them.
+
+        Raises:
+            SoupError: Ray is not installed. ExecutorError: there is no such cluster, or it has no room for them.
+        """
         self._ray = _ray()
-        self._is_own = _connect(self._ray, len(devices), address)
-        self._opening = self._ray.put(opening)
+        self._is_own = _connect(self._ray, address)
         self._devices = devices
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}
+        self._end = weakref.finalize(self, _close, self._ray, self._actors)
+        _check_room(self._ray, devices, is_own=self._is_own)
+        self._opening = self._ray.put(opening)
         for worker in range(len(devices)):
             self.restart(worker)
 
@@ -67,8 +82,10 @@ class RayActors:
         gpus = {"num_gpus": 1} if self._devices[worker].startswith("cuda") else {}
         # Ray shows a worker the GPUs that it gave it, the first of which is cuda:0.
         device = "cuda:0" if gpus else self._devices[worker]
-        kind = self._ray.remote(num_cpus=1, max_restarts=0, concurrency_groups={"control": 1}, **gpus)(Actor)
-        self._actors[worker] = kind.remote(self._opening, device, [path for path in sys.path if path], self._threads)
+        # A cluster that was started here is there for workers alone, however many kitchens have some.
+        options = {"num_cpus": 0 if self._is_own else 1, "max_restarts": 0, "concurrency_groups": {"control": 1}}
+        actor = self._ray.remote(**options, **gpus)(Actor)
+        self._actors[worker] = actor.remote(self._opening, device, [path for path in sys.path if path], self._threads)
         self._waiting[self._actors[worker].open.remote()] = worker
 
     def send(self, worker: int, block: Block) -> None:
@@ -91,13 +108,23 @@ class RayActors:
         return found
 
     def close(self) -> None:
-        for actor in self._actors.values():
-            actor.close.options(concurrency_group="control").remote()
-            self._ray.kill(actor)
-        if self._is_own:
-            self._ray.shutdown()
+        self._end()
+
+
+def _close(ray: Any, actors: dict[int, Any]) -> None:
+    """End actors; with the last of them the cluster, if it was started here, or the connection."""
+    if ray.is_initialized():
+        closing = [actor.close.options(concurrency_group="control").remote() for actor in actors.values()]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=ENDS_IN)
+        for actor in actors.values():
+            ray.kill(actor)
+    if _users:
+        _users.pop()
+        if not _users:
+            ray.shutdown()
             if os.environ.pop(ELSEWHERE, ""):
-                self._ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
+                ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
 
 
 def _ray() -> Any:
@@ -108,22 +135,36 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, num_workers: int, address: str | None) -> bool:
-    """Join a cluster, or start one; whether it was started here."""
+def _connect(ray: Any, address: str | None) -> bool:
+    """Join a cluster, or start one; whether it was started here. What others connected to stays connected."""
     if ray.is_initialized():
-        return False
+        _users.extend(_users[-1:])
+        return bool(_users and _users[-1])
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "configure_logging": False}
     try:
         if address:
             ray.init(address=address, **quiet)
-            return True
-        os.environ[ELSEWHERE] = "0"  # for the programs that it starts
-        ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(num_cpus=num_workers, include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        else:
+            os.environ[ELSEWHERE] = "0"  # for the programs that it starts
+            ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
+            ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ExecutorError(
             f"{where} cannot be reached: {told(error)}. Name a running one with --ray-address."
         ) from error
-    return True
+    _users.append(not address)
+    return not address
+
+
+def _check_room(ray: Any, devices: Sequence[str], *, is_own: bool) -> None:
+    """Refuse workers for which the cluster has no place: Ray would let them wait, and say nothing."""
+    there = ray.cluster_resources()
+    wanted = {"GPU": sum(device.startswith("cuda") for device in devices), "CPU": 0 if is_own else len(devices)}
+    for kind, number in wanted.items():
+        if number > (has := int(there.get(kind, 0))):
+            raise ExecutorError(
+                f"ray: {number} workers need {number} {kind}s, and the cluster has {has}; take --workers "
+                f"{max(1, has)}, or a larger cluster."
+            )

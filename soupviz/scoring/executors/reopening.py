@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from soupviz import trust
 from soupviz.scoring.executors.worker import differs
 from soupviz.scoring.service import Scores
 from soupviz.spec import KitchenSpec
@@ -27,9 +28,10 @@ class _Opened(Protocol):
 class Reopening:
     """Plain data that travels to workers.
 
-    open: what opens a kitchen. skips: what it goes on without, by its arguments. model: the fingerprint that it has to
-    have. ingredients: by name, the fingerprints that they have to have. files: what the driver's store knows of files,
-    so that those that are the same here are not read whole to be fingerprinted again.
+    open: what opens a kitchen. skips: what it goes on without, by its arguments. model: the fingerprint that it has
+    to have. ingredients: by name, the fingerprints that they have to have. places: by name, where they lie. files:
+    what the driver's store knows of files, so that those that are the same here are not read whole to be
+    fingerprinted again. approved: the code that somebody said yes to; None: nobody was asked.
     """
 
     open: Callable[..., _Opened]
@@ -38,7 +40,9 @@ class Reopening:
     skips: Mapping[str, bool]
     model: str
     ingredients: Mapping[str, str]
+    places: Mapping[str, str]
     files: Mapping[str, tuple[str, str | None]]
+    approved: Mapping[str, str] | None = None
 
     def __call__(self, device: str) -> Scores:
         """Open it on a device, with a store of its own in a temporary folder: only the driver keeps scores.
@@ -55,8 +59,11 @@ class Reopening:
 
     def _opened(self, device: str, store: Store) -> Scores:
         store.keep_files(self.files)
+        if self.approved is not None:
+            trust.bind_in_worker(self.file.parent, self.approved)
         # Other models are scored by kitchens of their own.
         alone: dict[str, Any] = {"device": device, "executor": "inline", "other_models": {}}
+        alone["ingredients"] = dict(self.places)  # no pattern, which by now may match more
         opened = self.open(self.spec.model_copy(update=alone), self.file, store=store, **self.skips)
         if opened.model_fingerprint != self.model:
             raise differs("the model", self.spec.model.factory, opened.model_fingerprint, self.model)

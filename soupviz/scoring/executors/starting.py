@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 
+from soupviz.errors import ExecutorError
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.crew import Crew
 from soupviz.scoring.executors.messages import Workers
@@ -48,6 +49,8 @@ def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew |
     """
     if spec.executor == "inline":
         return None
+    if spec.executor == "processes" and os.name != "posix":
+        raise ExecutorError("executor is processes, which needs Linux or macOS; take ray, or inline.")
     devices = devices_of(spec, evaluator.device)
     threads = max(1, torch.get_num_threads() // len(devices))  # those that this process would compute with
     start: Callable[[], Workers] = (

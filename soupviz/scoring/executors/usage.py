@@ -34,7 +34,8 @@ class Usage:
 
     def fraction(self, share: Share) -> float:
         """Which part of the time a worker computed."""
-        return min(1.0, share.busy / self.seconds) if self.seconds else 0.0
+        # What was begun before the first look counts when it ends; workers that were started anew begin at 0.
+        return min(1.0, max(0.0, share.busy / self.seconds)) if self.seconds else 0.0
 
     @property
     def utilisation(self) -> float | None:

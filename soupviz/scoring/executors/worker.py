@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from soupviz.addresses import redacted
 from soupviz.data.split import Split
 from soupviz.errors import KitchenError, SoupError
-from soupviz.scoring.executors.messages import Answered, Block, Failed, MixOf, Part, SplitOf
+from soupviz.scoring.executors.messages import Answered, Block, MixOf, Part, SplitOf
 from soupviz.scoring.service import Scores
 
 Opening = Callable[[str], Scores]
@@ -42,21 +42,23 @@ class Worker:
         """Leave nothing behind."""
         shutil.rmtree(self._scores.scorer.store.folder, ignore_errors=True)
 
-    def answer(self, block: Block, is_dropped: Callable[[], bool] = lambda: False) -> Answered | Failed:
-        """What becomes of a block's units; of those that nobody waits for any more it may be left out."""
+    def answer(self, block: Block, is_dropped: Callable[[], bool] = lambda: False) -> Answered:
+        """What becomes of a block's units; of one that nobody waits for any more the rest is left out."""
         started = time.monotonic()
+        batches: list[Sequence[Part]] = []
+        failure: Exception | None = None
         try:
+            self._scores.weights.receive(block.mix.formulas, block.mix.files)  # which are told once
             split = self._split(block.split)
-            self._hold(block.mix, split)
-            batches = []
             for batch in block.batches:
                 if is_dropped():
                     break
+                self._hold(block.mix, split)
                 batches.append(self._parts(split, batch, keeps_answers=block.keeps_answers))
         except Exception as error:
             self._held = None
-            return failed(block.number, error)
-        return Answered(block.number, batches, time.monotonic() - started)
+            failure = told_of(error)
+        return Answered(block.number, batches, time.monotonic() - started, failure)
 
     def _parts(self, split: Split, batch: NDArray[np.int64], *, keeps_answers: bool) -> Sequence[Part]:
         found = self._evaluator.answered(split, torch.tensor(batch), is_shared=self._is_shared)
@@ -71,12 +73,13 @@ class Worker:
             return
         self._held = None
         scores = self._scores
-        scores.weights.receive(mix.formulas, mix.files)
         items = scores.resolved(tuple((name, weight) for name, _, weight in mix.parts))
         for (item, _), (name, fingerprint, _) in zip(items, mix.parts, strict=True):
             if item.fingerprint != fingerprint:
                 raise differs(name, str(item.path), item.fingerprint, fingerprint)
         aggregation = scores.aggregation(mix.aggregation)
+        if mix.train and aggregation.train and aggregation.train.fingerprint != mix.train[1]:
+            raise differs(mix.train[0], "its data", aggregation.train.fingerprint, mix.train[1])
         self._evaluator.begin(split, scores.scorer.mixed.of(items, aggregation))
         self._is_shared = scores.scorer.evaluations.is_shared(items, aggregation)
         self._held = mix, split.fingerprint
@@ -101,8 +104,8 @@ def differs(name: str, what: str, found: str, expected: str) -> KitchenError:
     )
 
 
-def failed(number: int | None, error: Exception) -> Failed:
+def told_of(error: Exception) -> Exception:
     """An error as the driver is told of it: a user's mistake as it is, a bug with its traceback."""
     if isinstance(error, SoupError):
-        return Failed(number, error)
-    return Failed(number, WorkerBugError(redacted("".join(traceback.format_exception(error)))))
+        return error
+    return WorkerBugError(redacted("".join(traceback.format_exception(error))))

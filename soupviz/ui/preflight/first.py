@@ -63,4 +63,5 @@ def _tell(opened: Kitchen, found: Regime) -> None:
         },
         hide_index=True,
         height=300,
+        alt="What each ingredient lacks to the best, and what a mix half-way gains",
     )
