@@ -51,8 +51,7 @@ class Request:
 
     other_models: by name, the kitchens whose models may join, each with its file. code: references and files that
     would be run or unpickled, as a reader wants them. seen: for each file of code its digest, and for each
-    kitchen.yaml that of what it says of code and of other places. places: the hosts and buckets that are read from, as
-    whoever runs the program.
+    kitchen.yaml that of what it says of code and of places elsewhere. places: the hosts and buckets that are read from.
     """
 
     file: Path
@@ -266,8 +265,7 @@ def check_place(address: str, folder: Path) -> None:
     Raises:
         KitchenError: in another place.
     """
-    bound = _bound.get(folder.resolve())
-    if bound and host_of(address) not in bound.places:
+    if (bound := _bound.get(folder.resolve())) and host_of(address) not in bound.places:
         raise KitchenError(f"{address}: you were not asked about {host_of(address)}; open the kitchen again.")
 
 

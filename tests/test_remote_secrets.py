@@ -10,7 +10,7 @@ from soupviz.addresses import redacted
 from soupviz.errors import RemoteError, told
 from soupviz.remote.calling import Calls
 from soupviz.remote.systems import check, refusal, root_of
-from soupviz.scoring.executors.worker import failed
+from soupviz.scoring.executors.worker import told_of
 from soupviz.ui.jobs import Jobs
 
 SIGNED = "https://cdn/x?disposition=inline%3B+filename*%3DUTF-8''m.bin&list=(a)&X-Amz-Signature=hush"
@@ -87,7 +87,7 @@ def test_a_bug_s_log_and_message_tell_no_secret(caplog: pytest.LogCaptureFixture
     try:
         work(None)
     except RuntimeError as error:
-        assert "hush" not in str(failed(1, error).error)
+        assert "hush" not in str(told_of(error))
 
 
 def test_what_comes_just_as_the_wait_for_it_ends_has_come() -> None:
