@@ -36,6 +36,7 @@ def peaks(folder: Path, cache: Path, *actions: str) -> dict[str, int]:
     return {name: peak - start for name, peak in found.items()}
 
 
+@pytest.mark.slow
 def test_work_on_many_ingredients_takes_the_memory_of_one(tmp_path):
     """Of 24 checkpoints of 10 MB, nearly all of it one tensor: all of them as float32 differences would be 240 MB."""
     folder = tmp_path / "kitchen"
@@ -47,7 +48,7 @@ def test_work_on_many_ingredients_takes_the_memory_of_one(tmp_path):
 
 def allowed(action: str, size: int) -> int:
     """Bytes beside what PyTorch alone has before anything is opened, which is about 300 of 500 MB."""
-    return (3 if action in LEARNED else 1) * size + 185 * MB
+    return (3 if action in LEARNED else 1) * size + 200 * MB
 
 
 @pytest.mark.slow

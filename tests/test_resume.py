@@ -144,7 +144,7 @@ def test_a_killed_run_shows_as_interrupted_until_it_is_taken_up_again(killed, mo
     assert run.updated <= killed["killed_at"]
     assert killed["killed_at"] - run.updated < runs.HEARTBEAT
     monkeypatch.setattr(runs.time, "time", lambda: run.updated + runs.HEARTBEAT + 0.1)
-    row = (run.id, run.key, run.name, "running", "{}", None, None, run.created, run.updated, None, 0)
+    row = (run.id, run.key, run.name, "running", "{}", None, None, run.created, run.updated, None, 0, "")
     assert runs.run_of(row).status == "interrupted"
     [finished] = killed["finished"]
     assert (finished.key, finished.status) == (run.key, "finished")

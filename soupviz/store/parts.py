@@ -12,14 +12,24 @@ from typing import Any
 DECISIONS, SCORES, FACTS = "trajectory", "scores", "facts"
 """Of a run's result: its decisions and its scores; of a score: what the task tells beside its metrics."""
 
+ORDER = ""
+"""Beside lists by name: the names of all."""
+
 VERSION = 1
 """Of a store's file: since this one everything lies in two parts."""
 
 
 def apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Plain data without its lists of numbers, one for each class, and these."""
+    """Plain data without its lists of numbers, one for each class, and these, with the order of all names."""
     lists = {name: one for name, one in values.items() if isinstance(one, list) and one and _is_number(one[0])}
-    return {name: one for name, one in values.items() if name not in lists}, lists
+    rest = {name: one for name, one in values.items() if name not in lists}
+    return rest, lists | ({ORDER: list(values)} if lists else {})
+
+
+def joined(rest: Mapping[str, Any], lists: Mapping[str, Any]) -> dict[str, Any]:
+    """What `apart` took apart, in its order: what is written of it is the same, byte for byte."""
+    together = {name: one for name, one in {**rest, **lists}.items() if name != ORDER}
+    return {name: together[name] for name in lists.get(ORDER, ()) if name in together} | together
 
 
 def _is_number(value: Any) -> bool:
@@ -36,7 +46,7 @@ def whole_score(summary: str, details: str | None) -> dict[str, Any]:
     """What `score_in_parts` gave; the first part of it without the second."""
     found: dict[str, Any] = json.loads(summary)
     if details:
-        found[FACTS] |= json.loads(details)
+        found[FACTS] = joined(found[FACTS], json.loads(details))
     return found
 
 
@@ -59,7 +69,7 @@ def whole_run(result: str | None, details: str | None) -> dict[str, Any] | None:
     found: dict[str, Any] = json.loads(result)
     beside: dict[str, Any] = json.loads(details) if details else {}
     lists = beside.get(SCORES, {})
-    scores = {split: one | lists.get(split, {}) for split, one in found.get(SCORES, {}).items()}
+    scores = {split: joined(one, lists.get(split, {})) for split, one in found.get(SCORES, {}).items()}
     return beside | found | ({SCORES: scores} if scores else {})
 
 
