@@ -72,6 +72,7 @@ def wide_kitchen(folder: Path, number: int) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
 def test_twelve_adapters_take_no_twelve_bases(tmp_path: Path) -> None:
     """Merged, twelve would be 480 MB; what is held is the kitchen's own model and a few tensors."""

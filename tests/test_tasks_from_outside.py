@@ -165,7 +165,9 @@ WRONG = {
 """Words of other tasks."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ("map", "spearman") else []) for kind in KINDS]
+)
 def test_every_command_speaks_of_the_tasks_own_metric(kind, built, tmp_path, capsys):
     file, out = built(kind), tmp_path / "soup.safetensors"
     commands = [
