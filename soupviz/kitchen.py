@@ -262,7 +262,7 @@ def changed(
         kitchen.file, kitchen.ingredients, kitchen.weights.base, kitchen.architecture, store, kitchen.other_models.items
     )
     scorer = Scorer(evaluator, store, kitchen.model_fingerprint, kitchen.other_models, kitchen.objective, named, crew)
-    scorer.evaluations.share(kitchen.ingredients)
+    scorer.evaluations.share_as(kitchen.scores.scorer.evaluations)
     scores = Scores(scorer, named, splits, kitchen.file)
     return replace(kitchen, spec=spec, store=store, splits=splits, evaluator=evaluator, weights=named, scores=scores)
 

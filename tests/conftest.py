@@ -74,6 +74,17 @@ def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     return folder
 
 
+@pytest.fixture
+def memory(empty_cache: Path) -> Iterator[Any]:
+    """fsspec's file system in memory, empty, and a cache of the test's own."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory, session_cache: Path) -> Path:
     """The demo's kitchen.yaml, built once. Scores gather in its store; a test that writes takes `demo_copy`."""

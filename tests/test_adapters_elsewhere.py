@@ -1,6 +1,5 @@
 """Adapters and their base may lie in a bucket, as any checkpoints."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -10,14 +9,6 @@ from elsewhere import moved
 
 import soupviz as sv
 from soupviz.kitchen import Kitchen
-
-
-@pytest.fixture
-def memory(empty_cache: Path) -> Iterator[fsspec.AbstractFileSystem]:
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 @pytest.mark.parametrize("pattern", ["adapters/*", "adapters/*/adapter_model.safetensors"])

@@ -234,12 +234,18 @@ def build(features=6, classes=3):
 """
 
 
-def test_a_model_that_fails_says_the_same_from_a_worker(tmp_path, monkeypatch):
-    file = small_kitchen(tmp_path / "k", source=PICKY, num_examples=120, batch_size=16)
+def picky_kitchen(folder: Path, spoilt: int, **keys: Any) -> Path:
+    """One whose model fails on an example."""
+    file = small_kitchen(folder, source=PICKY, **keys)
     place = file.parent / "held_out.safetensors"
     tensors = load_file(place)
-    tensors["inputs"][64, 0] = 7.0
+    tensors["inputs"][spoilt, 0] = 7.0
     save_file(tensors, place)
+    return file
+
+
+def test_a_model_that_fails_says_the_same_from_a_worker(tmp_path, monkeypatch):
+    file = picky_kitchen(tmp_path / "k", 64, num_examples=120, batch_size=16)
     errors = []
     for executor in ("inline", "processes"):
         without_processes(monkeypatch)
@@ -251,11 +257,7 @@ def test_a_model_that_fails_says_the_same_from_a_worker(tmp_path, monkeypatch):
 
 def test_an_error_beyond_where_a_search_gives_up_is_nobodys(tmp_path, monkeypatch):
     """Whichever worker looks there first: one process would not have looked."""
-    file = small_kitchen(tmp_path / "k", source=PICKY, num_examples=160, batch_size=8)
-    place = file.parent / "held_out.safetensors"
-    tensors = load_file(place)
-    tensors["inputs"][120, 0] = 7.0
-    save_file(tensors, place)
+    file = picky_kitchen(tmp_path / "k", 120, num_examples=160, batch_size=8)
     mix = (("m_0", 0.5), ("m_1", 0.5))
     limit = Limit(lambda found: found.num_scored >= 16, np.arange(160))
     for seed in range(6):

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 
@@ -32,15 +31,6 @@ from soupviz.weights.ingredients import fingerprint
 from soupviz.yaml_file import read_kitchen_file
 
 ROOT = "memory://bucket/small"
-
-
-@pytest.fixture
-def memory(empty_cache: Path) -> Iterator[fsspec.AbstractFileSystem]:
-    """The file system in memory, empty, and a cache of the test's own."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 @pytest.fixture

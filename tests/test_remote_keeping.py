@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,14 +33,6 @@ from soupviz.weights.elsewhere import fetched
 
 LARGE = 5 * 2**20
 DAYS = 86_400
-
-
-@pytest.fixture
-def memory(empty_cache: Path) -> Iterator[fsspec.AbstractFileSystem]:
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    yield system
-    system.store.clear()
 
 
 def at(address: str) -> Found:

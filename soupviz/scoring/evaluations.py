@@ -44,6 +44,11 @@ class Evaluations:
         self._pool = {item.fingerprint: True for item in ingredients}
         self._evaluator.routes.share(self._shared)
 
+    def share_as(self, other: "Evaluations") -> None:
+        """The weights that all ingredients share, as another kitchen of the same ones has found them: none is read."""
+        self._reference, self._shared, self._pool = other._reference, other._shared, dict(other._pool)
+        self._evaluator.routes.share(self._shared)
+
     def is_shared(self, items: Mix, aggregation: Aggregation) -> bool:
         """Whether a mix has the shared weights bit for bit; ingredients from elsewhere are compared once.
 

@@ -66,8 +66,7 @@ class Crew:
             workers.close()
 
     def usage(self) -> Usage:
-        busy = zip(self._shares, self._under_way, strict=True)
-        return Usage(time.monotonic(), tuple(replace(share, is_busy=bool(sent)) for share, sent in busy))
+        return Usage(time.monotonic(), tuple(self._shares))
 
     def evaluate(self, asked: Evaluation, found: Outcomes, on_batch: Callable[[], None]) -> Tensor | None:
         candidate = self._asked = self._of(asked, found)
@@ -116,12 +115,16 @@ class Crew:
             if any(one.is_of(asked) for one, _ in self._foreseen):  # the same weights under two names
                 continue
             known = next((one for one in before if one[0].is_of(asked)), None)
-            blank = self._evaluator.blank(asked.split)
-            self._foreseen.append(known or (Candidate(asked, blank, self._evaluator.batch_size), blank))
+            self._foreseen.append(known or self._ahead_of(asked))
         kept = {id(one) for one, _ in self._foreseen}
         self._drop({id(one) for one, _ in before} - kept)
         if likely:
             self._share_out()
+
+    def _ahead_of(self, asked: Evaluation) -> tuple[Candidate, Outcomes]:
+        """A candidate before it is asked for, and what is seen of it by then."""
+        seen = self._evaluator.blank(asked.split)
+        return Candidate(asked, seen, self._evaluator.batch_size), seen
 
     def _drop(self, candidates: set[int]) -> None:
         """Tell workers that nobody waits for these any more."""

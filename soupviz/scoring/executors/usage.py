@@ -1,22 +1,19 @@
 """What workers did: how long each computed, and how many units it scored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One worker's. busy: seconds that it computed. place: the host and the device. deaths: how often it ended unasked.
-
-    is_busy: whether it has something to do at this moment.
-    """
+    """One worker's. place: the host and the device. busy: seconds that it computed. deaths: how often it ended
+    unasked."""
 
     place: str = ""
     busy: float = 0.0
     num_units: int = 0
     deaths: int = 0
-    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +40,7 @@ class Usage:
         return sum(map(self.fraction, self.shares)) / len(self.shares) if self.shares and self.seconds else None
 
     def as_plain(self) -> dict[str, Any]:
-        workers = [
-            {"place": share.place, "busy": share.busy, "num_units": share.num_units, "deaths": share.deaths}
-            for share in self.shares
-        ]
-        return {"seconds": self.seconds, "workers": workers}
+        return {"seconds": self.seconds, "workers": [asdict(share) for share in self.shares]}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "Usage":
