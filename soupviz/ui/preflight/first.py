@@ -57,7 +57,7 @@ def _tell(opened: Kitchen, found: Regime) -> None:
     st.dataframe(
         rows,
         column_config={
-            "lacks": number(f"lacks to {found.best}", format=gap_format(metric)),
+            "lacks": number(f"lacks to {found.best}", format=gap_format(metric).replace("+", "")),
             "gains": number("half-way above both ends' mean", format=gap_format(metric)),
             "better": st.column_config.CheckboxColumn(f"half-way better than {found.best}"),
         },
