@@ -7,7 +7,7 @@ from soupviz.analysis.verdicts import by_merit
 from soupviz.kitchen import Kitchen
 from soupviz.soups import curves, planning
 from soupviz.spec import HELD_OUT
-from soupviz.ui import keeping, session, widgets, work
+from soupviz.ui import computing, keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.ending import end_page
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
@@ -62,7 +62,7 @@ def draw() -> None:
     alpha = next((known for known in (alpha, left, best_alpha(METRICS[0], scores)) if known is not None), 0.5)
     figures(METRICS, scores)
     if st.button(f"Keep this mix as a soup (alpha {alpha:g})", type="primary", shortcut="Ctrl+Enter"):
-        work.cook_job(OPENED, PATH.recipe(alpha))
+        computing.cook_job(OPENED, PATH.recipe(alpha))
         st.session_state["kept"] = PATH.recipe(alpha)
         st.rerun()
 

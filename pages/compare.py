@@ -5,7 +5,8 @@ import streamlit as st
 from soupviz.pictures.models import MODEL
 from soupviz.pictures.sampling import told
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.ui import charts, compare, samples, session, tables, widgets, work
+from soupviz.ui import charts, computing, samples, session, tables, widgets, work
+from soupviz.ui.compare import entries, picture, table
 from soupviz.ui.ending import end_page
 from soupviz.ui.soup import panels, soups
 from soupviz.ui.verbatim import verbatim
@@ -26,15 +27,15 @@ opened = session.kitchen()
 split = TEST if TEST in opened.splits.names else HELD_OUT
 if split == HELD_OUT:
     st.warning("This kitchen has no test split. Soups were selected on held_out: their numbers there are optimistic.")
-if scoring := work.find_score_job(opened, split):
+if scoring := computing.find_score_job(opened, split):
     session.watch(scoring)
 if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(cooking) and cooking.result:
     with st.expander(f"{len(cooking.result)} recipes of the menu were left out"):
         st.table({title: verbatim(reason) for title, reason in cooking.result.items()})
 runs = session.finished_runs(opened)
 task, metric = opened.task, opened.objective
-rows = compare.ranked(compare.entries(opened, runs, split), metric)
-if comparing := compare.compare_job(opened, rows, split):
+rows = entries.ranked(entries.entries(opened, runs, split), metric)
+if comparing := entries.compare_job(opened, rows, split):
     session.watch(comparing)
 row = st.container(horizontal=True)
 if missing := sum(entry.judged is None for entry in rows):
@@ -42,12 +43,12 @@ if missing := sum(entry.judged is None for entry in rows):
     if row.button(
         f"Score {missing} model{'s' if missing > 1 else ''} on {split}", type="primary", key=f"score {split}"
     ):
-        work.score_job(opened, split, [(entry.mix, entry.aggregation) for entry in rows if entry.judged is None])
+        computing.score_job(opened, split, [(entry.mix, entry.aggregation) for entry in rows if entry.judged is None])
         st.rerun()
 if not runs:
     st.info("No soup yet: cook one on the Soup page, or the menu, and it appears here.")
 if row.button("Cook the menu", help="Every recipe that fits this kitchen, with sensible defaults."):
-    work.menu_job(opened)
+    computing.menu_job(opened)
     st.rerun()
 
 run = session.chosen_run(opened, runs)
@@ -55,21 +56,21 @@ ids = [entry.id for entry in rows]
 picked = session.picked_ingredient(ids) or (run.key if run else "")
 by = opened.splits.grouped(split)
 state = st.dataframe(
-    compare.table(rows, split, task, metric),
+    table.table(rows, split, task, metric),
     hide_index=True,
     on_select="rerun",
     selection_mode="single-row",
     key=f"compare {tables.digest(ids)}",
-    column_config=compare.columns(metric, by),
+    column_config=table.columns(metric, by),
     placeholder="–",
     alt=f"Every ingredient and soup with its {metric.label} and the verdict",
 )
-st.caption(compare.correction(rows, split, task, metric, by))
+st.caption(table.correction(rows, split, task, metric, by))
 points = []
 if any(entry.judged for entry in rows):
-    drawn = compare.drawn(rows, picked)
+    drawn = picture.drawn(rows, picked)
     selected = charts.show(
-        compare.picture(drawn, split, picked, metric, by),
+        picture.picture(drawn, split, picked, metric, by),
         key=f"picture {tables.digest(ids)}",
         alt=f"{metric.label[:1].upper()}{metric.label[1:]} on {split} with intervals",
         clicked=MODEL,
@@ -91,4 +92,4 @@ if entry := next((entry for entry in rows if entry.id == picked), None):
         if entry.kind == "soup":
             st.page_link("pages/export.py", label="Export this soup", icon=":material/download:")
     else:
-        compare.draw_checkpoint(opened, entry)
+        picture.draw_checkpoint(opened, entry)

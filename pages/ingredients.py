@@ -3,7 +3,7 @@
 import streamlit as st
 
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.ui import guide, recognising, session, tables, widgets, work
+from soupviz.ui import computing, guide, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -13,7 +13,7 @@ session.keep_url()
 
 recognising.told(opened)
 guide.first_visit(opened)
-scoring = work.score_job_if_needed(opened, HELD_OUT)
+scoring = computing.score_job_if_needed(opened, HELD_OUT)
 widgets.headline(opened)
 widgets.refused(opened)
 widgets.notes(opened)
@@ -44,9 +44,9 @@ if row.button("Look for new files", help="Reads the folder again, for a sweep st
     st.rerun()
 has_test = TEST in opened.splits.names
 if row.button("Score the test split", disabled=not has_test):
-    work.score_job(opened, TEST)
+    computing.score_job(opened, TEST)
     st.rerun()
-if test_job := work.find_score_job(opened, TEST):
+if test_job := computing.find_score_job(opened, TEST):
     session.watch(test_job)
 
 widgets.scatter(opened, tables.without_shared(opened, tables.ingredients(opened))[0], chosen)

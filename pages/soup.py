@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import clicks, session, work
+from soupviz.ui import clicks, computing, session, work
 from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")
@@ -11,11 +11,11 @@ opened = session.kitchen()
 session.keep_url()
 
 recipe = soups.choose_recipe(opened)
-job = work.jobs().find(work.cook_key(opened, recipe))
+job = work.jobs().find(computing.cook_key(opened, recipe))
 row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
-    job = work.cook_job(opened, recipe)
+    job = computing.cook_job(opened, recipe)
 row.caption(recipe.title)
 
 if job is None or not session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):

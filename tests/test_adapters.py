@@ -331,5 +331,5 @@ def test_a_base_that_an_adapter_names_is_not_even_looked_for_where_the_dashboard
         with pytest.raises(SoupError, match="elsewhere', which is neither a folder here"):
             Kitchen.load(file)
     finally:
-        del trust._bound[root.resolve()]
+        del trust.binding._bound[root.resolve()]
     assert looked_at and not [path for path in looked_at if path.startswith(str(tmp_path / "elsewhere"))]

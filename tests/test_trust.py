@@ -129,9 +129,9 @@ def test_the_files_that_a_kitchen_names_are_looked_for_once_and_each_is_read_onc
 ) -> None:
     (root / "x.pth").write_bytes(b"large")
     looked, read = [], []
-    files_in, file_digest = trust._files_in, trust.file_digest
-    monkeypatch.setattr(trust, "_files_in", lambda *given: looked.append(given) or files_in(*given))
-    monkeypatch.setattr(trust, "file_digest", lambda path: read.append(path) or file_digest(path))
+    files_in, file_digest = trust.naming.files_in, trust.asking.file_digest
+    monkeypatch.setattr(trust.naming, "files_in", lambda *given: looked.append(given) or files_in(*given))
+    monkeypatch.setattr(trust.asking, "file_digest", lambda path: read.append(path) or file_digest(path))
     split = {"format": "torchvision:CIFAR10", "path": "d", "args": {"file": "x.pth"}}
     asked(root, **model("timm:resnet18", checkpoint_path="x.pth"), data={"held_out": split})
     assert len(looked) == 2  # the model's arguments, and the split's

@@ -13,8 +13,10 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.paired import Pair
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import mcnemar
-from soupviz.ui import compare
-from soupviz.ui.compare import Entry, correction, entries, picture, ranked, table
+from soupviz.ui.compare import entries as compare
+from soupviz.ui.compare.entries import Entry, entries, ranked
+from soupviz.ui.compare.picture import picture
+from soupviz.ui.compare.table import correction, table
 
 NUMBER = 40
 BEST = 20

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 import soupviz as sv
 from soupviz.recipes import parse
 from soupviz.soups.soup import run_key
-from soupviz.ui import work
+from soupviz.ui import computing
 from soupviz.ui.soup import soups
 
 
@@ -45,9 +45,11 @@ def test_the_sweep_is_of_the_recipe_with_another_alpha_and_it_ends(name, tmp_pat
     wanted = {run_key(kitchen, recipe.model_copy(update={"alpha": alpha})) for alpha in (0.2, 0.5)}
     assert {run.key for run in kitchen.store.runs() if run.status == "finished"} == wanted
     assert app.caption[-1].value.startswith("2 of 2 alphas computed.")
-    first = work.find_sweep_job(app.session_state["opened"], recipe)
+    first = computing.find_sweep_job(app.session_state["opened"], recipe)
     settled(app)
-    assert work.find_sweep_job(app.session_state["opened"], recipe) is first  # nothing was missing, none was started
+    assert (
+        computing.find_sweep_job(app.session_state["opened"], recipe) is first
+    )  # nothing was missing, none was started
 
 
 def test_the_best_alpha_is_best_by_what_the_search_raises(tmp_path):

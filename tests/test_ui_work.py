@@ -20,7 +20,7 @@ from soupviz import trust
 from soupviz.errors import Cancelled, DataError
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy
-from soupviz.ui import work, workspace
+from soupviz.ui import computing, work, workspace
 from soupviz.ui.jobs import FINISHED_KEPT, Job, Jobs
 from soupviz.yaml_file import read_kitchen_file
 
@@ -102,8 +102,8 @@ def test_of_many_kitchens_only_those_used_last_are_held_open_with_all_that_their
     for number in range(work.KITCHENS_KEPT + 3):
         files.append(small_kitchen(dashboard / str(number), num_ingredients=2, num_examples=20))
         kitchen = opened(files[-1])
-        work.sweep_job(kitchen, Greedy(alpha=0.1), [0.5, "mean"])  # its events are soups, which know their kitchen
-        work.score_job_if_needed(kitchen, "test")
+        computing.sweep_job(kitchen, Greedy(alpha=0.1), [0.5, "mean"])  # its events are soups, which know their kitchen
+        computing.score_job_if_needed(kitchen, "test")
         until_idle()
         held.append(weakref.ref(kitchen))
         del kitchen
@@ -116,7 +116,7 @@ def test_of_many_kitchens_only_those_used_last_are_held_open_with_all_that_their
 def test_a_kitchen_that_is_closed_is_let_go_with_what_its_jobs_hold(dashboard: Path) -> None:
     file = small_kitchen(dashboard / "a", num_ingredients=2, num_examples=20)
     kitchen = opened(file)
-    work.sweep_job(kitchen, Greedy(alpha=0.1), [0.5])
+    computing.sweep_job(kitchen, Greedy(alpha=0.1), [0.5])
     until_idle()
     held = [weakref.ref(kitchen)]
     del kitchen

@@ -8,7 +8,7 @@ from workers import without_processes
 
 import soupviz as sv
 from soupviz.scoring.executors.usage import Share, Usage
-from soupviz.ui import work, workers
+from soupviz.ui import computing, work, workers
 
 
 def a_sidebar() -> None:
@@ -73,7 +73,7 @@ def test_one_process_scores_again_where_that_is_chosen(app):
 def test_jobs_run_on_the_workers_that_were_chosen(app):
     app.selectbox[0].select("processes").run()
     kitchen = opened(app)
-    work.score_job(kitchen, "held_out")
+    computing.score_job(kitchen, "held_out")
     settled(app)
     assert sum(share.num_units for share in kitchen.scores.usage().shares) == 60 * 4 + 60
 

@@ -20,7 +20,7 @@ from soupviz.recipes import Greedy
 from soupviz.recipes.trajectory import steps_from
 from soupviz.soups.soup import run_key
 from soupviz.soups.standing import current
-from soupviz.ui import work
+from soupviz.ui import computing, work
 
 PATIENCE = 10.0
 """Seconds that one person looks at a page between two clicks."""
@@ -97,7 +97,7 @@ def _cook_here(opened: Kitchen, searches: Sequence[Greedy], over: threading.Even
     """In the server's own queue; gives what was finished."""
     finished = []
     for search in searches:
-        job = work.cook_job(opened, search)
+        job = computing.cook_job(opened, search)
         while job.is_active and not over.is_set():
             time.sleep(0.1)
         if job.is_active:

@@ -6,19 +6,19 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
 from soupviz.soups.soup import run_key
 from soupviz.store.runs import Run
-from soupviz.ui import session, verdict, work
+from soupviz.ui import computing, session, verdict, work
 from soupviz.ui.verbatim import verbatim
 
 
 def offer(opened: Kitchen, recipe: Recipe) -> None:
     """A button that cooks the recipe; once it is among the soups, what can be said of it."""
     run = opened.store.run(run_key(opened, recipe))
-    cooking = work.jobs().find(work.cook_key(opened, recipe))
+    cooking = work.jobs().find(computing.cook_key(opened, recipe))
     if cooking is not None and session.watch(cooking):
         return
     if run is None or run.status != "finished" or run.result is None:
-        if st.button("Keep as a soup", type="primary", key=f"keep {work.cook_key(opened, recipe)}"):
-            work.cook_job(opened, recipe)
+        if st.button("Keep as a soup", type="primary", key=f"keep {computing.cook_key(opened, recipe)}"):
+            computing.cook_job(opened, recipe)
             st.rerun()
         return
     show(opened, run)

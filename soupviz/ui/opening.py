@@ -13,7 +13,7 @@ from soupviz.recognition.runs import parse_arguments
 from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.store.logits import BUDGET
-from soupviz.ui import session, work, workspace
+from soupviz.ui import computing, session, work, workspace
 from soupviz.yaml_file import kitchen_file, validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
@@ -144,5 +144,5 @@ def kept(opened: Kitchen | None) -> None:
         st.write("They are measured anew when they are needed; soups that were exported stay. There is no way back.")
         if st.button("Forget them", type="primary"):
             opened.store.clear()
-            work.forget_started()
+            computing.forget_started()
             st.rerun()

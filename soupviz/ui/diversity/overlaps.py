@@ -41,7 +41,7 @@ from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import PERCENT, factor
-from soupviz.ui import asking, charts, clicks, session, tables, widgets, work
+from soupviz.ui import asking, charts, clicks, computing, session, tables, widgets, work
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
@@ -86,7 +86,7 @@ def choose_split(opened: Kitchen) -> str:
 
 def wait_for(opened: Kitchen, split: str) -> None:
     """Show the jobs that read or score a split, and stop the page: what they find need not be asked for."""
-    for job in (work.find_read_job(opened), work.find_score_job(opened, split)):
+    for job in (work.find_read_job(opened), computing.find_score_job(opened, split)):
         if job is not None and job.is_active and session.watch(job):
             end_page()
 

@@ -17,7 +17,7 @@ from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
-from soupviz.ui import people, session, tables, widgets, work
+from soupviz.ui import computing, people, session, tables, widgets, work
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.verbatim import verbatim
 
@@ -231,7 +231,7 @@ def recipe_of(run: Run) -> Recipe | None:
 
 def cook(opened: Kitchen, recipe: Recipe) -> None:
     """Cook a recipe from this page, and watch it here."""
-    work.cook_job(opened, recipe)
+    computing.cook_job(opened, recipe)
     st.session_state["cooked here"] = (str(opened.file), recipe)
     st.rerun()
 
@@ -239,7 +239,7 @@ def cook(opened: Kitchen, recipe: Recipe) -> None:
 def watch_cooking(opened: Kitchen) -> None:
     """What was cooked last from this page: its progress, then what it came to."""
     file, recipe = st.session_state.get("cooked here", ("", None))
-    job = work.jobs().find(work.cook_key(opened, recipe)) if recipe and file == str(opened.file) else None
+    job = work.jobs().find(computing.cook_key(opened, recipe)) if recipe and file == str(opened.file) else None
     if job is None or session.watch(job) or job.state != "finished":
         return
     run = opened.store.run(job.result)

@@ -21,7 +21,7 @@ from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
 from soupviz.tasks.wording import shown
 from soupviz.types import Coefficients
-from soupviz.ui import asking, charts, formats, keeping, session, tables, widgets, work
+from soupviz.ui import asking, charts, computing, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
 from soupviz.ui.layers.sensitivity import Asked, change_columns
 from soupviz.ui.verbatim import verbatim
@@ -205,7 +205,7 @@ def _keep(opened: Kitchen, asked: Asked, weights: dict[str, float], mixture: Coe
             a=asked.a.name, b=asked.b.name, mix_a=asked.a.mix, mix_b=asked.b.mix, weights=weights, by=asked.by,
             batchnorm=asked.batchnorm,
         )  # fmt: skip
-        work.cook_job(opened, recipe)
+        computing.cook_job(opened, recipe)
         st.session_state[KEPT] = recipe
         st.rerun()
 
@@ -213,7 +213,7 @@ def _keep(opened: Kitchen, asked: Asked, weights: dict[str, float], mixture: Coe
 def kept(opened: Kitchen) -> None:
     """The mix that was kept last, as a soup, and the verdict on it."""
     recipe = st.session_state.get(KEPT)
-    job = work.jobs().find(work.cook_key(opened, recipe)) if recipe else None
+    job = work.jobs().find(computing.cook_key(opened, recipe)) if recipe else None
     if job is None or session.watch(job) or job.state != "finished":
         return
     run = opened.store.run(job.result)

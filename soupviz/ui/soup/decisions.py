@@ -20,7 +20,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.wording import NATS, factor, gap, on_split
-from soupviz.ui import asking, charts, tables, widgets, work
+from soupviz.ui import asking, charts, computing, tables, widgets, work
 from soupviz.ui.charts import Place
 from soupviz.ui.formats import CHANCE, value_format
 from soupviz.ui.jobs import Job
@@ -175,7 +175,7 @@ def _score_whole(opened: Kitchen, run: Run, recipe: Recipe, found: Sequence[Deci
         )
         return
     early = [one for one in found if one.is_bound and one.mix]
-    if not early or run.status != "finished" or work.jobs().find(f"complete {work.cook_key(opened, recipe)}"):
+    if not early or run.status != "finished" or work.jobs().find(f"complete {computing.cook_key(opened, recipe)}"):
         return
 
     def complete(job: Job) -> None:

@@ -19,7 +19,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.figures import two_metrics
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, titled
-from soupviz.ui import asking, charts, session, widgets, work
+from soupviz.ui import asking, charts, computing, session, widgets
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms
@@ -64,7 +64,7 @@ def draw_windows(opened: Kitchen, recipe: Recipe) -> None:
         end, length = places[newly[0]]
         window = search.one_window(end, length)
         assert window is not None
-        work.cook_job(opened, window)
+        computing.cook_job(opened, window)
         forms.take_up(window)
 
 

@@ -13,7 +13,7 @@ from soupviz.soups.cooking import cook
 from soupviz.spec import Precision
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
-from soupviz.ui import session, work
+from soupviz.ui import computing, session, work
 from soupviz.ui.jobs import Job
 
 
@@ -26,7 +26,7 @@ def compare(opened: Kitchen, recipe: Recipe, run: Run) -> None:
     """A button, then both trajectories side by side, and a sentence on whether they decide the same."""
     own = opened.spec.precision
     other = other_than(own)
-    key = f"{other} {work.cook_key(opened, recipe)}"
+    key = f"{other} {computing.cook_key(opened, recipe)}"
     with st.expander(f"Would {other} decide the same?"):
         job = work.jobs().find(key)
         if job is None or job.state == "cancelled":

@@ -22,7 +22,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
 from soupviz.tasks.wording import cell, titled
 from soupviz.types import Alpha
-from soupviz.ui import asking, charts, clicks, session, verdict, widgets, work, workers
+from soupviz.ui import asking, charts, clicks, computing, session, verdict, widgets, work, workers
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import decisions, forms, learned, onerun, panels, precision
@@ -123,10 +123,10 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run.status == "finished":
         session.choose_soup(run)
     draw_result(opened, run)
-    was_asked_for = work.jobs().find(work.cook_key(opened, recipe)) is not None  # not only computed ahead
+    was_asked_for = work.jobs().find(computing.cook_key(opened, recipe)) is not None  # not only computed ahead
     is_whole = all(Step.from_dict(step).value is not None for step in opened.store.decisions(run))
     if run.status == "finished" and was_asked_for and not is_whole:
-        session.watch(work.complete_job(opened, recipe))
+        session.watch(computing.complete_job(opened, recipe))
     if run.status == "finished":
         onerun.draw_choices(opened, recipe, run)
         panels.draw(opened, run)
@@ -162,7 +162,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
     runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
     missing = [alpha for alpha, key in keys.items() if key not in runs]
-    job = work.find_sweep_job(opened, recipe)
+    job = computing.find_sweep_job(opened, recipe)
     searches = [recipe.model_copy(update={"alpha": alpha}) for alpha in missing] if job is None else []
     cost = planning.cost_of_all(opened, searches)
     is_quick = (cost.seconds or 0.0) <= UNASKED
@@ -170,7 +170,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     if searches and not ahead:
         st.caption(f"{len(missing)} searches: at most {asking.told(cost, opened.task.unit)}.")
     if missing and ahead and (job is None or job.state == "finished"):
-        job = work.sweep_job(opened, recipe, missing)
+        job = computing.sweep_job(opened, recipe, missing)
 
     def draw(_job: Job | None = None) -> None:
         runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}

@@ -1,0 +1,114 @@
+"""Jobs that compute what a page asks for: scores, soups, and sweeps."""
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from soupviz.analysis.grids import unmark
+from soupviz.kitchen import Kitchen
+from soupviz.mixing.averaging import mean_of
+from soupviz.recipes import Greedy, Recipe, recipe_digest
+from soupviz.soups.cooking import cook, sweep
+from soupviz.soups.menu import cook_menu
+from soupviz.types import Alpha, Coefficients
+from soupviz.ui import work
+from soupviz.ui.jobs import AHEAD, Job
+from soupviz.weights.selection import BASE
+
+
+def score_job(opened: Kitchen, split: str, extra: Sequence[tuple[Coefficients, str]] = ()) -> Job:
+    """Score the ingredients, their average, the base, and further mixes each with its own aggregation."""
+    names = [*opened.names, BASE] if opened.base else opened.names
+    mixes: list[tuple[Coefficients, str]] = [(((name, 1.0),), "average") for name in names]
+    mixes += [(mean_of(opened.pool), "average"), *extra]
+
+    def do(job: Job) -> None:
+        opened.scores.score_all([(mixture, split, aggregation) for mixture, aggregation in mixes], job.progress)
+
+    return work.jobs().submit(f"score {split} {opened.file}", f"Scoring on {split}", do, kitchen=str(opened.file))
+
+
+def find_score_job(opened: Kitchen, split: str) -> Job | None:
+    """The newest job that scores a split of this kitchen."""
+    return work.jobs().find(f"score {split} {opened.file}")
+
+
+def score_job_if_needed(opened: Kitchen, split: str) -> Job:
+    """The job that scores a split; started once for each opening of a kitchen (what is in the store costs nothing)."""
+    job = find_score_job(opened, split)
+    started = _started().get(f"{split} {opened.file}")
+    if job is not None and started is not None and started() is opened:
+        return job
+    _started()[f"{split} {opened.file}"] = weakref.ref(opened)
+    return score_job(opened, split)
+
+
+@st.cache_resource(show_spinner=False)
+def _started() -> dict[str, "weakref.ref[Kitchen]"]:
+    """For which opening of a kitchen the scores of a split were asked for; it holds none of them."""
+    return {}
+
+
+def forget_started() -> None:
+    """Let the ingredients be scored anew, after their scores were forgotten."""
+    _started().clear()
+
+
+def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
+    """Cook a recipe; the job's events are its decisions."""
+
+    def do(job: Job) -> Any:
+        job.events.clear()
+        cooked = cook(opened, recipe, progress=job.progress, on_step=job.events.append)
+        unmark(opened, cooked.key)
+        return cooked.key
+
+    return work.jobs().submit(cook_key(opened, recipe), recipe.title, do, kitchen=str(opened.file))
+
+
+def menu_job(opened: Kitchen) -> Job:
+    """Cook every recipe that fits; the job's result says which do not, and why."""
+
+    def do(job: Job) -> Any:
+        return dict(cook_menu(opened, progress=job.progress).left_out)
+
+    return work.jobs().submit(f"menu {opened.file}", "The menu", do, kitchen=str(opened.file))
+
+
+def complete_job(opened: Kitchen, recipe: Recipe) -> Job:
+    """Score a finished search's rejected candidates whole, behind everything the user asks for; started once."""
+    key = f"complete {cook_key(opened, recipe)}"
+    known = work.jobs().find(key)
+    if known is not None:
+        return known
+
+    def do(job: Job) -> Any:
+        return cook(opened, recipe, progress=job.progress, complete=True).key
+
+    return work.jobs().submit(key, "Scoring the rejected whole", do, kitchen=str(opened.file), priority=AHEAD)
+
+
+def cook_key(opened: Kitchen, recipe: Recipe) -> str:
+    return f"cook {recipe_digest(recipe)} {opened.file}"
+
+
+def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
+    """Cook greedy soups for a grid of alphas, behind everything the user asks for."""
+    parameters = recipe.model_dump(exclude={"method", "alpha"})
+
+    def do(job: Job) -> None:
+        sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)
+
+    key = _sweep_key(opened, recipe)
+    return work.jobs().submit(key, "Alpha sweep", do, kitchen=str(opened.file), priority=AHEAD)
+
+
+def _sweep_key(opened: Kitchen, recipe: Greedy) -> str:
+    return f"sweep {recipe_digest(recipe.model_copy(update={'alpha': 'mean'}))} {opened.file}"
+
+
+def find_sweep_job(opened: Kitchen, recipe: Greedy) -> Job | None:
+    """The newest sweep of this recipe."""
+    return work.jobs().find(_sweep_key(opened, recipe))
