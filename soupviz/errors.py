@@ -66,6 +66,10 @@ class DataError(SoupError):
     """A data split cannot be read, or does not fit the model."""
 
 
+class TooLargeError(DataError):
+    """There is not enough memory for a single unit."""
+
+
 class CorruptImagesError(DataError):
     """Images or recordings of a split cannot be decoded, and nobody said to leave them out."""
 

@@ -20,6 +20,7 @@ from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
 from soupviz.recipes import parse
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.scoring.limits import Limit
+from soupviz.scoring.scorer import AVERAGE
 from soupviz.soups import planning
 from soupviz.soups.cooking import cook
 from soupviz.store.database import Store
@@ -306,14 +307,14 @@ def test_workers_run_the_code_that_was_approved_and_no_other(file, monkeypatch):
     trust.bind(approved, lambda path: path)
     try:
         kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
-        monkeypatch.setattr(trust, "_bound", {})  # as in another process
+        monkeypatch.setattr(trust.binding, "_bound", {})  # as in another process
         model = file.parent / "model.py"
         model.write_text(model.read_text() + "\nraise SystemExit\n")
         with pytest.raises(KitchenError, match="not what you said yes to"):
             kitchen.score()
     finally:
         monkeypatch.undo()
-        trust._bound.pop(file.parent.resolve(), None)
+        trust.binding._bound.pop(file.parent.resolve(), None)
 
 
 def test_an_interrupt_leaves_no_block_behind(file, monkeypatch):
@@ -441,3 +442,50 @@ def test_a_plan_predicts_how_busy_workers_will_be(file, monkeypatch):
     cost = planning.cooking_cost(kitchen, parse({"method": "uniform"}))
     assert (cost.workers, cost.utilisation) == (3, kitchen.scores.utilisation(cost.examples))
     assert sv.Kitchen.load(file).scores.utilisation(120) == 1.0
+
+
+def test_a_worker_without_room_for_one_unit_is_asked_no_more(file, monkeypatch):
+    alone = sv.greedy(sv.Kitchen.load(file))
+    afresh(file)
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=3)
+    kitchen.scores.ahead([(((name, 1.0),), "held_out", "average", None) for name in kitchen.names])
+    without_room(started[0]._workers[1]._evaluator, monkeypatch)
+    found = sv.greedy(kitchen)
+    assert [(step.ingredient, step.accepted, step.value, step.num_scored) for step in found.trajectory] == [
+        (step.ingredient, step.accepted, step.value, step.num_scored) for step in alone.trajectory
+    ]
+    shares = kitchen.scores.usage().shares
+    assert [share.num_units > 0 for share in shares] == [True, False, True]
+    assert "out of memory" in shares[1].place
+    assert started[0].answered[1] <= 2  # what it had been given by then
+
+
+def test_where_no_worker_has_room_for_one_unit_that_is_what_the_run_ends_with(file, monkeypatch):
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    kitchen.scores.ahead([(((name, 1.0),), "held_out", "average", None) for name in kitchen.names])
+    for worker in started[0]._workers.values():
+        without_room(worker._evaluator, monkeypatch)
+    with pytest.raises(DataError, match="one example alone needs too much memory"):
+        kitchen.score()
+
+
+def without_room(evaluator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_given: Any) -> Any:
+        raise torch.OutOfMemoryError("no more of it")
+
+    monkeypatch.setattr(evaluator, "_forward", full)
+
+
+def test_workers_let_go_of_splits_that_were_asked_for_longest_ago(file, monkeypatch):
+    monkeypatch.setattr("soupviz.scoring.executors.telling.SPLITS_HELD", 1)
+    started = without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
+    scorer, width = kitchen.scores.scorer, kitchen.scores.width(kitchen.splits.load("held_out"))
+    held_out = kitchen.splits.load("held_out")
+    parts = [held_out.part(torch.arange(start, start + 5), f"part {start}") for start in (0, 5, 0)]
+    for part, name in zip(parts, kitchen.names, strict=False):
+        items = kitchen.scores.resolved(((name, 1.0),))
+        assert scorer.score(items, part, width, AVERAGE, quiet).num_units == 5
+    assert list(started[0]._workers[0]._splits) == ["part 0"]

@@ -16,7 +16,7 @@ from soupviz.data.classes import restricted
 from soupviz.data.prepared import PreparedSplit, budget, prepare, ready
 from soupviz.data.split import Split
 from soupviz.data.splits import other_size
-from soupviz.errors import DataError, KitchenError, ModelError, told
+from soupviz.errors import DataError, KitchenError, ModelError, TooLargeError, told
 from soupviz.models.building import told_of
 from soupviz.models.routes import Routes, answers_from, call
 from soupviz.scoring.batches import waiting_rows, written
@@ -160,7 +160,7 @@ class Evaluator:
                 answers = self._forward(split, part, is_shared)
             except RuntimeError as error:
                 if self.batch_size == 1:
-                    raise DataError(
+                    raise TooLargeError(
                         f"data.{split.name}: one example alone needs too much memory: {told(error)}"
                     ) from error
                 answers = None

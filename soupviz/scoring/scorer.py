@@ -174,7 +174,10 @@ class Scorer:
             members: list[Mix] = [[(item, 1.0)] for item, _ in items if not self.other_models.find(item.name)]
             unknown = [one for one in members if self.store.logits(self.key(one, split, AVERAGE)) is None]
             return [self.evaluations.asked(one, split, AVERAGE, keeps_answers=True) for one in unknown]
-        if self.store.begun([self.key(items, split, aggregation)]):
+        counted_otherwise = self.evaluator.task.answers_key
+        keys = [self.key(items, split, aggregation)]
+        keys += [self._key(items, split, aggregation, counted_otherwise)] if counted_otherwise else []
+        if self.store.begun(keys):
             return []
         return [self._asked(items, split, aggregation, limit)]
 

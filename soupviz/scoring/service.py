@@ -132,7 +132,7 @@ class Scores:
         before, self._ahead = self._ahead, {}
         for mix, split, aggregation, limit in islice(likely, executor.num_ahead):
             known = before.get((mix, split, aggregation))
-            if known is None or known[0] is not limit:
+            if known is None or known[0] is not limit or aggregation in OUTPUTS:  # of whose members some may be known
                 items, loaded, prepared = self.resolved(mix), self.splits.load(split), self.aggregation(aggregation)
                 known = limit, self.scorer.evaluations_for(items, loaded, prepared, limit)
             self._ahead[mix, split, aggregation] = known

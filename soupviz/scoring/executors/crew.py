@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from soupviz.errors import ExecutorError
+from soupviz.errors import ExecutorError, TooLargeError
 from soupviz.scoring.batches import written
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.candidate import Candidate
 from soupviz.scoring.executors.executor import Evaluation
-from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, MixOf, Ready, SplitOf, Workers
+from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, Workers
 from soupviz.scoring.executors.planning import Plan
+from soupviz.scoring.executors.telling import Told
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.tasks.outcomes import Outcomes
 
@@ -23,6 +24,9 @@ WAIT = 0.05
 
 AHEAD = 2
 """Blocks that a worker has: one that it computes, and one that it begins while the outcomes of the first travel."""
+
+NO_ROOM = ": out of memory, asked no more"
+"""Behind the place of a worker that has none for a single unit."""
 
 DEATHS = 3
 """One after the other, after which a worker, or what it died of, is not tried again."""
@@ -53,7 +57,8 @@ class Crew:
         self._ready: set[int] = set()
         self._under_way: list[dict[int, _Sent]] = [{} for _ in range(self.num_workers)]
         self._shares = [Share() for _ in range(self.num_workers)]
-        self._told: list[set[object]] = [set() for _ in range(self.num_workers)]
+        self._told = [Told() for _ in range(self.num_workers)]
+        self._retired: set[int] = set()
         self._deaths = [0] * self.num_workers
         self._plan = Plan(self.num_workers)
         self._asked: Candidate | None = None
@@ -151,33 +156,13 @@ class Crew:
         number, asked = next(self._numbers), candidate.asked
         block = Block(
             number,
-            self._mix_for(worker, asked),
-            self._split_for(worker, asked),
+            self._told[worker].mix(asked),
+            self._told[worker].split(asked),
             [candidate.batches[batch] for batch in batches],
             asked.keeps_answers,
         )
         self._under_way[worker][number] = _Sent(candidate, batches)
         self._workers.send(worker, block)
-
-    def _mix_for(self, worker: int, asked: Evaluation) -> MixOf:
-        """A mix by name, with what the worker does not know of its names yet."""
-        names = [item.name for item, _ in asked.items]
-        formulas, files = asked.made_of(names)
-        told = self._told[worker]
-        new = {name: text for name, text in formulas.items() if (name, files.get(name)) not in told}
-        told |= {(name, files.get(name)) for name in formulas}
-        parts = tuple((item.name, item.fingerprint, weight) for item, weight in asked.items)
-        train = None if asked.aggregation.train is None else asked.aggregation.train.read
-        return MixOf(parts, asked.aggregation.name, train, new, {name: files[name] for name in files if name in new})
-
-    def _split_for(self, worker: int, asked: Evaluation) -> SplitOf:
-        """A split as the worker finds it; which examples of it is told once."""
-        split = asked.split
-        assert split.read is not None  # others are evaluated by this process
-        is_new = split.fingerprint not in self._told[worker]
-        self._told[worker].add(split.fingerprint)
-        rows = split.places.numpy() if is_new and split.places is not None else None
-        return SplitOf(split.fingerprint, split.read, rows)
 
     def _collect(self) -> None:
         """Take in what workers say, for a moment."""
@@ -185,7 +170,8 @@ class Crew:
         for worker, said in self._workers.receive(WAIT):
             match said:
                 case Ready():
-                    self._ready.add(worker)
+                    if worker not in self._retired:
+                        self._ready.add(worker)
                     self._shares[worker] = replace(self._shares[worker], place=said.place)
                 case Answered():
                     self._answered(worker, said)
@@ -197,7 +183,10 @@ class Crew:
 
     def _answered(self, worker: int, said: Answered) -> None:
         sent = self._under_way[worker].pop(said.number)
-        sent.candidate.bring(sent.batches, said.batches, said.error)
+        if isinstance(said.error, TooLargeError) and len(self._retired | {worker}) < self.num_workers:
+            self._retire(worker, sent, said)
+        else:
+            sent.candidate.bring(sent.batches, said.batches, said.error)
         for one, seen in self._foreseen:
             if one is sent.candidate and one.asked.gives_up is not None:
                 one.look_ahead(seen)
@@ -209,11 +198,21 @@ class Crew:
         if busy := sum(one.busy for one in self._shares):
             self._evaluator.rate = sum(one.num_units for one in self._shares) / busy  # of one, on average
 
+    def _retire(self, worker: int, sent: _Sent, said: Answered) -> None:
+        """Ask a worker no more that has no room for even one unit: what it could not do others may be able to."""
+        self._retired.add(worker)
+        self._ready.discard(worker)
+        sent.candidate.bring(sent.batches, said.batches)
+        sent.candidate.hand_back(sent.batches[len(said.batches) :])
+        sent.candidate.workers.discard(worker)
+        share = self._shares[worker]
+        self._shares[worker] = replace(share, place=f"{share.place.removesuffix(NO_ROOM)}{NO_ROOM}")
+
     def _died(self, worker: int, reason: str) -> None:
         """Start a worker anew, whose blocks others may take; not for ever."""
         self._shares[worker] = replace(self._shares[worker], deaths=self._shares[worker].deaths + 1)
         self._ready.discard(worker)
-        self._told[worker] = set()
+        self._told[worker] = Told()
         lost = list(self._under_way[worker].values())
         self._under_way[worker] = {}
         for one in lost:

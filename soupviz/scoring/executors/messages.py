@@ -33,12 +33,13 @@ class SplitOf:
     """A split by name and content; of a part of one, which examples.
 
     read: the name and the fingerprint of the split that a kitchen reads. rows: of that, positions; None: all, or the
-    worker was told before.
+    worker was told before. forgotten: the fingerprint of a split that the worker may let go.
     """
 
     fingerprint: str
     read: tuple[str, str]
     rows: NDArray[np.int64] | None = None
+    forgotten: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

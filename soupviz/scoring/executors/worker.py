@@ -47,6 +47,7 @@ class Worker:
         started = time.monotonic()
         batches: list[Sequence[Part]] = []
         failure: Exception | None = None
+        self._splits.pop(block.split.forgotten or "", None)
         try:
             self._scores.weights.receive(block.mix.formulas, block.mix.files)  # which are told once
             split = self._split(block.split)
