@@ -10,7 +10,7 @@ from test_menu import OVER_TIME
 from test_own_tasks import CLOSE, own_kitchen
 
 import soupviz as sv
-from soupviz.analysis import diversity, verdicts
+from soupviz.analysis import gains, verdicts
 from soupviz.errors import RecipeError
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import MENU, parse
@@ -116,7 +116,7 @@ def test_the_menu_of_a_regression_has_each_ensemble_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("make", [regression_kitchen, multilabel_kitchen])
 def test_the_ensemble_of_a_pair_is_what_the_recipe_ensemble_says_of_it(tmp_path, make):
     kitchen = sv.Kitchen.load(make(tmp_path))
-    pairs = diversity.score_ensembles(kitchen, kitchen.names, "test")
+    pairs = gains.score_ensembles(kitchen, kitchen.names, "test")
     for pair, value in pairs.items():
         soup = sv.cook(kitchen, {"method": "ensemble", "members": pair})
         assert value == pytest.approx(float(soup.scores["test"].value), rel=1e-6)

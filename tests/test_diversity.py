@@ -13,18 +13,8 @@ from sklearn.metrics import jaccard_score
 
 import soupviz as sv
 from soupviz.analysis import barriers
-from soupviz.analysis.diversity import (
-    Answers,
-    Gain,
-    Pair,
-    gains,
-    gather,
-    midpoints,
-    pairs_of,
-    score_ensembles,
-    score_midpoints,
-    without_logits,
-)
+from soupviz.analysis.diversity import Answers, Pair, gather, pairs_of
+from soupviz.analysis.gains import Gain, gains, midpoints, score_ensembles, score_midpoints, without_logits
 from soupviz.analysis.trend import trend
 from soupviz.errors import Cancelled
 from soupviz.mixing.averaging import combine, mean_of

@@ -489,3 +489,11 @@ def test_workers_let_go_of_splits_that_were_asked_for_longest_ago(file, monkeypa
         items = kitchen.scores.resolved(((name, 1.0),))
         assert scorer.score(items, part, width, AVERAGE, quiet).num_units == 5
     assert list(started[0]._workers[0]._splits) == ["part 0"]
+
+
+def test_a_worker_with_another_version_of_soupviz_is_refused(file, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
+    monkeypatch.setattr("soupviz.scoring.executors.reopening.__version__", "0.0.1")
+    with pytest.raises(ExecutorError, match=r"soupviz 0\.0\.1, and .* install the same version"):
+        kitchen.score()

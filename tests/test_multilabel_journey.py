@@ -12,7 +12,7 @@ from test_ui_curves import computed
 from test_ui_regression import page, said
 
 import soupviz as sv
-from soupviz.analysis import diversity
+from soupviz.analysis import gains
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_an_example_is_better_answered_with_fewer_wrong_labels(built):
 def test_an_ensemble_of_two_averages_the_chance_of_each_label(built):
     kitchen = sv.Kitchen.load(built)
     names = ("digits_0", "digits_1")
-    found = diversity.score_ensembles(kitchen, names, "held_out")[names]
+    found = gains.score_ensembles(kitchen, names, "held_out")[names]
     mix = tuple((name, 0.5) for name in names)
     assert found == pytest.approx(float(kitchen.scores.score(mix, "held_out", "probabilities").value))
 

@@ -27,7 +27,7 @@ SPLIT = {"format": "arrays", "path": "held_out.npz"}
 @pytest.fixture(autouse=True)
 def unbound(monkeypatch: pytest.MonkeyPatch) -> None:
     """No folder is bound by another test."""
-    monkeypatch.setattr(trust, "_bound", {})
+    monkeypatch.setattr(trust.binding, "_bound", {})
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_a_job_that_ends_while_the_page_is_drawn_is_seen_to_end(looks: int) -> N
 def dashboard(tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A dashboard's own folder; what it holds open is let go."""
     monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path)])
-    monkeypatch.setattr(trust, "_bound", {})
+    monkeypatch.setattr(trust.binding, "_bound", {})
     st.cache_resource.clear()
     yield tmp_path
     st.cache_resource.clear()

@@ -1,19 +1,13 @@
-"""Where models err apart: errors that pairs have in common, and what averaging two gains over the mean of the two."""
+"""Where models err apart: the errors that pairs have in common."""
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.kitchen import Kitchen
-from soupviz.mixing.averaging import mean_of
-from soupviz.tasks.judging import judged
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.outcomes import Outcomes
-from soupviz.tasks.task import Task
-from soupviz.types import Coefficients, Progress, part_of, quiet
+from soupviz.types import Coefficients, Progress, quiet
 
 Names = tuple[str, str]
 """A pair, in the order of the kitchen."""
@@ -21,6 +15,10 @@ Names = tuple[str, str]
 
 BADLY = 0.75
 """Where answers are neither right nor wrong: those beyond this quantile of all models' are bad ones."""
+
+
+AT_ONCE = 2**14
+"""Units that are counted together, which float32 counts exactly."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,40 +127,44 @@ def singles(names: Sequence[str]) -> list[Coefficients]:
 
 
 def gather(kitchen: Kitchen, names: Sequence[str], split: str, progress: Progress = quiet) -> Answers:
-    """The answers of ingredients; what was not scored before is scored."""
-    scores = list(kitchen.scores.each([(mixture, split, "average") for mixture in singles(names)], progress))
-    values = tuple(score.whole(kitchen.objective) for score in scores)
-    outcomes = [score.outcomes for score in scores if score.outcomes is not None]
-    return answers_of(kitchen.task, split, names, values, outcomes)
+    """The answers of ingredients; what was not scored before is scored.
 
-
-def answers_of(
-    task: Task, split: str, names: Sequence[str], values: Sequence[float | None], outcomes: Sequence[Outcomes]
-) -> Answers:
-    """What a task says of the outcomes of several models."""
-    wrong = [found for one in outcomes if (found := task.wrong(one)) is not None]
-    choices = [chosen for one in outcomes if (chosen := task.choices(one)) is not None]
+    Of each model no more is held than what is asked here: a hundred models' outcomes may be large.
+    """
+    task = kitchen.task
+    values: list[float | None] = []
+    wrong, choices, errors, hardness = [], [], [], []
+    for score in kitchen.scores.each([(mixture, split, "average") for mixture in singles(names)], progress):
+        values.append(score.whole(kitchen.objective))
+        outcomes = score.outcomes
+        assert outcomes is not None  # ingredients are scored whole
+        if (found := task.wrong(outcomes)) is None:
+            hardness.append(task.hardness(outcomes))
+        else:
+            wrong.append(found)
+        if (chosen := task.choices(outcomes)) is None:
+            errors.append(task.errors(outcomes))
+        else:
+            choices.append(chosen)
     return Answers(
         split,
         tuple(names),
         tuple(values),
-        np.stack(wrong or badly(task, outcomes)),
+        np.stack(wrong or _badly(hardness)),
         np.stack(choices) if choices else None,
-        None if choices else np.stack([task.errors(one) for one in outcomes]),
+        np.stack(errors) if errors else None,
     )
 
 
-def badly(task: Task, outcomes: Sequence[Outcomes]) -> list[NDArray[np.bool_]]:
+def _badly(hardness: Sequence[NDArray[np.float64]]) -> list[NDArray[np.bool_]]:
     """Of each model the units that it answers worse than three quarters of all answers of all models are."""
-    hardness = [task.hardness(one) for one in outcomes]
     bound = np.quantile(np.nan_to_num(np.concatenate(hardness)), BADLY)
     return [one > bound for one in hardness]
 
 
 def pairs_of(answers: Answers) -> list[Pair]:
     """Every pair once, in the order of the names."""
-    wrong = answers.wrong.astype(np.float64)
-    both = np.rint(wrong @ wrong.T).astype(np.int64)
+    both = _both(answers.wrong)
     alone, number = np.diagonal(both), answers.wrong.shape[1]
     related = None if answers.errors is None else _correlations(answers.errors)
     found = []
@@ -183,99 +185,18 @@ def pairs_of(answers: Answers) -> list[Pair]:
     return found
 
 
+def _both(wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Of every two models, how many units both answer wrong; shape (n, n)."""
+    found = np.zeros((len(wrong),) * 2, np.int64)
+    for start in range(0, wrong.shape[1], AT_ONCE):
+        part = wrong[:, start : start + AT_ONCE].astype(np.float32)
+        found += np.rint(part @ part.T).astype(np.int64)
+    return found
+
+
 def _correlations(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Pearson's, of every two models, over the units of which all have a finite answer; shape (n, n)."""
     flat = errors.reshape(len(errors), -1)
     flat = flat[:, np.isfinite(flat).all(axis=0)]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.atleast_2d(np.corrcoef(flat)) if flat.shape[1] > 1 else np.full((len(errors),) * 2, np.nan)
-
-
-def midpoints(kitchen: Kitchen, names: Sequence[str]) -> dict[Names, Coefficients]:
-    """The plain average of each pair: the mix that a barrier is taken from. Two copies are their own average.
-
-    Args:
-        names: in kitchen order, which is part of what a score is kept under.
-    """
-    prints = {name: kitchen.weights.resolve(name).fingerprint for name in names}
-    return {
-        (a, b): mean_of([a, b]) if prints[a] != prints[b] else ((a, 1.0),) for a, b in itertools.combinations(names, 2)
-    }
-
-
-def score_midpoints(
-    kitchen: Kitchen,
-    mixes: Mapping[Names, Coefficients],
-    split: str,
-    aggregation: str = "average",
-    *,
-    progress: Progress = quiet,
-    on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
-) -> dict[Names, float | None]:
-    """The objective of each midpoint: one evaluation for each that was not scored before.
-
-    Args:
-        on_score: told each value as soon as it is there; None where it is not finite.
-    """
-    found: dict[Names, float | None] = {}
-    wanted = [(mixture, split, aggregation) for mixture in mixes.values()]
-    for names, score in zip(mixes, kitchen.scores.each(wanted, progress), strict=True):
-        found[names] = score.whole(kitchen.objective)
-        on_score(names, found[names])
-    return found
-
-
-def without_logits(kitchen: Kitchen, names: Sequence[str], split: str) -> list[str]:
-    """The ingredients whose logits are not kept: each takes an evaluation. The split must have been read."""
-    keys = {name: kitchen.scores.key(((name, 1.0),), split, "average") for name in names}
-    return [name for name, key in keys.items() if kitchen.store.logits(key) is None]
-
-
-def score_ensembles(
-    kitchen: Kitchen,
-    names: Sequence[str],
-    split: str,
-    *,
-    progress: Progress = quiet,
-    on_score: Callable[[Names, float | None], None] = lambda _names, _value: None,
-) -> dict[Names, float | None]:
-    """The objective of the ensemble of each pair, from the answers of each ingredient; of a task that has ensembles."""
-    labels = kitchen.splits.load(split).labels
-    logits = {
-        name: kitchen.scores.logits(((name, 1.0),), split, progress=part_of(progress, index, 2 * len(names)))
-        for index, name in enumerate(names)
-    }
-    pairs = list(itertools.combinations(names, 2))
-    found: dict[Names, float | None] = {}
-    targets = kitchen.task.targets(labels)
-    for index, (a, b) in enumerate(pairs):
-        together = kitchen.task.averaged([logits[a], logits[b]], [0.5, 0.5], kitchen.task.outputs[0])
-        value = kitchen.objective.value(Outcomes.of(judged(kitchen.task, together, labels, split), targets))
-        found[a, b] = None if value is None else float(value)
-        on_score((a, b), found[a, b])
-        progress(len(pairs) + index + 1, 2 * len(pairs), f"asking {a} and {b} together")
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """A pair, and the objective of what was made of the two: of their midpoint, or of their ensemble.
-
-    gain: by how much it is better than the two are on average; an error that falls is a gain.
-    Source:
-        Rame et al. 2022 (arXiv 2205.09739), figure 1: the gain of averaged weights over the mean of the two.
-    """
-
-    pair: Pair
-    value: float
-    gain: float
-
-
-def gains(pairs: Sequence[Pair], values: Mapping[Names, float | None], metric: Metric) -> list[Gain]:
-    """The pairs of which that is known."""
-    found = []
-    for pair in pairs:
-        value, mean = values.get(pair.names), pair.mean_value
-        if value is not None and mean is not None:
-            found.append(Gain(pair, value, value - mean if metric.higher_is_better else mean - value))
-    return found

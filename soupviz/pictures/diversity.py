@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.analysis.diversity import Gain, Names, Pair
+from soupviz.analysis.diversity import Names, Pair
+from soupviz.analysis.gains import Gain
 from soupviz.analysis.trend import Trend
 from soupviz.pictures import palette
 from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity

@@ -1,6 +1,7 @@
 """How a worker opens the kitchen that the driver has open, and finds that it is the same."""
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from soupviz import trust
+from soupviz.errors import ExecutorError
 from soupviz.scoring.executors.worker import differs
 from soupviz.scoring.service import Scores
 from soupviz.spec import KitchenSpec
 from soupviz.store.database import Store
+from soupviz.version import __version__
 from soupviz.weights.ingredients import Ingredient
 
 
@@ -31,7 +34,8 @@ class Reopening:
     open: what opens a kitchen. skips: what it goes on without, by its arguments. model: the fingerprint that it has
     to have. ingredients: by name, the fingerprints that they have to have. places: by name, where they lie. files:
     what the driver's store knows of files, so that those that are the same here are not read whole to be
-    fingerprinted again. approved: the code that somebody said yes to; None: nobody was asked.
+    fingerprinted again. approved: the code that somebody said yes to; None: nobody was asked. version: of
+    soupviz, which another machine may have otherwise.
     """
 
     open: Callable[..., _Opened]
@@ -43,13 +47,19 @@ class Reopening:
     places: Mapping[str, str]
     files: Mapping[str, tuple[str, str | None]]
     approved: Mapping[str, str] | None = None
+    version: str = __version__
 
     def __call__(self, device: str) -> Scores:
         """Open it on a device, with a store of its own in a temporary folder: only the driver keeps scores.
 
         Raises:
-            KitchenError: a file is not the one that the driver has.
+            KitchenError: a file is not the one that the driver has. ExecutorError: nor is soupviz.
         """
+        if self.version != __version__:
+            raise ExecutorError(
+                f"worker on {socket.gethostname()}: soupviz {__version__}, and {self.version} where the run was begun; "
+                "install the same version on all machines."
+            )
         folder = Path(tempfile.mkdtemp(prefix="soupviz-worker-"))
         try:
             return self._opened(device, Store(folder / "store.sqlite"))

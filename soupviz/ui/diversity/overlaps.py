@@ -6,19 +6,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from soupviz.analysis import wording
-from soupviz.analysis.diversity import (
-    Answers,
-    Gain,
-    Names,
-    Pair,
-    gains,
-    gather,
-    midpoints,
-    score_ensembles,
-    score_midpoints,
-    singles,
-    without_logits,
-)
+from soupviz.analysis.diversity import Answers, Names, Pair, gather, singles
+from soupviz.analysis.gains import Gain, gains, midpoints, score_ensembles, score_midpoints, without_logits
 from soupviz.analysis.trend import Trend, trend
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen

@@ -5,7 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.analysis.diversity import Pair, midpoints, score_ensembles, without_logits
+from soupviz.analysis.diversity import Pair
+from soupviz.analysis.gains import midpoints, score_ensembles, without_logits
 from soupviz.analysis.telling import verdict
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
