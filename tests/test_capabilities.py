@@ -24,7 +24,8 @@ from soupviz.tasks.classes.multilabel import Multilabel
 from soupviz.tasks.judging import score_of
 from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.regression import Regression
-from soupviz.ui import asking, compare
+from soupviz.ui import asking
+from soupviz.ui.compare import entries as compare
 
 
 def multilabel_kitchen(folder, **keys):

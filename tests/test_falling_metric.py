@@ -24,7 +24,8 @@ from soupviz.tasks.outcomes import Outcomes
 from soupviz.tasks.paired import NOT_FINITE, compare
 from soupviz.tasks.regression import RMSE, Regression
 from soupviz.tasks.score import Score
-from soupviz.ui import compare as comparison
+from soupviz.ui.compare import entries as comparison
+from soupviz.ui.compare import picture, table
 
 
 @pytest.fixture
@@ -180,18 +181,18 @@ def test_compare_ranks_by_the_least_error_and_tests_by_permutation(
     assert held_out == sorted(held_out)
     best = comparison.best_ingredient(rows, metric)
     assert best is not None and best.id == by_rmse(kitchen, "held_out")[0]
-    table = comparison.table(rows, "test", task, metric).set_index("model")
-    values = table["test"].to_dict()
-    assert table["difference"].to_dict() == pytest.approx(
+    shown = table.table(rows, "test", task, metric).set_index("model")
+    values = shown["test"].to_dict()
+    assert shown["difference"].to_dict() == pytest.approx(
         {name: values[name] - values[best.name] for name in values}, nan_ok=True
     )
     ensemble = next(row for row in rows if row.kind == "ensemble")
     assert rows[-1] is ensemble and np.isnan(values[ensemble.name])  # nobody asked for it yet
     worst = by_rmse(kitchen, "test")[-1]
-    assert table.loc[worst, "verdict"] == "worse"
-    assert "ECE" not in table
-    assert "permutation test" in comparison.correction(rows, "test", task, metric)
-    _, spec = comparison.picture(rows, "test", "", metric)
+    assert shown.loc[worst, "verdict"] == "worse"
+    assert "ECE" not in shown
+    assert "permutation test" in table.correction(rows, "test", task, metric)
+    _, spec = picture.picture(rows, "test", "", metric)
     title = spec["layer"][0]["encoding"]["x"]["axis"]["title"]
     assert title == ["RMSE on test, lower is better", "95 % normal interval"]
     no_examples()
@@ -268,19 +269,19 @@ def test_the_panel_of_a_verdict_has_every_figure_in_the_metrics_own_unit(kitchen
     assert "Cross-fitted on held_out" in told and "is better on" in told
     assert "Connor" not in told and "McNemar" not in told and "ccuracy" not in told
     found = verdict_of(kitchen, kitchen.store.runs()[0])
-    table = at.dataframe[0].value
-    assert table["test"].iloc[0] == pytest.approx(found.values["test"].value)
-    assert [name.partition(":")[0] for name in table["model"]] == ["this soup", "best ingredient", "ceiling", "floor"]
+    shown = at.dataframe[0].value
+    assert shown["test"].iloc[0] == pytest.approx(found.values["test"].value)
+    assert [name.partition(":")[0] for name in shown["model"]] == ["this soup", "best ingredient", "ceiling", "floor"]
     halves = at.dataframe[-1].value
     assert halves["the other half"].tolist() == pytest.approx([half.judging for half in found.crossfit.halves])
 
 
 def test_the_history_page_shows_the_error_of_each_run_and_of_two(file: Path) -> None:
     at = opened_page("history", file, runs="1,2")
-    table = at.dataframe[0].value
+    shown = at.dataframe[0].value
     kitchen = sv.Kitchen.load(file)
     expected = [kitchen.scores.score(mix_in(run), "test").shown("rmse") for run in reversed(kitchen.store.runs())]
-    assert table["test"].tolist() == pytest.approx(expected)
+    assert shown["test"].tolist() == pytest.approx(expected)
     scores = next(frame.value for frame in at.dataframe if "verdict" in frame.value)
     assert {"better", "worse"} <= set(scores.columns)
     assert "by the permutation test" in texts(at)

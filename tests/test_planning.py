@@ -15,7 +15,9 @@ from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Uniform
 from soupviz.reports import contents
 from soupviz.soups.planning import cooking_cost, ingredient_summaries, known, measure_rate, summaries
-from soupviz.ui import compare, tables
+from soupviz.ui import tables
+from soupviz.ui.compare import entries as compare
+from soupviz.ui.compare import picture, table
 
 
 @pytest.fixture
@@ -185,15 +187,15 @@ def test_pairs_are_looked_at_once_and_then_unpack_no_example(tmp_path, no_exampl
     no_examples()
     again = compare.entries(kitchen, runs, "test")
     assert again == first
-    compare.table(again, "test", kitchen.task, kitchen.objective)
-    compare.picture(again, "test", "", kitchen.objective)
+    table.table(again, "test", kitchen.task, kitchen.objective)
+    picture.picture(again, "test", "", kitchen.objective)
 
 
 def test_scores_of_ingredients_that_are_known_unpack_no_example(tmp_path, no_examples):
     kitchen = Kitchen.load(small_kitchen(tmp_path, num_examples=30))
-    table, scores = kitchen.score(), kitchen.scores.of_ingredients("test")
+    shown, scores = kitchen.score(), kitchen.scores.of_ingredients("test")
     no_examples()
-    assert kitchen.score().equals(table)
+    assert kitchen.score().equals(shown)
     assert kitchen.scores.of_ingredients("test") == scores
 
 
