@@ -1,6 +1,6 @@
 """Takes the pictures in docs/pages from the real dashboard on the demo; needs Chromium, and some minutes.
 
-    python -m docs.pictures [PAGE...]
+    python -m docs.pictures [PAGE... | workers]
 
 Each page is opened as a user opens it and asked for what it offers to compute; its picture is taken once nothing runs.
 """
@@ -21,6 +21,8 @@ from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
+
+from benchmarks.workers.making import make
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "pages"
@@ -53,16 +55,23 @@ CLICKS = {
 CHOSEN = {"soup": "&recipe=greedy%2C+mean", "diversity": "&view=A+soup+and+its+rival"}
 """What is chosen in the address of a page."""
 
+WORKERS = "workers"
+"""No page: Soup while four workers score, in a kitchen whose model waits as for a device."""
+
 ALONE = ("history", "export")
 """They compute nothing. The picture of Kitchens shows a run that was recognised, and is taken by hand."""
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [*CLICKS, *ALONE]
+    wanted = sys.argv[1:] or [*CLICKS, *ALONE, WORKERS]
     with tempfile.TemporaryDirectory() as folder, dashboard(Path(folder)) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}).new_page()
+        if WORKERS in wanted:
+            take_workers(page, address, make(Path(folder) / "soups" / "pausing", seconds=0.1))
         for name in wanted:
+            if name == WORKERS:
+                continue
             take(page, f"{address}/{'' if name == 'ingredients' else name}?kitchen=demo{CHOSEN.get(name, '')}", name)
 
 
@@ -108,8 +117,31 @@ def take(page: Any, address: str, name: str) -> None:
         _wait_until_idle(page, name)
     if (greeting := page.get_by_role("button", name="Got it")).count():
         greeting.click()
-    page.mouse.move(WIDTH - 1, 1)
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
+    _keep(page, name)
+
+
+def take_workers(page: Any, address: str, kitchen: Path) -> None:
+    """Choose four workers on the page Soup, cook, and take its picture while they score."""
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page.goto(f"{address}/soup?kitchen={kitchen}")
+    page.get_by_role("button", name=re.compile("trust")).first.click()
+    page.get_by_text("Scored by").first.wait_for()
+    sidebar = page.get_by_test_id("stSidebar")
+    sidebar.get_by_label(re.compile("Scored by")).first.click()
+    page.get_by_role("option", name="workers of this machine").click()
+    number = sidebar.locator("input[type=number]")
+    number.fill("4")
+    number.press("Enter")
+    page.wait_for_timeout(3000)  # until the kitchen is theirs
+    page.get_by_role("button", name="Cook", exact=True).click()
+    page.get_by_text("Worker 4 (").wait_for(timeout=120_000)
+    page.wait_for_timeout(6000)  # some decisions later
+    _keep(page, WORKERS)
+
+
+def _keep(page: Any, name: str) -> None:
+    page.mouse.move(WIDTH - 1, 1)
     page.wait_for_timeout(2000)  # until charts have been drawn
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     # So that a legend keeps its colours, however few points they have.

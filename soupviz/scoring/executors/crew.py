@@ -46,7 +46,8 @@ class Crew:
     def __init__(self, name: str, num_workers: int, start: Callable[[], Workers], evaluator: Evaluator):
         self.name = name
         self.num_workers = num_workers
-        self.num_ahead = 2 * num_workers + 1
+        # One worker alone gains nothing by beginning what may never be asked for.
+        self.num_ahead = 2 * num_workers + 1 if num_workers > 1 else 0
         self._start = start
         self._evaluator = evaluator
         self._numbers = itertools.count()
