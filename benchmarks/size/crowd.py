@@ -31,17 +31,17 @@ SAMPLES = 10
 
 @dataclass
 class Told:
-    """What came of it. seconds: of each rerun; memory: bytes at each look; problems: what went wrong, in sentences."""
+    """What came of it. reruns: seconds and page of each; memory: bytes at each look; problems: what went wrong, in sentences."""
 
-    seconds: list[float] = field(default_factory=list)
+    reruns: list[tuple[float, str]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     runs: int = 0
     decisions: int = 0
 
     @property
-    def p95(self) -> float:
-        return float(np.percentile(self.seconds, 95))
+    def seconds(self) -> list[float]:
+        return [seconds for seconds, _ in self.reruns]
 
 
 def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) -> Told:
@@ -88,7 +88,7 @@ def _click(kitchen: Path, number: int, over: threading.Event, told: Told) -> Non
 def _rerun(at: AppTest, page: str, told: Told) -> None:
     started = time.perf_counter()
     at.run()
-    told.seconds.append(time.perf_counter() - started)
+    told.reruns.append((time.perf_counter() - started, page))
     told.problems.extend(f"{page}: {one.value}" for one in at.error)
     told.problems.extend(f"{page}: {one.message}" for one in at.exception)
 
@@ -151,8 +151,8 @@ def as_json(told: Told) -> str:
         {
             "reruns": len(told.seconds),
             "p50": round(float(np.median(told.seconds)), 2),
-            "p95": round(told.p95, 2),
-            "slowest": round(max(told.seconds), 2),
+            "p95": round(float(np.percentile(told.seconds, 95)), 2),
+            "slowest": [(round(seconds, 2), page) for seconds, page in sorted(told.reruns, reverse=True)[:8]],
             "memory_mb": [round(one / 1e6) for one in told.memory],
             "runs": told.runs,
             "decisions": told.decisions,

@@ -117,12 +117,17 @@ class Classification(RightOrWrong):
                 f"labels run from {int(labels.min())} to {int(labels.max())}, but the model's head has "
                 f"{num_classes} outputs (0 to {num_classes - 1}). Check the model's args and the data's classes."
             )
-        finite = torch.isfinite(logits).all(dim=1)
-        safe = logits.nan_to_num(0.0, 0.0, 0.0)
+        finite = logits.amax(dim=1).isfinite() & logits.amin(dim=1).isfinite()
+        safe = logits if finite.all() else logits.nan_to_num(0.0, 0.0, 0.0)
         top = safe.topk(min(5, num_classes), dim=1)
-        predictions = safe.argmax(dim=1).where(finite, -1)
-        losses = F.cross_entropy(safe, labels, reduction="none").where(finite, torch.nan)
-        confidences = (top.values[:, 0] - safe.logsumexp(dim=1)).exp().where(finite, torch.nan)
+        best = top.indices[:, 0]
+        equal = top.values[:, 0] == top.values[:, 1]
+        if equal.any():  # of which the first counts, whatever topk says
+            best = best.where(~equal, safe.argmax(dim=1))
+        predictions = best.where(finite, -1)
+        likelihoods = F.log_softmax(safe, dim=1)
+        losses = F.nll_loss(likelihoods, labels, reduction="none").where(finite, torch.nan)
+        confidences = likelihoods.gather(1, best[:, None])[:, 0].exp().where(finite, torch.nan)
         in_top5 = {"top5": ((top.indices == labels[:, None]).any(dim=1) & finite).numpy()} if num_classes > 5 else {}
         return {
             FINITE: finite.numpy(),
