@@ -31,7 +31,8 @@ SAMPLES = 10
 
 @dataclass
 class Told:
-    """What came of it. reruns: seconds and page of each; memory: bytes at each look; problems: what went wrong, in sentences."""
+    """What came of it. reruns: seconds and page of each; memory: bytes at each look; problems: what went wrong, in
+    sentences."""
 
     reruns: list[tuple[float, str]] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
