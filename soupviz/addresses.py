@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from soupviz.files import cache_folder
@@ -91,7 +92,11 @@ def place_of(address: str, root: Path) -> Path:
 
 def address_of(path: Path) -> str | None:
     """The address that a path in the mirror stands for; None for a path that lies elsewhere."""
-    absolute, root = path.absolute(), mirror().absolute()
+    return _address_of(path.absolute(), mirror().absolute())
+
+
+@lru_cache(maxsize=4096)  # a search asks of each checkpoint before each of its mixes
+def _address_of(absolute: Path, root: Path) -> str | None:
     if not absolute.is_relative_to(root):
         absolute, root = absolute.resolve(), root.resolve()
     parts = absolute.relative_to(root).parts if absolute.is_relative_to(root) else ()

@@ -16,7 +16,8 @@ def cache_folder(*parts: str) -> Path:
     """The user's cache folder (or $SOUPVIZ_CACHE), made if missing."""
     root = os.environ.get("SOUPVIZ_CACHE") or platformdirs.user_cache_dir("soupviz")
     folder = Path(root, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():  # which is asked often
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
