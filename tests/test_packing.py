@@ -142,9 +142,14 @@ def nodes(**sizes: int) -> Any:
 
 
 def test_weights_that_the_smallest_store_does_not_hold_are_refused_with_the_sizes():
-    check_fits(nodes(one=2_000_000_000, two=3_000_000_000, gone=1), 2_000_000_000)
+    check_fits(nodes(one=2_000_000_000, two=3_000_000_000, gone=1), 2_000_000_000, is_own=False)
     with pytest.raises(ExecutorError, match=r"3\.50 GB.* two has 3\.00 GB.*--ray-weights files"):
-        check_fits(nodes(one=4_000_000_000, two=3_000_000_000), 3_500_000_000)
+        check_fits(nodes(one=4_000_000_000, two=3_000_000_000), 3_500_000_000, is_own=False)
+
+
+def test_a_store_that_was_started_for_others_is_too_small_until_these_end():
+    with pytest.raises(ExecutorError, match="other workers of this process"):
+        check_fits(nodes(here=1000), 2000, is_own=True)
 
 
 def test_a_cluster_of_ones_own_has_a_store_for_the_weights_if_there_is_room(monkeypatch):

@@ -93,9 +93,11 @@ class Held:
             self._others.add(name)
 
 
-def check_fits(ray: Any, needed: int) -> None:
+def check_fits(ray: Any, needed: int, *, is_own: bool) -> None:
     """Refuse weights for which the object store of some machine is too small: Ray would write them to its disk.
 
+    Args:
+        is_own: the cluster was started here, for these or for other workers of this process.
     Raises:
         ExecutorError: with the sizes.
     """
@@ -106,10 +108,11 @@ def check_fits(ray: Any, needed: int) -> None:
     }
     place, size = min(sizes.items(), key=lambda one: one[1])
     if needed > size:
+        larger = f"Start Ray with a larger one on each machine (ray start --object-store-memory={_with_room(needed)})"
+        remedy = "It was started for other workers of this process: end these" if is_own else larger
         raise ExecutorError(
             f"ray: the checkpoints take {needed / GB:.2f} GB, and the object store of {place} has {size / GB:.2f} GB. "
-            f"Start Ray with a larger one on each machine (ray start --object-store-memory={_with_room(needed)}), or "
-            f"{FILES}."
+            f"{remedy}, or {FILES}."
         )
 
 

@@ -93,7 +93,7 @@ class RayActors:
         self._end = weakref.finalize(self, _close, self._ray, self._actors)
         _check_room(self._ray, devices, is_own=self._is_own)
         if self._shelf is not None:
-            check_fits(self._ray, needed)
+            check_fits(self._ray, needed, is_own=self._is_own)
         self._stock = self._shelf and self._shelf.stock(self._ray)
         self._opening = self._ray.put(opening)
         for worker in range(len(devices)):
