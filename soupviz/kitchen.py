@@ -9,22 +9,20 @@ import torch
 
 from soupviz import trust
 from soupviz.addresses import shown
-from soupviz.data import splits as checks
 from soupviz.data.labels import WITH_CLASSES
-from soupviz.data.loading import Check, Splits
-from soupviz.data.split import Split
+from soupviz.data.loading import Splits
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
-from soupviz.scoring.batchnorm import padding_told
+from soupviz.scoring.checking import checked_by
 from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.executors.reopening import Reopening
 from soupviz.scoring.executors.starting import crew_of, workers_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
-from soupviz.spec import HELD_OUT, TRAIN, ExecutorName, KitchenSpec, Precision
+from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec, Precision, RayWeights
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
@@ -86,6 +84,7 @@ class Kitchen:
         executor: ExecutorName | None = None,
         workers: int | None = None,
         ray_address: str | None = None,
+        ray_weights: RayWeights | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a kitchen.yaml, or the folder that holds one.
@@ -93,7 +92,8 @@ class Kitchen:
         Args:
             weights: raw or ema, where files hold both; default: as the file says.
             executor: who evaluates, inline, processes or ray. workers: how many. ray_address: of a running cluster.
-                Default of each: as the file says.
+                ray_weights: files or object_store, from where its workers have the checkpoints. Default of each: as
+                the file says.
             skip_incompatible: go on without the files that are refused; they are listed in `refused`.
             skip_corrupt: leave out images and recordings that cannot be decoded; a split's `skipped` lists them.
         Raises:
@@ -101,7 +101,8 @@ class Kitchen:
         """
         file = kitchen_file(Path(path))
         spec = read_kitchen_file(file)
-        given = {"weights": weights, "executor": executor, "workers": workers, "ray_address": ray_address}
+        given: dict[str, Any] = {"weights": weights, "executor": executor, "workers": workers}
+        given |= {"ray_address": ray_address, "ray_weights": ray_weights}
         spec = spec.model_copy(update={name: value for name, value in given.items() if value is not None})
         return cls.open(spec, file, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress)
 
@@ -115,13 +116,14 @@ class Kitchen:
         skip_corrupt: bool = False,
         other_models: Named | None = None,
         store: Store | None = None,
+        gathered: Gathered | None = None,
         progress: Progress = quiet,
     ) -> "Kitchen":
         """Open a checked specification whose paths are relative to `file`, which need not exist.
 
         Args:
             other_models: what the specification's other_models are, each with its file; default: their files are read.
-            store: of scores; default: the kitchen's own.
+            store: of scores; default: the kitchen's own. gathered: its ingredients; default: their files are read.
         Raises:
             SoupError: the model cannot be built, a file is refused (unless skip_incompatible), or none fits.
         """
@@ -135,7 +137,7 @@ class Kitchen:
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
         store = store or open_store(file)
-        found = gather(spec, folder, architecture, store, progress)
+        found = gathered or gather(spec, folder, architecture, store, progress)
         _check(found, skip_incompatible=skip_incompatible)
         opened = {
             name: cls.open(
@@ -160,7 +162,7 @@ class Kitchen:
             store.files() if spec.executor != "inline" else {},
             trust.approved(folder),
         )
-        crew = crew_of(spec, evaluator, reopening)
+        crew = crew_of(spec, evaluator, reopening, named)
         scorer = Scorer(evaluator, store, fingerprint, joined, objective, named, crew)
         scorer.evaluations.share(found.ingredients)
         return cls(
@@ -255,7 +257,7 @@ def changed(
     crew = kitchen.scores.scorer.evaluations.crew
     if evaluator or (spec and workers_of(spec) != workers_of(kitchen.spec)):
         reopening = replace(kitchen.reopening, spec=spec or kitchen.spec, files=kitchen.store.files())
-        crew = crew_of(spec or kitchen.spec, evaluator or kitchen.evaluator, reopening)
+        crew = crew_of(spec or kitchen.spec, evaluator or kitchen.evaluator, reopening, kitchen.weights)
     spec, store = spec or kitchen.spec, store or kitchen.store
     splits, evaluator = splits or kitchen.splits, evaluator or kitchen.evaluator
     named = NamedWeights(
@@ -265,24 +267,6 @@ def changed(
     scorer.evaluations.share_as(kitchen.scores.scorer.evaluations)
     scores = Scores(scorer, named, splits, kitchen.file)
     return replace(kitchen, spec=spec, store=store, splits=splits, evaluator=evaluator, weights=named, scores=scores)
-
-
-def checked_by(evaluator: Evaluator) -> Check:
-    """Whether a split goes with the model's head; train too, which is never scored."""
-
-    def check(split: Split, place: str) -> Split:
-        width = evaluator.width(split)
-        checks.check_head(split, place, width, evaluator.task.labels)
-        notes = [f"data.{split.name}: {one}" for one in evaluator.task.check_split(split, width)]
-        if split.name == TRAIN:
-            evaluator.try_two(split)
-            padding = padding_told(evaluator.model, split, evaluator.batch_size)
-            notes += [f"data.{split.name}: {one}" for one in padding]
-        if split.name == HELD_OUT and evaluator.task.has_logits:  # of the model, told once
-            notes += evaluator.told_of_outputs(split)
-        return replace(split, notes=(*split.notes, *notes)) if notes else split
-
-    return check
 
 
 def _check(found: Gathered, *, skip_incompatible: bool) -> None:

@@ -11,12 +11,13 @@ from torch import Tensor
 from soupviz.data.loading import Splits
 from soupviz.data.split import Split
 from soupviz.files import digest
-from soupviz.kitchen import Kitchen, changed, checked_by
+from soupviz.kitchen import Kitchen, changed
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.mixing.averaging import mean_of
 from soupviz.mixing.formulas import KEPT
 from soupviz.recipes import Recipe
 from soupviz.recipes.pool import outcomes_of
+from soupviz.scoring.checking import checked_by
 from soupviz.soups.soup import pool_of, run_key
 from soupviz.soups.standing import is_current
 from soupviz.spec import HELD_OUT, TRAIN

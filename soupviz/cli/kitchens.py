@@ -11,7 +11,7 @@ import typer
 
 import soupviz as sv
 from soupviz.cli.progress import progress_bar
-from soupviz.spec import ExecutorName
+from soupviz.spec import ExecutorName, RayWeights
 from soupviz.types import refusals_in_words
 
 Weights = Annotated[
@@ -34,6 +34,13 @@ class Opening:
     ray_address: Annotated[
         str | None,
         typer.Option(help="of a Ray cluster, such as ray://host:10001; default: $RAY_ADDRESS, else one is started"),
+    ] = None
+    ray_weights: Annotated[
+        RayWeights | None,
+        typer.Option(
+            help="files, which its workers read, or object_store, where the checkpoints are put once; default: as "
+            "kitchen.yaml says, else files"
+        ),
     ] = None
     skip_incompatible: Annotated[
         bool, typer.Option("--skip-incompatible", help="go on without the checkpoints that are refused")

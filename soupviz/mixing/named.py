@@ -132,11 +132,14 @@ class NamedWeights:
     def receive(self, formulas: Mapping[str, str], files: Mapping[str, Path]) -> None:
         """Take over formulas that another process has kept, as JSON by name, and where the weights lie that it has."""
         for name, formula in formulas.items():
-            if name not in self._others:
-                self.store.keep_formula(name, formula)
+            self.store.keep_formula(name, formula)
         for name, file in files.items():
             if name not in self._others or self._others[name].path != file:
                 self._others[name] = self._from_file(name, file)
+
+    def hold(self, item: Ingredient) -> None:
+        """Take over weights themselves, as another process has them."""
+        self._others[item.name] = item
 
     def handed_on(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:
         """What `receive` takes, of these names."""

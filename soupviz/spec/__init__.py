@@ -17,12 +17,13 @@ from soupviz.spec.kitchen import (
     KitchenSpec,
     ModelSpec,
     Precision,
+    RayWeights,
     TaskSpec,
 )
 
 __all__ = [
     "CORRUPTIONS", "FORMATS", "HELD_OUT", "OF_IMAGES", "ONCE_CALLED", "SHIFTS", "TEST", "TRAIN",
     "DataSpec", "ExecutorName", "GroupSpec",
-    "KitchenSpec", "ModelSpec", "PartSpec", "Precision", "SliceSpec", "Spec", "SplitSpec",
+    "KitchenSpec", "ModelSpec", "PartSpec", "Precision", "RayWeights", "SliceSpec", "Spec", "SplitSpec",
     "TaskSpec", "TransformSpec",
 ]  # fmt: skip

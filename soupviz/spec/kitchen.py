@@ -9,6 +9,7 @@ from soupviz.spec.data import DataSpec, SplitSpec
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 ExecutorName = Literal["inline", "processes", "ray"]
+RayWeights = Literal["files", "object_store"]
 ClassName = Annotated[str, BeforeValidator(lambda name: str(name) if type(name) is int else name)]
 """YAML reads 0, 1, 10 as numbers, which are names of folders here."""
 
@@ -100,6 +101,11 @@ class KitchenSpec(Spec):
         None,
         description="of a running Ray cluster, such as ray://host:10001; default: $RAY_ADDRESS, else one is started on "
         "this machine, and ended with the process",
+    )
+    ray_weights: RayWeights = Field(
+        "files",
+        description="from where workers of a Ray cluster have the checkpoints: `files`, each reads them under the same "
+        "paths; `object_store`, they are put into Ray's object store once, and read there",
     )
     batch_size: int = Field(256, gt=0, description="examples in a forward pass; halved when memory runs out")
 

@@ -142,7 +142,11 @@ def _of_head(base: Ingredient | None) -> str:
 
 def _of_types(base: Ingredient | None) -> str:
     held = base.fitted.tensors if base and base.fitted else {}
-    changed = {key: tensor for key, tensor in base.tensors.items() if tensor.dtype != held[key].dtype} if base else {}
+    changed = (
+        {key: tensor for key, tensor in base.tensors.items() if tensor.dtype != held[key].dtype}
+        if base and held
+        else {}
+    )
     for key, tensor in changed.items():
         own, others = (str(each.dtype).removeprefix("torch.") for each in (held[key], tensor))
         return f"The base holds {own}; it is read as {others}, which the ingredients hold."

@@ -3,19 +3,20 @@
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from soupviz.errors import ExecutorError, SoupError, told
+from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
-from soupviz.scoring.executors.worker import Opening, Worker, told_of
+from soupviz.scoring.executors.object_store import Held, Shelf, Stock, check_fits, own_size
+from soupviz.scoring.executors.reopening import Reopening
+from soupviz.scoring.executors.worker import Worker, told_of
 
 ELSEWHERE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Ray's ports execute code, so that a cluster that is started here answers to this machine alone. Ray takes an address
 of loopback for a mistake, unless this says that there are no other machines, as it does by itself on some systems."""
-
-OBJECT_STORE_BYTES = 2**28
-"""For outcomes on their way; containers often have little shared memory."""
 
 ENDS_IN = 2.0
 """Seconds in which actors tidy up, before they are ended."""
@@ -25,26 +26,33 @@ _users: list[bool] = []
 
 
 class Actor:
-    """What runs in the cluster."""
+    """What runs in the cluster. stock: where the weights are, unless they are in files."""
 
-    def __init__(self, opening: Opening, device: str, paths: Sequence[str], threads: int):
+    def __init__(self, opening: Reopening, device: str, paths: Sequence[str], threads: int, stock: Stock | None):
         import torch
 
         sys.path += [path for path in paths if path not in sys.path]
         torch.set_num_threads(threads)
-        self._opening, self._device = opening, device
+        self._opening, self._device, self._stock = opening, device, stock
         self._worker: Worker | None = None
+        self._held: Held | None = None
         self._dropped: set[int] = set()
 
     def open(self) -> Ready | Failed:
         try:
-            worker = self._worker = Worker(self._opening(self._device))
+            self._held = None if self._stock is None else Held(_ray(), self._stock)
+            gathered = None if self._held is None else self._held.gathered
+            worker = self._worker = Worker(self._opening(self._device, gathered))
         except Exception as error:
             return Failed(told_of(error))
         return Ready(worker.place)
 
-    def answer(self, block: Block) -> Answered:
+    def answer(self, block: Block, others: Mapping[str, Any]) -> Answered:
+        """others: references to weights that are no ingredients, by name."""
         assert self._worker is not None  # blocks are sent to those that are ready
+        if self._held is not None:
+            for item in self._held.others(others):
+                self._worker.hold(item)
         return self._worker.answer(block, lambda: block.number in self._dropped)
 
     def drop(self, numbers: Sequence[int]) -> None:
@@ -59,20 +67,34 @@ class RayActors:
     """One actor for each worker: its methods are called in order, but for `drop` and `close`, which are heard at
     once."""
 
-    def __init__(self, opening: Opening, devices: Sequence[str], threads: int, address: str | None):
+    def __init__(
+        self,
+        opening: Reopening,
+        devices: Sequence[str],
+        threads: int,
+        address: str | None,
+        weights: NamedWeights | None = None,
+    ):
         """Start them.
 
+        Args:
+            weights: that they get through the object store; default: they read files.
         Raises:
             SoupError: Ray is not installed. ExecutorError: there is no such cluster, or it has no room for them.
         """
         self._ray = _ray()
-        self._is_own = _connect(self._ray, address)
+        self._shelf = None if weights is None else Shelf(weights)
+        needed = 0 if self._shelf is None else self._shelf.num_bytes()
+        self._is_own = _connect(self._ray, address, needed)
         self._devices = devices
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}
         self._end = weakref.finalize(self, _close, self._ray, self._actors)
         _check_room(self._ray, devices, is_own=self._is_own)
+        if self._shelf is not None:
+            check_fits(self._ray, needed, is_own=self._is_own)
+        self._stock = self._shelf and self._shelf.stock(self._ray)
         self._opening = self._ray.put(opening)
         for worker in range(len(devices)):
             self.restart(worker)
@@ -85,11 +107,16 @@ class RayActors:
         # A cluster that was started here is there for workers alone, however many kitchens have some.
         options = {"num_cpus": 0 if self._is_own else 1, "max_restarts": 0, "concurrency_groups": {"control": 1}}
         actor = self._ray.remote(**options, **gpus)(Actor)
-        self._actors[worker] = actor.remote(self._opening, device, [path for path in sys.path if path], self._threads)
+        paths = [path for path in sys.path if path]
+        self._actors[worker] = actor.remote(self._opening, device, paths, self._threads, self._stock)
         self._waiting[self._actors[worker].open.remote()] = worker
 
     def send(self, worker: int, block: Block) -> None:
-        self._waiting[self._actors[worker].answer.remote(block)] = worker
+        others: dict[str, Any] = {}
+        if self._shelf is not None:
+            others = self._shelf.beside(self._ray, block.mix)
+            block = replace(block, mix=replace(block.mix, files={}))
+        self._waiting[self._actors[worker].answer.remote(block, others)] = worker
 
     def drop(self, worker: int, numbers: Sequence[int]) -> None:
         self._actors[worker].drop.options(concurrency_group="control").remote(list(numbers))
@@ -108,6 +135,7 @@ class RayActors:
         return found
 
     def close(self) -> None:
+        self._shelf = self._stock = None  # of what nobody refers to Ray lets go
         self._end()
 
 
@@ -135,8 +163,12 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str | None) -> bool:
-    """Join a cluster, or start one; whether it was started here. What others connected to stays connected."""
+def _connect(ray: Any, address: str | None, needed: int) -> bool:
+    """Join a cluster, or start one; whether it was started here. What others connected to stays connected.
+
+    Args:
+        needed: bytes of weights that its object store has to hold.
+    """
     if ray.is_initialized():
         _users.extend(_users[-1:])
         return bool(_users and _users[-1])
@@ -146,9 +178,10 @@ def _connect(ray: Any, address: str | None) -> bool:
         if address:
             ray.init(address=address, **quiet)
         else:
+            size = own_size(needed)
             os.environ[ELSEWHERE] = "0"  # for the programs that it starts
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-            ray.init(include_dashboard=False, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+            ray.init(include_dashboard=False, object_store_memory=size, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ExecutorError(

@@ -15,6 +15,7 @@ from soupviz.scoring.service import Scores
 from soupviz.spec import KitchenSpec
 from soupviz.store.database import Store
 from soupviz.version import __version__
+from soupviz.weights.discovery import Gathered
 from soupviz.weights.ingredients import Ingredient
 
 
@@ -49,9 +50,11 @@ class Reopening:
     approved: Mapping[str, str] | None = None
     version: str = __version__
 
-    def __call__(self, device: str) -> Scores:
+    def __call__(self, device: str, gathered: Gathered | None = None) -> Scores:
         """Open it on a device, with a store of its own in a temporary folder: only the driver keeps scores.
 
+        Args:
+            gathered: the driver's own ingredients; default: they are read from their files.
         Raises:
             KitchenError: a file is not the one that the driver has. ExecutorError: nor is soupviz.
         """
@@ -62,19 +65,20 @@ class Reopening:
             )
         folder = Path(tempfile.mkdtemp(prefix="soupviz-worker-"))
         try:
-            return self._opened(device, Store(folder / "store.sqlite"))
+            return self._opened(device, Store(folder / "store.sqlite"), gathered)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _opened(self, device: str, store: Store) -> Scores:
+    def _opened(self, device: str, store: Store, gathered: Gathered | None) -> Scores:
         store.keep_files(self.files)
         if self.approved is not None:
             trust.bind_in_worker(self.file.parent, self.approved)
         # Other models are scored by kitchens of their own.
         alone: dict[str, Any] = {"device": device, "executor": "inline", "other_models": {}}
         alone["ingredients"] = dict(self.places)  # no pattern, which by now may match more
-        opened = self.open(self.spec.model_copy(update=alone), self.file, store=store, **self.skips)
+        spec = self.spec.model_copy(update=alone)
+        opened = self.open(spec, self.file, store=store, gathered=gathered, **self.skips)
         if opened.model_fingerprint != self.model:
             raise differs("the model", self.spec.model.factory, opened.model_fingerprint, self.model)
         there = {item.name: item for item in opened.ingredients}

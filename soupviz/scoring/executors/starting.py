@@ -7,12 +7,13 @@ from functools import partial
 import torch
 
 from soupviz.errors import ExecutorError
+from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.crew import Crew
 from soupviz.scoring.executors.messages import Workers
 from soupviz.scoring.executors.processes import Processes
 from soupviz.scoring.executors.ray_cluster import RayActors
-from soupviz.scoring.executors.worker import Opening
+from soupviz.scoring.executors.reopening import Reopening
 from soupviz.spec import KitchenSpec
 
 CORES = 2
@@ -21,7 +22,7 @@ CORES = 2
 
 def workers_of(spec: KitchenSpec) -> tuple[object, ...]:
     """All that a kitchen says of who evaluates."""
-    return spec.executor, spec.workers, spec.ray_address
+    return spec.executor, spec.workers, spec.ray_address, spec.ray_weights
 
 
 def num_workers(spec: KitchenSpec, device: torch.device) -> int:
@@ -41,11 +42,11 @@ def devices_of(spec: KitchenSpec, device: torch.device) -> list[str]:
     return [f"cuda:{worker % torch.cuda.device_count()}" for worker in range(count)]
 
 
-def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew | None:
+def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Reopening, weights: NamedWeights) -> Crew | None:
     """The workers that a kitchen asks for; None: this process evaluates.
 
     Args:
-        evaluator: this process's. opening: with which a worker opens the kitchen.
+        evaluator: this process's. opening: with which a worker opens the kitchen. weights: the kitchen's.
     """
     if spec.executor == "inline":
         return None
@@ -53,9 +54,10 @@ def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Opening) -> Crew |
         raise ExecutorError("executor is processes, which needs Linux or macOS; take ray, or inline.")
     devices = devices_of(spec, evaluator.device)
     threads = max(1, torch.get_num_threads() // len(devices))  # those that this process would compute with
+    stored = weights if spec.ray_weights == "object_store" else None
     start: Callable[[], Workers] = (
         partial(Processes, opening, devices, threads)
         if spec.executor == "processes"
-        else partial(RayActors, opening, devices, threads, spec.ray_address)
+        else partial(RayActors, opening, devices, threads, spec.ray_address, stored)
     )
     return Crew(spec.executor, len(devices), start, evaluator)

@@ -15,6 +15,7 @@ from soupviz.data.split import Split
 from soupviz.errors import KitchenError, SoupError
 from soupviz.scoring.executors.messages import Answered, Block, MixOf, Part, SplitOf
 from soupviz.scoring.service import Scores
+from soupviz.weights.ingredients import Ingredient
 
 Opening = Callable[[str], Scores]
 """Opens the kitchen in a worker, on a device; refuses files that are not those that the driver has."""
@@ -37,6 +38,10 @@ class Worker:
     @property
     def place(self) -> str:
         return f"{socket.gethostname()}, {self._evaluator.device}"
+
+    def hold(self, item: Ingredient) -> None:
+        """Take over weights that are no ingredient of the kitchen, and in no file here."""
+        self._scores.weights.hold(item)
 
     def close(self) -> None:
         """Leave nothing behind."""
