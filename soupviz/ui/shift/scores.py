@@ -70,8 +70,9 @@ def _ask_for_missing(opened: Kitchen, mixes: Sequence[Mixed]) -> None:
     """Score on test and the shifts what is not scored there."""
     splits = [name for name in opened.splits.reporting if name != HELD_OUT or TEST not in opened.splits.names]
     wanted = [(one.mix, split, one.aggregation) for one in mixes for split in splits]
-    pinned = [[opened.weights.resolve(name).fingerprint, weight] for one in mixes for name, weight in one.mix]
-    plain = [pinned, [one.aggregation for one in mixes], opened.spec.data.model_dump(mode="json")]
+    pinned = [opened.weights.resolve(name).fingerprint for name in opened.names]
+    # Of a soup its id says what it is made of, thousands of which would take long to write down.
+    plain = [pinned, [(one.model.id, one.aggregation) for one in mixes], opened.spec.data.model_dump(mode="json")]
     key = f"shift {digest(plain)}"
     before = asking.find(opened, key)
     was_over = before is not None and before.state == "finished"
