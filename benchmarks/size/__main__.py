@@ -1,5 +1,6 @@
 """python -m benchmarks.size FOLDER: makes the kitchen there, if need be, and measures pages, or many people at once."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="of many people at once, instead of one page after the other")] = 0,
     sessions: Annotated[int, typer.Option(min=1, help="people at once")] = 8,
     jobs: Annotated[int, typer.Option(min=1, help="searches at once: one in the server, the others beside it")] = 4,
-    pause: Annotated[int, typer.Option(min=0, help="milliseconds that the made model waits before a batch")] = 0,
+    pause: Annotated[int, typer.Option(min=0, help="milliseconds that the model waits before a batch")] = 0,
 ) -> None:
     """Each page on the server, or many people at once: seconds, and megabytes of memory."""
     sys.argv[1:] = [str(folder)]  # as the dashboard is started
@@ -34,8 +35,9 @@ def main(
     file = folder.resolve() / "kitchen.yaml"
     if not file.is_file():
         tell("making the kitchen")
-        made = making.make(folder, ingredients=ingredients, units=units, classes=classes, milliseconds=pause)
+        made = making.make(folder, ingredients=ingredients, units=units, classes=classes)
         making.fill(Kitchen.load(made), runs)
+    os.environ[making.PAUSE] = str(pause)
     for how in ("opened", "opened again"):
         started = time.perf_counter()
         Kitchen.load(file).splits.load("held_out")

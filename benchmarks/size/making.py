@@ -31,37 +31,32 @@ SEARCHES = 5
 BATCH = 200
 """Scores that are kept in one transaction."""
 
+PAUSE = "PAUSE"
+"""The variable of the environment that says how many milliseconds the model waits before a batch: what is known of it
+stays known whatever it says."""
+
 MODEL = '''"""A linear model, which may wait before it answers as a device would that is busy."""
 
+import os
 import time
 
 from torch import nn
 
 
 class Paused(nn.Linear):
-    def __init__(self, features, classes, milliseconds):
-        super().__init__(features, classes)
-        self.seconds = milliseconds / 1000
-
     def forward(self, inputs):
-        if self.seconds and len(inputs):  # so that no graph is traced, which would leave the pause out
-            time.sleep(self.seconds)
+        if len(inputs):  # so that no graph is traced, which would leave the pause out
+            time.sleep(int(os.environ.get("PAUSE", "0")) / 1000)
         return super().forward(inputs)
 
 
-def build(features=16, classes=1000, milliseconds=0):
-    return Paused(features, classes, milliseconds)
+def build(features=16, classes=1000):
+    return Paused(features, classes)
 '''
 
 
-def make(
-    folder: Path, *, ingredients: int = 100, units: int = 50_000, classes: int = 1_000, milliseconds: int = 0
-) -> Path:
-    """Model, checkpoints and data: held_out, and a test and a shift of a fifth of its units; gives kitchen.yaml.
-
-    Args:
-        milliseconds: that the model waits before each batch.
-    """
+def make(folder: Path, *, ingredients: int = 100, units: int = 50_000, classes: int = 1_000) -> Path:
+    """Model, checkpoints and data: held_out, and a test and a shift of a fifth of its units; gives kitchen.yaml."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.py").write_text(MODEL, encoding="utf-8")
     random = torch.Generator().manual_seed(0)
@@ -86,11 +81,10 @@ def make(
     held_out, test, noise = ({"format": "arrays", "path": f"{name}.safetensors"} for name in places)
     document = {
         "name": f"{ingredients} checkpoints, {units:,} units, {classes:,} classes",
-        "model": {"factory": "model.py:build", "args": {"classes": classes, "milliseconds": milliseconds}},
+        "model": {"factory": "model.py:build", "args": {"classes": classes}},
         "ingredients": ["run_*.safetensors"],
         "base": "base.safetensors",
         "device": "cpu",
-        "batch_size": 1024,
         "data": {"held_out": held_out, "test": test, "shifts": {"noise": noise}},
     }
     file = folder / "kitchen.yaml"
