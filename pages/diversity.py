@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-from soupviz.analysis.diversity import pairs_of
 from soupviz.analysis.wording import alone_tells_nothing
 from soupviz.kitchen import Kitchen
 from soupviz.ui import clicks, session
@@ -20,10 +19,9 @@ def draw_pairs(opened: Kitchen, split: str) -> None:
         st.info(f"There are no errors to hold against each other. {alone_tells_nothing(opened.task, opened.objective)}")
         return
     asked = overlaps.choose_ingredients(opened, split)
-    answers = overlaps.answers(opened, asked)
-    if answers is None:
+    pairs = overlaps.pairs(opened, asked)
+    if pairs is None:
         return
-    pairs = pairs_of(answers)
     selected = overlaps.chosen_pair(pairs)
     cell = overlaps.draw_overlaps(opened, pairs, asked, selected)
     point = overlaps.draw_made(opened, asked, pairs, selected)

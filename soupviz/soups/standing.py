@@ -16,8 +16,9 @@ from soupviz.tasks.score import Score
 Identity = tuple[int, str, float]
 """Of a run as it was when it was looked at: its number, its key, and when it was last written."""
 
-_found: "WeakKeyDictionary[Kitchen, dict[Identity, bool]]" = WeakKeyDictionary()
-"""What was found out of an open kitchen's runs; it goes with the kitchen."""
+_found: "WeakKeyDictionary[Kitchen, dict[Identity, frozenset[str] | None]]" = WeakKeyDictionary()
+"""What was found out of an open kitchen's runs: what its soup is mixed of, or that it is none; it goes with the
+kitchen."""
 
 _scores: "WeakKeyDictionary[Kitchen, dict[Identity, Score]]" = WeakKeyDictionary()
 """The same of their scores on held_out."""
@@ -28,9 +29,9 @@ def current(kitchen: Kitchen, runs: Iterable[Run]) -> list[Run]:
 
     See `is_current`.
     """
-    finished = [run for run in runs if run.status == "finished" and _is_of(kitchen, run)]
-    changed = _changed(kitchen, {name for run in finished for name in _names(run)})
-    return [run for run in finished if not changed.intersection(_names(run))]
+    finished = [(run, names) for run in runs if run.status == "finished" and (names := _names_if_of(kitchen, run))]
+    changed = _changed(kitchen, frozenset().union(*(names for _, names in finished)))
+    return [run for run, names in finished if changed.isdisjoint(names)]
 
 
 def is_current(kitchen: Kitchen, run: Run) -> bool:
@@ -41,11 +42,12 @@ def is_current(kitchen: Kitchen, run: Run) -> bool:
     return bool(current(kitchen, [run]))
 
 
-def _is_of(kitchen: Kitchen, run: Run) -> bool:
+def _names_if_of(kitchen: Kitchen, run: Run) -> frozenset[str] | None:
+    """What a run's soup is mixed of; None: it is none of this kitchen."""
     known = _found.setdefault(kitchen, {})
     identity = (run.id, run.key, run.updated)
     if identity not in known:
-        known[identity] = _would_be_kept_under_its_key(kitchen, run)
+        known[identity] = frozenset(_names(run)) if _would_be_kept_under_its_key(kitchen, run) else None
     return known[identity]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from soupviz.analysis import wording
-from soupviz.analysis.diversity import Answers, Names, Pair, gather, singles
+from soupviz.analysis.diversity import Names, Pair, gather, pairs_of, singles
 from soupviz.analysis.gains import Gain, gains, midpoints, score_ensembles, score_midpoints, without_logits
 from soupviz.analysis.trend import Trend, trend
 from soupviz.files import digest
@@ -100,11 +100,11 @@ def choose_ingredients(opened: Kitchen, split: str) -> Asked:
     return Asked(split, tuple(names), tuple(chosen), batchnorm)
 
 
-def answers(opened: Kitchen, asked: Asked) -> Answers | None:
-    """What each ingredient says of each example, once it is known."""
+def pairs(opened: Kitchen, asked: Asked) -> list[Pair] | None:
+    """How each pair errs together, once it is known what each ingredient says of each example, which is not kept."""
 
-    def do(job: Job) -> Answers:
-        return gather(opened, asked.names, asked.split, job.progress)
+    def do(job: Job) -> list[Pair]:
+        return pairs_of(gather(opened, asked.names, asked.split, job.progress))
 
     wanted = [(mixture, asked.split, "average") for mixture in singles(asked.names)]
     title = f"Score {len(asked.names)} ingredients on {asked.split}"
