@@ -29,7 +29,7 @@ FOLDER = ROOT / "docs" / "pages"
 CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 WIDTH = 1280
-HEIGHTS = {"curves": 1300, "diversity": 1800}
+HEIGHTS = {"curves": 1300, "diversity": 1800, "workers": 1300}
 HEIGHT = 1000
 QUIET = 8
 """Half seconds after which nothing is to come any more."""
@@ -123,18 +123,19 @@ def take(page: Any, address: str, name: str) -> None:
 
 def take_workers(page: Any, address: str, kitchen: Path) -> None:
     """Choose four workers on the page Soup, cook, and take its picture while they score."""
-    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHTS[WORKERS]})
     page.goto(f"{address}/soup?kitchen={kitchen}")
     page.get_by_role("button", name=re.compile("trust")).first.click()
     page.get_by_text("Scored by").first.wait_for()
+    page.wait_for_timeout(5000)  # until the other splits are read, and nothing is drawn anew
     sidebar = page.get_by_test_id("stSidebar")
-    sidebar.get_by_label(re.compile("Scored by")).first.click()
+    sidebar.get_by_test_id("stSelectbox").filter(has_text="Scored by").locator("input").click()
     page.get_by_role("option", name="workers of this machine").click()
     number = sidebar.locator("input[type=number]")
     number.fill("4")
     number.press("Enter")
     page.wait_for_timeout(3000)  # until the kitchen is theirs
-    page.get_by_role("button", name="Cook", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Cook")).first.click()
     page.get_by_text("Worker 4 (").wait_for(timeout=120_000)
     page.wait_for_timeout(6000)  # some decisions later
     _keep(page, WORKERS)
