@@ -18,7 +18,7 @@ from test_bad_input import image_kitchen
 import soupviz
 from soupviz.errors import Cancelled, SoupError
 from soupviz.kitchen import Kitchen
-from soupviz.ui import work, workspace
+from soupviz.ui import computing, work, workspace
 from soupviz.ui.jobs import AHEAD, Job
 from soupviz.yaml_file import read_kitchen_file
 
@@ -384,7 +384,7 @@ def test_the_sidebar_tells_a_job_that_the_page_has_just_begun(tmp_path: Path, mo
         go.wait(PATIENCE)
         raise Cancelled
 
-    monkeypatch.setattr(work, "cook", cook)
+    monkeypatch.setattr(computing, "cook", cook)
     try:
         next(button for button in at.button if button.label == "Cook").click()
         at.run()
