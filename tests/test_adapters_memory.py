@@ -172,6 +172,7 @@ def test_a_formula_holds_a_few_made_tensors_too_and_makes_the_same_bits(
     assert 0 < made.most <= 2
 
 
+@pytest.mark.slow
 def test_what_looks_at_the_weights_of_many_adapters_holds_a_few_made_tensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

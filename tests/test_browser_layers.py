@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from browsing import Server, assert_no_exception, goto, in_browser, wait_until_idle
 
 pytestmark = in_browser
@@ -10,6 +11,7 @@ SLOW = 180_000
 """Milliseconds: the demo is scored first, on a machine that may be loaded."""
 
 
+@pytest.mark.slow
 def test_a_layer_is_clicked_into_the_weights_and_the_mix_is_kept(server: Server, page: Any) -> None:
     page.set_default_timeout(SLOW)
     goto(page, server.url("layers"), "Layers")

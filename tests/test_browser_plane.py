@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import pytest
 from browsing import Server, assert_no_exception, goto, in_browser, wait_until_idle
 
 pytestmark = in_browser
@@ -19,6 +20,7 @@ A_SPOT = """() => {
 """Where on the screen a spot inside the triangle is, away from the models: Plotly keeps places in units of the data."""
 
 
+@pytest.mark.slow
 def test_a_spot_that_is_clicked_becomes_a_soup(server: Server, page: Any) -> None:
     page.set_default_timeout(90_000)
     page.set_viewport_size({"width": 1280, "height": 1600})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from browsing import Server, assert_no_exception, goto, in_browser
 
 pytestmark = in_browser
@@ -9,6 +10,7 @@ pytestmark = in_browser
 ROWS = [f"m_{index},0.{70 + index},0.{50 + 2 * index % 7}" for index in range(6)]
 
 
+@pytest.mark.slow
 def test_a_table_is_opened_and_a_clicked_star_is_shown_and_stays_in_the_address(server: Server, page: Any) -> None:
     (server.folder / "scores.csv").write_text("\n".join(["model,test,blur", *ROWS, "greedy soup,0.77,0.70"]) + "\n")
     # A table needs no kitchen: the one of this address does not exist.

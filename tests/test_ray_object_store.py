@@ -67,6 +67,7 @@ def test_workers_without_files_find_what_one_process_finds(make, tmp_path, monke
     kitchen.scores.executor.close()
 
 
+@pytest.mark.slow
 def test_an_actor_that_is_killed_has_the_weights_again(tmp_path, monkeypatch):
     kitchen = without_files(stored(small_kitchen(tmp_path, **KEYS)), monkeypatch)
     kitchen.score()
@@ -77,6 +78,7 @@ def test_an_actor_that_is_killed_has_the_weights_again(tmp_path, monkeypatch):
     crew.close()
 
 
+@pytest.mark.slow
 def test_the_base_of_adapters_is_put_once(tmp_path, monkeypatch):
     put: list[Any] = []
     real = ray.put
@@ -103,6 +105,7 @@ def test_what_a_worker_holds_is_the_stores_own_memory(tmp_path):
     kitchen.scores.executor.close()
 
 
+@pytest.mark.slow
 def test_the_store_lets_go_of_weights_with_the_workers(tmp_path):
     """Ray keeps what somebody refers to."""
     before = references()
@@ -135,6 +138,7 @@ def places_of(actor: Any) -> tuple[int, int]:
     return len(tensors), sum(inside)
 
 
+@pytest.mark.slow
 def test_weights_that_were_trained_reach_workers_without_their_file(tmp_path):
     kitchen = stored(small_kitchen(tmp_path / "k", **KEYS))
     mean = {key: sum(item.tensors[key] for item in kitchen.ingredients) / 4 for key in kitchen.ingredients[0].tensors}
@@ -153,6 +157,7 @@ def made_files(actor: Any) -> Sequence[str]:
     return [file.name for file in actor._worker._scores.scorer.store.folder.rglob("*.safetensors")]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_named_by_its_path_reaches_workers(tmp_path, monkeypatch):
     kitchen = stored(small_kitchen(tmp_path / "k", **KEYS))
     other = kitchen.ingredients[3].path.rename(tmp_path / "other.safetensors")

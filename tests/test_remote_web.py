@@ -147,7 +147,11 @@ def test_a_command_that_waits_for_a_server_ends_by_ctrl_c_and_not_when_that_answ
         small_kitchen(tmp_path / "k"), lambda document: document.update(base=f"{web.address}/m.safetensors")
     )
     command = [sys.executable, "-m", "soupviz", "score", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
+    told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    # Where tests run behind a shell Ctrl-C is not heard, and what they start would not hear it either.
+    with subprocess.Popen(
+        command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **told
+    ) as child:
         while not any(method == "GET" for method, *_ in list(web.asked)):
             assert child.poll() is None
             time.sleep(0.05)

@@ -313,6 +313,7 @@ def test_cifar_uniform_is_the_textbooks(pictures):
     assert soup.scores["held_out"].accuracy == pytest.approx(0.696, abs=0.001)
 
 
+@pytest.mark.slow
 def test_cifar_greedy_of_three_is_the_textbooks(pictures):
     soup = agree_on_greedy(*pictures, 0.1, ["ft_00", "ft_01", "ft_04"])
     assert [step.accepted for step in soup.trajectory] == [True, True, False]

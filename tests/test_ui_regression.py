@@ -15,7 +15,7 @@ from test_ui_curves import computed
 from test_ui_panels import opened_on
 
 import soupviz as sv
-from soupviz.analysis import barriers, diversity, examples, grids, preflight, telling
+from soupviz.analysis import barriers, diversity, examples, gains, grids, preflight, telling
 from soupviz.analysis.sensitivity import Probe, sensitivity
 from soupviz.data.slices import divided
 from soupviz.errors import RecipeError
@@ -176,7 +176,7 @@ def test_a_pair_of_regressions_is_told_by_its_worst_answers_and_by_how_its_resid
     assert first.correlation == pytest.approx(np.corrcoef(*residuals)[0, 1])
     assert first.same_wrong is None and first.different == first.only_a + first.only_b
     middle = kitchen.scores.score(mean_of(["m_0", "m_1"])).shown("rmse")
-    (gain,) = diversity.gains([first], {first.names: middle}, kitchen.objective)
+    (gain,) = gains.gains([first], {first.names: middle}, kitchen.objective)
     assert gain.gain == pytest.approx((first.value_a + first.value_b) / 2 - middle)
 
 

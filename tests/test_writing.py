@@ -103,6 +103,7 @@ print(peak - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon is Linux's")
 def test_a_soup_is_written_in_the_memory_of_a_few_tensors_however_many_ingredients(tmp_path):
     """160 MB a checkpoint in tensors of 8 MB: measured in a process of its own, for 2 and for 8 of them."""
