@@ -22,9 +22,6 @@ from soupviz.tasks.outcomes import Outcomes
 WAIT = 0.05
 """Seconds after which whoever asked is heard, who may want to cancel."""
 
-AHEAD = 2
-"""Blocks that a worker has: one that it computes, and one that it begins while the outcomes of the first travel."""
-
 NO_ROOM = ": out of memory, asked no more"
 """Behind the place of a worker that has none for a single unit."""
 
@@ -144,7 +141,7 @@ class Crew:
         if self._workers is None:
             self._workers = self._start()
         candidates = [*([self._asked] if self._asked else []), *(one for one, _ in self._foreseen)]
-        for depth in range(AHEAD):
+        for depth in range(self._plan.ahead(self._asked)):
             for worker in sorted(self._ready):
                 if len(self._under_way[worker]) <= depth:
                     chosen = self._plan.choose(worker, candidates, self._asked)
