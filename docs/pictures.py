@@ -69,9 +69,7 @@ def main() -> None:
         page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}).new_page()
         if WORKERS in wanted:
             take_workers(page, address, make(Path(folder) / "soups" / "pausing", seconds=0.1))
-        for name in wanted:
-            if name == WORKERS:
-                continue
+        for name in (one for one in wanted if one != WORKERS):
             take(page, f"{address}/{'' if name == 'ingredients' else name}?kitchen=demo{CHOSEN.get(name, '')}", name)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from soupviz import trust
 from soupviz.analysis import barriers, crossfit
 from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
 from soupviz.recipes import parse
+from soupviz.scoring.executors.planning import Plan
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import AVERAGE
@@ -65,6 +67,11 @@ def file(tmp_path: Path) -> Path:
 def afresh(file: Path) -> None:
     """Forget all scores."""
     shutil.rmtree(file.parent / ".soupviz")
+
+
+def steps(soup: sv.Soup) -> Any:
+    """What of decisions does not depend on how large batches were."""
+    return [(step.ingredient, step.accepted, step.value, step.num_scored) for step in soup.trajectory]
 
 
 def decisions(soup: sv.Soup) -> Any:
@@ -351,9 +358,7 @@ def test_one_worker_may_run_out_of_memory(file, monkeypatch):
 
     monkeypatch.setattr(evaluator, "_forward", tight)
     found = sv.greedy(kitchen)
-    assert [(step.ingredient, step.accepted, step.value, step.num_scored) for step in found.trajectory] == [
-        (step.ingredient, step.accepted, step.value, step.num_scored) for step in alone.trajectory
-    ]
+    assert steps(found) == steps(alone)
     assert found.coefficients == alone.coefficients
     assert evaluator.batch_size == 4
     assert kitchen.evaluator.batch_size == 16
@@ -452,9 +457,7 @@ def test_a_worker_without_room_for_one_unit_is_asked_no_more(file, monkeypatch):
     kitchen.scores.ahead([(((name, 1.0),), "held_out", "average", None) for name in kitchen.names])
     without_room(started[0]._workers[1]._evaluator, monkeypatch)
     found = sv.greedy(kitchen)
-    assert [(step.ingredient, step.accepted, step.value, step.num_scored) for step in found.trajectory] == [
-        (step.ingredient, step.accepted, step.value, step.num_scored) for step in alone.trajectory
-    ]
+    assert steps(found) == steps(alone)
     shares = kitchen.scores.usage().shares
     assert [share.num_units > 0 for share in shares] == [True, False, True]
     assert "out of memory" in shares[1].place
@@ -497,3 +500,16 @@ def test_a_worker_with_another_version_of_soupviz_is_refused(file, monkeypatch):
     monkeypatch.setattr("soupviz.scoring.executors.reopening.__version__", "0.0.1")
     with pytest.raises(ExecutorError, match=r"soupviz 0\.0\.1, and .* install the same version"):
         kitchen.score()
+
+
+def test_one_worker_alone_is_given_a_long_batch_once_the_last_one_is_judged():
+    may_end = SimpleNamespace(asked=SimpleNamespace(gives_up=lambda _found: False))
+    whole = SimpleNamespace(asked=SimpleNamespace(gives_up=None))
+
+    def ahead(num_workers: int, seconds: float, candidate: Any) -> int:
+        plan = Plan(num_workers)
+        plan.took(seconds, 1)
+        return plan.ahead(candidate)
+
+    assert ahead(1, 0.1, may_end) == 1
+    assert [ahead(1, 0.001, may_end), ahead(2, 0.1, may_end), ahead(1, 0.1, whole)] == [2, 2, 2]

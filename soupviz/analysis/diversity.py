@@ -16,7 +16,6 @@ Names = tuple[str, str]
 BADLY = 0.75
 """Where answers are neither right nor wrong: those beyond this quantile of all models' are bad ones."""
 
-
 AT_ONCE = 2**14
 """Units that are counted together, which float32 counts exactly."""
 
