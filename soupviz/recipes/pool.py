@@ -1,7 +1,7 @@
 """What a recipe is given: the ingredients to choose among, and scores of mixes; neither files nor models."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -26,13 +26,13 @@ PARTS = ("mean_class", "worst_class", "mean_slice", "worst_slice", WITH_SHIFTS)
 """Goals that are the kitchen's metric of parts of held_out, or with the shifts, which then select too and report no
 longer; the other goals are the names of the task's metrics."""
 
-LIMITS_KEPT = 100
-"""Of mixes that will probably be asked for, so that units are put in order once for each."""
-
 Per = Literal["class", "slice"]
 
 Challenger = tuple[Coefficients, Score, Sequence[tuple[Score, float]]]
 """A mix, the best that it has to beat, and what it is made of with weights; of nothing: of its ingredients."""
+
+Known = tuple[Score, Objective, bool, Limit]
+"""What a limit holds for: the best, what better means, whether ties count; and the limit."""
 
 
 @dataclass(slots=True)
@@ -47,6 +47,7 @@ class ScoredPool:
     the names of the shifts. ahead: is told what will probably be asked next.
     also: scores a mix on one of them, every example. asked: every mix that was scored, or given up, and the split.
     base_is_whole: whether the base is a model itself; one with another head is not.
+    _limits: of the mixes that were said to come next, so that units are put in order once for each.
     """
 
     names: Sequence[str]
@@ -58,7 +59,7 @@ class ScoredPool:
     adopt: Callable[[Formula], Coefficients] = lambda _formula: ()
     complete: bool = False
     _singles: dict[str, Score] = field(default_factory=dict)
-    _limits: dict[Coefficients, tuple[Score, Objective, bool, Limit]] = field(default_factory=dict)
+    _limits: dict[Coefficients, Known] = field(default_factory=dict)
     asked: set[tuple[Coefficients, str]] = field(default_factory=set)
     asks: Services | None = None
     notes: dict[str, Any] = field(default_factory=dict)
@@ -161,7 +162,8 @@ class ScoredPool:
         if goal.part == "with_shifts":
             return self.look_further(mixture, self.score(mixture), goal)
         self.asked.add((mixture, HELD_OUT))
-        return self.attempt(mixture, self._limit(mixture, best, parts, goal, ties=ties))
+        known = self._limits.get(mixture)
+        return self.attempt(mixture, None if self.complete else self._limit(mixture, best, parts, goal, ties, known)[3])
 
     def challengers(self, likely: Iterable[Challenger], *, goal: Objective | None = None, ties: bool = False) -> None:
         """Say which challenges will probably come next, in their order.
@@ -170,25 +172,33 @@ class ScoredPool:
             likely: no more of it is looked at than can be begun now.
         """
         goal = goal or self.objective
-        shifts = goal.part == "with_shifts"
-        self.ahead(
-            (mixture, None if shifts else self._limit(mixture, best, parts, goal, ties=ties))
-            for mixture, best, parts in likely
-        )
+        whole = self.complete or goal.part == "with_shifts"
+        said_before, self._limits = self._limits, {}
+
+        def told() -> Iterator[tuple[Coefficients, Limit | None]]:
+            for mixture, best, parts in likely:
+                if not whole:
+                    known = said_before.get(mixture)
+                    self._limits[mixture] = self._limit(mixture, best, parts, goal, ties, known)
+                yield mixture, None if whole else self._limits[mixture][3]
+
+        self.ahead(told())
 
     def _limit(
-        self, mixture: Coefficients, best: Score, parts: Sequence[tuple[Score, float]], goal: Objective, *, ties: bool
-    ) -> Limit | None:
-        """When a mix is given up; None: it is scored whole."""
-        if self.complete:
-            return None
-        known = self._limits.get(mixture)
-        if known is None or known[0] is not best or known[1] is not goal or known[2] != ties:
-            parts = parts or [(self.single(name), weight) for name, weight in mixture]
-            order = hardest_first(self.task, [(outcomes_of(score), weight) for score, weight in parts])
-            known = best, goal, ties, Limit(goal.gives_up(best, ties=ties), order)
-            self._limits = dict([*self._limits.items()][-LIMITS_KEPT:]) | {mixture: known}
-        return known[3]
+        self,
+        mixture: Coefficients,
+        best: Score,
+        parts: Sequence[tuple[Score, float]],
+        goal: Objective,
+        ties: bool,
+        known: Known | None,
+    ) -> Known:
+        """When a mix is given up; what is known where it holds for the same."""
+        if known and known[0] is best and known[1] is goal and known[2] == ties:
+            return known
+        parts = parts or [(self.single(name), weight) for name, weight in mixture]
+        order = hardest_first(self.task, [(outcomes_of(score), weight) for score, weight in parts])
+        return best, goal, ties, Limit(goal.gives_up(best, ties=ties), order)
 
     def look_further(self, mixture: Coefficients, score: Score, goal: Objective) -> Score:
         """A mix's score on held_out, with its scores on the shifts where the goal looks at them."""
