@@ -33,10 +33,11 @@ else:
     )
     run = by_key[key]
     session.choose_soup(run)
-    how = exporting.choose(opened, run, st.container(horizontal=True))
-    left, right = st.columns(2)
+    choices = st.container(horizontal=True)
+    left, middle, right = st.columns([2, 2, 1])
+    how = exporting.choose(opened, run, choices, right)
     folder = left.text_input("Folder", str(workspace.roots()[0]), help="Or an address, such as s3://bucket/soups.")
-    name = right.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + how.suffix
+    name = middle.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + how.suffix
     row = st.container(horizontal=True)
     writes = row.button("Write", type="primary", icon=":material/save:")
     downloads = row.button("Prepare a download", icon=":material/download:")

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,11 @@ def test_downloads_older_than_a_day_go_when_another_is_prepared(empty_cache):
 
 
 def test_shards_are_offered_of_safetensors_only():
-    asked = []
-
     class Row:
-        def selectbox(self, label: str, options: tuple[str, ...], help: str) -> str:
-            asked.append(label)
-            return options[1]
+        def selectbox(self, _label: str, options: Sequence[str], *, help: str, disabled: bool = False) -> str:
+            assert disabled is (len(options) == 1)
+            return options[-1]
 
-    assert exporting.choose_shards(Row(), ".pt") is None and not asked
-    assert exporting.choose_shards(Row(), ".safetensors") == "5 GB"
-    assert num_bytes("5 GB") == 5 * 10**9
+    assert exporting.choose_shards(Row(), ".pt") is None
+    assert exporting.choose_shards(Row(), ".safetensors") == "500 MB"
+    assert num_bytes("500 MB") == 500 * 10**6

@@ -102,7 +102,7 @@ def test_of_many_kitchens_only_those_used_last_are_held_open_with_all_that_their
     for number in range(work.KITCHENS_KEPT + 3):
         files.append(small_kitchen(dashboard / str(number), num_ingredients=2, num_examples=20))
         kitchen = opened(files[-1])
-        computing.sweep_job(kitchen, Greedy(alpha=0.1), [0.5, "mean"])  # its events are soups, which know their kitchen
+        computing.sweep_job(kitchen, Greedy(alpha=0.1), [0.5, "mean"])
         computing.score_job_if_needed(kitchen, "test")
         until_idle()
         held.append(weakref.ref(kitchen))

@@ -99,7 +99,7 @@ def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
     parameters = recipe.model_dump(exclude={"method", "alpha"})
 
     def do(job: Job) -> None:
-        sweep(opened, alphas, progress=job.progress, on_soup=job.events.append, **parameters)
+        sweep(opened, alphas, progress=job.progress, **parameters)
 
     key = _sweep_key(opened, recipe)
     return work.jobs().submit(key, "Alpha sweep", do, kitchen=str(opened.file), priority=AHEAD)

@@ -80,20 +80,20 @@ class How:
     shard_size: str | None = None
 
 
-def choose(opened: Kitchen, run: Run, place: Place) -> How:
-    """What is asked of how a soup is written; as an adapter only where it is one."""
+def choose(opened: Kitchen, run: Run, place: Place, size: Place) -> How:
+    """What is asked of how a soup is written; as an adapter only where it is one.
+
+    Args:
+        size: where it is asked in how many parts.
+    """
     formats = [".safetensors", ".pt", *([ADAPTER] if _is_adapter(opened, run) else [])]
     suffix = place.segmented_control(
         "Format", formats, default=formats[0], required=True,
         help="An adapter is a folder that peft loads over the members' base." if ADAPTER in formats else None,
     )  # fmt: skip
     if suffix == ADAPTER:
-        rank = place.number_input(
-            "Rank",
-            0,
-            value=0,
-            help="0: exact, at the sum of the members' ranks; else the nearest adapter of this rank.",
-        )
+        help_ = "0: exact, at the sum of the members' ranks; else the nearest adapter of this rank."
+        rank = size.number_input("Rank", 0, value=0, help=help_)
         return How("", "adapter", int(rank) or None)
     numbers = place.segmented_control(
         "Numbers", ("ingredients", "float32"), default="ingredients", required=True,
@@ -101,7 +101,7 @@ def choose(opened: Kitchen, run: Run, place: Place) -> How:
     )  # fmt: skip
     dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
     temperature = choose_temperature(opened, place)
-    return How(suffix, dtype=dtype, temperature=temperature, shard_size=choose_shards(place, suffix))
+    return How(suffix, dtype=dtype, temperature=temperature, shard_size=choose_shards(size, suffix))
 
 
 def _is_adapter(opened: Kitchen, run: Run) -> bool:
@@ -133,8 +133,9 @@ SHARDS = (ONE_FILE, "5 GB each", "2 GB each", "500 MB each")
 
 
 def choose_shards(place: Place, suffix: str) -> str | None:
-    """The size of the files that the weights are written in; not asked of a format that has no shards."""
+    """The size of the files that the weights are written in; a format without shards has one."""
     if suffix != SUFFIX:
+        place.selectbox("Files", [ONE_FILE], disabled=True, help=f"Shards are {SUFFIX} files.")
         return None
     chosen = place.selectbox("Files", SHARDS, help="Larger weights are written in shards, with an index.")
     return None if chosen == ONE_FILE else chosen.removesuffix(" each")
