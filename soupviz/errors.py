@@ -67,7 +67,7 @@ class DataError(SoupError):
 
 
 class TooLargeError(DataError):
-    """There is not enough memory for a single unit."""
+    """There is not enough memory for the model, or for a single unit."""
 
 
 class CorruptImagesError(DataError):

@@ -6,7 +6,7 @@ from kitchens import change_yaml, small_kitchen
 from torch import nn
 
 import soupviz as sv
-from soupviz.errors import KitchenError
+from soupviz.errors import TooLargeError
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.room import check_room
 
@@ -29,7 +29,7 @@ def model_of(num_bytes: int) -> nn.Module:
 
 @pytest.mark.usefixtures("small_device")
 def test_a_model_larger_than_its_device_is_refused_with_both_sizes():
-    with pytest.raises(KitchenError, match=r"weights take 3\.00 GB, and cuda:0 has 2\.00 of its 8\.00 GB free.*cpu"):
+    with pytest.raises(TooLargeError, match=r"weights take 3\.00 GB, and cuda:0 has 2\.00 of its 8\.00 GB free.*cpu"):
         Evaluator(model_of(3 * 10**9), CUDA)
 
 
@@ -37,7 +37,7 @@ def test_a_model_larger_than_its_device_is_refused_with_both_sizes():
 def test_a_kitchen_whose_model_does_not_fit_is_refused_as_it_is_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (100, 8 * 10**9))
     file = change_yaml(small_kitchen(tmp_path), lambda document: document.update(device="cuda"))
-    with pytest.raises(KitchenError, match=r"has 0\.00 of its 8\.00 GB free"):
+    with pytest.raises(TooLargeError, match=r"has 0\.00 of its 8\.00 GB free"):
         sv.Kitchen.load(file)
 
 

@@ -11,6 +11,7 @@ from kitchens import small_kitchen
 
 import soupviz as sv
 from soupviz.errors import ExecutorError
+from soupviz.scoring.executors import object_store
 from soupviz.weights.ingredients import Ingredient
 
 pytestmark = pytest.mark.extras
@@ -49,6 +50,15 @@ def without_files(kitchen: sv.Kitchen, monkeypatch: pytest.MonkeyPatch) -> sv.Ki
 
 def stored(file: Path, workers: int = 2) -> sv.Kitchen:
     return sv.Kitchen.load(file, executor="ray", workers=workers, ray_weights="object_store")
+
+
+def wide_kitchen(folder: Path) -> Path:
+    """Four checkpoints of 16 MB each, and a base."""
+    return small_kitchen(folder, source=WIDE, shape=(2000,), num_examples=20, batch_size=8)
+
+
+def a_node(num_bytes: float) -> dict[str, Any]:
+    return {"Alive": True, "NodeManagerAddress": "here", "Resources": {"object_store_memory": num_bytes}}
 
 
 def in_worker(kitchen: sv.Kitchen, look: Any) -> Any:
@@ -96,9 +106,7 @@ def bases_of(actor: Any) -> int:
 
 
 def test_what_a_worker_holds_is_the_stores_own_memory(tmp_path):
-    """Four checkpoints of 16 MB each, and a base."""
-    file = small_kitchen(tmp_path, source=WIDE, shape=(2000,), num_examples=20, batch_size=8)
-    kitchen = stored(file, workers=1)
+    kitchen = stored(wide_kitchen(tmp_path), workers=1)
     kitchen.score()
     number, inside = in_worker(kitchen, places_of)
     assert number == inside == 5 * 4
@@ -172,8 +180,56 @@ def test_a_checkpoint_that_is_named_by_its_path_reaches_workers(tmp_path, monkey
 
 def test_what_does_not_fit_into_the_store_is_refused_before_anything_is_put(tmp_path, monkeypatch):
     kitchen = stored(small_kitchen(tmp_path, **KEYS))
-    node = {"Alive": True, "NodeManagerAddress": "here", "Resources": {"object_store_memory": 1000.0}}
-    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "nodes", lambda: [a_node(1000.0)])
     monkeypatch.setattr(ray, "put", lambda _thing: pytest.fail("something was put"))
     with pytest.raises(ExecutorError, match="object store of here"):
+        kitchen.score()
+
+
+def test_weights_of_another_kitchen_take_room_too(tmp_path, monkeypatch):
+    first = stored(wide_kitchen(tmp_path / "a"), workers=1)
+    first.score()
+    there = sum(shelf.num_bytes for shelf in object_store._shelves)
+    assert there > 5 * 16e6
+    monkeypatch.setattr(ray, "nodes", lambda: [a_node(1.5 * there)])
+    second = stored(wide_kitchen(tmp_path / "b"), workers=1)
+    with pytest.raises(ExecutorError, match=r"object store of here has .* of which weights of this process take"):
+        second.score()
+    first.scores.executor.close()
+    assert len(second.score()) == 4  # now there is room
+    second.scores.executor.close()
+
+
+@pytest.mark.slow
+def test_of_weights_that_were_trained_the_last_few_are_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(object_store, "OTHERS_HELD", 1)
+    kitchen = stored(small_kitchen(tmp_path, **KEYS), workers=1)
+    kitchen.score()
+    mixes = []
+    for step in range(6):
+        trained = {key: tensor + step for key, tensor in kitchen.ingredients[0].tensors.items()}
+        mixes.append(kitchen.weights.keep("made", trained, (("m_0", 1.0),)))
+    for mix in mixes:
+        kitchen.scores.score(mix)
+    shelf = kitchen.scores.executor._workers._shelf  # type: ignore[union-attr]
+    assert list(shelf._others) == [mixes[-1][0][0]]
+    both = ((mixes[0][0][0], 0.5), (mixes[2][0][0], 0.5))  # what was let go of is put there again
+    assert kitchen.scores.score(both).num_units == 120
+    held = in_worker(kitchen, others_of)
+    assert len(held) == 4 and held[-2:] == [name for name, _ in both]  # of the worker's own four
+    kitchen.scores.executor.close()
+
+
+def others_of(actor: Any) -> Sequence[str]:
+    return [item.name for item in actor._held.others]
+
+
+def test_too_little_memory_for_a_store_of_its_own_is_said_as_it_is(tmp_path, monkeypatch):
+    """No cluster runs yet, and none is started."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_options: pytest.fail("a cluster was started"))
+    monkeypatch.setattr(object_store, "_free_here", lambda: {"/dev/shm": 1000})
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    kitchen = stored(small_kitchen(tmp_path, **KEYS))
+    with pytest.raises(ExecutorError, match=r"^ray: the checkpoints take .*--ray-weights files"):
         kitchen.score()

@@ -3,13 +3,24 @@
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
-from soupviz.scoring.executors import starting
+from soupviz.scoring.executors import crew, starting
+from soupviz.scoring.executors.launching import Launch, Start, Tell
 from soupviz.scoring.executors.messages import Block, Died, Failed, Ready
 from soupviz.scoring.executors.worker import Opening, Worker, told_of
+
+
+class AtOnce(Launch):
+    """In the thread that asks, so that a test knows when."""
+
+    def __init__(self, start: Start, tell: Tell):
+        self._workers = Future()
+        self._run(start, tell)
+
 
 Fate = Callable[[int, Block], bool]
 """Whether a worker dies of a block, which it was just about to answer."""
@@ -31,6 +42,11 @@ class InThisProcess:
         self.is_closed = False
         for worker in range(len(devices)):
             self.restart(worker)
+
+    def end(self, worker: int) -> None:
+        self._blocks[worker].clear()
+        if worker in self._workers:  # one that could not open is none
+            self._workers.pop(worker).close()
 
     def restart(self, worker: int) -> None:
         self._blocks[worker] = deque()
@@ -84,6 +100,7 @@ def without_processes(
         return started[-1]
 
     monkeypatch.setattr(starting, "Processes", start)
+    monkeypatch.setattr(crew, "Launch", AtOnce)
     STARTED.append(started)
     return started
 

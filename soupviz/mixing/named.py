@@ -137,9 +137,9 @@ class NamedWeights:
             if name not in self._others or self._others[name].path != file:
                 self._others[name] = self._from_file(name, file)
 
-    def hold(self, item: Ingredient) -> None:
-        """Take over weights themselves, as another process has them."""
-        self._others[item.name] = item
+    def hold(self, items: Sequence[Ingredient]) -> None:
+        """Take over weights themselves, as another process has them, and let go of those that are not among them."""
+        self._others = {item.name: item for item in items}
 
     def handed_on(self, names: Sequence[str]) -> tuple[dict[str, str], dict[str, Path]]:
         """What `receive` takes, of these names."""

@@ -42,9 +42,10 @@ def call(module: Callable[..., Any], batch: Mapping[str, Any]) -> Any:
             raise ModelError(f"the model fails on its examples with {told(error)}") from error
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a smaller batch may go where this one did not."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a smaller batch, or another device, may go where this one did not."""
+    lacks = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in told(error)
+    return lacks or (error.__cause__ is not None and is_out_of_memory(error.__cause__))
 
 
 def answers_from(

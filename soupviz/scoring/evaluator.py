@@ -154,12 +154,14 @@ class Evaluator:
 
         They are one batch; from where memory does not suffice for that on, smaller ones, one after the other.
         """
+        size = self.batch_size
         while len(rows):
             part = rows[: self.batch_size]
             try:
                 answers = self._forward(split, part, is_shared)
             except RuntimeError as error:
                 if self.batch_size == 1:
+                    self.batch_size = size  # smaller ones have not helped
                     raise TooLargeError(
                         f"data.{split.name}: one example alone needs too much memory: {told(error)}"
                     ) from error

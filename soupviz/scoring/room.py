@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from soupviz.errors import KitchenError
+from soupviz.errors import TooLargeError
 
 GB = 1e9
 
@@ -12,7 +12,7 @@ def check_room(model: nn.Module, device: torch.device) -> None:
     """Refuse a model that is larger than what a device has free; what of it is there already takes nothing more.
 
     Raises:
-        KitchenError: with the bytes that it takes, and that are free.
+        TooLargeError: with the bytes that it takes, and that are free.
     """
     found = free_bytes(device)
     if found is None:
@@ -21,7 +21,7 @@ def check_room(model: nn.Module, device: torch.device) -> None:
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     needed = sum(tensor.nbytes for tensor in tensors.values() if tensor.device.type != device.type)
     if needed > free:
-        raise KitchenError(
+        raise TooLargeError(
             f"the model's weights take {needed / GB:.2f} GB, and {device} has {free / GB:.2f} of its "
             f"{total / GB:.2f} GB free: a model is not divided among devices. Free the device, or take device: cpu, "
             "where the model is held once, however many ingredients there are."

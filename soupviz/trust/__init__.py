@@ -6,6 +6,7 @@ remembers the user's yes, and binds the kitchen's folder to exactly what was app
 
 from soupviz.trust.asking import Allowed, Request, check_paths, request
 from soupviz.trust.binding import (
+    Approved,
     approved,
     bind,
     bind_in_worker,
@@ -21,6 +22,7 @@ __all__ = [
     "LIBRARIES",
     "OWN_FACTORIES",
     "Allowed",
+    "Approved",
     "Request",
     "approved",
     "bind",

@@ -13,12 +13,19 @@ from soupviz.trust.naming import code_of
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What a folder's kitchens may use: code by file and digest, the paths that may be read, and places elsewhere."""
+class Approved:
+    """What somebody said yes to: code by file and digest, and places elsewhere."""
 
     seen: Mapping[str, str]
-    allowed: Allowed
     places: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a folder's kitchens may use: what was approved, and the paths that may be read."""
+
+    approved: Approved
+    allowed: Allowed
 
 
 _bound: dict[Path, Bound] = {}
@@ -29,19 +36,19 @@ def bind(asked: Request, allowed: Allowed) -> None:
     """From now on the folders of a kitchen and its other models use what was approved, and nothing else."""
     for _, file in asked.kitchens:
         folder = file.parent.resolve()
-        before = _bound.get(folder) or Bound({}, allowed)
-        _bound[folder] = Bound({**before.seen, **asked.seen}, allowed, before.places | set(asked.places))
+        before = approved(folder) or Approved({})
+        _bound[folder] = Bound(Approved({**before.seen, **asked.seen}, before.places | set(asked.places)), allowed)
 
 
-def approved(folder: Path) -> Mapping[str, str] | None:
-    """The code of a folder's kitchens that was approved, by file and digest; None: nobody had to be asked."""
+def approved(folder: Path) -> Approved | None:
+    """What of a folder's kitchens was approved; None: nobody had to be asked."""
     bound = _bound.get(folder.resolve())
-    return bound.seen if bound else None
+    return bound.approved if bound else None
 
 
-def bind_in_worker(folder: Path, seen: Mapping[str, str]) -> None:
-    """From now on a folder's kitchens run what was approved elsewhere; what is read, the driver has looked at."""
-    _bound[folder.resolve()] = Bound(seen, lambda path: path)
+def bind_in_worker(folder: Path, elsewhere: Approved) -> None:
+    """From now on a folder's kitchens use what was approved elsewhere; what is read, the driver has looked at."""
+    _bound[folder.resolve()] = Bound(elsewhere, lambda path: path)
 
 
 def check_read(path: Path, folder: Path) -> Path:
@@ -70,7 +77,7 @@ def check_place(address: str, folder: Path) -> None:
     Raises:
         KitchenError: in another place.
     """
-    if (bound := _bound.get(folder.resolve())) and host_of(address) not in bound.places:
+    if (known := approved(folder)) and host_of(address) not in known.places:
         raise KitchenError(f"{address}: you were not asked about {host_of(address)}; open the kitchen again.")
 
 
@@ -80,19 +87,19 @@ def check_use(reference: str, arguments: Mapping[str, Any], folder: Path) -> Non
     Raises:
         KitchenError: it changed since, or nobody was asked about it.
     """
-    bound = _bound.get(folder.resolve())
-    if bound is None:
+    known = approved(folder)
+    if known is None:
         return
     for path in code_of(reference, arguments, folder):
-        if bound.seen.get(str(path)) != file_digest(path):
+        if known.seen.get(str(path)) != file_digest(path):
             raise _refusal(reference, str(path))
 
 
 def source(path: Path, reference: str, folder: Path) -> bytes:
     """A file of code, read once: what is checked against the approval is what is run."""
     content = path.read_bytes()
-    bound = _bound.get(folder.resolve())
-    if bound is not None and bound.seen.get(str(path.resolve())) != digest_of(content):
+    known = approved(folder)
+    if known is not None and known.seen.get(str(path.resolve())) != digest_of(content):
         raise _refusal(reference, str(path))
     return content
 

@@ -109,6 +109,9 @@ class Workers(Protocol):
         ...
 
     def restart(self, worker: int) -> None:
-        """Start one that died anew."""
+        """Start one anew that died, or was ended."""
+
+    def end(self, worker: int) -> None:
+        """End one, from which nothing more comes in."""
 
     def close(self) -> None: ...

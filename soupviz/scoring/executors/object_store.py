@@ -2,17 +2,20 @@
 
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from soupviz.errors import ExecutorError
-from soupviz.mixing.formulas import Formula
+from soupviz.mixing.formulas import KEPT
 from soupviz.mixing.named import NamedWeights
+from soupviz.scoring.executors.launching import Tell
 from soupviz.scoring.executors.messages import MixOf
-from soupviz.scoring.executors.packing import num_bytes, packed, unpacked
+from soupviz.scoring.executors.packing import Packed, num_bytes, packed, unpacked
 from soupviz.weights.discovery import Gathered
 from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.selection import BASE
@@ -22,6 +25,9 @@ OBJECT_STORE_BYTES = 2**28
 
 MEMORY = Path("/proc/meminfo")
 SHARED = Path("/dev/shm")
+OTHERS_HELD = 4
+"""Weights that are no ingredients, such as those that were trained, in the store and by a worker: the last ones."""
+
 GB = 1e9
 FILES = "take --ray-weights files, where all machines have the checkpoints"
 
@@ -36,68 +42,121 @@ class Stock:
 
 
 class Shelf:
-    """The driver's side. What is put stays as long as this does, and as a worker reads it."""
+    """The driver's side. What is put stays as long as this does, and as a worker reads it.
+
+    num_bytes: that it has put there.
+    """
 
     def __init__(self, weights: NamedWeights):
         self._weights = weights
         self._pool = list(weights.ingredients.values())
         found = [weights.base, *(item.adapter.base for item in self._pool if item.adapter)]
         self._bases = list({id(one): one for one in found if one}.values())
-        self._others: dict[str, Any] = {}
-        self._formulas: set[str] = set()
+        self._others: dict[str, tuple[Any, int]] = {}
+        self._stocked = 0
+        _shelves.add(self)
 
+    @property
     def num_bytes(self) -> int:
-        """That all of it takes in the store."""
-        bases = sum(num_bytes(packed(one)) for one in self._bases)
-        return bases + sum(num_bytes(packed(item, self._bases)) for item in self._pool)
+        return self._stocked + sum(size for _, size in self._others.values())
 
-    def stock(self, ray: Any) -> Stock:
-        """Put it there, one ingredient after the other."""
-        return Stock(
-            [ray.put(packed(one)) for one in self._bases],
-            [ray.put(packed(item, self._bases)) for item in self._pool],
-            None if self._weights.base is None else 0,
-        )
+    @cached_property
+    def _sizes(self) -> list[int]:
+        return [num_bytes(one) for one in self._packed()]
 
-    def beside(self, ray: Any, mix: MixOf) -> dict[str, Any]:
-        """References to what a mix needs that is no ingredient: weights that were trained, and files named by path."""
-        named = {name for name, _, _ in mix.parts}
-        for text in mix.formulas.values():
-            named |= set(Formula.model_validate_json(text).names)
-        self._formulas |= mix.formulas.keys()
-        read = named - self._weights.ingredients.keys() - self._formulas - {BASE}
-        for name in read - self._others.keys():
-            self._put(ray, name, self._weights.resolve(name))
-        for name in mix.files.keys() - self._others.keys():
-            self._put(ray, name, self._weights.read(mix.files[name]))
-        return {name: self._others[name] for name in (*read, *mix.files)}
+    def _packed(self) -> Iterator[Packed]:
+        yield from map(packed, self._bases)
+        yield from (packed(item, self._bases) for item in self._pool)
 
-    def _put(self, ray: Any, name: str, item: Ingredient) -> None:
-        self._others[name] = ray.put(packed(replaced(item, name=name), self._bases))
+    def needed(self) -> int:
+        """Bytes that the store has to hold."""
+        return sum(self._sizes)
+
+    def spare(self) -> int:
+        """Bytes that it is good to have for other weights beside them."""
+        return OTHERS_HELD * max(self._sizes)
+
+    def stock(self, ray: Any, tell: Tell, *, is_own: bool) -> Stock:
+        """Put it there, one ingredient after the other.
+
+        Raises:
+            ExecutorError: there is no room.
+        """
+        check_fits(ray, self.needed(), is_own=is_own)
+        self._stocked = self.needed()
+        references, total = [], len(self._bases) + len(self._pool)
+        for number, content in enumerate(self._packed(), 1):
+            tell(f"putting weights into the object store, {number} of {total}")
+            references.append(ray.put(content))
+        bases = len(self._bases)
+        return Stock(references[:bases], references[bases:], None if self._weights.base is None else 0)
+
+    def beside(self, ray: Any, mix: MixOf, *, is_own: bool) -> dict[str, Any]:
+        """References to what a mix needs that is no ingredient: weights that were trained, and files named by path.
+
+        Raises:
+            ExecutorError: there is no room.
+        """
+        needed = self._beside([name for name, _, _ in mix.parts])
+        for name in needed:
+            known = self._others.pop(name, None)
+            self._others[name] = known or self._put(ray, name, is_own=is_own)  # the one asked for last is at the end
+        for name in list(self._others)[: -max(OTHERS_HELD, len(needed))]:
+            del self._others[name]
+        return {name: self._others[name][0] for name in needed}
+
+    def _beside(self, names: Sequence[str]) -> list[str]:
+        """All that names are made of in the end, but the ingredients and the base."""
+        found: dict[str, None] = {}
+        for name in names:
+            if name in self._weights.ingredients or name == BASE:
+                continue
+            formula = self._weights.formula(name)
+            is_made = formula is not None and formula.kind != KEPT
+            found |= dict.fromkeys(self._beside(formula.names) if formula and is_made else [name])
+        return list(found)
+
+    def _put(self, ray: Any, name: str, *, is_own: bool) -> tuple[Any, int]:
+        content = packed(replaced(self._weights.resolve(name), name=name), self._bases)
+        check_fits(ray, size := num_bytes(content), is_own=is_own)
+        return ray.put(content), size
+
+
+_shelves: "weakref.WeakSet[Shelf]" = weakref.WeakSet()
+"""Of this process, whose kitchens share a store."""
 
 
 class Held:
-    """A worker's side: the same weights, over the store's own memory."""
+    """A worker's side: the same weights, over the store's own memory. others: those of the last mixes beside them."""
 
     def __init__(self, ray: Any, stock: Stock):
         self._ray = ray
         self._bases = [unpacked(one) for one in ray.get(list(stock.bases))]
         items = tuple(unpacked(one, self._bases) for one in ray.get(list(stock.items)))
         self.gathered = Gathered(items, None if stock.base is None else self._bases[stock.base])
-        self._others: set[str] = set()
+        self._others: dict[str, Ingredient] = {}
 
-    def others(self, references: Mapping[str, Any]) -> Iterator[Ingredient]:
-        """What is new of what a mix needs."""
-        for name in references.keys() - self._others:
-            yield unpacked(self._ray.get(references[name]), self._bases)
-            self._others.add(name)
+    @property
+    def others(self) -> list[Ingredient]:
+        return list(self._others.values())
+
+    def take(self, references: Mapping[str, Any]) -> bool:
+        """Take over what a mix needs; whether there was something new."""
+        new = references.keys() - self._others.keys()
+        for name, reference in references.items():
+            known = self._others.pop(name, None)
+            self._others[name] = known or unpacked(self._ray.get(reference), self._bases)
+        for name in list(self._others)[: -max(OTHERS_HELD, len(references))]:
+            del self._others[name]
+        return bool(new)
 
 
 def check_fits(ray: Any, needed: int, *, is_own: bool) -> None:
     """Refuse weights for which the object store of some machine is too small: Ray would write them to its disk.
 
     Args:
-        is_own: the cluster was started here, for these or for other workers of this process.
+        needed: bytes beside those that this process has put there. is_own: the cluster was started here, for these or
+            for other workers of this process.
     Raises:
         ExecutorError: with the sizes.
     """
@@ -107,18 +166,23 @@ def check_fits(ray: Any, needed: int, *, is_own: bool) -> None:
         if node["Alive"]
     }
     place, size = min(sizes.items(), key=lambda one: one[1])
-    if needed > size:
-        larger = f"Start Ray with a larger one on each machine (ray start --object-store-memory={_with_room(needed)})"
+    there = sum(shelf.num_bytes for shelf in _shelves)
+    if needed + there > size:
+        room = _with_room(needed + there)
+        larger = f"Start Ray with a larger one on each machine (ray start --object-store-memory={room})"
         remedy = "It was started for other workers of this process: end these" if is_own else larger
+        taken = f", of which weights of this process take {there / GB:.2f} GB" if there else ""
         raise ExecutorError(
-            f"ray: the checkpoints take {needed / GB:.2f} GB, and the object store of {place} has {size / GB:.2f} GB. "
-            f"{remedy}, or {FILES}."
+            f"ray: weights of {needed / GB:.2f} GB are to be put there, and the object store of {place} has "
+            f"{size / GB:.2f} GB{taken}. {remedy}, or {FILES}."
         )
 
 
-def own_size(needed: int) -> int:
+def own_size(needed: int, spare: int) -> int:
     """Bytes of the object store of a cluster that is started here.
 
+    Args:
+        spare: that are good to have beside those that are needed.
     Raises:
         ExecutorError: there is no room for so many; where there are no weights among them, Ray finds a way.
     """
@@ -129,7 +193,7 @@ def own_size(needed: int) -> int:
             f"ray: the checkpoints take {needed / GB:.2f} GB, so that an object store of {size / GB:.2f} GB is needed, "
             f"and {lacking} has {free[lacking] / GB:.2f} GB free. Free some (a container: --shm-size), or {FILES}."
         )
-    return size
+    return min([size + spare, *free.values()])
 
 
 def _with_room(needed: int) -> int:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -41,14 +41,16 @@ class Processes:
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         # What they make of temporary files goes there, and with them, however they end.
         self._folder = tempfile.mkdtemp(prefix="soupviz-workers-")
-        self._end = weakref.finalize(self, _end, self._pipes, self._processes, self._folder)
+        self._end = weakref.finalize(self, _end_all, self._pipes, self._processes, self._folder)
         for worker in range(len(devices)):
             self.restart(worker)
 
-    def restart(self, worker: int) -> None:
+    def end(self, worker: int) -> None:
         if worker in self._pipes:
-            self._pipes.pop(worker).close()
-            self._processes[worker].wait()
+            _end({worker: self._pipes.pop(worker)}, {worker: self._processes.pop(worker)})
+
+    def restart(self, worker: int) -> None:
+        self.end(worker)
         ours, theirs = Pipe()
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, map(os.path.abspath, sys.path))),
@@ -113,7 +115,12 @@ def _has_number(stream: object) -> bool:
         return False
 
 
-def _end(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[bytes]"], folder: str) -> None:
+def _end_all(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[bytes]"], folder: str) -> None:
+    _end(pipes, processes)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(pipes: Mapping[int, Connection], processes: Mapping[int, "subprocess.Popen[bytes]"]) -> None:
     for pipe in pipes.values():
         pipe.close()
     deadline = time.monotonic() + ENDS_IN
@@ -123,4 +130,3 @@ def _end(pipes: dict[int, Connection], processes: dict[int, "subprocess.Popen[by
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    shutil.rmtree(folder, ignore_errors=True)

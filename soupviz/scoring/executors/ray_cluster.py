@@ -3,14 +3,17 @@
 import os
 import sys
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from soupviz.errors import ExecutorError, SoupError, told
 from soupviz.mixing.named import NamedWeights
+from soupviz.scoring.executors.launching import Tell
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
-from soupviz.scoring.executors.object_store import Held, Shelf, Stock, check_fits, own_size
+from soupviz.scoring.executors.object_store import FILES, Held, Shelf, Stock, own_size
 from soupviz.scoring.executors.reopening import Reopening
 from soupviz.scoring.executors.worker import Worker, told_of
 
@@ -20,6 +23,9 @@ of loopback for a mistake, unless this says that there are no other machines, as
 
 ENDS_IN = 2.0
 """Seconds in which actors tidy up, before they are ended."""
+
+_keeper = ThreadPoolExecutor(1, "ray")
+"""Starts clusters: Ray's processes end with the thread that started them, which is not to be a job's."""
 
 _users: list[bool] = []
 """For each that has actors there, whether the cluster was started here, or else only connected to."""
@@ -50,9 +56,8 @@ class Actor:
     def answer(self, block: Block, others: Mapping[str, Any]) -> Answered:
         """others: references to weights that are no ingredients, by name."""
         assert self._worker is not None  # blocks are sent to those that are ready
-        if self._held is not None:
-            for item in self._held.others(others):
-                self._worker.hold(item)
+        if self._held is not None and self._held.take(others):
+            self._worker.hold(self._held.others)
         return self._worker.answer(block, lambda: block.number in self._dropped)
 
     def drop(self, numbers: Sequence[int]) -> None:
@@ -73,34 +78,40 @@ class RayActors:
         devices: Sequence[str],
         threads: int,
         address: str | None,
-        weights: NamedWeights | None = None,
+        weights: NamedWeights | None,
+        tell: Tell,
     ):
         """Start them.
 
         Args:
-            weights: that they get through the object store; default: they read files.
+            weights: that they get through the object store; None: they read files.
         Raises:
             SoupError: Ray is not installed. ExecutorError: there is no such cluster, or it has no room for them.
         """
         self._ray = _ray()
         self._shelf = None if weights is None else Shelf(weights)
-        needed = 0 if self._shelf is None else self._shelf.num_bytes()
-        self._is_own = _connect(self._ray, address, needed)
+        needed, spare = (0, 0) if self._shelf is None else (self._shelf.needed(), self._shelf.spare())
+        tell("joining the cluster" if address else "starting a cluster")
+        self._is_own = _connect(self._ray, address, needed, spare)
         self._devices = devices
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}
         self._end = weakref.finalize(self, _close, self._ray, self._actors)
         _check_room(self._ray, devices, is_own=self._is_own)
-        if self._shelf is not None:
-            check_fits(self._ray, needed, is_own=self._is_own)
-        self._stock = self._shelf and self._shelf.stock(self._ray)
+        with _told_of(self._ray):
+            self._stock = self._shelf and self._shelf.stock(self._ray, tell, is_own=self._is_own)
         self._opening = self._ray.put(opening)
         for worker in range(len(devices)):
             self.restart(worker)
 
-    def restart(self, worker: int) -> None:
+    def end(self, worker: int) -> None:
         self._waiting = {reference: other for reference, other in self._waiting.items() if other != worker}
+        if worker in self._actors:
+            _end(self._ray, [self._actors.pop(worker)])
+
+    def restart(self, worker: int) -> None:
+        self.end(worker)
         gpus = {"num_gpus": 1} if self._devices[worker].startswith("cuda") else {}
         # Ray shows a worker the GPUs that it gave it, the first of which is cuda:0.
         device = "cuda:0" if gpus else self._devices[worker]
@@ -114,7 +125,8 @@ class RayActors:
     def send(self, worker: int, block: Block) -> None:
         others: dict[str, Any] = {}
         if self._shelf is not None:
-            others = self._shelf.beside(self._ray, block.mix)
+            with _told_of(self._ray):
+                others = self._shelf.beside(self._ray, block.mix, is_own=self._is_own)
             block = replace(block, mix=replace(block.mix, files={}))
         self._waiting[self._actors[worker].answer.remote(block, others)] = worker
 
@@ -142,17 +154,31 @@ class RayActors:
 def _close(ray: Any, actors: dict[int, Any]) -> None:
     """End actors; with the last of them the cluster, if it was started here, or the connection."""
     if ray.is_initialized():
-        closing = [actor.close.options(concurrency_group="control").remote() for actor in actors.values()]
-        if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=ENDS_IN)
-        for actor in actors.values():
-            ray.kill(actor)
+        _end(ray, list(actors.values()))
     if _users:
         _users.pop()
         if not _users:
             ray.shutdown()
             if os.environ.pop(ELSEWHERE, ""):
                 ray._private.ray_constants.ENABLE_RAY_CLUSTER = True
+
+
+def _end(ray: Any, actors: Sequence[Any]) -> None:
+    """End some actors, once they have tidied up."""
+    closing = [actor.close.options(concurrency_group="control").remote() for actor in actors]
+    if closing:
+        ray.wait(closing, num_returns=len(closing), timeout=ENDS_IN)
+    for actor in actors:
+        ray.kill(actor)
+
+
+@contextmanager
+def _told_of(ray: Any) -> Iterator[None]:
+    """What Ray raises while weights are put into its store, in a sentence."""
+    try:
+        yield
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ExecutorError(f"ray: weights could not be put into the object store: {told(error)}. {FILES}.") from error
 
 
 def _ray() -> Any:
@@ -163,25 +189,25 @@ def _ray() -> Any:
     return ray
 
 
-def _connect(ray: Any, address: str | None, needed: int) -> bool:
+def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
     """Join a cluster, or start one; whether it was started here. What others connected to stays connected.
 
     Args:
-        needed: bytes of weights that its object store has to hold.
+        needed: bytes of weights that its object store has to hold. spare: that are good to have beside them.
     """
     if ray.is_initialized():
         _users.extend(_users[-1:])
         return bool(_users and _users[-1])
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "configure_logging": False}
+    size = 0 if address else own_size(needed, spare)
     try:
         if address:
-            ray.init(address=address, **quiet)
+            _keeper.submit(ray.init, address=address, **quiet).result()
         else:
-            size = own_size(needed)
             os.environ[ELSEWHERE] = "0"  # for the programs that it starts
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-            ray.init(include_dashboard=False, object_store_memory=size, **quiet)
+            _keeper.submit(ray.init, include_dashboard=False, object_store_memory=size, **quiet).result()
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ExecutorError(

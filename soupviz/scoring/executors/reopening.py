@@ -35,7 +35,7 @@ class Reopening:
     open: what opens a kitchen. skips: what it goes on without, by its arguments. model: the fingerprint that it has
     to have. ingredients: by name, the fingerprints that they have to have. places: by name, where they lie. files:
     what the driver's store knows of files, so that those that are the same here are not read whole to be
-    fingerprinted again. approved: the code that somebody said yes to; None: nobody was asked. version: of
+    fingerprinted again. approved: what somebody said yes to; None: nobody was asked. version: of
     soupviz, which another machine may have otherwise.
     """
 
@@ -47,7 +47,7 @@ class Reopening:
     ingredients: Mapping[str, str]
     places: Mapping[str, str]
     files: Mapping[str, tuple[str, str | None]]
-    approved: Mapping[str, str] | None = None
+    approved: trust.Approved | None = None
     version: str = __version__
 
     def __call__(self, device: str, gathered: Gathered | None = None) -> Scores:

@@ -1,8 +1,6 @@
 """From a kitchen's words to workers: how many, on which devices, and what starts them."""
 
 import os
-from collections.abc import Callable
-from functools import partial
 
 import torch
 
@@ -10,6 +8,7 @@ from soupviz.errors import ExecutorError
 from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.crew import Crew
+from soupviz.scoring.executors.launching import Tell
 from soupviz.scoring.executors.messages import Workers
 from soupviz.scoring.executors.processes import Processes
 from soupviz.scoring.executors.ray_cluster import RayActors
@@ -55,9 +54,10 @@ def crew_of(spec: KitchenSpec, evaluator: Evaluator, opening: Reopening, weights
     devices = devices_of(spec, evaluator.device)
     threads = max(1, torch.get_num_threads() // len(devices))  # those that this process would compute with
     stored = weights if spec.ray_weights == "object_store" else None
-    start: Callable[[], Workers] = (
-        partial(Processes, opening, devices, threads)
-        if spec.executor == "processes"
-        else partial(RayActors, opening, devices, threads, spec.ray_address, stored)
-    )
+
+    def start(tell: Tell) -> Workers:
+        if spec.executor == "processes":
+            return Processes(opening, devices, threads)
+        return RayActors(opening, devices, threads, spec.ray_address, stored, tell)
+
     return Crew(spec.executor, len(devices), start, evaluator)

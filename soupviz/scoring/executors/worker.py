@@ -5,6 +5,7 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from soupviz.addresses import redacted
 from soupviz.data.split import Split
-from soupviz.errors import KitchenError, SoupError
+from soupviz.errors import KitchenError, SoupError, TooLargeError, told
+from soupviz.models.routes import is_out_of_memory
 from soupviz.scoring.executors.messages import Answered, Block, MixOf, Part, SplitOf
 from soupviz.scoring.service import Scores
 from soupviz.weights.ingredients import Ingredient
@@ -34,14 +36,18 @@ class Worker:
         self._held: tuple[MixOf, str] | None = None
         self._is_shared = False
         self._splits: dict[str, Split] = {}
+        # What was told once, and stays known whatever fails.
+        self._rows: dict[str, NDArray[np.int64]] = {}
+        self._formulas: dict[str, str] = {}
+        self._files: dict[str, Path] = {}
 
     @property
     def place(self) -> str:
         return f"{socket.gethostname()}, {self._evaluator.device}"
 
-    def hold(self, item: Ingredient) -> None:
-        """Take over weights that are no ingredient of the kitchen, and in no file here."""
-        self._scores.weights.hold(item)
+    def hold(self, items: Sequence[Ingredient]) -> None:
+        """Take over weights that are no ingredients of the kitchen, and in no file here, and let go of others."""
+        self._scores.weights.hold(items)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -52,9 +58,10 @@ class Worker:
         started = time.monotonic()
         batches: list[Sequence[Part]] = []
         failure: Exception | None = None
-        self._splits.pop(block.split.forgotten or "", None)
+        self._take_in(block)
         try:
-            self._scores.weights.receive(block.mix.formulas, block.mix.files)  # which are told once
+            self._scores.weights.receive(self._formulas, self._files)
+            self._formulas, self._files = {}, {}
             split = self._split(block.split)
             for batch in block.batches:
                 if is_dropped():
@@ -65,6 +72,14 @@ class Worker:
             self._held = None
             failure = told_of(error)
         return Answered(block.number, batches, time.monotonic() - started, failure)
+
+    def _take_in(self, block: Block) -> None:
+        for known in (self._splits, self._rows):
+            known.pop(block.split.forgotten or "", None)
+        if block.split.rows is not None:
+            self._rows[block.split.fingerprint] = block.split.rows
+        self._formulas |= block.mix.formulas
+        self._files |= block.mix.files
 
     def _parts(self, split: Split, batch: NDArray[np.int64], *, keeps_answers: bool) -> Sequence[Part]:
         found = self._evaluator.answered(split, torch.tensor(batch), is_shared=self._is_shared)
@@ -96,8 +111,8 @@ class Worker:
             split = self._scores.splits.load(name)
             if split.fingerprint != fingerprint:
                 raise differs(name, "its data", split.fingerprint, fingerprint)
-            if wanted.rows is not None:
-                split = split.part(torch.tensor(wanted.rows), wanted.fingerprint)
+            if wanted.fingerprint != fingerprint:
+                split = split.part(torch.tensor(self._rows[wanted.fingerprint]), wanted.fingerprint)
             self._splits[wanted.fingerprint] = split
         return self._splits[wanted.fingerprint]
 
@@ -112,6 +127,9 @@ def differs(name: str, what: str, found: str, expected: str) -> KitchenError:
 
 def told_of(error: Exception) -> Exception:
     """An error as the driver is told of it: a user's mistake as it is, a bug with its traceback."""
+    if is_out_of_memory(error) and not isinstance(error, TooLargeError):
+        lacks = f"worker on {socket.gethostname()}: model, weights and data need more memory than there is"
+        return TooLargeError(str(error) if isinstance(error, SoupError) else f"{lacks}: {told(error)}")
     if isinstance(error, SoupError):
         return error
     return WorkerBugError(redacted("".join(traceback.format_exception(error))))
