@@ -18,7 +18,7 @@ from soupviz.models.architecture import Architecture
 from soupviz.scoring.checking import checked_by
 from soupviz.scoring.evaluator import Evaluator, choose_device
 from soupviz.scoring.executors.reopening import Reopening
-from soupviz.scoring.executors.starting import crew_of, workers_of
+from soupviz.scoring.executors.starting import check_meant, crew_of, workers_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
@@ -104,6 +104,7 @@ class Kitchen:
         given: dict[str, Any] = {"weights": weights, "executor": executor, "workers": workers}
         given |= {"ray_address": ray_address, "ray_weights": ray_weights}
         spec = spec.model_copy(update={name: value for name, value in given.items() if value is not None})
+        check_meant(spec, given)
         return cls.open(spec, file, skip_incompatible=skip_incompatible, skip_corrupt=skip_corrupt, progress=progress)
 
     @classmethod

@@ -117,12 +117,6 @@ def test_independent_errors_overlap_as_expected_and_have_no_q():
     assert pair.q_statistic == pytest.approx(0, abs=0.02)
 
 
-def test_some_of_the_answers_keep_the_order_asked_for():
-    given = random_answers(2).of(["d", "b"])
-    assert given.names == ("d", "b")
-    assert (given.choices == random_answers(2).choices[[3, 1]]).all()
-
-
 def test_the_gain_of_a_pair_by_hand():
     (pair,) = pairs_of(answers(A, B))
     (gain,) = gains([pair], {("a", "b"): 6 / 8}, ACCURACY)

@@ -488,10 +488,21 @@ def test_workers_let_go_of_splits_that_were_asked_for_longest_ago(file, monkeypa
     scorer, width = kitchen.scores.scorer, kitchen.scores.width(kitchen.splits.load("held_out"))
     held_out = kitchen.splits.load("held_out")
     parts = [held_out.part(torch.arange(start, start + 5), f"part {start}") for start in (0, 5, 0)]
+    alone = sv.Kitchen.load(kitchen_file(file.parent.parent / "alone"))
     for part, name in zip(parts, kitchen.names, strict=False):
-        items = kitchen.scores.resolved(((name, 1.0),))
-        assert scorer.score(items, part, width, AVERAGE, quiet).num_units == 5
+        one, other = (of.scores.resolved(((name, 1.0),)) for of in (kitchen, alone))
+        found = scorer.score(one, part, width, AVERAGE, quiet)
+        assert found.values == alone.scores.scorer.score(other, part, width, AVERAGE, quiet).values
     assert list(started[0]._workers[0]._splits) == ["part 0"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"workers": 3}, {"ray_weights": "object_store", "executor": "processes"}, {"ray_address": "ray://there:10001"}],
+)
+def test_what_is_asked_of_workers_where_there_are_none_of_these_is_refused(file, given):
+    with pytest.raises(ExecutorError, match=r"which has none; take executor: .*ray"):
+        sv.Kitchen.load(file, **given)
 
 
 def test_a_worker_with_another_version_of_soupviz_is_refused(file, monkeypatch):

@@ -1,7 +1,7 @@
 """Where models err apart: the errors that pairs have in common."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +35,6 @@ class Answers:
     wrong: NDArray[np.bool_]
     choices: NDArray[np.int64] | None = None
     errors: NDArray[np.float64] | None = None
-
-    def of(self, names: Sequence[str]) -> "Answers":
-        """The answers of some of the models, in the order given."""
-        rows = [self.names.index(name) for name in names]
-        return replace(
-            self,
-            names=tuple(names),
-            values=tuple(self.values[row] for row in rows),
-            wrong=self.wrong[rows],
-            choices=None if self.choices is None else self.choices[rows],
-            errors=None if self.errors is None else self.errors[rows],
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ OBJECT_STORE_BYTES = 2**28
 """For outcomes on their way; containers often have little shared memory."""
 
 MEMORY = Path("/proc/meminfo")
+GROUP = Path("/sys/fs/cgroup")
 SHARED = Path("/dev/shm")
 OTHERS_HELD = 4
 """Weights that are no ingredients, such as those that were trained, in the store and by a worker: the last ones."""
@@ -205,4 +206,8 @@ def _free_here() -> dict[str, int]:
     if sys.platform != "linux":
         return {}
     lines = dict(line.split(":", 1) for line in MEMORY.read_text(encoding="ascii").splitlines())
-    return {str(SHARED): shutil.disk_usage(SHARED).free, "memory": int(lines["MemAvailable"].split()[0]) * 1024}
+    found = {str(SHARED): shutil.disk_usage(SHARED).free, "memory": int(lines["MemAvailable"].split()[0]) * 1024}
+    limit, used = (GROUP / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and (most := limit.read_text(encoding="ascii").strip()) != "max":
+        found["the container"] = int(most) - int(used.read_text(encoding="ascii"))
+    return found

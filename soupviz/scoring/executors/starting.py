@@ -1,6 +1,7 @@
 """From a kitchen's words to workers: how many, on which devices, and what starts them."""
 
 import os
+from collections.abc import Mapping
 
 import torch
 
@@ -22,6 +23,21 @@ CORES = 2
 def workers_of(spec: KitchenSpec) -> tuple[object, ...]:
     """All that a kitchen says of who evaluates."""
     return spec.executor, spec.workers, spec.ray_address, spec.ray_weights
+
+
+def check_meant(spec: KitchenSpec, given: Mapping[str, object]) -> None:
+    """Refuse what was asked for of workers where there are none of these.
+
+    Args:
+        given: by its name in kitchen.yaml; None: not asked for.
+    """
+    of = {"workers": ("processes", "ray"), "ray_address": ("ray",), "ray_weights": ("ray",)}
+    for name, executors in of.items():
+        if given.get(name) is not None and spec.executor not in executors:
+            raise ExecutorError(
+                f"{name} is {given[name]}, and executor is {spec.executor}, which has none; take executor: "
+                f"{' or '.join(executors)}, or leave {name} out."
+            )
 
 
 def num_workers(spec: KitchenSpec, device: torch.device) -> int:
