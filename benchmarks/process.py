@@ -63,7 +63,7 @@ def peak_during(work: Callable[[], None]) -> float:
     return memory.before + memory.peak
 
 
-def anonymous() -> float:
-    """Bytes of memory of this process that no file holds."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+def anonymous(process: int | str = "self") -> float:
+    """Bytes of memory of a process, by default this one, that no file holds."""
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from streamlit.testing.v1 import AppTest
 
-from benchmarks.process import anonymous
-from benchmarks.size.pages import PAGES, ROOT, cancel_all, session
+from benchmarks.size.pages import MOST_SECONDS, PAGES
+from benchmarks.size.people import ROOT, Person, Server
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Greedy
 from soupviz.recipes.trajectory import steps_from
 from soupviz.soups.soup import run_key
 from soupviz.soups.standing import current
-from soupviz.ui import computing, work
+from soupviz.ui.soup.soups import BY_ALPHA
 
 PATIENCE = 10.0
 """Seconds that one person looks at a page between two clicks."""
 
-SAMPLES = 10
+MOST_GROWTH = 50e6
+"""Bytes that memory may grow by in a quarter of the time, as searches begin and end."""
+
+SAMPLES = 20
 """Looks at the memory of the server, evenly over the time."""
 
 
@@ -44,69 +46,91 @@ class Told:
     def seconds(self) -> list[float]:
         return [seconds for seconds, _ in self.reruns]
 
+    @property
+    def growth(self) -> float:
+        """Of memory, in the second half of the time: bytes that its second half holds more than its first."""
+        quarter = len(self.memory) // 4
+        return float(np.mean(self.memory[-quarter:]) - np.mean(self.memory[-2 * quarter : -quarter]))
+
+    def beyond(self) -> list[str]:
+        """What is more than it may be, and what went wrong, in sentences."""
+        found = sorted(set(self.problems))
+        if (p95 := float(np.percentile(self.seconds, 95))) > MOST_SECONDS:
+            found.append(f"one rerun in twenty takes {p95:.2f} s or more")
+        if self.growth > MOST_GROWTH:
+            found.append(f"memory grows: by {self.growth / 1e6:.0f} MB in a quarter of the time")
+        return found
+
 
 def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) -> Told:
     """So many people click through the pages, while so many searches run: one in the server, the others beside it."""
     told, over = Told(), threading.Event()
-    first = session(kitchen)
-    first.run()  # opens the kitchen
-    while work.jobs().active():
-        time.sleep(0.1)
-    opened = work.opened_kitchen(kitchen)
-    assert opened is not None
-    searches = [Greedy(alpha=(number % 16 + 1) / 17, order="random", seed=number) for number in range(1000)]
-    with ThreadPoolExecutor(sessions + jobs) as threads:
-        clicking = [threads.submit(_click, kitchen, number, over, told) for number in range(sessions)]
-        cooking = [threads.submit(_cook_here, opened, searches[::jobs], over)]
+    opened = Kitchen.load(kitchen)
+    before = {run.key for run in opened.store.runs()}
+    searches = [
+        one for number in range(4000) if run_key(opened, one := _search(number)) not in before
+    ]  # by an earlier measurement
+    with Server(kitchen.parent) as server, ThreadPoolExecutor(sessions + jobs) as threads:
+        first = Person(server, kitchen=str(kitchen))
+        first.open("soup")
+        first.wait_for("Cook")  # the kitchen is open
+        first.close()
+        clicking = [threads.submit(_click, server, kitchen, number, over, told) for number in range(sessions)]
+        cooking = [threads.submit(_cook_there, server, opened, searches[::jobs], over, told)]
         cooking += [threads.submit(_cook_beside, kitchen, searches[one::jobs], over) for one in range(1, jobs)]
         for _ in range(SAMPLES):
             time.sleep(60 * minutes / SAMPLES)
-            told.memory.append(anonymous())
+            told.memory.append(server.memory)
         over.set()
         for one in clicking:
             one.result()
         ended = [search for one in cooking for search in one.result()]
-    cancel_all()
     _check(opened, ended, told)
     return told
 
 
-def _click(kitchen: Path, number: int, over: threading.Event, told: Told) -> None:
+def _search(number: int) -> Greedy:
+    return Greedy(alpha=(number % 19 + 1) / 20, order="random", seed=number)
+
+
+def _click(server: Server, kitchen: Path, number: int, over: threading.Event, told: Told) -> None:
     """One person: page after page, with two clicks on each."""
-    at = session(kitchen)
+    one = Person(server, kitchen=str(kitchen))
     pages = [PAGES[(place + number) % len(PAGES)] for place in range(len(PAGES))]
     over.wait(PATIENCE * number / 8)  # not all at once
     while not over.is_set():
         for page in pages:
-            if over.is_set():
-                return
-            at.switch_page(f"pages/{page}.py")
             for _ in range(2):
-                _rerun(at, page, told)
-                over.wait(PATIENCE)
+                if not over.is_set():
+                    told.reruns.append((one.open(page), page))
+                    one.wait(PATIENCE, over.is_set)
+    told.problems.extend(one.problems)
+    one.close()
 
 
-def _rerun(at: AppTest, page: str, told: Told) -> None:
-    started = time.perf_counter()
-    at.run()
-    told.reruns.append((time.perf_counter() - started, page))
-    told.problems.extend(f"{page}: {one.value}" for one in at.error)
-    told.problems.extend(f"{page}: {one.message}" for one in at.exception)
-
-
-def _cook_here(opened: Kitchen, searches: Sequence[Greedy], over: threading.Event) -> list[Greedy]:
-    """In the server's own queue; gives what was finished."""
+def _cook_there(
+    server: Server, opened: Kitchen, searches: Sequence[Greedy], over: threading.Event, told: Told
+) -> list[Greedy]:
+    """As one person asks the server for it."""
     finished = []
+    cook = Person(server, kitchen=str(opened.file))
     for search in searches:
-        job = computing.cook_job(opened, search)
-        while job.is_active and not over.is_set():
-            time.sleep(0.1)
-        if job.is_active:
-            work.jobs().cancel(job)
-            break
-        if job.state == "finished":
+        cook.open("soup", recipe=BY_ALPHA, alpha=f"{search.alpha:g}", order=search.order, seed=str(search.seed))
+        cook.click("Cook")
+        while not over.is_set() and not _is_finished(opened, search):
+            cook.wait(1)
+        if _is_finished(opened, search):
             finished.append(search)
+        if over.is_set():
+            break
+    told.problems.extend(cook.problems)
+    cook.close()
     return finished
+
+
+def _is_finished(opened: Kitchen, search: Greedy) -> bool:
+    run = opened.store.run(run_key(opened, search))
+    return run is not None and run.status == "finished"
 
 
 def _cook_beside(kitchen: Path, searches: Sequence[Greedy], over: threading.Event) -> list[Greedy]:
@@ -155,8 +179,8 @@ def as_json(told: Told) -> str:
             "p95": round(float(np.percentile(told.seconds, 95)), 2),
             "slowest": [(round(seconds, 2), page) for seconds, page in sorted(told.reruns, reverse=True)[:8]],
             "memory_mb": [round(one / 1e6) for one in told.memory],
+            "growth_mb": round(told.growth / 1e6, 1),
             "runs": told.runs,
             "decisions": told.decisions,
-            "problems": sorted(set(told.problems)),
         }
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamlit.runtime.pages_manager import PagesManager
-from streamlit.runtime.runtime import Runtime
 from streamlit.testing.v1 import AppTest, app_test
 from streamlit.testing.v1.util import patch_config_options
 
@@ -20,6 +19,9 @@ from soupviz.ui.jobs import AHEAD, Job
 ROOT = Path(__file__).parents[2]
 PAGES = tuple(sorted(path.stem for path in (ROOT / "pages").glob("*.py")))
 AGAIN = 5
+MOST_SECONDS, MOST_GROWTH = 1.0, 200e6
+"""Of a page."""
+
 PATIENCE = 600.0
 """Seconds that a test waits for a page, and a page for what it asked for."""
 
@@ -28,33 +30,16 @@ class Routed(PagesManager):
     """Where Streamlit's test sees a folder `pages` it runs the files without app.py; a server goes through app.py."""
 
 
-class _Once(type):
-    """Each test of Streamlit's puts a stand-in where the server would be, and takes it away: here the first one stays,
-    as several sessions run at once."""
-
-    def __setattr__(cls, name: str, value: object) -> None:
-        if name != "_instance":
-            super().__setattr__(name, value)
-        elif value is not None and Runtime._instance is None:
-            Runtime._instance = value  # type: ignore[assignment]
-
-
-class OneRuntime(Runtime, metaclass=_Once):
-    """Of all sessions."""
-
-
 @contextmanager
 def through_the_router() -> Iterator[None]:
-    """Pages are run as a server runs them, several at once too: each test would end the others' being tests."""
+    """Pages are run as a server runs them."""
     kept = app_test.PagesManager, PagesManager.uses_pages_directory
     app_test.PagesManager, PagesManager.uses_pages_directory = Routed, False  # type: ignore[misc, assignment]
-    app_test.Runtime = OneRuntime  # type: ignore[misc]
     try:
         with patch_config_options({"global.appTest": True}):
             yield
     finally:
         app_test.PagesManager, PagesManager.uses_pages_directory = kept  # type: ignore[misc]
-        app_test.Runtime, Runtime._instance = Runtime, None  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +57,15 @@ class Figure:
     grown: float
     peak: float
     errors: tuple[str, ...]
+
+    def beyond(self) -> list[str]:
+        """What is more than it may be, in sentences."""
+        found = [f"{self.page}: {error}" for error in self.errors]
+        if self.slowest > MOST_SECONDS:
+            found.append(f"{self.page} takes {self.slowest:.2f} s")
+        if self.grown > MOST_GROWTH:
+            found.append(f"{self.page} keeps {self.grown / 1e6:.0f} MB")
+        return found
 
 
 def session(kitchen: Path, **query: str) -> AppTest:

@@ -33,7 +33,8 @@ def check_meant(spec: KitchenSpec, given: Mapping[str, object]) -> None:
     """
     of = {"workers": ("processes", "ray"), "ray_address": ("ray",), "ray_weights": ("ray",)}
     for name, executors in of.items():
-        if given.get(name) is not None and spec.executor not in executors:
+        # One worker is what one process is.
+        if given.get(name) not in (None, 1) and spec.executor not in executors:
             raise ExecutorError(
                 f"{name} is {given[name]}, and executor is {spec.executor}, which has none; take executor: "
                 f"{' or '.join(executors)}, or leave {name} out."
