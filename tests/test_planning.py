@@ -1,6 +1,7 @@
 """What a recipe will cost, told before it is cooked."""
 
 import sqlite3
+import sys
 from dataclasses import replace
 
 import pytest
@@ -220,3 +221,15 @@ def test_a_list_of_ingredients_takes_one_look_at_the_store_however_many_they_are
         return len(seen)
 
     assert looks(2) == looks(6) <= 2
+
+
+def test_what_a_score_is_kept_under_is_remembered_without_the_mix(tmp_path):
+    """Lists ask of thousands of mixes, each of up to a hundred ingredients."""
+    kitchen = Kitchen.load(small_kitchen(tmp_path))
+    mix = mean_of(["m_0", "m_1"])
+    before = sys.getrefcount(mix)
+    key = kitchen.scores.key(mix, "held_out", "average")
+    assert sys.getrefcount(mix) == before
+    assert kitchen.scores.key(mean_of(["m_0", "m_1"]), "held_out", "average") == key
+    others = (mean_of(["m_1", "m_0"]), "held_out"), (mix, "test"), ((("m_0", 0.5), ("m_1", 0.25)), "held_out")
+    assert len({key, *(kitchen.scores.key(*other, "average") for other in others)}) == 4
