@@ -128,22 +128,6 @@ def test_more_than_one_candidate_is_under_way_at_a_time(file, monkeypatch):
     assert all(workers.answered)
 
 
-def test_what_cannot_win_is_not_scored_to_its_end_ahead_of_its_turn(tmp_path, monkeypatch):
-    file = kitchen_file(tmp_path / "k", batch_size=4, scale=2.0)
-    [single] = [sv.Kitchen.load(file)]
-    soup = sv.greedy(single)
-    assert all(step.outcome == "rejected early" for step in soup.trajectory[2:])
-    afresh(file)
-    started = without_processes(monkeypatch)
-    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
-    kitchen.scores.of_ingredients()
-    before = sum(rows for _, rows in started[0].scored)
-    sv.greedy(kitchen)
-    scored = sum(rows for _, rows in started[0].scored) - before
-    on_splits = 120 * len(kitchen.splits.reporting)
-    assert scored < on_splits + 120 * (len(kitchen.names) - 1)
-
-
 # What becomes of workers
 
 
