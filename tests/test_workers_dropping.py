@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kitchens import small_kitchen
-from test_worker_processes import pausing_kitchen, until
+from test_worker_processes import forwards, pausing_kitchen, until
 from workers import InThisProcess, without_processes
 
 import soupviz as sv
@@ -94,25 +94,21 @@ def test_a_real_worker_stops_within_a_batch_of_a_drop(tmp_path, monkeypatch):
     """A block of ten batches, of a candidate that is given up after its first: the driver knows when it is back."""
     monkeypatch.setattr(planning, "BLOCK_SECONDS", 60.0)
     file = pausing_kitchen(tmp_path / "k", seconds=0.1)
-    log = file.with_name("pids.txt")
     kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
 
-    def num_forwards() -> int:
-        return len(log.read_text().split()) if log.exists() else 0
-
     def cancel(*_said: Any) -> None:
-        if num_forwards() >= 3:
+        if len(forwards(file)) >= 3:
             raise Cancelled
 
     believed_to_stand(kitchen, 0.001)
     with pytest.raises(Cancelled):
         kitchen.scores.attempt(MIX, "held_out", "average", cancel, over_after(400, 400))
-    at_cancel = num_forwards()
+    at_cancel = len(forwards(file))
     crew = kitchen.scores.executor
     sent = sum(len(one.batches) for one in crew._under_way[0].values())  # type: ignore[union-attr]
     assert sent >= 20
     until(lambda: crew._collect() or not crew._under_way[0])  # type: ignore[union-attr, func-returns-value]
-    assert num_forwards() <= at_cancel + 2
+    assert len(forwards(file)) <= at_cancel + 2
     crew.close()
 
 
