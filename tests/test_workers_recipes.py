@@ -146,3 +146,15 @@ def test_every_picture_is_the_same_with_one_two_and_three_workers(file, monkeypa
     started = without_processes(monkeypatch, seed=number)
     assert PICTURES[name](sv.Kitchen.load(file, executor="processes", workers=number)) == alone
     assert sum(started[0].answered) > 0
+
+
+@pytest.mark.parametrize("name", ["greedy", "greedy, by loss", "beam", "alpha search"])
+def test_a_search_is_the_same_where_one_worker_is_far_slower_than_the_others(file, monkeypatch, name):
+    """What it is given comes back long after what the others began later."""
+    alone = cook(sv.Kitchen.load(file), RECIPES[name])
+    afresh(file)
+    started = without_processes(monkeypatch, seed=3, slow=1)
+    found = cook(sv.Kitchen.load(file, executor="processes", workers=3), RECIPES[name])
+    assert decisions(found) == decisions(alone)
+    first, slow, third = started[0].answered
+    assert 0 < slow < min(first, third) / 3
