@@ -13,6 +13,9 @@ from pydantic import BeforeValidator
 Progress = Callable[[int, int, str], None]
 """Called as (done, total, what is being done), at least once a batch; raises Cancelled to stop the work."""
 
+FINENESS = 1000
+"""Steps in which progress of a stage of size 1 is told."""
+
 Coefficients = tuple[tuple[str, float], ...]
 """A mix by name: ingredients with their coefficients, in the order in which they are accumulated."""
 
@@ -38,6 +41,30 @@ def quiet(done: int, total: int, what: str) -> None:
 def part_of(progress: Progress, index: int, count: int) -> Progress:
     """Progress of one of several equal parts, as progress of the whole."""
     return lambda done, total, what: progress(index * total + done, count * total, what)
+
+
+def stages(progress: Progress, *sizes: int) -> list[Progress]:
+    """Progress of stages that follow one another, as progress of the whole, which never goes back.
+
+    Args:
+        sizes: of the stages, beside each other. What one does not take of it is passed over when the next begins; a
+            stage before which nothing was done has their room too.
+    """
+    whole, furthest = sum(sizes) or 1, 0.0
+
+    def stage(before: int, size: int) -> Progress:
+        start: int | None = None
+
+        def told(done: int, total: int, what: str) -> None:
+            nonlocal furthest, start
+            if start is None:
+                start = before if furthest else 0
+            furthest = max(furthest, start + (before + size - start) * done / max(total, 1))
+            progress(int(furthest * FINENESS), whole * FINENESS, what)
+
+        return told
+
+    return [stage(sum(sizes[:place]), size) for place, size in enumerate(sizes)]
 
 
 @dataclass(frozen=True, eq=False)

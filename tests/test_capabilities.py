@@ -1,6 +1,7 @@
 """What recipes need of a task: losses, probabilities, logits; who has them does it, who has not says so."""
 
-from typing import ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -264,7 +265,8 @@ def test_several_labels_are_not_called_no_classes(tmp_path):
 
 
 def test_what_is_asked_for_is_told_in_the_tasks_own_units():
-    assert "2 evaluations of 80 patients in all" in asking.told(Cost(2, 0, 80, None), "patient")
+    opened: Any = SimpleNamespace(task=SimpleNamespace(unit="patient"), scores=SimpleNamespace(num_to_start=0))
+    assert "2 evaluations of 80 patients in all" in asking.told(Cost(2, 0, 80, None), opened)
 
 
 def test_a_temperature_needs_logits(tmp_path):

@@ -16,7 +16,7 @@ from workers import without_processes
 
 import soupviz as sv
 from soupviz import trust
-from soupviz.analysis import barriers, crossfit
+from soupviz.analysis import crossfit
 from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
 from soupviz.recipes import parse
 from soupviz.scoring.executors.planning import Plan
@@ -29,27 +29,6 @@ from soupviz.store.database import Store
 from soupviz.types import quiet
 from soupviz.weights.ingredients import Ingredient
 from soupviz.yaml_file import read_kitchen_file
-
-NUMBERS = (1, 2, 3)
-SEARCHES: dict[str, dict[str, Any]] = {
-    "greedy": {"method": "greedy"},
-    "greedy, fixed alpha": {"method": "greedy", "alpha": 0.3},
-    "greedy, by loss": {"method": "greedy", "objective": "loss"},
-    "greedy, worst class": {"method": "greedy", "objective": "worst_class"},
-    "greedy, with shifts": {"method": "greedy", "objective": "with_shifts"},
-    "greedy, recalibrated": {"method": "greedy", "batchnorm": "recalibrate:40"},
-    "alpha search": {"method": "alpha_search"},
-    "own alpha each": {"method": "line_search", "steps": 3},
-    "exhaustive": {"method": "exhaustive"},
-    "pruned": {"method": "pruned", "passes": 2},
-    "beam": {"method": "beam", "width": 2},
-    "restarts": {"method": "restarts", "starts": 3},
-    "ensemble": {"method": "ensemble"},
-    "ties": {"method": "ties"},
-    "wise": {"method": "wise_ft", "alpha": "best"},
-    "named copies": {"method": "greedy", "members": ("m_0", "m_1", "m_2", "m_3", "copy"), "order": "listed"},
-    "learned": {"method": "learned", "epochs": 1, "examples": 32},
-}
 
 
 def kitchen_file(folder: Path, **keys: Any) -> Path:
@@ -78,40 +57,6 @@ def decisions(soup: sv.Soup) -> Any:
     return soup.trajectory, soup.coefficients, soup.mix, {name: one.values for name, one in soup.scores.items()}
 
 
-def is_sampled(name: str, number: int) -> bool:
-    """Each search with one number of workers in turn; the others take long."""
-    return number == NUMBERS[list(SEARCHES).index(name) % len(NUMBERS)]
-
-
-@pytest.mark.parametrize(
-    ("name", "number"),
-    [
-        pytest.param(name, number, marks=[] if is_sampled(name, number) else [pytest.mark.slow])
-        for name in SEARCHES
-        for number in NUMBERS
-    ],
-)
-def test_every_recipe_is_the_same_with_one_two_and_three_workers(file, monkeypatch, name, number):
-    alone = cook(sv.Kitchen.load(file), SEARCHES[name])
-    afresh(file)
-    started = without_processes(monkeypatch, seed=number)
-    found = cook(sv.Kitchen.load(file, executor="processes", workers=number), SEARCHES[name])
-    assert decisions(found) == decisions(alone)
-    assert sum(started[0].answered) > 0
-
-
-def test_pictures_are_the_same_too(file, monkeypatch):
-    def look(kitchen: sv.Kitchen) -> list[Any]:
-        measured = barriers.measure(kitchen)
-        found = crossfit.crossfit(kitchen, parse({"method": "greedy"}))
-        return [sv.interpolate(kitchen, "m_0", "m_1", points=5).to_dict(), measured.rises.tolist(), found]
-
-    alone = look(sv.Kitchen.load(file))
-    afresh(file)
-    without_processes(monkeypatch)
-    assert look(sv.Kitchen.load(file, executor="processes", workers=2)) == alone
-
-
 # Speculation
 
 
@@ -126,22 +71,6 @@ def test_more_than_one_candidate_is_under_way_at_a_time(file, monkeypatch):
     afresh(file)
     assert asked > 120 * len(alone.names)
     assert all(workers.answered)
-
-
-def test_what_cannot_win_is_not_scored_to_its_end_ahead_of_its_turn(tmp_path, monkeypatch):
-    file = kitchen_file(tmp_path / "k", batch_size=4, scale=2.0)
-    [single] = [sv.Kitchen.load(file)]
-    soup = sv.greedy(single)
-    assert all(step.outcome == "rejected early" for step in soup.trajectory[2:])
-    afresh(file)
-    started = without_processes(monkeypatch)
-    kitchen = sv.Kitchen.load(file, executor="processes", workers=2)
-    kitchen.scores.of_ingredients()
-    before = sum(rows for _, rows in started[0].scored)
-    sv.greedy(kitchen)
-    scored = sum(rows for _, rows in started[0].scored) - before
-    on_splits = 120 * len(kitchen.splits.reporting)
-    assert scored < on_splits + 120 * (len(kitchen.names) - 1)
 
 
 # What becomes of workers

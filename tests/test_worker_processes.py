@@ -19,6 +19,7 @@ from soupviz.errors import Cancelled
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_EXAMPLES, BATCH = 400, 10
+NUM_BATCHES = NUM_EXAMPLES // BATCH
 PAUSING = """
 import os, pathlib, time
 import torch
@@ -32,8 +33,8 @@ class Pausing(nn.Module):
 
     def forward(self, x):
         if len(x) == 10:
-            with pathlib.Path(__file__).with_name("pids.txt").open("a") as file:
-                file.write(f"{os.getpid()}\\n")
+            with pathlib.Path(__file__).with_name("forwards.txt").open("a") as file:
+                file.write(f"{os.getpid()} {float(self.body[0].weight.sum()):.6f} {float(x.sum()):.6f}\\n")
             time.sleep(self.seconds)
         return self.body(x)
 
@@ -51,8 +52,13 @@ def pausing_kitchen(folder: Path, seconds: float = 0.02) -> Path:
 
 def pids(file: Path) -> set[int]:
     """Of the processes that have scored a batch."""
-    log = file.with_name("pids.txt")
-    return {int(line) for line in log.read_text().split()} if log.exists() else set()
+    return {int(line.split()[0]) for line in forwards(file)}
+
+
+def forwards(file: Path) -> list[str]:
+    """Of batches that were begun: by which process, under which weights, of which units."""
+    log = file.with_name("forwards.txt")
+    return log.read_text().splitlines() if log.exists() else []
 
 
 def is_alive(pid: int) -> bool:
@@ -122,19 +128,40 @@ def test_a_cancel_is_heard_within_a_second_however_long_a_batch_takes(tmp_path):
     assert not any(map(is_alive, pids(file)))
 
 
-def test_workers_end_with_a_driver_that_is_killed_and_the_run_goes_on(tmp_path, alone):
+def test_workers_end_with_a_driver_that_is_killed_and_what_was_scored_is_not_scored_again(tmp_path, alone):
+    """The kill comes late in the third checkpoint: the first two are kept whole."""
     file = pausing_kitchen(tmp_path / "k")
     command = [sys.executable, "-m", "soupviz", "soup", str(file), "--recipe", "greedy", "--json"]
     command += ["--executor", "processes", "--workers", "2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SOUPVIZ_CACHE": str(tmp_path / "cache")}
     driver = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    workers = until(lambda: pids(file) if len(pids(file)) == 2 else None)
+
+    def third() -> int:
+        return len(forwards(file)) - 2 * NUM_BATCHES
+
+    until(lambda: [*map(len, begun_under(forwards(file)).values())][:2] == [NUM_BATCHES] * 2 and third() >= 25)
     driver.send_signal(signal.SIGKILL)
     driver.wait(10)
+    workers = pids(file)
+    assert len(workers) == 2
     until(lambda: not any(map(is_alive, workers)), 10)
+    before = forwards(file)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
     told = json.loads(done.stdout)
     assert told["coefficients"] == dict(alone.coefficients)
     assert told["executor"] == {"name": "processes", "workers": 2}
     accepted = [(step["ingredient"], step["accepted"]) for step in told["trajectory"]]
     assert accepted == [(step.ingredient, step.accepted) for step in alone.trajectory]
+    first, second, *_ = begun_under(before).values()
+    again = begun_under(forwards(file)[len(before) :])
+    assert again
+    assert not (first | second) & set().union(*again.values())
+
+
+def begun_under(lines: list[str]) -> dict[str, set[str]]:
+    """By weights, in the order in which they came first: the batches that were begun, each with its weights."""
+    found: dict[str, set[str]] = {}
+    for line in lines:
+        _, weights, units = line.split()
+        found.setdefault(weights, set()).add(f"{weights} {units}")
+    return found

@@ -22,16 +22,21 @@ class AtOnce(Launch):
         self._run(start, tell)
 
 
+SLOWER = 12
+"""Turns of the others in which a slow worker has one."""
+
 Fate = Callable[[int, Block], bool]
 """Whether a worker dies of a block, which it was just about to answer."""
 
 
 class InThisProcess:
-    """What is sent waits until a worker's turn comes; seed: of whose. answered: how many blocks each did."""
+    """What is sent waits until a worker's turn comes; seed: of whose. slow: one that has every twelfth turn only, while
+    others have something to do. answered: how many blocks each did."""
 
-    def __init__(self, opening: Opening, devices: Sequence[str], seed: int, fate: Fate):
+    def __init__(self, opening: Opening, devices: Sequence[str], seed: int, fate: Fate, slow: int | None = None):
         self._opening, self._devices, self._fate = opening, devices, fate
         self._chance = random.Random(seed)
+        self._slow, self._turn = slow, 0
         self._workers: dict[int, Worker] = {}
         self._idle = 0
         self._said: deque[tuple[int, Ready | Failed]] = deque()
@@ -70,6 +75,9 @@ class InThisProcess:
         busy = [worker for worker, blocks in self._blocks.items() if blocks]
         self._idle = 0 if busy else self._idle + 1
         assert self._idle < 1000, "nobody has anything to do, and somebody waits"
+        self._turn += 1
+        if fast := [worker for worker in busy if worker != self._slow and self._turn % SLOWER]:
+            busy = fast
         chosen = self._chance.sample(busy, self._chance.randint(1, len(busy))) if busy else []
         return [said for worker in chosen for said in self._one(worker)]
 
@@ -90,13 +98,17 @@ class InThisProcess:
 
 
 def without_processes(
-    monkeypatch: pytest.MonkeyPatch, *, seed: int = 0, fate: Fate = lambda _worker, _block: False
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    seed: int = 0,
+    fate: Fate = lambda _worker, _block: False,
+    slow: int | None = None,
 ) -> list[InThisProcess]:
     """From now on `executor: processes` starts none; gives what was started, as it is."""
     started: list[InThisProcess] = []
 
     def start(opening: Opening, devices: Sequence[str], _threads: int) -> InThisProcess:
-        started.append(InThisProcess(opening, devices, seed, fate))
+        started.append(InThisProcess(opening, devices, seed, fate, slow))
         return started[-1]
 
     monkeypatch.setattr(starting, "Processes", start)

@@ -132,7 +132,11 @@ def _show_calibration(scaled: Scaled, task: Task) -> None:
 
 def show_plan(as_json: bool, opened: "Kitchen", recipe: Recipe, cost: CookingCost) -> None:
     values = cost.as_dict()
-    rows = [[name.replace("_", " "), _amount(name, value)] for name, value in values.items()]
+    told = {name: _amount(name, value) for name, value in values.items() if name != "to_start"}
+    told["utilisation"] = f"at best {cost.utilisation:.0%}"
+    if cost.to_start:
+        told["seconds"] += f", and starting {cost.to_start} worker{'s' if cost.to_start > 1 else ''}"
+    rows = [[name.replace("_", " "), amount] for name, amount in told.items()]
     show(
         as_json,
         {"recipe": resolved(opened, recipe.model_dump(mode="json")), "plan": values},

@@ -151,14 +151,20 @@ class Scores:
         """Who evaluates, as plain data."""
         return {"executor": {"name": self.executor.name, "workers": self.executor.num_workers}}
 
+    @property
+    def num_to_start(self) -> int:
+        """Workers that have to be started before anything is scored: each loads PyTorch, the model and its data."""
+        return 0 if self.executor.is_started else self.executor.num_workers
+
     def utilisation(self, num_units: int) -> float:
-        """What share of the time workers will compute while so many units are scored whole: the last ones are idle."""
+        """What share of the time workers compute at best while so many units are scored whole: the last ones are idle;
+        what waits for a decision, a mix or the driver makes it less."""
         workers = self.executor.num_workers
         num_batches = -(-num_units // self.scorer.evaluator.batch_size)
         return num_batches / (workers * -(-num_batches // workers)) if num_batches else 1.0
 
     def seconds_for(self, num_units: int) -> float | None:
-        """What scoring so many units will take; None where the speed was not measured yet."""
+        """What scoring so many units takes at best, by workers that are there; None: no speed was measured yet."""
         rate = self.scorer.evaluator.rate
         return num_units / (rate * self.executor.num_workers * self.utilisation(num_units)) if rate else None
 

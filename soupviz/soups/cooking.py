@@ -22,7 +22,7 @@ from soupviz.store.recording import recorded
 from soupviz.store.runs import Run
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Bound, Score
-from soupviz.types import Alpha, Coefficients, Order, Progress, quiet
+from soupviz.types import Alpha, Coefficients, Order, Progress, quiet, stages
 
 OnStep = Callable[[Step], None]
 SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -91,11 +91,17 @@ def cook(
         recorded(kitchen.store, key, recipe.title, recipe.model_dump(mode="json")),
         kitchen.scores.looking_ahead(),
     ):
-        pool = _scored_pool(kitchen, recipe, Options(progress, complete), stepped, earlier)
-        coefficients = recipe.plan(pool)
         splits = kitchen.splits.reporting
-        wanted = [(coefficients, split, recipe.aggregation) for split in splits]
-        scores = dict(zip(splits, kitchen.scores.each(wanted, progress), strict=True))
+        # The soup is scored on each split; of a search those that select are known by then.
+        selecting = recipe.selects_on(splits) if recipe.is_search else []
+        searched = _num_asked(kitchen, recipe) if recipe.is_search else 0
+        searching, reporting = stages(progress, searched, len(set(splits) - set(selecting)))
+        pool = _scored_pool(kitchen, recipe, Options(progress, complete), searching, stepped, earlier)
+        coefficients = recipe.plan(pool)
+        known_first = sorted(splits, key=lambda split: split not in selecting)
+        wanted = [(coefficients, split, recipe.aggregation) for split in known_first]
+        found = dict(zip(known_first, kitchen.scores.each(wanted, reporting), strict=True))
+        scores = {split: found[split] for split in splits}
         summed = kitchen.weights.as_sum(coefficients)
         selecting_data = _selecting(kitchen, recipe)
         soup = Soup(
@@ -157,17 +163,23 @@ def _again(kitchen: Kitchen, run: Run, on_step: OnStep, progress: Progress) -> S
     return again
 
 
+def _num_asked(kitchen: Kitchen, recipe: Recipe) -> int:
+    """How many scores a search asks for at most."""
+    number = len(pool_of(kitchen, recipe))
+    return (number + recipe.candidates(number)) * len(recipe.selects_on(kitchen.splits.names))
+
+
 def _scored_pool(
-    kitchen: Kitchen, recipe: Recipe, options: Options, tell: OnStep, earlier: Sequence[Step]
+    kitchen: Kitchen, recipe: Recipe, options: Options, progress: Progress, tell: OnStep, earlier: Sequence[Step]
 ) -> ScoredPool:
     """What the planner may ask of this kitchen; each answer is kept in the store, and tells how far the search is."""
     names = pool_of(kitchen, recipe)
     selecting = recipe.selects_on(kitchen.splits.names)
-    expected = (len(names) + recipe.candidates(len(names))) * len(selecting)
+    expected = _num_asked(kitchen, recipe)
     scored = 0
 
     def within(done: int, total: int, what: str) -> None:
-        options.progress(min(scored, expected - 1) * total + done, expected * total, what)
+        progress(min(scored, expected - 1) * total + done, expected * total, what)
 
     def attempt(mixture: Coefficients, limit: Limit | None) -> Score | Bound:
         nonlocal scored

@@ -25,8 +25,9 @@ class CookingCost:
 
     evaluations: passes over a split. known: how many more there would be, were they not in the store. examples: to be
     scored. bytes_read: of checkpoints. bytes_written: of the exported soup. peak_bytes: of memory, beside mapped
-    files. seconds: None where the speed was not measured yet. workers: how many share the evaluations, and
-    utilisation: which part of the time they compute at best. notes: what else there is to tell, in sentences.
+    files. seconds: by workers that are there and as busy as that; None where the speed was not measured yet.
+    workers: how many share the evaluations, and utilisation: which part of the time they compute at best. to_start:
+    how many of them are not there yet, which comes before the seconds. notes: what else there is to tell, in sentences.
     """
 
     evaluations: int
@@ -38,6 +39,7 @@ class CookingCost:
     seconds: float | None
     workers: int = 1
     utilisation: float = 1.0
+    to_start: int = 0
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def cooking_cost(kitchen: Kitchen, recipe: Recipe, *, writes: bool = False) -> C
         seconds=kitchen.scores.seconds_for(examples),
         workers=kitchen.scores.executor.num_workers,
         utilisation=kitchen.scores.utilisation(examples),
+        to_start=kitchen.scores.num_to_start if evaluations else 0,
         notes=_notes(kitchen, recipe),
     )
 

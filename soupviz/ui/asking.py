@@ -11,18 +11,25 @@ from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
 
 
-def told(cost: Cost, unit: str) -> str:
-    """What it takes, in words. unit: what the task judges one by one."""
+def told(cost: Cost, opened: Kitchen) -> str:
+    """What it takes, in words."""
     if not cost.evaluations:
         return f"nothing to evaluate: {cost.known} scores are known"
     plural = "s" if cost.evaluations > 1 else ""
     time = "" if cost.seconds is None else f", about {_duration(cost.seconds)}"
+    time += starting(opened)
     known = f"; {cost.known} more are known" if cost.known else ""
     beside = ""
     if cost.reestimations:
         times = f"{cost.reestimations} time{'s' if cost.reestimations > 1 else ''}"
         beside = f". BatchNorm statistics are re-estimated on train {times}, once for each mix"
-    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} {unit}s in all{time}{known}{beside}"
+    return f"{cost.evaluations} evaluation{plural} of {cost.examples:,} {opened.task.unit}s in all{time}{known}{beside}"
+
+
+def starting(opened: Kitchen) -> str:
+    """What comes before a score where workers are not there yet."""
+    number = opened.scores.num_to_start
+    return f", and starting {number} worker{'s' if number > 1 else ''}" if number else ""
 
 
 def _duration(seconds: float) -> str:
@@ -67,6 +74,6 @@ def result(
     if row.button("Go on" if job else title, key=f"ask {full}", type="primary"):
         work.jobs().submit(full, title, do, kitchen=str(opened.file))
         st.rerun()
-    words = told(expected or cost(), opened.task.unit)
+    words = told(expected or cost(), opened)
     row.caption(f"{words[0].upper()}{words[1:]}.")
     return None

@@ -74,6 +74,10 @@ class Crew:
         if workers is not None:
             workers.close()
 
+    @property
+    def is_started(self) -> bool:
+        return bool(self._ready)
+
     def usage(self) -> Usage:
         return Usage(time.monotonic(), tuple(self._shares))
 

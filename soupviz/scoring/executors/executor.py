@@ -54,6 +54,11 @@ class Executor(Protocol):
     num_workers: int
     num_ahead: int
 
+    @property
+    def is_started(self) -> bool:
+        """Whether those who evaluate are there; else what is asked first waits for them."""
+        ...
+
     def evaluate(self, asked: Evaluation, found: Outcomes, on_batch: Callable[[], None]) -> Tensor | None:
         """Evaluate the units that are not scored yet, until all are or no more is of use.
 
@@ -85,6 +90,7 @@ class Inline:
     name = "inline"
     num_workers = 1
     num_ahead = 0
+    is_started = True
 
     def __init__(self, evaluator: Evaluator, mixed: MixedWeights):
         self._evaluator = evaluator

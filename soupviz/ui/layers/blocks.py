@@ -65,7 +65,7 @@ def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None
     """Presets, sliders, and the mix against A, B and their plain average."""
     alpha = asked.probe.alpha
     number = len(opened.splits.load(HELD_OUT))
-    each = asking.told(Cost(1, 0, number, opened.scores.seconds_for(number)), opened.task.unit)
+    each = asking.told(Cost(1, 0, number, opened.scores.seconds_for(number)), opened)
     st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
@@ -137,7 +137,7 @@ def _score(opened: Kitchen, asked: Asked, mixture: Coefficients) -> None:
     is_live = row.toggle(
         "Score at once", value=True, key="live", help="As soon as a slider is let go; otherwise a button asks first."
     )
-    told = asking.told(cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]), opened.task.unit)
+    told = asking.told(cost(opened, [(one, HELD_OUT, aggregation) for one in wanted]), opened)
     former = st.session_state.get("weights job")
     st.session_state["weights job"] = key
     if former not in (None, key) and (job := work.jobs().find(former)):

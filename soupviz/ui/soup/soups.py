@@ -85,6 +85,7 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     if not cost.evaluations:
         return
     time = f", {cost.seconds:.0f} s" if cost.seconds is not None else ""
+    time += asking.starting(opened)
     st.caption(
         f"At most {cost.evaluations} evaluations ({cost.known} more are known){time}{_shared(cost)}; "
         f"reads {_megabytes(cost.bytes_read)} of checkpoints, takes {_megabytes(cost.peak_bytes)} of memory."
@@ -94,7 +95,7 @@ def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
 
 
 def _shared(cost: planning.CookingCost) -> str:
-    return f" with {cost.workers} workers, {cost.utilisation:.0%} busy" if cost.workers > 1 else ""
+    return f" with {cost.workers} workers, at best {cost.utilisation:.0%} busy" if cost.workers > 1 else ""
 
 
 def _megabytes(num_bytes: int) -> str:
@@ -168,7 +169,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     is_quick = (cost.seconds or 0.0) <= UNASKED
     ahead = st.toggle("Compute ahead", value=is_quick, key="ahead", help="At low priority, while nothing else runs.")
     if searches and not ahead:
-        st.caption(f"{len(missing)} searches: at most {asking.told(cost, opened.task.unit)}.")
+        st.caption(f"{len(missing)} searches: at most {asking.told(cost, opened)}.")
     if missing and ahead and (job is None or job.state == "finished"):
         job = computing.sweep_job(opened, recipe, missing)
 
