@@ -6,6 +6,7 @@ from panels import settled
 from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
+from soupviz.errors import Cancelled
 from soupviz.recipes import parse
 from soupviz.soups.soup import run_key
 from soupviz.ui import computing
@@ -50,6 +51,25 @@ def test_the_sweep_is_of_the_recipe_with_another_alpha_and_it_ends(name, tmp_pat
     assert (
         computing.find_sweep_job(app.session_state["opened"], recipe) is first
     )  # nothing was missing, none was started
+
+
+def test_a_sweep_that_was_cancelled_can_be_gone_on_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(soups, "SWEPT", (0.5, 0.2))
+    app = AppTest.from_function(a_sweep, default_timeout=60)
+    app.session_state["file"] = str(small_kitchen(tmp_path, num_ingredients=2, num_examples=40))
+    app.session_state["recipe"] = parse({"method": "greedy", "alpha": 0.1})
+
+    def cancelled(*_args, **_parameters):
+        raise Cancelled
+
+    with monkeypatch.context() as patch:
+        patch.setattr(computing, "sweep", cancelled)
+        settled(app.run())
+    [go_on] = app.button
+    go_on.click()
+    settled(app.run())
+    assert app.caption[-1].value.startswith("2 of 2 alphas computed.")
+    assert not app.button and not app.info
 
 
 def test_the_best_alpha_is_best_by_what_the_search_raises(tmp_path):

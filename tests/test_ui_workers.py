@@ -1,5 +1,9 @@
 """The sidebar: who scores, and what workers do while they do."""
 
+import threading
+import time
+from types import SimpleNamespace
+
 import pytest
 from kitchens import small_kitchen
 from panels import settled
@@ -7,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from workers import without_processes
 
 import soupviz as sv
+from soupviz.recipes import Greedy
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.ui import computing, work, workers
 
@@ -15,12 +20,15 @@ def a_sidebar() -> None:
     import streamlit as st
 
     from soupviz.kitchen import Kitchen
-    from soupviz.ui import work, workers
+    from soupviz.ui import sidebar, work, workers
 
     file = st.session_state["file"]
     if work.opened_kitchen(file) is None:
         work._opened()[str(file)] = Kitchen.load(file)
+    st.session_state["kitchen"] = str(file)
+    place = st.container()
     workers.choose(work.opened_kitchen(file))
+    sidebar.draw_running(place)
 
 
 @pytest.fixture
@@ -29,6 +37,8 @@ def app(tmp_path, monkeypatch):
     found = AppTest.from_function(a_sidebar, default_timeout=60)
     found.session_state["file"] = small_kitchen(tmp_path / "k", num_ingredients=3, num_examples=60)
     yield found.run()
+    for job in work.jobs().active():
+        work.jobs().cancel(job)
     work.close_kitchens()
     work._chosen_workers().clear()
 
@@ -76,6 +86,86 @@ def test_jobs_run_on_the_workers_that_were_chosen(app):
     computing.score_job(kitchen, "held_out")
     settled(app)
     assert sum(share.num_units for share in kitchen.scores.usage().shares) == 60 * 4 + 60
+
+
+class Held:
+    """Stands for a search: who makes its scores, each time it is begun, and it goes on until it is let go."""
+
+    def __init__(self):
+        self.made_by, self.go = [], threading.Event()
+
+    def __call__(self, kitchen, *_args, progress, **_parameters):
+        self.made_by.append(kitchen.scores.made_by["executor"])
+        while not self.go.wait(0.005):
+            progress(1, 2, "half of it")
+        return SimpleNamespace(key="of the soup")
+
+    def until_begun(self, times):
+        deadline = time.monotonic() + 20
+        while len(self.made_by) < times:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("what", ["sweep", "complete"])
+def test_what_is_computed_ahead_is_begun_anew_with_the_workers_that_were_chosen_and_ends(app, monkeypatch, what, times):
+    held, recipe = Held(), Greedy(alpha=0.1)
+    monkeypatch.setattr(computing, "sweep", held)
+    monkeypatch.setattr(computing, "cook", held)
+    submit = {"sweep": lambda kitchen: computing.sweep_job(kitchen, recipe, [0.5])}
+    job = submit.get(what, lambda kitchen: computing.complete_job(kitchen, recipe))(opened(app))
+    held.until_begun(1)
+    app.selectbox[0].select("processes").run()
+    for number in range(1, times):
+        held.until_begun(number + 1)
+        app.number_input[0].set_value(number + 2).run()
+    held.until_begun(times + 1)
+    assert job.is_active
+    held.go.set()
+    settled(app)
+    assert job.state == "finished"
+    assert [made["workers"] for made in held.made_by] == [1, 2, *range(3, times + 2)]
+    assert work.jobs().find(job.key) is job
+
+
+def test_what_waits_to_be_computed_ahead_begins_with_the_workers_that_were_chosen(app, monkeypatch):
+    asked, ahead = Held(), Held()
+    monkeypatch.setattr(computing, "cook", asked)
+    monkeypatch.setattr(computing, "sweep", ahead)
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    asked.until_begun(1)
+    waiting = computing.sweep_job(opened(app), Greedy(alpha=0.1), [0.5])
+    app.selectbox[0].select("processes").run()
+    ahead.go.set()
+    work.jobs().cancel(work.jobs().active()[0])
+    settled(app)
+    assert waiting.state == "finished"
+    assert [made["name"] for made in ahead.made_by] == ["processes"]
+
+
+def test_while_a_job_runs_each_worker_has_its_bar_and_what_was_begun_before_others_were_chosen_says_so(
+    app, monkeypatch
+):
+    held = Held()
+    monkeypatch.setattr(computing, "cook", held)
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    held.until_begun(1)
+    app.selectbox[0].select("processes").run()
+    assert not app.get("progress")  # those workers do nothing yet: this process has the job
+    assert "goes on with this process" in app.caption[-1].value
+    work.jobs().cancel(work.jobs().active()[0])
+    settled(app)
+    assert "goes on" not in app.caption[-1].value
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    held.until_begun(2)
+    app.run()
+    app.run()
+    assert len(app.get("progress")) == 2
+    app.selectbox[0].select("inline").run()
+    app.run()
+    assert len(app.get("progress")) == 2  # they have the job still
+    assert "goes on with 2 workers of this machine" in app.caption[-1].value
 
 
 def bars() -> None:

@@ -58,16 +58,15 @@ def draw_running(place: DeltaGenerator) -> None:
 
     @st.fragment(run_every=1.0 if active else None)
     def panel() -> None:
-        jobs = work.jobs().active()
+        jobs, opened = work.jobs().active(), work.opened_kitchen(session.chosen_file())
         if not jobs:
             st.caption("Nothing runs.")
         for job in jobs:
             waits = "" if job.state == "running" else " (waits)"
             by = f", {verbatim(job.person)}" if job.person not in ("", me) else ""
             st.caption(f"{job.title}{by}{waits}: {job.fraction:.0%}")
-        opened = work.opened_kitchen(session.chosen_file())
-        if opened is not None and any(job.state == "running" and job.kitchen == str(opened.file) for job in jobs):
-            workers.draw(opened)
+            if opened is not None and job.state == "running" and job.kitchen == str(opened.file):
+                workers.told_of(job, opened)
 
     with place:
         panel()

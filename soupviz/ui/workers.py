@@ -9,6 +9,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.spec import ExecutorName
 from soupviz.ui import work
+from soupviz.ui.jobs import Job
 
 NAMES: dict[ExecutorName, str] = {
     "inline": "this process",
@@ -53,6 +54,20 @@ def choose(opened: Kitchen) -> None:
             "Workers", min_value=1, max_value=MOST, key=number, on_change=change,
             help="One for each GPU; on the CPU they share its cores.",
         )  # fmt: skip
+
+
+def told_of(job: Job, opened: Kitchen) -> None:
+    """What the workers do that a running job has; those chosen since it was begun are not its own."""
+    draw(job.before or opened)
+    if job.before is not None:
+        before, now = _named(job.before), _named(opened)
+        st.caption(f"It goes on with {before}, as it was begun; what is begun next is scored by {now}.")
+
+
+def _named(opened: Kitchen) -> str:
+    executor = opened.scores.executor
+    name = next(told for name, told in NAMES.items() if name == executor.name)
+    return name if executor.name == "inline" else f"{executor.num_workers} {name}"
 
 
 def draw(opened: Kitchen) -> None:

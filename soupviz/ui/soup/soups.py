@@ -32,10 +32,10 @@ BY_ALPHA, BY_MEAN = "greedy, alpha", "greedy, mean"
 RECIPES = {BY_ALPHA: Greedy, BY_MEAN: Greedy} | {kind.label: kind for kind in MENU.values() if kind is not Greedy}
 """By the name on the page; greedy stands there twice, as alpha is a number or the mean."""
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
+"""Alphas computed ahead, coarse to fine."""
+
 UNASKED = 600.0
 """Seconds that searches nobody asked for may take at most."""
-
-"""Alphas computed ahead, coarse to fine."""
 
 
 def choose_recipe(opened: Kitchen) -> Recipe:
@@ -183,8 +183,12 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
             charts.show(search.sweep(known, at, opened.objective), key="sweep", alt=alt)
             st.caption(f"{len(known)} of {len(SWEPT)} alphas computed.{_best_alpha(opened, recipe, keys, runs)}")
 
-    if job is None or not session.watch(job, draw):
-        draw()
+    if job is not None and session.watch(job, draw):
+        return
+    draw()
+    if missing and ahead and job is not None and st.button("Go on", key=f"go on {job.key}"):
+        computing.sweep_job(opened, recipe, missing)
+        st.rerun()
 
 
 def _best_alpha(opened: Kitchen, recipe: Greedy, keys: Mapping[Alpha, str], runs: Mapping[str, Run]) -> str:
