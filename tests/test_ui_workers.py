@@ -168,6 +168,45 @@ def test_while_a_job_runs_each_worker_has_its_bar_and_what_was_begun_before_othe
     assert "goes on with 2 workers of this machine" in app.caption[-1].value
 
 
+def test_each_job_that_one_began_has_its_cancel_beside_it_whatever_page_is_open(app, monkeypatch):
+    held = Held()
+    monkeypatch.setattr(computing, "cook", held)
+    running = computing.cook_job(opened(app), Greedy(alpha=0.1))
+    waiting = computing.cook_job(opened(app), Greedy(alpha=0.2))
+    others = computing.cook_job(opened(app), Greedy(alpha=0.3))
+    others.person = "somebody else"
+    app.run()
+    first, second = app.button
+    second.click().run()
+    assert (running.state, waiting.state) == ("running", "cancelled")
+    first.click().run()
+    held.until_begun(2)
+    app.run()
+    assert (running.state, others.state, len(app.button)) == ("cancelled", "running", 0)
+
+
+def test_who_scores_is_chosen_above_what_runs_which_would_move_it(app):
+    def whole() -> None:
+        import streamlit as st
+
+        from soupviz.ui import sidebar
+
+        st.session_state["kitchen"] = str(st.session_state["file"])
+        sidebar.draw_running(sidebar.draw())
+
+    drawn = AppTest.from_function(whole, default_timeout=60)
+    drawn.session_state["file"] = app.session_state["file"]
+    drawn.run()
+    assert not drawn.exception
+    told = [getattr(one, "label", None) or getattr(one, "value", "") for one in drawn.sidebar]
+    asked, runs, how = (
+        next(place for place, one in enumerate(told) if one.startswith(start))
+        for start in ("Scored by", "Nothing runs.", "Device: ")
+    )
+    assert asked < runs < how
+    assert len(told[how].splitlines()) == 2
+
+
 def bars() -> None:
     import streamlit as st
 
