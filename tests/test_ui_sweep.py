@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 import soupviz as sv
 from soupviz.errors import Cancelled
 from soupviz.recipes import parse
+from soupviz.soups.cooking import cook
 from soupviz.soups.soup import run_key
 from soupviz.ui import computing
 from soupviz.ui.soup import soups
@@ -78,3 +79,49 @@ def test_the_best_alpha_is_best_by_what_the_search_raises(tmp_path):
     made = sv.sweep(kitchen, [0.1, 0.9], objective="loss")
     values = [soups.raised(kitchen, recipe, kitchen.store.run(soup.key)) for soup in made]
     assert values == [(0, -soup.scores["held_out"].loss) for soup in made]
+
+
+def a_soup() -> None:
+    import streamlit as st
+
+    from soupviz.kitchen import Kitchen
+    from soupviz.ui import session
+    from soupviz.ui.soup import soups
+
+    if "opened" not in st.session_state:
+        st.session_state["opened"] = Kitchen.load(st.session_state["file"])
+    opened, recipe = st.session_state["opened"], st.session_state["recipe"]
+    job = soups.find_cook_job(opened, recipe)
+    if job is None or not session.watch(job):
+        soups.draw_soup(opened, recipe)
+
+
+def test_a_search_that_goes_on_elsewhere_is_neither_told_as_cancelled_nor_as_ended(tmp_path, monkeypatch):
+    recipe = parse({"method": "greedy", "alpha": 0.1})
+    app = AppTest.from_function(a_soup, default_timeout=60)
+    app.session_state["file"] = str(small_kitchen(tmp_path, num_ingredients=4, num_examples=40))
+    app.session_state["recipe"] = recipe
+    app.run()
+    kitchen = app.session_state["opened"]
+
+    class Enough:
+        steps = 0
+
+        def __call__(self, *_args, progress=None, **_parameters):
+            return cook(kitchen, recipe, on_step=self.look)
+
+        def look(self, _step):
+            self.steps += 1
+            if self.steps == 2:
+                raise Cancelled
+
+    monkeypatch.setattr(computing, "cook", Enough())
+    computing.cook_job(kitchen, recipe)
+    settled(app)
+    assert "was cancelled" in app.info[0].value
+    assert app.markdown[-1].value.startswith("So far: started from m_")
+    kitchen.store.begin_run(run_key(kitchen, recipe), recipe.title, recipe.model_dump(mode="json"))  # as a sweep does
+    app.run()
+    [told] = app.info
+    assert "runs at the moment" in told.value
+    assert "no other candidate" not in app.markdown[-1].value

@@ -79,6 +79,15 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     return recipe
 
 
+def find_cook_job(opened: Kitchen, recipe: Recipe) -> Job | None:
+    """The newest job that cooks this recipe; one that was cancelled only until others took up its run."""
+    job = work.jobs().find(computing.cook_key(opened, recipe))
+    if job is None or job.state != "cancelled":
+        return job
+    run = finished(opened, recipe)
+    return None if run is not None and run.status in ("running", "finished") else job
+
+
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     """What cooking will cost at most, unless it is done already."""
     cost = planning.cooking_cost(opened, recipe)
@@ -118,7 +127,9 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run is None:
         st.info("Not computed yet: **Cook** it. The search shows its decisions while it runs; Cancel keeps its scores.")
         return
-    if run.status != "finished":
+    if run.status == "running":  # part of a sweep or of the menu, or of another process
+        st.info("This very search runs at the moment, begun elsewhere than here: this is as far as it is.")
+    elif run.status != "finished":
         st.info(f"This run is {run.status}. Cook goes on from its last score.")
     if run.status == "finished":
         session.choose_soup(run)
