@@ -249,3 +249,25 @@ def test_a_run_says_what_its_workers_did():
     used = Usage(10.0, (Share("a", busy=9.0), Share("b", busy=8.5)))
     assert workers.told(used) == "2 workers computed 90%, 85% of 10.0 s."
     assert workers.told(Usage(10.0)) == ""
+
+
+def test_a_worker_that_died_is_said_to_start_again_until_it_has(tmp_path, monkeypatch):
+    died = []
+
+    def fate(worker, _block):
+        died.append(worker)
+        return len(died) == 3
+
+    without_processes(monkeypatch, fate=fate)
+    kitchen = sv.Kitchen.load(
+        small_kitchen(tmp_path, num_ingredients=3, num_examples=60), executor="processes", workers=2
+    )
+    seen = []
+
+    def look(*_told):
+        seen.extend(workers._place(share) for share in kitchen.scores.usage().shares)
+
+    kitchen.scores.score_all([(((name, 1.0),), "held_out", "average") for name in kitchen.names], look)
+    look()
+    assert "starting again" in seen
+    assert f"place {died[2]}, started 2 times" in seen[-2:]

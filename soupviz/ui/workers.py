@@ -95,7 +95,9 @@ def draw(opened: Kitchen) -> None:
 
 
 def _place(share: Share) -> str:
-    return (share.place or "starting") + (f", started {share.deaths + 1} times" if share.deaths else "")
+    if not share.place:
+        return "starting again" if share.deaths else "starting"
+    return share.place + (f", started {share.deaths + 1} times" if share.deaths else "")
 
 
 def told(used: Usage) -> str:
