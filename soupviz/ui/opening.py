@@ -14,7 +14,9 @@ from soupviz.recognition.runs import parse_arguments
 from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.store.logits import BUDGET
-from soupviz.ui import computing, session, work, workspace
+from soupviz.store.runs import at_stake
+from soupviz.ui import computing, people, session, work, workspace
+from soupviz.ui.verbatim import verbatim
 from soupviz.yaml_file import kitchen_file, validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
@@ -147,7 +149,12 @@ def kept(opened: Kitchen | None) -> None:
         return
     with row.popover("Forget this kitchen's scores and runs"):
         st.write("They are measured anew when they are needed; soups that were exported stay. There is no way back.")
-        if st.button("Forget them", type="primary"):
+        runs = at_stake(opened.store.runs(), people.person())
+        if runs:
+            st.warning(verbatim(f"{runs} All who open this kitchen see them."))
+        # Another key where there is more to lose: a yes to less is none to that.
+        agreed = not runs or st.checkbox("They may go", key=f"may go: {runs}")
+        if st.button("Forget them", type="primary", disabled=not agreed):
             opened.store.clear()
             computing.forget_started()
             st.rerun()
