@@ -5,7 +5,7 @@ import streamlit as st
 from soupviz.analysis import history as core
 from soupviz.ui import session
 from soupviz.ui.ending import end_page
-from soupviz.ui.history import one_run, runs, two_runs
+from soupviz.ui.history import meanwhile, one_run, runs, two_runs
 
 st.title("History")
 st.write("What was cooked in this kitchen, by which recipe and when, and what came of it?")
@@ -13,6 +13,7 @@ opened = session.kitchen()
 session.keep_url()
 
 entries = core.entries(opened)
+meanwhile.watch(opened, entries)
 runs.offer_undo(opened)
 runs.ask_before_deleting(opened)
 if not entries:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import clicks, computing, session, work
+from soupviz.ui import clicks, computing, session
 from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")
@@ -11,7 +11,7 @@ opened = session.kitchen()
 session.keep_url()
 
 recipe = soups.choose_recipe(opened)
-job = work.jobs().find(computing.cook_key(opened, recipe))
+job = soups.find_cook_job(opened, recipe)
 row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):

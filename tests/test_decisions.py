@@ -7,7 +7,7 @@ from scipy import stats
 
 import soupviz as sv
 from soupviz.analysis import decisions
-from soupviz.analysis.decision_summary import summary
+from soupviz.analysis.decision_summary import so_far, summary
 from soupviz.analysis.decisions import Decision
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import parse
@@ -147,6 +147,18 @@ def early(step, margin):
 
 GREEDY = parse({"method": "greedy"})
 START = decision(9, "start")
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], "no other was decided on"),
+        ([decision(1, "accepted", 3, 0.7)], "of 1 candidate tried, 1 was accepted"),
+        ([decision(1, "rejected", -4, 0.7), early(2, -5)], "of 2 candidates tried, 0 were accepted"),
+    ],
+)
+def test_a_log_that_has_not_ended_does_not_say_what_it_came_to(others, told):
+    assert so_far([START, *others]) == f"So far: started from ft_09; {told}."
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from scores import a_step
 
 from soupviz.pictures import search
-from soupviz.pictures.basics import matrix, room_for
+from soupviz.pictures.basics import matrix, quantity, room_for
 from soupviz.tasks.classes.class_metrics import ACCURACY, LOSS
 from soupviz.tasks.wording import factor
 
@@ -52,6 +52,15 @@ def test_only_the_data_change_with_the_search_and_with_the_slider():
     assert search.trajectory(STEPS, ACCURACY)[1] == search.trajectory(STEPS[:1], ACCURACY)[1]
     row = {"alpha": 0.1, "held_out": 0.7, "test": None}
     assert search.sweep([row], 0.1, ACCURACY)[1] == search.sweep([row, row | {"alpha": 0.2}], None, ACCURACY)[1]
+
+
+def test_where_vega_has_one_tick_it_is_a_short_number():
+    """With one value it has one tick, there, and six digits behind its point."""
+    layers = search.trajectory(STEPS[:1], ACCURACY)[1]["layer"]
+    axes = [layer["encoding"]["y"]["axis"] for layer in layers]
+    assert all("format(datum.value, '.5~g')" in axis["labelExpr"] for axis in axes)
+    assert "axis" not in quantity("y", scale={"scheme": "blues", "zero": False})
+    assert quantity("y", scale={"zero": False}, axis={"grid": False})["axis"].keys() == {"labelExpr", "grid"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """Who the dashboard answers: this computer alone, or named hosts once people sign in; and who started what."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -12,7 +14,7 @@ from kitchens import run_command, small_kitchen
 from streamlit.testing.v1 import AppTest
 from test_history import RECIPE
 from test_links import opened
-from test_pages import fresh_server, trusted  # noqa: F401 - fresh_server is a fixture
+from test_pages import as_read, fresh_server, trusted  # noqa: F401 - fresh_server is a fixture
 from test_showing import ROOT, a_port, running
 
 import soupviz as sv
@@ -192,13 +194,65 @@ def test_a_run_of_somebody_else_is_deleted_only_once_it_was_asked_about(tmp_path
     press(at, "Delete")
     assert "started by anna" in at.warning[0].value
     assert kitchen.store.num_runs() == 1
-    press(at, "Keep them")
+    press(at, "Keep it")
     assert kitchen.store.num_runs() == 1 and not at.warning
     press(at, "Delete")
-    press(at, "Delete them")
+    press(at, "Delete it")
     assert kitchen.store.num_runs() == 0
     press(at, "Undo")
     assert [run.person for run in kitchen.store.runs()] == ["anna"]
+
+
+def kitchen_of_several(folder):
+    """With two runs of anna's, one of whoever runs the tests, which is pinned, and one of whom nobody knows."""
+    kitchen = Kitchen.load(trusted(small_kitchen(folder / "small", num_ingredients=3, num_examples=40)))
+    for number, person in enumerate(["anna", "anna", system_user(), ""]):
+        kitchen.store.begin_run(f"{number}" * 64, "average", RECIPE, person)
+        kitchen.store.end_run(f"{number}" * 64, "failed")
+    kitchen.store.pin_run("2" * 64, True)
+    return kitchen
+
+
+def test_a_store_with_runs_of_others_is_forgotten_on_the_page_only_by_who_was_told_whose_they_are(tmp_path):
+    kitchen = kitchen_of_several(tmp_path)
+    opened("ingredients", kitchen.file)
+    at = opened("kitchens", kitchen.file)
+    told = [as_read(one.value) for one in at.warning]
+    assert any("4 runs would go, of them 2 started by anna, 1 pinned" in one for one in told)
+    [forget] = [one for one in at.button if one.label == "Forget them"]
+    assert forget.disabled
+    [agree] = [one for one in at.checkbox if one.label == "They may go"]
+    agree.check().run()
+    kitchen.store.begin_run("9" * 64, "average", RECIPE, "ben")
+    at.run()
+    assert next(one for one in at.button if one.label == "Forget them").disabled  # it was agreed to less
+    next(one for one in at.checkbox if one.label == "They may go").check().run()
+    press(at, "Forget them")
+    assert kitchen.store.num_runs() == 0
+    assert not at.warning
+
+
+def test_a_store_with_runs_of_others_is_cleared_by_the_command_only_with_a_yes(tmp_path, capsys, monkeypatch):
+    kitchen = kitchen_of_several(tmp_path)
+    whose = r"4 runs would go, of them 2 started by anna, 1 pinned\..*--yes"
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    status, _, said = run_command(capsys, "cache", kitchen.file, "--clear")
+    assert status and re.search(whose, " ".join(said.split()))
+    assert kitchen.store.num_runs() == 4
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert run_command(capsys, "cache", kitchen.file, "--clear")[0]
+    assert kitchen.store.num_runs() == 4
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    run_command(capsys, "cache", kitchen.file, "--clear")
+    assert kitchen.store.num_runs() == 0
+    kitchen = kitchen_of_several(tmp_path / "again")
+    run_command(capsys, "cache", kitchen.file, "--clear", "--yes")
+    assert kitchen.store.num_runs() == 0
 
 
 def press(at: AppTest, label: str) -> None:

@@ -155,6 +155,48 @@ def test_deleting_many_spares_what_is_pinned(file: Path) -> None:
     assert len(store(file).runs()) == 3
 
 
+def test_a_run_that_goes_while_the_list_is_looked_at_is_told_and_its_deletion_here_is_not(file: Path) -> None:
+    at = opened("history", file)
+    [_, average, _] = store(file).runs()
+    store(file).forget_run(average.key)
+    at.run()  # what the browser's timer, or a click, asks for
+    assert table(at) == [3, 1]
+    assert f"Deleted meanwhile, not here: “{average.name}”." in shown(at)
+    at.run()
+    assert "Deleted meanwhile" not in shown(at)
+    other = opened("history", file, runs="3")
+    press(other, "Delete")
+    assert table(other) == [1] and "Deleted meanwhile" not in shown(other)
+
+
+def test_the_list_is_drawn_anew_once_others_have_changed_the_store(file: Path) -> None:
+    app = AppTest.from_function(a_watched_list, default_timeout=60)
+    app.session_state["file"] = str(file)
+    app.run()
+    times = app.session_state["drawn"]
+    app.session_state["meanwhile"] = True
+    app.run()
+    assert app.session_state["drawn"] == times + 2
+    assert not app.exception
+
+
+def a_watched_list() -> None:
+    import streamlit as st
+
+    from soupviz.analysis.history import entries
+    from soupviz.kitchen import Kitchen
+    from soupviz.ui.history import meanwhile
+
+    if "opened" not in st.session_state:
+        st.session_state["opened"] = Kitchen.load(st.session_state["file"])
+    opened = st.session_state["opened"]
+    st.session_state["drawn"] = st.session_state.get("drawn", 0) + 1
+    found = entries(opened)
+    if st.session_state.pop("meanwhile", False):  # after the list was drawn, before the next look
+        opened.store.pin_run(opened.store.runs()[0].key, True)
+    meanwhile.watch(opened, found)
+
+
 def test_what_is_no_soup_of_this_kitchen_is_deleted_at_once(file: Path) -> None:
     change_yaml(file, lambda document: document["ingredients"].remove("m_2.safetensors"))
     sv.uniform(Kitchen.load(file))

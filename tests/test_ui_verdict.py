@@ -1,6 +1,7 @@
 """The verdict and the decision log on a page."""
 
 import io
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from soupviz.analysis.decision_summary import summary
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.pictures.verdict import differences
+from soupviz.scoring.service import Scores
 from soupviz.tasks.classes.class_metrics import ACCURACY
 from soupviz.ui import verdict
 from soupviz.ui.verbatim import verbatim
@@ -62,6 +64,32 @@ def kitchen(tmp_path: Path) -> Kitchen:
     for split in kitchen.splits.reporting:
         kitchen.splits.load(split)
     return kitchen
+
+
+def test_what_is_missing_is_scored_with_its_progress_and_cancel_in_every_session(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soup, go, half = sv.uniform(kitchen), threading.Event(), threading.Event()
+    score_all = Scores.score_all
+
+    def slowly(self: Scores, wanted: Any, progress: Any) -> None:
+        score_all(self, wanted[:2], progress)
+        half.set()
+        while not go.wait(0.005):
+            progress(1, 2, "the rest")
+        score_all(self, wanted, progress)
+
+    monkeypatch.setattr(Scores, "score_all", slowly)
+    app = opened_on(kitchen.file, soup.key)
+    button(app, "Score what is missing on held_out and test").click().run()
+    assert half.wait(20)
+    for session in (app, opened_on(kitchen.file, soup.key)):  # a reload is a session of its own
+        session.run()
+        assert session.get("progress") and button(session, "Cancel")
+        assert not [one for one in session.button if one.label.startswith("Score what")]
+    go.set()
+    settled(app)
+    assert "Not judged yet" not in texts(app) and not app.get("progress")
 
 
 def test_the_panel_says_what_is_missing_scores_it_and_then_judges(kitchen: Kitchen) -> None:

@@ -1,5 +1,9 @@
 """The sidebar: who scores, and what workers do while they do."""
 
+import threading
+import time
+from types import SimpleNamespace
+
 import pytest
 from kitchens import small_kitchen
 from panels import settled
@@ -7,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from workers import without_processes
 
 import soupviz as sv
+from soupviz.recipes import Greedy
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.ui import computing, work, workers
 
@@ -15,12 +20,15 @@ def a_sidebar() -> None:
     import streamlit as st
 
     from soupviz.kitchen import Kitchen
-    from soupviz.ui import work, workers
+    from soupviz.ui import sidebar, work, workers
 
     file = st.session_state["file"]
     if work.opened_kitchen(file) is None:
         work._opened()[str(file)] = Kitchen.load(file)
+    st.session_state["kitchen"] = str(file)
+    place = st.container()
     workers.choose(work.opened_kitchen(file))
+    sidebar.draw_running(place)
 
 
 @pytest.fixture
@@ -29,6 +37,8 @@ def app(tmp_path, monkeypatch):
     found = AppTest.from_function(a_sidebar, default_timeout=60)
     found.session_state["file"] = small_kitchen(tmp_path / "k", num_ingredients=3, num_examples=60)
     yield found.run()
+    for job in work.jobs().active():
+        work.jobs().cancel(job)
     work.close_kitchens()
     work._chosen_workers().clear()
 
@@ -78,6 +88,125 @@ def test_jobs_run_on_the_workers_that_were_chosen(app):
     assert sum(share.num_units for share in kitchen.scores.usage().shares) == 60 * 4 + 60
 
 
+class Held:
+    """Stands for a search: who makes its scores, each time it is begun, and it goes on until it is let go."""
+
+    def __init__(self):
+        self.made_by, self.go = [], threading.Event()
+
+    def __call__(self, kitchen, *_args, progress, **_parameters):
+        self.made_by.append(kitchen.scores.made_by["executor"])
+        while not self.go.wait(0.005):
+            progress(1, 2, "half of it")
+        return SimpleNamespace(key="of the soup")
+
+    def until_begun(self, times):
+        deadline = time.monotonic() + 20
+        while len(self.made_by) < times:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("what", ["sweep", "complete"])
+def test_what_is_computed_ahead_is_begun_anew_with_the_workers_that_were_chosen_and_ends(app, monkeypatch, what, times):
+    held, recipe = Held(), Greedy(alpha=0.1)
+    monkeypatch.setattr(computing, "sweep", held)
+    monkeypatch.setattr(computing, "cook", held)
+    submit = {"sweep": lambda kitchen: computing.sweep_job(kitchen, recipe, [0.5])}
+    job = submit.get(what, lambda kitchen: computing.complete_job(kitchen, recipe))(opened(app))
+    held.until_begun(1)
+    app.selectbox[0].select("processes").run()
+    for number in range(1, times):
+        held.until_begun(number + 1)
+        app.number_input[0].set_value(number + 2).run()
+    held.until_begun(times + 1)
+    assert job.is_active
+    held.go.set()
+    settled(app)
+    assert job.state == "finished"
+    assert [made["workers"] for made in held.made_by] == [1, 2, *range(3, times + 2)]
+    assert work.jobs().find(job.key) is job
+
+
+def test_what_waits_to_be_computed_ahead_begins_with_the_workers_that_were_chosen(app, monkeypatch):
+    asked, ahead = Held(), Held()
+    monkeypatch.setattr(computing, "cook", asked)
+    monkeypatch.setattr(computing, "sweep", ahead)
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    asked.until_begun(1)
+    waiting = computing.sweep_job(opened(app), Greedy(alpha=0.1), [0.5])
+    app.selectbox[0].select("processes").run()
+    ahead.go.set()
+    work.jobs().cancel(work.jobs().active()[0])
+    settled(app)
+    assert waiting.state == "finished"
+    assert [made["name"] for made in ahead.made_by] == ["processes"]
+
+
+def test_while_a_job_runs_each_worker_has_its_bar_and_what_was_begun_before_others_were_chosen_says_so(
+    app, monkeypatch
+):
+    held = Held()
+    monkeypatch.setattr(computing, "cook", held)
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    held.until_begun(1)
+    app.selectbox[0].select("processes").run()
+    assert not app.get("progress")  # those workers do nothing yet: this process has the job
+    assert "goes on with this process" in app.caption[-1].value
+    work.jobs().cancel(work.jobs().active()[0])
+    settled(app)
+    assert "goes on" not in app.caption[-1].value
+    computing.cook_job(opened(app), Greedy(alpha=0.1))
+    held.until_begun(2)
+    app.run()
+    app.run()
+    assert len(app.get("progress")) == 2
+    app.selectbox[0].select("inline").run()
+    app.run()
+    assert len(app.get("progress")) == 2  # they have the job still
+    assert "goes on with 2 workers of this machine" in app.caption[-1].value
+
+
+def test_each_job_that_one_began_has_its_cancel_beside_it_whatever_page_is_open(app, monkeypatch):
+    held = Held()
+    monkeypatch.setattr(computing, "cook", held)
+    running = computing.cook_job(opened(app), Greedy(alpha=0.1))
+    waiting = computing.cook_job(opened(app), Greedy(alpha=0.2))
+    others = computing.cook_job(opened(app), Greedy(alpha=0.3))
+    others.person = "somebody else"
+    app.run()
+    first, second = app.button
+    second.click().run()
+    assert (running.state, waiting.state) == ("running", "cancelled")
+    first.click().run()
+    held.until_begun(2)
+    app.run()
+    assert (running.state, others.state, len(app.button)) == ("cancelled", "running", 0)
+
+
+def test_who_scores_is_chosen_above_what_runs_which_would_move_it(app):
+    def whole() -> None:
+        import streamlit as st
+
+        from soupviz.ui import sidebar
+
+        st.session_state["kitchen"] = str(st.session_state["file"])
+        sidebar.draw_running(sidebar.draw())
+
+    drawn = AppTest.from_function(whole, default_timeout=60)
+    drawn.session_state["file"] = app.session_state["file"]
+    drawn.run()
+    assert not drawn.exception
+    told = [getattr(one, "label", None) or getattr(one, "value", "") for one in drawn.sidebar]
+    asked, runs, how = (
+        next(place for place, one in enumerate(told) if one.startswith(start))
+        for start in ("Scored by", "Nothing runs.", "Device: ")
+    )
+    assert asked < runs < how
+    assert len(told[how].splitlines()) == 2
+
+
 def bars() -> None:
     import streamlit as st
 
@@ -120,3 +249,25 @@ def test_a_run_says_what_its_workers_did():
     used = Usage(10.0, (Share("a", busy=9.0), Share("b", busy=8.5)))
     assert workers.told(used) == "2 workers computed 90%, 85% of 10.0 s."
     assert workers.told(Usage(10.0)) == ""
+
+
+def test_a_worker_that_died_is_said_to_start_again_until_it_has(tmp_path, monkeypatch):
+    died = []
+
+    def fate(worker, _block):
+        died.append(worker)
+        return len(died) == 3
+
+    without_processes(monkeypatch, fate=fate)
+    kitchen = sv.Kitchen.load(
+        small_kitchen(tmp_path, num_ingredients=3, num_examples=60), executor="processes", workers=2
+    )
+    seen = []
+
+    def look(*_told):
+        seen.extend(workers._place(share) for share in kitchen.scores.usage().shares)
+
+    kitchen.scores.score_all([(((name, 1.0),), "held_out", "average") for name in kitchen.names], look)
+    look()
+    assert "starting again" in seen
+    assert f"place {died[2]}, started 2 times" in seen[-2:]

@@ -1,6 +1,7 @@
 """The folders the dashboard may touch, and the kitchens it knows."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from soupviz.errors import KitchenError
 from soupviz.files import cache_folder
 from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
-from soupviz.ui import workspace
+from soupviz.ui import opening, workspace
 from soupviz.yaml_file import validate
 
 SPLIT = {"format": "arrays", "path": "held_out.npz"}
@@ -64,6 +65,25 @@ def test_a_path_outside_the_roots_is_refused_with_the_remedy(root: Path, escape:
     expected = r"lies outside the folders .*start the dashboard with: python -m soupviz dashboard /"
     with pytest.raises(KitchenError, match=expected):
         workspace.allowed(escape)
+
+
+@pytest.mark.parametrize(
+    "use", [workspace.allowed, workspace.open_folder, lambda typed: opening._split(workspace.roots()[0], typed, 0, "")]
+)
+@pytest.mark.parametrize("secret", ["", "?X-Amz-Signature=abc"])
+def test_an_address_is_refused_with_the_command_that_takes_it_and_without_its_secrets(
+    root: Path, use: Callable[[str], object], secret: str
+) -> None:
+    with pytest.raises(KitchenError, match=r"^s3://lab/sweep\S* is an address") as caught:
+        use(f"s3://lab/sweep{secret}")
+    assert "python -m soupviz new" in str(caught.value) and "abc" not in str(caught.value)
+
+
+def test_on_the_page_that_opens_folders_the_remedy_is_said_to_be_there(root: Path) -> None:
+    with pytest.raises(KitchenError, match=r"Name its folder above, under Open a folder, or start"):
+        opening._split(root, "/etc", 0, "")
+    with pytest.raises(KitchenError, match=r"under Open a folder on the page Kitchens, or start"):
+        workspace.allowed("/etc")
 
 
 def test_a_folder_whose_name_begins_like_a_root_is_refused(root: Path) -> None:

@@ -42,6 +42,20 @@ def summary(task: Task, metric: Metric, decisions: Sequence[Decision], recipe: R
     return f"{who} started from {start.candidate} and kept {len(kept)} of {number}: {names}.{rest}"
 
 
+def so_far(decisions: Sequence[Decision]) -> str:
+    """A log that goes on, or was broken off, in words: what it comes to is not known."""
+    start, *others = decisions
+    if any(one.outcome == EPOCH for one in others):
+        return f"So far: {len(others)} epochs from the {start.candidate.removeprefix('start: ')} mix."
+    if not others:
+        return f"So far: started from {start.candidate}; no other was decided on."
+    number = f"{len(others)} candidate{'s' * (len(others) != 1)}"
+    kept = sum(one.outcome == "accepted" for one in others)
+    return (
+        f"So far: started from {start.candidate}; of {number} tried, {kept} {'was' if kept == 1 else 'were'} accepted."
+    )
+
+
 def _rest(task: Task, metric: Metric, lost: Sequence[Decision], recipe: Recipe) -> str:
     """How near the rejected came to the soup before them, and what chance explains of that."""
     told = _nearest(task, metric, lost) if recipe.goal in ("", metric.name) else ""

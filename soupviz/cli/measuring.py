@@ -1,6 +1,7 @@
 """The commands that measure: ingredients, paths, speed, and what is kept on disk."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from soupviz.cli.arguments import (
 from soupviz.cli.kitchens import Opening, opens_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.demo import SIBLINGS
-from soupviz.errors import SoupError
+from soupviz.errors import KitchenError, SoupError
 from soupviz.files import cache_folder
 from soupviz.mixing.aggregation import check_batchnorm
 from soupviz.spec import HELD_OUT
@@ -118,14 +119,17 @@ def bench(
 def cache(
     kitchen: Annotated[Path | None, typer.Argument(help="also this kitchen's store of scores and runs")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="empty them; checkpoints and soups are left alone")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="also runs that others started, or that are pinned")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show, or clear, what soupviz keeps: decoded splits, converted checkpoints, fetched files, scores and runs."""
-    from soupviz.store.cache import clear_caches, clear_store, sizes, store_size
+    from soupviz.store.cache import clear_caches, clear_store, runs_at_stake, sizes, store_size
     from soupviz.store.logits import BUDGET
 
     store = store_size(kitchen) if kitchen else None
     if clear:
+        if kitchen and not yes:
+            _ask_about(runs_at_stake(kitchen))
         clear_caches()
         if kitchen:
             clear_store(kitchen)
@@ -137,3 +141,12 @@ def cache(
         most = f"kept unasked up to {BUDGET / 1e6:.0f} MB"
         rows.append([f"  of it answers of single models, {most}", f"{store['logits'] / 1e6:.1f} MB"])
     printing.show(as_json, values, str(cache_folder()), ("kept", "size"), rows)
+
+
+def _ask_about(runs: str) -> None:
+    """Before runs go that others want: asked on a terminal, refused elsewhere."""
+    if not runs:
+        return
+    if not sys.stdin.isatty():
+        raise KitchenError(f"{runs} There is no way back; say --yes if they may go.")
+    typer.confirm(f"{runs} There is no way back. Go on?", abort=True, err=True)

@@ -24,6 +24,9 @@ MANY = 24
 CHANCE = ".3~g"
 """Of p-values: however small, none is told as 0."""
 
+TICKS = {"labelExpr": "length(datum.label) > 6 && abs(datum.value) < 1e5 ? format(datum.value, '.5~g') : datum.label"}
+"""Where there is one value Vega has one tick, at it, and writes six digits behind the point."""
+
 LEGEND = {"orient": "top", "title": None, "columns": 2, "symbolOpacity": 1, "symbolStrokeWidth": 1}
 OUTLINE = {"stroke": palette.NEUTRAL, "strokeWidth": 1}
 """Around filled marks: sky blue alone is too faint on white."""
@@ -31,6 +34,8 @@ OUTLINE = {"stroke": palette.NEUTRAL, "strokeWidth": 1}
 
 def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:
     """A channel that shows a number."""
+    if (scale := more.get("scale")) and scale.get("zero") is False and "scheme" not in scale:
+        more["axis"] = TICKS | more.get("axis", {})
     return {"field": field, "type": "quantitative"} | ({"title": title} if title else {}) | more
 
 

@@ -31,10 +31,10 @@ def leading(items: Sequence[T], most: int, *, keeps: Callable[[T], bool] = lambd
     return [one for index, one in enumerate(items) if index < most or keeps(one)]
 
 
-def told(drawn: int, number: int, what: str, how: str) -> str:
+def told(drawn: int, number: int, what: str, how: str, rest: str = "The table has all of them.") -> str:
     """What is not drawn, in a sentence; empty where everything is.
 
     Args:
-        what: they are called, in the plural. how: they were chosen.
+        what: they are called, in the plural. how: they were chosen. rest: where the others are.
     """
-    return "" if drawn == number else f"Drawn are {drawn:,} of {number:,} {what}: {how}. The table has all of them."
+    return "" if drawn == number else f"Drawn are {drawn:,} of {number:,} {what}: {how}. {rest}"

@@ -6,6 +6,8 @@ from pathlib import Path
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, folder_bytes
 from soupviz.store.database import open_store
+from soupviz.store.recording import system_user
+from soupviz.store.runs import at_stake
 from soupviz.yaml_file import kitchen_file
 
 KEPT = ("decoded", "converted", "downloads", "uploads", "remote")
@@ -27,6 +29,11 @@ def clear_caches() -> None:
 def store_size(kitchen: Path) -> dict[str, int]:
     """Bytes, scores and runs of a kitchen's store."""
     return open_store(_file(kitchen)).size()
+
+
+def runs_at_stake(kitchen: Path) -> str:
+    """What goes with a kitchen's store that others started, or that was pinned, in a sentence."""
+    return at_stake(open_store(_file(kitchen)).runs(), system_user())
 
 
 def clear_store(kitchen: Path) -> None:

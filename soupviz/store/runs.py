@@ -4,6 +4,7 @@ import json
 import sqlite3
 import time
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -47,6 +48,19 @@ class Run:
     pinned: bool = False
     person: str = ""
     mix: Coefficients | None = None
+
+
+def others_in(runs: Sequence[Run], me: str) -> dict[str, int]:
+    """Who else started runs, and how many; of a run of an earlier version that is not known."""
+    return dict(Counter(sorted(run.person for run in runs if run.person not in ("", me))))
+
+
+def at_stake(runs: Sequence[Run], me: str) -> str:
+    """What `me` may not throw away unasked of these runs, in a sentence; empty where there is nothing."""
+    others, pinned = others_in(runs, me), sum(run.pinned for run in runs)
+    told = [f"{number} started by {person}" for person, number in others.items()]
+    told += [f"{pinned} pinned"] if pinned else []
+    return f"{len(runs)} run{'s' * (len(runs) != 1)} would go, of them {', '.join(told)}." if told else ""
 
 
 def add_columns(connection: sqlite3.Connection, table: str, later: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Jobs that compute what a page asks for: scores, soups, and sweeps."""
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -14,7 +14,7 @@ from soupviz.soups.cooking import cook, sweep
 from soupviz.soups.menu import cook_menu
 from soupviz.types import Alpha, Coefficients
 from soupviz.ui import work
-from soupviz.ui.jobs import AHEAD, Job
+from soupviz.ui.jobs import Job
 from soupviz.weights.selection import BASE
 
 
@@ -84,10 +84,10 @@ def complete_job(opened: Kitchen, recipe: Recipe) -> Job:
     if known is not None:
         return known
 
-    def do(job: Job) -> Any:
-        return cook(opened, recipe, progress=job.progress, complete=True).key
+    def on(kitchen: Kitchen) -> Callable[[Job], Any]:
+        return lambda job: cook(kitchen, recipe, progress=job.progress, complete=True).key
 
-    return work.jobs().submit(key, "Scoring the rejected whole", do, kitchen=str(opened.file), priority=AHEAD)
+    return work.ahead(opened, key, "Scoring the rejected whole", on)
 
 
 def cook_key(opened: Kitchen, recipe: Recipe) -> str:
@@ -98,11 +98,13 @@ def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
     """Cook greedy soups for a grid of alphas, behind everything the user asks for."""
     parameters = recipe.model_dump(exclude={"method", "alpha"})
 
-    def do(job: Job) -> None:
-        sweep(opened, alphas, progress=job.progress, **parameters)
+    def on(kitchen: Kitchen) -> Callable[[Job], None]:
+        def do(job: Job) -> None:
+            sweep(kitchen, alphas, progress=job.progress, **parameters)
 
-    key = _sweep_key(opened, recipe)
-    return work.jobs().submit(key, "Alpha sweep", do, kitchen=str(opened.file), priority=AHEAD)
+        return do
+
+    return work.ahead(opened, _sweep_key(opened, recipe), "Alpha sweep", on)
 
 
 def _sweep_key(opened: Kitchen, recipe: Greedy) -> str:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Preempted(Cancelled):
-    """Raised inside a job computed ahead when something more urgent waits."""
+    """Raised inside a job that is begun anew: something more urgent waits, or others are to do it."""
 
 
 @dataclass(eq=False)
@@ -46,7 +46,12 @@ class Job:
     exception: Exception | None = None
     started: float = 0.0
     ended: float = 0.0
+    before: Any = None
+    """The kitchen that it was asked for with, where others make that kitchen's scores since."""
+    again: Callable[[Any], Callable[["Job"], Any]] | None = None
+    """Its work on another opening of the kitchen, where it may be begun anew with that."""
     _cancelled: threading.Event = field(default_factory=threading.Event)
+    _anew: threading.Event = field(default_factory=threading.Event)
     _urgent_waits: Callable[[int], bool] = lambda _priority: False
 
     @property
@@ -76,7 +81,7 @@ class Job:
 
     def let_go(self) -> None:
         """After the end: what the work, and the frames in which it failed, held (a kitchen) is held no longer."""
-        self.work = _ended
+        self.work, self.again, self.before = _ended, None, None
         error: BaseException | None = self.exception
         while error is not None:
             error.__traceback__ = None
@@ -87,7 +92,7 @@ class Job:
         self.done, self.total, self.what = done, total, what
         if self._cancelled.is_set():
             raise Cancelled
-        if self._urgent_waits(self.priority):
+        if self._anew.is_set() or self._urgent_waits(self.priority):
             raise _Preempted
 
 
@@ -108,7 +113,14 @@ class Jobs:
         threading.Thread(target=self._run, name="soupviz-jobs", daemon=True).start()
 
     def submit(
-        self, key: str, title: str, work: Callable[[Job], Any], *, kitchen: str = "", priority: int = NORMAL
+        self,
+        key: str,
+        title: str,
+        work: Callable[[Job], Any],
+        *,
+        kitchen: str = "",
+        priority: int = NORMAL,
+        again: Callable[[Any], Callable[[Job], Any]] | None = None,
     ) -> Job:
         """Queue work under a key; while a job of that key is active, asking again gives that job."""
         with self._lock:
@@ -116,7 +128,7 @@ class Jobs:
             if current is not None and current.is_active:
                 return current
             number = next(self._numbers)
-            job = Job(key, title, kitchen, priority, work, number, self._who(), _urgent_waits=self._waits)
+            job = Job(key, title, kitchen, priority, work, number, self._who(), again=again, _urgent_waits=self._waits)
             ended = [job for job in self._all if not job.is_active][:-FINISHED_KEPT]
             self._all = [*(job for job in self._all if job not in ended), job]
             heapq.heappush(self._queue, (priority, number, job))
@@ -138,6 +150,14 @@ class Jobs:
             if job.state == "queued":
                 job.state = "cancelled"
                 job.let_go()
+
+    def begin_anew(self, job: Job, kitchen: Any) -> None:
+        """Do a job's work on another opening of its kitchen, at once if it runs already; it stays the same job."""
+        with self._lock:
+            if job.is_active and job.again is not None:
+                job.work = job.again(kitchen)
+                if job.state == "running":
+                    job._anew.set()
 
     def forget(self, which: Callable[[Job], bool]) -> None:
         """Let go of jobs that ended, so that pages no longer tell of them."""
@@ -174,6 +194,7 @@ class Jobs:
         except _Preempted:
             with self._lock:
                 job.state = "queued"
+                job._anew.clear()
                 job.events.clear()
                 heapq.heappush(self._queue, (job.priority, job.number, job))
         except Cancelled:

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from soupviz.addresses import is_remote
 from soupviz.data import splitting
 from soupviz.errors import KitchenError
 from soupviz.kitchen import Kitchen
@@ -13,17 +14,22 @@ from soupviz.recognition.runs import parse_arguments
 from soupviz.spec import TEST, KitchenSpec
 from soupviz.store.cache import clear_caches, sizes
 from soupviz.store.logits import BUDGET
-from soupviz.ui import computing, session, work, workspace
+from soupviz.store.runs import at_stake
+from soupviz.ui import computing, people, session, work, workspace
+from soupviz.ui.verbatim import verbatim
 from soupviz.yaml_file import kitchen_file, validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
+
+ABOVE = "above, under Open a folder"
+"""Where the page has what lets it read elsewhere."""
 
 
 def by_path() -> None:
     """Open a kitchen.yaml by its path."""
     typed = st.text_input("Path of a kitchen.yaml, or of its folder", key="kitchen path")
     if st.button("Open", disabled=not typed):
-        file = kitchen_file(workspace.allowed(typed))
+        file = kitchen_file(workspace.allowed(typed, ABOVE))
         if not file.is_file():
             raise KitchenError(f"{file}: no such file; expected a kitchen.yaml, or the folder that holds one.")
         session.choose_file(file)
@@ -46,7 +52,7 @@ def without_file() -> None:
         )
         pressed = st.form_submit_button("Open it", type="primary")
     if pressed:
-        root = workspace.allowed(folder)
+        root = workspace.allowed(folder, ABOVE)
         if not root.is_dir():
             raise KitchenError(f"{root}: no such folder; expected the one that holds the checkpoints.")
         document: dict[str, Any] = {
@@ -94,7 +100,8 @@ def _go(file: Path) -> None:
 def _split(root: Path, place: str, resize: int, means: str) -> dict[str, object]:
     if not place:
         raise KitchenError("Held-out data is empty; name a folder of images, or an .npz or .safetensors file.")
-    path = Path(os.path.relpath(workspace.allowed(root / place), root)).as_posix()
+    place = place if is_remote(place) else str(root / place)  # joined, an address would be none
+    path = Path(os.path.relpath(workspace.allowed(place, ABOVE), root)).as_posix()
     if path.endswith((".npz", ".safetensors")):
         return {"format": "arrays", "path": path}
     mean, _, std = means.partition(";")
@@ -142,7 +149,12 @@ def kept(opened: Kitchen | None) -> None:
         return
     with row.popover("Forget this kitchen's scores and runs"):
         st.write("They are measured anew when they are needed; soups that were exported stay. There is no way back.")
-        if st.button("Forget them", type="primary"):
+        runs = at_stake(opened.store.runs(), people.person())
+        if runs:
+            st.warning(verbatim(f"{runs} All who open this kitchen see them."))
+        # Another key where there is more to lose: a yes to less is none to that.
+        agreed = not runs or st.checkbox("They may go", key=f"may go: {runs}")
+        if st.button("Forget them", type="primary", disabled=not agreed):
             opened.store.clear()
             computing.forget_started()
             st.rerun()

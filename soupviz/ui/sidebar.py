@@ -1,10 +1,12 @@
 """The sidebar: which kitchen, which device, what runs and what waits."""
 
+import re
 from pathlib import Path
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from soupviz.kitchen import Kitchen
 from soupviz.ui import people, session, theme, work, workers, workspace
 from soupviz.ui.verbatim import verbatim
 
@@ -14,9 +16,11 @@ def draw() -> DeltaGenerator:
     with st.sidebar:
         st.html(f"<style>{theme.style()}</style>")
         _kitchens()
-        running = st.container()
         if opened := work.opened_kitchen(session.chosen_file()):
             workers.choose(opened)
+        running = st.container(gap="xsmall")  # below what is clicked, which would move as jobs come and go
+        if opened:
+            _how(opened)
         return running
 
 
@@ -43,13 +47,14 @@ def _kitchens() -> None:
     if chosen != current:
         session.choose_file(chosen)
         st.rerun()
-    if opened := work.opened_kitchen(current):
-        is_plain = opened.spec.precision == "tf32" and opened.device.type != "cuda"
-        st.caption(
-            f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
-        )
-        short, _, why = opened.evaluator.routes.note.partition(". ")
-        st.caption(f"Model: {short}", help=verbatim(why) or None)
+
+
+def _how(opened: Kitchen) -> None:
+    """On which device the model runs, in which precision, and by which of its ways."""
+    is_plain = opened.spec.precision == "tf32" and opened.device.type != "cuda"
+    device = f"Device: {opened.device}, evaluated in {opened.spec.precision}" + (" (float32 here)" if is_plain else "")
+    short, _, why = re.sub("[.:;] ", "\n", opened.evaluator.routes.note, count=1).partition("\n")
+    st.caption(f"{device}  \nModel: {short}", help=verbatim(f"{why[:1].upper()}{why[1:]}") or None)
 
 
 def draw_running(place: DeltaGenerator) -> None:
@@ -58,16 +63,22 @@ def draw_running(place: DeltaGenerator) -> None:
 
     @st.fragment(run_every=1.0 if active else None)
     def panel() -> None:
-        jobs = work.jobs().active()
+        jobs, opened = work.jobs().active(), work.opened_kitchen(session.chosen_file())
         if not jobs:
             st.caption("Nothing runs.")
         for job in jobs:
             waits = "" if job.state == "running" else " (waits)"
             by = f", {verbatim(job.person)}" if job.person not in ("", me) else ""
-            st.caption(f"{job.title}{by}{waits}: {job.fraction:.0%}")
-        opened = work.opened_kitchen(session.chosen_file())
-        if opened is not None and any(job.state == "running" and job.kitchen == str(opened.file) for job in jobs):
-            workers.draw(opened)
+            left, right = st.columns([3, 1], vertical_alignment="center", gap="xsmall")
+            left.caption(f"{job.title}{by}{waits}: {job.fraction:.0%}")
+            if job.person in ("", me):
+                right.button(
+                    "Cancel", type="tertiary", key=f"cancel in the sidebar {job.number}",
+                    help=f"Cancel “{verbatim(job.title)}”; what it measured is kept", on_click=work.jobs().cancel,
+                    args=(job,),
+                )  # fmt: skip
+            if opened is not None and job.state == "running" and job.kitchen == str(opened.file):
+                workers.told_of(job, opened)
 
     with place:
         panel()

@@ -139,8 +139,8 @@ def _differences(opened: Kitchen, found: Verdict) -> list[dict[str, object]]:
 
 def _score_missing(opened: Kitchen, run: Run) -> None:
     """A button for the scores that the verdict lacks; from logits that are kept it starts by itself."""
-    mix, aggregation = mix_in(run), aggregation_in(run)
-    missing = lacking(opened, verdicts.wanted(opened, mix, aggregation))
+    wanted = verdicts.wanted(opened, mix_in(run), aggregation_in(run))
+    missing = lacking(opened, wanted)
     if not missing:
         return
 
@@ -149,7 +149,7 @@ def _score_missing(opened: Kitchen, run: Run) -> None:
 
     splits = " and ".join(dict.fromkeys(split for _, split, _ in missing))
     title = f"Score what is missing on {splits}"
-    key = f"verdict {digest([list(one) for one in missing])}"
+    key = f"verdict {digest([list(one) for one in wanted])}"  # not of what is missing, which grows less as it runs
     asking.result(opened, key, title, lambda: cost(opened, missing), score, ahead=True)
 
 

@@ -1,7 +1,9 @@
 """What the server does behind the pages: the kitchens it holds open, and the queue of jobs."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -126,13 +128,24 @@ def _chosen_workers() -> dict[str, tuple[ExecutorName, int | None]]:
 
 
 def choose_workers(opened: Kitchen, executor: ExecutorName, workers: int | None) -> None:
-    """From now on others make a kitchen's scores; what is computed ahead is begun anew with them."""
-    for job in jobs().active():
-        if job.kitchen == str(opened.file) and job.priority == AHEAD and job is not find_read_job(opened):
-            jobs().cancel(job)
+    """From now on others make a kitchen's scores; what is computed ahead is begun anew with them.
+
+    What the user asked for goes on as it was begun.
+    """
     _chosen_workers()[str(opened.file)] = executor, workers
     with _lock:
-        _opened()[str(opened.file)] = with_workers(opened, executor, workers)
+        _opened()[str(opened.file)] = chosen = with_workers(opened, executor, workers)
+    for job in jobs().active():
+        if job.kitchen == str(opened.file) and job is not find_read_job(opened):
+            if job.again is not None:
+                jobs().begin_anew(job, chosen)
+            else:
+                job.before = job.before or opened
+
+
+def ahead(opened: Kitchen, key: str, title: str, on: Callable[[Kitchen], Callable[[Job], Any]]) -> Job:
+    """Queue work behind everything the user asks for; `on` makes it of the kitchen, with whom its scores then make."""
+    return jobs().submit(key, title, on(opened), kitchen=str(opened.file), priority=AHEAD, again=on)
 
 
 def _look_ahead(opened: Kitchen) -> None:

@@ -9,6 +9,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.spec import ExecutorName
 from soupviz.ui import work
+from soupviz.ui.jobs import Job
 
 NAMES: dict[ExecutorName, str] = {
     "inline": "this process",
@@ -55,6 +56,20 @@ def choose(opened: Kitchen) -> None:
         )  # fmt: skip
 
 
+def told_of(job: Job, opened: Kitchen) -> None:
+    """What the workers do that a running job has; those chosen since it was begun are not its own."""
+    draw(job.before or opened)
+    if job.before is not None:
+        before, now = _named(job.before), _named(opened)
+        st.caption(f"It goes on with {before}, as it was begun; what is begun next is scored by {now}.")
+
+
+def _named(opened: Kitchen) -> str:
+    executor = opened.scores.executor
+    name = next(told for name, told in NAMES.items() if name == executor.name)
+    return name if executor.name == "inline" else f"{executor.num_workers} {name}"
+
+
 def draw(opened: Kitchen) -> None:
     """A bar for each worker: how much of the time it has computed since the last look."""
     now = opened.scores.usage()
@@ -80,7 +95,9 @@ def draw(opened: Kitchen) -> None:
 
 
 def _place(share: Share) -> str:
-    return (share.place or "starting") + (f", started {share.deaths + 1} times" if share.deaths else "")
+    if not share.place:
+        return "starting again" if share.deaths else "starting"
+    return share.place + (f", started {share.deaths + 1} times" if share.deaths else "")
 
 
 def told(used: Usage) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from soupviz import trust as trusting
+from soupviz.addresses import is_remote, redacted
 from soupviz.demo.digits import VERSION
 from soupviz.errors import KitchenError
 from soupviz.files import cache_folder, replacing
@@ -27,18 +28,32 @@ def roots() -> list[Path]:
     return [folder for folder in named if folder.is_dir()] or [Path.cwd()]
 
 
-def allowed(path: Path | str) -> Path:
+def _place_of(typed: Path | str) -> Path:
+    """What a user names by its path; a relative one starts at the first folder of the start."""
+    if is_remote(str(typed)):
+        address = redacted(str(typed))
+        raise KitchenError(
+            f"{address} is an address, and the dashboard opens folders of this machine. The command line looks into a "
+            f"run that lies elsewhere and writes its kitchen.yaml here: python -m soupviz new {shlex.quote(address)}. "
+            "Open that file then; it may name addresses."
+        )
+    place = Path(typed).expanduser()
+    return (place if place.is_absolute() else roots()[0] / place).resolve()
+
+
+def allowed(path: Path | str, where: str = "under Open a folder on the page Kitchens") -> Path:
     """The path, if it lies below the folders the dashboard was started with, or its own cache.
 
+    Args:
+        where: another folder can be named.
     Raises:
         KitchenError: it lies elsewhere.
     """
-    place = Path(path).expanduser()
-    place = (place if place.is_absolute() else roots()[0] / place).resolve()
+    place = _place_of(path)
     if not is_allowed(place):
         raise KitchenError(
             f"{place} lies outside the folders this dashboard was started with ({', '.join(map(str, roots()))}). "
-            "Name its folder under Open a folder on the page Kitchens, or start the dashboard with: "
+            f"Name its folder {where}, or start the dashboard with: "
             f"python -m soupviz dashboard {shlex.quote(str(place if place.is_dir() else place.parent))}"
         )
     return place
@@ -70,10 +85,9 @@ def open_folder(typed: str) -> Path:
     """Let the dashboard read and write below a folder, or a file, that the user named.
 
     Raises:
-        KitchenError: there is none, or it holds everything.
+        KitchenError: there is none, it holds everything, or it is an address.
     """
-    place = Path(typed).expanduser()
-    place = (place if place.is_absolute() else roots()[0] / place).resolve()
+    place = _place_of(typed)
     if not place.exists():
         raise KitchenError(f"{place}: no such folder or file. Check its name.")
     if place == Path(place.anchor):

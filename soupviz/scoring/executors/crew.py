@@ -281,7 +281,7 @@ class Crew:
 
     def _died(self, worker: int, reason: str) -> None:
         """Start a worker anew, whose blocks others may take; not for ever."""
-        self._shares[worker] = replace(self._shares[worker], deaths=self._shares[worker].deaths + 1)
+        self._shares[worker] = replace(self._shares[worker], place="", deaths=self._shares[worker].deaths + 1)
         lost = self._take_back(worker)
         self._deaths[worker] += 1
         deaths = self._deaths[worker]

@@ -11,6 +11,7 @@ from soupviz.analysis.gains import Gain, gains, midpoints, score_ensembles, scor
 from soupviz.analysis.trend import Trend, trend
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
+from soupviz.pictures import sampling
 from soupviz.pictures.diversity import (
     AGAINST,
     BY_DISTANCE,
@@ -219,9 +220,10 @@ def draw_gains(
     scale = factor(metric)
     points = {one.pair.names: (x, scale * one.gain) for one in found if (x := across(one.pair, against)) is not None}
     line = trend(points)
+    drawn = _drawn(found, asked, selected)
     clicked = charts.show(
         against_disagreement(
-            found,
+            drawn,
             line,
             made,
             metric,
@@ -235,7 +237,19 @@ def draw_gains(
         clicked=PAIR,
     )
     st.caption(told(line, found, made, against, asked.split, total, metric))
+    rest = "What is said above is of all of them."
+    if left := sampling.told(len(drawn), len(found), "pairs", "they are thinned out evenly", rest):
+        st.caption(left)
     return [f"{one['a']}\0{one['b']}" for one in clicked if "a" in one and "b" in one]
+
+
+def _drawn(found: Sequence[Gain], asked: Asked, selected: Names | None) -> list[Gain]:
+    """What the scatter shows: the pair that is looked at, those of a few ingredients that stand out, and a sample."""
+    stand_out = {one.pair.names for one in found if {one.pair.a, one.pair.b} & {*asked.chosen}}
+    kept = stand_out if 2 * len(stand_out) <= sampling.MOST_POINTS else set()
+    return sampling.thinned(
+        found, sampling.MOST_POINTS, keeps=lambda one: one.pair.names in kept or one.pair.names == selected
+    )
 
 
 def told(

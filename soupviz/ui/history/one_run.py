@@ -21,6 +21,8 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     """What is known of a run, and all that can be done with it."""
     run = entry.run
     st.header(f"#{run.id} {verbatim(run.name)}")
+    if run.person:
+        st.caption(f"Started by {verbatim(run.person)}.")
     if entry.reason:
         st.warning(verbatim(f"{entry.state.capitalize()}: {entry.reason}"))
     recipe = runs.recipe_of(run)

@@ -14,11 +14,12 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Recipe, parse
 from soupviz.soups.soup import mix_in, pool_in, summed
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.store.runs import Run
+from soupviz.store.runs import Run, others_in
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import shown
 from soupviz.ui import computing, people, session, tables, widgets, work
 from soupviz.ui.formats import in_unit, value_format
+from soupviz.ui.history.meanwhile import DELETED
 from soupviz.ui.verbatim import verbatim
 
 CHOSEN = "runs"
@@ -73,6 +74,7 @@ def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
         "no": run.id,
         "name": run.name,
         "state": entry.state,
+        "by": run.person or None,
         **values,
         "made of": f"{len(summed(mix_in(run), result['coefficients']))} of {pool}"
         if pool and result.get("coefficients")
@@ -80,7 +82,6 @@ def _row(opened: Kitchen, entry: Entry) -> dict[str, object]:
         "cooked": datetime.fromtimestamp(run.created),
         "seconds": result.get("seconds"),
         "scores": result.get("evaluations"),
-        "by": run.person or None,
         "device": f"{made_in['device']}, {made_in['precision']}" if made_in else None,
         "recipe": told(run),
         "title": run.title,
@@ -103,13 +104,13 @@ def columns(metric: Metric) -> dict[str, Any]:
         "no": number("no.", format="#%d", width=50),
         "name": text("name", width=200),
         "state": text("state", width=80, help=f"“{history.OUTDATED}”: its ingredients, data or model changed since"),
+        "by": text("by", width=90, help="who started it"),
         "held_out": number("held_out (selects)", format=value, width=120, help=meaning),
         "test": number("test", format=value, width=70, help=meaning),
         "made of": text("made of", width=72, help="ingredients with a coefficient, of those it chose among"),
         "cooked": st.column_config.DatetimeColumn("cooked", format="YYYY-MM-DD HH:mm", width=130),
         "seconds": number("took", format="%.1f s", width=75, help="seconds, when it was cooked first"),
         "scores": number("scores", width=70, help="that it took to find it; shared ones among them"),
-        "by": text("by", width=90, help="who started it"),
         "device": text("device", width=105, help="and precision, when it was cooked last"),
     }
 
@@ -150,7 +151,7 @@ def choose(runs: Sequence[Run], *, anew: bool = False) -> None:
 
 def delete(opened: Kitchen, runs: Sequence[Run]) -> None:
     """Forget runs, those of others only once it was asked about; they can be taken back until others are deleted."""
-    if any(run.person not in ("", people.person()) for run in runs):
+    if others_in(runs, people.person()):
         st.session_state["to be deleted"] = (str(opened.file), list(runs))
         st.rerun()
     _forget(opened, runs)
@@ -161,14 +162,14 @@ def ask_before_deleting(opened: Kitchen) -> None:
     file, runs = st.session_state.get("to be deleted", ("", []))
     if file != str(opened.file) or not runs:
         return
-    others = sorted({run.person for run in runs} - {"", people.person()})
+    others, them = others_in(runs, people.person()), "it" if len(runs) == 1 else "them"
     what = f"“{verbatim(runs[0].name)}”" if len(runs) == 1 else f"{len(runs)} runs"
     row = st.container(horizontal=True, vertical_alignment="center")
-    row.warning(f"Delete {what}, started by {verbatim(', '.join(others))}? All who open this kitchen see them.")
-    if row.button("Delete them", type="primary"):
+    row.warning(f"Delete {what}, started by {verbatim(', '.join(others))}? All who open this kitchen see {them}.")
+    if row.button(f"Delete {them}", type="primary"):
         del st.session_state["to be deleted"]
         _forget(opened, runs)
-    if row.button("Keep them"):
+    if row.button(f"Keep {them}"):
         del st.session_state["to be deleted"]
         st.rerun()
 
@@ -177,14 +178,14 @@ def _forget(opened: Kitchen, runs: Sequence[Run]) -> None:
     for run in runs:
         opened.store.forget_run(run.key)
     session.forget_soups([run.key for run in runs])
-    st.session_state["deleted"] = (str(opened.file), list(runs))
+    st.session_state[DELETED] = (str(opened.file), list(runs))
     choose([], anew=True)
     st.rerun()
 
 
 def offer_undo(opened: Kitchen) -> None:
     """What was deleted last, and a way back."""
-    file, runs = st.session_state.get("deleted", ("", []))
+    file, runs = st.session_state.get(DELETED, ("", []))
     if file != str(opened.file) or not runs:
         return
     row = st.container(horizontal=True, vertical_alignment="center")
@@ -192,7 +193,7 @@ def offer_undo(opened: Kitchen) -> None:
     row.write(f"Deleted {what}; the scores are kept.")
     if row.button("Undo", icon=":material/undo:"):
         opened.store.take_back(runs)
-        del st.session_state["deleted"]
+        del st.session_state[DELETED]
         choose(runs if len(runs) <= 2 else [], anew=True)
         st.rerun()
 

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import decisions
+from soupviz.analysis.decision_summary import so_far
 from soupviz.analysis.decisions import Decision
 from soupviz.analysis.regime import explained
 from soupviz.analysis.wording import test_of
@@ -64,7 +65,7 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     recipe = parse(run.recipe)
     found = decisions.log(opened, recipe, steps)
     place.header("Decisions")
-    told = explained(opened, recipe, found)
+    told = explained(opened, recipe, found) if run.status == "finished" else so_far(found)
     place.write(told)
     chosen = st.session_state.get(f"decision of {run.key}")
     clicked = charts.show(

@@ -32,10 +32,10 @@ BY_ALPHA, BY_MEAN = "greedy, alpha", "greedy, mean"
 RECIPES = {BY_ALPHA: Greedy, BY_MEAN: Greedy} | {kind.label: kind for kind in MENU.values() if kind is not Greedy}
 """By the name on the page; greedy stands there twice, as alpha is a number or the mean."""
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
+"""Alphas computed ahead, coarse to fine."""
+
 UNASKED = 600.0
 """Seconds that searches nobody asked for may take at most."""
-
-"""Alphas computed ahead, coarse to fine."""
 
 
 def choose_recipe(opened: Kitchen) -> Recipe:
@@ -79,6 +79,15 @@ def choose_recipe(opened: Kitchen) -> Recipe:
     return recipe
 
 
+def find_cook_job(opened: Kitchen, recipe: Recipe) -> Job | None:
+    """The newest job that cooks this recipe; one that was cancelled only until others took up its run."""
+    job = work.jobs().find(computing.cook_key(opened, recipe))
+    if job is None or job.state != "cancelled":
+        return job
+    run = finished(opened, recipe)
+    return None if run is not None and run.status in ("running", "finished") else job
+
+
 def draw_plan(opened: Kitchen, recipe: Recipe) -> None:
     """What cooking will cost at most, unless it is done already."""
     cost = planning.cooking_cost(opened, recipe)
@@ -119,7 +128,9 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run is None:
         st.info("Not computed yet: **Cook** it. The search shows its decisions while it runs; Cancel keeps its scores.")
         return
-    if run.status != "finished":
+    if run.status == "running":  # part of a sweep or of the menu, or of another process
+        st.info("This very search runs at the moment, begun elsewhere than here: this is as far as it is.")
+    elif run.status != "finished":
         st.info(f"This run is {run.status}. Cook goes on from its last score.")
     if run.status == "finished":
         session.choose_soup(run)
@@ -184,8 +195,12 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
             charts.show(search.sweep(known, at, opened.objective), key="sweep", alt=alt)
             st.caption(f"{len(known)} of {len(SWEPT)} alphas computed.{_best_alpha(opened, recipe, keys, runs)}")
 
-    if job is None or not session.watch(job, draw):
-        draw()
+    if job is not None and session.watch(job, draw):
+        return
+    draw()
+    if missing and ahead and job is not None and st.button("Go on", key=f"go on {job.key}"):
+        computing.sweep_job(opened, recipe, missing)
+        st.rerun()
 
 
 def _best_alpha(opened: Kitchen, recipe: Greedy, keys: Mapping[Alpha, str], runs: Mapping[str, Run]) -> str:
