@@ -21,7 +21,7 @@ from soupviz.weights.scratch import PIECE
 
 SUM = ("uniform", "export", "export_sharded", "export_pt", "bake")
 FORMULAS = ("task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock", "karcher", "slerp")
-LEARNED = ("fisher", "learned", "learned_by_layer")
+LEARNED = ("fisher", "regmean", "learned", "learned_by_layer")
 MB = 10**6
 
 
@@ -61,6 +61,15 @@ def test_work_on_24_checkpoints_of_500_mb_takes_one_of_them_and_500_mb(tmp_path,
     actions = {"open": (), "bake": ("export", "bake")}.get(action, (action,))
     found = peaks(folder, tmp_path / "cache", *actions)
     assert found[action] <= allowed(action, size)
+
+
+@pytest.mark.slow
+def test_regmean_holds_no_more_than_a_few_layers_beside_the_model(tmp_path):
+    """Of 18 layers of 6 MB each, of which each has a Gram matrix as large."""
+    folder = tmp_path / "kitchen"
+    large_kitchen(folder, 3, width=1200, depth=18)
+    found = peaks(folder, tmp_path / "cache", "regmean")
+    assert found["regmean"] < (folder / "m_1.safetensors").stat().st_size + 200 * MB
 
 
 # Pieces give what whole tensors give
