@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from large_checkpoints import large_kitchen
+from large_checkpoints import FORMS, large_kitchen
 from torch import Tensor
 
 from soupviz.errors import ExportError
@@ -19,8 +19,9 @@ from soupviz.models.architecture import Architecture
 from soupviz.weights import scratch
 from soupviz.weights.scratch import PIECE
 
-SUM = ("uniform", "export", "export_sharded", "export_pt", "bake")
+SUM = ("uniform", "greedy", "export", "export_sharded", "export_pt", "bake")
 FORMULAS = ("task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock", "karcher", "slerp")
+LOOKED_AT = ("geometry", "inspect")
 LEARNED = ("fisher", "regmean", "learned", "learned_by_layer")
 MB = 10**6
 
@@ -52,7 +53,7 @@ def allowed(action: str, size: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["open", *SUM, *FORMULAS, *LEARNED])
+@pytest.mark.parametrize("action", ["open", *SUM, *LOOKED_AT, *FORMULAS, *LEARNED])
 def test_work_on_24_checkpoints_of_500_mb_takes_one_of_them_and_500_mb(tmp_path, action):
     """What needs gradients takes three."""
     folder = tmp_path / "kitchen"
@@ -61,6 +62,17 @@ def test_work_on_24_checkpoints_of_500_mb_takes_one_of_them_and_500_mb(tmp_path,
     actions = {"open": (), "bake": ("export", "bake")}.get(action, (action,))
     found = peaks(folder, tmp_path / "cache", *actions)
     assert found[action] <= allowed(action, size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_checkpoints_in_parts_are_never_whole_in_memory(tmp_path, form):
+    """Three of 250 MB each, of which the model itself is one."""
+    folder = tmp_path / "kitchen"
+    large_kitchen(folder, 2, width=2500, depth=8, rows=5000, form=form)
+    size = (folder / "base.safetensors").stat().st_size
+    found = peaks(folder, tmp_path / "cache", "uniform", "export")
+    assert {name: peak // MB for name, peak in found.items() if peak > allowed(name, size)} == {}
 
 
 @pytest.mark.slow
