@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen
 import soupviz as sv
 from soupviz.errors import CheckpointError, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import room, watching
+from soupviz.remote import putting, room, systems, watching
 from soupviz.soups.provenance import read_record
 
 pytestmark = pytest.mark.extras
@@ -105,6 +106,51 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(kitchen: Path, capsys: p
     status, _, err = run_command(capsys, "score", kitchen)
     assert (status, "s3://nobodys/base.safetensors: nothing is there" in err) == (2, True)
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_soup_is_not_cooked_for_a_bucket_that_is_not_there(
+    kitchen: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kitchen, "load", None)
+    out = "s3://nobodys/x/soup.safetensors"
+    status, _, err = run_command(capsys, "soup", kitchen, "--recipe", "uniform", "--out", out)
+    assert (status, f"{out}: nothing can be written there, as s3://nobodys does not exist" in err) == (2, True)
+    assert len(err.strip().splitlines()) == 1 and "kept in" not in err
+
+
+def test_a_bucket_that_goes_before_a_soup_is_there_is_told_as_one_that_takes_none(
+    kitchen: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(putting, "_check_bucket", lambda _address: None)
+    soup = sv.uniform(Kitchen.load(kitchen))
+    with pytest.raises(RemoteError) as told:
+        sv.export(soup, "s3://nobodys/x/soup.safetensors")
+    assert str(told.value).startswith("s3://nobodys/x: nothing can be written there, as s3://nobodys does not exist")
+    folder = Path(str(told.value).rpartition(" is kept in ")[2].removesuffix("."))
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "recipe.yaml", "soup.safetensors"]
+
+
+def test_a_bucket_that_may_not_be_looked_at_may_take_files(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as web:
+        web.refuses_all = True
+        monkeypatch.setenv("AWS_ENDPOINT_URL", web.address)
+        s3.clear_instance_cache()
+        putting.check_target("s3://bucket/soup.safetensors")
+    s3.clear_instance_cache()
+
+
+def test_who_may_not_write_is_told_to_get_the_right_to_write() -> None:
+    told = str(systems.refusal("s3://bucket/soups", PermissionError(), "write"))
+    assert "access is refused (403)" in told and "the right to write" in told
+    assert "came so far" not in str(systems.refusal("s3://bucket/soups", EOFError(), "write"))
+
+
+def test_a_bucket_that_does_not_answer_is_not_waited_for(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(putting, "ASKED_FOR", 0.0)
+    monkeypatch.setattr(putting, "opened", lambda _address: (SimpleNamespace(invalidate_cache=lambda: sleep(5)), ""))
+    started = monotonic()
+    putting.check_target("s3://bucket/soup.safetensors")
+    assert monotonic() - started < 2
 
 
 def test_a_bucket_that_refuses_is_told_in_one_line_with_where_and_a_remedy(
