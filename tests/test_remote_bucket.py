@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic, sleep
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import fsspec
 import pytest
 from elsewhere import moved, serving
-from fsspec.implementations.memory import MemoryFileSystem
 from kitchens import change_yaml, json_of, run_command, small_kitchen
 
 import soupviz as sv
@@ -176,61 +175,6 @@ def test_a_process_of_its_own_reads_the_same_bucket_from_the_same_cache(kitchen:
     )
     assert done.returncode == 0, done.stderr
     assert room.held() > before  # held_out came
-
-
-class Hub(MemoryFileSystem):
-    """A file system that tells files as the hub's does: by revision, with the checksum of what is large."""
-
-    protocol = "hf"
-    store: ClassVar[dict[str, Any]] = {}
-    pseudo_dirs: ClassVar[list[str]] = [""]
-
-    def info(self, path: str, **options: Any) -> dict[str, Any]:
-        return self._told(super().info(path, **options))
-
-    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        found = super().ls(path, detail=True, **options)
-        return [self._told(one) for one in found] if detail else [one["name"] for one in found]
-
-    def _told(self, info: dict[str, Any]) -> dict[str, Any]:
-        from hashlib import sha256
-
-        told = {"name": info["name"].lstrip("/"), "size": info["size"], "type": info["type"]}
-        if info["type"] == "file":
-            content = self.store[info["name"]].getvalue()
-            told |= {"blob_id": "b", "lfs": SimpleNamespace(sha256=sha256(content).hexdigest(), size=len(content))}
-        return told
-
-
-@pytest.fixture
-def hub(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", Hub)
-    system = fsspec.filesystem("hf")
-    system.store.clear()
-    return system
-
-
-def test_revisions_of_a_repository_are_ingredients_and_the_same_content_is_fetched_once(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hub itself cannot be reached from here: a file system that tells what the hub's tells stands in for it."""
-    whole = small_kitchen(tmp_path / "whole", num_ingredients=2)
-    names = [f"hf://group/model@run-{index}/model.safetensors" for index in range(2)]
-    for index, name in enumerate([*names, "hf://group/model@main/model.safetensors"]):
-        hub.pipe_file(name, (whole.parent / f"m_{min(index, 1)}.safetensors").read_bytes())
-    fetched: list[str] = []
-    fetch = Hub.cat_file
-    monkeypatch.setattr(Hub, "cat_file", lambda self, path, **o: (fetched.append(path), fetch(self, path, **o))[1])
-    change_yaml(
-        whole,
-        lambda document: document.update(ingredients=[f"hf://group/model@{one}" for one in ("run-0", "run-1", "main")]),
-    )
-    opened = Kitchen.load(whole)
-    assert opened.names == ["model@run-0", "model@run-1", "model@main"]
-    assert len(fetched) == 2
-    assert opened.aside  # a copy of run-1
-    record = read_record(sv.export(sv.uniform(opened), tmp_path / "soup.safetensors")[0])
-    assert record.ingredients["model@run-0"].file == names[0]
 
 
 def test_a_snapshot_folder_of_the_hub_s_cache_is_opened_and_baked_by_its_own_names(
