@@ -8,6 +8,7 @@ import gc
 import json
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 SOURCE = """
 from torch import nn
@@ -58,10 +59,55 @@ def sparse(file: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, s
             opened.write(values.view(torch.uint8).numpy().tobytes())
 
 
+def as_shards(tensors: dict[str, Any], folder: Path) -> None:
+    """Two shards of safetensors, and their index."""
+    _divided(tensors, folder, ".safetensors", save_file)
+
+
+def as_pickled_shards(tensors: dict[str, Any], folder: Path) -> None:
+    """Two shards of torch.save, and their index."""
+    _divided(tensors, folder, ".bin", torch.save)
+
+
+def _divided(tensors: dict[str, Any], folder: Path, suffix: str, write: Callable[[dict[str, Any], Path], None]) -> None:
+    folder.mkdir()
+    keys = list(tensors)
+    shards = {f"shard-{at}{suffix}": keys[at::2] for at in (0, 1)}
+    for name, held in shards.items():
+        write({key: tensors[key] for key in held}, folder / name)
+    index = {"weight_map": {key: name for name, held in shards.items() for key in held}}
+    (folder / f"model{suffix}.index.json").write_text(json.dumps(index))
+
+
+def as_chunks(tensors: dict[str, Any], folder: Path) -> None:
+    """What torch.distributed.checkpoint writes."""
+    from torch.distributed.checkpoint import save
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is one process
+        save({"model": tensors}, checkpoint_id=folder, no_dist=True)
+
+
+FORMS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    "sharded": as_shards, "pickled_shards": as_pickled_shards, "distributed": as_chunks,
+}  # fmt: skip
+
+
 def large_kitchen(
-    folder: Path, number: int, width: int, depth: int, *, rows: int = 64, dtype: torch.dtype = torch.float32
+    folder: Path,
+    number: int,
+    width: int,
+    depth: int,
+    *,
+    rows: int = 64,
+    dtype: torch.dtype = torch.float32,
+    form: str | None = None,
 ) -> Path:
-    """A kitchen of so many ingredients and a base, each of about `(depth * width + rows) * width` numbers."""
+    """A kitchen of so many ingredients and a base, each of about `(depth * width + rows) * width` numbers.
+
+    Args:
+        form: of the ingredients, one of FORMS, a folder each that takes its size of the disk; default: a sparse file.
+    """
     folder.mkdir(parents=True)
     (folder / "model.py").write_text(SOURCE)
     shapes: dict[str, tuple[int, ...]] = {"table.weight": (rows, width)}
@@ -70,6 +116,9 @@ def large_kitchen(
     shapes |= {"head.weight": (3, width), "head.bias": (3,)}
     for at in range(number + 1):
         sparse(folder / (f"m_{at}.safetensors" if at else "base.safetensors"), shapes, dtype, at)
+    for file in folder.glob("m_*") if form else ():
+        FORMS[form](load_file(file), file.with_suffix(""))
+        file.unlink()
     generator = torch.Generator().manual_seed(0)
     for split in ("held_out", "test"):
         inputs = torch.randn(6, width, generator=generator)
@@ -77,7 +126,7 @@ def large_kitchen(
     file = folder / "kitchen.yaml"
     document = {
         "model": {"factory": "model.py:build", "args": {"width": width, "depth": depth, "rows": rows}},
-        "ingredients": ["m_*.safetensors"], "base": "base.safetensors", "device": "cpu", "batch_size": 2,
+        "ingredients": ["m_*"], "base": "base.safetensors", "device": "cpu", "batch_size": 2,
         "data": {split: {"format": "arrays", "path": f"{split}.safetensors"} for split in ("held_out", "test")},
     }  # fmt: skip
     file.write_text(yaml.safe_dump(document))
@@ -132,6 +181,18 @@ def baked(kitchen: Any, folder: Path) -> Any:
     return sv.bake(folder / "whole.safetensors", folder / "baked.safetensors")
 
 
+def of_weights(kitchen: Any, folder: Path) -> Any:
+    from soupviz.analysis import geometry
+
+    return geometry.gram(kitchen)
+
+
+def inspected(kitchen: Any, folder: Path) -> Any:
+    from soupviz.analysis import preflight
+
+    return preflight.inspect(kitchen)
+
+
 ACTIONS: dict[str, Callable[[], Callable[[Any, Path], Any]]] = {
     **{name: lambda name=name: recipe(method=name) for name in (
         "uniform", "task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock", "karcher", "slerp",
@@ -140,6 +201,9 @@ ACTIONS: dict[str, Callable[[], Callable[[Any, Path], Any]]] = {
     "regmean": lambda: recipe(method="regmean", examples=2),
     "learned": lambda: recipe(method="learned", examples=2, epochs=1),
     "learned_by_layer": lambda: recipe(method="learned", examples=2, epochs=1, per="layer"),
+    "greedy": lambda: recipe(method="greedy"),
+    "geometry": lambda: of_weights,
+    "inspect": lambda: inspected,
     "export": lambda: exported("whole.safetensors"),
     "export_sharded": lambda: exported("soup.safetensors", shard_size="100MB"),
     "export_pt": lambda: exported("soup.pt"),

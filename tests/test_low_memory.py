@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from large_checkpoints import large_kitchen
+from large_checkpoints import FORMS, large_kitchen
 from torch import Tensor
 
 from soupviz.errors import ExportError
@@ -19,9 +19,10 @@ from soupviz.models.architecture import Architecture
 from soupviz.weights import scratch
 from soupviz.weights.scratch import PIECE
 
-SUM = ("uniform", "export", "export_sharded", "export_pt", "bake")
+SUM = ("uniform", "greedy", "export", "export_sharded", "export_pt", "bake")
 FORMULAS = ("task_arithmetic", "ties", "dare", "breadcrumbs", "model_stock", "karcher", "slerp")
-LEARNED = ("fisher", "learned", "learned_by_layer")
+LOOKED_AT = ("geometry", "inspect")
+LEARNED = ("fisher", "regmean", "learned", "learned_by_layer")
 MB = 10**6
 
 
@@ -52,7 +53,7 @@ def allowed(action: str, size: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["open", *SUM, *FORMULAS, *LEARNED])
+@pytest.mark.parametrize("action", ["open", *SUM, *LOOKED_AT, *FORMULAS, *LEARNED])
 def test_work_on_24_checkpoints_of_500_mb_takes_one_of_them_and_500_mb(tmp_path, action):
     """What needs gradients takes three."""
     folder = tmp_path / "kitchen"
@@ -61,6 +62,26 @@ def test_work_on_24_checkpoints_of_500_mb_takes_one_of_them_and_500_mb(tmp_path,
     actions = {"open": (), "bake": ("export", "bake")}.get(action, (action,))
     found = peaks(folder, tmp_path / "cache", *actions)
     assert found[action] <= allowed(action, size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
+def test_checkpoints_in_parts_are_never_whole_in_memory(tmp_path, form):
+    """Three of 250 MB each, of which the model itself is one."""
+    folder = tmp_path / "kitchen"
+    large_kitchen(folder, 2, width=2500, depth=8, rows=5000, form=form)
+    size = (folder / "base.safetensors").stat().st_size
+    found = peaks(folder, tmp_path / "cache", "uniform", "export")
+    assert {name: peak // MB for name, peak in found.items() if peak > allowed(name, size)} == {}
+
+
+@pytest.mark.slow
+def test_regmean_holds_no_more_than_a_few_layers_beside_the_model(tmp_path):
+    """Of 18 layers of 6 MB each, of which each has a Gram matrix as large."""
+    folder = tmp_path / "kitchen"
+    large_kitchen(folder, 3, width=1200, depth=18)
+    found = peaks(folder, tmp_path / "cache", "regmean")
+    assert found["regmean"] < (folder / "m_1.safetensors").stat().st_size + 200 * MB
 
 
 # Pieces give what whole tensors give

@@ -6,19 +6,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import fsspec
 import pytest
 from elsewhere import moved, serving
-from fsspec.implementations.memory import MemoryFileSystem
 from kitchens import change_yaml, json_of, run_command, small_kitchen
 
 import soupviz as sv
 from soupviz.errors import CheckpointError, RemoteError
 from soupviz.kitchen import Kitchen
-from soupviz.remote import room, watching
+from soupviz.remote import putting, room, systems, watching
 from soupviz.soups.provenance import read_record
 
 pytestmark = pytest.mark.extras
@@ -107,6 +107,51 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(kitchen: Path, capsys: p
     assert len(err.strip().splitlines()) == 1
 
 
+def test_a_soup_is_not_cooked_for_a_bucket_that_is_not_there(
+    kitchen: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Kitchen, "load", None)
+    out = "s3://nobodys/x/soup.safetensors"
+    status, _, err = run_command(capsys, "soup", kitchen, "--recipe", "uniform", "--out", out)
+    assert (status, f"{out}: nothing can be written there, as s3://nobodys does not exist" in err) == (2, True)
+    assert len(err.strip().splitlines()) == 1 and "kept in" not in err
+
+
+def test_a_bucket_that_goes_before_a_soup_is_there_is_told_as_one_that_takes_none(
+    kitchen: Path, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(putting, "_check_bucket", lambda _address: None)
+    soup = sv.uniform(Kitchen.load(kitchen))
+    with pytest.raises(RemoteError) as told:
+        sv.export(soup, "s3://nobodys/x/soup.safetensors")
+    assert str(told.value).startswith("s3://nobodys/x: nothing can be written there, as s3://nobodys does not exist")
+    folder = Path(str(told.value).rpartition(" is kept in ")[2].removesuffix("."))
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "recipe.yaml", "soup.safetensors"]
+
+
+def test_a_bucket_that_may_not_be_looked_at_may_take_files(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving() as web:
+        web.refuses_all = True
+        monkeypatch.setenv("AWS_ENDPOINT_URL", web.address)
+        s3.clear_instance_cache()
+        putting.check_target("s3://bucket/soup.safetensors")
+    s3.clear_instance_cache()
+
+
+def test_who_may_not_write_is_told_to_get_the_right_to_write() -> None:
+    told = str(systems.refusal("s3://bucket/soups", PermissionError(), "write"))
+    assert "access is refused (403)" in told and "the right to write" in told
+    assert "came so far" not in str(systems.refusal("s3://bucket/soups", EOFError(), "write"))
+
+
+def test_a_bucket_that_does_not_answer_is_not_waited_for(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(putting, "ASKED_FOR", 0.0)
+    monkeypatch.setattr(putting, "opened", lambda _address: (SimpleNamespace(invalidate_cache=lambda: sleep(5)), ""))
+    started = monotonic()
+    putting.check_target("s3://bucket/soup.safetensors")
+    assert monotonic() - started < 2
+
+
 def test_a_bucket_that_refuses_is_told_in_one_line_with_where_and_a_remedy(
     kitchen: Path, s3: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,61 +175,6 @@ def test_a_process_of_its_own_reads_the_same_bucket_from_the_same_cache(kitchen:
     )
     assert done.returncode == 0, done.stderr
     assert room.held() > before  # held_out came
-
-
-class Hub(MemoryFileSystem):
-    """A file system that tells files as the hub's does: by revision, with the checksum of what is large."""
-
-    protocol = "hf"
-    store: ClassVar[dict[str, Any]] = {}
-    pseudo_dirs: ClassVar[list[str]] = [""]
-
-    def info(self, path: str, **options: Any) -> dict[str, Any]:
-        return self._told(super().info(path, **options))
-
-    def ls(self, path: str, detail: bool = True, **options: Any) -> list[Any]:
-        found = super().ls(path, detail=True, **options)
-        return [self._told(one) for one in found] if detail else [one["name"] for one in found]
-
-    def _told(self, info: dict[str, Any]) -> dict[str, Any]:
-        from hashlib import sha256
-
-        told = {"name": info["name"].lstrip("/"), "size": info["size"], "type": info["type"]}
-        if info["type"] == "file":
-            content = self.store[info["name"]].getvalue()
-            told |= {"blob_id": "b", "lfs": SimpleNamespace(sha256=sha256(content).hexdigest(), size=len(content))}
-        return told
-
-
-@pytest.fixture
-def hub(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "hf", Hub)
-    system = fsspec.filesystem("hf")
-    system.store.clear()
-    return system
-
-
-def test_revisions_of_a_repository_are_ingredients_and_the_same_content_is_fetched_once(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hub itself cannot be reached from here: a file system that tells what the hub's tells stands in for it."""
-    whole = small_kitchen(tmp_path / "whole", num_ingredients=2)
-    names = [f"hf://group/model@run-{index}/model.safetensors" for index in range(2)]
-    for index, name in enumerate([*names, "hf://group/model@main/model.safetensors"]):
-        hub.pipe_file(name, (whole.parent / f"m_{min(index, 1)}.safetensors").read_bytes())
-    fetched: list[str] = []
-    fetch = Hub.cat_file
-    monkeypatch.setattr(Hub, "cat_file", lambda self, path, **o: (fetched.append(path), fetch(self, path, **o))[1])
-    change_yaml(
-        whole,
-        lambda document: document.update(ingredients=[f"hf://group/model@{one}" for one in ("run-0", "run-1", "main")]),
-    )
-    opened = Kitchen.load(whole)
-    assert opened.names == ["model@run-0", "model@run-1", "model@main"]
-    assert len(fetched) == 2
-    assert opened.aside  # a copy of run-1
-    record = read_record(sv.export(sv.uniform(opened), tmp_path / "soup.safetensors")[0])
-    assert record.ingredients["model@run-0"].file == names[0]
 
 
 def test_a_snapshot_folder_of_the_hub_s_cache_is_opened_and_baked_by_its_own_names(

@@ -1,27 +1,39 @@
 """Who the dashboard answers: this computer alone, or named hosts once people sign in; and who started what."""
 
 import io
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kitchens import run_command, small_kitchen
+from streamlit import user_info
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.testing.v1 import AppTest
+from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, generate_xsrf_token_string
+from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME, XSRF_COOKIE_NAME
 from test_history import RECIPE
 from test_links import opened
-from test_pages import as_read, fresh_server, trusted  # noqa: F401 - fresh_server is a fixture
+from test_pages import as_read, fresh_server, trusted, wait  # noqa: F401 - fresh_server is a fixture
 from test_showing import ROOT, a_port, running
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import soupviz as sv
 from soupviz.cli import serving, showing
 from soupviz.kitchen import Kitchen
 from soupviz.store.database import Store
 from soupviz.store.recording import recorded, starter, system_user
+from soupviz.ui import people, work
 from soupviz.ui.jobs import Jobs
 
 SHARED = f'redirect_uri = "https://soups.example.org/oauth2callback"\ncookie_secret = "{"s" * 40}"\n'
@@ -117,7 +129,7 @@ def test_streamlit_started_by_hand_on_another_address_is_held_to_the_same(tmp_pa
 
 
 def test_a_named_host_is_answered_and_another_is_not(tmp_path, monkeypatch):
-    """Authlib is stood in for by an empty module of that name: nobody signs in here."""
+    """Authlib is stood in for by an empty module of that name, a provider by the cookie that Streamlit sets then."""
     (tmp_path / "authlib.py").write_text('__version__ = "1.6.0"\n', encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -137,6 +149,94 @@ def test_a_named_host_is_answered_and_another_is_not(tmp_path, monkeypatch):
                 return error.code
 
         assert [asked(host) for host in ("soups.example.org", "localhost", "elsewhere.example")] == [200, 200, 400]
+        # A websocket, over which all of a page goes: of its own pages alone, and whole for who has signed in alone.
+        here = "https://soups.example.org"
+        assert refused_socket(port, "soups.example.org", "https://elsewhere.example") == 403
+        assert refused_socket(port, "elsewhere.example", "https://elsewhere.example") == 400
+        assert "Sign in" in page_over_socket(port, here, None)
+        assert "Sign in" in page_over_socket(port, here, signed("t" * 40, here))
+        assert "Sign in" in page_over_socket(port, here, signed("s" * 40, "https://elsewhere.example"))
+        shown = page_over_socket(port, here, signed("s" * 40, here))
+        assert "Sign in" not in shown and "Kitchens" in shown
+
+
+def signed(secret: str, origin: str) -> str:
+    """The cookie that Streamlit sets once a provider has told who somebody is."""
+    told = {**ANNA, "origin": origin, "provider": "default"}
+    return create_signed_value(secret, USER_COOKIE_NAME, json.dumps(told)).decode()
+
+
+def browser(port: int, host: str, origin: str, cookie: str | None = None) -> Any:
+    token = generate_xsrf_token_string()
+    cookies = {XSRF_COOKIE_NAME: token} | ({} if cookie is None else {USER_COOKIE_NAME: cookie})
+    return connect(
+        f"ws://{host}/_stcore/stream",
+        sock=socket.create_connection(("127.0.0.1", port)),
+        origin=origin,
+        subprotocols=["streamlit", token],
+        additional_headers={"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())},
+        max_size=None,
+    )
+
+
+def refused_socket(port: int, host: str, origin: str) -> int:
+    with pytest.raises(InvalidStatus) as refused:
+        browser(port, host, origin)
+    return refused.value.response.status_code
+
+
+def page_over_socket(port: int, origin: str, cookie: str | None) -> str:
+    """What a browser is sent of the first page."""
+    with browser(port, "soups.example.org", origin, cookie) as there:
+        there.send(BackMsg(rerun_script=ClientState()).SerializeToString())
+        told = []
+        while True:
+            message = ForwardMsg()
+            message.ParseFromString(there.recv(timeout=30))
+            if message.WhichOneof("type") == "script_finished":
+                return "\n".join(told)
+            told.append(str(message))
+
+
+ANNA = {"is_logged_in": True, "email": "anna@lab.example", "name": "Anna"}
+
+
+def signed_in_as(monkeypatch: pytest.MonkeyPatch, user: dict[str, Any]) -> None:
+    """Pages are opened by somebody of whom a provider told this."""
+    monkeypatch.setenv(serving.ALLOW_HOSTS, "soups.example.org")
+    monkeypatch.setattr(user_info, "_get_user_info", lambda: dict(user))
+
+
+def test_who_has_signed_in_sees_the_pages_and_what_is_cooked_there_has_their_address(
+    fresh_server,  # noqa: F811
+    tmp_path,
+    monkeypatch,
+):
+    signed_in_as(monkeypatch, ANNA)
+    file = trusted(small_kitchen(tmp_path / "small", num_ingredients=2, num_examples=30))
+    at = opened("soup", file, recipe="uniform")
+    assert "Sign in" not in [button.label for button in at.button]
+    assert at.title and not at.exception
+    press(at, "Cook")
+    wait(lambda: not work.jobs().active())
+    assert {run.person for run in Kitchen.load(file).store.runs()} == {ANNA["email"]}
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ({"is_logged_in": True, "email": "a@b.c", "name": "A", "sub": "1"}, "a@b.c"),
+        ({"is_logged_in": True, "name": "A", "sub": "1"}, "A"),
+        ({"is_logged_in": True, "sub": "1"}, "1"),
+        ({"is_logged_in": False, "email": "a@b.c"}, None),
+        ({"email": "a@b.c"}, None),
+    ],
+)
+def test_people_are_called_by_what_their_provider_tells(monkeypatch, told, name):
+    signed_in_as(monkeypatch, told)
+    monkeypatch.setattr(people, "get_script_run_ctx", lambda **_options: object())
+    assert people.is_signed_in() is (name is not None)
+    assert people.person() == (name or system_user())
 
 
 def test_nothing_is_shown_before_people_have_signed_in(tmp_path, monkeypatch):

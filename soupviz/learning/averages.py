@@ -11,7 +11,7 @@ from soupviz.errors import RecipeError
 from soupviz.learning.curvature import add_to
 from soupviz.mixing.averaging import LARGEST, mix_tensors
 from soupviz.weights.ingredients import Ingredient
-from soupviz.weights.scratch import by_pieces, set_down, zeros
+from soupviz.weights.scratch import by_pieces, cast, copied, product, room, set_down, zeros
 
 FLOOR = 1e-6
 """As a share of the mean Fisher information: far below it a number is averaged as if nothing were known of it."""
@@ -99,15 +99,16 @@ def regmean(
     pull: dict[str, Tensor] = {}
     for position, tensors in enumerate(ingredients):
         for key, gram in grams_of(position).items():
-            shrunk = gram.to(torch.float32) * shrink
+            shrunk = copied(gram).mul_(shrink)
             shrunk.diagonal().copy_(gram.diagonal())
-            difference = tensors[key].to(torch.float32) - soup[key].to(torch.float32)
-            add_to(pull, key, shrunk @ difference.T, set_down)
+            difference = room(soup[key].shape, torch.float32).copy_(tensors[key]).sub_(soup[key])
+            add_to(pull, key, product(shrunk, difference.T), set_down)
             add_to(total, key, shrunk, set_down)
+            del shrunk, difference  # or they would be in memory beside the next
     for key, gram in total.items():
         if pull[key].any():  # else it is the same in all, bit for bit
-            change = _solved(gram.to(torch.float64), pull[key].to(torch.float64)).T
-            soup[key].copy_(soup[key].to(torch.float64) + change)
+            change = _solved(cast(gram, torch.float64), cast(pull[key], torch.float64)).T
+            soup[key].copy_(cast(soup[key], torch.float64).add_(change))
     return soup
 
 

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from soupviz.errors import ModelError, RecipeError
 from soupviz.models.building import tied_keys
 from soupviz.models.functional import call_with, evaluating, logits_with, placed
-from soupviz.weights.scratch import give_back, set_down, zeros
+from soupviz.weights.scratch import give_back, product, set_down, zeros
 
 Batches = Callable[[], Iterable[Mapping[str, Tensor]]]
 """Inputs by name ("" for a single tensor), as the model takes them; labels are not needed."""
@@ -114,8 +114,7 @@ def gram_matrices(
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
             rows = (*inputs, *named.values())[0].detach().float()
             rows = rows.reshape(-1, rows.shape[-1])
-            found = rows.T @ rows
-            add_to(grams, key, found, set_down)
+            add_to(grams, key, product(rows.T, rows), set_down)
 
         return module.register_forward_pre_hook(hook, with_kwargs=True)
 

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as NotYet
 from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from soupviz.errors import Cancelled
 from soupviz.remote.systems import is_passing, refusal
@@ -29,11 +29,12 @@ class Calls:
     """A few threads that call, while the caller's own thread reports progress and may stop all of them.
 
     Args:
-        alive: called about five times a second; what it raises ends the calls.
+        alive: called about five times a second; what it raises ends the calls. to: what is done there.
     """
 
-    def __init__(self, alive: Callable[[], Any] = lambda: None):
+    def __init__(self, alive: Callable[[], Any] = lambda: None, *, to: Literal["read", "write"] = "read"):
         self._alive = alive
+        self._to: Literal["read", "write"] = to
         self._stopped = threading.Event()
         self._waiting: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads = 0
@@ -105,6 +106,6 @@ class Calls:
                 return call()
             except Exception as error:  # each file system raises its own
                 if attempt == attempts - 1 or not is_passing(error):
-                    raise refusal(address, error) from error
+                    raise refusal(address, error, self._to) from error
             self.pause(attempt)
         raise AssertionError("the last attempt returns or raises")

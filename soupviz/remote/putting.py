@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from soupviz.addresses import KEPT, scheme_of
+from soupviz.addresses import BUCKETS, KEPT, host_of, place_of, scheme_of
 from soupviz.errors import RemoteError
 from soupviz.files import cache_folder
 from soupviz.remote.calling import Calls
-from soupviz.remote.systems import WEB, opened
+from soupviz.remote.systems import WEB, is_missing, opened, refusal
 from soupviz.types import Progress, quiet
+
+ASKED_FOR = 5.0
+"""Seconds in which a bucket is asked for before there is anything to write."""
 
 HEAD = 4096
 """Bytes of a file that is there already, which tell whose it is."""
@@ -23,11 +27,38 @@ def check_target(address: str) -> None:
     """Whether a file can be written at an address, as far as that can be told at once.
 
     Raises:
-        RemoteError: the web takes no files, a package is missing, or the address holds a secret.
+        RemoteError: the web takes no files, a package is missing, the address holds a secret, or its bucket does not
+            exist.
     """
     opened(address)
     if scheme_of(address) in WEB:
         raise RemoteError(f"{address}: a web server takes no files; name a bucket, such as s3://bucket/soups/soup.pt.")
+    if scheme_of(address) in BUCKETS:
+        _check_bucket(address)
+
+
+def _check_bucket(address: str) -> None:
+    """Ask once for the bucket. One that may not be looked at may still take files: that is told when it is written."""
+    bucket = host_of(address)
+    until = monotonic() + ASKED_FOR
+
+    def alive() -> None:
+        if monotonic() > until:
+            raise TimeoutError
+
+    def look() -> None:
+        system, path = opened(bucket)
+        system.invalidate_cache()
+        system.info(path)
+
+    try:
+        with Calls(alive, to="write") as calls:
+            calls.one(bucket, look, attempts=1)
+    except TimeoutError:
+        return
+    except RemoteError as error:
+        if error.__cause__ is not None and is_missing(error.__cause__):
+            raise refusal(address, error.__cause__, "write") from error
 
 
 def put(
@@ -48,7 +79,9 @@ def put(
         RemoteError: it cannot be put; the files stay here, and the message says where.
     """
     place, _, name = address.rpartition("/")
-    folder = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "outgoing")))
+    outgoing = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "outgoing")))
+    folder = place_of(place, outgoing)  # called as there: an adapter is named by its folder
+    folder.mkdir(parents=True)
     is_to_stay = False
     try:
         with Calls(lambda: progress(0, 1, f"writing {name}")) as calls:
@@ -63,7 +96,7 @@ def put(
             raise RemoteError(f"{error} What was to be written is kept in {folder}.") from error
     finally:
         if not is_to_stay:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(outgoing, ignore_errors=True)
     return [f"{place}/{file.name}" for file in files]
 
 
@@ -71,19 +104,18 @@ def _send(files: Sequence[Path], place: str, progress: Progress) -> None:
     total = sum(file.stat().st_size for file in files)
     done = 0
     for file in reversed(files):  # the weights, which come first, are there last
-        address = f"{place}/{file.name}"
         callback: Any = _counting()
 
         def alive(name: str = file.name, before: int = done, callback: Any = callback) -> None:
             progress(min(before + callback.value, total), max(total, 1), f"writing {name}")
 
-        def send(file: Path = file, address: str = address, callback: Any = callback) -> None:
-            system, path = opened(address)
+        def send(file: Path = file, callback: Any = callback) -> None:
+            system, path = opened(f"{place}/{file.name}")
             callback.absolute_update(0)
             system.put_file(str(file), path, callback=callback)
 
-        with Calls(alive) as calls:
-            calls.one(address, send)
+        with Calls(alive, to="write") as calls:
+            calls.one(place, send)  # of the companions nobody has named one
         done += file.stat().st_size
 
 
@@ -125,6 +157,6 @@ def remove(addresses: Sequence[str], progress: Progress) -> None:
         with suppress(FileNotFoundError):
             system.rm_file(path)
 
-    with Calls(lambda: progress(0, 1, "removing what was there before")) as calls:
+    with Calls(lambda: progress(0, 1, "removing what was there before"), to="write") as calls:
         for address in addresses:
             calls.one(address, partial(gone, address))

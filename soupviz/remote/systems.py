@@ -7,7 +7,7 @@ from functools import cache
 from http import HTTPStatus
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from soupviz.addresses import BUCKETS, host_of, redacted, scheme_of, user_in
@@ -188,24 +188,40 @@ def is_passing(error: BaseException) -> bool:
     return _is_of_a_network(error)
 
 
-def refusal(address: str, error: BaseException) -> RemoteError:
-    """What an error of a file system means for whoever named the address."""
+def is_missing(error: BaseException) -> bool:
+    """Whether an error says that nothing is there."""
+    error = _reason(error)
+    return isinstance(error, FileNotFoundError) or status_of(error) == 404
+
+
+def refusal(address: str, error: BaseException, to: Literal["read", "write"] = "read") -> RemoteError:
+    """What an error of a file system means for whoever named the address.
+
+    Args:
+        to: what was to be done there.
+    """
+    missing = is_missing(error)
     error = _reason(error)
     if isinstance(error, RemoteError):
         return error
     status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
-    if isinstance(error, FileNotFoundError) or status == 404:
+    if missing and to == "write":
+        return RemoteError(
+            f"{address}: nothing can be written there, as {host_of(address)} does not exist; make it, or name another."
+        )
+    if missing:
         return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")
     if isinstance(error, PermissionError) or status in (401, 403) or "NoCredentialsError" in kinds:
         with_status = f" ({status or 403})"
         return RemoteError(
-            f"{address}: access is refused{with_status}. Give whoever runs soupviz the right to read it; credentials "
+            f"{address}: access is refused{with_status}. Give whoever runs soupviz the right to {to} it; credentials "
             f"are taken from {_credentials(scheme_of(address))}."
         )
     # A library's own words on a status quote the whole address, often that of a signed redirect.
     is_quoting = status is not None and not isinstance(getattr(error, "response", None), Mapping)
     why = f"the server answered with {_named(status)}" if is_quoting else told(error)
-    return RemoteError(f"{address}: cannot be reached: {why}. Try again; what came so far is kept.")
+    again = "Try again; what came so far is kept" if to == "read" else "Try again"
+    return RemoteError(f"{address}: cannot be reached: {why}. {again}.")
 
 
 def _named(status: int | None) -> str:

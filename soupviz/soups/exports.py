@@ -25,6 +25,7 @@ from soupviz.soups.placing import (
     COMPANIONS,
     RECIPE,
     RECIPE_TITLE,
+    check_folder_elsewhere,
     check_room,
     companion,
     earlier_addresses,
@@ -78,8 +79,7 @@ def export(
     target = target_of(path)
     check_target(target, dtype, shard_size, form)
     if form == "adapter":
-        assert isinstance(target, Path)
-        return _export_adapter(soup, target, rank, temperature, bake_temperature)
+        return _export_adapter(soup, target, rank, temperature, bake_temperature, progress)
     if rank is not None:
         raise ExportError("a rank is of an adapter; take the form adapter (--as adapter), or give no rank.")
     soup.kitchen.scores.mixed(soup.mix, soup.recipe.aggregation)  # an ensemble has none, and says so
@@ -93,7 +93,7 @@ def export(
 
 def target_of(path: str | Path) -> Path | str:
     """Where a soup is to be written: a file here, or an address."""
-    return str(path) if is_remote(str(path)) else Path(path)
+    return str(path).rstrip("/") if is_remote(str(path)) else Path(path)
 
 
 def folder_of(target: Path | str, form: Form = "dense") -> Path | None:
@@ -102,15 +102,21 @@ def folder_of(target: Path | str, form: Form = "dense") -> Path | None:
 
 
 def _export_adapter(
-    soup: Soup, target: Path, rank: int | None, temperature: float | None, bake_temperature: bool
+    soup: Soup,
+    target: Path | str,
+    rank: int | None,
+    temperature: float | None,
+    bake_temperature: bool,
+    progress: Progress,
 ) -> list[Path | str]:
     if bake_temperature:
         raise ExportError("an adapter has no last layer to divide by a temperature; write the soup dense.")
     one = adapter_of(soup.kitchen, soup.mix, rank)
-    record = record_of(soup, target, "float32", temperature).model_copy(update={"adapter": one.form()})
+    folder = folder_of(target, "adapter")
+    record = record_of(soup, folder, "float32", temperature).model_copy(update={"adapter": one.form()})
     content = one.content()
     pinned = record.model_copy(update=asdict(content.identity()))
-    return write_soup(target, content, pinned, description=one.description())
+    return write_soup(target, content, pinned, None, progress, one.description())
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -150,15 +156,16 @@ def write_soup(
     """
     if isinstance(target, Path):
         return [*_written(target, content, record, shard_size, description)]
-    earlier = earlier_addresses(target, progress)
-    spare_addresses([target, *earlier], record)
+    weights = file_of(target, record.form)
+    earlier = earlier_addresses(weights, progress)
+    spare_addresses([weights, *earlier], record)
 
     def write_here(place: Path) -> list[Path]:
-        files = _written(place, content, record, shard_size)
-        spare_addresses([f"{target.rpartition('/')[0]}/{file.name}" for file in files], record)
+        files = _written(place.parent if record.adapter else place, content, record, shard_size, description)
+        spare_addresses([f"{weights.rpartition('/')[0]}/{file.name}" for file in files], record)
         return files
 
-    written = putting.put(target, COMPANIONS, write_here, progress)
+    written = putting.put(weights, COMPANIONS, write_here, progress)
     putting.remove(sorted(earlier - set(written)), progress)
     return [*written]
 
@@ -218,6 +225,7 @@ def check_target(
     Raises:
         ExportError: a form, dtype, suffix or size that is not known, shards of another format than safetensors, a
             folder that is missing or read-only, or an adapter there that is none of soupviz's.
+        RemoteError: an address that takes no files, or a bucket that does not exist.
     """
     if form not in get_args(Form):
         raise ExportError(f"the form is {form!r}; expected {' or '.join(get_args(Form))}.")
@@ -232,6 +240,8 @@ def check_target(
         raise ExportError(f"{target}: cannot write {place.suffix!r} files; name it .safetensors or .pt.")
     if not isinstance(target, Path):
         putting.check_target(target)
+        if form == "adapter":
+            check_folder_elsewhere(target, quiet)
         return
     folder = target.parent
     if not folder.is_dir():

@@ -1,8 +1,8 @@
 """The forms in which a soup is written: whole weights in a file, or one adapter in a folder, as peft has it."""
 
 import math
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -12,6 +12,8 @@ from soupviz.weights.checkpoints import is_soup
 from soupviz.weights.containers import without_suffix
 
 Form = Literal["dense", "adapter"]
+Target = TypeVar("Target", Path, str)
+"""Where a soup is to be written: a file or a folder here, or an address."""
 
 FILE = f"{WEIGHTS}.safetensors"
 """What peft looks for in an adapter's folder, beside its description."""
@@ -51,19 +53,27 @@ def check_folder(target: Path | str, shard_size: str | int | None = None) -> Non
     """Whether an adapter can be written into a folder, which need not be there.
 
     Raises:
-        ExportError: an address, a file, shards, or an adapter there that is no soup.
+        ExportError: a file, shards, or an adapter there that is no soup; of an address only what its name says.
     """
-    if not isinstance(target, Path):
-        raise ExportError(f"{target}: an adapter is written here; name a folder, and copy it there.")
     if shard_size is not None:
         raise ExportError("an adapter is one file; give no shard size, or write the soup dense.")
-    if without_suffix(target.name) != target.name or target.is_file():
+    name = PurePosixPath(target).name
+    if without_suffix(name) != name or (isinstance(target, Path) and target.is_file()):
         raise ExportError(f"{target}: an adapter is a folder; name one, without a suffix.")
+    if not isinstance(target, Path):
+        return
     held = {path.name for path in (*target.glob(f"{WEIGHTS}*"), *target.glob(CONFIG))}
     if held and not (held <= {FILE, CONFIG} and is_soup(target / FILE)):
-        raise ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
+        raise no_soup_in(target)
 
 
-def file_of(target: Path, form: Form) -> Path:
+def no_soup_in(target: Path | str) -> ExportError:
+    """Why nothing is written into a folder that holds somebody's own adapter."""
+    return ExportError(f"{target}: holds an adapter that is no soup; choose another folder.")
+
+
+def file_of(target: Target, form: Form) -> Target:
     """The file that holds the weights: the target itself, or the one in a folder."""
-    return target / FILE if form == "adapter" else target
+    if form != "adapter":
+        return target
+    return target / FILE if isinstance(target, Path) else f"{target}/{FILE}"

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from soupviz.errors import CheckpointError, ExportError
 from soupviz.remote import putting
+from soupviz.soups.forms import file_of, no_soup_in
 from soupviz.soups.provenance import Record
 from soupviz.types import Progress
-from soupviz.weights.adapters.config import config_of
+from soupviz.weights.adapters.config import CONFIG, WEIGHTS, config_of
 from soupviz.weights.checkpoints import is_soup
 from soupviz.weights.containers import files_of, index_metadata, shards_of
 from soupviz.weights.sharding import SUFFIX, index_of, shard_of
@@ -61,6 +62,20 @@ def earlier_addresses(address: str, progress: Progress) -> set[str]:
         index = index_of(Path(here, name))
         index.write_bytes(putting.content(f"{folder}/{index.name}", progress))
         return found | {f"{folder}/{file.name}" for file in earlier_files(Path(here, name))}
+
+
+def check_folder_elsewhere(address: str, progress: Progress) -> None:
+    """See that an adapter at an address is not written over one that is no soup.
+
+    Raises:
+        ExportError: it would be.
+    """
+    others = (f"{WEIGHTS}.bin", CONFIG)
+    head = putting.content(file_of(address, "adapter"), progress, putting.HEAD)
+    is_ours = METADATA_KEY.encode() in head
+    held = [name for name in others if putting.content(f"{address}/{name}", progress, 1)]
+    if (head or held) and not (is_ours and held in ([], [CONFIG])):
+        raise no_soup_in(address)
 
 
 def _shards_of_ours(target: Path) -> set[Path]:

@@ -53,6 +53,13 @@ def copied(tensor: Tensor) -> Tensor:
     return room(tensor.shape, tensor.dtype).copy_(tensor)
 
 
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """The product of two matrices, on the CPU in memory that goes back to the system with it."""
+    if left.device.type != "cpu":
+        return left @ right
+    return torch.mm(left, right, out=room(torch.Size([len(left), right.shape[1]]), left.dtype))
+
+
 def zeros(shape: torch.Size, dtype: torch.dtype = torch.float32) -> Tensor:
     """Zeros that are mapped from a file of the cache, which is gone with them.
 

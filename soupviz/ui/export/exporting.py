@@ -51,8 +51,7 @@ def target_of_weights(folder: str, name: str) -> Path | str:
         return target(folder, name)
     _check_name(name)
     address = f"{folder.rstrip('/')}/{name}"
-    if PurePath(name).suffix:  # of an adapter, which is a folder, exporting says what to do instead
-        check_target(address)
+    check_target(address, form="dense" if PurePath(name).suffix else "adapter")
     return address
 
 
