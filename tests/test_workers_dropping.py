@@ -105,9 +105,9 @@ def test_a_real_worker_stops_within_a_batch_of_a_drop(tmp_path, monkeypatch):
         kitchen.scores.attempt(MIX, "held_out", "average", cancel, over_after(400, 400))
     at_cancel = len(forwards(file))
     crew = kitchen.scores.executor
-    sent = sum(len(one.batches) for one in crew._under_way[0].values())  # type: ignore[union-attr]
+    sent = sum(len(one.batches) for one in crew._posts[0].under_way.values())  # type: ignore[union-attr]
     assert sent >= 20
-    until(lambda: crew._collect() or not crew._under_way[0])  # type: ignore[union-attr, func-returns-value]
+    until(lambda: crew._collect() or not crew._posts[0].under_way)  # type: ignore[union-attr, func-returns-value]
     assert len(forwards(file)) <= at_cancel + 2
     crew.close()
 

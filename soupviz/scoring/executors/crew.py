@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,26 +16,15 @@ from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.executors.launching import Launch, Start
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, Workers
 from soupviz.scoring.executors.planning import Plan
-from soupviz.scoring.executors.telling import Told
-from soupviz.scoring.executors.usage import Share, Usage
+from soupviz.scoring.executors.posts import Post, Sent
+from soupviz.scoring.executors.usage import Usage
 from soupviz.tasks.outcomes import Outcomes
 
 WAIT = 0.05
 """Seconds after which whoever asked is heard, who may want to cancel."""
 
-NO_ROOM = ": out of memory, asked no more"
-"""Behind the place of a worker that was ended, because it had none for a single unit."""
-
 DEATHS = 3
 """One after the other, after which a worker, or what it died of, is not tried again."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sent:
-    """A block under way. batches: of the candidate, by their numbers."""
-
-    candidate: Candidate
-    batches: list[int]
 
 
 class Crew:
@@ -55,12 +43,7 @@ class Crew:
         self._reset()
 
     def _reset(self) -> None:
-        self._ready: set[int] = set()
-        self._under_way: list[dict[int, _Sent]] = [{} for _ in range(self.num_workers)]
-        self._shares = [Share() for _ in range(self.num_workers)]
-        self._told = [Told() for _ in range(self.num_workers)]
-        self._retired: dict[int, tuple[Candidate, int] | None] = {}  # with the batch for which there was no room
-        self._deaths = [0] * self.num_workers
+        self._posts = [Post(number) for number in range(self.num_workers)]
         self._plan = Plan(self.num_workers)
         self._asked: Candidate | None = None
         self._foreseen: list[tuple[Candidate, Outcomes]] = []
@@ -76,10 +59,10 @@ class Crew:
 
     @property
     def is_started(self) -> bool:
-        return bool(self._ready)
+        return any(post.is_ready for post in self._posts)
 
     def usage(self) -> Usage:
-        return Usage(time.monotonic(), tuple(self._shares))
+        return Usage(time.monotonic(), tuple(post.share for post in self._posts))
 
     def evaluate(self, asked: Evaluation, found: Outcomes, on_batch: Callable[[], None]) -> Tensor | None:
         candidate = self._of(asked, found)
@@ -154,10 +137,10 @@ class Crew:
 
     def _drop(self, candidates: set[int]) -> None:
         """Tell workers that nobody waits for these any more."""
-        for worker, sent in enumerate(self._under_way):
-            gone = [number for number, one in sent.items() if id(one.candidate) in candidates]
+        for post in self._posts:
+            gone = [number for number, one in post.under_way.items() if id(one.candidate) in candidates]
             if gone and self._workers is not None:
-                self._workers.drop(worker, gone)
+                self._workers.drop(post.number, gone)
 
     def _share_out(self) -> None:
         """Give free workers something to do; before there are any, start them."""
@@ -166,28 +149,28 @@ class Crew:
             return
         candidates = [*([self._asked] if self._asked else []), *(one for one, _ in self._foreseen)]
         for depth in range(self._plan.ahead(self._asked)):
-            for worker in sorted(self._ready):
-                if len(self._under_way[worker]) <= depth:
-                    chosen = self._plan.choose(worker, candidates, self._asked)
+            for post in self._posts:
+                if post.is_ready and len(post.under_way) <= depth:
+                    chosen = self._plan.choose(post.number, candidates, self._asked)
                     if chosen is not None:
-                        self._send(worker, chosen)
+                        self._send(self._workers, post, chosen)
 
-    def _send(self, worker: int, candidate: Candidate) -> None:
-        assert self._workers is not None  # it was just given something
-        batches = candidate.hand_out(self._plan.num_batches(candidate, self._asked), worker)
-        number, asked, told = next(self._numbers), candidate.asked, self._told[worker]
-        self._under_way[worker][number] = _Sent(candidate, batches)
+    def _send(self, workers: Workers, post: Post, candidate: Candidate) -> None:
+        batches = candidate.hand_out(self._plan.num_batches(candidate, self._asked), post.number)
+        number, asked, told = next(self._numbers), candidate.asked, post.told
+        post.under_way[number] = Sent(candidate, batches)
         try:
             rows = [candidate.batches[batch] for batch in batches]
-            self._workers.send(worker, Block(number, told.mix(asked), told.split(asked), rows, asked.keeps_answers))
+            workers.send(post.number, Block(number, told.mix(asked), told.split(asked), rows, asked.keeps_answers))
         except Exception as error:  # which it is raised with when its turn comes, as what workers tell is
-            del self._under_way[worker][number]
-            self._told[worker] = Told()
+            del post.under_way[number]
+            post.forget()
             candidate.bring(batches, [], error)
 
     def _tell(self, what: str) -> None:
         """Say of all workers what is done before there are any."""
-        self._shares = [replace(share, place=what) for share in self._shares]
+        for post in self._posts:
+            post.is_at(what)
 
     def _collect(self) -> None:
         """Take in what workers say, for a moment."""
@@ -196,21 +179,23 @@ class Crew:
             self._started(self._launch)
             return
         for worker, said in self._workers.receive(WAIT):
-            match said:
-                case _ if worker in self._retired:  # said before it was ended
-                    pass
-                case Ready():
-                    self._ready.add(worker)
-                    self._shares[worker] = replace(self._shares[worker], place=said.place)
-                case Answered():
-                    self._answered(worker, said)
-                case Failed() if isinstance(said.error, TooLargeError) and self._has_others(worker):
-                    self._retire(worker, None)
-                case Failed():  # it cannot open the kitchen
-                    self.close()
-                    raise said.error
-                case Died():
-                    self._died(worker, said.reason)
+            if not (post := self._posts[worker]).is_retired:  # else it was said before that
+                self._hear(self._workers, post, said)
+
+    def _hear(self, workers: Workers, post: Post, said: Ready | Answered | Failed | Died) -> None:
+        match said:
+            case Ready():
+                post.ready(said.place)
+            case Answered():
+                self._answered(workers, post, said)
+            case Failed() if isinstance(said.error, TooLargeError) and self._has_others(post):
+                post.retire(None)
+                workers.end(post.number)
+            case Failed():  # it cannot open the kitchen
+                self.close()
+                raise said.error
+            case Died():
+                self._died(workers, post, said.reason)
 
     def _started(self, launch: Launch) -> None:
         """Wait a moment for workers; what their start ends in is raised."""
@@ -223,68 +208,46 @@ class Crew:
             self._launch = None
             self._tell("")
 
-    def _answered(self, worker: int, said: Answered) -> None:
-        sent = self._under_way[worker].pop(said.number)
-        if isinstance(said.error, TooLargeError) and self._has_others(worker):
-            batch = sent.batches[len(said.batches)]
-            sent.candidate.bring(sent.batches, said.batches)
-            sent.candidate.hand_back(sent.batches[len(said.batches) :])
-            self._retire(worker, (sent.candidate, batch))
+    def _answered(self, workers: Workers, post: Post, said: Answered) -> None:
+        sent = post.under_way.pop(said.number)
+        post.answered(said)
+        if isinstance(said.error, TooLargeError):
+            self._lacked_room(workers, post, sent, said)
         else:
             sent.candidate.bring(sent.batches, said.batches, said.error)
-            if isinstance(said.error, TooLargeError):  # nobody has room for it: the others lacked none
-                self._bring_back((sent.candidate, sent.batches[len(said.batches)]))
         for one, seen in self._foreseen:
             if one is sent.candidate and one.asked.gives_up is not None:
                 one.look_ahead(seen)
-        self._deaths[worker] = 0
         self._plan.took(said.seconds, len(said.batches))
-        share = self._shares[worker]
-        scored = sum(len(part.rows) for batch in said.batches for part in batch)
-        self._shares[worker] = replace(share, busy=share.busy + said.seconds, num_units=share.num_units + scored)
-        if busy := sum(one.busy for one in self._shares):
-            self._evaluator.rate = sum(one.num_units for one in self._shares) / busy  # of one, on average
+        shares = [one.share for one in self._posts]
+        if busy := sum(share.busy for share in shares):
+            self._evaluator.rate = sum(share.num_units for share in shares) / busy  # of one, on average
 
-    def _has_others(self, worker: int) -> bool:
-        return len(self._retired.keys() | {worker}) < self.num_workers
+    def _lacked_room(self, workers: Workers, post: Post, sent: Sent, said: Answered) -> None:
+        """End a worker that has no room for even one unit: what it could not do others may be able to. If none of them
+        is, those that were ended for the same batch lacked none, and come back."""
+        done = len(said.batches)
+        lacked = sent.candidate, sent.batches[done]
+        if self._has_others(post):
+            sent.candidate.bring(sent.batches, said.batches)
+            sent.candidate.hand_back(sent.batches[done:])
+            sent.candidate.workers.discard(post.number)
+            post.retire(lacked)
+            workers.end(post.number)
+            return
+        sent.candidate.bring(sent.batches, said.batches, said.error)
+        for other in self._posts:
+            if other.lacked == lacked:
+                other.come_back()
+                workers.restart(other.number)
 
-    def _retire(self, worker: int, lacked: tuple[Candidate, int] | None) -> None:
-        """End a worker that has no room for even one unit: what it could not do others may be able to.
+    def _has_others(self, post: Post) -> bool:
+        return not all(other.is_retired for other in self._posts if other is not post)
 
-        Args:
-            lacked: for which batch it had none; None: for the model alone.
-        """
-        assert self._workers is not None
-        self._retired[worker] = lacked
-        self._take_back(worker)
-        self._workers.end(worker)
-        share = self._shares[worker]
-        self._shares[worker] = replace(share, place=f"{share.place.removesuffix(NO_ROOM)}{NO_ROOM}")
-
-    def _bring_back(self, lacked: tuple[Candidate, int]) -> None:
-        """Start those again that were ended because of one batch."""
-        assert self._workers is not None
-        for worker in [one for one, why in self._retired.items() if why == lacked]:
-            del self._retired[worker]
-            self._workers.restart(worker)
-
-    def _take_back(self, worker: int) -> list[_Sent]:
-        """What a worker had under way others may do; it knows nothing any more."""
-        self._ready.discard(worker)
-        self._told[worker] = Told()
-        lost = list(self._under_way[worker].values())
-        self._under_way[worker] = {}
-        for one in lost:
-            one.candidate.hand_back(one.batches)
-            one.candidate.workers.discard(worker)
-        return lost
-
-    def _died(self, worker: int, reason: str) -> None:
+    def _died(self, workers: Workers, post: Post, reason: str) -> None:
         """Start a worker anew, whose blocks others may take; not for ever."""
-        self._shares[worker] = replace(self._shares[worker], place="", deaths=self._shares[worker].deaths + 1)
-        lost = self._take_back(worker)
-        self._deaths[worker] += 1
-        deaths = self._deaths[worker]
+        lost = post.died()
+        deaths = post.deaths
         if lost:  # of the first, which it computed
             suspect = lost[0]
             suspect.candidate.deaths.update(suspect.batches)
@@ -292,9 +255,8 @@ class Crew:
         if deaths >= DEATHS:
             self.close()
             raise ExecutorError(
-                f"{self.name}: worker {worker + 1} of {self.num_workers} ended {deaths} times, last with: {reason} "
-                "What was scored is kept, and the same run goes on from there. Take fewer workers, or --executor "
-                "inline, which says more of what fails."
+                f"{self.name}: worker {post.number + 1} of {self.num_workers} ended {deaths} times, last with: "
+                f"{reason} What was scored is kept, and the same run goes on from there. Take fewer workers, or "
+                "--executor inline, which says more of what fails."
             )
-        assert self._workers is not None
-        self._workers.restart(worker)
+        workers.restart(post.number)
