@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from elsewhere import serving
 from kitchens import BATCHNORM, change_yaml, small_kitchen
 from safetensors.torch import load_file, save_file
 from workers import without_processes
@@ -237,20 +240,43 @@ def test_checkpoints_that_came_since_are_none_of_the_workers(file, monkeypatch):
     assert len(kitchen.score()) == 5
 
 
-def test_workers_run_the_code_that_was_approved_and_no_other(file, monkeypatch):
-    without_processes(monkeypatch)
-    approved = trust.request(file, read_kitchen_file(file), lambda path: path)
-    trust.bind(approved, lambda path: path)
-    try:
+@pytest.fixture
+def approved(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], sv.Kitchen]]:
+    """Opens a kitchen with a worker as the dashboard does, which has asked; the worker is as in another process."""
+
+    def opened() -> sv.Kitchen:
+        asked = trust.request(file, read_kitchen_file(file), lambda path: path)
+        trust.bind(asked, lambda path: path)
         kitchen = sv.Kitchen.load(file, executor="processes", workers=1)
-        monkeypatch.setattr(trust.binding, "_bound", {})  # as in another process
-        model = file.parent / "model.py"
-        model.write_text(model.read_text() + "\nraise SystemExit\n")
-        with pytest.raises(KitchenError, match="not what you said yes to"):
-            kitchen.score()
-    finally:
-        monkeypatch.undo()
-        trust.binding._bound.pop(file.parent.resolve(), None)
+        kitchen.splits.load("held_out")
+        monkeypatch.setattr(trust.binding, "_bound", {})
+        return kitchen
+
+    without_processes(monkeypatch)
+    yield opened
+    monkeypatch.undo()
+    trust.binding._bound.pop(file.parent.resolve(), None)
+
+
+def test_workers_run_the_code_that_was_approved_and_no_other(file, approved):
+    kitchen = approved()
+    model = file.parent / "model.py"
+    model.write_text(model.read_text() + "\nraise SystemExit\n")
+    with pytest.raises(KitchenError, match="not what you said yes to"):
+        kitchen.score()
+
+
+def test_workers_read_from_the_places_that_were_approved_and_no_other(file, approved):
+    with serving() as web:
+        web.files["held_out.safetensors"] = (file.parent / "held_out.safetensors").read_bytes()
+        place = f"{web.address}/held_out.safetensors"
+        change_yaml(file, lambda values: values["data"]["held_out"].update(path=place))
+        kitchen = approved()
+        assert len(kitchen.score()) == 6
+        known = kitchen.reopening.approved
+        elsewhere = replace(kitchen.reopening, approved=replace(known, places=frozenset()))
+        with pytest.raises(KitchenError, match="you were not asked about"):
+            elsewhere("cpu").splits.load("held_out")
 
 
 def test_an_interrupt_leaves_no_block_behind(file, monkeypatch):
