@@ -28,6 +28,10 @@ OnStep = Callable[[Step], None]
 SWEEP_ALPHAS: tuple[Alpha, ...] = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+LEARNED = 3
+"""Passes over a split that learning is taken to be as long as, for each of the splits: how long is not known before."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a recipe is cooked; nothing here changes its decisions.
@@ -67,6 +71,7 @@ def cook(
     kitchen.scores.aggregation(recipe.aggregation, progress)
     for split in kitchen.splits.reporting:  # what is wrong with the test split shows before hours of search, not after
         kitchen.splits.load(split, progress)
+    _learned_from(kitchen, recipe, progress)
     key = run_key(kitchen, recipe)
     steps: list[Step] = []
 
@@ -95,8 +100,10 @@ def cook(
         # The soup is scored on each split; of a search those that select are known by then.
         selecting = recipe.selects_on(splits) if recipe.is_search else []
         searched = _num_asked(kitchen, recipe) if recipe.is_search else 0
-        searching, reporting = stages(progress, searched, len(set(splits) - set(selecting)))
-        pool = _scored_pool(kitchen, recipe, Options(progress, complete), searching, stepped, earlier)
+        reported = len(set(splits) - set(selecting))
+        learned = LEARNED * len(splits) if recipe.trains else 0
+        searching, learning, reporting = stages(progress, searched, learned, reported)
+        pool = _scored_pool(kitchen, recipe, Options(learning, complete), searching, stepped, earlier)
         coefficients = recipe.plan(pool)
         known_first = sorted(splits, key=lambda split: split not in selecting)
         wanted = [(coefficients, split, recipe.aggregation) for split in known_first]

@@ -27,11 +27,14 @@ from soupviz.scoring.evaluator import Trial
 from soupviz.soups.blending import blend
 from soupviz.spec import HELD_OUT, TRAIN
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, Progress
+from soupviz.types import Coefficients, Progress, stages
 from soupviz.weights.ingredients import Ingredient
 
 LEARNING_BATCH = 64
 """Examples in a step of a learned soup."""
+
+STEP_PASSES = 3
+"""Passes forward that a pass of learning is taken to be as long as."""
 
 EXAMPLE = 8
 """Examples on which an aligned network is shown to compute what it computed before."""
@@ -155,7 +158,11 @@ class KitchenServices:
 
     def attempt(self, aggregation: str) -> Attempt:
         """How a mix is scored, for a search under another aggregation than the recipe's own."""
-        return lambda mixture, limit: self.kitchen.scores.attempt(mixture, HELD_OUT, aggregation, self.progress, limit)
+
+        def told(_done: int, total: int, what: str) -> None:
+            self.progress(0, total, what)  # short beside the learning that follows
+
+        return lambda mixture, limit: self.kitchen.scores.attempt(mixture, HELD_OUT, aggregation, told, limit)
 
     def ahead(self, aggregation: str) -> Ahead:
         """Told what such a search will probably ask next."""
@@ -181,7 +188,8 @@ class KitchenServices:
         """
         sample = Sample(TRAIN, num_examples or len(self.kitchen.splits.load(TRAIN, self.progress)), parameters.seed)
         split, rows = self._rows(sample)
-        answers = self.kitchen.scores.logits(teacher[0], TRAIN, teacher[1], self.progress)
+        asking, learning = stages(self.progress, 1, STEP_PASSES * parameters.epochs)
+        answers = self.kitchen.scores.logits(teacher[0], TRAIN, teacher[1], asking)
         model = copy.deepcopy(self.kitchen.evaluator.model).requires_grad_(True)
         model.load_state_dict(dict(self.kitchen.scores.mixed(*start)), strict=False)  # but for what is no weight
         checkpoint = self.kitchen.store.folder / "made" / f"{name}.training.pt"
@@ -204,7 +212,7 @@ class KitchenServices:
             task=self.kitchen.task,
             checkpoint=checkpoint,
             on_epoch=scored,
-            progress=self.progress,
+            progress=learning,
         )
         kept = self.kitchen.weights.keep("student", weights(), self._own(dict((*start[0], *teacher[0]))))
         checkpoint.unlink(missing_ok=True)
