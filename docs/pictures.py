@@ -134,7 +134,8 @@ def take_workers(page: Any, address: str, kitchen: Path) -> None:
     number.press("Enter")
     page.wait_for_timeout(3000)  # until the kitchen is theirs
     page.get_by_role("button", name=re.compile("^Cook")).first.click()
-    page.get_by_text("Worker 4 (").wait_for(timeout=120_000)
+    page.get_by_text(re.compile(r"Worker 4 \((?!starting)")).wait_for(timeout=120_000)
+    page.get_by_test_id("stVegaLiteChart").first.wait_for(timeout=120_000)
     page.wait_for_timeout(6000)  # some decisions later
     _keep(page, WORKERS)
 

@@ -128,8 +128,10 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run is None:
         st.info("Not computed yet: **Cook** it. The search shows its decisions while it runs; Cancel keeps its scores.")
         return
-    if run.status == "running":  # part of a sweep or of the menu, or of another process
-        st.info("This very search runs at the moment, begun elsewhere than here: this is as far as it is.")
+    if run.status == "running":  # as a part of a sweep or of the menu, say
+        here = next((job for job in work.jobs().active() if job.state == "running"), None)
+        who = f"“{here.title}”" if here is not None and here.kitchen == str(opened.file) else "Another process"
+        st.info(verbatim(f"{who} is at this very search: this is as far as it has come."))
     elif run.status != "finished":
         st.info(f"This run is {run.status}. Cook goes on from its last score.")
     if run.status == "finished":
