@@ -78,12 +78,16 @@ else:
     from streamlit.runtime.pages_manager import PagesManager
 
     from soupviz.cli.serving import HERE, allowed_hosts, check_sign_in, is_loopback
+    from soupviz.errors import SoupError
     from soupviz.ui.download import routes
 
     # Until a first visit runs st.navigation, a link to /soup would run pages/soup.py alone, without this router.
     PagesManager.uses_pages_directory = False
     # Whoever starts Streamlit without our command, on another address, is held to the same.
     if allowed_hosts() or not is_loopback(st.get_option("server.address") or ""):
-        check_sign_in("streamlit run app.py")
+        try:
+            check_sign_in("streamlit run app.py")
+        except SoupError as error:  # in one line, as the command says it
+            raise SystemExit(f"soupviz: {error}") from None
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[*HERE, *allowed_hosts()])
     app = st.App(__file__, routes=routes(), middleware=[hosts])

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 from adapters import adapters_kitchen
-from kitchens import MLP, build_model, change_yaml, json_of, save
+from kitchens import MLP, build_model, change_yaml, json_of, run_command, save
 from safetensors.torch import load_file
 
 import soupviz as sv
@@ -132,6 +132,30 @@ def test_one_line_of_the_command_writes_an_adapter(kitchen: Kitchen, tmp_path: P
     assert told["adapter"]["rank"] == 2 and 0 < told["adapter"]["lost"] < 1
     told = json_of(capsys, "bake", tmp_path / "one", "--out", tmp_path / "again")
     assert told["is_checked"]
+
+
+def test_the_rank_of_an_exact_sum_is_told(kitchen: Kitchen, tmp_path: Path, capsys: Any) -> None:
+    asked = ("soup", kitchen.file, "--recipe", "uniform", "--as", "adapter", "--out", tmp_path / "one")
+    status, _, err = run_command(capsys, *asked)
+    config = json.loads((tmp_path / "one" / "adapter_config.json").read_text(encoding="utf-8"))
+    rank = max([config["r"], *config["rank_pattern"].values()])
+    told = f"an adapter with the exact sum, at rank {rank}, the sum of its members'"
+    assert status == 0 and told in " ".join(err.split())
+    assert told.removeprefix("an adapter ") in (tmp_path / "one" / "README.md").read_text(encoding="utf-8")
+    assert json_of(capsys, "bake", tmp_path / "one", "--out", tmp_path / "again")["is_checked"]
+    record = read_record(tmp_path / "again")
+    assert record.adapter is not None and (record.adapter.rank, record.adapter.summed) == (None, rank)
+
+
+def test_an_adapter_of_an_earlier_version_tells_no_rank_and_is_baked(kitchen: Kitchen, tmp_path: Path) -> None:
+    sv.export(sv.uniform(kitchen), tmp_path / "one", form="adapter")
+    file = tmp_path / "one" / "recipe.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    del values["adapter"]["summed"]
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    record = read_record(file)
+    assert record.adapter is not None and "at the summed rank" in record.adapter.in_words()
+    sv.bake(file, tmp_path / "again")
 
 
 @pytest.mark.parametrize(

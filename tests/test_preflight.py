@@ -200,7 +200,10 @@ def test_the_demo_is_judged_and_who_spoils_it_is_named(spoilt: Path, capsys: pyt
     assert "probably trained too far" in sentences["digits_11"]
     assert sentences["digits_50"] == "identical to digits_03"
     assert "head.bias of shape (11,)" in sentences["digits_60"]
-    assert sentences["digits_00"] == "in the basin: no barrier to the 10 others there"
+    assert sentences["digits_00"].startswith("in the basin: no barrier to the 10 others there; its highest, ")
+    assert sentences["digits_00"].endswith(" nats, is to digits_11, which is not there")
+    highest = found["barriers"][found["names"].index("digits_00")]
+    assert found["names"][highest.index(max(highest))] == "digits_11"
 
 
 def test_the_json_of_the_command_keeps_its_contract(spoilt: Path, capsys: pytest.CaptureFixture[str]):
@@ -241,6 +244,12 @@ def test_without_a_base_there_is_no_distance_to_it(tmp_path: Path, capsys: pytes
     found = json_of(capsys, "inspect", file)
     assert {values["distance_to_base"] for values in found["ingredients"].values()} == {None}
     assert found["reference"] == "mean"
+
+
+def test_where_all_are_in_the_basin_nobody_outside_is_named(tmp_path: Path):
+    found = inspect(sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=3, num_examples=40)))
+    assert {one.verdict for one in found.verdicts} == {"in_basin"}
+    assert not any("which is not there" in one.sentence for one in found.verdicts)
 
 
 def test_a_single_ingredient_is_in_a_basin_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -107,13 +107,20 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(kitchen: Path, capsys: p
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_soup_is_not_cooked_for_a_bucket_that_is_not_there(
-    kitchen: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("s3://nobodys/x/soup.safetensors", "nothing can be written there, as s3://nobodys does not exist"),
+        ("gone/soup.safetensors", "no such folder"),
+    ],
+)
+def test_a_soup_is_not_cooked_for_a_place_that_is_not_there(
+    kitchen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str, told: str
 ) -> None:
-    monkeypatch.setattr(Kitchen, "load", None)
-    out = "s3://nobodys/x/soup.safetensors"
-    status, _, err = run_command(capsys, "soup", kitchen, "--recipe", "uniform", "--out", out)
-    assert (status, f"{out}: nothing can be written there, as s3://nobodys does not exist" in err) == (2, True)
+    change_yaml(kitchen, lambda document: document.update(base="s3://bucket/gone.safetensors"))  # it cannot be opened
+    place = out if out.startswith("s3:") else tmp_path / out
+    status, _, err = run_command(capsys, "soup", kitchen, "--recipe", "uniform", "--out", place)
+    assert (status, told in err) == (2, True)
     assert len(err.strip().splitlines()) == 1 and "kept in" not in err
 
 

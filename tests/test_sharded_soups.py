@@ -196,6 +196,38 @@ def test_shards_are_safetensors_only_which_is_said_before_anything_is_cooked(kit
         sv.export(sv.uniform(kitchen), tmp_path / "soup.pt", shard_size="1GB")
 
 
+def test_what_lies_beside_a_sharded_soup_is_called_as_beside_a_whole_one(kitchen, tmp_path):
+    whole, _ = exported(kitchen, tmp_path / "whole", None)
+    index, _ = exported(kitchen, tmp_path / "out", "300B")
+    for name in ("README.md", "recipe.yaml"):
+        titles = [(folder / name).read_text().partition("\n")[0] for folder in (whole.parent, index.parent)]
+        assert titles[0] == titles[1]
+        (index.parent / name).write_text("somebody's own\n")
+    told = sv.export(sv.uniform(kitchen), index.parent / "soup.safetensors", shard_size="300B")
+    assert {path.name for path in told[1:3]} == {"soup.README.md", "soup.recipe.yaml"}
+    record = read_record(index.parent / "soup.recipe.yaml")
+    assert record == read_record(index)
+    baked, *_ = sv.bake(index.parent / "soup.recipe.yaml", tmp_path / "again.safetensors")
+    assert read_record(baked).fingerprint == record.fingerprint
+    assert (index.parent / "README.md").read_text() == "somebody's own\n"
+
+
+@pytest.mark.parametrize(("first", "then"), [(None, "300B"), ("300B", None), ("300B", "100B")])
+def test_a_card_stays_one_when_a_soup_is_divided_otherwise(kitchen, tmp_path, first, then):
+    exported(kitchen, tmp_path / "out", first)
+    sv.export(sv.uniform(kitchen), tmp_path / "out" / "soup.safetensors", shard_size=then)
+    assert len(list((tmp_path / "out").glob("*README.md"))) == len(list((tmp_path / "out").glob("*recipe.yaml"))) == 1
+
+
+def test_a_card_of_an_earlier_version_is_written_over(kitchen, tmp_path):
+    index, _ = exported(kitchen, tmp_path / "out", "300B")
+    (index.parent / "README.md").write_text(f"# {index.name}\n")
+    (index.parent / "recipe.yaml").write_text(f"# The recipe of {index.name}\n")
+    sv.export(sv.uniform(kitchen), index.parent / "soup.safetensors", shard_size="300B")
+    assert read_record(index.parent / "recipe.yaml") == read_record(index)
+    assert not list(index.parent.glob("soup.*.md"))
+
+
 def test_the_card_of_a_sharded_soup_loads_it(kitchen, tmp_path, monkeypatch):
     index, expected = exported(kitchen, tmp_path / "out", "300B")
     text = (index.parent / "README.md").read_text(encoding="utf-8")

@@ -153,7 +153,15 @@ def _in_basin(index: int, members: Sequence[int], measured: Barriers, scores: Ma
     metric = measured.metric
     usual = 1.0 if metric.unit == NATS else abs(scores[measured.names[index]].shown(metric.name) or 1.0)
     told = "no barrier" if highest < NO_BARRIER * usual else f"a barrier of at most {height(metric, highest)}"
-    return f"in the basin: {told} to {_counted(len(others), len(others), 'other there', 'others there')}"
+    told = f"in the basin: {told} to {_counted(len(others), len(others), 'other there', 'others there')}"
+    outside = np.where(
+        np.isin(np.arange(len(measured.names)), members), -np.inf, np.nan_to_num(measured.heights[index])
+    )
+    farthest = int(outside.argmax())
+    if outside[farthest] > max(highest, NO_BARRIER * usual):  # the table tells that of all
+        most = height(metric, float(outside[farthest]))
+        told += f"; its highest, {most}, is to {measured.names[farthest]}, which is not there"
+    return told
 
 
 def height(metric: Metric, value: float) -> str:

@@ -47,7 +47,8 @@ class OneAdapter:
     def form(self) -> AdapterForm:
         """What there is to tell of it."""
         if self.rank is None:
-            return AdapterForm(norm=math.hypot(*(norm(parts) for parts in self.parts.values())))
+            most = max((self._rank(parts) for parts in self.parts.values()), default=None)
+            return AdapterForm(summed=most, norm=math.hypot(*(norm(parts) for parts in self.parts.values())))
         sizes = {module: (lost, size) for module, (_, _, lost, size) in self._nearest.items()}
         lost, size = (math.hypot(*values) for values in zip(*sizes.values(), strict=True)) if sizes else (0.0, 0.0)
         by_module = {module: one / own if own else 0.0 for module, (one, own) in sizes.items()}

@@ -21,7 +21,7 @@ LOADERS = {
     "model.load_state_dict(state_dict, strict=True)",
     ".pt": 'import torch\n\nmodel.load_state_dict(torch.load("{name}", weights_only=True), strict=True)',
 }
-TEMPLATE = """# {name}
+TEMPLATE = """# {called}
 
 A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 
@@ -58,8 +58,12 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 """
 
 
-def card(name: str, of: Record) -> str:
-    """The text of README.md for the soup in file `name`."""
+def card(called: str, name: str, of: Record) -> str:
+    """The text of README.md for a soup.
+
+    Args:
+        called: as it is to be written. name: of what is loaded, which in parts is their index.
+    """
     record = of.model_dump(mode="json")
     suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "" if of.adapter else "." + name.rpartition(".")[2]
     bases = {origin.over for origin in of.ingredients.values()} - {*of.pool}
@@ -69,6 +73,7 @@ def card(name: str, of: Record) -> str:
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     return TEMPLATE.format(
+        called=called,
         name=name,
         title=record["title"],
         what=what if is_linear else f"made from {len(pool)} checkpoints",

@@ -179,7 +179,7 @@ def _written(
     names = [shard_of(target, at, len(parts)) for at in range(1, len(parts) + 1)] if is_sharded else [file]
     shards = dict(zip(names, parts, strict=True))
     weights = index_of(target) if is_sharded else file
-    title = target.name if record.adapter else weights.name
+    title = target.name
     # A soup of this name that is in another form, or was divided otherwise: beside this one, it would be loaded.
     earlier = earlier_files(file) - {weights, *shards}
     description_file = {target / CONFIG: description} if record.adapter else {}
@@ -188,9 +188,9 @@ def _written(
     values = record.model_dump(mode="json")
     companions = {
         RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        CARD: card(title, record),
+        CARD: card(title, title if record.adapter else weights.name, record),
     }
-    places = {companion(weights, name, title): text for name, text in companions.items()}
+    places = {companion(file, name, title): text for name, text in companions.items()}
     places |= description_file
     texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | places
     try:

@@ -4,7 +4,7 @@ import math
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from soupviz.errors import ExportError
 from soupviz.weights.adapters.config import CONFIG, WEIGHTS
@@ -25,12 +25,14 @@ CLOSE = 1e-6
 class AdapterForm(BaseModel):
     """How a soup is written as an adapter.
 
-    rank: the most of each module; None: exact, at the summed rank. norm: of the whole update, in the Frobenius norm.
+    rank: the most of each module; None: exact, at the summed rank. summed: that rank, the most of any module; of
+    earlier versions None. norm: of the whole update, in the Frobenius norm.
     lost: the share of it that the rank loses. lost_by_module: of each module's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     rank: int | None = None
+    summed: int | None = Field(default=None, exclude_if=lambda value: value is None)
     norm: float = 0.0
     lost: float = 0.0
     lost_by_module: dict[str, float] = {}
@@ -43,7 +45,8 @@ class AdapterForm(BaseModel):
     def in_words(self) -> str:
         """What a reader is told of it."""
         if self.rank is None:
-            return "with the exact sum, at the summed rank"
+            at_rank = f"rank {self.summed}, the sum of its members'" if self.summed else "the summed rank"
+            return f"with the exact sum, at {at_rank}"
         worst = max(self.lost_by_module, key=lambda module: self.lost_by_module[module], default="")
         more = f", of {worst} {self.lost_by_module[worst]:.2%}" if worst else ""
         return f"of rank {self.rank}, which loses {self.lost:.2%} of the update (Frobenius norm){more}"

@@ -12,7 +12,7 @@ from soupviz.soups.provenance import Record
 from soupviz.types import Progress
 from soupviz.weights.adapters.config import CONFIG, WEIGHTS, config_of
 from soupviz.weights.checkpoints import is_soup
-from soupviz.weights.containers import files_of, index_metadata, shards_of
+from soupviz.weights.containers import INDEX_SUFFIX, files_of, index_metadata, shards_of
 from soupviz.weights.sharding import SUFFIX, index_of, shard_of
 from soupviz.weights.vocabulary import METADATA_KEY
 
@@ -113,10 +113,15 @@ def check_room(target: Path, num_bytes: int) -> None:
 
 
 def companion(target: Path, name: str, title: str) -> Path:
-    """The file's usual name, unless that holds something that is not about the soup of this title."""
+    """The file's usual name, unless that holds something that is not about the soup of this title.
+
+    Earlier versions called a soup in shards by its index.
+    """
     usual = target.parent / name
     if not usual.exists():
         return usual
     with usual.open(encoding="utf-8", errors="replace") as file:
-        is_ours = file.readline().rstrip() in (f"# {title}", RECIPE_TITLE.format(title))
+        first = file.readline().rstrip()
+    titles = (title, title + INDEX_SUFFIX)
+    is_ours = any(first in (f"# {one}", RECIPE_TITLE.format(one)) for one in titles)
     return usual if is_ours else target.with_name(f"{target.stem}.{name}")
