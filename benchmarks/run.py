@@ -20,8 +20,8 @@ from soupviz.mixing.averaging import mean_of, mix_tensors
 from soupviz.recipes.trajectory import Step
 from soupviz.scoring.evaluator import Trial
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.soups.cooking import SWEEP_ALPHAS, greedy, sweep
 from soupviz.soups.curves import grid, interpolate
+from soupviz.soups.textbook import SWEEP_ALPHAS, greedy, sweep
 from soupviz.types import Alpha, Progress, quiet
 
 ALPHA = 0.1

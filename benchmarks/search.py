@@ -14,7 +14,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.scoring.batches import alike
 from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.precision import arithmetic_of
-from soupviz.soups.cooking import greedy
+from soupviz.soups.textbook import greedy
 from soupviz.spec import HELD_OUT
 
 ROUNDS = 3

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from soupviz.recognition.proposal import recognise
     from soupviz.reports.page import report
     from soupviz.soups.baking import bake
-    from soupviz.soups.cooking import cook, greedy, sweep, uniform
+    from soupviz.soups.cooking import cook
     from soupviz.soups.curves import interpolate
     from soupviz.soups.exports import export
     from soupviz.soups.menu import cook_menu
     from soupviz.soups.soup import Soup
+    from soupviz.soups.textbook import greedy, sweep, uniform
     from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
     from soupviz.tasks.outcomes import Outcomes
     from soupviz.tasks.task import Task
@@ -57,12 +58,12 @@ HOMES = {
     "cook": "soups.cooking",
     "cook_menu": "soups.menu",
     "export": "soups.exports",
-    "greedy": "soups.cooking",
+    "greedy": "soups.textbook",
     "interpolate": "soups.curves",
     "recognise": "recognition.proposal",
     "report": "reports.page",
-    "sweep": "soups.cooking",
-    "uniform": "soups.cooking",
+    "sweep": "soups.textbook",
+    "uniform": "soups.textbook",
 }
 """Which module has a name; loaded when it is asked for, so that a process loads only what it uses."""
 

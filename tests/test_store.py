@@ -22,8 +22,8 @@ import soupviz as sv
 from soupviz.errors import Cancelled, DataError, KitchenError
 from soupviz.recipes.trajectory import steps_from
 from soupviz.scoring.evaluator import Evaluator
-from soupviz.soups.cooking import SWEEP_ALPHAS
 from soupviz.soups.soup import recall
+from soupviz.soups.textbook import SWEEP_ALPHAS
 from soupviz.store import database as stores
 from soupviz.store import recording, runs
 from soupviz.store.database import KeptScore, Store, open_store

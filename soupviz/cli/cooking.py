@@ -29,11 +29,12 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.soups import planning, scaling
-from soupviz.soups.cooking import SWEEP_ALPHAS, cook
+from soupviz.soups.cooking import cook
 from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
+from soupviz.soups.textbook import SWEEP_ALPHAS
 
 
 @app.command()

@@ -10,8 +10,9 @@ from soupviz.analysis.grids import unmark
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
-from soupviz.soups.cooking import cook, sweep
+from soupviz.soups.cooking import cook
 from soupviz.soups.menu import cook_menu
+from soupviz.soups.textbook import sweep
 from soupviz.types import Alpha, Coefficients
 from soupviz.ui import work
 from soupviz.ui.jobs import Job
