@@ -1,6 +1,8 @@
 """What fails once on one worker, or on the way to it, neither lasts nor spreads."""
 
+import gc
 import sqlite3
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -15,6 +17,7 @@ import soupviz as sv
 from soupviz.data.split import Split
 from soupviz.errors import Cancelled, ExecutorError, SoupError
 from soupviz.scoring.executors import starting
+from soupviz.scoring.executors.launching import Launch, Tell
 from soupviz.scoring.scorer import AVERAGE
 from soupviz.types import quiet
 
@@ -43,7 +46,7 @@ def begun(kitchen: sv.Kitchen) -> None:
 class Once:
     """Raises the first time that it is called, or the first times."""
 
-    def __init__(self, real: Any, error: Exception, times: int = 1):
+    def __init__(self, real: Any, error: BaseException, times: int = 1):
         self._real, self._error, self._left = real, error, times
 
     def __call__(self, *given: Any, **named: Any) -> Any:
@@ -246,3 +249,78 @@ def test_what_a_start_ends_in_is_raised_and_tried_again(tmp_path, monkeypatch):
     with pytest.raises(ExecutorError, match="no room for so many"):
         kitchen.score()
     assert len(kitchen.score()) == 4 and len(started) == 1
+
+
+def test_a_start_that_fails_in_the_middle_leaves_no_worker_behind(tmp_path, monkeypatch):
+    """At once, not when the collector comes by."""
+    kitchen = kitchen_of(tmp_path, 3)
+    processes: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def third_fails(*given: Any, **named: Any) -> Any:
+        if len(processes) == 2:
+            raise OSError("cannot allocate memory")
+        processes.append(real(*given, **named))
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", third_fails)
+    gc.disable()
+    try:
+        with pytest.raises(OSError, match="cannot allocate"):
+            kitchen.score()
+        assert [process.poll() is not None for process in processes] == [True, True]
+    finally:
+        gc.enable()
+
+
+def test_a_start_that_was_given_up_hears_of_it_and_says_nothing_more():
+    told: list[str] = []
+    ended: list[BaseException] = []
+    is_waiting, going_on = threading.Event(), threading.Event()
+
+    def start(tell: Tell) -> Any:
+        tell("one")
+        is_waiting.set()
+        going_on.wait(30)
+        try:
+            tell("two")
+        except Cancelled as error:
+            ended.append(error)
+            raise
+
+    launch = Launch(start, told.append)
+    assert is_waiting.wait(30)
+    launch.give_up()
+    going_on.set()
+    with pytest.raises(Cancelled):
+        while launch.wait(1) is None:
+            pass
+    assert told == ["one"] and len(ended) == 1
+
+
+def test_trained_weights_that_cannot_be_read_end_the_mixes_that_need_them_alone(tmp_path, monkeypatch):
+    without_processes(monkeypatch)
+    kitchen = kitchen_of(tmp_path, 2)
+    begun(kitchen)
+    made = kitchen.weights.keep("made", {key: x + 1 for key, x in kitchen.ingredients[0].tensors.items()}, ())
+    item = kitchen.weights.resolve(made[0][0])
+    monkeypatch.setattr(type(item), "check_unchanged", lambda _item: None)
+    away = item.path.rename(item.path.with_suffix(".away"))  # as on another machine
+    with pytest.raises(SoupError):
+        kitchen.scores.score(made)
+    assert kitchen.scores.score((("m_1", 1.0),)).num_units == 60
+    away.rename(item.path)
+    assert kitchen.scores.score(made).num_units == 60
+
+
+def test_an_interrupt_ends_workers_and_says_nothing_more_to_them(tmp_path, monkeypatch):
+    """It may have come within a message."""
+    started = without_processes(monkeypatch)
+    kitchen = kitchen_of(tmp_path, 2)
+    begun(kitchen)
+    dropped: list[int] = []
+    monkeypatch.setattr(started[-1], "drop", lambda _worker, numbers: dropped.extend(numbers))
+    monkeypatch.setattr(started[-1], "send", Once(started[-1].send, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        kitchen.score()
+    assert started[-1].is_closed and not dropped

@@ -3,12 +3,12 @@
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from soupviz.scoring.executors import crew, starting
+from soupviz.scoring.executors.lasting import settle
 from soupviz.scoring.executors.launching import Launch, Start, Tell
 from soupviz.scoring.executors.messages import Block, Died, Failed, Ready
 from soupviz.scoring.executors.worker import Opening, Worker, told_of
@@ -17,9 +17,8 @@ from soupviz.scoring.executors.worker import Opening, Worker, told_of
 class AtOnce(Launch):
     """In the thread that asks, so that a test knows when."""
 
-    def __init__(self, start: Start, tell: Tell):
-        self._workers = Future()
-        self._run(start, tell)
+    def _begin(self, start: Start, tell: Tell) -> None:
+        settle(self._workers, lambda: start(tell))
 
 
 SLOWER = 12

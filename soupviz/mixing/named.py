@@ -42,6 +42,7 @@ class NamedWeights:
         self.store = store
         self._architecture = architecture
         self._others: dict[str, Ingredient] = {}
+        self._kept: dict[str, Path] = {}  # where weights that were trained lie, unless beside the store
         lease(self, [Path(place) for item in (*ingredients, *([base] if base else [])) for place, *_ in item.stamp])
 
     def resolve(self, name: str) -> Ingredient:
@@ -134,8 +135,9 @@ class NamedWeights:
         for name, formula in formulas.items():
             self.store.keep_formula(name, formula)
         for name, file in files.items():
-            if name not in self._others or self._others[name].path != file:
-                self._others[name] = self._from_file(name, file)
+            if self._kept.get(name) != file:
+                self._kept[name] = file
+                self._others.pop(name, None)
 
     def hold(self, items: Sequence[Ingredient]) -> None:
         """Take over weights themselves, as another process has them, and let go of those that are not among them."""
@@ -148,7 +150,7 @@ class NamedWeights:
         return {name: formula.model_dump_json() for name, formula in formulas.items()}, kept
 
     def _kept_file(self, name: str) -> Path:
-        return self.store.folder / "made" / f"{name}.safetensors"
+        return self._kept.get(name, self.store.folder / "made" / f"{name}.safetensors")
 
     def _made(self, name: str, formula: Formula) -> Ingredient:
         if formula.kind == KEPT:

@@ -67,7 +67,7 @@ class Crew:
     def evaluate(self, asked: Evaluation, found: Outcomes, on_batch: Callable[[], None]) -> Tensor | None:
         candidate = self._of(asked, found)
         kept: Tensor | None = None
-        with self._interruptible(), self._asking(candidate):
+        with self._asking(candidate), self._interruptible():
             while not asked.is_over(found):
                 self._share_out()
                 parts = candidate.take_up()

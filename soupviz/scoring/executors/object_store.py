@@ -27,7 +27,7 @@ MEMORY = Path("/proc/meminfo")
 GROUP = Path("/sys/fs/cgroup")
 SHARED = Path("/dev/shm")
 OTHERS_HELD = 4
-"""Weights that are no ingredients, such as those that were trained, in the store and by a worker: the last ones."""
+"""Weights that are no ingredients, such as those that were trained, in the store: the last ones."""
 
 GB = 1e9
 FILES = "take --ray-weights files, where all machines have the checkpoints"
@@ -73,9 +73,9 @@ class Shelf:
         """Bytes that the store has to hold."""
         return sum(self._sizes)
 
-    def spare(self) -> int:
-        """Bytes that it is good to have for other weights beside them."""
-        return OTHERS_HELD * max(self._sizes)
+    def spare(self, num_workers: int) -> int:
+        """Bytes that it is good to have for other weights beside them: the last, and those of each worker's mix."""
+        return (OTHERS_HELD + num_workers) * max(self._sizes)
 
     def stock(self, ray: Any, tell: Tell, *, is_own: bool) -> Stock:
         """Put it there, one ingredient after the other.
@@ -99,11 +99,14 @@ class Shelf:
             ExecutorError: there is no room.
         """
         needed = self._beside([name for name, _, _ in mix.parts])
-        for name in needed:
-            known = self._others.pop(name, None)
-            self._others[name] = known or self._put(ray, name, is_own=is_own)  # the one asked for last is at the end
-        for name in list(self._others)[: -max(OTHERS_HELD, len(needed))]:
-            del self._others[name]
+        known = [name for name in needed if name in self._others]
+        for name in known:  # those asked for last are at the end
+            self._others[name] = self._others.pop(name)
+        new = [name for name in needed if name not in known]
+        while len(self._others) > max(OTHERS_HELD, len(needed)) - len(new):
+            del self._others[next(iter(self._others))]
+        for name in new:
+            self._others[name] = self._put(ray, name, needed, is_own=is_own)
         return {name: self._others[name][0] for name in needed}
 
     def _beside(self, names: Sequence[str]) -> list[str]:
@@ -117,10 +120,20 @@ class Shelf:
             found |= dict.fromkeys(self._beside(formula.names) if formula and is_made else [name])
         return list(found)
 
-    def _put(self, ray: Any, name: str, *, is_own: bool) -> tuple[Any, int]:
+    def _put(self, ray: Any, name: str, needed: Sequence[str], *, is_own: bool) -> tuple[Any, int]:
+        """Put weights there; what is not needed beside them makes room, if there is none."""
         content = packed(replaced(self._weights.resolve(name), name=name), self._bases)
-        check_fits(ray, size := num_bytes(content), is_own=is_own)
-        return ray.put(content), size
+        size = num_bytes(content)
+        while True:
+            try:
+                check_fits(ray, size, is_own=is_own)
+            except ExecutorError:
+                oldest = next((other for other in self._others if other not in needed), None)
+                if oldest is None:
+                    raise
+                del self._others[oldest]
+            else:
+                return ray.put(content), size
 
 
 _shelves: "weakref.WeakSet[Shelf]" = weakref.WeakSet()
@@ -128,7 +141,7 @@ _shelves: "weakref.WeakSet[Shelf]" = weakref.WeakSet()
 
 
 class Held:
-    """A worker's side: the same weights, over the store's own memory. others: those of the last mixes beside them."""
+    """A worker's side: the same weights, over the store's own memory. others: those of the last mix beside them."""
 
     def __init__(self, ray: Any, stock: Stock):
         self._ray = ray
@@ -142,14 +155,15 @@ class Held:
         return list(self._others.values())
 
     def take(self, references: Mapping[str, Any]) -> bool:
-        """Take over what a mix needs; whether there was something new."""
-        new = references.keys() - self._others.keys()
-        for name, reference in references.items():
-            known = self._others.pop(name, None)
-            self._others[name] = known or unpacked(self._ray.get(reference), self._bases)
-        for name in list(self._others)[: -max(OTHERS_HELD, len(references))]:
-            del self._others[name]
-        return bool(new)
+        """Take over what a mix needs in place of what the last one did; whether that is something else."""
+        if not references or references.keys() == self._others.keys():
+            return False
+        before = self._others
+        self._others = {
+            name: before.get(name) or unpacked(self._ray.get(reference), self._bases)
+            for name, reference in references.items()
+        }
+        return True
 
 
 def check_fits(ray: Any, needed: int, *, is_own: bool) -> None:

@@ -42,8 +42,12 @@ class Processes:
         # What they make of temporary files goes there, and with them, however they end.
         self._folder = tempfile.mkdtemp(prefix="soupviz-workers-")
         self._end = weakref.finalize(self, _end_all, self._pipes, self._processes, self._folder)
-        for worker in range(len(devices)):
-            self.restart(worker)
+        try:
+            for worker in range(len(devices)):
+                self.restart(worker)
+        except BaseException:
+            self._end()
+            raise
 
     def end(self, worker: int) -> None:
         if worker in self._pipes:

@@ -1,16 +1,18 @@
 """Workers as actors of a Ray cluster: one that runs, or one of this machine that ends with the process."""
 
+import atexit
 import os
 import sys
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 from soupviz.errors import ExecutorError, SoupError, told
 from soupviz.mixing.named import NamedWeights
+from soupviz.scoring.executors.lasting import Lasting
 from soupviz.scoring.executors.launching import Tell
 from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready
 from soupviz.scoring.executors.object_store import FILES, Held, Shelf, Stock, own_size
@@ -24,8 +26,12 @@ of loopback for a mistake, unless this says that there are no other machines, as
 ENDS_IN = 2.0
 """Seconds in which actors tidy up, before they are ended."""
 
-_keeper = ThreadPoolExecutor(1, "ray")
-"""Starts clusters: Ray's processes end with the thread that started them, which is not to be a job's."""
+_keeper = Lasting("soupviz-ray")
+"""Joins and leaves, one after the other, as of one process there is one connection. Ray's processes end with the thread
+that started them."""
+
+EXIT_IN = 10.0
+"""Seconds that the program waits, as it ends, for a start that is given up: Ray hangs if it ends within one."""
 
 _users: list[bool] = []
 """For each that has actors there, whether the cluster was started here, or else only connected to."""
@@ -89,20 +95,35 @@ class RayActors:
             SoupError: Ray is not installed. ExecutorError: there is no such cluster, or it has no room for them.
         """
         self._ray = _ray()
-        self._shelf = None if weights is None else Shelf(weights)
-        needed, spare = (0, 0) if self._shelf is None else (self._shelf.needed(), self._shelf.spare())
-        tell("joining the cluster" if address else "starting a cluster")
-        self._is_own = _connect(self._ray, address, needed, spare)
         self._devices = devices
         self._threads = threads
         self._actors: dict[int, Any] = {}
         self._waiting: dict[Any, int] = {}
-        self._end = weakref.finalize(self, _close, self._ray, self._actors)
-        _check_room(self._ray, devices, is_own=self._is_own)
+        self._stock: Stock | None = None
+        self._shelf = None if weights is None else Shelf(weights)
+        needed, spare = (0, 0) if self._shelf is None else (self._shelf.needed(), self._shelf.spare(len(devices)))
+        self._is_own = False
+        self._end: Callable[[], Future[None] | None] = lambda: None
+        _keeper.submit(lambda: self._begin(opening, address, needed, spare, tell)).result()
+
+    def _begin(self, opening: Reopening, address: str | None, needed: int, spare: int, tell: Tell) -> None:
+        tell("joining the cluster" if address else "starting a cluster")
+        self._is_own = _connect(self._ray, address, needed, spare)
+        self._end = weakref.finalize(self, _leave, self._ray, self._actors)
+        try:
+            tell("starting workers")  # or nobody waits for them any more
+            self._share(opening, tell)
+        except BaseException:
+            self._end()
+            raise
+
+    def _share(self, opening: Reopening, tell: Tell) -> None:
+        _check_room(self._ray, self._devices, is_own=self._is_own)
         with _told_of(self._ray):
-            self._stock = self._shelf and self._shelf.stock(self._ray, tell, is_own=self._is_own)
-        self._opening = self._ray.put(opening)
-        for worker in range(len(devices)):
+            if self._shelf is not None:
+                self._stock = self._shelf.stock(self._ray, tell, is_own=self._is_own)
+            self._opening = self._ray.put(opening)
+        for worker in range(len(self._devices)):
             self.restart(worker)
 
     def end(self, worker: int) -> None:
@@ -148,7 +169,12 @@ class RayActors:
 
     def close(self) -> None:
         self._shelf = self._stock = None  # of what nobody refers to Ray lets go
-        self._end()
+        if left := self._end():
+            left.result()
+
+
+def _leave(ray: Any, actors: dict[int, Any]) -> "Future[None]":
+    return _keeper.submit(lambda: _close(ray, actors))
 
 
 def _close(ray: Any, actors: dict[int, Any]) -> None:
@@ -186,7 +212,14 @@ def _ray() -> Any:
         import ray
     except ImportError:
         raise SoupError("executor is ray, which is not installed: pip install ray, or take processes.") from None
+    atexit.unregister(_finish)
+    atexit.register(_finish)  # last, so that it comes before Ray's own
     return ray
+
+
+def _finish() -> None:
+    with suppress(TimeoutError):
+        _keeper.submit(lambda: None).result(EXIT_IN)
 
 
 def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
@@ -203,11 +236,11 @@ def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
     size = 0 if address else own_size(needed, spare)
     try:
         if address:
-            _keeper.submit(ray.init, address=address, **quiet).result()
+            ray.init(address=address, **quiet)
         else:
             os.environ[ELSEWHERE] = "0"  # for the programs that it starts
             ray._private.ray_constants.ENABLE_RAY_CLUSTER = False
-            _keeper.submit(ray.init, include_dashboard=False, object_store_memory=size, **quiet).result()
+            ray.init(include_dashboard=False, object_store_memory=size, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
         raise ExecutorError(
