@@ -435,6 +435,49 @@ def test_a_soup_in_shards_is_put_with_its_index_last(
     assert read_record(str(written[0])).fingerprint is not None
 
 
+@pytest.mark.parametrize("name", ["all-00001-of-", "README.md", "all.safetensors.index.json"])
+def test_no_index_elsewhere_names_the_shards_of_two_soups(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    opened, address = Kitchen.load(kitchen), f"{ROOT}/soups/all.safetensors"
+    first = sv.export(sv.uniform(opened), address, shard_size=400)
+    assert any(name in str(file) for file in first)
+    send = MemoryFileSystem.put_file
+
+    def refuse(self: MemoryFileSystem, file: str, path: str, **options: object) -> None:
+        if name in path:
+            raise PermissionError
+        send(self, file, path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryFileSystem, "put_file", refuse)
+        with pytest.raises(RemoteError, match=r"removed there: the earlier all.safetensors.index.json"):
+            sv.export(sv.uniform(opened, ["m_0"]), address, shard_size=400)
+    assert not memory.exists(f"{address}.index.json")
+    again = sv.export(sv.uniform(opened, ["m_0"]), address, shard_size=400)
+    assert read_record(str(again[0])).coefficients == {"m_0": 1.0}
+
+
+@pytest.mark.parametrize("shard_size", [None, 400])
+def test_a_soup_elsewhere_stays_as_it_is_where_the_weights_of_another_cannot_be_put(
+    kitchen: Path, memory: fsspec.AbstractFileSystem, monkeypatch: pytest.MonkeyPatch, shard_size: int | None
+) -> None:
+    opened, address = Kitchen.load(kitchen), f"{ROOT}/soups/all.safetensors"
+    sv.export(sv.uniform(opened), address, shard_size=200 if shard_size else None)
+    before = {path: memory.cat_file(path) for path in memory.find("/bucket/small/soups")}
+    send = MemoryFileSystem.put_file
+
+    def refuse(self: MemoryFileSystem, file: str, path: str, **options: object) -> None:
+        if path.endswith(".safetensors"):
+            raise PermissionError
+        send(self, file, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
+    with pytest.raises(RemoteError):
+        sv.export(sv.uniform(opened, ["m_0"]), address, shard_size=shard_size)
+    assert {path: memory.cat_file(path) for path in memory.find("/bucket/small/soups")} == before
+
+
 @pytest.mark.parametrize(("first", "then"), [(None, 400), (400, None), (200, 400)])
 def test_a_soup_takes_the_place_of_one_in_another_form_elsewhere_too(
     kitchen: Path, memory: fsspec.AbstractFileSystem, first: int | None, then: int | None

@@ -151,6 +151,13 @@ def test_who_may_not_write_is_told_to_get_the_right_to_write() -> None:
     assert "came so far" not in str(systems.refusal("s3://bucket/soups", EOFError(), "write"))
 
 
+@pytest.mark.parametrize("address", ["sftp://host/soups", "hf://team/soups", "memory://one/soups"])
+def test_where_no_bucket_is_named_a_host_is_not_said_to_be_missing(address: str) -> None:
+    told = str(systems.refusal(address, FileNotFoundError(2, "No such file"), "write"))
+    host = "/".join(address.split("/")[:3])
+    assert f"{host} does not exist" not in told and "a folder that it lies in does not exist" in told
+
+
 def test_a_bucket_that_does_not_answer_is_not_waited_for(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(putting, "ASKED_FOR", 0.0)
     monkeypatch.setattr(putting, "opened", lambda _address: (SimpleNamespace(invalidate_cache=lambda: sleep(5)), ""))

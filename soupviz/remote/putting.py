@@ -1,8 +1,8 @@
-"""Writing files elsewhere: each is whole here first, then put, and the last of them says that all are there."""
+"""Writing files elsewhere: each is whole here first, then put, and by the last of them the others are found."""
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -64,19 +64,22 @@ def _check_bucket(address: str) -> None:
 def put(
     address: str,
     companions: Sequence[str],
-    write: Callable[[Path], list[Path]],
+    write: Callable[[Path], Sequence[Path]],
     progress: Progress = quiet,
-) -> list[str]:
+    earlier: Collection[str] = (),
+) -> None:
     """Have files written in a folder here, and put them beside each other elsewhere.
 
+    Where what is put takes the place of something, the file by which that is found goes first: whatever happens
+    meanwhile, nothing there is told to be what it is not.
+
     Args:
-        address: of the file that comes last. companions: names of which the beginnings of what is there already are
-            put into the folder, so that `write` sees whose they are. write: is given where the file is to be written,
-            and gives all that it wrote.
-    Returns:
-        The addresses, in the order in which `write` told the files.
+        address: of a file among them. companions: names of which the beginnings of what is there already are put into
+            the folder, so that `write` sees whose they are. write: is given where the file is to be written, and gives
+            all that it wrote, in the order in which they are to be put. earlier: what may be there already and is read
+            by way of the last file, that file among them.
     Raises:
-        RemoteError: it cannot be put; the files stay here, and the message says where.
+        RemoteError: it cannot be put; the files stay here, and the message says where, and what is there.
     """
     place, _, name = address.rpartition("/")
     outgoing = Path(tempfile.mkdtemp(dir=cache_folder(KEPT, "outgoing")))
@@ -89,34 +92,47 @@ def put(
                 if head := _content(f"{place}/{companion}", calls, HEAD):
                     (folder / companion).write_bytes(head)
         files = write(folder / name)
+        happened: list[str] = []
         try:
-            _send(files, place, progress)
+            *before, last = [f"{place}/{file.name}" for file in files]
+            if last in earlier and not set(earlier).isdisjoint(before) and _made_way(last, files[-1], progress):
+                happened.append(f"removed there: the earlier {files[-1].name}, which is written last")
+            for file in files:
+                _send(file, files, place, progress)
+                happened.append(f"put there: {file.name}")
         except RemoteError as error:
             is_to_stay = True
-            raise RemoteError(f"{error} What was to be written is kept in {folder}.") from error
+            so_far = f" Until then: {'; '.join(happened)}." if happened else ""
+            raise RemoteError(f"{error}{so_far} What was to be written is kept in {folder}.") from error
     finally:
         if not is_to_stay:
             shutil.rmtree(outgoing, ignore_errors=True)
-    return [f"{place}/{file.name}" for file in files]
 
 
-def _send(files: Sequence[Path], place: str, progress: Progress) -> None:
-    total = sum(file.stat().st_size for file in files)
-    done = 0
-    for file in reversed(files):  # the weights, which come first, are there last
-        callback: Any = _counting()
+def _made_way(address: str, file: Path, progress: Progress) -> bool:
+    """Remove what is there in place of a file, unless it is the same."""
+    is_other = content(address, progress) not in (b"", file.read_bytes())
+    if is_other:
+        remove([address], progress)
+    return is_other
 
-        def alive(name: str = file.name, before: int = done, callback: Any = callback) -> None:
-            progress(min(before + callback.value, total), max(total, 1), f"writing {name}")
 
-        def send(file: Path = file, callback: Any = callback) -> None:
-            system, path = opened(f"{place}/{file.name}")
-            callback.absolute_update(0)
-            system.put_file(str(file), path, callback=callback)
+def _send(file: Path, files: Sequence[Path], place: str, progress: Progress) -> None:
+    """Put one of several files."""
+    total = sum(one.stat().st_size for one in files)
+    before = sum(one.stat().st_size for one in files[: files.index(file)])
+    callback: Any = _counting()
 
-        with Calls(alive, to="write") as calls:
-            calls.one(place, send)  # of the companions nobody has named one
-        done += file.stat().st_size
+    def alive() -> None:
+        progress(min(before + callback.value, total), max(total, 1), f"writing {file.name}")
+
+    def send() -> None:
+        system, path = opened(f"{place}/{file.name}")
+        callback.absolute_update(0)
+        system.put_file(str(file), path, callback=callback)
+
+    with Calls(alive, to="write") as calls:
+        calls.one(place, send)  # of the companions nobody has named one
 
 
 def _counting() -> Any:

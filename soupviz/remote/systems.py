@@ -206,8 +206,10 @@ def refusal(address: str, error: BaseException, to: Literal["read", "write"] = "
         return error
     status, kinds = status_of(error), {kind.__name__ for kind in type(error).__mro__}
     if missing and to == "write":
+        # Elsewhere than in buckets it may be a repository or a folder of any depth, which no error names.
+        lacking = host_of(address) if scheme_of(address) in BUCKETS else "a folder that it lies in"
         return RemoteError(
-            f"{address}: nothing can be written there, as {host_of(address)} does not exist; make it, or name another."
+            f"{address}: nothing can be written there, as {lacking} does not exist; make it, or name another."
         )
     if missing:
         return RemoteError(f"{address}: nothing is there; expected a file or a folder. Check the name.")

@@ -30,6 +30,7 @@ from soupviz.soups.placing import (
     companion,
     earlier_addresses,
     earlier_files,
+    in_turn,
     spare_addresses,
     spare_ingredients,
 )
@@ -149,7 +150,7 @@ def write_soup(
 ) -> list[Path | str]:
     """Write a soup with its record, recipe.yaml and card: all of them, or none; its weights in shards, if need be.
 
-    What is to lie elsewhere is written here first; the weights are put there last.
+    What is to lie elsewhere is written here first; what its weights are read by is put there last.
 
     Args:
         target: a file, or the folder of an adapter. description: adapter_config.json, of an adapter.
@@ -157,15 +158,20 @@ def write_soup(
     if isinstance(target, Path):
         return [*_written(target, content, record, shard_size, description)]
     weights = file_of(target, record.form)
+    folder = weights.rpartition("/")[0]
     earlier = earlier_addresses(weights, progress)
+    if record.adapter:
+        earlier |= {weights, f"{folder}/{CONFIG}"}
     spare_addresses([weights, *earlier], record)
+    written: list[str] = []
 
     def write_here(place: Path) -> list[Path]:
         files = _written(place.parent if record.adapter else place, content, record, shard_size, description)
-        spare_addresses([f"{weights.rpartition('/')[0]}/{file.name}" for file in files], record)
-        return files
+        written.extend(f"{folder}/{file.name}" for file in files)
+        spare_addresses(written, record)
+        return in_turn(files)
 
-    written = putting.put(weights, COMPANIONS, write_here, progress)
+    putting.put(weights, COMPANIONS, write_here, progress, earlier)
     putting.remove(sorted(earlier - set(written)), progress)
     return [*written]
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from soupviz.errors import CheckpointError, ExportError
@@ -64,15 +64,27 @@ def earlier_addresses(address: str, progress: Progress) -> set[str]:
         return found | {f"{folder}/{file.name}" for file in earlier_files(Path(here, name))}
 
 
+def in_turn(files: Sequence[Path]) -> list[Path]:
+    """A soup's files, the first as they are told, in the order in which they are put elsewhere.
+
+    The weights are there before what tells of them; last comes what they are read by, an index or a description.
+    """
+    return [*reversed(files)] if files[0].name.endswith(INDEX_SUFFIX) else [*files]
+
+
 def check_folder_elsewhere(address: str, progress: Progress) -> None:
     """See that an adapter at an address is not written over one that is no soup.
+
+    A description without weights is ours, where our recipe lies beside it: an earlier version put it first.
 
     Raises:
         ExportError: it would be.
     """
     others = (f"{WEIGHTS}.bin", CONFIG)
     head = putting.content(file_of(address, "adapter"), progress, putting.HEAD)
-    is_ours = METADATA_KEY.encode() in head
+    recipe = b"" if head else putting.content(f"{address}/{RECIPE}", progress, putting.HEAD)
+    title = RECIPE_TITLE.format(address.rpartition("/")[2]).encode()
+    is_ours = METADATA_KEY.encode() in head or recipe.partition(b"\n")[0].rstrip() == title
     held = [name for name in others if putting.content(f"{address}/{name}", progress, 1)]
     if (head or held) and not (is_ours and held in ([], [CONFIG])):
         raise no_soup_in(address)
