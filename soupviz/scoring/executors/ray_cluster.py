@@ -1,6 +1,7 @@
 """Workers as actors of a Ray cluster: one that runs, or one of this machine that ends with the process."""
 
 import atexit
+import logging
 import os
 import sys
 import weakref
@@ -234,6 +235,9 @@ def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
     address = address or os.environ.get("RAY_ADDRESS")
     quiet = {"log_to_driver": False, "configure_logging": False}
     size = 0 if address else own_size(needed, spare)
+    logger = logging.getLogger("ray._private.worker")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that it handles no signals, as this is not the main thread
     try:
         if address:
             ray.init(address=address, **quiet)
@@ -246,6 +250,8 @@ def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
         raise ExecutorError(
             f"{where} cannot be reached: {told(error)}. Name a running one with --ray-address."
         ) from error
+    finally:
+        logger.setLevel(level)
     _users.append(not address)
     return not address
 
