@@ -185,6 +185,16 @@ def test_runs_are_listed_oldest_first_and_can_be_forgotten(store):
     assert store.run("a") is None
 
 
+def test_finished_runs_of_some_keys_are_those_of_the_list(store):
+    for key, status in (("a", "finished"), ("b", "failed"), ("c", "finished"), ("d", "finished")):
+        store.begin_run(key, f"soup {key}", {"method": "uniform"})
+        store.end_run(key, status)
+    store.begin_run("e", "one that runs", {"method": "uniform"})
+    listed = {run.key: run for run in store.runs()}
+    assert store.finished(["d", "a", "b", "e", "none"]) == {key: listed[key] for key in ("a", "d")}
+    assert store.finished([]) == {}
+
+
 def test_a_failed_or_cancelled_run_says_so_and_is_taken_up_again(store):
     store.begin_run("key", "average", RECIPE)
     store.end_run("key", "failed", error="no such file")

@@ -146,6 +146,13 @@ class RunTable(ABC):
         self._listed = {one: (row, run) for one, (row, run) in listed.items() if row[2] != "running"}
         return [run for _, run in listed.values()]
 
+    def finished(self, keys: Iterable[str]) -> dict[str, Run]:
+        """By key, those that are finished, without their details; the others of thousands are not looked at."""
+        chosen = f"SELECT {RUN_COLUMNS} FROM runs WHERE status = 'finished' AND key IN (SELECT value FROM json_each(?))"
+        with self._connection() as connection:
+            found = [run_of(row) for row in connection.execute(chosen, (json.dumps(list(keys)),))]
+        return {run.key: run for run in found}
+
     def run(self, key: str) -> Run | None:
         """A run with all that is kept of it."""
         with self._connection() as connection:

@@ -174,7 +174,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     """The value against alpha, all else as the recipe has it: in the background, behind what the user asks for."""
     st.header("The same search for other alphas")
     keys = {alpha: run_key(opened, recipe.model_copy(update={"alpha": alpha})) for alpha in SWEPT}
-    runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
+    runs = opened.store.finished(keys.values())
     missing = [alpha for alpha, key in keys.items() if key not in runs]
     job = computing.find_sweep_job(opened, recipe)
     searches = [recipe.model_copy(update={"alpha": alpha}) for alpha in missing] if job is None else []
@@ -187,7 +187,7 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         job = computing.sweep_job(opened, recipe, missing)
 
     def draw(_job: Job | None = None) -> None:
-        runs = {run.key: run for run in opened.store.runs() if run.status == "finished"}
+        runs = opened.store.finished(keys.values())
         known = [
             sweep_row(opened, alpha, runs[keys[alpha]]) for alpha in sorted(SWEPT, key=float) if keys[alpha] in runs
         ]
