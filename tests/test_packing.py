@@ -123,14 +123,20 @@ class Puts:
         self.objects.append(thing)
         return len(self.objects) - 1
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"NodeManagerAddress": "here", "Alive": True, "Resources": {"object_store_memory": 1e12}}]
+
 
 @pytest.mark.parametrize("make", [small_kitchen, adapters_kitchen])
 def test_each_ingredient_and_the_base_are_put_once_and_take_what_was_foreseen(tmp_path, make):
     shelf, puts = Shelf(sv.Kitchen.load(make(tmp_path)).weights), Puts()
-    stock = shelf.stock(puts)
+    told: list[str] = []
+    needed = shelf.needed()
+    stock = shelf.stock(puts, told.append, is_own=True)
     assert (stock.base, len(stock.bases)) == (0, 1)
     assert [*stock.bases, *stock.items] == list(range(len(puts.objects)))
-    assert shelf.num_bytes() == sum(map(num_bytes, puts.objects))
+    assert needed == shelf.num_bytes == sum(map(num_bytes, puts.objects))
+    assert len(told) == len(puts.objects) and told[-1].endswith(f"{len(told)} of {len(told)}")
 
 
 def nodes(**sizes: int) -> Any:
@@ -154,7 +160,9 @@ def test_a_store_that_was_started_for_others_is_too_small_until_these_end():
 
 def test_a_cluster_of_ones_own_has_a_store_for_the_weights_if_there_is_room(monkeypatch):
     monkeypatch.setattr(object_store, "_free_here", lambda: {"/dev/shm": 10**9, "memory": 3 * 10**9})
-    usual = own_size(0)
-    assert own_size(10**8) == usual + 10**8
+    usual = own_size(0, 0)
+    assert own_size(10**8, 0) == usual + 10**8
+    assert own_size(10**8, 10**8) == usual + 2 * 10**8
+    assert own_size(10**8, 10**10) == 10**9  # what is good to have is no reason to refuse
     with pytest.raises(ExecutorError, match=r"2\.00 GB.*/dev/shm has 1\.00 GB free"):
-        own_size(2 * 10**9)
+        own_size(2 * 10**9, 0)
