@@ -39,22 +39,29 @@ class Web:
         return [int(found[1]) for _, _, told in self.asked if (found := re.match(r"bytes=(\d+)-", told))]
 
 
+class Answering(BaseHTTPRequestHandler):
+    """Connections stay open, and nothing is printed."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def _answer(self, *, with_body: bool) -> None:
+        raise NotImplementedError
+
+
 @contextmanager
 def serving() -> Iterator[Web]:
     web = Web()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def do_HEAD(self) -> None:
-            self._answer(with_body=False)
-
-        def do_GET(self) -> None:
-            self._answer(with_body=True)
-
+    class Handler(Answering):
         def _answer(self, *, with_body: bool) -> None:
             name, asked = self.path.lstrip("/"), self.headers.get("Range", "")
             web.asked.append((self.command, name, asked))

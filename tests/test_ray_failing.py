@@ -5,16 +5,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kitchens import MLP, small_kitchen
-from test_worker_processes import ROOT, decisions, forwards, is_alive, pausing_kitchen, pids, until
+from test_worker_processes import ROOT, decisions, forwards, is_alive, pausing_kitchen, pids, seconds_to_cancel, until
 
 import soupviz as sv
-from soupviz.errors import Cancelled, ExecutorError
+from soupviz.errors import ExecutorError
 
 pytestmark = pytest.mark.extras
 ray = pytest.importorskip("ray")
@@ -112,17 +111,7 @@ def test_a_death_that_is_overcome_leaves_the_output_as_json(tmp_path):
 def test_a_cancel_is_heard_within_a_second_however_long_a_batch_takes(tmp_path):
     file = pausing_kitchen(tmp_path, seconds=5.0)
     kitchen = on_ray(file, 1)
-    asked_at: list[float] = []
-
-    def progress(_done: int, _total: int, what: str) -> None:
-        if asked_at and time.monotonic() > asked_at[0]:
-            raise Cancelled
-        if what.startswith("scoring") and forwards(file) and not asked_at:
-            asked_at.append(time.monotonic() + 0.2)
-
-    with pytest.raises(Cancelled):
-        kitchen.scores.of_ingredients(progress=progress)
-    assert time.monotonic() - asked_at[0] < 1.0
+    assert seconds_to_cancel(kitchen, lambda: forwards(file)) < 1.0
     kitchen.scores.executor.close()
     until(lambda: not any(map(is_alive, pids(file))), 10)
 

@@ -191,7 +191,9 @@ def test_a_worker_without_room_for_the_model_leaves_the_work_to_the_others(tmp_p
 
     monkeypatch.setattr(InThisProcess, "restart", restart)
     assert len(kitchen.score()) == 4
-    assert [share.num_units > 0 for share in kitchen.scores.usage().shares] == [True, False]
+    shares = kitchen.scores.usage().shares
+    assert [share.num_units > 0 for share in shares] == [True, False]
+    assert shares[1].place == "out of memory, asked no more"  # it never said where it was
     assert list(started[-1]._workers) == [0]
 
 

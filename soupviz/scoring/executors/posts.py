@@ -7,8 +7,8 @@ from soupviz.scoring.executors.messages import Answered
 from soupviz.scoring.executors.telling import Told
 from soupviz.scoring.executors.usage import Share
 
-NO_ROOM = ": out of memory, asked no more"
-"""Behind the place of a worker that was ended, because it had none for a single unit."""
+NO_ROOM = "out of memory, asked no more"
+"""Behind the place of a worker that was ended, because it had none for a single unit, or for the model."""
 
 Lacked = tuple[Candidate, int]
 """A batch for which there was no room."""
@@ -59,7 +59,7 @@ class Post:
 
     def retire(self, lacked: Lacked | None) -> None:
         self.is_retired, self.lacked = True, lacked
-        self.is_at(f"{self.share.place}{NO_ROOM}")
+        self.is_at(": ".join(filter(None, [self.share.place, NO_ROOM])))
         self._vacated()
 
     def come_back(self) -> None:

@@ -7,7 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -219,8 +219,14 @@ def _ray() -> Any:
 
 
 def _finish() -> None:
-    with suppress(TimeoutError):
-        _keeper.submit(lambda: None).result(EXIT_IN)
+    """As the program ends: what Ray has to say by then, of workers that died, is no answer of the program."""
+    import ray
+
+    with redirect_stdout(sys.stderr):
+        with suppress(TimeoutError):
+            _keeper.submit(lambda: None).result(EXIT_IN)
+        if _users:
+            ray.shutdown()
 
 
 def _connect(ray: Any, address: str | None, needed: int, spare: int) -> bool:
