@@ -20,6 +20,9 @@ from websockets.sync.client import connect
 from benchmarks.process import anonymous
 
 ROOT = Path(__file__).parents[2]
+WHOLE_PAGE = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_WITH_COMPILE_ERROR)
+"""How a run of a page ends, and not one of a part of it, or one that another takes the place of."""
+
 PATIENCE = 120.0
 """Seconds after which a page that was asked for does not come any more."""
 
@@ -145,7 +148,7 @@ class Person:
                     self._repeats[heard.auto_rerun.fragment_id] = [heard.auto_rerun.interval, time.monotonic()]
                 case "delta" if heard.delta.WhichOneof("type") == "new_element":
                     self._see(heard.delta.new_element)
-                case "script_finished":
+                case "script_finished" if heard.script_finished in WHOLE_PAGE:
                     self._done.set()
 
     def _see(self, element: Any) -> None:
