@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from soupviz import trust
 from soupviz.analysis import crossfit
 from soupviz.errors import Cancelled, DataError, ExecutorError, KitchenError
 from soupviz.recipes import parse
-from soupviz.scoring.executors.planning import Plan
 from soupviz.scoring.executors.usage import Share, Usage
 from soupviz.scoring.limits import Limit
 from soupviz.scoring.scorer import AVERAGE
@@ -466,16 +464,3 @@ def test_a_worker_with_another_version_of_soupviz_is_refused(file, monkeypatch):
     monkeypatch.setattr("soupviz.scoring.executors.reopening.__version__", "0.0.1")
     with pytest.raises(ExecutorError, match=r"soupviz 0\.0\.1, and .* install the same version"):
         kitchen.score()
-
-
-def test_one_worker_alone_is_given_a_long_batch_once_the_last_one_is_judged():
-    may_end = SimpleNamespace(asked=SimpleNamespace(gives_up=lambda _found: False))
-    whole = SimpleNamespace(asked=SimpleNamespace(gives_up=None))
-
-    def ahead(num_workers: int, seconds: float, candidate: Any) -> int:
-        plan = Plan(num_workers)
-        plan.took(seconds, 1)
-        return plan.ahead(candidate)
-
-    assert ahead(1, 0.1, may_end) == 1
-    assert [ahead(1, 0.001, may_end), ahead(2, 0.1, may_end), ahead(1, 0.1, whole)] == [2, 2, 2]

@@ -22,17 +22,18 @@ def main(
     from benchmarks.workers import making, measuring
 
     file = making.make(folder, seconds=pause)
-    alone = measuring.measure(file, "inline", 1, rounds)
-    rows = [measuring.measure(file, executor, int(count), rounds) for count in counts.split(",")]
     table = Table("workers", *measuring.TASKS, "computing")
-    table.add_row("inline", *(f"{alone.seconds[name]:.2f} s" for name in measuring.TASKS), "")
-    for row in rows:
+    is_same = True
+    for count in counts.split(","):
+        alone, row = measuring.measure(file, [("inline", 1), (executor, int(count))], rounds)
+        table.add_row("inline", *(f"{alone.seconds[name]:.2f} s" for name in measuring.TASKS), "")
         cells = [
             f"{row.seconds[name]:.2f} s, x{alone.seconds[name] / row.seconds[name]:.2f}" for name in measuring.TASKS
         ]
         table.add_row(f"{row.executor} {row.workers}", *cells, f"{row.utilisation:.0%}" if row.utilisation else "")
+        is_same &= row.decided == alone.decided
     Console(width=140).print(table)
-    if any(row.decided != alone.decided for row in rows):
+    if not is_same:
         raise typer.Exit(1)
 
 

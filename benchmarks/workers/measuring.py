@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -31,34 +31,53 @@ class Row:
     decided: Any
 
 
-def measure(file: Path, executor: ExecutorName, workers: int, rounds: int) -> Row:
-    """What each task takes; workers are started before, by a score that none of them asks for."""
-    found: dict[str, list[float]] = {name: [] for name in TASKS}
-    busy: list[float] = []
-    decided: Any = None
-    kitchen = sv.Kitchen.load(file, executor=executor, workers=workers)
+def measure(file: Path, who: Sequence[tuple[ExecutorName, int]], rounds: int) -> list[Row]:
+    """What each task takes, of each in turn, so that a slower minute of the machine is all of theirs."""
+    measured = [_Measured(sv.Kitchen.load(file, executor=executor, workers=workers)) for executor, workers in who]
     try:
         for number in range(rounds):
-            kitchen.store.clear()
-            _start(kitchen, workers, number)
-            for name, task in TASKS.items():
-                before, started = kitchen.scores.usage(), time.monotonic()
-                result = task(kitchen)
-                found[name].append(time.monotonic() - started)
-                if name == "score" and (used := kitchen.scores.usage().since(before).utilisation):
-                    busy.append(used)
-                if name == "greedy":
-                    decided = [
-                        (step.ingredient, step.accepted, step.value, step.num_scored) for step in result.trajectory
-                    ]
+            for one in measured:
+                one.round(number)
     finally:
-        kitchen.scores.executor.close()
-        shutil.rmtree(kitchen.store.folder, ignore_errors=True)
-    seconds = {name: median(times) for name, times in found.items()}
-    return Row(executor, workers, seconds, median(busy) if busy else None, decided)
+        for one in measured:
+            one.kitchen.scores.executor.close()
+        shutil.rmtree(measured[0].kitchen.store.folder, ignore_errors=True)
+    return [one.row() for one in measured]
 
 
-def _start(kitchen: sv.Kitchen, workers: int, number: int) -> None:
+class _Measured:
+    """What one executor has taken so far."""
+
+    def __init__(self, kitchen: sv.Kitchen):
+        self.kitchen = kitchen
+        self._found: dict[str, list[float]] = {name: [] for name in TASKS}
+        self._busy: list[float] = []
+        self._decided: Any = None
+
+    def round(self, number: int) -> None:
+        """Do each task; workers are started before, by a score that none of them asks for."""
+        kitchen = self.kitchen
+        kitchen.store.clear()
+        _start(kitchen, number)
+        for name, task in TASKS.items():
+            before, started = kitchen.scores.usage(), time.monotonic()
+            result = task(kitchen)
+            self._found[name].append(time.monotonic() - started)
+            if name == "score" and (used := kitchen.scores.usage().since(before).utilisation):
+                self._busy.append(used)
+            if name == "greedy":
+                self._decided = [
+                    (step.ingredient, step.accepted, step.value, step.num_scored) for step in result.trajectory
+                ]
+
+    def row(self) -> Row:
+        executor = self.kitchen.scores.executor
+        seconds = {name: median(times) for name, times in self._found.items()}
+        busy = median(self._busy) if self._busy else None
+        return Row(executor.name, executor.num_workers, seconds, busy, self._decided)
+
+
+def _start(kitchen: sv.Kitchen, number: int) -> None:
     """Score mixes until every worker has answered."""
     for attempt in range(100):
         share = (attempt + 1) / 1000 + number / 100

@@ -94,18 +94,28 @@ class Objective:
             return bound_of(self.metric, outcomes)
         return None if self.part == "with_shifts" else self._of_groups(outcomes, partial(bound_of, self.metric))
 
-    def gives_up(self, best: Score, *, ties: bool = False) -> Callable[[Outcomes], bool]:
+    def gives_up(self, best: Score, *, ties: bool = False) -> "CannotWin":
         """Whether what is scored so far proves that the whole cannot be better than the best (as good, with `ties`)."""
-        rank, least = self.merit(best)
-        sign = 1 if self.metric.higher_is_better else -1
+        return CannotWin(self, self.merit(best), ties)
 
-        def is_lost(outcomes: Outcomes) -> bool:
-            if not self.metric.judges_nonfinite and -outcomes.num_nonfinite != rank:
-                return -outcomes.num_nonfinite < rank
-            possible = self.possible(outcomes)
-            if possible is None or least == -math.inf:
-                return False
-            gain = sign * possible - least
-            return gain < -self.metric.ties() if ties else gain <= self.metric.ties()
 
-        return is_lost
+@dataclass(frozen=True, slots=True, eq=False)
+class CannotWin:
+    """Asked of what is scored so far: is it proved that the whole cannot be better (as good, with `ties`)?
+
+    to_beat: the merit of the best.
+    """
+
+    objective: Objective
+    to_beat: tuple[int, Value]
+    ties: bool = False
+
+    def __call__(self, outcomes: Outcomes) -> bool:
+        metric, (rank, least) = self.objective.metric, self.to_beat
+        if not metric.judges_nonfinite and -outcomes.num_nonfinite != rank:
+            return -outcomes.num_nonfinite < rank
+        possible = self.objective.possible(outcomes)
+        if possible is None or least == -math.inf:
+            return False
+        gain = (possible if metric.higher_is_better else -possible) - least
+        return gain < -metric.ties() if self.ties else gain <= metric.ties()

@@ -15,7 +15,7 @@ class Candidate:
     """Batches are those that one worker would make; what comes back before its turn waits until it is taken up.
 
     taken: how many batches were taken up. workers: that have some, or had. deaths: by batch, how many workers died of
-    it.
+    it. is_bounded: whether a worker may give it up by itself.
     """
 
     def __init__(self, asked: Evaluation, found: Outcomes, batch_size: int):
@@ -25,6 +25,7 @@ class Candidate:
         self.taken = 0
         self.workers: set[int] = set()
         self.deaths: Counter[int] = Counter()
+        self.is_bounded = True
         self._waiting = deque(range(len(self.batches)))
         self._back: dict[int, Sequence[Part]] = {}
         self._errors: dict[int, Exception] = {}
@@ -65,6 +66,12 @@ class Candidate:
         """Batches that a worker was given and did not score."""
         there = self._back.keys() | set(range(self.taken))
         self._waiting = deque(sorted({*self._waiting, *batches} - there))
+
+    def stopped(self, batches: Sequence[int]) -> None:
+        """Batches that a worker left out, as it had nothing to win: if the driver does want them, they are scored."""
+        if batches:
+            self.hand_back(batches)
+            self.is_bounded = False
 
     def bring(self, batches: Sequence[int], parts: Sequence[Sequence[Part]], error: Exception | None = None) -> None:
         """What became of batches; of the last ones, which were dropped, there may be nothing.

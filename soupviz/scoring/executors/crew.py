@@ -14,7 +14,7 @@ from soupviz.scoring.evaluator import Evaluator
 from soupviz.scoring.executors.candidate import Candidate
 from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.executors.launching import Launch, Start
-from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, Workers
+from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, ToBeat, Workers
 from soupviz.scoring.executors.planning import Plan
 from soupviz.scoring.executors.posts import Post, Sent
 from soupviz.scoring.executors.usage import Usage
@@ -22,6 +22,9 @@ from soupviz.tasks.outcomes import Outcomes
 
 WAIT = 0.05
 """Seconds after which whoever asked is heard, who may want to cancel."""
+
+BLOCKS_EACH = 2
+"""One that a worker computes, and one to begin while what came of the first travels."""
 
 DEATHS = 3
 """One after the other, after which a worker, or what it died of, is not tried again."""
@@ -69,9 +72,9 @@ class Crew:
         kept: Tensor | None = None
         with self._asking(candidate), self._interruptible():
             while not asked.is_over(found):
-                self._share_out()
                 parts = candidate.take_up()
-                if parts is None:
+                if parts is None:  # what is back was judged, before more of it is handed out
+                    self._share_out()
                     self._collect()
                     on_batch()
                     continue
@@ -148,7 +151,7 @@ class Crew:
             self._launch = self._launch or Launch(self._start, self._tell)
             return
         candidates = [*([self._asked] if self._asked else []), *(one for one, _ in self._foreseen)]
-        for depth in range(self._plan.ahead(self._asked)):
+        for depth in range(BLOCKS_EACH):
             for post in self._posts:
                 if post.is_ready and len(post.under_way) <= depth:
                     chosen = self._plan.choose(post.number, candidates, self._asked)
@@ -158,10 +161,14 @@ class Crew:
     def _send(self, workers: Workers, post: Post, candidate: Candidate) -> None:
         batches = candidate.hand_out(self._plan.num_batches(candidate, self._asked), post.number)
         number, asked, told = next(self._numbers), candidate.asked, post.told
+        # Who scores it alone knows what the driver knows, and stops after the same batch.
+        is_alone = candidate.is_bounded and candidate.workers == {post.number}
+        to_beat = ToBeat.of(asked.gives_up) if is_alone else None
         post.under_way[number] = Sent(candidate, batches)
         try:
             rows = [candidate.batches[batch] for batch in batches]
-            workers.send(post.number, Block(number, told.mix(asked), told.split(asked), rows, asked.keeps_answers))
+            block = Block(number, told.mix(asked), told.split(asked), rows, asked.keeps_answers, to_beat)
+            workers.send(post.number, block)
         except Exception as error:  # which it is raised with when its turn comes, as what workers tell is
             del post.under_way[number]
             post.forget()
@@ -215,6 +222,8 @@ class Crew:
             self._lacked_room(workers, post, sent, said)
         else:
             sent.candidate.bring(sent.batches, said.batches, said.error)
+            if said.error is None:
+                sent.candidate.stopped(sent.batches[len(said.batches) :])
         for one, seen in self._foreseen:
             if one is sent.candidate and one.asked.gives_up is not None:
                 one.look_ahead(seen)

@@ -1,6 +1,6 @@
 """What driver and workers say to each other: plain data, names and fingerprints; no weights and no examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.outcomes import Column
+from soupviz.tasks.metric import Value
+from soupviz.tasks.objective import CannotWin
+from soupviz.tasks.objective import Part as OfUnits
+from soupviz.tasks.outcomes import Column, Outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,37 @@ class SplitOf:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ToBeat:
+    """The bound to beat: of a metric by its name, of which units, and the rest as of `Objective` and `CannotWin`."""
+
+    metric: str
+    part: OfUnits
+    groups: NDArray[np.int64] | None
+    merit: tuple[int, Value]
+    ties: bool
+
+    @classmethod
+    def of(cls, rule: Callable[[Outcomes], bool] | None) -> "ToBeat | None":
+        """What can be told of when a candidate is given up; None: it is not given up, or by a rule of another kind."""
+        if not isinstance(rule, CannotWin):
+            return None
+        goal = rule.objective
+        return cls(goal.metric.name, goal.part, goal.groups, rule.to_beat, rule.ties)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Batches that a worker is to score: of each the positions of its units."""
+    """Batches that a worker is to score: of each the positions of its units.
+
+    to_beat: what is proved by units that the worker itself has seen to be no better is scored no further.
+    """
 
     number: int
     mix: MixOf
     split: SplitOf
     batches: Sequence[NDArray[np.int64]]
     keeps_answers: bool = False
+    to_beat: ToBeat | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +90,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """What became of a block's units, batch by batch; of one that was dropped, perhaps of its first batches only.
+    """What became of a block's units, batch by batch; of one that was dropped, or that cannot win any more, perhaps of
+    its first batches only.
 
     seconds: that it took to compute. error: what the batch behind the last one ended in.
     """

@@ -37,16 +37,6 @@ class Plan:
         if given_up:
             self._given_up.append(num_batches)
 
-    def ahead(self, asked: Candidate | None) -> int:
-        """Blocks that a worker has: one that it computes, and one to begin while what came of the first travels."""
-        return 1 if self._is_judged_singly(asked) else 2
-
-    def _is_judged_singly(self, asked: Candidate | None) -> bool:
-        """Whether each batch is judged before the next is begun: of what one worker alone scores, and may be given up,
-        waiting for the judgement is shorter than a long batch for nothing."""
-        is_alone = self._num_workers == 1 and asked is not None and asked.asked.gives_up is not None
-        return is_alone and self._seconds is not None and self._seconds > BLOCK_SECONDS / 4
-
     @property
     def most_stand(self) -> bool:
         """Whether more of the last candidates were scored whole than were given up."""
@@ -87,7 +77,7 @@ class Plan:
 
     def num_batches(self, candidate: Candidate, asked: Candidate | None) -> int:
         """Of a block: as many as take about so long, and leave some for the other workers."""
-        most = 1 if self._seconds is None or self._is_judged_singly(asked) else MOST_BATCHES
+        most = 1 if self._seconds is None else MOST_BATCHES
         if self._seconds:
             most = min(most, int(BLOCK_SECONDS / self._seconds))
         most = min(most, -(-candidate.num_waiting // (2 * self._num_workers)))

@@ -16,6 +16,7 @@ from soupviz.data.split import Split
 from soupviz.errors import KitchenError, SoupError, TooLargeError, told
 from soupviz.models.routes import is_out_of_memory
 from soupviz.scoring.executors.messages import Answered, Block, MixOf, Part, SplitOf
+from soupviz.scoring.executors.seen import Seen
 from soupviz.scoring.service import Scores
 from soupviz.weights.ingredients import Ingredient
 
@@ -36,6 +37,7 @@ class Worker:
         self._held: tuple[MixOf, str] | None = None
         self._is_shared = False
         self._splits: dict[str, Split] = {}
+        self._seen = Seen(scores.scorer)
         # What was told once, and stays known whatever fails.
         self._rows: dict[str, NDArray[np.int64]] = {}
         self._formulas: dict[str, str] = {}
@@ -54,7 +56,8 @@ class Worker:
         shutil.rmtree(self._scores.scorer.store.folder, ignore_errors=True)
 
     def answer(self, block: Block, is_dropped: Callable[[], bool] = lambda: False) -> Answered:
-        """What becomes of a block's units; of one that nobody waits for any more the rest is left out."""
+        """What becomes of a block's units; of one that nobody waits for any more, or that cannot win, the rest is left
+        out."""
         started = time.monotonic()
         batches: list[Sequence[Part]] = []
         failure: Exception | None = None
@@ -64,10 +67,12 @@ class Worker:
             self._formulas, self._files = {}, {}
             split = self._split(block.split)
             for batch in block.batches:
-                if is_dropped():
+                if is_dropped() or self._seen.is_lost(block, split):
                     break
                 self._hold(block.mix, split)
-                batches.append(self._parts(split, batch, keeps_answers=block.keeps_answers))
+                parts = self._parts(split, batch, keeps_answers=block.keeps_answers)
+                self._seen.write(block, split, parts)
+                batches.append(parts)
         except Exception as error:
             self._held = None
             failure = told_of(error)
