@@ -63,8 +63,11 @@ class Told:
 
 
 def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) -> Told:
-    """So many people click through the pages, while so many searches run: one in the server, the others beside it."""
-    told, over = Told(), threading.Event()
+    """So many people click through the pages, while so many searches run: one in the server, the others beside it.
+
+    Memory is looked at once the server has ended a first search, which all pages then show to everybody.
+    """
+    told, over, has_ended = Told(), threading.Event(), threading.Event()
     opened = Kitchen.load(kitchen)
     before = {run.key for run in opened.store.runs()}
     searches = [
@@ -76,8 +79,9 @@ def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) ->
         first.wait_for("Cook")  # the kitchen is open
         first.close()
         clicking = [threads.submit(_click, server, kitchen, number, over, told) for number in range(sessions)]
-        cooking = [threads.submit(_cook_there, server, opened, searches[::jobs], over, told)]
+        cooking = [threads.submit(_cook_there, server, opened, searches[::jobs], over, has_ended, told)]
         cooking += [threads.submit(_cook_beside, kitchen, searches[one::jobs], over) for one in range(1, jobs)]
+        has_ended.wait(60 * minutes)
         for _ in range(SAMPLES):
             time.sleep(60 * minutes / SAMPLES)
             told.memory.append(server.memory)
@@ -109,7 +113,12 @@ def _click(server: Server, kitchen: Path, number: int, over: threading.Event, to
 
 
 def _cook_there(
-    server: Server, opened: Kitchen, searches: Sequence[Greedy], over: threading.Event, told: Told
+    server: Server,
+    opened: Kitchen,
+    searches: Sequence[Greedy],
+    over: threading.Event,
+    has_ended: threading.Event,
+    told: Told,
 ) -> list[Greedy]:
     """As one person asks the server for it."""
     finished = []
@@ -121,6 +130,7 @@ def _cook_there(
             cook.wait(1)
         if _is_finished(opened, search):
             finished.append(search)
+            has_ended.set()
         if over.is_set():
             break
     told.problems.extend(cook.problems)
