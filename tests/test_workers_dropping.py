@@ -77,7 +77,7 @@ def test_a_worker_leaves_the_rest_of_a_block_as_soon_as_it_hears_that_it_was_dro
     split = kitchen.splits.load("held_out")
     rows = [np.arange(start, start + BATCH) for start in range(0, BATCH * NUM_BATCHES, BATCH)]
     parts = tuple((name, kitchen.weights.resolve(name).fingerprint, weight) for name, weight in OTHER)
-    block = Block(99, MixOf(parts, "average"), SplitOf(split.fingerprint, split.read), rows)
+    block = Block(99, 0, MixOf(parts, "average"), SplitOf(split.fingerprint, split.read), rows)
     worker = counting.workers._workers[0]
     asked: list[bool] = []
 

@@ -81,7 +81,8 @@ def crowd(kitchen: Path, *, minutes: float, sessions: int = 8, jobs: int = 4) ->
         clicking = [threads.submit(_click, server, kitchen, number, over, told) for number in range(sessions)]
         cooking = [threads.submit(_cook_there, server, opened, searches[::jobs], over, has_ended, told)]
         cooking += [threads.submit(_cook_beside, kitchen, searches[one::jobs], over) for one in range(1, jobs)]
-        has_ended.wait(60 * minutes)
+        if not has_ended.wait(60 * minutes):
+            told.problems.append("the server ended no search in the time that memory is looked at for")
         for _ in range(SAMPLES):
             time.sleep(60 * minutes / SAMPLES)
             told.memory.append(server.memory)

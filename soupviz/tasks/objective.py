@@ -103,15 +103,15 @@ class Objective:
 class CannotWin:
     """Asked of what is scored so far: is it proved that the whole cannot be better (as good, with `ties`)?
 
-    to_beat: the merit of the best.
+    merit: of the best, which is to be beaten.
     """
 
     objective: Objective
-    to_beat: tuple[int, Value]
+    merit: tuple[int, Value]
     ties: bool = False
 
     def __call__(self, outcomes: Outcomes) -> bool:
-        metric, (rank, least) = self.objective.metric, self.to_beat
+        metric, (rank, least) = self.objective.metric, self.merit
         if not metric.judges_nonfinite and -outcomes.num_nonfinite != rank:
             return -outcomes.num_nonfinite < rank
         possible = self.objective.possible(outcomes)

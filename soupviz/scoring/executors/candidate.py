@@ -1,5 +1,6 @@
 """A mix that workers score: which batches wait, which are under way, and what came back, taken up in order."""
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -10,12 +11,14 @@ from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.executors.messages import Part
 from soupviz.tasks.outcomes import Outcomes
 
+_numbers = itertools.count()
+
 
 class Candidate:
     """Batches are those that one worker would make; what comes back before its turn waits until it is taken up.
 
-    taken: how many batches were taken up. workers: that have some, or had. deaths: by batch, how many workers died of
-    it. is_bounded: whether a worker may give it up by itself.
+    number: its own. taken: how many batches were taken up. workers: that have some, or had. deaths: by batch, how many
+    workers died of it. may_stop: whether a worker that has all of it so far may give it up by itself.
     """
 
     def __init__(self, asked: Evaluation, found: Outcomes, batch_size: int):
@@ -25,7 +28,8 @@ class Candidate:
         self.taken = 0
         self.workers: set[int] = set()
         self.deaths: Counter[int] = Counter()
-        self.is_bounded = True
+        self.number = next(_numbers)
+        self.may_stop = not found.num_scored
         self._waiting = deque(range(len(self.batches)))
         self._back: dict[int, Sequence[Part]] = {}
         self._errors: dict[int, Exception] = {}
@@ -63,15 +67,10 @@ class Candidate:
         return [self._waiting.popleft() for _ in range(min(number, len(self._waiting)))]
 
     def hand_back(self, batches: Sequence[int]) -> None:
-        """Batches that a worker was given and did not score."""
+        """Batches that a worker was given and did not score; if the driver does want them, they are scored."""
         there = self._back.keys() | set(range(self.taken))
         self._waiting = deque(sorted({*self._waiting, *batches} - there))
-
-    def stopped(self, batches: Sequence[int]) -> None:
-        """Batches that a worker left out, as it had nothing to win: if the driver does want them, they are scored."""
-        if batches:
-            self.hand_back(batches)
-            self.is_bounded = False
+        self.may_stop = self.may_stop and not batches
 
     def bring(self, batches: Sequence[int], parts: Sequence[Sequence[Part]], error: Exception | None = None) -> None:
         """What became of batches; of the last ones, which were dropped, there may be nothing.

@@ -11,10 +11,11 @@ from torch import Tensor
 from soupviz.errors import ExecutorError, TooLargeError
 from soupviz.scoring.batches import written
 from soupviz.scoring.evaluator import Evaluator
+from soupviz.scoring.executors.bounds import ToBeat
 from soupviz.scoring.executors.candidate import Candidate
 from soupviz.scoring.executors.executor import Evaluation
 from soupviz.scoring.executors.launching import Launch, Start
-from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, ToBeat, Workers
+from soupviz.scoring.executors.messages import Answered, Block, Died, Failed, Ready, Workers
 from soupviz.scoring.executors.planning import Plan
 from soupviz.scoring.executors.posts import Post, Sent
 from soupviz.scoring.executors.usage import Usage
@@ -73,8 +74,9 @@ class Crew:
         with self._asking(candidate), self._interruptible():
             while not asked.is_over(found):
                 parts = candidate.take_up()
-                if parts is None:  # what is back was judged, before more of it is handed out
+                if parts is None or asked.gives_up is None:  # else what is back is judged before more is handed out
                     self._share_out()
+                if parts is None:
                     self._collect()
                     on_batch()
                     continue
@@ -161,13 +163,14 @@ class Crew:
     def _send(self, workers: Workers, post: Post, candidate: Candidate) -> None:
         batches = candidate.hand_out(self._plan.num_batches(candidate, self._asked), post.number)
         number, asked, told = next(self._numbers), candidate.asked, post.told
-        # Who scores it alone knows what the driver knows, and stops after the same batch.
-        is_alone = candidate.is_bounded and candidate.workers == {post.number}
-        to_beat = ToBeat.of(asked.gives_up) if is_alone else None
+        # Who was given all of it knows what the driver will know, and stops after the same batch.
+        may_stop = candidate.may_stop and candidate.workers == {post.number}
+        to_beat = ToBeat.of(asked.gives_up) if may_stop else None
         post.under_way[number] = Sent(candidate, batches)
         try:
             rows = [candidate.batches[batch] for batch in batches]
-            block = Block(number, told.mix(asked), told.split(asked), rows, asked.keeps_answers, to_beat)
+            mix, split = told.mix(asked), told.split(asked)
+            block = Block(number, candidate.number, mix, split, rows, asked.keeps_answers, to_beat)
             workers.send(post.number, block)
         except Exception as error:  # which it is raised with when its turn comes, as what workers tell is
             del post.under_way[number]
@@ -223,7 +226,7 @@ class Crew:
         else:
             sent.candidate.bring(sent.batches, said.batches, said.error)
             if said.error is None:
-                sent.candidate.stopped(sent.batches[len(said.batches) :])
+                sent.candidate.hand_back(sent.batches[len(said.batches) :])
         for one, seen in self._foreseen:
             if one is sent.candidate and one.asked.gives_up is not None:
                 one.look_ahead(seen)

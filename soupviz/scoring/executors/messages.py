@@ -1,6 +1,6 @@
 """What driver and workers say to each other: plain data, names and fingerprints; no weights and no examples."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -8,10 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.tasks.metric import Value
-from soupviz.tasks.objective import CannotWin
-from soupviz.tasks.objective import Part as OfUnits
-from soupviz.tasks.outcomes import Column, Outcomes
+from soupviz.scoring.executors.bounds import ToBeat
+from soupviz.tasks.outcomes import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +44,15 @@ class SplitOf:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ToBeat:
-    """The bound to beat: of a metric by its name, of which units, and the rest as of `Objective` and `CannotWin`."""
-
-    metric: str
-    part: OfUnits
-    groups: NDArray[np.int64] | None
-    merit: tuple[int, Value]
-    ties: bool
-
-    @classmethod
-    def of(cls, rule: Callable[[Outcomes], bool] | None) -> "ToBeat | None":
-        """What can be told of when a candidate is given up; None: it is not given up, or by a rule of another kind."""
-        if not isinstance(rule, CannotWin):
-            return None
-        goal = rule.objective
-        return cls(goal.metric.name, goal.part, goal.groups, rule.to_beat, rule.ties)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Batches that a worker is to score: of each the positions of its units.
 
-    to_beat: what is proved by units that the worker itself has seen to be no better is scored no further.
+    candidate: another number each time that a mix is looked into. to_beat: what the units that the worker itself has
+    seen prove to be no better is scored no further; None: all of the block is scored.
     """
 
     number: int
+    candidate: int
     mix: MixOf
     split: SplitOf
     batches: Sequence[NDArray[np.int64]]
