@@ -119,7 +119,7 @@ KITCHENS: dict[str, tuple[Make, dict[str, Any]]] = {
     "transcription": (lambda folder: speech_kitchen(folder, num_ingredients=5, steps=100), {"alpha": 0.3}),
     "speech classification": (voices_kitchen, {}),
     "detection": (lambda folder: detection_kitchen(folder, num_units=24), {"alpha": 0.5}),
-    "segmentation": (lambda folder: shapes_kitchen(folder, steps=80), {"alpha": 0.1}),
+    "segmentation": (lambda folder: shapes_kitchen(folder, steps=120), {"alpha": 0.1}),
     "outside: wer": (outside("wer"), {}),
     "outside: nats": (outside("nats"), {}),
     "outside: map": (outside("map"), {}),
