@@ -159,7 +159,7 @@ def _columns(opened: Kitchen, rows: pd.DataFrame) -> dict[str, Any]:
         "held_out": number("held_out", format=form, width=80, help=on_split(metric, HELD_OUT)),
         better: number(better, width=60, help=f"{opened.task.only('the candidate')}, on held_out"),
         worse: number(worse, width=65, help=f"{opened.task.only('the soup before it')}, on held_out"),
-        "p": number("p", format=CHANCE, width=60, help=f"{test}; none where scoring stopped early"),
+        "p": number("p", format=CHANCE, width=95, help=f"{test}; none where scoring stopped early"),
         "margin": st.column_config.TextColumn("margin", width=90, help=f"{counted}, to the soup before it"),
         "sentence": st.column_config.TextColumn("in words", width=620),
     }
