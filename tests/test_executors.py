@@ -264,7 +264,9 @@ def test_workers_run_the_code_that_was_approved_and_no_other(file, approved):
         kitchen.score()
 
 
+@pytest.mark.extras
 def test_workers_read_from_the_places_that_were_approved_and_no_other(file, approved):
+    pytest.importorskip("aiohttp", reason="needs aiohttp")
     with serving() as web:
         web.files["held_out.safetensors"] = (file.parent / "held_out.safetensors").read_bytes()
         place = f"{web.address}/held_out.safetensors"

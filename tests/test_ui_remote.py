@@ -69,6 +69,11 @@ def test_a_soup_is_written_to_an_address_from_the_dashboard(file: Path) -> None:
     assert [as_read(error.value) for error in at.error] == []
     written = [name.rpartition("/")[2] for name in fsspec.filesystem("memory").find(f"{BUCKET}/soups")]
     assert "recipe.yaml" in written and any(name.endswith(".safetensors") for name in written)
+
+
+@pytest.mark.extras
+def test_an_address_that_takes_no_files_is_refused_before_anything_is_written() -> None:
+    pytest.importorskip("aiohttp", reason="needs aiohttp")
     with pytest.raises(SoupError, match="takes no files"):
         exporting.target_of_weights("https://host/soups", "soup.safetensors")
 
