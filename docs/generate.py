@@ -17,7 +17,7 @@ from typer.main import get_command
 
 import soupviz as sv
 from docs.fields import fields_table, name_of, shown, specs_inside, split_default, table
-from soupviz.cli.run import app
+from soupviz.cli.run import application
 from soupviz.data.images.transforms import SEVERITIES
 from soupviz.models.building import FACTORIES
 from soupviz.recipes import MENU, PATHS, Pooled, Recipe, own_parameters
@@ -174,7 +174,7 @@ def commands_page() -> Iterator[str]:
         "stderr. `--json` prints one JSON object. A mistake in what was asked is one line on stderr and exit code 2. "
         "`KITCHEN` is a `kitchen.yaml` or its folder. Naming a kitchen is consent to the code that it names."
     )
-    commands: dict[str, Any] = dict(sorted(get_command(app).commands.items()))  # type: ignore[attr-defined]
+    commands: dict[str, Any] = dict(sorted(get_command(application()).commands.items()))  # type: ignore[attr-defined]
     yield table(("command", "does"), ([f"[`{name}`](#{name})", one.help] for name, one in commands.items()))
     for name, command in commands.items():
         yield f"## {name}"

@@ -15,13 +15,13 @@ from typer.main import get_command
 
 from docs import fields, generate
 from soupviz.cli.options import given
-from soupviz.cli.run import app
+from soupviz.cli.run import application
 from soupviz.data.images.transforms import SEVERITIES
 from soupviz.recipes import MENU, PATHS, own_parameters, parse
 from soupviz.spec import CORRUPTIONS, Spec
 from soupviz.yaml_file import validate
 
-COMMAND_LINE: Any = get_command(app)
+COMMAND_LINE: Any = get_command(application())
 COMMANDS: dict[str, Any] = COMMAND_LINE.commands
 OPTIONS = {name for command in COMMANDS.values() for one in command.params for name in one.opts}
 OTHERS = {

@@ -7,7 +7,7 @@ import pytest
 from documents import README, ROOT
 from typer.main import get_command
 
-from soupviz.cli.run import app
+from soupviz.cli.run import application
 
 TEXT = README.read_text(encoding="utf-8")
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/streamlit run app.py"
@@ -33,7 +33,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_its_table_has_every_command_and_no_other() -> None:
     section = TEXT.partition("\n## Commands\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `(\w+)", section, re.MULTILINE))
-    assert named == set(get_command(app).commands)  # type: ignore[attr-defined]
+    assert named == set(get_command(application()).commands)  # type: ignore[attr-defined]
 
 
 def test_the_licence_is_the_one_that_the_package_names() -> None:

@@ -9,7 +9,7 @@ import pytest
 from shared import SHARED
 from typer.testing import CliRunner
 
-from soupviz.cli.run import app
+from soupviz.cli.run import application
 
 RUNS = SHARED / "runs"
 MODEL = """
@@ -38,7 +38,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: object) -> dict[str, object]:
-    done = CliRunner().invoke(app, [*map(str, arguments), "--json"], catch_exceptions=False)
+    done = CliRunner().invoke(application(), [*map(str, arguments), "--json"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
 

@@ -16,7 +16,7 @@ from speech_kitchens import NET, TOKENS, write_split, write_table
 from typer.testing import CliRunner
 
 import soupviz as sv
-from soupviz.cli.run import app
+from soupviz.cli.run import application
 from soupviz.errors import DataError
 from soupviz.recognition import recognise
 
@@ -74,7 +74,7 @@ def test_a_detection_run_of_ultralytics_has_to_be_converted_first_as_one_of_clas
     (run / "weights" / "best.safetensors").unlink()
     torch.save({"model": None, "ema": partial(max, 1)}, run / "weights" / "best.pt")
     assert [path.name for path in recognise(run).run.convert] == ["best.pt"]
-    result = CliRunner().invoke(app, ["new", str(run)])
+    result = CliRunner().invoke(application(), ["new", str(run)])
     assert "convert" in str(result.exception) and "--trust" in str(result.exception)
 
 
@@ -325,7 +325,7 @@ def test_new_writes_a_kitchen_of_a_detector_that_opens(tmp_path):
     (tmp_path / "run" / "model.py").write_text(DETECTOR)
     save(build_model(DETECTOR).state_dict(), tmp_path / "run" / "a.safetensors")
     write_coco(tmp_path / "data", "val", 1, 4)
-    result = CliRunner().invoke(app, ["new", str(tmp_path / "run"), "--factory", "model.py:build"])
+    result = CliRunner().invoke(application(), ["new", str(tmp_path / "run"), "--factory", "model.py:build"])
     assert result.exit_code == 0, result.output
     kitchen = sv.Kitchen.load(tmp_path / "run" / "kitchen.yaml")
     assert kitchen.task.name == "detection" and kitchen.splits.load("held_out").classes[1:] == NAMES
@@ -337,10 +337,10 @@ def test_new_writes_a_kitchen_of_a_speech_model_and_names_the_option_that_was_mi
     save(build_model(NET).state_dict(), tmp_path / "run" / "a.safetensors")
     write_split(tmp_path, "val", 6, 1)
     command = ["new", str(tmp_path / "run"), "--factory", "model.py:build", "--data", str(tmp_path / "val.csv")]
-    result = CliRunner().invoke(app, command)
+    result = CliRunner().invoke(application(), command)
     assert result.exit_code != 0 and "--vocabulary" in str(result.exception or result.output)
     (tmp_path / "tokens.json").write_text(json.dumps(TOKENS))
-    result = CliRunner().invoke(app, [*command, "--vocabulary", str(tmp_path / "tokens.json")])
+    result = CliRunner().invoke(application(), [*command, "--vocabulary", str(tmp_path / "tokens.json")])
     assert result.exit_code == 0, result.output
     kitchen = sv.Kitchen.load(tmp_path / "run" / "kitchen.yaml")
     assert kitchen.task.name == "transcription" and kitchen.splits.load("held_out").group is not None

@@ -14,7 +14,7 @@ from runs import images, lightning_run, timm_run, trainer_run, ultralytics_run
 from typer.testing import CliRunner
 
 import soupviz as sv
-from soupviz.cli.run import app, main
+from soupviz.cli.run import application, main
 from soupviz.data.classes import natural_order
 from soupviz.errors import DataError, KitchenError, SoupError
 from soupviz.recognition import check, recognise
@@ -553,7 +553,7 @@ def test_a_model_that_does_not_take_an_example_is_told(tmp_path):
 
 
 def run(*arguments, expect=0):
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+    done = CliRunner().invoke(application(), [str(argument) for argument in arguments], catch_exceptions=True)
     if isinstance(done.exception, SoupError):
         return str(done.exception)
     assert done.exit_code == expect, done.output

@@ -5,14 +5,17 @@ from typing import Annotated, Literal
 
 import typer
 
-import soupviz as sv
-from soupviz.weights.names import names_in
-
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     help="The command line: `python -m soupviz COMMAND`. Results on stdout, progress on stderr, a mistake exits 2.",
 )
+
+
+@app.callback()
+def _commands() -> None:
+    """There are several, also while only one is loaded."""
+
 
 KitchenFile = Annotated[Path, typer.Argument(help="a kitchen.yaml, or the folder that holds one", metavar="KITCHEN")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on stdout")]
@@ -37,10 +40,3 @@ ShardSize = Annotated[
         "one file"
     ),
 ]
-
-
-def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
-    """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""
-    if members is None:
-        return None
-    return names_in(members, {*kitchen.names, *kitchen.other_models.items})

@@ -19,9 +19,8 @@ from soupviz.cli.arguments import (
     Seed,
     ShardSize,
     app,
-    chosen,
 )
-from soupviz.cli.kitchens import Opening, opens_kitchen
+from soupviz.cli.kitchens import Opening, chosen, opens_kitchen
 from soupviz.cli.listing import show_menu
 from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar

@@ -13,6 +13,7 @@ import soupviz as sv
 from soupviz.cli.progress import progress_bar
 from soupviz.spec import ExecutorName, RayWeights
 from soupviz.types import refusals_in_words
+from soupviz.weights.names import names_in
 
 Weights = Annotated[
     Literal["raw", "ema"] | None, typer.Option(help="raw or ema, where files hold both; default: as kitchen.yaml says")
@@ -77,3 +78,10 @@ def opens_kitchen(command: Callable[..., None]) -> Callable[..., None]:
     others = [one for one in signature.parameters.values() if one.name != "opening"]
     called.__signature__ = signature.replace(parameters=[*others, *added])  # type: ignore[attr-defined]
     return called
+
+
+def chosen(members: list[str] | None, kitchen: sv.Kitchen) -> list[str] | None:
+    """The names that `--members` gives: each value is a name of the kitchen's, or several separated by commas."""
+    if members is None:
+        return None
+    return names_in(members, {*kitchen.names, *kitchen.other_models.items})

@@ -17,9 +17,8 @@ from soupviz.cli.arguments import (
     Members,
     Split,
     app,
-    chosen,
 )
-from soupviz.cli.kitchens import Opening, opens_kitchen
+from soupviz.cli.kitchens import Opening, chosen, opens_kitchen
 from soupviz.cli.progress import progress_bar
 from soupviz.demo import SIBLINGS
 from soupviz.errors import KitchenError, SoupError

@@ -2,18 +2,21 @@
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.main import get_command
 
-from soupviz.cli import converting, cooking, inspecting, measuring, opening, reporting, showing
 from soupviz.cli.answering import answering
 from soupviz.cli.arguments import app
 from soupviz.errors import Cancelled, SoupError
 
-COMMANDS = (converting, cooking, inspecting, measuring, opening, reporting, showing)
-"""Importing these adds their commands."""
+COMMANDS = ("converting", "cooking", "inspecting", "measuring", "opening", "reporting", "showing")
+"""Importing these modules adds their commands."""
+
+ALONE = {"dashboard": "showing"}
+"""Commands that need nothing of the others' modules: they are there a second sooner without PyTorch."""
 
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
 CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -22,11 +25,18 @@ INTERRUPTED = 130
 """The exit code of Ctrl-C by custom, and what typer makes of it."""
 
 
+def application(command: str = "") -> typer.Typer:
+    """All commands, or those that are loaded where one is named that needs no others."""
+    for module in [ALONE[command]] if command in ALONE else COMMANDS:
+        import_module(f"soupviz.cli.{module}")
+    return app
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake is one line on stderr and exit code 2."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        command: Any = get_command(app)
+        command: Any = get_command(application(given[0] if given else ""))
         for one in command.commands.values():
             one.callback = answering()(one.callback)  # which leaves help alone
         status = command.main(given or ["--help"], prog_name="soupviz", standalone_mode=False)
