@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kitchens import small_kitchen
 import soupviz
 from soupviz import errors
 from soupviz.errors import SoupError
+from soupviz.extras import EXTRAS
 
 CORE = Path(soupviz.__file__).parent
 SCREEN = {"streamlit", "plotly", "altair"}
@@ -111,9 +113,9 @@ def test_the_check_of_loaded_libraries_would_find_one():
     assert run(code).strip() == "['pandas']"
 
 
-def test_the_core_and_the_command_line_run_where_the_screen_is_not_installed(tmp_path):
+def test_the_core_and_the_command_line_run_where_no_extra_is_installed(tmp_path):
     code = (
-        f"import sys\nfor name in {sorted(SCREEN)!r}: sys.modules[name] = None\n"
+        f"import sys\nfor name in {sorted(chain(*EXTRAS.values()))!r}: sys.modules[name] = None\n"
         "from soupviz.cli.run import main\nmain(['soup', sys.argv[1], '--recipe', 'greedy', '--json'])"
     )
     assert '"trajectory"' in run(code, str(small_kitchen(tmp_path)))

@@ -554,7 +554,7 @@ def test_bayesian_search_is_seeded_and_starts_from_uniform_and_greedy(sampler):
 
 def test_bayesian_search_needs_optuna_and_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(RecipeError, match="needs Optuna, which is not installed: pip install"):
+    with pytest.raises(RecipeError, match="needs optuna, which is not installed: pip install"):
         Bayesian().plan(Taste(3).pool)
 
 

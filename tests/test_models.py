@@ -122,7 +122,7 @@ def test_arguments_that_the_factory_does_not_take_are_shown(folder):
 
 def test_a_timm_kitchen_without_timm_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModelError, match="timm is not installed: pip install timm"):
+    with pytest.raises(ModelError, match="timm, which is not installed: pip install"):
         build(spec("timm:test_resnet"), tmp_path)
 
 

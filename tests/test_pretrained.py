@@ -89,7 +89,7 @@ def test_nothing_is_fetched_while_a_model_is_built(tmp_path: Path, transformers:
 
 def test_without_transformers_the_command_that_installs_it_is_told(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ModelError, match="pip install transformers"):
+    with pytest.raises(ModelError, match="transformers, which is not installed: pip install"):
         building.build(spec(tmp_path), tmp_path)
 
 

@@ -224,5 +224,7 @@ def test_what_a_scheme_needs_is_named_where_it_is_not_installed(
 ) -> None:
     kitchen = change_yaml(small_kitchen(tmp_path / "whole"), lambda document: document.update(base="gs://bucket/a.pt"))
     monkeypatch.setitem(sys.modules, "gcsfs", None)
-    with pytest.raises(RemoteError, match="pip install fsspec gcsfs"):
+    with pytest.raises(
+        RemoteError, match="gs:// needs fsspec and gcsfs, which are not installed: pip install fsspec gcsfs"
+    ):
         Kitchen.load(kitchen)

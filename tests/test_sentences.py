@@ -304,8 +304,8 @@ def test_a_folder_without_a_tokenizer_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("missing", "name", "message"),
     [
-        (("transformers", "tokenizers"), "x.csv", "needs the package transformers, or tokenizers: pip install"),
-        (("pyarrow", "fastparquet"), "x.parquet", "needs the package pyarrow: pip install pyarrow"),
+        (("transformers", "tokenizers"), "x.csv", "needs transformers, which is not installed: pip install"),
+        (("pyarrow", "fastparquet"), "x.parquet", "needs pyarrow, which is not installed: pip install"),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_the_command(tmp_path, monkeypatch, missing, name, message):

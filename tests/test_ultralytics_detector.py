@@ -76,7 +76,7 @@ def test_without_ultralytics_the_command_that_installs_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "ultralytics", None)
     monkeypatch.setitem(sys.modules, "ultralytics.nn", None)
     monkeypatch.setitem(sys.modules, "ultralytics.nn.tasks", None)
-    with pytest.raises(ModelError, match="yolo:detector: ultralytics is not installed"):
+    with pytest.raises(ModelError, match="yolo:detector' needs ultralytics, which is not installed"):
         build(spec(), Path())
 
 

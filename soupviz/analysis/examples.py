@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
@@ -219,6 +218,8 @@ def pixels(split: Split, row: int) -> NDArray[np.uint8] | None:
 
 def png(picture: NDArray[np.uint8]) -> bytes:
     """A picture as a small PNG file, pixel by pixel; what is larger than 128 pixels is made smaller."""
+    from PIL import Image
+
     image = Image.fromarray(picture)
     if max(image.size) > LARGEST:
         image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import SoupError
+from soupviz.extras import lacking
 
 ALLOW_HOSTS = "SOUPVIZ_ALLOW_HOSTS"
 """Where the command leaves for the router the hosts that it was given."""
@@ -76,13 +77,13 @@ def _problem() -> str:
         auth: dict[str, Any] = tomllib.loads(there.read_text(encoding="utf-8")).get("auth", {})
     except (OSError, ValueError) as error:
         return f"{there} cannot be read ({error})"
-    if lacking := [name for name in SHARED if not auth.get(name)]:
-        return f"[auth] in {there} lacks {' and '.join(lacking)}"
+    if absent := [name for name in SHARED if not auth.get(name)]:
+        return f"[auth] in {there} lacks {' and '.join(absent)}"
     if len(str(auth["cookie_secret"])) < SHORTEST_SECRET:
         return f"cookie_secret in {there} has fewer than {SHORTEST_SECRET} letters"
     providers = [auth, *(one for one in auth.values() if isinstance(one, dict))]
     if not any(all(one.get(name) for name in OF_PROVIDER) for one in providers):
         return f"no provider under [auth] in {there} has {', '.join(OF_PROVIDER)}"
     if importlib.util.find_spec("authlib") is None:
-        return "Authlib is not installed (pip install streamlit[auth])"
+        return f"signing in needs {lacking('authlib')}"
     return ""

@@ -20,9 +20,11 @@ from soupviz.cli import serving
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import AsJson, app
 from soupviz.errors import SoupError
+from soupviz.extras import lacking
 
-ROUTER = Path(__file__).parents[2] / "app.py"
-"""Beside the package in a checkout; it is no part of what pip installs."""
+PACKAGE = Path(__file__).parents[1]
+ROUTERS = (PACKAGE / "dashboard" / "app.py", PACKAGE.parent / "app.py")
+"""Inside the package as pip installs it, beside it in a checkout."""
 
 FIRST_PORT = 8501
 """Streamlit's own."""
@@ -52,15 +54,8 @@ def dashboard(
 ) -> None:
     """Open the dashboard in a browser, until Ctrl-C; with --json its address is told once it answers."""
     roots = [_existing(folder) for folder in folders or [Path.cwd()]]
-    if not ROUTER.is_file():
-        raise SoupError(
-            f"dashboard: {ROUTER.name} lies beside soupviz in its repository, and not in {ROUTER.parent}: it is not "
-            "installed with the package. Clone the repository and run `python -m soupviz dashboard` in it."
-        )
     if importlib.util.find_spec("streamlit") is None:
-        raise SoupError(
-            "dashboard: streamlit is not installed; pip install -r requirements.txt, or pip install streamlit."
-        )
+        raise SoupError(f"dashboard needs {lacking('streamlit')}")
     hosts = serving.hosts_in(allow_hosts)
     if not serving.is_loopback(listen) and not hosts:
         raise SoupError(
@@ -75,7 +70,7 @@ def dashboard(
     flags += [f"--server.allowedHosts={host}" for host in (*serving.HERE, *hosts)]
     flags += [f"--server.corsAllowedOrigins=https://{host}" for host in hosts]
     flags += ["--server.headless=true"] if headless else []
-    command = [sys.executable, "-m", "streamlit", "run", str(ROUTER), *flags, "--", *map(str, roots)]
+    command = [sys.executable, "-m", "streamlit", "run", str(_router()), *flags, "--", *map(str, roots)]
     address = f"http://localhost:{chosen}"
 
     def tell(child: "subprocess.Popen[bytes]") -> None:
@@ -84,6 +79,10 @@ def dashboard(
 
     os.environ[serving.ALLOW_HOSTS] = ",".join(hosts)  # the router answers to these too, whatever was there before
     sys.exit(_run(command, tell))  # Ctrl-C is how it ends: there is nothing to tell of it
+
+
+def _router() -> Path:
+    return next(router for router in ROUTERS if router.is_file())
 
 
 def _existing(folder: Path) -> Path:

@@ -3,10 +3,9 @@
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from torch import nn
 
 from soupviz.data import labels, ragged
@@ -17,11 +16,15 @@ from soupviz.data.images.imagefolder import decode
 from soupviz.data.sources import LENGTHS, Contents, Source, ToUint8, identity_of
 from soupviz.data.text import windows
 from soupviz.errors import DataError
+from soupviz.extras import needed
 from soupviz.files import file_digest, replacing
 from soupviz.models.building import load_function
 from soupviz.models.usercode import guarded
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 UNPICKLING = ("LSUN", "LSUNClass")
 """Of torchvision's data sets those that unpickle what nobody checks; those of CIFAR are known by their checksums."""
@@ -62,7 +65,9 @@ def torchvision_source(
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
         answers: dict[int, int] = {}
 
-        def image(index: int) -> Image.Image:
+        def image(index: int) -> "Image.Image":
+            from PIL import Image
+
             picture, answers[index] = pair(name, index, examples, number)
             return picture if isinstance(picture, Image.Image) else Image.fromarray(np.asarray(picture))
 
@@ -78,8 +83,8 @@ def torchvision_source(
 
 
 def _torchvision_class(name: str, dataset: str) -> Any:
-    from torchvision import datasets
-
+    with needed(f"data.{name}: torchvision:{dataset}", DataError):
+        from torchvision import datasets
     kind = getattr(datasets, dataset, None)
     if not isinstance(kind, type):
         raise DataError(f"data.{name}: torchvision has no dataset {dataset!r}; check the spelling.")

@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.types import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SAMPLE = 64 * 1024
 """Bytes at the head, in the middle and at the tail of a large file that stand for its content."""
@@ -27,7 +29,7 @@ LENGTHS = "lengths"
 MASK = "attention_mask"
 """Another argument by which a model takes it: 1 where there is something, 0 where it was filled up."""
 
-ToUint8 = Callable[[Image.Image, int], np.ndarray]
+ToUint8 = Callable[["Image.Image", int], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)

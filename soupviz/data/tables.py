@@ -11,6 +11,7 @@ from typing import Any
 from soupviz.data.classes import named
 from soupviz.data.names import as_name
 from soupviz.errors import DataError
+from soupviz.extras import needed
 from soupviz.models.usercode import guarded
 from soupviz.spec import SplitSpec
 from soupviz.weights.tables import SEPARATORS, marked
@@ -228,10 +229,9 @@ def _lines(place: str, text: str) -> Table:
 def _parquet(place: str, path: Path) -> Table:
     import pandas as pd
 
-    try:
-        with guarded(lambda told: DataError(f"{place} is no whole Parquet file: {told}"), ImportError):
-            frame = pd.read_parquet(path)
-    except ImportError:
-        raise DataError(f"{place} needs the package pyarrow: pip install pyarrow.") from None
+    with needed(place, DataError):
+        import pyarrow  # noqa: F401 - pandas' own engine
+    with guarded(lambda told: DataError(f"{place} is no whole Parquet file: {told}")):
+        frame = pd.read_parquet(path)
     frame = frame.reset_index() if any(frame.index.names) else frame
     return Table(place, {str(name): frame[name].tolist() for name in frame.columns}, range(1, len(frame) + 1), "row")

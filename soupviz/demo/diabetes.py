@@ -20,6 +20,7 @@ from soupviz.demo.building import (
     write_kitchen,
     write_splits,
 )
+from soupviz.extras import needed
 from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 
@@ -103,8 +104,8 @@ def _build(folder: Path, progress: Progress, seed: int = 0) -> None:
 
 def _splits(seed: int) -> dict[str, Examples]:
     """Patients in disjoint parts; measurements as scikit-learn scales them, times their number's root."""
-    from sklearn.datasets import load_diabetes
-
+    with needed("the demo of numbers"):
+        from sklearn.datasets import load_diabetes
     measured, answers = load_diabetes(return_X_y=True)
     order = torch.randperm(len(measured), generator=torch.Generator().manual_seed(seed))
     # Each column has length 1: made to have the standard deviation 1.

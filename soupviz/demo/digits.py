@@ -23,6 +23,7 @@ from soupviz.demo.building import (
     write_kitchen,
     write_splits,
 )
+from soupviz.extras import needed
 from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 from soupviz.weights.training import SWARecorder
@@ -147,8 +148,8 @@ def _write_kitchen(folder: Path, name: str, ingredients: str, above: str = "") -
 
 def _splits(seed: int = 0) -> dict[str, Examples]:
     """Noisy digits in disjoint parts, and two shifted copies of test."""
-    from sklearn.datasets import load_digits
-
+    with needed("the demo"):
+        from sklearn.datasets import load_digits
     pixels, digits = load_digits(return_X_y=True)
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(pixels), generator=generator)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from soupviz.demo.building import PRETRAIN, Examples, built, optimise, pretrained, write_fine_tunings, write_kitchen
+from soupviz.extras import needed
 from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 
@@ -166,6 +166,8 @@ def _inside(label: int, wide: int, high: int) -> NDArray[np.bool_]:
 
 def _write(made: Sequence[Scene], name: str, folder: Path) -> None:
     """A split as COCO has it."""
+    with needed("the demo of boxes"):
+        from PIL import Image
     (folder / name).mkdir()
     files = [f"{index:03d}.png" for index in range(len(made))]
     for file, (picture, _) in zip(files, made, strict=True):

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from soupviz.demo.building import PRETRAIN, built, optimise, pretrained, write_fine_tunings, write_kitchen
+from soupviz.extras import needed
 from soupviz.spec import HELD_OUT, TEST, TRAIN
 from soupviz.types import Progress, quiet
 
@@ -186,8 +187,8 @@ def _note(note: int, overtones: NDArray[np.float64], tuning: float, random: np.r
 
 def _write(melodies: Melodies, name: str, folder: Path) -> None:
     """Recordings in a folder, and the table that names them."""
-    import soundfile
-
+    with needed("the demo of speech"):
+        import soundfile
     (folder / name).mkdir()
     with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

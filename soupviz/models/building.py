@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from soupviz import trust
 from soupviz.addresses import is_remote
 from soupviz.errors import ModelError
+from soupviz.extras import needed
 from soupviz.files import digest_of
 from soupviz.models.pretrained import builder
 from soupviz.models.usercode import guarded
@@ -100,8 +101,8 @@ def _module_by_name(name: str, reference: str) -> ModuleType:
 def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
     library, _, name = spec.factory.partition(":")
     if library == "torchvision":
-        import torchvision
-
+        with needed(f"model.factory {spec.factory!r}", ModelError):
+            import torchvision
         if name not in torchvision.models.list_models():
             raise ModelError(f"model.factory is {spec.factory!r}; torchvision has no model {name!r}.")
         found = torchvision.models.get_model_builder(name)
@@ -109,10 +110,8 @@ def _factory(spec: ModelSpec, folder: Path) -> Callable[..., Any]:
         has_backbone = "weights_backbone" in inspect.signature(found).parameters
         return partial(found, weights_backbone=None) if has_backbone else found
     if library == "timm":
-        try:
+        with needed(f"model.factory {spec.factory!r}", ModelError):
             import timm
-        except ImportError:
-            raise ModelError(f"model.factory is {spec.factory!r}; timm is not installed: pip install timm") from None
         if not timm.is_model(name):
             raise ModelError(f"model.factory is {spec.factory!r}; timm has no model {name!r}.")
         return lambda **arguments: timm.create_model(name, pretrained=False, **arguments)

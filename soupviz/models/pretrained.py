@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from soupviz.errors import ModelError
+from soupviz.extras import needed
 
 CONFIG = "config.json"
 
@@ -18,12 +19,8 @@ def builder(folder: Path) -> Callable[..., Any]:
         ModelError: transformers is missing, or the folder names no class that transformers has.
     """
     own = architecture(folder)
-    try:
+    with needed(f"model.factory 'transformers:{folder}'", ModelError):
         import transformers
-    except ImportError:
-        raise ModelError(
-            f"model.factory is 'transformers:{folder}'; transformers is not installed: pip install transformers"
-        ) from None
 
     def kind_of(name: object) -> Any:
         kind = getattr(transformers, str(name), None)

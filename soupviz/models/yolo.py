@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from soupviz.errors import ModelError
+from soupviz.extras import needed
 
 
 def classifier(model: str, num_classes: int) -> nn.Module:
@@ -83,10 +84,8 @@ def _tasks(name: str) -> Any:
     """Ultralytics' models, loaded so that the library downloads and installs nothing."""
     for key in ("YOLO_OFFLINE", "YOLO_VERBOSE", "YOLO_AUTOINSTALL"):  # read when the library is loaded
         os.environ.setdefault(key, "true" if key == "YOLO_OFFLINE" else "false")
-    try:
+    with needed(f"model.factory 'soupviz.models.yolo:{name}'", ModelError):
         return importlib.import_module("ultralytics.nn.tasks")
-    except ImportError:
-        raise ModelError(f"soupviz.models.yolo:{name}: ultralytics is not installed: pip install ultralytics") from None
 
 
 def _built(kind: Any, model: str, num_classes: int, example: str) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from soupviz.errors import RecipeError
+from soupviz.extras import needed
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes.averages import LEAST
 from soupviz.recipes.greedy import GOAL, SEED, SHIFT_WEIGHT, of_goal, search_with
@@ -25,7 +26,7 @@ NOTHING = 1e-6
 class Bayesian(Pooled):
     """Search all coefficients that are at least 0 and sum to 1, from the uniform and the greedy soup on.
 
-    Needs Optuna: `pip install optuna cmaes`. A trial is a weight from 0 to 1 for each ingredient, divided by their sum.
+    Needs the extra `search` (Optuna). A trial is a weight from 0 to 1 for each ingredient, divided by their sum.
     The sampler is seeded and every score is kept, so that a search that was stopped repeats its trials from the store
     and goes on.
 
@@ -73,10 +74,8 @@ class Bayesian(Pooled):
         return best[0]
 
     def _study(self, pool: ScoredPool, greedy: Coefficients) -> "optuna.Study":
-        try:
+        with needed("bayesian", RecipeError):
             import optuna
-        except ImportError:
-            raise RecipeError("bayesian needs Optuna, which is not installed: pip install optuna cmaes") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         start = dict.fromkeys(pool.names, 0.0) | {name: 1.0 for name, _ in greedy}
         sampler: Any = (

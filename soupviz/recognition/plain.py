@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from soupviz.errors import CheckpointError
+from soupviz.extras import needed
 from soupviz.recognition import timm, trainer
 from soupviz.recognition.files import BASES, first_readable, head_size, levels
 from soupviz.recognition.runs import Found, Run
@@ -60,8 +61,8 @@ def _is_base(path: Path, folder: Path) -> bool:
 
 
 def _library_of(arch: str) -> str:
-    from torchvision import models  # loading it takes a second
-
+    with needed(f"a run of the architecture {arch}"):
+        from torchvision import models  # loading it takes a second
     return "torchvision" if arch in models.list_models() else "timm"
 
 

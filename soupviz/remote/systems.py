@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from soupviz.addresses import BUCKETS, host_of, redacted, scheme_of, user_in
 from soupviz.errors import RemoteError, told
+from soupviz.extras import lacking
 
 WEB = ("http", "https")
 _SIGNED = re.compile(r"[?&][A-Za-z][\w.-]*(=|%3D)", re.I)
@@ -90,11 +91,8 @@ def opened(address: str) -> tuple[Any, str]:
 
         system, path = fsspec.core.url_to_fs(address, use_listings_cache=False, **_options(scheme))
     except ImportError:
-        package = PACKAGES.get(scheme, "")
-        needed = " ".join(dict.fromkeys(filter(None, ("fsspec", package))))
-        raise RemoteError(
-            f"{address}: {scheme}:// needs {needed.replace(' ', ' and ')}: pip install {needed}"
-        ) from None
+        packages = dict.fromkeys(filter(None, ("fsspec", PACKAGES.get(scheme))))
+        raise RemoteError(f"{address}: {scheme}:// needs {lacking(*packages)}") from None
     except Exception as error:  # each file system raises its own where it lacks what it needs
         raise refusal(address, error) from error
     return system, path

@@ -6,13 +6,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
 from soupviz.analysis import barriers, decisions, wording
 from soupviz.analysis.examples import ClassChange, class_changes, class_names, examples_of, most_changed, tested
 from soupviz.analysis.regime import explained
 from soupviz.analysis.verdicts import Verdict, Yardstick, verdict_of
 from soupviz.errors import ExportError
+from soupviz.extras import needed
 from soupviz.files import is_writable, replacing
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.pictures import palette
@@ -71,8 +70,11 @@ def check_target(target: Path) -> None:
     """Whether a report can be written there.
 
     Raises:
-        ExportError: it is not called .html, or its folder is missing or read-only.
+        ExportError: it is not called .html, its folder is missing or read-only, or a package that makes it is missing.
     """
+    with needed("a report", ExportError):
+        import jinja2  # noqa: F401
+        import vl_convert  # noqa: F401
     if target.suffix not in SUFFIXES:
         raise ExportError(f"{target}: a report is an HTML file; name it {target.stem or 'report'}.html.")
     if not target.parent.is_dir():
@@ -90,6 +92,8 @@ def html(soup: Soup, compared: Compared, folder: Path, progress: Progress = quie
     drawn = _figures(soup, compared, verdict, by_class)
     found = _tables(soup, compared, verdict, by_class) | {"figures": drawn, "unknown": _unknown(soup, verdict, drawn)}
     progress(2, 3, "writing")
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(_resource("report.html.jinja"))
     return template.render(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from soupviz.errors import CompatibilityError, KitchenError, RecipeError
+from soupviz.extras import lacking
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import RECALIBRATE
 from soupviz.recipes import MENU, Recipe, parse
@@ -131,5 +132,5 @@ def _unfit(kitchen: Kitchen, recipe: Recipe, budget: int) -> str:
     if (needed := cost.evaluations + cost.known) > budget:
         return f"takes up to {needed:,} scores, the budget is {budget:,}"
     if MENU["bayesian"] is type(recipe) and find_spec("optuna") is None:
-        return "needs Optuna, which is not installed: pip install optuna cmaes"
+        return f"needs {lacking('optuna', 'cmaes')}"
     return ""

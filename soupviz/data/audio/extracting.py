@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError
+from soupviz.extras import needed
 from soupviz.models.usercode import guarded
 
 SETTINGS = "preprocessor_config.json"
@@ -35,18 +36,11 @@ def load(where: str, folder: Path) -> Extractor:
     place = f"{where}.processor: {folder}"
     if not (folder / SETTINGS).is_file():
         raise DataError(f"{place} holds no {SETTINGS}; expected the folder of a checkpoint of transformers.")
-    try:
-        with guarded(
-            lambda told: DataError(f"{place} holds no feature extractor that can be read: {told}"), ImportError
-        ):
-            from transformers import AutoFeatureExtractor
-
-            extractor = AutoFeatureExtractor.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
-            argument, rate = str(extractor.model_input_names[0]), int(extractor.sampling_rate)
-    except ImportError as error:
-        raise DataError(f"{place} needs the package transformers: pip install transformers ({error}).") from None
+    with needed(place, DataError):
+        from transformers import AutoFeatureExtractor
+    with guarded(lambda told: DataError(f"{place} holds no feature extractor that can be read: {told}")):
+        extractor = AutoFeatureExtractor.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        argument, rate = str(extractor.model_input_names[0]), int(extractor.sampling_rate)
 
     def make(samples: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         with guarded(lambda told: DataError(f"{place}: the feature extractor fails with {told}")):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.errors import DataError, told
+from soupviz.extras import needed
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff")
 
@@ -24,9 +25,10 @@ class Wave:
 def read(path: Path) -> Wave | str:
     """A recording as it is in its file, or why it cannot be read."""
     try:
-        import soundfile
-    except (ImportError, OSError):  # the latter without libsndfile, of which the wheels have their own
-        raise DataError(f"{path}: recordings are read by the package soundfile: pip install soundfile.") from None
+        with needed(f"{path}: reading recordings", DataError):
+            import soundfile
+    except OSError as error:  # without libsndfile, of which the wheels have their own
+        raise DataError(f"{path}: soundfile cannot be loaded: {told(error)}; pip install soundfile.") from None
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError, ValueError, TypeError) as error:  # soundfile's own are RuntimeErrors

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from soupviz.data import labels
 from soupviz.data.detection.readings import (
@@ -19,6 +19,9 @@ from soupviz.data.sources import Contents, ToUint8
 from soupviz.errors import DataError
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TOLERANCE = 1.0
 """Pixels by which a box may leave its image before anybody is told."""
@@ -89,12 +92,14 @@ def read(
     before: dict[int, tuple[int, int]] = {}
     after: dict[int, tuple[int, int]] = {}
 
-    def image(index: int) -> Image.Image:
+    def image(index: int) -> "Image.Image":
+        from PIL import Image
+
         opened = Image.open(pictures.paths[index])
         before[index] = opened.size
         return opened
 
-    def whole(picture: Image.Image, index: int) -> np.ndarray:
+    def whole(picture: "Image.Image", index: int) -> np.ndarray:
         found = to_uint8(picture, index)
         after[index] = found.shape[2], found.shape[1]
         return found
@@ -103,8 +108,8 @@ def read(
     truths, sizes = [], []
     for place, index in enumerate(done.kept):
         if index not in before:  # a killed process had decoded it
-            with Image.open(pictures.paths[index]) as opened:
-                before[index] = opened.size
+            with image(index):
+                pass
             after[index] = done.shapes[place][2], done.shapes[place][1]
         _check_size(name, pictures, index, before[index], told)
         found = pictures.truths(index, before[index])

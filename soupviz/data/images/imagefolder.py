@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from soupviz.data.classes import named
 from soupviz.data.images import pixels
@@ -16,8 +16,12 @@ from soupviz.data.images.keeping import Keeper, OneShape, OwnShapes
 from soupviz.data.ragged import SHAPES
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, SoupError, told
+from soupviz.extras import needed
 from soupviz.spec import SHIFTS, TEST, SplitSpec
 from soupviz.types import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp", ".gif")
 JUNK = frozenset(("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"))
@@ -34,7 +38,9 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     paths = found.paths
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        def image(index: int) -> Image.Image:
+        def image(index: int) -> "Image.Image":
+            from PIL import Image
+
             return Image.open(paths[index])
 
         done = decode(name, image, [str(path) for path in paths], to_uint8, target, progress)
@@ -140,7 +146,7 @@ class Decoded:
 
 def decode(
     name: str,
-    image: Callable[[int], Image.Image],
+    image: Callable[[int], "Image.Image"],
     names: Sequence[str],
     to_uint8: ToUint8,
     target: Path,
@@ -152,7 +158,12 @@ def decode(
 
     Args:
         own_shapes: keep each picture in a shape of its own; else all must have one.
+    Raises:
+        DataError: none can be decoded, or a package that does it is missing.
     """
+    with needed(f"data.{name}: decoding images", DataError):
+        import torchvision.transforms  # noqa: F401 - of which every transform is made
+        from PIL import Image
 
     def one(index: int) -> tuple[np.ndarray | str, bool]:
         try:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from PIL import Image
 
 from soupviz.data.classes import named
 from soupviz.data.images.imagefolder import SUFFIXES, decode, files_below
@@ -16,6 +16,9 @@ from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError, told
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 EIGHT_BITS = ("L", "P", "1")
 DEEPER = (*SIXTEEN_BITS, "I")
@@ -37,7 +40,9 @@ def source(name: str, spec: SplitSpec, folder: Path, classes: tuple[str, ...] | 
     names = [pictures[stem].relative_to(root).as_posix() for stem in stems]
 
     def read(to_uint8: ToUint8, target: Path, progress: Progress) -> Contents:
-        def image(index: int) -> Image.Image:
+        def image(index: int) -> "Image.Image":
+            from PIL import Image
+
             _check_mask(where, masks[stems[index]], pictures[stems[index]])
             return Image.open(pictures[stems[index]])
 
@@ -90,6 +95,8 @@ def _check_mask(where: str, mask: Path, picture: Path) -> None:
     Raises:
         OSError: it cannot be decoded, so that its image is left out with it where such are.
     """
+    from PIL import Image
+
     try:
         with Image.open(mask) as opened, Image.open(picture) as image:
             opened.load()
@@ -110,6 +117,7 @@ def _check_mask(where: str, mask: Path, picture: Path) -> None:
 
 def _decoded(where: str, paths: Sequence[Path], cut: Callable[[np.ndarray], np.ndarray], target: Path) -> np.ndarray:
     """All masks as one array, which is written as it is read; cut as their images are."""
+    from PIL import Image
 
     def is_deep(path: Path) -> bool:
         with Image.open(path) as opened:

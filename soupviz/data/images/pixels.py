@@ -1,7 +1,11 @@
 """Pictures of more than 8 bits, which Pillow would make white or black: scaled by their type, or refused by name."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 WIDENED = ("PNG", "PPM")
@@ -12,7 +16,7 @@ BITS_PER_SAMPLE = 258
 """TIFF's tag: Pillow reads 12 bits as 16."""
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: "Image.Image") -> "Image.Image":
     """The picture itself, or one of 8 bits for a picture of more.
 
     16 bits run from 0 to 65535, 12 bits to 4095, floats from 0 to 1.
@@ -32,9 +36,11 @@ def eight_bits(image: Image.Image) -> Image.Image:
         raise ValueError(
             f"its pixels run from {low:g} to {high:g}; expected 0 to {white:g}: scale them, or save 8 bits"
         )
+    from PIL import Image
+
     return Image.fromarray(np.rint(values * (255.0 / white)).astype(np.uint8), "L")
 
 
-def _bits(image: Image.Image) -> int:
+def _bits(image: "Image.Image") -> int:
     tags = getattr(image, "tag_v2", {})
     return int(tags[BITS_PER_SAMPLE][0]) if BITS_PER_SAMPLE in tags else 16

@@ -4,16 +4,19 @@ import importlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from soupviz.errors import DataError
+from soupviz.extras import needed
 from soupviz.models.usercode import guarded
 from soupviz.spec import TransformSpec
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SEVERITIES: dict[str, tuple[str, tuple[float, ...]]] = {
     "gaussian_noise": ("standard deviation, as a share of the range", (0.04, 0.06, 0.08, 0.09, 0.10)),
@@ -35,7 +38,7 @@ class Pipeline:
     """
 
     description: tuple[object, ...]
-    to_uint8: Callable[[Image.Image, int], np.ndarray]
+    to_uint8: Callable[["Image.Image", int], np.ndarray]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -51,7 +54,7 @@ def pipeline(spec: TransformSpec | None, model: nn.Module, *, is_whole: bool = F
     spec = spec or TransformSpec()  # type: ignore[call-arg]
     steps = _steps(spec, model, is_whole=is_whole)
 
-    def to_uint8(image: Image.Image, index: int) -> np.ndarray:
+    def to_uint8(image: "Image.Image", index: int) -> np.ndarray:
         from torchvision.transforms import functional as F
 
         pixels = steps.cut(_opaque(image).convert(steps.mode))
@@ -65,7 +68,7 @@ def pipeline(spec: TransformSpec | None, model: nn.Module, *, is_whole: bool = F
     return Pipeline(described, to_uint8, steps.mean, steps.std)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _opaque(image: "Image.Image") -> "Image.Image":
     """The picture without the transparency of each colour of a palette, of which Pillow warns and takes no notice."""
     if not isinstance(image.info.get("transparency"), bytes):
         return image
@@ -84,7 +87,7 @@ class Steps:
 
     mode: str
     described: tuple[object, ...]
-    cut: Callable[[Image.Image], Any]
+    cut: Callable[["Image.Image"], Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: tuple[int | tuple[int, int] | None, int | None] | None = None
@@ -101,7 +104,7 @@ def _steps(spec: TransformSpec, model: nn.Module, *, is_whole: bool) -> Steps:
         return _torchvision(spec.preset)
     crop = spec.crop or (spec.resize if isinstance(spec.resize, int) and not is_whole else None)
 
-    def cut(image: Image.Image) -> Any:
+    def cut(image: "Image.Image") -> Any:
         from torchvision.transforms import functional as F
 
         return _resized(F.pil_to_tensor(image), spec.resize, crop, spec.interpolation)
@@ -122,8 +125,8 @@ def _resized(pixels: Any, resize: int | tuple[int, int] | None, crop: int | None
 
 
 def _torchvision(name: str) -> Steps:
-    import torchvision
-
+    with needed(f"transform.preset {name}", DataError):
+        import torchvision
     try:
         preset = torchvision.models.get_weight(name).transforms()
         crop = preset.crop_size[0] if hasattr(preset, "crop_size") else None  # those of segmentation have none
@@ -179,12 +182,14 @@ def mask_cut(where: str, spec: TransformSpec | None) -> Callable[[np.ndarray], n
     return cut
 
 
-def corrupt(image: Image.Image, name: str, severity: int, index: int) -> Image.Image:
+def corrupt(image: "Image.Image", name: str, severity: int, index: int) -> "Image.Image":
     """Damage an image, by severity 1 to 5; noise is drawn from a generator seeded by the example's index.
 
     Source:
         Hendrycks and Dietterich 2019, CIFAR-10-C's severities. Differs: rotate is ours; blur scales with the image.
     """
+    from PIL import Image, ImageFilter
+
     amount = SEVERITIES[name][1][severity - 1]
     generator = np.random.default_rng(index)
     if name == "gaussian_blur":

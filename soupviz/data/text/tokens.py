@@ -11,6 +11,7 @@ import numpy as np
 
 from soupviz.data.sources import content
 from soupviz.errors import DataError, told
+from soupviz.extras import lacking
 from soupviz.models.usercode import guarded
 
 UNBOUNDED = 10**9
@@ -89,9 +90,7 @@ def load(where: str, folder: Path) -> Tokenizer:
         # Whatever either library raises on files that are missing or damaged.
         with suppress(ImportError), guarded(refusal, ImportError):
             return by(folder)
-    raise DataError(
-        f"{where}.tokenizer: {folder} needs the package transformers, or tokenizers: pip install transformers"
-    )
+    raise DataError(f"{where}.tokenizer: {folder} needs {lacking('transformers')}")
 
 
 def _by_transformers(folder: Path) -> Tokenizer:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from typing import Any
 
-from soupviz.errors import ExecutorError, SoupError, told
+from soupviz.errors import ExecutorError, told
+from soupviz.extras import needed
 from soupviz.mixing.named import NamedWeights
 from soupviz.scoring.executors.lasting import Lasting
 from soupviz.scoring.executors.launching import Tell
@@ -209,10 +210,8 @@ def _told_of(ray: Any) -> Iterator[None]:
 
 
 def _ray() -> Any:
-    try:
+    with needed("executor ray"):
         import ray
-    except ImportError:
-        raise SoupError("executor is ray, which is not installed: pip install ray, or take processes.") from None
     atexit.unregister(_finish)
     atexit.register(_finish)  # last, so that it comes before Ray's own
     return ray

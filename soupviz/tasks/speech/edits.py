@@ -1,10 +1,14 @@
 """How texts differ: the fewest substitutions, deletions and insertions, of words and of characters."""
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from soupviz.extras import needed
 
 KINDS = ("substitutions", "deletions", "insertions")
 OF_CHARACTERS = "character_"
@@ -29,10 +33,15 @@ def counted(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, N
 def _edits(reference: str, hypothesis: str) -> tuple[int, int, int]:
     if reference == hypothesis:
         return 0, 0, 0
-    from rapidfuzz.distance import Levenshtein  # not needed where nothing is transcribed
-
-    kinds = [edit.tag for edit in Levenshtein.editops(reference, hypothesis)]
+    kinds = [edit.tag for edit in _levenshtein().editops(reference, hypothesis)]
     return kinds.count("replace"), kinds.count("delete"), kinds.count("insert")
+
+
+@cache
+def _levenshtein() -> Any:
+    with needed("counting the edits of transcripts"):
+        from rapidfuzz.distance import Levenshtein
+    return Levenshtein
 
 
 def _as_letters(reference: str, hypothesis: str) -> tuple[str, str]:
@@ -46,11 +55,9 @@ def _as_letters(reference: str, hypothesis: str) -> tuple[str, str]:
 
 def aligned(reference: str, hypothesis: str) -> list[tuple[str, str]]:
     """The words of two normalised texts side by side; "" where the other has one more."""
-    from rapidfuzz.distance import Levenshtein
-
     words, heard = reference.split(), hypothesis.split()
     found: list[tuple[str, str]] = []
-    for step in Levenshtein.opcodes(*_as_letters(reference, hypothesis)):
+    for step in _levenshtein().opcodes(*_as_letters(reference, hypothesis)):
         ones, others = words[step.src_start : step.src_end], heard[step.dest_start : step.dest_end]
         found += zip_longest(ones, others, fillvalue="")
     return found

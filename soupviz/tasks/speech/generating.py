@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from soupviz.data.audio.listening import for_model
 from soupviz.data.text import tokens
 from soupviz.errors import KitchenError, ModelError
+from soupviz.extras import needed
 from soupviz.files import digest
 from soupviz.models.usercode import guarded
 from soupviz.tasks.classes.class_metrics import CLOSE_LOGITS
@@ -180,9 +181,9 @@ def read(given: Any, arguments: Any, folder: Path) -> Generate:
         raise KitchenError("task.arguments has do_sample: a soup would be judged by chance; leave it out.")
     place = folder / given if isinstance(given, str) else None
     if place is not None and any((place / name).is_file() for name in TOKENIZERS):
-        with guarded(lambda told: KitchenError(f"task.vocabulary: {place} holds no tokenizer: {told}")):
+        with needed(f"task.vocabulary: {place}", KitchenError):
             from transformers import AutoTokenizer
-
+        with guarded(lambda told: KitchenError(f"task.vocabulary: {place} holds no tokenizer: {told}")):
             tokenizer = AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
 
         def text(numbers: Sequence[int]) -> str:
