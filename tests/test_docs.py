@@ -27,9 +27,9 @@ OPTIONS = {name for command in COMMANDS.values() for one in command.params for n
 OTHERS = {
     "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
     "--checkpoint-upper-bound", "--epoch", "--avg", "--quick", "--use-averaged-model", "--merge-style",
-    "--log_samples", "--output_path",
+    "--log_samples", "--output_path", "--build-arg",
 }  # fmt: skip
-"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, who averages a run."""
+"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, Docker, who averages a run."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 
