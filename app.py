@@ -1,53 +1,15 @@
 """The router: `streamlit run app.py -- FOLDER...` opens the dashboard on the kitchens below the folders."""
 
 import streamlit as st
-from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-
-def _page(title: str, icon: str) -> StreamlitPage:
-    name = title.lower()
-    return st.Page(f"pages/{name}.py", title=title, icon=f":material/{icon}:", url_path=name)
+from soupviz.ui import navigation
 
 
 def main() -> None:
     """Draw the frame at once, load PyTorch behind it, then run the page."""
     st.set_page_config(page_title="soupviz", page_icon="🍲", layout="wide")
-    page = st.navigation(
-        {
-            "Before": [
-                st.Page(
-                    "pages/ingredients.py",
-                    title="Ingredients",
-                    icon=":material/egg_alt:",
-                    url_path="start",
-                    default=True,
-                ),
-                # The default page lives at the root; who types its name finds it too.
-                st.Page("pages/ingredients.py", title="Ingredients", url_path="ingredients", visibility="hidden"),
-                _page("Preflight", "checklist"),
-            ],
-            "Cook": [
-                _page("Soup", "soup_kitchen"),
-                _page("Alpha", "tune"),
-                _page("Layers", "layers"),
-                _page("Grid", "grid_on"),
-            ],
-            "Understand": [
-                _page("Curves", "show_chart"),
-                _page("Plane", "terrain"),
-                _page("Diversity", "diversity_2"),
-                _page("Shift", "scatter_plot"),
-            ],
-            "Decide": [
-                _page("Compare", "balance"),
-                _page("History", "history"),
-                _page("Export", "download"),
-                _page("Kitchens", "folder_open"),
-            ],
-        },
-        expanded=True,
-    )
+    page = navigation.choose()
     with st.spinner("Starting PyTorch…"):
         from soupviz.errors import SoupError
         from soupviz.ui import people, sidebar

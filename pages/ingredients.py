@@ -3,8 +3,9 @@
 import streamlit as st
 
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.ui import computing, guide, recognising, session, tables, widgets, work
+from soupviz.ui import answer, computing, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.soup import soups
 
 st.title("Ingredients")
 st.write("Which checkpoints are there, how good is each, and which do I take into the soup?")
@@ -12,7 +13,7 @@ opened = session.kitchen()
 session.keep_url()
 
 recognising.told(opened)
-guide.first_visit(opened)
+first, row = st.container(), st.container(horizontal=True)
 scoring = computing.score_job_if_needed(opened, HELD_OUT)
 widgets.headline(opened)
 widgets.refused(opened)
@@ -30,14 +31,16 @@ def draw(_job: Job | None = None) -> None:
 
 
 if not session.watch(scoring, draw):
+    with first:
+        answer.draw(opened)
     draw()
 chosen = st.session_state.get("members") or []
 session.keep_url()
 
 widgets.disagreements(opened)
-row = st.container(horizontal=True)
 label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
 if row.button(label, type="primary", shortcut="Ctrl+Enter"):
+    st.session_state[soups.AT_ONCE] = True
     st.switch_page("pages/soup.py")
 if row.button("Look for new files", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)

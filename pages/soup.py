@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from soupviz.ui import clicks, computing, session
+from soupviz.ui import answer, clicks, computing, session
 from soupviz.ui.soup import decisions, soups
 
 st.title("Soup")
@@ -14,13 +14,18 @@ recipe = soups.choose_recipe(opened)
 job = soups.find_cook_job(opened, recipe)
 row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
-if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
+is_asked = st.session_state.pop(soups.AT_ONCE, False) and not is_cooking and not soups.is_cooked(opened, recipe)
+if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter") or is_asked:
     job = computing.cook_job(opened, recipe)
 row.caption(recipe.title)
 
 if job is None or not session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
+    steps = st.container()
     soups.draw_plan(opened, recipe)
     soups.draw_soup(opened, recipe)
+    if soups.is_cooked(opened, recipe) and (run := session.chosen_run(opened)):
+        with steps:
+            answer.next_steps(opened, run, is_explained_here=True)
 
 if recipe.method == "greedy" and recipe.alpha != "mean":
     soups.alpha_sweep(opened, recipe)

@@ -48,7 +48,7 @@ def opened_images(monkeypatch) -> list[str]:
         names.append(str(path))
         return whole(path, *arguments)
 
-    monkeypatch.setattr(imagefolder.Image, "open", spied)
+    monkeypatch.setattr(Image, "open", spied)
     monkeypatch.setattr(imagefolder, "CHUNK", 4)
     return names
 
@@ -169,7 +169,7 @@ def test_the_least_used_splits_go_first_and_the_newest_stays(tmp_path, empty_cac
     load(roots[0])
     gone = before - set(folders())
     assert len(gone) == 1
-    monkeypatch.setattr(imagefolder.Image, "open", None)
+    monkeypatch.setattr(Image, "open", None)
     load(roots[0])
     load(roots[1])  # both are still there: nothing is decoded
     monkeypatch.setenv("SOUPVIZ_DECODED_GB", "0")

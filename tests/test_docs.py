@@ -29,7 +29,7 @@ OTHERS = {
     "--checkpoint-upper-bound", "--epoch", "--avg", "--quick", "--use-averaged-model", "--merge-style",
     "--log_samples", "--output_path", "--build-arg",
 }  # fmt: skip
-"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, Docker, who averages a run."""
+"""Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, Docker, other averagers."""
 
 RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 

@@ -1,4 +1,4 @@
-"""The History page: finding, opening, repeating, changing, pinning, naming, deleting, two side by side; the guide."""
+"""The History page: finding, opening, repeating, changing, pinning, naming, deleting, two side by side."""
 
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -14,7 +14,6 @@ from soupviz.kitchen import Kitchen
 from soupviz.recipes import MENU, Greedy, Interpolation, parse
 from soupviz.store.database import Store
 from soupviz.store.runs import Run
-from soupviz.ui import workspace
 from soupviz.ui.history import one_run, runs
 
 
@@ -278,20 +277,3 @@ def test_a_method_of_another_version_is_called_by_its_own_word() -> None:
     run = Run(1, "k", "old", "finished", {"method": "gone"}, None, None, 0.0, 0.0, "old")
     assert runs.method_of(run) == "gone"
     assert runs.told(run) == "method=gone"
-
-
-def test_the_guide_is_three_sentences_for_who_never_cooked(tmp_path: Path) -> None:
-    file = trusted(small_kitchen(tmp_path / "new", num_examples=40))
-    at = opened("ingredients", file)
-    (guide,) = [text.value for text in at.markdown if text.value.startswith("1. ")]
-    assert len(guide.splitlines()) == 3
-    press(at, "Got it")
-    assert not any(text.value.startswith("1. ") for text in at.markdown)
-    assert workspace.is_guided()
-    assert not any(text.value.startswith("1. ") for text in opened("ingredients", file).markdown)
-
-
-def test_the_guide_does_not_come_back_once_something_was_cooked(file: Path, tmp_path: Path) -> None:
-    assert not any(text.value.startswith("1. ") for text in opened("ingredients", file).markdown)
-    new = trusted(small_kitchen(tmp_path / "new", num_examples=40))
-    assert not any(text.value.startswith("1. ") for text in opened("ingredients", new).markdown)

@@ -20,7 +20,6 @@ def kitchens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     """The page of kitchens, of a dashboard that was started with another folder."""
     monkeypatch.setattr(sys, "argv", ["app.py", str(tmp_path / "start")])
     file = small_kitchen(tmp_path / "start" / "small", num_examples=40)
-    workspace.remember_guided()
     at = page("kitchens.py", file)
     assert not at.exception
     return at

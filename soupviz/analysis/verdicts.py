@@ -203,6 +203,12 @@ def wanted(kitchen: Kitchen, mix: Coefficients, aggregation: str = "average") ->
     return [(other, split, how) for split in splits for other, how in [*mixes, (mix, aggregation)]]
 
 
+def of_the_best(kitchen: Kitchen) -> list[Wanted]:
+    """The scores without which no soup is judged: of the best ingredient on held_out, on every split."""
+    best = best_on_held_out(kitchen)
+    return _on_each_split(kitchen, ((best, 1.0),), "average") if best else []
+
+
 def _on_each_split(kitchen: Kitchen, mix: Coefficients, aggregation: str) -> list[Wanted]:
     return [(mix, split, aggregation) for split in kitchen.splits.reporting]
 

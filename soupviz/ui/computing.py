@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from soupviz.analysis.grids import unmark
+from soupviz.analysis.verdicts import of_the_best
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
@@ -58,12 +59,13 @@ def forget_started() -> None:
 
 
 def cook_job(opened: Kitchen, recipe: Recipe) -> Job:
-    """Cook a recipe; the job's events are its decisions."""
+    """Cook a recipe, and score what its soup is judged against; the job's events are its decisions."""
 
     def do(job: Job) -> Any:
         job.events.clear()
         cooked = cook(opened, recipe, progress=job.progress, on_step=job.events.append)
         unmark(opened, cooked.key)
+        opened.scores.score_all(of_the_best(opened), job.progress)
         return cooked.key
 
     return work.jobs().submit(cook_key(opened, recipe), recipe.title, do, kitchen=str(opened.file))

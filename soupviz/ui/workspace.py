@@ -149,15 +149,6 @@ def remember_opened(file: Path) -> None:
     _remember(values | {"opened": names[:20]})
 
 
-def is_guided() -> bool:
-    """Whether the user has seen, or no longer needs, the guide of a first visit."""
-    return bool(_remembered().get("guided"))
-
-
-def remember_guided() -> None:
-    _remember(_remembered() | {"guided": True})
-
-
 def request(file: Path, spec: KitchenSpec) -> Request:
     """What opening a kitchen would use, other models' kitchens read: to be asked about, and then to be opened as it is.
 

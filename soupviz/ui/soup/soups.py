@@ -38,6 +38,10 @@ UNASKED = 600.0
 """Seconds that searches nobody asked for may take at most."""
 
 
+AT_ONCE = "cook at once"
+"""In the session: who came from the ingredients has said already that they are to be cooked."""
+
+
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
     clicks.apply()
@@ -119,6 +123,12 @@ def finished(opened: Kitchen, recipe: Recipe) -> Run | None:
         st.error(verbatim(str(error)))
         end_page()
     return run
+
+
+def is_cooked(opened: Kitchen, recipe: Recipe) -> bool:
+    """Whether there is a finished soup of this recipe."""
+    run = finished(opened, recipe)
+    return run is not None and run.status == "finished"
 
 
 def draw_soup(opened: Kitchen, recipe: Recipe) -> None:

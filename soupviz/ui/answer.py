@@ -1,0 +1,68 @@
+"""What the work has come to so far, in a sentence, and the steps that follow from it."""
+
+import streamlit as st
+
+from soupviz.analysis.verdicts import Verdict, verdict_of
+from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
+from soupviz.recipes import parse
+from soupviz.soups.soup import aggregation_in, mix_in
+from soupviz.store.runs import Run
+from soupviz.tasks.significance import chance
+from soupviz.tasks.wording import shown
+from soupviz.ui import computing, session, work, workspace
+from soupviz.ui.history.one_run import settings
+from soupviz.ui.verbatim import verbatim
+
+SHOWN = parse({"method": "greedy"})
+"""What the demo is shown with: whoever opens it sees what a soup is without having cooked one."""
+
+
+def draw(opened: Kitchen) -> None:
+    """On the first page: the soup that is open, else the best, against the best checkpoint; nothing before one is."""
+    reading = work.find_read_job(opened)
+    if reading is not None and session.watch(reading):  # what is not read yet would seem not to be scored
+        return
+    if run := session.chosen_run(opened):
+        with st.container(border=True, key="answer"):
+            st.markdown(told(opened, run, verdict_of(opened, run)))
+            next_steps(opened, run)
+    elif opened.file == workspace.demo_file():
+        session.watch(work.jobs().find(computing.cook_key(opened, SHOWN)) or computing.cook_job(opened, SHOWN))
+
+
+def told(opened: Kitchen, run: Run, found: Verdict) -> str:
+    """ "greedy (alpha = mean), of 5: 92.4 % on test; best single, ft_03: 89.1 %; better, p = 0.002"."""
+    metric, split, best = opened.objective, found.reports_on, found.best
+    number = len(mix_in(run))
+    named = f"**{verbatim(run.name)}**, of {number}"
+    is_told = best is not None and split in best.differences and mix_in(run) != best.mix
+    if best is None or not is_told:
+        return f"{named}: {verbatim(found.sentence)}"
+    verdict = found.sentence.partition(":")[0].rstrip(".").lower()
+    one = best.differences[split]
+    return (
+        f"{named}: **{shown(metric, found.values[split].value, 1)}** on {split}; best single, {verbatim(best.name)}: "
+        f"{shown(metric, best.values[split].value, 1)}; {verdict}, {chance(one.p_value, one.is_least)}."
+    )
+
+
+def next_steps(opened: Kitchen, run: Run, *, is_explained_here: bool = False) -> None:
+    """After a soup: why these, is it real, take it along; from the demo also to a kitchen of one's own.
+
+    Args:
+        is_explained_here: its decisions stand on this page.
+    """
+    query = {"kitchen": str(st.session_state["kitchen"]), "soup": run.key[:12]}
+    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall")
+    place = None if is_explained_here else settings(opened, parse(run.recipe))
+    if is_explained_here:
+        row.markdown("[Why these?](#decisions)", width="content")
+    if place is not None:
+        page, own, _ = place
+        row.page_link(f"pages/{page}.py", label="Why these?", icon=":material/manage_search:", query_params=query | own)
+    row.page_link("pages/compare.py", label="Is it real?", icon=":material/balance:", query_params=query)
+    if aggregation_in(run) not in OUTPUTS:
+        row.page_link("pages/export.py", label="Take it with me", icon=":material/download:", query_params=query)
+    if opened.file == workspace.demo_file():
+        row.page_link("pages/kitchens.py", label="Open my own checkpoints", icon=":material/folder_open:")
