@@ -25,10 +25,11 @@ def faint() -> str:
 
 def of_pictures() -> dict[str, Any]:
     """A configuration for Vega-Lite: on white, Streamlit's own grey for the words of a picture is too faint to read."""
+    config: dict[str, Any] = {"mark": {"aria": False}}  # the picture is described as a whole, not mark by mark
     if is_dark():
-        return {}
+        return config
     words = {"labelColor": "#4A5560", "titleColor": "#4A5560"}
-    return {"axis": words, "legend": words, "header": words}
+    return config | {"axis": words, "legend": words, "header": words}
 
 
 CLOSER = """

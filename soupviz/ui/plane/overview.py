@@ -196,7 +196,7 @@ def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
         placeholder="–",
         key=f"plane table {tables.digest([*names, metric.name, split])}",
         column_config={
-            "point": st.column_config.TextColumn("", width=30),
+            "point": st.column_config.TextColumn("at", width=40, help="which corner of the map it is"),
             "model": st.column_config.TextColumn("model", pinned=True, width=190),
             "distance": number("distance", format="%.4g", help="from the plane, in the unit of the weights"),
             "share": number("share of a side", format="%.1f %%", help="of the mean distance between the three points"),
