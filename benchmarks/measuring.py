@@ -25,10 +25,18 @@ def fresh(kitchen: Kitchen) -> Iterator[Kitchen]:
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
-    """(seconds, what the work returned)."""
+    """(seconds, what the work returned); what a GPU was given to do has been done."""
+    _settle()
     started = time.perf_counter()
     result = work(*arguments)
+    _settle()
     return time.perf_counter() - started, result
+
+
+def _settle() -> None:
+    """Wait for a GPU, whose work goes on after a call has returned."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def run_bare(model: torch.nn.Module, batches: list[dict[str, torch.Tensor]]) -> None:

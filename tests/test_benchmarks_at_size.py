@@ -1,4 +1,4 @@
-"""The benchmarks of workers and of a dashboard at size run, and say where something is beyond its bounds."""
+"""The benchmarks of workers, a device and a dashboard at size run, and say where something is beyond its bounds."""
 
 import json
 import os
@@ -62,3 +62,14 @@ def test_people_at_a_real_server_lose_nothing_while_searches_run_there_and_besid
 def test_workers_are_measured_against_one_process(tmp_path, pause):
     told = run("workers", tmp_path / "k", "--counts", 2, "--rounds", 1, "--pause", pause)
     assert "inline" in told and "processes 2" in told
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_what_a_device_takes_is_measured_at_each_precision(tmp_path):
+    pytest.importorskip("timm", reason="needs timm, whose models are made")
+    sizes = ("--model", "resnet18", "--size", 32, "--images", 20, "--ingredients", 2)
+    told = run("device", tmp_path / "k", *sizes, "--json")
+    found = json.loads(told[told.index('{"opening') :])
+    assert [row["precision"] for row in found["rows"]] == ["float32", "tf32", "bfloat16"]
+    assert all(row["bare"] > 0 and row["inside"] > 0 and len(row["values"]) == 2 for row in found["rows"])

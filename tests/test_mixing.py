@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from soupviz.errors import CompatibilityError, RecipeError
 from soupviz.mixing.averaging import combine, count_clamped, effective, mean_of, mix, mix_tensors, resolve
 from soupviz.weights.ingredients import Ingredient
+from soupviz.weights.scratch import PIECE
 
 
 def ingredient(name: str, **tensors: Tensor) -> Ingredient:
@@ -200,6 +201,23 @@ def test_mix_leaves_its_inputs_unchanged(coefficients, batchnorm):
 
 def bfloat16_half_step(exact: Tensor) -> Tensor:
     return torch.exp2(torch.floor(torch.log2(exact.abs()))) * 2**-8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mix_is_the_same_bits_with_any_number_of_threads_which_divide_it_otherwise(dtype):
+    generator = torch.Generator().manual_seed(0)
+    items = [
+        (ingredient(str(number), w=torch.randn(3 * PIECE + 13, generator=generator).to(dtype)), 1 / 3)
+        for number in range(3)
+    ]
+    before, mixed = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            mixed.append(mix(items)["w"])
+    finally:
+        torch.set_num_threads(before)
+    assert all(same_bits(mixed[0], other) for other in mixed[1:])
 
 
 def test_bfloat16_is_accumulated_in_float32_and_rounded_once():

@@ -13,6 +13,7 @@ def main(
     executor: ExecutorName = "processes",
     counts: Annotated[str, typer.Option(help="of workers, separated by commas")] = "1,2,4,8",
     rounds: Annotated[int, typer.Option(min=1, help="medians are shown")] = 3,
+    only: Annotated[str, typer.Option(help="of score, one mix, greedy, sweep, separated by commas")] = "",
     pause: Annotated[float, typer.Option(help="seconds that a batch takes")] = 0.02,
 ) -> None:
     """Speed-ups over one process, and how much of the time workers compute; exit 1 if they decide otherwise."""
@@ -22,14 +23,13 @@ def main(
     from benchmarks.workers import making, measuring
 
     file = making.make(folder, seconds=pause)
-    table = Table("workers", *measuring.TASKS, "computing")
+    tasks = [name for name in measuring.TASKS if not only or name in only.split(",")]
+    table = Table("workers", *tasks, "computing")
     is_same = True
     for count in counts.split(","):
-        alone, row = measuring.measure(file, [("inline", 1), (executor, int(count))], rounds)
-        table.add_row("inline", *(f"{alone.seconds[name]:.2f} s" for name in measuring.TASKS), "")
-        cells = [
-            f"{row.seconds[name]:.2f} s, x{alone.seconds[name] / row.seconds[name]:.2f}" for name in measuring.TASKS
-        ]
+        alone, row = measuring.measure(file, [("inline", 1), (executor, int(count))], rounds, tasks)
+        table.add_row("inline", *(f"{alone.seconds[name]:.2f} s" for name in tasks), "")
+        cells = [f"{row.seconds[name]:.2f} s, x{alone.seconds[name] / row.seconds[name]:.2f}" for name in tasks]
         table.add_row(f"{row.executor} {row.workers}", *cells, f"{row.utilisation:.0%}" if row.utilisation else "")
         is_same &= row.decided == alone.decided
     Console(width=140).print(table)

@@ -31,9 +31,13 @@ class Row:
     decided: Any
 
 
-def measure(file: Path, who: Sequence[tuple[ExecutorName, int]], rounds: int) -> list[Row]:
+def measure(
+    file: Path, who: Sequence[tuple[ExecutorName, int]], rounds: int, tasks: Sequence[str] = tuple(TASKS)
+) -> list[Row]:
     """What each task takes, of each in turn, so that a slower minute of the machine is all of theirs."""
-    measured = [_Measured(sv.Kitchen.load(file, executor=executor, workers=workers)) for executor, workers in who]
+    measured = [
+        _Measured(sv.Kitchen.load(file, executor=executor, workers=workers), tasks) for executor, workers in who
+    ]
     try:
         for number in range(rounds):
             for one in measured:
@@ -48,9 +52,9 @@ def measure(file: Path, who: Sequence[tuple[ExecutorName, int]], rounds: int) ->
 class _Measured:
     """What one executor has taken so far."""
 
-    def __init__(self, kitchen: sv.Kitchen):
+    def __init__(self, kitchen: sv.Kitchen, tasks: Sequence[str]):
         self.kitchen = kitchen
-        self._found: dict[str, list[float]] = {name: [] for name in TASKS}
+        self._found: dict[str, list[float]] = {name: [] for name in tasks}
         self._busy: list[float] = []
         self._decided: Any = None
 
@@ -59,9 +63,9 @@ class _Measured:
         kitchen = self.kitchen
         kitchen.store.clear()
         _start(kitchen, number)
-        for name, task in TASKS.items():
+        for name in self._found:
             before, started = kitchen.scores.usage(), time.monotonic()
-            result = task(kitchen)
+            result = TASKS[name](kitchen)
             self._found[name].append(time.monotonic() - started)
             if name == "score" and (used := kitchen.scores.usage().since(before).utilisation):
                 self._busy.append(used)

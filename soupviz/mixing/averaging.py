@@ -15,7 +15,7 @@ from soupviz.models.architecture import RUNNING_STATISTICS
 from soupviz.types import Coefficients
 from soupviz.weights.ingredients import COUNTER, Ingredient, same_bits
 from soupviz.weights.lora import partner_of
-from soupviz.weights.scratch import by_pieces, cast, copied, room
+from soupviz.weights.scratch import PIECE, by_pieces, cast, copied, room
 
 BatchNorm = Literal["average", "first"]
 Mix = Sequence[tuple[Ingredient, float]]
@@ -183,12 +183,15 @@ def _sum_by_pieces(
 ) -> Tensor:
     """The sum in the order of the parts; by pieces, so that the sum stays in the processor's cache.
 
+    Threads divide each piece, and what is added up is the same however many there are.
+
     Args:
         together: how many parts are looked at in turn.
     """
     total = room(shape, accumulator)
+    size = PIECE * torch.get_num_threads()  # each has its own cache, and waits for the others at the end of a piece
     for at in range(0, len(looks), together):
-        for piece, *parts in by_pieces(total, *(look() for look in looks[at : at + together])):
+        for piece, *parts in by_pieces(total, *(look() for look in looks[at : at + together]), size=size):
             for part, weight in zip(parts, weights[at:], strict=False):
                 piece.add_(part.to(accumulator), alpha=weight)
         del piece, parts  # or these tensors would be in memory beside the next

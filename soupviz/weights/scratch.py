@@ -26,9 +26,17 @@ PIECE = 2**19
 """Elements that are looked at at a time: 2 MB of float32, which stay in the processor's cache."""
 
 
-def by_pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Pieces of tensors of one shape, of each the same elements; what is written to one is the tensor's."""
-    yield from zip(*(torch.split(tensor.reshape(-1), PIECE) for tensor in tensors), strict=True)
+def by_pieces(*tensors: Tensor, size: int = PIECE) -> Iterator[tuple[Tensor, ...]]:
+    """Pieces of tensors of one shape, of each the same elements; what is written to one is the tensor's.
+
+    Args:
+        size: elements of a piece, at most.
+    """
+    flat = [tensor.reshape(-1) for tensor in tensors]
+    if flat[0].numel() <= size:  # dividing a small one takes longer than adding it up
+        yield tuple(flat)
+    else:
+        yield from zip(*(torch.split(one, size) for one in flat), strict=True)
 
 
 def room(shape: torch.Size, dtype: torch.dtype) -> Tensor:

@@ -323,8 +323,10 @@ def test_new_recognises_a_folder_of_checkpoints_and_writes_its_kitchen(kitchen, 
     found = told("new", folder, "--data", held_out, "--factory", factory, "--out", tmp_path / "made.yaml")
     assert found.keys() >= {"kitchen", "framework", "facts", "notes", "check"}
     assert found["kitchen"] == str(tmp_path / "made.yaml")
+    made = Path(found["kitchen"])
+    made.write_text(made.read_text(encoding="utf-8") + "device: cpu\n", encoding="utf-8")  # which it leaves to auto
     mine = told("score", kitchen)["ingredients"]
-    assert told("score", found["kitchen"])["ingredients"] == mine
+    assert told("score", made)["ingredients"] == mine
 
 
 def test_demo_takes_a_folder_and_bench_its_figures():
