@@ -35,7 +35,7 @@ def timed(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def _settle() -> None:
     """Wait for a GPU, whose work goes on after a call has returned."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 

@@ -21,6 +21,9 @@ LETTER = 6
 MANY = 24
 """Rows and columns of a matrix beyond which names lie over each other, and frames hide the cells."""
 
+MIDDLE = 0.179
+"""The luminance on which black and white can be read equally well, by WCAG."""
+
 CHANCE = ".3~g"
 """Of p-values: however small, none is told as 0."""
 
@@ -91,6 +94,12 @@ def rule(axis: str, value: float) -> dict[str, Any]:
     return {"mark": mark, "encoding": {axis: {"datum": value, "type": "quantitative"}}}
 
 
+def letters_on(value: str) -> dict[str, Any]:
+    """Black or white, whichever is farther from the colour that a cell has by its value: at least 4.5 to 1."""
+    is_light = f"luminance(scale('color', datum['{value}'])) > {MIDDLE}"
+    return {"condition": {"test": is_light, "value": "black"}, "value": "white"}
+
+
 def matrix(
     names: Sequence[str],
     *,
@@ -130,20 +139,19 @@ def matrix(
     tooltip = [nominal(row), nominal(column), quantity(value, title, format=".4f")]
     cells = {
         "params": clickable(clicked, [row, column]),
-        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "cursor": "pointer"}
-        | {"strokeWidth": 0.3 if len(names) <= MANY else 0},
+        "mark": {"type": "rect", "stroke": palette.NEUTRAL, "cursor": "pointer"},
         "encoding": {
             "color": quantity(value, title, scale=scale, legend=legend),
-            "opacity": {"condition": {"param": clicked, "value": 1}, "value": 0.55},
+            "strokeWidth": {
+                "condition": {"param": clicked, "empty": False, "value": 3},
+                "value": 0.3 if len(names) <= MANY else 0,
+            },
             "tooltip": tooltip,
         },
     }
     layers: list[dict[str, Any]] = [cells]
     if len(names) <= 16:
-        # White under black letters keeps them legible on any colour, in both themes.
-        text = {"type": "text", "fontSize": 10, "tooltip": None}
-        shown = {"text": quantity(value, format=format)}
-        halo = text | {"stroke": "white", "strokeWidth": 2.5, "strokeOpacity": 0.85, "color": "white"}
-        layers += [{"mark": halo, "encoding": shown}, {"mark": text | {"color": "black"}, "encoding": shown}]
+        mark = {"type": "text", "fontSize": 10, "tooltip": None}
+        layers.append({"mark": mark, "encoding": {"text": quantity(value, format=format), "color": letters_on(value)}})
     valid = [{"filter": f"isValid(datum['{value}'])"}]
     return {"height": side, "transform": valid, "encoding": place, "layer": layers}

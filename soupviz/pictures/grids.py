@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import Chart, clickable, nominal, quantity
+from soupviz.pictures.basics import Chart, clickable, letters_on, nominal, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT
 
@@ -57,7 +57,7 @@ def heat(
         _frame("open", palette.SOUP, 4),
     ]
     if len(values[0]) <= MOST_WRITTEN:
-        layers += [*_numbers(form, len(values[0])), _bounds(len(values[0]))]
+        layers += [_numbers(form, len(values[0])), _bounds(len(values[0]))]
     layers.append(_crosses())
     return data, {"height": {"step": step}, "encoding": channels, "layer": layers}
 
@@ -101,13 +101,11 @@ def _is_wide(num_columns: int) -> str:
     return f"width >= {WIDTH} * {num_columns}"
 
 
-def _numbers(form: str, num_columns: int) -> list[dict[str, Any]]:
-    """White under black letters keeps them legible on any colour, in both themes."""
-    text = {"type": "text", "fontSize": 12, "tooltip": None}
-    shown = {"text": quantity("value", format=form)}
+def _numbers(form: str, num_columns: int) -> dict[str, Any]:
+    mark = {"type": "text", "fontSize": 12, "tooltip": None}
+    shown = {"text": quantity("value", format=form), "color": letters_on("value")}
     only = [{"filter": f"isValid(datum.value) && {_is_wide(num_columns)}"}]
-    halo = text | {"stroke": "white", "strokeWidth": 3, "strokeOpacity": 0.8, "color": "white"}
-    return [{"transform": only, "mark": mark, "encoding": shown} for mark in (halo, text | {"color": "black"})]
+    return {"transform": only, "mark": mark, "encoding": shown}
 
 
 def _bounds(num_columns: int) -> dict[str, Any]:

@@ -83,13 +83,15 @@ def against(
     data["chosen"] = shown["id"].isin(list(chosen))
     spread = len(shown) and shown[x].min() > 0 and shown[x].max() / shown[x].min() >= 20
     scale = {"type": "log"} if spread else {"zero": False, "padding": 12}
+    is_whole = bool(len(shown)) and (shown[x] % 1 == 0).all()
+    ticks = {"axis": {"tickMinStep": 1}} if is_whole else {}
     return data, {
         "height": 320,
         "params": clickable(MODEL, ["id"]),
         "mark": {"type": "point", "filled": True, "opacity": 1, "cursor": "pointer"} | OUTLINE,
         "encoding": of_kind(["ingredient", "best"])
         | {
-            "x": quantity("x", x, scale=scale),
+            "x": quantity("x", x, scale=scale, **ticks),
             "y": quantity("y", y_title, scale={"zero": False, "padding": 12}),
             "size": {"condition": {"test": "datum.chosen", "value": 260}, "value": 120},
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 2}, "value": 1},

@@ -32,7 +32,7 @@ def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric) -
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},
         "encoding": {
-            "x": quantity("low", title, scale={"padding": 12}, axis={"title": [title, interval]}),
+            "x": quantity("low", title, scale={"zero": False, "padding": 12}, axis={"title": [title, interval]}),
             "x2": {"field": "high"},
             "y": y,
             "color": nominal("kind", scale=colors["fill"]["scale"], legend=None),

@@ -21,8 +21,11 @@ from soupviz.types import Coefficients
 from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
 
-FIRST = ("step", "global_step", "epoch", "lr", "learning_rate")
+FIRST = ("step", "global_step", "epoch", "lr", "learning_rate", "lr0", "base_lr")
 """The facts that are looked for first."""
+
+LAST = ("seed", "random_seed")
+"""What explains nothing."""
 OF_FILES = ("ingredient", "held_out", "test", "weights", "MB", "fingerprint")
 """Columns of every table of ingredients, beside those of metrics."""
 
@@ -52,8 +55,9 @@ def ingredients(opened: Kitchen) -> pd.DataFrame:
         rows.append(row | {"fingerprint": item.fingerprint[:12]})
     table = pd.DataFrame(rows)
     labels = [metric.label for metric in others]
-    known_first = [name for name in ("ingredient", "held_out", "test", *labels, "weights", "MB") if name in table]
-    table = table[[*known_first, *_by_interest(metadata_columns(opened, table)), "fingerprint"]]
+    known = _by_interest(metadata_columns(opened, table))
+    order = ["ingredient", "held_out", "test", *known, *labels, "weights", "MB", "fingerprint"]
+    table = table[[name for name in order if name in table]]
     is_scored = table["held_out"].notna().any()
     empty = [name for name in labels if is_scored and table[name].isna().all()]  # a metric that says nothing here
     return table.drop(columns=[*empty, *(["test"] if table["test"].isna().all() else [])])
@@ -75,7 +79,8 @@ def _by_interest(columns: Iterable[str]) -> list[str]:
     names = list(columns)
     first = [name for name in FIRST if name in names]
     first += [name for name in names if logged.logged_accuracy({name: 0.5}) and name not in first]
-    return [*first, *(name for name in names if name not in first)]
+    last = [name for name in names if name in LAST]
+    return [*first, *(name for name in names if name not in (*first, *last)), *last]
 
 
 def disagreements(opened: Kitchen) -> list[str]:
