@@ -8,6 +8,7 @@ import typer
 
 import soupviz as sv
 from soupviz.analysis import choices
+from soupviz.analysis.requirements import check_requirements, checked, parse_requirement
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -35,6 +36,9 @@ from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
 from soupviz.soups.textbook import SWEEP_ALPHAS
+
+NOT_MET = 1
+"""The exit code of a soup that is not what is required of it; a mistake has another."""
 
 
 @app.command()
@@ -77,6 +81,13 @@ def soup(
     bake_temperature: Annotated[
         bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
     ] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="better: than the best single ingredient, on test; or a metric's number there, such as "
+            "'accuracy>=0.9'; else nothing is written, and the exit code is 1; may be repeated; default: nothing"
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
     ] = False,
@@ -85,13 +96,15 @@ def soup(
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
-    checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
+    parsed = parse(values)  # a mistake shows before a kitchen is opened, which may take long
+    required = [parse_requirement(text) for text in require or ()]
     if out:
         check_target(target_of(out), dtype, shard_size, form)  # type: ignore[arg-type]
-        if checked.aggregation in OUTPUTS:
+        if parsed.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
-    checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
+    parsed = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
+    check_requirements(opened, required)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
     if bake_temperature and (reason := scaling.no_division(opened.task)):
@@ -99,26 +112,30 @@ def soup(
     if plan:
         with progress_bar(as_json, opened) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, parsed, planning.cooking_cost(opened, parsed, writes=out is not None))
         return
     with progress_bar(as_json, opened) as progress:
-        cooked = cook(opened, checked, progress=progress, complete=complete)
+        cooked = cook(opened, parsed, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
         found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
+        held = checked(cooked, required, progress) if required else None
         written = (
             sv.export(
                 cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
                 temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
                 shard_size=shard_size, progress=progress,
             )
-            if out
+            if out and not (held and held.missed)
             else []
         )  # fmt: skip
     one = read_record(written[0]).adapter if form == "adapter" and written else None
-    printing.show_soup(as_json, cooked, written, scaled, found, one)
+    printing.show_soup(as_json, cooked, written, scaled, found, one, held)
     printing.show_notes(opened)
+    if held and held.missed:
+        typer.echo(f"soupviz: not met: {held.missed}", err=True)
+        raise typer.Exit(NOT_MET)
 
 
 @app.command()
