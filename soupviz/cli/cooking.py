@@ -30,6 +30,7 @@ from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import MENU, parse, parse_alpha
 from soupviz.soups import planning, scaling
+from soupviz.soups.as_folder import check_opened
 from soupviz.soups.cooking import cook
 from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
@@ -53,7 +54,7 @@ def soup(
     out: Annotated[
         str | None,
         typer.Option(
-            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or an adapter's "
+            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or, with --as, a "
             "FOLDER; default: not written"
         ),
     ] = None,
@@ -61,7 +62,8 @@ def soup(
         str,
         typer.Option(
             "--as",
-            help="dense: whole weights; adapter: of LoRA adapters one, in a folder that peft loads (--out FOLDER)",
+            help="dense: whole weights in a file; folder: the same with config.json, tokenizer and preprocessor, which "
+            "transformers or timm opens (--out FOLDER); adapter: of LoRA adapters one, in a folder that peft loads",
         ),
     ] = "dense",
     rank: Annotated[
@@ -107,6 +109,8 @@ def soup(
     check_requirements(opened, required)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
+    if out and form == "folder":
+        check_opened(opened, shard_size)
     if bake_temperature and (reason := scaling.no_division(opened.task)):
         raise RecipeError(reason)
     if plan:

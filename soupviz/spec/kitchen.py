@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 
-from soupviz.spec.base import Place, Spec
+from soupviz.spec.base import Place, Spec, added_key
 from soupviz.spec.data import DataSpec, SplitSpec
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -77,6 +77,11 @@ class KitchenSpec(Spec):
         {},
         validation_alias=AliasChoices("other_models", "guests"),
         description="a mapping of name to other kitchens, whose models may join ensembles; once called `guests`",
+    )
+    card: dict[str, Any] = added_key(
+        {},
+        "what the model card of a soup says beside, by the Hugging Face Hub's own keys, such as `license`, `datasets`, "
+        "`base_model` and `language`; they beat what is found beside the checkpoints",
     )
     device: str = Field(
         "auto",
