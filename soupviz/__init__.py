@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
     from soupviz.tasks.outcomes import Outcomes
     from soupviz.tasks.task import Task
+    from soupviz.tracking.logging import log
 
 __all__ = [
     "Kitchen",
@@ -38,6 +39,7 @@ __all__ = [
     "export",
     "greedy",
     "interpolate",
+    "log",
     "recognise",
     "report",
     "sweep",
@@ -60,6 +62,7 @@ HOMES = {
     "export": "soups.exports",
     "greedy": "soups.textbook",
     "interpolate": "soups.curves",
+    "log": "tracking.logging",
     "recognise": "recognition.proposal",
     "report": "reports.page",
     "sweep": "soups.textbook",

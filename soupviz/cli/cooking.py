@@ -90,6 +90,13 @@ def soup(
             "'accuracy>=0.9'; else nothing is written, and the exit code is 1; may be repeated; default: nothing"
         ),
     ] = None,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="also log it: mlflow, wandb, tensorboard or trackio, or NAME=PLACE: a server, or a folder; may be "
+            "repeated; default: nowhere"
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
     ] = False,
@@ -100,6 +107,11 @@ def soup(
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
     parsed = parse(values)  # a mistake shows before a kitchen is opened, which may take long
     required = [parse_requirement(text) for text in require or ()]
+    if log_to:
+        from soupviz.tracking.logging import parse_tracker  # it loads pandas, which nothing else here needs
+
+        for text in log_to:
+            parse_tracker(text)
     if out:
         check_target(target_of(out), dtype, shard_size, form)  # type: ignore[arg-type]
         if parsed.aggregation in OUTPUTS:
@@ -134,8 +146,9 @@ def soup(
             if out and not (held and held.missed)
             else []
         )  # fmt: skip
+        logged = sv.log(cooked, log_to, progress=progress) if log_to else []
     one = read_record(written[0]).adapter if form == "adapter" and written else None
-    printing.show_soup(as_json, cooked, written, scaled, found, one, held)
+    printing.show_soup(as_json, cooked, written, scaled, found, one, held, logged)
     printing.show_notes(opened)
     if held and held.missed:
         typer.echo(f"soupviz: not met: {held.missed}", err=True)

@@ -94,6 +94,7 @@ def show_soup(
     found: Sequence[Choice] = (),
     adapter: AdapterForm | None = None,
     held: Checked | None = None,
+    logged: Sequence[str] = (),
 ) -> None:
     known = [one for one in found if one.run]
     values = cooked.told() | ({"files": [str(path) for path in written]} if written else {})
@@ -101,6 +102,7 @@ def show_soup(
     values |= {"adapter": adapter.model_dump(mode="json")} if adapter else {}
     values |= {"best_by": [one.as_dict() for one in known]} if known else {}
     values |= {"verdict": held.as_dict()} if held else {}
+    values |= {"logged": list(logged)} if logged else {}
     rows = [
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
         for split, score in cooked.scores.items()
@@ -118,6 +120,8 @@ def show_soup(
             _show_calibration(scaled, cooked.kitchen.task)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+    for place in logged:
+        typer.echo(f"logged to {place}", err=True)
     if adapter:
         typer.echo(f"an adapter {adapter.in_words()}", err=True)
 
