@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from soupviz.soups.curves import interpolate
     from soupviz.soups.exports import export
     from soupviz.soups.menu import cook_menu
+    from soupviz.soups.mergekit import from_mergekit
     from soupviz.soups.soup import Soup
     from soupviz.soups.textbook import greedy, sweep, uniform
     from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
@@ -37,6 +38,7 @@ __all__ = [
     "cook",
     "cook_menu",
     "export",
+    "from_mergekit",
     "greedy",
     "interpolate",
     "log",
@@ -60,6 +62,7 @@ HOMES = {
     "cook": "soups.cooking",
     "cook_menu": "soups.menu",
     "export": "soups.exports",
+    "from_mergekit": "soups.mergekit",
     "greedy": "soups.textbook",
     "interpolate": "soups.curves",
     "log": "tracking.logging",

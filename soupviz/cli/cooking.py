@@ -1,6 +1,7 @@
 """The commands that make soups."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,12 +29,14 @@ from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.recipes import MENU, parse, parse_alpha
+from soupviz.recipes import MENU, Recipe, parse, parse_alpha
+from soupviz.recipes.merge_files import SUFFIXES, read_merge
 from soupviz.soups import planning, scaling
 from soupviz.soups.as_folder import check_opened
 from soupviz.soups.cooking import cook
 from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
+from soupviz.soups.mergekit import RANDOM, from_mergekit
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
 from soupviz.soups.textbook import SWEEP_ALPHAS
@@ -48,7 +51,9 @@ NOT_MET = 1
 def soup(
     opening: Opening,
     kitchen: KitchenFile,
-    recipe: Annotated[str, typer.Option(help="by its name: " + ", ".join(MENU))],
+    recipe: Annotated[
+        str, typer.Option(help="by its name: " + ", ".join(MENU) + "; or FILE.yaml, a configuration of mergekit")
+    ],
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[
@@ -63,7 +68,8 @@ def soup(
         typer.Option(
             "--as",
             help="dense: whole weights in a file; folder: the same with config.json, tokenizer and preprocessor, which "
-            "transformers or timm opens (--out FOLDER); adapter: of LoRA adapters one, in a folder that peft loads",
+            "transformers or timm opens (--out FOLDER); adapter: of LoRA adapters one, in a folder that peft loads; "
+            "mergekit: no weights, but the FILE.yaml by which mergekit makes them",
         ),
     ] = "dense",
     rank: Annotated[
@@ -105,7 +111,8 @@ def soup(
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
-    parsed = parse(values)  # a mistake shows before a kitchen is opened, which may take long
+    is_file = Path(recipe).suffix in SUFFIXES
+    parsed = _read(recipe, values, members) if is_file else parse(values)  # a mistake shows before a kitchen is opened
     required = [parse_requirement(text) for text in require or ()]
     if log_to:
         from soupviz.tracking.logging import parse_tracker  # it loads pandas, which nothing else here needs
@@ -117,7 +124,11 @@ def soup(
         if parsed.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
-    parsed = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
+    if is_file:
+        parsed = from_mergekit(opened, recipe).model_copy(update={"batchnorm": parsed.batchnorm})
+    else:
+        parsed = parse(values | {"members": chosen(members, opened)})
+    parsed = parsed.suited(opened.task)
     check_requirements(opened, required)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
@@ -153,6 +164,17 @@ def soup(
     if held and held.missed:
         typer.echo(f"soupviz: not met: {held.missed}", err=True)
         raise typer.Exit(NOT_MET)
+
+
+def _read(file: str, values: Mapping[str, Any], members: list[str] | None) -> Recipe:
+    """A recipe in a file, which says all that there is to say but what becomes of running statistics."""
+    told = [name for name in values if name not in ("method", "batchnorm")] + (["members"] if members else [])
+    if told:
+        raise RecipeError(f"{file} says which models are merged, and how; leave out --{told[0].replace('_', '-')}.")
+    read = read_merge(file)
+    if read.formula == "dare":
+        typer.echo(f"note: {RANDOM}.", err=True)
+    return parse(read.model_dump() | {"batchnorm": values["batchnorm"]})
 
 
 @app.command()

@@ -20,7 +20,8 @@ from soupviz.soups.as_adapter import OneAdapter, adapter_of
 from soupviz.soups.as_folder import NOTHING, Beside, beside, check_opened
 from soupviz.soups.card import LOADERS, card
 from soupviz.soups.content import Content, content_of
-from soupviz.soups.forms import Form, check_folder, file_of
+from soupviz.soups.forms import FOLDERS, Form, check_folder, file_of
+from soupviz.soups.mergekit import check_configuration, mergekit_yaml
 from soupviz.soups.placing import (
     CARD,
     COMPANIONS,
@@ -66,8 +67,9 @@ def export(
     Args:
         path: of the file; or its address in a bucket, such as s3://bucket/soups/soup.safetensors.
         form: dense: whole weights in a file; folder: the same with what transformers or timm opens them by; adapter:
-            one LoRA over the members' base; of these two path names the folder. rank: of that adapter, which is the
-            nearest one then; default: the exact sum, at the sum of the members' ranks.
+            one LoRA over the members' base; of these two path names the folder. mergekit: no weights, but the .yaml
+            file by which mergekit makes the same. rank: of that adapter, which is the nearest one then; default: the
+            exact sum, at the sum of the members' ranks.
         temperature: that was fitted to its logits, for the card. bake_temperature: divide the last layer by it, so that
             the file's own probabilities are calibrated; that every answer on held_out stays what it is, is measured.
         shard_size: such as "5GB": a .safetensors file that would be larger is written as several, called
@@ -83,6 +85,8 @@ def export(
     """
     target = target_of(path)
     check_target(target, dtype, shard_size, form)
+    if form == "mergekit":
+        return [_export_configuration(soup, Path(target))]
     if form == "adapter":
         return _export_adapter(soup, target, rank, temperature, bake_temperature, progress)
     if rank is not None:
@@ -131,6 +135,16 @@ def _export_adapter(
 def adapter_files(one: OneAdapter) -> Beside:
     """What lies beside the weights of an adapter."""
     return Beside({CONFIG: one.description().encode()})
+
+
+def _export_configuration(soup: Soup, target: Path) -> Path:
+    text = mergekit_yaml(soup)
+    try:
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be written ({error}). Choose another folder.") from None
+    return target
 
 
 def pinned_record(soup: Soup, folder: Path) -> Record:
@@ -254,13 +268,15 @@ def check_target(
         raise ExportError(f"{target}: shards are written as safetensors; name it {place.stem}{SUFFIX}.")
     if dtype not in get_args(Dtype):
         raise ExportError(f"dtype is {dtype!r}; expected {' or '.join(get_args(Dtype))}.")
-    if form != "dense":
+    if form == "mergekit":
+        check_configuration(target)
+    elif form in FOLDERS:
         check_folder(target, form, shard_size)
     elif place.suffix not in LOADERS or not place.suffix:
         raise ExportError(f"{target}: cannot write {place.suffix!r} files; name it .safetensors or .pt.")
     if not isinstance(target, Path):
         putting.check_target(target)
-        if form != "dense":
+        if form in FOLDERS:
             check_folder_elsewhere(target, form, quiet)
         return
     folder = target.parent

@@ -1,5 +1,5 @@
 """The forms in which a soup is written: whole weights in a file; one adapter in a folder, as peft has it; or whole
-weights in a folder, with all that transformers or timm opens it by."""
+weights in a folder, with all that transformers or timm opens it by; or no weights, but what mergekit makes them by."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from soupviz.weights.adapters.config import CONFIG, WEIGHTS
 from soupviz.weights.checkpoints import is_soup
 from soupviz.weights.containers import without_suffix
 
-Form = Literal["dense", "adapter", "folder"]
+Form = Literal["dense", "adapter", "folder", "mergekit"]
 Target = TypeVar("Target", Path, str)
 """Where a soup is to be written: a file or a folder here, or an address."""
 
@@ -85,6 +85,10 @@ def check_folder(target: Path | str, form: Form, shard_size: str | int | None = 
 
 
 NAMED: Mapping[str, str] = {"adapter": "an adapter", "folder": "a whole model with what it is opened by"}
+"""What is written into a folder, by form."""
+
+FOLDERS = frozenset(NAMED)
+"""Forms whose target is a folder."""
 
 
 def no_soup_in(target: Path | str, form: Form = "adapter") -> ExportError:
@@ -95,7 +99,7 @@ def no_soup_in(target: Path | str, form: Form = "adapter") -> ExportError:
 
 def file_of(target: Target, form: Form) -> Target:
     """The file that holds the weights: the target itself, or the one in a folder."""
-    if form == "dense":
+    if form not in FOLDERS:
         return target
     name = FILE if form == "adapter" else WHOLE
     return target / name if isinstance(target, Path) else f"{target}/{name}"
