@@ -11,6 +11,7 @@ from soupviz import trust
 from soupviz.addresses import shown
 from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Splits
+from soupviz.data.sweeps import with_sweep
 from soupviz.errors import CompatibilityError, KitchenError
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
@@ -138,7 +139,7 @@ class Kitchen:
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
         store = store or open_store(file)
-        found = gathered or gather(spec, folder, architecture, store, progress)
+        found = gathered or with_sweep(gather(spec, folder, architecture, store, progress), spec, file)
         _check(found, skip_incompatible=skip_incompatible)
         opened = {
             name: cls.open(
