@@ -38,7 +38,7 @@ RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 MADE_BY_CALLERS = ("SWARecorder",)
 """Classes whose constructor is called by hand; the others come from functions."""
 
-METHODS = ("Kitchen.load", "Kitchen.score", "Soup.state_dict")
+METHODS = ("Kitchen.load", "Kitchen.score", "Soup.plot", "Soup.state_dict")
 """Of the public classes, what is shown of their methods."""
 
 

@@ -13,6 +13,7 @@ from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Splits
 from soupviz.data.sweeps import with_sweep
 from soupviz.errors import CompatibilityError, KitchenError
+from soupviz.homes import above
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
@@ -232,6 +233,9 @@ class Kitchen:
             metadata = self.weights.resolve(name).metadata.items()
             rows.append(row | {key: as_number(value) for key, value in metadata if key not in row})
         return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return str(above("html")(self))
 
 
 def at_precision(kitchen: Kitchen, precision: Precision) -> Kitchen:
