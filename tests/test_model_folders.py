@@ -9,6 +9,7 @@ import torch
 from adapters import bert_kitchen, tokenizer
 from kitchens import perturbed, run_command, save, small_kitchen, write_yaml
 from PIL import Image
+from test_pages import errors, fresh_server, page, press_all, trusted  # noqa: F401 - a fixture
 
 import soupviz as sv
 from soupviz.errors import ExportError
@@ -172,3 +173,21 @@ def test_a_folder_is_put_into_a_bucket(gpt2, tmp_path, memory):
     memory.pipe_file("memory://bucket/own/config.json", b"{}")
     with pytest.raises(ExportError, match="holds a model that is no soup"):
         sv.export(soup, "memory://bucket/own", form="folder")
+
+
+@pytest.mark.extras
+def test_the_export_page_offers_the_folder_where_a_library_opens_it(gpt2, tmp_path):
+    sv.uniform(sv.Kitchen.load(gpt2))
+    at = page("export.py", trusted(gpt2))
+    control = next(one for one in at.segmented_control if one.label == "Format")
+    assert list(control.options) == [".safetensors", ".pt", "folder"]
+    control.set_value("folder").run()
+    next(one for one in at.text_input if one.label == "Folder").set_value(str(tmp_path)).run()
+    next(one for one in at.text_input if one.label == "File name").set_value("whole").run()
+    press_all(at, "Write")
+    assert errors(at) == [] and not at.exception
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+        path.name for path in (tmp_path / "whole").iterdir()
+    }
+    press_all(at, "Prepare a download")
+    assert errors(at) == [] and any("Download whole.zip" in str(one.proto) for one in at.get("link_button"))
