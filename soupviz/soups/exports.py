@@ -216,7 +216,7 @@ def _written(
     title = target.name
     # A soup of this name that is in another form, or was divided otherwise: beside this one, it would be loaded.
     earlier = earlier_files(file) - {weights, *shards}
-    described = {target / name: content for name, content in more.files.items()}
+    described = {target / name: held for name, held in more.files.items()}
     spare_ingredients({weights, *shards, *earlier, *described}, record, file.parent)
     check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
@@ -224,15 +224,17 @@ def _written(
         RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
         CARD: card(title, weights.name if form == "dense" else title, record, more.loader),
     }
-    places = {companion(file, name, title): text.encode() for name, text in companions.items()}
-    places |= described
-    texts = ({weights: index_text(shards, json.dumps(values)).encode()} if is_sharded else {}) | places
+    texts = {companion(file, name, title): text for name, text in companions.items()}
+    places = [*texts, *described]
+    texts = ({weights: index_text(shards, json.dumps(values))} if is_sharded else {}) | texts
     try:
         with ExitStack() as all_or_none:  # each is renamed when all of them are written, the last first
             if form != "dense":
                 all_or_none.enter_context(made_folder(target))
             for place, text in texts.items():
-                all_or_none.enter_context(replacing(place)).write_bytes(text)
+                all_or_none.enter_context(replacing(place)).write_text(text, encoding="utf-8")
+            for place, held in described.items():
+                all_or_none.enter_context(replacing(place)).write_bytes(held)
             files = {all_or_none.enter_context(replacing(file)): like for file, like in shards.items()}
             _write_weights(files, content.tensors(), None if is_sharded else json.dumps(values), file.suffix)
     except OSError as error:
