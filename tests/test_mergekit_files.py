@@ -152,7 +152,11 @@ def test_models_are_found_by_name_file_folder_and_name_on_the_hub(tmp_path):
         file.with_name(f"{name}.safetensors").rename(file.parent / place)
     change_yaml(file, lambda document: document.update(ingredients=places | {"m_2": "m_2.safetensors"}))
     kitchen = sv.Kitchen.load(file)
-    models = {"k/run": {"weight": 1}, "org/b": {"weight": 1}, str(file.with_name("m_2.safetensors")): {"weight": 2}}
+    models = {
+        "k/run": {"weight": 1},
+        "org/b@main": {"weight": 1},
+        str(file.with_name("m_2.safetensors")): {"weight": 2},
+    }
     recipe = sv.from_mergekit(kitchen, written(tmp_path, "linear", models))
     assert recipe.parts == (("m_0", 0.25), ("m_1", 0.25), ("m_2", 0.5))
 

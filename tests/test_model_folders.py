@@ -61,6 +61,8 @@ def test_transformers_opens_the_folder_of_a_language_model(gpt2, tmp_path, monke
     opened = transformers.AutoModelForCausalLM.from_pretrained(out)
     assert same(opened.state_dict(), soup.state_dict())
     assert type(loaded_as_the_card_says(out, monkeypatch)) is transformers.GPT2LMHeadModel
+    body = transformers.AutoModel.from_pretrained(out)
+    assert torch.equal(body.wte.weight, soup.state_dict()["transformer.wte.weight"])
     ids = transformers.AutoTokenizer.from_pretrained(out)("w1 w2")["input_ids"]
     assert ids == transformers.AutoTokenizer.from_pretrained(tmp_path / "run_0")("w1 w2")["input_ids"]
     told = front_matter(out / "README.md")

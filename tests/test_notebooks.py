@@ -55,6 +55,10 @@ def test_another_soup_shows_itself_among_the_ingredients(kitchen):
     assert "average among 4 ingredients on held_out" in text
 
 
+def test_an_ensemble_shows_itself_too(kitchen):
+    assert "ensemble" in shown(sv.cook(kitchen, {"method": "ensemble", "choice": "uniform"}))
+
+
 def test_a_kitchen_shows_its_ingredients_before_and_after_they_are_scored(file, tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=2, num_examples=20))
     text = shown(kitchen)

@@ -68,6 +68,13 @@ def test_without_a_report_nothing_is_scored(soup, tmp_path, evaluations):
     assert not evaluations
 
 
+def test_an_ensemble_is_told_without_weights_or_a_line(soup, tmp_path):
+    together = sv.cook(soup.kitchen, {"method": "ensemble"})
+    told = tracked(together, tmp_path / "files")
+    assert told.metrics["test/accuracy"] == float(together.scores["test"].value)
+    assert not told.curve and "recipe/method" in told.parameters
+
+
 def test_names_that_mlflow_does_not_take_are_written_otherwise_and_stay_apart():
     assert dict(_named([("a=1", 1), ("a,1", 2), ("test/accuracy", 3)])) == {"a_1": 1, "a_1_2": 2, "test/accuracy": 3}
 

@@ -111,7 +111,9 @@ def _meant(kitchen: Kitchen, folder: Path, text: str) -> str:
     items = {item.name: item for item in kitchen.ingredients}
     items |= {BASE: kitchen.weights.base} if kitchen.weights.base else {}
     places = {(folder / named).resolve(), Path(named).resolve()}
-    found = [name for name, item in items.items() if hub_name(item.path) == named or _lies_at(item, places)]
+    found = [
+        name for name, item in items.items() if hub_name(item.path) == named.partition("@")[0] or _lies_at(item, places)
+    ]
     if len(found) > 1:
         raise KitchenError(f"{text!r} is {' and '.join(found)} of {kitchen.file}; name one of them.")
     if not found:

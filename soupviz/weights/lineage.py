@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,13 @@ def hub_name(path: Path) -> str:
 
 def front_matter(card: Path) -> dict[str, Any]:
     """The metadata at the head of a model card; empty where there is none, or nothing that can be read."""
+    return _front_matter(card, card.stat().st_mtime_ns) if card.is_file() else {}
+
+
+@lru_cache(maxsize=64)  # all the checkpoints of a folder have one card
+def _front_matter(card: Path, _mtime: int) -> dict[str, Any]:
     try:
-        text = card.read_text(encoding="utf-8") if card.is_file() and card.stat().st_size <= LARGEST else ""
+        text = card.read_text(encoding="utf-8") if card.stat().st_size <= LARGEST else ""
         found = re.match(r"\s*---[\r\n]+(.*?)[\r\n]+---(\r?\n|$)", text, re.DOTALL)
         values = yaml.safe_load(found[1]) if found else {}
     except (OSError, ValueError, RecursionError, yaml.YAMLError):  # it is somebody's text
