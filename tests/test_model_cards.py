@@ -50,6 +50,7 @@ def test_results_are_of_the_splits_that_report_with_their_interval(kitchen, tmp_
     assert "test" in first["name"] and "95 % interval" in first["name"]
     assert {one["type"] for one in index["results"][0]["metrics"]} >= {"accuracy", "loss", "macro_f1"}
     assert "held_out" not in yaml.safe_dump(told["model-index"])
+    assert "&id" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_card_has_the_tag_of_merges_and_a_library(kitchen, tmp_path):

@@ -95,7 +95,7 @@ def _results(of: Record, datasets: list[str]) -> list[dict[str, Any]]:
     data = datasets[0] if len(datasets) == 1 else re.sub(r"[^\w.-]+", "-", of.kitchen.lower()).strip("-") or OURS
     return [
         {
-            "task": task,
+            "task": dict(task),  # one of its own: YAML would refer to the first
             "dataset": {"type": data, "name": f"{of.kitchen} ({split})", "split": split},
             "metrics": _metrics(of, split),
         }
