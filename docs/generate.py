@@ -38,7 +38,7 @@ RECIPES_OWN = {name for kind in MENU.values() for name in own_parameters(kind)}
 MADE_BY_CALLERS = ("SWARecorder",)
 """Classes whose constructor is called by hand; the others come from functions."""
 
-METHODS = ("Kitchen.load", "Kitchen.score", "Soup.state_dict")
+METHODS = ("Kitchen.load", "Kitchen.score", "Soup.plot", "Soup.state_dict")
 """Of the public classes, what is shown of their methods."""
 
 
@@ -103,8 +103,11 @@ def recipes_page() -> Iterator[str]:
     yield fields_table("parameter", {name: Pooled.model_fields[name] for name in ("members", "batchnorm")})
     for name, kind in MENU.items():
         yield from _recipe(name, kind, own_parameters(kind))
-    yield "## Recipes kept from pages"
-    yield "These are made by a click, not asked for by name; they are cooked, exported and rebuilt like all others."
+    yield "## Recipes kept from pages and files"
+    yield (
+        "These are made by a click, or read from a file of mergekit, not asked for by name; they are cooked, exported "
+        "and rebuilt like all others."
+    )
     for name, path in PATHS.items():
         yield from _recipe(name, path, [key for key in path.model_fields if key not in ("method", "batchnorm")])
 

@@ -43,7 +43,7 @@ else:
     downloads = row.button("Prepare a download", icon=":material/download:")
     try:
         if writes:
-            exporting.write_job(opened, run, exporting.target_of_weights(folder, name), how)
+            exporting.write_job(opened, run, exporting.target_of_weights(folder, name, how.form), how)
         if downloads:
             exporting.download_job(opened, run, name, how)
     except SoupError as error:

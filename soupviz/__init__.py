@@ -1,8 +1,8 @@
 """soupviz: average the weights of fine-tuned checkpoints, and measure whether the soup is better."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from soupviz.homes import PUBLIC, public
 from soupviz.version import __version__
 
 if TYPE_CHECKING:
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from soupviz.soups.curves import interpolate
     from soupviz.soups.exports import export
     from soupviz.soups.menu import cook_menu
+    from soupviz.soups.mergekit import from_mergekit
     from soupviz.soups.soup import Soup
     from soupviz.soups.textbook import greedy, sweep, uniform
     from soupviz.tasks.metric import Metric, NumberMetric, SumMetric
     from soupviz.tasks.outcomes import Outcomes
     from soupviz.tasks.task import Task
+    from soupviz.tracking.logging import log
 
 __all__ = [
     "Kitchen",
@@ -36,39 +38,18 @@ __all__ = [
     "cook",
     "cook_menu",
     "export",
+    "from_mergekit",
     "greedy",
     "interpolate",
+    "log",
     "recognise",
     "report",
     "sweep",
     "uniform",
 ]
 
-HOMES = {
-    "Kitchen": "kitchen",
-    "Metric": "tasks.metric",
-    "NumberMetric": "tasks.metric",
-    "Outcomes": "tasks.outcomes",
-    "SWARecorder": "weights.training",
-    "Soup": "soups.soup",
-    "SoupError": "errors",
-    "SumMetric": "tasks.metric",
-    "Task": "tasks.task",
-    "bake": "soups.baking",
-    "cook": "soups.cooking",
-    "cook_menu": "soups.menu",
-    "export": "soups.exports",
-    "greedy": "soups.textbook",
-    "interpolate": "soups.curves",
-    "recognise": "recognition.proposal",
-    "report": "reports.page",
-    "sweep": "soups.textbook",
-    "uniform": "soups.textbook",
-}
-"""Which module has a name; loaded when it is asked for, so that a process loads only what it uses."""
-
 
 def __getattr__(name: str) -> Any:
-    if name not in HOMES:
+    if name not in PUBLIC:
         raise AttributeError(f"module 'soupviz' has no attribute {name!r}")
-    return getattr(import_module(f"soupviz.{HOMES[name]}"), name)
+    return public(name)

@@ -90,6 +90,10 @@ class ExportError(SoupError):
     """A soup cannot be written, or cannot be rebuilt from its recipe."""
 
 
+class TrackingError(SoupError):
+    """An experiment tracker is not installed, or cannot be written to."""
+
+
 class ExecutorError(SoupError):
     """Workers cannot be started, or end again and again; what was scored is kept."""
 

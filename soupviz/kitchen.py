@@ -11,7 +11,9 @@ from soupviz import trust
 from soupviz.addresses import shown
 from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Splits
+from soupviz.data.sweeps import with_sweep
 from soupviz.errors import CompatibilityError, KitchenError
+from soupviz.homes import above
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
@@ -138,7 +140,7 @@ class Kitchen:
         device = choose_device(spec.device)
         evaluator = Evaluator(model, device, spec.precision, spec.batch_size, task)
         store = store or open_store(file)
-        found = gathered or gather(spec, folder, architecture, store, progress)
+        found = gathered or with_sweep(gather(spec, folder, architecture, store, progress), spec, file)
         _check(found, skip_incompatible=skip_incompatible)
         opened = {
             name: cls.open(
@@ -231,6 +233,9 @@ class Kitchen:
             metadata = self.weights.resolve(name).metadata.items()
             rows.append(row | {key: as_number(value) for key, value in metadata if key not in row})
         return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        return str(above("html")(self))
 
 
 def at_precision(kitchen: Kitchen, precision: Precision) -> Kitchen:

@@ -18,6 +18,7 @@ from soupviz.spec import (
     SliceSpec,
     Spec,
     SplitSpec,
+    SweepSpec,
     TransformSpec,
 )
 
@@ -39,6 +40,7 @@ def known_keys(location: tuple[int | str, ...]) -> list[str]:
     """The keys that kitchen.yaml knows at a place, for the nearest one to an unknown key."""
     nested: dict[tuple[type[Spec], int | str], type[Spec]] = {
         (KitchenSpec, "model"): ModelSpec, (KitchenSpec, "data"): DataSpec,
+        (KitchenSpec, "sweep"): SweepSpec,
         (SplitSpec, "transform"): TransformSpec, (SplitSpec, "part"): PartSpec,
         (SplitSpec, "slices"): SliceSpec,
         (SplitSpec, "group"): GroupSpec,

@@ -42,7 +42,7 @@ def test_a_soup_is_written_as_an_adapter_into_a_bucket_and_baked_from_there(
     soup = sv.uniform(Kitchen.load(adapters_kitchen(tmp_path / "k")))
     written = sv.export(soup, "memory://bucket/one", form="adapter", rank=rank)
     assert written == [f"memory://bucket/one/{name}" for name in FOLDER]
-    assert memory.cat_file("memory://bucket/one/README.md").startswith(b"# one\n")
+    assert memory.cat_file("memory://bucket/one/README.md").startswith(b"---\n# one\n")
     here = sv.export(soup, tmp_path / "one", form="adapter", rank=rank)
     config = memory.cat_file("memory://bucket/one/adapter_config.json")
     assert config == (tmp_path / "one" / "adapter_config.json").read_bytes()

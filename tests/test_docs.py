@@ -111,7 +111,7 @@ def test_every_picture_is_shown_somewhere() -> None:
 def test_every_command_line_shown_is_one_that_is_accepted(line: str) -> None:
     name, *arguments = shlex.split(line.partition("soupviz ")[2], comments=True)
     parameters = COMMANDS[name].make_context(name, arguments).params
-    if name == "soup":
+    if name == "soup" and not parameters["recipe"].endswith(".yaml"):
         own = {key: value for key, value in parameters.items() if key in RECIPES_OWN}
         parse({"method": parameters["recipe"], "batchnorm": parameters["batchnorm"]} | given(own))
 

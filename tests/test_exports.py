@@ -179,7 +179,7 @@ def test_the_card_tells_each_score_with_its_split(kitchen, out, suffix):
     [path, _, card] = sv.export(soup, out / f"soup{suffix}")
     assert card == out / "README.md"
     text = card.read_text(encoding="utf-8")
-    assert text.startswith(f"# {path.name}\n")
+    assert text.startswith(f"---\n# {path.name}\n") and f"\n# {path.name}\n\nA model soup" in text
     for split, role in (("held_out", "selected on"), ("test", "reports")):
         score = soup.scores[split]
         [row] = [line for line in text.splitlines() if line.startswith(f"| {split} ")]
@@ -224,7 +224,7 @@ def test_a_foreign_readme_is_not_overwritten(kitchen, out, text):
     written = sv.export(sv.uniform(kitchen), out / "soup.safetensors")
     assert (out / "README.md").read_text() == text
     assert [path.name for path in written] == ["soup.safetensors", "recipe.yaml", "soup.README.md"]
-    assert (out / "soup.README.md").read_text(encoding="utf-8").startswith("# soup.safetensors\n")
+    assert (out / "soup.README.md").read_text(encoding="utf-8").startswith("---\n# soup.safetensors\n")
 
 
 def test_a_foreign_recipe_is_not_overwritten(kitchen, out):

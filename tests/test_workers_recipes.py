@@ -67,13 +67,14 @@ RECIPES: dict[str, dict[str, Any]] = {
     "point": {
         "method": "point", "a": "a", "b": "b", "c": "c", "mix_a": A, "mix_b": B, "mix_c": C, "beta": 0.25, "gamma": 0.5,
     },
+    "merge": {"method": "merge", "formula": "ties", "parts": [["m_0", 0.7], ["m_1", 0.3]], "base": "base"},
 }  # fmt: skip
 
 
 SLOW = {
     "ties", "DARE", "breadcrumbs", "model stock", "SLERP", "Karcher", "bayesian", "Fisher", "RegMean", "rebasin",
     "rebasin, repaired", "distilled", "SWA", "EMA", "WSM", "running means", "weighted", "interpolation", "point",
-    "plane", "barrier", "cross_fit", "grid",
+    "merge", "plane", "barrier", "cross_fit", "grid",
 }  # fmt: skip
 """With whatever number of workers: they ask for scores as others do that are tried each time."""
 

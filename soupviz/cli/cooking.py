@@ -1,6 +1,7 @@
 """The commands that make soups."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 import soupviz as sv
 from soupviz.analysis import choices
+from soupviz.analysis.requirements import check_requirements, checked, parse_requirement
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -26,14 +28,20 @@ from soupviz.cli.options import given, with_recipe_options
 from soupviz.cli.progress import progress_bar
 from soupviz.errors import RecipeError
 from soupviz.mixing.aggregation import OUTPUTS
-from soupviz.recipes import MENU, parse, parse_alpha
+from soupviz.recipes import MENU, Recipe, parse, parse_alpha
+from soupviz.recipes.merge_files import SUFFIXES, read_merge
 from soupviz.soups import planning, scaling
+from soupviz.soups.as_folder import check_opened
 from soupviz.soups.cooking import cook
 from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
+from soupviz.soups.mergekit import RANDOM, from_mergekit
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
 from soupviz.soups.textbook import SWEEP_ALPHAS
+
+NOT_MET = 1
+"""The exit code of a soup that is not what is required of it; a mistake has another."""
 
 
 @app.command()
@@ -42,13 +50,15 @@ from soupviz.soups.textbook import SWEEP_ALPHAS
 def soup(
     opening: Opening,
     kitchen: KitchenFile,
-    recipe: Annotated[str, typer.Option(help="by its name: " + ", ".join(MENU))],
+    recipe: Annotated[
+        str, typer.Option(help="by its name: " + ", ".join(MENU) + "; or FILE.yaml, a configuration of mergekit")
+    ],
     members: Members = None,
     batchnorm: BatchNorm = "average",
     out: Annotated[
         str | None,
         typer.Option(
-            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or an adapter's "
+            help="also write the soup: FILE.safetensors or FILE.pt, here or at an address (s3://...), or, with --as, a "
             "FOLDER; default: not written"
         ),
     ] = None,
@@ -56,7 +66,9 @@ def soup(
         str,
         typer.Option(
             "--as",
-            help="dense: whole weights; adapter: of LoRA adapters one, in a folder that peft loads (--out FOLDER)",
+            help="dense: whole weights in a file; folder: the same with config.json, tokenizer and preprocessor, which "
+            "transformers or timm opens (--out FOLDER); adapter: of LoRA adapters one, in a folder that peft loads; "
+            "mergekit: no weights, but the FILE.yaml by which mergekit makes them",
         ),
     ] = "dense",
     rank: Annotated[
@@ -76,6 +88,20 @@ def soup(
     bake_temperature: Annotated[
         bool, typer.Option("--bake-temperature", help="also divide the written file's last layer by it")
     ] = False,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="better: than the best single ingredient, on test; or a metric's number there, such as "
+            "'accuracy>=0.9'; else nothing is written, and the exit code is 1; may be repeated; default: nothing"
+        ),
+    ] = None,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="also log it: mlflow, wandb, tensorboard or trackio, or NAME=PLACE: a server, or a folder; may be "
+            "repeated; default: nowhere"
+        ),
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="only tell what it would cost: evaluations, bytes, memory, seconds")
     ] = False,
@@ -84,40 +110,70 @@ def soup(
 ) -> None:
     """Cook a soup, score it on held_out, test and shifts, and optionally export it."""
     values = {"method": recipe, "batchnorm": batchnorm} | given(parameters)
-    checked = parse(values)  # a mistake shows before a kitchen is opened, which may take long
+    is_file = Path(recipe).suffix in SUFFIXES
+    parsed = _read(recipe, values, members) if is_file else parse(values)  # a mistake shows before a kitchen is opened
+    required = [parse_requirement(text) for text in require or ()]
+    if log_to:
+        from soupviz.tracking.logging import parse_tracker  # it loads pandas, which nothing else here needs
+
+        for text in log_to:
+            parse_tracker(text)
     if out:
         check_target(target_of(out), dtype, shard_size, form)  # type: ignore[arg-type]
-        if checked.aggregation in OUTPUTS:
+        if parsed.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
-    checked = parse(values | {"members": chosen(members, opened)}).suited(opened.task)
+    if is_file:
+        parsed = from_mergekit(opened, recipe).model_copy(update={"batchnorm": parsed.batchnorm})
+    else:
+        parsed = parse(values | {"members": chosen(members, opened)})
+    parsed = parsed.suited(opened.task)
+    check_requirements(opened, required)
     if (calibrate or bake_temperature) and not opened.task.has_temperature:
         raise RecipeError(scaling.no_temperature(opened.task))
+    if out and form == "folder":
+        check_opened(opened, shard_size)
     if bake_temperature and (reason := scaling.no_division(opened.task)):
         raise RecipeError(reason)
     if plan:
         with progress_bar(as_json, opened) as progress:
             planning.measure_rate(opened, progress)
-        printing.show_plan(as_json, opened, checked, planning.cooking_cost(opened, checked, writes=out is not None))
+        printing.show_plan(as_json, opened, parsed, planning.cooking_cost(opened, parsed, writes=out is not None))
         return
     with progress_bar(as_json, opened) as progress:
-        cooked = cook(opened, checked, progress=progress, complete=complete)
+        cooked = cook(opened, parsed, progress=progress, complete=complete)
         scaled = scaling.calibrate(cooked, progress) if calibrate or bake_temperature else None
         found = choices.choices(opened, cooked.recipe, opened.store.run(cooked.key))
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
+        held = checked(cooked, required, progress) if required else None
         written = (
             sv.export(
                 cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
                 temperature=scaled.temperature if scaled else None, bake_temperature=bake_temperature,
                 shard_size=shard_size, progress=progress,
             )
-            if out
+            if out and not (held and held.missed)
             else []
         )  # fmt: skip
+        logged = sv.log(cooked, log_to, progress=progress) if log_to else []
     one = read_record(written[0]).adapter if form == "adapter" and written else None
-    printing.show_soup(as_json, cooked, written, scaled, found, one)
+    printing.show_soup(as_json, cooked, written, scaled, found, one, held, logged)
     printing.show_notes(opened)
+    if held and held.missed:
+        typer.echo(f"soupviz: not met: {held.missed}", err=True)
+        raise typer.Exit(NOT_MET)
+
+
+def _read(file: str, values: Mapping[str, Any], members: list[str] | None) -> Recipe:
+    """A recipe in a file, which says all that there is to say but what becomes of running statistics."""
+    told = [name for name in values if name not in ("method", "batchnorm")] + (["members"] if members else [])
+    if told:
+        raise RecipeError(f"{file} says which models are merged, and how; leave out --{told[0].replace('_', '-')}.")
+    read = read_merge(file)
+    if read.formula == "dare":
+        typer.echo(f"note: {RANDOM}.", err=True)
+    return parse(read.model_dump() | {"batchnorm": values["batchnorm"]})
 
 
 @app.command()

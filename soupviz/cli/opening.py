@@ -60,6 +60,13 @@ def new(
             help="of transcription: the file of the model's tokens; default: the checkpoint's, else asked for"
         ),
     ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            help="a table of runs, as W&B and MLflow export it: hyperparameters and metrics of the checkpoints that "
+            "its rows name; default: none"
+        ),
+    ] = None,
     weights: Weights = None,
     as_json: AsJson = False,
 ) -> None:
@@ -73,7 +80,7 @@ def new(
         place = out or (Path("kitchen.yaml") if is_remote(folder) else None)
         run, named = run_at(folder, progress), data and data_at(data, progress)
     given: dict[str, Any] = {"data": named, "factory": factory, "text": text, "label": label, "task": task}
-    given["vocabulary"] = vocabulary
+    given |= {"vocabulary": vocabulary, "sweep": sweep}
     given["weights"] = weights or ""
     given["arguments"] = parse_arguments(arguments) if arguments else None
     place = place / "kitchen.yaml" if place and place.is_dir() else place

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from soupviz.analysis.choices import Choice, told
 from soupviz.analysis.readings import notes_of
+from soupviz.analysis.requirements import Checked
 from soupviz.cli.answering import answer, stream
 from soupviz.kitchen import Kitchen
 from soupviz.recipes import Recipe
@@ -92,12 +93,16 @@ def show_soup(
     scaled: Scaled | None = None,
     found: Sequence[Choice] = (),
     adapter: AdapterForm | None = None,
+    held: Checked | None = None,
+    logged: Sequence[str] = (),
 ) -> None:
     known = [one for one in found if one.run]
     values = cooked.told() | ({"files": [str(path) for path in written]} if written else {})
     values |= {"calibration": scaled.as_dict()} if scaled else {}
     values |= {"adapter": adapter.model_dump(mode="json")} if adapter else {}
     values |= {"best_by": [one.as_dict() for one in known]} if known else {}
+    values |= {"verdict": held.as_dict()} if held else {}
+    values |= {"logged": list(logged)} if logged else {}
     rows = [
         [split, "selects" if split in cooked.selected_on else "reports", *cooked.kitchen.task.in_words(score).values()]
         for split, score in cooked.scores.items()
@@ -109,10 +114,14 @@ def show_soup(
         answer(cooked.made_of)
         for sentence in told(cooked.kitchen, known):
             answer(sentence)
+        if held:
+            answer(held.verdict.sentence)
         if scaled:
             _show_calibration(scaled, cooked.kitchen.task)
     for path in written:
         typer.echo(f"wrote {path}", err=True)
+    for place in logged:
+        typer.echo(f"logged to {place}", err=True)
     if adapter:
         typer.echo(f"an adapter {adapter.in_words()}", err=True)
 

@@ -15,6 +15,7 @@ from soupviz.recipes.blocks import Blocks
 from soupviz.recipes.distilled import Distilled
 from soupviz.recipes.greedy import Greedy, parse_alpha
 from soupviz.recipes.learned import Fisher, Learned, ReBasin, RegMean
+from soupviz.recipes.merges import Merge
 from soupviz.recipes.outputs import Ensemble
 from soupviz.recipes.overtime import Ema, Lawa, Swa, Wsm
 from soupviz.recipes.paths import Interpolation, Point
@@ -29,6 +30,7 @@ __all__ = [
     "Ensemble",
     "Greedy",
     "Interpolation",
+    "Merge",
     "Point",
     "Pooled",
     "Recipe",
@@ -50,8 +52,9 @@ MENU: dict[str, type[Pooled]] = {
 }  # fmt: skip
 """What can be asked for by name, with parameters."""
 
-PATHS: dict[str, type[Recipe]] = {"interpolation": Interpolation, "blocks": Blocks, "point": Point}
-"""Between two mixes or three: kept from the Alpha page and Curves, from Layers, and from Plane."""
+PATHS: dict[str, type[Recipe]] = {"interpolation": Interpolation, "blocks": Blocks, "point": Point, "merge": Merge}
+"""Between mixes that are named: kept from the Alpha page and Curves, from Layers, and from Plane; read from mergekit's
+files."""
 
 
 COMMON = ("method", "members", "batchnorm")

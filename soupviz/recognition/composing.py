@@ -33,6 +33,7 @@ def compose(setting: Setting) -> Part:
             model,
             of("ingredients", Found(_files(setting), run.found["ingredients"].source)),
             _base(setting),
+            of("sweep", Found(setting.relative(sweep), SAID) if (sweep := setting.answers.sweep) else None),
             of("weights", weights),
             classes_of(run, splits),
             data_of(setting, splits, task),

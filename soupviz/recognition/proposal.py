@@ -59,6 +59,7 @@ def recognise(
     weights: str = "",
     task: str = "",
     vocabulary: str | Path | None = None,
+    sweep: str | Path | None = None,
     may_read: MayRead = lambda _path: True,
 ) -> Proposal:
     """Recognise a run's folder, and propose its kitchen.yaml. Nothing that the run's files name is run.
@@ -70,7 +71,8 @@ def recognise(
         out: where the kitchen.yaml is to be; default: in the run's folder. Paths in it are relative to it.
         factory: what builds the model, where the run does not say. arguments: its keyword arguments.
         text, label: columns of a table. weights: raw or ema, where the files hold both. task: where neither the run nor
-            the data says it. vocabulary: the file of a transcription's tokens.
+            the data says it. vocabulary: the file of a transcription's tokens. sweep: a table of runs, as a tracker
+            exports it.
         may_read: whether a path may be looked at that nobody named.
     Raises:
         SoupError: no such folder, no checkpoints in it, several runs, or no data where it was said to be.
@@ -82,7 +84,7 @@ def recognise(
     file = Path(out).expanduser().resolve() if out else run.folder / "kitchen.yaml"
     if not file.parent.is_dir():
         raise KitchenError(f"{file.parent}: no such folder, so {file.name} cannot be written there; make it first.")
-    named = (Path(one).expanduser().resolve() if one else None for one in (data, vocabulary))
-    answers = Answers(next(named), factory, arguments, text, label, weights, task, next(named))
+    named = (Path(one).expanduser().resolve() if one else None for one in (data, vocabulary, sweep))
+    answers = Answers(next(named), factory, arguments, text, label, weights, task, next(named), next(named))
     part = compose(Setting(run, file, answers, may_read))
     return Proposal(run, file, part.facts, part.questions, part.notes, part.document)

@@ -53,6 +53,7 @@ class Answers:
     weights: str = ""
     task: str = ""
     vocabulary: Path | None = None
+    sweep: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,12 @@ from soupviz.mixing.averaging import BatchNorm, mix_tensors
 from soupviz.mixing.formulas import KEPT, made
 from soupviz.models.architecture import EXTRA_STATE
 from soupviz.soups.as_adapter import OneAdapter, as_adapter
+from soupviz.soups.as_folder import NOTHING
 from soupviz.soups.content import Content, Identity, are_statistics, content_of, differing
-from soupviz.soups.exports import check_target, folder_of, target_of, write_soup
+from soupviz.soups.exports import adapter_files, check_target, folder_of, target_of, write_soup
 from soupviz.soups.forms import AdapterForm
-from soupviz.soups.provenance import Origin, Record, origins_of, read_record, relative
+from soupviz.soups.origins import Origin, origins_of, relative
+from soupviz.soups.provenance import Record, read_record
 from soupviz.soups.selecting import of_other_data
 from soupviz.types import Progress, quiet
 from soupviz.weights import checkpoints
@@ -96,7 +98,8 @@ def bake(
     if kitchen is not None and (other := of_other_data(kitchen, record.selecting_data, record.soupviz)):
         tell(f"{file}: {other}")
     moved = _moved(record, found, file, folder_of(target, record.form)).model_copy(update=asdict(again))
-    return write_soup(target, content, moved, shard_size, progress, one.description() if one else "")
+    more = adapter_files(one) if one else NOTHING
+    return write_soup(target, content, moved, shard_size, progress, record.form, more)
 
 
 def _moved(record: Record, found: Mapping[str, Ingredient], file: Path, folder: Path | None) -> Record:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from soupviz.soups.provenance import Judged, Record
+from soupviz.soups.hub import front_matter, in_words, interval_on, licences_in, num_units_in, value_in
+from soupviz.soups.provenance import Record
 from soupviz.soups.selecting import named
 from soupviz.soups.soup import summed
-from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT
 from soupviz.weights.containers import INDEX_SUFFIX
 
@@ -21,7 +21,11 @@ LOADERS = {
     "model.load_state_dict(state_dict, strict=True)",
     ".pt": 'import torch\n\nmodel.load_state_dict(torch.load("{name}", weights_only=True), strict=True)',
 }
-TEMPLATE = """# {called}
+LINEAGE = {"on the hub": "model", "licence": "license"}
+"""Columns of the table of ingredients that are there where something is known, and what they hold."""
+
+TEMPLATE = """{metadata}
+# {called}
 
 A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
 
@@ -44,7 +48,7 @@ The soup was chosen on {selected_on}: its {label} there is optimistic.{direction
 | ingredient | {column}fingerprint |
 |---|{rule}---|
 {ingredients}
-
+{licence}
 BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{form}{weights}
 {temperature}
 ## Rebuild it
@@ -58,11 +62,12 @@ python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
 """
 
 
-def card(called: str, name: str, of: Record) -> str:
+def card(called: str, name: str, of: Record, loader: str = "") -> str:
     """The text of README.md for a soup.
 
     Args:
-        called: as it is to be written. name: of what is loaded, which in parts is their index.
+        called: as it is to be written. name: of what is loaded, which in parts is their index. loader: the lines that
+            load it; default: by its suffix.
     """
     record = of.model_dump(mode="json")
     suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "" if of.adapter else "." + name.rpartition(".")[2]
@@ -72,7 +77,9 @@ def card(called: str, name: str, of: Record) -> str:
     mix = dict(summed(of.mix, of.coefficients or {}))
     what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
+    beside = {heading: key for heading, key in LINEAGE.items() if any(origin.get(key) for origin in pool.values())}
     return TEMPLATE.format(
+        metadata=front_matter(called, of),
         called=called,
         name=name,
         title=record["title"],
@@ -87,12 +94,13 @@ def card(called: str, name: str, of: Record) -> str:
         weights=_weights(record),
         factory=record["model"]["factory"],
         args=record["model"]["args"],
-        loader=LOADERS[suffix].format(name=name),
-        column="coefficient | " if is_linear else "",
-        rule="---|" if is_linear else "",
+        loader=loader or LOADERS[suffix].format(name=name),
+        column=("coefficient | " if is_linear else "") + "".join(f"{heading} | " for heading in beside),
+        rule="---|" * (is_linear + len(beside)),
         ingredients="\n".join(
             f"| {member} | "
             + (f"{mix.get(member, 0.0):.6g} | " if is_linear else "")
+            + "".join(f"{origin.get(key) or '–'} | " for key in beside.values())
             + f"`{origin['fingerprint'][:16]}` |"
             for member, origin in pool.items()
         ),
@@ -102,6 +110,7 @@ def card(called: str, name: str, of: Record) -> str:
         if of.computed
         else "This rebuilds the weights bit for bit",
         kitchen_option=" --kitchen KITCHEN" if of.needs_data or of.computed else "",
+        licence=_licence(of),
         batchnorm=record["batchnorm"],
         temperature=_temperature(record, of.judged.divides),
         dtype=dtype,
@@ -131,27 +140,31 @@ def _grouped(of: Record) -> dict[str, dict[str, Any]]:
 
 def _score_row(of: Record, split: str) -> list[str]:
     judged, score = of.judged, of.scores[split]
-    value, number = _value(score, judged.metric), score.get("num_units", score.get("num_examples", 0))
+    value, number = value_in(score, judged.metric), num_units_in(score)
     right = round((value or 0.0) * number)
-    is_counted = judged.is_share and not score.get("grouped")
-    interval = judged.intervals.get(split) or (wilson(right, number) if is_counted else None)
-    told = "–" if interval is None else " to ".join(_told(judged, end) for end in interval)
-    row = [split, "selected on" if split in of.selected_on else "reports", _told(judged, value), told]
+    interval = interval_on(of, split)
+    shown = "–" if interval is None else " to ".join(_told(of, end) for end in interval)
+    row = [split, "selected on" if split in of.selected_on else "reports", _told(of, value), shown]
     row += [str(right)] if judged.is_share else []
-    beside = _value(score, judged.beside[0]) if judged.beside else None
+    beside = value_in(score, judged.beside[0]) if judged.beside else None
     return [*row, str(number), *(["–" if beside is None else f"{beside:.4f}"] if judged.beside else [])]
 
 
-def _value(score: Mapping[str, Any], metric: str) -> float | None:
-    """In a score as a record tells it; earlier versions had each metric beside the others."""
-    found: float | None = score["metrics"].get(metric) if "metrics" in score else score.get(metric)
-    return found
+def _told(of: Record, value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else in_words(of, value)
 
 
-def _told(judged: Judged, value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.2%}" if judged.metric_unit == PERCENT else f"{value:.4g}"
+def _licence(of: Record) -> str:
+    """What licences the soup's ingredients have, in a sentence; empty where none says anything."""
+    licences = licences_in(of)
+    known = sorted({licence for licence in licences.values() if licence})
+    if not known:
+        return ""
+    silent = [name for name, licence in licences.items() if not licence]
+    rest = f" Nothing is said of that of {', '.join(silent)}." if silent else ""
+    if len(known) > 1:
+        return f"\nIts ingredients have several licences, all of which hold: {', '.join(known)}.{rest}\n"
+    return f"\nThe licence of its ingredients: {known[0]}.{rest}\n"
 
 
 def _weights(record: Mapping[str, Any]) -> str:

@@ -125,13 +125,13 @@ def interpolate(
         start, stop: the first and last alpha; outside [0, 1] extrapolates.
         batchnorm: what becomes of running statistics; default: what the soups at the ends were cooked with.
     Returns:
-        One row per point, by alpha: alpha, value (the kitchen's metric), and what the task tells of a point: of a
-        classifier accuracy (a fraction), loss (nats; None where an answer is not finite), correct, num_examples; else
-        every metric and num_units.
+        A DataFrame, whose `plot()` draws the curve. One row per point, by alpha: alpha, value (the kitchen's metric),
+        and what the task tells of a point: of a classifier accuracy (a fraction), loss (nats; None where an answer is
+        not finite), correct, num_examples; else every metric and num_units.
     Raises:
         SoupError: an unknown end or split, or fewer than two points.
     """
-    import pandas as pd
+    from soupviz.soups.frames import Curve, Traced  # it loads pandas
 
     alphas = grid(points, start, stop)
     for end in (a, b):
@@ -143,7 +143,9 @@ def interpolate(
         {"value": scores[alpha].shown(kitchen.objective.name)} | dict(kitchen.task.point(scores[alpha]))
         for alpha in alphas
     ]
-    return pd.DataFrame([{"alpha": alpha} | row for alpha, row in zip(alphas, rows, strict=True)])
+    called = [end.title if isinstance(end, Soup) else end for end in (a, b)]
+    traced = Traced(kitchen, called[0], called[1], end_mix(a), end_mix(b), split, batchnorm)
+    return Curve.of([{"alpha": alpha} | row for alpha, row in zip(alphas, rows, strict=True)], traced)
 
 
 def barrier(alphas: Sequence[float], losses: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from soupviz.errors import CheckpointError, ExportError
 from soupviz.remote import putting
-from soupviz.soups.forms import file_of, no_soup_in
+from soupviz.soups.forms import MODEL_CONFIG, WHOLE, Form, file_of, no_soup_in
 from soupviz.soups.provenance import Record
 from soupviz.types import Progress
 from soupviz.weights.adapters.config import CONFIG, WEIGHTS, config_of
@@ -20,7 +20,7 @@ COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
 """What is written beside a soup."""
 
 RECIPE_TITLE = "# The recipe of {}"
-"""First line of a recipe.yaml; that of a model card is `# NAME`."""
+"""First line of a recipe.yaml; that of a model card's metadata is `# NAME`, as that of earlier cards was."""
 
 
 def spare_ingredients(written: Collection[Path], record: Record, folder: Path) -> None:
@@ -72,22 +72,23 @@ def in_turn(files: Sequence[Path]) -> list[Path]:
     return [*reversed(files)] if files[0].name.endswith(INDEX_SUFFIX) else [*files]
 
 
-def check_folder_elsewhere(address: str, progress: Progress) -> None:
-    """See that an adapter at an address is not written over one that is no soup.
+def check_folder_elsewhere(address: str, form: Form, progress: Progress) -> None:
+    """See that an adapter, or a model, at an address is not written over one that is no soup.
 
     A description without weights is ours, where our recipe lies beside it: an earlier version put it first.
 
     Raises:
         ExportError: it would be.
     """
-    others = (f"{WEIGHTS}.bin", CONFIG)
-    head = putting.content(file_of(address, "adapter"), progress, putting.HEAD)
-    recipe = b"" if head else putting.content(f"{address}/{RECIPE}", progress, putting.HEAD)
+    is_adapter = form == "adapter"
+    others = (f"{WEIGHTS}.bin", CONFIG) if is_adapter else (f"{WHOLE}{INDEX_SUFFIX}", MODEL_CONFIG)
+    head = putting.content(file_of(address, form), progress, putting.HEAD)
+    recipe = b"" if head and is_adapter else putting.content(f"{address}/{RECIPE}", progress, putting.HEAD)
     title = RECIPE_TITLE.format(address.rpartition("/")[2]).encode()
     is_ours = METADATA_KEY.encode() in head or recipe.partition(b"\n")[0].rstrip() == title
     held = [name for name in others if putting.content(f"{address}/{name}", progress, 1)]
-    if (head or held) and not (is_ours and held in ([], [CONFIG])):
-        raise no_soup_in(address)
+    if (head or held) and not (is_ours and (not is_adapter or held in ([], [CONFIG]))):
+        raise no_soup_in(address, form)
 
 
 def _shards_of_ours(target: Path) -> set[Path]:
@@ -134,6 +135,7 @@ def companion(target: Path, name: str, title: str) -> Path:
         return usual
     with usual.open(encoding="utf-8", errors="replace") as file:
         first = file.readline().rstrip()
+        first = file.readline().rstrip() if first == "---" else first  # behind it a card has its metadata
     titles = (title, title + INDEX_SUFFIX)
     is_ours = any(first in (f"# {one}", RECIPE_TITLE.format(one)) for one in titles)
     return usual if is_ours else target.with_name(f"{target.stem}.{name}")

@@ -1,22 +1,21 @@
 """What travels inside an exported soup: what it was made of, pinned by fingerprints, and what was measured of it."""
 
 import json
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from soupviz.addresses import is_remote, shown
+from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
-from soupviz.remote.keeping import noted
+from soupviz.soups.about import about
 from soupviz.soups.comparing import intervals
 from soupviz.soups.forms import AdapterForm, Form
+from soupviz.soups.origins import Origin, origins_of
 from soupviz.soups.selecting import Examples
 from soupviz.soups.soup import ELSEWHERE, Soup
 from soupviz.spec import HELD_OUT
@@ -28,30 +27,11 @@ from soupviz.types import Coefficients
 from soupviz.version import __version__
 from soupviz.weights import checkpoints
 from soupviz.weights.elsewhere import looked_at
-from soupviz.weights.fitting import Weights
-from soupviz.weights.ingredients import Ingredient
 from soupviz.weights.key_maps import KeyMap
 
 Dtype = Literal["ingredients", "float32"]
 RECIPES = (".yaml", ".yml")
 """Suffixes of files that hold a record alone."""
-
-
-class Origin(BaseModel):
-    """Where an ingredient came from: its file, relative to the soup's own, and its fingerprint.
-
-    weights: which of the two the file's were. key_map: of the record's, how the file was read. Earlier versions kept
-    neither, but what stands among its keys and is no part of the model: ignored. over: of an adapter, the ingredient
-    that it changes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    file: str
-    fingerprint: str
-    weights: Weights | None = None
-    key_map: str | None = None
-    ignored: tuple[str, ...] = ()
-    over: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class Judged(BaseModel):
@@ -81,7 +61,7 @@ class Record(BaseModel):
     selecting_data: what selected it, by the split's name at that time; of earlier versions empty. key_maps: how the
     ingredients' files were read, by what the ingredients call it; many are read alike. adapter: how it is written
     as one, where it is. notes: what its recipe tells of it beside, such as losses and windows, from which pages draw;
-    of earlier versions none.
+    of earlier versions none. card: keys of its model card's metadata that the rest does not tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -110,6 +90,7 @@ class Record(BaseModel):
     scores: dict[str, dict[str, Any]]
     trajectory: list[dict[str, Any]]
     notes: dict[str, Any] = {}
+    card: dict[str, Any] = Field(default={}, exclude_if=lambda value: not value)
 
     @field_validator("batchnorm")
     @classmethod
@@ -175,22 +156,6 @@ class Record(BaseModel):
         return bool(self.kept or num_examples(self.batchnorm))
 
 
-def origins_of(items: Sequence[Ingredient], folder: Path | None) -> tuple[dict[str, Origin], dict[str, KeyMap]]:
-    """Where ingredients come from, relative to a folder, and how their files were read, as a record keeps both."""
-    origins: dict[str, Origin] = {}
-    key_maps: dict[str, KeyMap] = {}
-    bases = {item.adapter.base.name: item.adapter.base for item in items if item.adapter}
-    for item in {item.name: item for item in (*bases.values(), *items)}.values():
-        origins[item.name] = Origin(file=relative(item.path, folder), fingerprint=item.fingerprint)
-        if item.fitted is not None:
-            key_map = item.fitted.key_map
-            key_maps[key_map.id] = key_map
-            how = {"weights": item.fitted.weights, "key_map": key_map.id}
-            how |= {"over": item.adapter.base.name} if item.adapter else {}
-            origins[item.name] = origins[item.name].model_copy(update=how)
-    return origins, key_maps
-
-
 def record_of(
     soup: Soup,
     folder: Path | None,
@@ -231,6 +196,9 @@ def record_of(
         scores={split: score.summary() for split, score in soup.scores.items()},
         trajectory=[step.as_dict() for step in soup.trajectory],
         notes={name: told for name, told in soup.notes.items() if name != ELSEWHERE},
+        card=about(
+            kitchen, [kitchen.weights.resolve(name) for name in kitchen.weights.leaves([n for n, _ in soup.mix])]
+        ),
     )
 
 
@@ -251,15 +219,6 @@ def _judged(soup: Soup) -> Judged:
         divides=kitchen.task.divides if kitchen.task.has_temperature else None,
         intervals={split: interval for (_, split, _), interval in around.items()},
     )
-
-
-def relative(path: Path, folder: Path | None) -> str:
-    """A file as a recipe in a folder names it: by its address, where it was fetched from one."""
-    if noted(path) is not None:
-        return shown(path)
-    # Of a link the own name stays: the hub's cache has files without any in their place.
-    whole = path.parent.resolve() / path.name
-    return (Path(os.path.relpath(whole, folder.resolve())) if folder else whole).as_posix()
 
 
 def read_record(path: str | Path) -> Record:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from soupviz.data import slices
 from soupviz.files import digest
+from soupviz.homes import above
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Recipe, parse
@@ -85,6 +86,17 @@ class Soup:
             RecipeError: an ensemble, which has no weights of its own.
         """
         return dict(self.kitchen.scores.mixed(self.mix, self.recipe.aggregation))
+
+    def plot(self) -> Any:
+        """Its picture as a chart of Altair: the search, or the soup among the ingredients.
+
+        Raises:
+            SoupError: altair is not installed, or nothing is known that could be drawn.
+        """
+        return above("plot")(self)
+
+    def _repr_html_(self) -> str:
+        return str(above("html")(self))
 
     def told(self) -> dict[str, Any]:
         """The soup as the command line's JSON has it: its recipe names the metric that it raised."""

@@ -18,6 +18,7 @@ from soupviz.spec.kitchen import (
     ModelSpec,
     Precision,
     RayWeights,
+    SweepSpec,
     TaskSpec,
 )
 
@@ -25,5 +26,5 @@ __all__ = [
     "CORRUPTIONS", "FORMATS", "HELD_OUT", "OF_IMAGES", "ONCE_CALLED", "SHIFTS", "TEST", "TRAIN",
     "DataSpec", "ExecutorName", "GroupSpec",
     "KitchenSpec", "ModelSpec", "PartSpec", "Precision", "RayWeights", "SliceSpec", "Spec", "SplitSpec",
-    "TaskSpec", "TransformSpec",
+    "SweepSpec", "TaskSpec", "TransformSpec",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, model_validator
 
-from soupviz.spec.base import Place, Spec
+from soupviz.spec.base import Place, Spec, added_key
 from soupviz.spec.data import DataSpec, SplitSpec
 
 Precision = Literal["float32", "tf32", "bfloat16", "float16"]
@@ -49,6 +49,15 @@ class TaskSpec(Spec):
         return dict(self.model_extra or {})
 
 
+class SweepSpec(Spec):
+    """The table of a sweep, whose rows are joined to the ingredients by one of its columns."""
+
+    file: Place = Field(description="a .csv, .tsv, .jsonl or .parquet table, relative to kitchen.yaml")
+    column: str | None = Field(
+        None, description="which says a row's run or checkpoint, by name or by path; default: those that are called so"
+    )
+
+
 class KitchenSpec(Spec):
     """One architecture, its checkpoints, and the data that judges them.
 
@@ -69,6 +78,13 @@ class KitchenSpec(Spec):
         "raw", description="which to read where files hold both: `ema` is an average over training"
     )
     base: str | None = Field(None, description="the checkpoint that all were fine-tuned from; it may be an address")
+    sweep: Annotated[
+        SweepSpec | None, BeforeValidator(lambda value: {"file": value} if isinstance(value, str) else value)
+    ] = added_key(
+        None,
+        "a table with a row for each run, as W&B and MLflow export it: hyperparameters and logged metrics of the "
+        "ingredients that its rows name; a file, or a mapping of `file` and `column`",
+    )
     classes: tuple[ClassName, ...] | None = Field(
         None, description="the order of the labels; default: held_out's sorted folder names"
     )
@@ -77,6 +93,11 @@ class KitchenSpec(Spec):
         {},
         validation_alias=AliasChoices("other_models", "guests"),
         description="a mapping of name to other kitchens, whose models may join ensembles; once called `guests`",
+    )
+    card: dict[str, Any] = added_key(
+        {},
+        "what the model card of a soup says beside, by the Hugging Face Hub's own keys, such as `license`, `datasets`, "
+        "`base_model` and `language`; they beat what is found beside the checkpoints",
     )
     device: str = Field(
         "auto",

@@ -23,7 +23,7 @@ OWN_FACTORIES = {
 }
 """Functions of soupviz itself that go without a question, in exactly this spelling, and what they build models with."""
 
-NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "other_models", "weights"})
+NO_PATHS = frozenset({"name", "classes", "device", "precision", "batch_size", "other_models", "weights", "card"})
 """Keys of kitchen.yaml whose text names no path; kitchens of other models are read, and asked about, on their own."""
 
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*")

@@ -58,13 +58,14 @@ def read_ingredient(
     weights: Weights = "raw",
     is_base: bool = False,
     base: Ingredient | None = None,
+    sweep: Path | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Ingredient:
     """Read one checkpoint as the model holds it, check it and fingerprint it; the store spares a second reading.
 
     Args:
         weights: which to take where the file holds both. is_base: it may have another head than the model. base: what
-            an adapter changes.
+            an adapter changes. sweep: a table that is joined later, and not looked into here.
     Raises:
         CheckpointError: the file cannot be read.
         CompatibilityError: it does not fit the model; the message begins with the verb.
@@ -98,7 +99,7 @@ def read_ingredient(
         raise CompatibilityError(problem)
     unread: list[str] = []
     metadata: dict[str, Any] = dict(checkpoint.metadata)
-    metadata |= beside(path, checkpoint.metadata, lambda error: unread.append(str(error)))
+    metadata |= beside(path, checkpoint.metadata, lambda error: unread.append(str(error)), sweep)
     for key in ("format", CONTENT):
         metadata.pop(key, None)
     lacking = tuple(key for key in architecture.state if key not in body)
@@ -165,6 +166,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
     fitting: dict[str, Ingredient] = {}
     reasons: dict[str, str] = {}
     unreadable: dict[str, CheckpointError] = {}
+    sweep = (folder / spec.sweep.file).resolve() if spec.sweep else None
     # Adapters are read over the base, which comes first for their sake.
     for index, (name, path) in enumerate(sorted(files.items(), key=lambda one: one[0] != BASE)):
 
@@ -175,7 +177,7 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
         try:
             fitting[name] = read_ingredient(
                 name, path, architecture, store, weights=spec.weights, is_base=name == BASE, base=fitting.get(BASE),
-                progress=report,
+                sweep=sweep, progress=report,
             )  # fmt: skip
         except CompatibilityError as error:
             reasons[name] = f"Ingredient '{name}' ({path}) {error}"

@@ -14,7 +14,10 @@ NAME_COLUMNS = ("name", "file", "filename", "checkpoint", "ingredient", "path")
 
 
 def beside(
-    path: Path, known: Mapping[str, Any] | None = None, tell: Callable[[CheckpointError], None] | None = None
+    path: Path,
+    known: Mapping[str, Any] | None = None,
+    tell: Callable[[CheckpointError], None] | None = None,
+    passed: Path | None = None,
 ) -> dict[str, Any]:
     """Plain values of a checkpoint, a file or a folder, from what lies beside it; the nearest to it win.
 
@@ -23,12 +26,12 @@ def beside(
 
     Args:
         known: plain values inside the checkpoint, such as its epoch, for files whose name does not tell.
-        tell: is given what cannot be read, which is then left out.
+        tell: is given what cannot be read, which is then left out. passed: a table that is passed over.
     Raises:
         CheckpointError: a file beside it that is damaged, where nobody is told.
     """
     folder = path if path.is_dir() else path.parent
-    tables = sorted(table for table in path.parent.glob("*.csv") if table.is_file())
+    tables = sorted(table for table in path.parent.glob("*.csv") if table.is_file() and table.resolve() != passed)
     found: dict[str, Any] = {}
     for read in (
         *(partial(reader, folder, path.name, known or {}) for reader in logs.READERS),

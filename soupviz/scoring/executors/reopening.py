@@ -75,7 +75,7 @@ class Reopening:
         if self.approved is not None:
             trust.bind_in_worker(self.file.parent, self.approved)
         # Other models are scored by kitchens of their own.
-        alone: dict[str, Any] = {"device": device, "executor": "inline", "other_models": {}}
+        alone: dict[str, Any] = {"device": device, "executor": "inline", "other_models": {}, "sweep": None}
         alone["ingredients"] = dict(self.places)  # no pattern, which by now may match more
         spec = self.spec.model_copy(update=alone)
         opened = self.open(spec, self.file, store=store, gathered=gathered, **self.skips)

@@ -12,6 +12,7 @@ from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.files import cache_folder, replacing
 from soupviz.kitchen import Kitchen
+from soupviz.soups.about import TIMM, library_of
 from soupviz.soups.as_adapter import adapter_of
 from soupviz.soups.exports import check_target, export
 from soupviz.soups.forms import Form
@@ -41,7 +42,7 @@ def target(folder: str, name: str) -> Path:
     return workspace.allowed(workspace.allowed(folder) / name)
 
 
-def target_of_weights(folder: str, name: str) -> Path | str:
+def target_of_weights(folder: str, name: str, form: Form = "dense") -> Path | str:
     """The same of a soup's file, whose folder may be an address, such as one in a bucket.
 
     Raises:
@@ -51,7 +52,7 @@ def target_of_weights(folder: str, name: str) -> Path | str:
         return target(folder, name)
     _check_name(name)
     address = f"{folder.rstrip('/')}/{name}"
-    check_target(address, form="dense" if PurePath(name).suffix else "adapter")
+    check_target(address, form=form)
     return address
 
 
@@ -64,7 +65,13 @@ IN_CARD, IN_WEIGHTS = "in the card", "in the weights"
 TEMPERATURES = ("none", IN_CARD, IN_WEIGHTS)
 
 
-ADAPTER = "adapter"
+ADAPTER, FOLDER = "adapter", "folder"
+"""Formats that are a folder each."""
+
+TOLD = {
+    ADAPTER: "An adapter is a folder that peft loads over the members' base.",
+    FOLDER: "A folder has the model's configuration, tokenizer and preprocessor too: transformers or timm opens it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +92,11 @@ def choose(opened: Kitchen, run: Run, place: Place, size: Place) -> How:
     Args:
         size: where it is asked in how many parts.
     """
-    formats = [".safetensors", ".pt", *([ADAPTER] if _is_adapter(opened, run) else [])]
+    folders = [ADAPTER] if _is_adapter(opened, run) else []
+    folders += [FOLDER] if library_of(opened.evaluator.model) else []
+    formats = [".safetensors", ".pt", *folders]
     suffix = place.segmented_control(
-        "Format", formats, default=formats[0], required=True,
-        help="An adapter is a folder that peft loads over the members' base." if ADAPTER in formats else None,
+        "Format", formats, default=formats[0], required=True, help=" ".join(TOLD[one] for one in folders) or None
     )  # fmt: skip
     if suffix == ADAPTER:
         help_ = "0: exact, at the sum of the members' ranks; else the nearest adapter of this rank."
@@ -100,6 +108,9 @@ def choose(opened: Kitchen, run: Run, place: Place, size: Place) -> How:
     )  # fmt: skip
     dtype: Dtype = "float32" if numbers == "float32" else "ingredients"
     temperature = choose_temperature(opened, place)
+    if suffix == FOLDER:
+        parts = choose_shards(size, SUFFIX if library_of(opened.evaluator.model) != TIMM else FOLDER)
+        return How("", "folder", dtype=dtype, temperature=temperature, shard_size=parts)
     return How(suffix, dtype=dtype, temperature=temperature, shard_size=choose_shards(size, suffix))
 
 
