@@ -24,7 +24,7 @@ def names(requirements):
 
 def pins(file):
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-    return {one.name: one for one in (Requirement(line) for line in lines if line and not line.startswith("-"))}
+    return {one.name: one for one in (Requirement(line) for line in lines if line and line[0] not in "-#")}
 
 
 @pytest.mark.parametrize("extra", extras.EXTRAS)

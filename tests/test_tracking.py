@@ -90,7 +90,10 @@ def test_a_tracker_that_is_not_installed_is_one_line_before_anything_is_cooked(n
     monkeypatch.setattr("soupviz.tracking.logging.find_spec", lambda _name: None)
     file = small_kitchen(tmp_path, num_ingredients=2, num_examples=20)
     status, _, err = run_command(capsys, "soup", file, "--recipe", "uniform", "--log-to", name)
-    assert (status, err) == (2, f"soupviz: {name} is not installed: pip install {name}\n")
+    assert (status, err) == (
+        2,
+        f"soupviz: logging to {name} needs {name}, which is not installed: pip install {name}\n",
+    )
     assert not sv.Kitchen.load(file).store.runs()
 
 
