@@ -106,15 +106,13 @@ def take(page: Any, address: str, name: str) -> None:
     """Open a page, have it compute what it offers to, and take its picture."""
     page.set_viewport_size({"width": WIDTH, "height": HEIGHTS.get(name, HEIGHT)})
     page.goto(address)
-    _wait_until_idle(page, name)
+    wait_until_idle(page, name)
     for _ in range(ROUNDS if name in CLICKS else 0):
         buttons = page.get_by_test_id("stMain").get_by_role("button", name=re.compile(CLICKS[name]), disabled=False)
         if not buttons.count():
             break
         buttons.first.click()
-        _wait_until_idle(page, name)
-    if (greeting := page.get_by_role("button", name="Got it")).count():
-        greeting.click()
+        wait_until_idle(page, name)
     page.get_by_test_id("stMain").evaluate("main => main.scrollTo(0, 0)")
     _keep(page, name)
 
@@ -148,7 +146,7 @@ def _keep(page: Any, name: str) -> None:
     picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(FOLDER / f"{name}.png", optimize=True)
 
 
-def _wait_until_idle(page: Any, name: str) -> None:
+def wait_until_idle(page: Any, name: str) -> None:
     page.get_by_role("heading", name=name.capitalize(), exact=True, level=1).wait_for()
     quiet = 0
     while quiet < QUIET:  # a job is queued some time after the click, and the next one some time after its end
