@@ -21,6 +21,9 @@ LETTER = 6
 MANY = 24
 """Rows and columns of a matrix beyond which names lie over each other, and frames hide the cells."""
 
+FIGURE = 24
+"""Pixels that a number in a cell takes; in narrower cells, as on a phone, there is none."""
+
 MIDDLE = 0.179
 """The luminance on which black and white can be read equally well, by WCAG."""
 
@@ -152,6 +155,8 @@ def matrix(
     layers: list[dict[str, Any]] = [cells]
     if len(names) <= 16:
         mark = {"type": "text", "fontSize": 10, "tooltip": None}
-        layers.append({"mark": mark, "encoding": {"text": quantity(value, format=format), "color": letters_on(value)}})
+        has_room = [{"filter": f"width >= {FIGURE} * {len(names)}"}]
+        shown = {"text": quantity(value, format=format), "color": letters_on(value)}
+        layers.append({"transform": has_room, "mark": mark, "encoding": shown})
     valid = [{"filter": f"isValid(datum['{value}'])"}]
     return {"height": side, "transform": valid, "encoding": place, "layer": layers}

@@ -36,8 +36,15 @@ CLOSER = """
 [data-testid=stSidebarHeader] { height: 2.5rem; margin-bottom: 0; }
 [data-testid=stSidebarUserContent] { padding: 1rem 0; }
 .st-key-answer p:first-child { font-size: 1.1rem; }
+@media (max-width: 640px) {
+.stElementContainer:has(> .stMetric) { flex: 0 0 calc(50% - 0.5rem) !important; min-width: 0; }
+.stElementContainer:nth-child(odd):last-child:has(> .stMetric) { flex: 1 1 100% !important; }
+.stMetric { width: 100% !important; }
+[data-testid=stMetricDelta], [data-testid=stMetricDelta] * { white-space: normal !important; }
+}
 """
-"""In the sidebar: in a window 1,000 pixels high what is asked there, and what runs, is seen without scrolling."""
+"""In the sidebar: in a window 1,000 pixels high what is asked there, and what runs, is seen without scrolling.
+On a page: the answer stands out, and on a phone two cards stand side by side."""
 
 LINES = (
     "[data-testid=stProgressBarTrack] {{ box-shadow: inset 0 0 0 1px {0}; }}"
