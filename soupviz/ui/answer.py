@@ -54,10 +54,10 @@ def next_steps(opened: Kitchen, run: Run, *, is_explained_here: bool = False) ->
         is_explained_here: its decisions stand on this page.
     """
     query = {"kitchen": str(st.session_state["kitchen"]), "soup": run.key[:12]}
-    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall")
+    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps")
     place = None if is_explained_here else settings(opened, parse(run.recipe))
     if is_explained_here:
-        row.markdown("[Why these?](#decisions)", width="content")
+        row.markdown("[:material/manage_search: Why these?](#decisions)", width="content")
     if place is not None:
         page, own, _ = place
         row.page_link(f"pages/{page}.py", label="Why these?", icon=":material/manage_search:", query_params=query | own)
