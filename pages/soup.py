@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.ui import clicks, computing, session
 from soupviz.ui.soup import decisions, soups
+from soupviz.ui.verbatim import verbatim
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, make it better on held_out, and what does alpha do to it?")
@@ -16,7 +17,7 @@ row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
     job = computing.cook_job(opened, recipe)
-row.caption(recipe.title)
+row.caption(verbatim(recipe.title))
 
 if job is None or not session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
     soups.draw_plan(opened, recipe)

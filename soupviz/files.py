@@ -11,6 +11,9 @@ from typing import Any
 
 import platformdirs
 
+STORE = ".soupviz"
+"""The folder beside a kitchen.yaml in which its scores and runs are kept."""
+
 
 def cache_folder(*parts: str) -> Path:
     """The user's cache folder (or $SOUPVIZ_CACHE), made if missing."""
@@ -73,6 +76,13 @@ def made_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # something else lies in it by now
                 folder.rmdir()
         raise
+
+
+def machine_memory() -> float:
+    """Bytes of memory that this machine has; without end where the system does not tell."""
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return float("inf")
 
 
 def folder_bytes(folder: Path) -> int:
