@@ -24,6 +24,9 @@ NETWORK = re.compile(r"Failed to load resource|WebSocket|net::ERR|Client Error|f
 BUG = re.compile(r"a bug in soupviz|Traceback|object at 0x|(Attribute|Key|Type|Index|Name|Assertion|Runtime)Error")
 """What no message of the user's has in it."""
 
+TRIES = 4
+"""What is tried, until something can be done."""
+
 SHORT = 3_000
 """Milliseconds that a click waits for its place to come to rest."""
 
@@ -32,14 +35,18 @@ WEIGHTS = {"page": 3, "button": 5, "choice": 3, "tick": 2, "expander": 1, "chart
 """How often each is done."""
 
 
+class NothingThereError(Exception):
+    """Of a kind that was to be clicked."""
+
+
 class Walker:
     """A browser session that walks at random.
 
     is_up: whether the server should answer; what comes while it is down is its being down.
     """
 
-    def __init__(self, browser: Any, address: str, seed: int, is_up: Callable[[], bool]):
-        self.chance, self.address, self.is_up = random.Random(seed), address, is_up
+    def __init__(self, browser: Any, address: str, query: str, seed: int, is_up: Callable[[], bool]):
+        self.chance, self.address, self.query, self.is_up = random.Random(seed), address, query, is_up
         self.name = f"browser {seed}"
         self.problems: list[str] = []
         self.said: set[str] = set()
@@ -59,15 +66,20 @@ class Walker:
         if message.type == "error":
             self._wrong(f"the console: {message.text}")
 
-    def open(self, query: str) -> None:
-        """The first page."""
-        self._try(lambda: self.tab.goto(f"{self.address}/{query}", timeout=30_000))
+    def open(self, seconds: float) -> bool:
+        """Whether the page where it is, or at first the first one, is there in time."""
+        address = self.tab.url if self.tab.url.startswith(self.address) else f"{self.address}/{self.query}"
+        return self._try(lambda: self.tab.goto(address, timeout=1000 * seconds)) and self._try(
+            lambda: self.tab.locator(f"{MAIN} h1").first.wait_for(timeout=1000 * seconds)
+        )
 
     def step(self) -> None:
         """Do one thing, and look at what is there."""
-        kind = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        if self._try(lambda: self._do(kind)):
-            self.steps[kind] = self.steps.get(kind, 0) + 1
+        for _ in range(TRIES):
+            kind = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            if self._try(lambda kind=kind: self._do(kind)):
+                self.steps[kind] = self.steps.get(kind, 0) + 1
+                break
         self._try(lambda: self.tab.wait_for_timeout(self.chance.choice([100, 300, 1_000, 3_000])))
         self._try(self.look)
 
@@ -77,7 +89,7 @@ class Walker:
 
         try:
             do()
-        except Error:
+        except (Error, NothingThereError):
             return False
         return True
 
@@ -92,6 +104,7 @@ class Walker:
                 self.tab.keyboard.press(self.chance.choice(["ArrowLeft", "ArrowRight"]))
         elif kind == "select":
             self._one(f"{MAIN} [data-testid=stSelectbox] input, {MAIN} [data-testid=stMultiSelect] input").click()
+            self.tab.locator("[role=option]").first.wait_for()
             self._one("[role=option]").click(timeout=SHORT)
         elif kind == "reload":
             self.tab.reload(timeout=30_000)
@@ -99,9 +112,15 @@ class Walker:
             self.tab.go_back(timeout=30_000)
 
     def _one(self, selector: str) -> Any:
-        """One of what is there, at random."""
+        """One of what is there, at random.
+
+        Raises:
+            NothingThereError: nothing is.
+        """
         found = self.tab.locator(selector)
-        return found.nth(self.chance.randrange(max(1, found.count())))
+        if not (number := found.count()):
+            raise NothingThereError
+        return found.nth(self.chance.randrange(number))
 
     def look(self) -> None:
         """See what the page shows: no exception, and no error that is not the user's to mend."""
@@ -112,12 +131,6 @@ class Walker:
             self.said.add(text := " ".join(one.inner_text(timeout=SHORT).split()))
             if BUG.search(text):
                 self._wrong(f"an error: {text}")
-
-    def comes_back(self, seconds: float) -> bool:
-        """Whether the page is there again once the server is, as a reload shows it."""
-        return self._try(lambda: self.tab.reload(timeout=1000 * seconds)) and self._try(
-            lambda: self.tab.locator(f"{MAIN} h1").first.wait_for(timeout=1000 * seconds)
-        )
 
     def close(self) -> None:
         self._try(self.context.close)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -101,9 +102,9 @@ def walk(
         ends.callback(lambda: served.server.__exit__())
         browser = ends.enter_context(sync_playwright()).chromium.launch(executable_path=str(chromium), args=ARGUMENTS)
         address = f"http://127.0.0.1:{served.server.port}"
-        walkers = [Walker(browser, address, seed + number, lambda: served.is_up) for number in range(sessions)]
-        for one in walkers:
-            one.open(f"?kitchen={file}")
+        query = f"?kitchen={quote(str(file))}"
+        walkers = [Walker(browser, address, query, seed + number, lambda: served.is_up) for number in range(sessions)]
+        told.problems += [f"{one.name}: the first page does not come" for one in walkers if not one.open(PATIENCE)]
         started, looked = time.monotonic(), 0.0
         while (now := time.monotonic() - started) < over:
             if moments and now >= moments[0]:
@@ -135,13 +136,13 @@ def _kill(served: Served, walkers: list[Walker], chance: random.Random, told: To
         one.step()
     served.start()
     for one in walkers:
-        if not one.comes_back(PATIENCE):
+        if not one.open(PATIENCE):
             told.problems.append(f"{one.name}: {one.tab.url} does not come back after a kill")
 
 
 def logged(log: Path) -> list[str]:
     """Tracebacks that the servers wrote, each with its last lines."""
-    parts = log.read_text(encoding="utf-8", errors="replace").split("Traceback (most recent call last):")[1:]
+    parts = log.read_text(encoding="utf-8", errors="replace").split("Traceback (most recent call last):\n")[1:]
     found = []
     for part in parts:
         lines = part.splitlines()
