@@ -41,6 +41,7 @@ else:
 
     from soupviz.cli.serving import HERE, allowed_hosts, check_sign_in, is_loopback
     from soupviz.errors import SoupError
+    from soupviz.ui.callers import OwnPages
     from soupviz.ui.download import routes
 
     # Until a first visit runs st.navigation, a link to /soup would run pages/soup.py alone, without this router.
@@ -52,4 +53,4 @@ else:
         except SoupError as error:  # in one line, as the command says it
             raise SystemExit(f"soupviz: {error}") from None
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=[*HERE, *allowed_hosts()])
-    app = st.App(__file__, routes=routes(), middleware=[hosts])
+    app = st.App(__file__, routes=routes(), middleware=[hosts, Middleware(OwnPages)])

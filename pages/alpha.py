@@ -11,6 +11,7 @@ from soupviz.ui import computing, keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.ending import end_page
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
+from soupviz.ui.verbatim import verbatim
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
 
@@ -47,7 +48,8 @@ def choose(opened: Kitchen) -> Path:
     path = Path(ends[a], ends[b], alphas, batchnorm)
     for end in path.altered_ends() if has_statistics else ():
         st.warning(
-            f"“{end.name}” was cooked with BatchNorm {end.batchnorm}: on a path of {batchnorm} its end differs from it."
+            f"“{verbatim(end.name)}” was cooked with BatchNorm {end.batchnorm}: on a path of "
+            f"{batchnorm} its end differs from it."
         )
     return path
 

@@ -65,7 +65,7 @@ state = st.dataframe(
     placeholder="–",
     alt=f"Every ingredient and soup with its {metric.label} and the verdict",
 )
-st.caption(table.correction(rows, split, task, metric, by))
+st.caption(verbatim(table.correction(rows, split, task, metric, by)))
 points = []
 if any(entry.judged for entry in rows):
     drawn = picture.drawn(rows, picked)
@@ -85,7 +85,7 @@ if clicked and clicked[0] != picked:
     st.rerun()
 
 if entry := next((entry for entry in rows if entry.id == picked), None):
-    st.header(entry.name)
+    st.header(verbatim(entry.name))
     if run is not None and entry.id == run.key and run.result is not None:
         soups.draw_result(opened, run)
         panels.draw(opened, run)

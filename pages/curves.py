@@ -6,6 +6,7 @@ from soupviz.analysis import curve_sets
 from soupviz.soups.planning import cost
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 
 def work(job: Job) -> list[curve_sets.Reading]:
@@ -47,7 +48,7 @@ asking.result(OPENED, KEY, "Compute the curves", lambda: cost(OPENED, SHOWN.curv
 JOB = asking.find(OPENED, KEY)
 st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
 if (chosen := curves.chosen_place(SHOWN)) is not None:
-    st.header(SHOWN.recipe(chosen).title)
+    st.header(verbatim(SHOWN.recipe(chosen).title))
     widgets.metric_row(
         curves.told_at(OPENED.objective, curve_sets.lines(known(), METRICS), chosen, SHOWN.curve_set.splits)
     )

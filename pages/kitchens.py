@@ -3,6 +3,7 @@
 import streamlit as st
 
 from soupviz.ui import opening, recognising, session, work, workspace
+from soupviz.ui.verbatim import code, verbatim
 
 st.title("Kitchens")
 st.write("Which kitchens are there, how do I open another one, and what is kept on disk?")
@@ -14,7 +15,7 @@ split, kept = st.session_state.get("dealt", ("", ""))
 if split == str(current):
     st.success(
         f"held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
-        f"{kept}. Soups cooked before were selected on examples that are now test: they are no longer listed."
+        f"{verbatim(kept)}. Soups cooked before were selected on examples that are now test: they are no longer listed."
     )
 
 st.header("Open a folder")
@@ -28,7 +29,7 @@ for file in known:
     if row.button("Open", key=f"open {file}", disabled=file == current and opened is not None):
         session.choose_file(file)
         st.switch_page("pages/ingredients.py")
-    row.write("Demo: handwritten digits" if is_demo else f"**{file.parent.name}** `{file}`")
+    row.write("Demo: handwritten digits" if is_demo else f"**{verbatim(file.parent.name)}** {code(str(file))}")
 
 st.header("Open by path")
 opening.by_path()

@@ -34,7 +34,7 @@ def draw() -> None:
     """The map as far as it is known, and what a click in it chooses."""
     values = known()
     names = ", ".join(verbatim(corner.name) for corner in SHOWN.corners)
-    st.write(f"**{titled(SHOWN.metric)} on {SHOWN.split} of the mixes of {names}**")
+    st.write(f"**{titled(SHOWN.metric)} on {verbatim(SHOWN.split)} of the mixes of {names}**")
     if len(values) < len(SPOTS):
         st.caption(f"{len(values)} of {len(SPOTS)} spots are computed; between them the map is interpolated linearly.")
     kind, value = terrain.draw(SHOWN, FRAME, values, ITEMS, key=f"map {KEY}")

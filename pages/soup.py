@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.ui import answer, clicks, computing, session
 from soupviz.ui.soup import decisions, soups
+from soupviz.ui.verbatim import verbatim
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, make it better on held_out, and what does alpha do to it?")
@@ -17,7 +18,7 @@ is_cooking = job is not None and job.is_active
 is_asked = st.session_state.pop(soups.AT_ONCE, False) and not is_cooking and not soups.is_cooked(opened, recipe)
 if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter") or is_asked:
     job = computing.cook_job(opened, recipe)
-row.caption(recipe.title)
+row.caption(verbatim(recipe.title))
 
 if job is None or not session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
     steps = st.container()

@@ -1,5 +1,6 @@
 """Where soupviz keeps things, and how it writes them: to a temporary name, then renamed."""
 
+import glob
 import hashlib
 import json
 import os
@@ -10,6 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+
+try:
+    import fcntl
+except ImportError:  # Windows, which lets nobody remove what is open
+    fcntl = None  # type: ignore[assignment]
+
+WRITING = ".writing"
+STORE = ".soupviz"
+"""The folder beside a kitchen.yaml in which its scores and runs are kept."""
 
 
 def cache_folder(*parts: str) -> Path:
@@ -49,16 +59,40 @@ def is_writable(folder: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".writing", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary name beside `path`; rename it to `path` on success, remove it on failure.
+
+    What a process left of it that was killed meanwhile is removed by the next that writes there.
+    """
+    _drop_left_of(path)
+    handle, temporary = _new_beside(path)
     try:
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+def _new_beside(path: Path) -> tuple[int, Path]:
+    """A new file, open and locked until its process closes it, or is no more."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=WRITING, dir=path.parent)
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        if Path(name).exists():
+            return handle, Path(name)
+        os.close(handle)  # who looks for what was left was faster than the lock
+
+
+def _drop_left_of(path: Path) -> None:
+    if fcntl is None:
+        return
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{WRITING}"):
+        with suppress(OSError), left.open("rb") as file:  # locked, by who writes it; or another was faster
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            left.unlink()
 
 
 @contextmanager
@@ -73,6 +107,13 @@ def made_folder(folder: Path) -> Iterator[None]:
             with suppress(OSError):  # something else lies in it by now
                 folder.rmdir()
         raise
+
+
+def machine_memory() -> float:
+    """Bytes of memory that this machine has; without end where the system does not tell."""
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return float("inf")
 
 
 def folder_bytes(folder: Path) -> int:

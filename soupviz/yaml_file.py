@@ -9,6 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from soupviz.errors import KitchenError
+from soupviz.plain_data import yaml_in
 from soupviz.spec import (
     DataSpec,
     GroupSpec,
@@ -89,7 +90,7 @@ def read_kitchen_file(path: Path) -> KitchenSpec:
         KitchenError: missing, unreadable, not YAML, or with keys that are wrong.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml_in(path)
     except OSError as error:
         raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

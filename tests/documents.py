@@ -7,7 +7,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CHANGES = ROOT / "CHANGELOG.md"
-PAGES = [README, CHANGES, *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [README, CHANGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [page for page in PAGES if page.parent.name != "reference"]
 """By hand; the others are written from the code."""
 

@@ -1,5 +1,6 @@
 """A real server, and people who talk to it as browsers do, without a browser."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -28,15 +29,22 @@ PATIENCE = 120.0
 
 
 class Server:
-    """The dashboard as it is started in a terminal, of one folder; ends with its block."""
+    """The dashboard as it is started in a terminal, of one folder; ends with its block.
 
-    def __init__(self, folder: Path):
+    Args:
+        module: what runs the app, as `python -m`. port: to answer at; default: one that is free. log: where what it
+            says goes.
+    """
+
+    def __init__(self, folder: Path, *, module: str = "streamlit", port: int = 0, log: Path | None = None):
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
         options = [f"--server.port={self.port}", "--server.headless=true", "--server.fileWatcherType=none"]
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", *options, "--", str(folder)]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-m", module, "run", "app.py", *options, "--", str(folder)]
+        with (log or Path(os.devnull)).open("ab") as said:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + PATIENCE
@@ -48,6 +56,11 @@ class Server:
 
     def __exit__(self, *_failure: object) -> None:
         self._process.terminate()
+        self._process.wait()
+
+    def kill(self) -> None:
+        """End it without warning."""
+        self._process.kill()
         self._process.wait()
 
     @property

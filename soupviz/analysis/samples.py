@@ -5,7 +5,6 @@ and filter, with the values of the metrics. The harness compares models as if ea
 two models are compared document by document.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from soupviz.data.classes import named
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.tasks.metric import SumMetric
 from soupviz.tasks.outcomes import FINITE, Outcomes
 from soupviz.tasks.score import Score
@@ -119,7 +119,7 @@ def _directions(files: Sequence[Path]) -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = {}
     for path in files:
         try:
-            told = json.loads(path.read_text(encoding="utf-8")).get("higher_is_better", {})
+            told = json_of(path.read_text(encoding="utf-8")).get("higher_is_better", {})
             for task, of_metrics in told.items():
                 found.setdefault(task, {}).update({name: one for name, one in of_metrics.items() if one is not None})
         except (OSError, ValueError, AttributeError) as error:
@@ -155,7 +155,7 @@ def _read(path: Path) -> _File:
 
 def _row(where: str, line: str) -> dict[str, Any]:
     try:
-        row = json.loads(line)
+        row = json_of(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: this is not JSON ({error}).") from None
     if not isinstance(row, dict) or "doc_id" not in row:

@@ -11,6 +11,7 @@ from typing import Any
 
 from soupviz.analysis.samples import sample_files
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.weights.tables import marked, separator_of
 
 Source = Path | tuple[str, bytes]
@@ -172,7 +173,7 @@ def _from_jsonl(name: str, text: str) -> list[Row]:
         if not content.strip():
             continue
         try:
-            values = json.loads(content)
+            values = json_of(content)
         except json.JSONDecodeError as error:
             raise DataError(f"{name}, line {line}: this is not JSON ({error.msg}, column {error.colno}).") from None
         if not isinstance(values, dict):
@@ -187,7 +188,7 @@ def _from_jsonl(name: str, text: str) -> list[Row]:
 
 def _facts(name: str, text: str) -> dict[str, Mapping[str, Any]]:
     try:
-        values = json.loads(text)
+        values = json_of(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{name}, line {error.lineno}: this is not JSON ({error.msg}, column {error.colno}).") from None
     if not isinstance(values, dict) or not all(isinstance(facts, dict) for facts in values.values()):

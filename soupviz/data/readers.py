@@ -15,9 +15,11 @@ from soupviz.data.images import imagefolder, masks
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.data.text import choices, documents, sentences, tagged
 from soupviz.errors import DataError
+from soupviz.files import machine_memory
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
 
+GB = 1e9
 BOXES = {"coco": coco.source, "yolo": yolo.source}
 """Formats whose labels are boxes."""
 
@@ -101,6 +103,7 @@ def _open_arrays(name: str, path: Path, wanted: tuple[str, str] = ("inputs", "la
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 _check_there(name, path, wanted, file.files)
+                _check_size(name, path, file)
                 return [file[key] for key in wanted]
         from safetensors import safe_open
 
@@ -113,6 +116,16 @@ def _open_arrays(name: str, path: Path, wanted: tuple[str, str] = ("inputs", "la
         raise
     except Exception as error:  # zipfile, NumPy and safetensors each raise their own on damaged files
         raise DataError(f"data.{name}: {path} cannot be read as .npz or .safetensors: {error}.") from None
+
+
+def _check_size(name: str, path: Path, file: np.lib.npyio.NpzFile) -> None:
+    """A few megabytes of zeros that are packed can come to a terabyte."""
+    size = sum(one.file_size for one in file.zip.infolist()) if file.zip else 0
+    if size > (memory := machine_memory()):
+        raise DataError(
+            f"data.{name}: {path} comes to {size / GB:.1f} GB once it is unpacked, and this machine has "
+            f"{memory / GB:.1f} GB of memory. Save its arrays as .safetensors, which are mapped, or fewer of them."
+        )
 
 
 def _check_there(name: str, path: Path, wanted: Sequence[str], there: Sequence[str]) -> None:

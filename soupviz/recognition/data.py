@@ -1,7 +1,6 @@
 """Finding the data that judges a run: splits by their usual names below a path, or beside the run."""
 
 import csv
-import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from soupviz.data.audio.waves import SUFFIXES as AUDIO_SUFFIXES
 from soupviz.data.images.imagefolder import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.data.text import conll
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.recognition import layouts
 from soupviz.recognition.columns import TEXT_COLUMNS
 from soupviz.recognition.places import NAMES, Place, entries, folders
@@ -137,7 +137,7 @@ def _array_names(path: Path) -> set[str]:
                 return {name.removesuffix(".npy") for name in archive.namelist()}
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            return set(json.loads(file.read(min(length, 10**6))))
+            return set(json_of(file.read(min(length, 10**6))))
     except (OSError, ValueError, zipfile.BadZipFile):
         return set()
 
@@ -157,7 +157,7 @@ def first_row(path: Path) -> dict[str, str]:
             return {str(name): str(table[name].iloc[0]) if len(table) else "" for name in table.columns}
         if path.suffix == ".jsonl":
             with path.open(encoding="utf-8-sig") as file:
-                first = json.loads(file.readline() or "{}")
+                first = json_of(file.readline() or "{}")
             return {name: str(cell) for name, cell in first.items()} if isinstance(first, dict) else {}
         with path.open("rb") as file:
             head, row = file.readline(LONGEST), file.readline(LONGEST)

@@ -1,6 +1,5 @@
 """Pictures with boxes or masks, and recordings, as people lay them out in folders."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from soupviz.data.detection.yolo import CALLED
 from soupviz.data.detection.yolo import YAML as DESCRIPTIONS
 from soupviz.data.images.imagefolder import SUFFIXES as IMAGE_SUFFIXES
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.recognition.places import NAMES, Place, class_folders, entries, folders
 from soupviz.spec import HELD_OUT
 from soupviz.weights.inert import read_yaml
@@ -99,7 +99,7 @@ def counts_from_zero(place: Place) -> bool:
 def _numbers(place: Place, of: str, key: str) -> set[int]:
     file = place.beside["annotations"]
     try:
-        return {int(one[key]) for one in json.loads(file.read_text(encoding="utf-8"))[of]}
+        return {int(one[key]) for one in json_of(file.read_text(encoding="utf-8"))[of]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: is no file of COCO's: {type(error).__name__}: {error}; expected {of!r}, a list whose entries "
@@ -136,7 +136,7 @@ def _first_image(file: Path) -> str | None:
         return None
     found = re.search(rb'"file_name"\s*:\s*("(?:[^"\\\\]|\\\\.)*")', head)
     try:
-        return str(json.loads(found[1])) if found else None
+        return str(json_of(found[1])) if found else None
     except ValueError:
         return None
 

@@ -1,12 +1,12 @@
 """The records of recognition: what was found and where, what has to be asked, and what the user answered."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from soupviz.errors import KitchenError
+from soupviz.plain_data import json_of
 
 MayRead = Callable[[Path], bool]
 """Whether a path may be looked at that nobody named: what lies above or beside a folder that somebody did."""
@@ -92,7 +92,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
         KitchenError: they are none.
     """
     try:
-        values = json.loads(text or "{}")
+        values = json_of(text or "{}")
     except ValueError as error:
         raise KitchenError(
             f'the model\'s arguments are not JSON ({error}); expected such as {{"num_classes": 10}}.'

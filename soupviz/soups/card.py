@@ -1,6 +1,9 @@
 """The model card that goes beside an exported soup."""
 
+import json
 import math
+import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +40,7 @@ The soup was chosen on {selected_on}: its {label} there is optimistic.{direction
 
 ## Load it
 
-`model` is `{factory}` with the arguments `{args}`.
+`model` is {factory} with the arguments {args}.
 
 ```python
 {loader}
@@ -57,7 +60,7 @@ BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{form}{
 a checkpoint has changed:
 
 ```
-python -m soupviz bake {name} --out rebuilt{suffix}{kitchen_option}
+python -m soupviz bake {argument} --out rebuilt{suffix}{kitchen_option}
 ```
 """
 
@@ -80,27 +83,27 @@ def card(called: str, name: str, of: Record, loader: str = "") -> str:
     beside = {heading: key for heading, key in LINEAGE.items() if any(origin.get(key) for origin in pool.values())}
     return TEMPLATE.format(
         metadata=front_matter(called, of),
-        called=called,
-        name=name,
-        title=record["title"],
+        called=_text(called),
+        argument=shlex.quote(name),
+        title=_text(record["title"]),
         what=what if is_linear else f"made from {len(pool)} checkpoints",
-        kitchen=record["kitchen"],
+        kitchen=_text(record["kitchen"]),
         version=record["soupviz"],
         scores=_scores(of),
         label=of.judged.label,
         direction="" if of.judged.higher_is_better else f" Of {of.judged.label}, lower is better.",
-        selected_on=", ".join(record["selected_on"]),
-        data=f" What chose it: {named(of.selecting_data)}." if of.selecting_data else "",
+        selected_on=_text(", ".join(record["selected_on"])),
+        data=f" What chose it: {_text(named(of.selecting_data))}." if of.selecting_data else "",
         weights=_weights(record),
-        factory=record["model"]["factory"],
-        args=record["model"]["args"],
-        loader=loader or LOADERS[suffix].format(name=name),
+        factory=_code(record["model"]["factory"]),
+        args=_code(str(record["model"]["args"])),
+        loader=loader or LOADERS[suffix].format(name=json.dumps(name, ensure_ascii=False)[1:-1]),
         column=("coefficient | " if is_linear else "") + "".join(f"{heading} | " for heading in beside),
         rule="---|" * (is_linear + len(beside)),
         ingredients="\n".join(
-            f"| {member} | "
+            f"| {_text(member)} | "
             + (f"{mix.get(member, 0.0):.6g} | " if is_linear else "")
-            + "".join(f"{origin.get(key) or '–'} | " for key in beside.values())
+            + "".join(f"{_text(origin.get(key) or '–')} | " for key in beside.values())
             + f"`{origin['fingerprint'][:16]}` |"
             for member, origin in pool.items()
         ),
@@ -129,7 +132,7 @@ def _scores(of: Record) -> str:
     by: dict[str, list[str]] = {}
     for split, one in _grouped(of).items():
         by.setdefault(one["grouped"]["column"], []).append(split)
-    told = [f"On {', '.join(splits)} intervals are resampled by {column}." for column, splits in by.items()]
+    told = [_text(f"On {', '.join(splits)} intervals are resampled by {column}.") for column, splits in by.items()]
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *(["", *told] if told else [])])
 
 
@@ -144,7 +147,7 @@ def _score_row(of: Record, split: str) -> list[str]:
     right = round((value or 0.0) * number)
     interval = interval_on(of, split)
     shown = "–" if interval is None else " to ".join(_told(of, end) for end in interval)
-    row = [split, "selected on" if split in of.selected_on else "reports", _told(of, value), shown]
+    row = [_text(split), "selected on" if split in of.selected_on else "reports", _told(of, value), shown]
     row += [str(right)] if judged.is_share else []
     beside = value_in(score, judged.beside[0]) if judged.beside else None
     return [*row, str(number), *(["–" if beside is None else f"{beside:.4f}"] if judged.beside else [])]
@@ -161,16 +164,17 @@ def _licence(of: Record) -> str:
     if not known:
         return ""
     silent = [name for name, licence in licences.items() if not licence]
-    rest = f" Nothing is said of that of {', '.join(silent)}." if silent else ""
+    rest = f" Nothing is said of that of {_text(', '.join(silent))}." if silent else ""
+    told = _text(", ".join(known))
     if len(known) > 1:
-        return f"\nIts ingredients have several licences, all of which hold: {', '.join(known)}.{rest}\n"
-    return f"\nThe licence of its ingredients: {known[0]}.{rest}\n"
+        return f"\nIts ingredients have several licences, all of which hold: {told}.{rest}\n"
+    return f"\nThe licence of its ingredients: {told}.{rest}\n"
 
 
 def _weights(record: Mapping[str, Any]) -> str:
     """What these weights are known by, and which ingredients are averages over their training."""
     averages = [name for name, origin in record["ingredients"].items() if origin["weights"] == "ema"]
-    told = f"\n{', '.join(averages)}: the EMA weights of the file." if averages else ""
+    told = f"\n{_text(', '.join(averages))}: the EMA weights of the file." if averages else ""
     return told + (f"\nThe fingerprint of these weights is `{record['fingerprint']}`." if record["fingerprint"] else "")
 
 
@@ -183,3 +187,16 @@ def _temperature(record: Mapping[str, Any], divides: tuple[str, str] | None) -> 
         layer = record["scaled_layer"] or "the layer"
         return f"{told}{layer} is divided by it: {squashed} of {divided} is calibrated as it is.\n"
     return f"{told}Divide {divided} by it before {squashed}; the weights are not changed by it.\n"
+
+
+def _text(name: str) -> str:
+    """A name as Markdown that reads as it is, in one line."""
+    line = " ".join(name.split())
+    return re.sub(r"[\\`*\[\]<|$&~#]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
+
+
+def _code(text: str) -> str:
+    line = " ".join(text.split())
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    pad = " " if "`" in (line[:1], line[-1:]) else ""
+    return f"{fence}{pad}{line}{pad}{fence}"

@@ -22,7 +22,7 @@ SEVERAL, OTHER = "several", "other"
 
 def front_matter(called: str, of: Record) -> str:
     """The metadata as it stands at the head of README.md. Its first line tells whose card it is."""
-    return f"---\n# {called}\n{as_yaml(metadata(called, of))}---\n"
+    return f"---\n# {' '.join(called.split())}\n{as_yaml(metadata(called, of))}---\n"
 
 
 def metadata(called: str, of: Record) -> dict[str, Any]:

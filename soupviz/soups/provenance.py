@@ -1,6 +1,5 @@
 """What travels inside an exported soup: what it was made of, pinned by fingerprints, and what was measured of it."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from soupviz.addresses import is_remote
 from soupviz.errors import ExportError
 from soupviz.mixing.aggregation import check_batchnorm, num_examples
 from soupviz.mixing.formulas import KEPT, Formula
+from soupviz.plain_data import json_of, yaml_in
 from soupviz.soups.about import about
 from soupviz.soups.comparing import intervals
 from soupviz.soups.forms import AdapterForm, Form
@@ -237,7 +237,7 @@ def read_record(path: str | Path) -> Record:
 def _record_in(file: Path) -> Record:
     if file.suffix in RECIPES:
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
+            values = yaml_in(file)
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ExportError(f"{file}: cannot be read as a recipe: {' '.join(str(error).split())}.") from None
     else:
@@ -245,7 +245,7 @@ def _record_in(file: Path) -> Record:
         if text is None:
             raise ExportError(f"{file}: carries no soupviz recipe; expected a soup that soupviz exported.")
         try:
-            values = json.loads(text)
+            values = json_of(text)
         except ValueError:
             raise ExportError(f"{file}: its soupviz recipe is not JSON; expected what soupviz writes.") from None
     try:

@@ -88,6 +88,7 @@ class Connections:
             mode = self._journal(connection)
             # In WAL mode NORMAL survives a killed process; only a power cut may lose the last transactions. With
             # another journal it may damage the file.
+            connection.execute("PRAGMA trusted_schema=OFF")  # the file may have come with the kitchen
             connection.execute(f"PRAGMA synchronous={'NORMAL' if mode == 'wal' else 'FULL'}")
             if self._file is None or self._file != _identity(self._path):
                 with connection:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from soupviz.errors import KitchenError
-from soupviz.files import cache_folder, digest, folder_bytes, is_writable
+from soupviz.files import STORE, cache_folder, digest, folder_bytes, is_writable
 from soupviz.store import logits
 from soupviz.store.connections import Connections
 from soupviz.store.earlier import carry_over
@@ -276,7 +276,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def open_store(kitchen_file: Path) -> Store:
     """The store in the kitchen's .soupviz folder, or in the user's cache folder where that is read-only."""
-    folder = kitchen_file.parent / ".soupviz"
+    folder = kitchen_file.parent / STORE
     try:
         folder.mkdir(exist_ok=True)
     except OSError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from soupviz.addresses import addresses_in, host_of
 from soupviz.errors import KitchenError
-from soupviz.files import digest, file_digest
+from soupviz.files import STORE, digest, file_digest
 from soupviz.spec import KitchenSpec
 from soupviz.trust.naming import code_of, files_in, named_by, places_in, runs_code, used_by
 from soupviz.yaml_file import kitchen_file, read_kitchen_file
@@ -80,6 +80,7 @@ def check_paths(spec: KitchenSpec, folder: Path, allowed: Allowed) -> None:
         KitchenError: naming the path.
     """
     named = {place for text in named_by(spec) if text for place in places_in(text, folder)}
+    named.add(folder / STORE)  # which is written to
     named |= {folder / "data" for split in spec.split_specs().values() if split.path is None}
     for arguments in (spec.model.args, *(split.args for split in spec.split_specs().values())):
         named |= set(files_in(arguments, folder))

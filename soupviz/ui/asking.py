@@ -9,6 +9,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import Cost
 from soupviz.ui import session, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 
 def told(cost: Cost, opened: Kitchen) -> str:
@@ -71,7 +72,7 @@ def result(
     if job is not None and job.state == "finished":
         return job
     row = st.container(horizontal=True, vertical_alignment="center")
-    if row.button("Go on" if job else title, key=f"ask {full}", type="primary"):
+    if row.button("Go on" if job else verbatim(title), key=f"ask {full}", type="primary"):
         work.jobs().submit(full, title, do, kitchen=str(opened.file))
         st.rerun()
     words = told(expected or cost(), opened)

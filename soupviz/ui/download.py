@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -33,13 +34,17 @@ def drop_old(place: Path) -> None:
 
 def address(file: Path) -> str:
     """Where the browser gets a file of such a folder."""
-    return PATH.format(token=file.parent.name, name=file.name)
+    return PATH.format(token=file.parent.name, name=quote(file.name))
 
 
 async def _serve(request: Request) -> Response:
     root = cache_folder("downloads").resolve()
-    file = (root / request.path_params["token"] / request.path_params["name"]).resolve()
-    if file.parent.parent != root or not file.is_file():
+    try:
+        file = (root / request.path_params["token"] / request.path_params["name"]).resolve()
+        is_there = file.parent.parent == root and file.is_file()
+    except (OSError, ValueError):  # a name that no file has
+        is_there = False
+    if not is_there:
         return PlainTextResponse("No such download; export the soup again.", status_code=404)
     # Compressing weights costs seconds a gigabyte and saves nothing.
     return FileResponse(file, filename=file.name, headers={"Content-Encoding": "identity"})

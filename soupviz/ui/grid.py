@@ -161,7 +161,13 @@ def choose_shown(opened: Kitchen) -> str:
     if len(options) == 1:
         return options[0]
     shown = st.segmented_control(
-        "Colour", options, default=HELD_OUT, required=True, format_func=_short, key="grid_split", bind="query-params"
+        "Colour",
+        options,
+        default=HELD_OUT,
+        required=True,
+        key="grid_split",
+        format_func=lambda one: verbatim(_short(one)),
+        bind="query-params",
     )
     return str(shown)
 
@@ -230,7 +236,7 @@ def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: s
             f"of {len(cooked)}, chosen on held_out, so that number is optimistic: believe its test score."
         )
     if shown != HELD_OUT:
-        st.caption(f"Who chooses a cell by {_short(shown)} selects on it, and it can no longer report.")
+        st.caption(f"Who chooses a cell by {verbatim(_short(shown))} selects on it, and it can no longer report.")
     reasons: dict[str, int] = {}
     for outcome in outcomes:
         if outcome.reason:

@@ -16,7 +16,7 @@ from soupviz.store.cache import clear_caches, sizes
 from soupviz.store.logits import BUDGET
 from soupviz.store.runs import at_stake
 from soupviz.ui import computing, people, session, work, workspace
-from soupviz.ui.verbatim import verbatim
+from soupviz.ui.verbatim import code, verbatim
 from soupviz.yaml_file import kitchen_file, validate
 
 HELP = "Its path; a relative one starts at the folder of checkpoints, as in kitchen.yaml."
@@ -81,8 +81,8 @@ def _offer_to_write() -> None:
     if job := work.find_open_job(file):
         if session.watch(job) or job.state != "finished":
             return
-    exists = f" (the one there is kept as {splitting.kept_as(file).name})" if file.is_file() else ""
-    st.success(f"It opens. Write `{file}`{exists}, so that the next visit and the command line find it?")
+    exists = f" (the one there is kept as {verbatim(splitting.kept_as(file).name)})" if file.is_file() else ""
+    st.success(f"It opens. Write {code(str(file))}{exists}, so that the next visit and the command line find it?")
     row = st.container(horizontal=True)
     if row.button("Write kitchen.yaml", type="primary"):
         splitting.write_document(splitting.document_of(spec), file)

@@ -13,6 +13,7 @@ from soupviz.recognition.writing import text_of, write
 from soupviz.trust import runs_code
 from soupviz.ui import session, work, workspace
 from soupviz.ui.jobs import URGENT, Job
+from soupviz.ui.verbatim import code as as_code
 from soupviz.ui.verbatim import verbatim
 from soupviz.weights.pickles import command_of
 
@@ -56,7 +57,9 @@ def a_folder() -> None:
 
 def _proposed(given: dict[str, Any]) -> None:
     proposal = recognise(**given, may_read=workspace.is_allowed)
-    st.markdown(f"**{proposal.what[:1].upper()}{proposal.what[1:]}: {verbatim(str(proposal.document['name']))}**")
+    st.markdown(
+        f"**{verbatim(proposal.what[:1].upper() + proposal.what[1:])}: {verbatim(str(proposal.document['name']))}**"
+    )
     if proposal.run.convert:
         number = len(proposal.run.convert)
         st.warning(
@@ -107,7 +110,7 @@ def _answer(proposal: Proposal, given: dict[str, Any]) -> None:
         code, seen = _unasked_code(proposal), st.session_state.get(SHOWN)
         st.session_state[SHOWN] = code
         if code:
-            st.warning(f"Opening it runs Python code that the run names: `{code}`. Go on only if you trust it.")
+            st.warning(f"Opening it runs Python code that the run names: {as_code(code)}. Go on only if you trust it.")
         pressed = st.form_submit_button(OPEN, type="primary")
     if not pressed or (code and code != seen):  # what was pressed under named other code, or none
         return
@@ -142,7 +145,7 @@ def _open_code(proposal: Proposal, factory: str) -> None:
 
 
 def _ask(question: Question) -> dict[str, Any]:
-    title = f"{question.text[:1].upper()}{question.text[1:]}"
+    title = verbatim(f"{question.text[:1].upper()}{question.text[1:]}")
     if question.key == DATA:
         return {DATA: st.text_input(title, key="asked data")}
     if question.key == VOCABULARY and not question.choices:
@@ -151,7 +154,7 @@ def _ask(question: Question) -> dict[str, Any]:
         return {question.key: st.selectbox(title, question.choices, index=None, key=f"asked {question.key}")}
     left, right = st.columns([2, 1])
     near = f"Found near the run: {', '.join(question.choices)}." if question.choices else None
-    factory = left.text_input(title, key="asked factory", placeholder=near, help=near)
+    factory = left.text_input(title, key="asked factory", placeholder=near, help=near and verbatim(near))
     arguments = right.text_input("Its arguments (JSON, optional)", placeholder='{"num_classes": 10}')
     return {FACTORY: factory, "arguments": arguments}
 

@@ -16,7 +16,7 @@ from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
-from soupviz.ui.verbatim import verbatim
+from soupviz.ui.verbatim import code, verbatim
 from soupviz.weights.names import as_values, names_in
 from soupviz.yaml_file import kitchen_file
 
@@ -169,10 +169,9 @@ def _ask_for_trust(file: Path) -> Request | None:
         st.error(verbatim(str(error)))
         end_page()
     if not workspace.is_trusted(asked):
-        told = [f"{what} {', '.join(f'`{name}`' for name in names)}" for what, names in _uses(asked) if names]
-        st.warning(
-            f"Opening **{asked.spec.name or file.parent.name}** {'; and '.join(told)}. Open it only if you trust it."
-        )
+        told = [f"{what} {', '.join(code(name) for name in names)}" for what, names in _uses(asked) if names]
+        called = " ".join((asked.spec.name or file.parent.name).split())
+        st.warning(f"Opening **{verbatim(called)}** {'; and '.join(told)}. Open it only if you trust it.")
         if st.button("I trust it: open", type="primary"):
             workspace.trust(asked)
             st.rerun()
@@ -226,7 +225,7 @@ def progress_line(job: Job) -> None:
     """A bar with what is done, how far, and how long to go."""
     left = job.remaining()
     eta = "" if left is None else f", about {left:.0f} s to go" if left < 90 else f", about {left / 60:.0f} min to go"
-    st.progress(job.fraction, text=f"{job.title}: {job.what or 'waiting for its turn'}{eta}")
+    st.progress(job.fraction, text=verbatim(f"{job.title}: {job.what or 'waiting for its turn'}{eta}"))
 
 
 def show_failure(job: Job) -> None:
@@ -266,5 +265,7 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> bool:
     if state == "failed":
         show_failure(job)
     elif state == "cancelled":
-        st.info(f"{job.title} was cancelled; what it measured is kept, and starting it again goes on from there.")
+        st.info(
+            f"{verbatim(job.title)} was cancelled; what it measured is kept, and starting it again goes on from there."
+        )
     return False

@@ -70,7 +70,7 @@ def draw_running(place: DeltaGenerator) -> None:
             waits = "" if job.state == "running" else " (waits)"
             by = f", {verbatim(job.person)}" if job.person not in ("", me) else ""
             left, right = st.columns([3, 1], vertical_alignment="center", gap="xsmall")
-            left.caption(f"{job.title}{by}{waits}: {job.fraction:.0%}")
+            left.caption(f"{verbatim(job.title)}{by}{waits}: {job.fraction:.0%}")
             if job.person in ("", me):
                 right.button(
                     "Cancel", type="tertiary", key=f"cancel in the sidebar {job.number}",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +27,9 @@ FIRST = ("step", "global_step", "epoch", "lr", "learning_rate", "lr0", "base_lr"
 
 LAST = ("seed", "random_seed")
 """What explains nothing."""
+
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
+"""How a text begins that a spreadsheet would compute."""
 OF_FILES = ("ingredient", "held_out", "test", "weights", "MB", "fingerprint")
 """Columns of every table of ingredients, beside those of metrics."""
 
@@ -170,3 +174,17 @@ def slices(task: Task, metric: Metric, rows: Iterable[SliceRow]) -> pd.DataFrame
 
 def _scaled(scale: float, value: float | None) -> float | None:
     return None if value is None else scale * value
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, of which no name is a formula to the program that opens it."""
+    names = {name: _no_formula(name) for name in table.columns}
+    return str(table.rename(columns=names).map(_no_formula).to_csv(index=False))
+
+
+def _no_formula(cell: Any) -> Any:
+    """Text as text: what begins as a formula does is marked, as spreadsheets mark it."""
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r", "\n")  # which is put in quotes, so that no row begins there
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -38,7 +38,7 @@ def draw(opened: Kitchen, run: Run) -> None:
     found = verdicts.verdict_of(opened, run)
     st.header("Verdict")
     first, _, rest = found.sentence.partition(": ")
-    st.write(f"**{first}**: {rest}" if rest else found.sentence)
+    st.write(f"**{verbatim(first)}**: {verbatim(rest)}" if rest else verbatim(found.sentence))
     if found.elsewhere:
         st.warning(verbatim(found.elsewhere))
     _metrics(opened, found)
@@ -52,7 +52,7 @@ def draw(opened: Kitchen, run: Run) -> None:
             alt=f"Differences of the soup to its yardsticks on {found.reports_on}: {found.sentence}",
         )
     _score_missing(opened, run)
-    st.caption(found.looks)
+    st.caption(verbatim(found.looks))
     _optimism(opened, run, found)
     with st.expander("The figures behind the verdict"):
         _details(opened, found)
@@ -81,7 +81,10 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         items.append((title, difference, note, f"{tested}. {wording.direction(metric)}"))
     with st.container(horizontal=True):
         for title, value, note, meaning in items:
-            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=220, help=meaning)
+            st.metric(
+                verbatim(title), value, verbatim(note), delta_color="off", delta_arrow="off", border=True,
+                width=220, help=verbatim(meaning),
+            )  # fmt: skip
 
 
 def _sentence(text: str) -> str:
@@ -155,7 +158,7 @@ def _score_missing(opened: Kitchen, run: Run) -> None:
 
 def _optimism(opened: Kitchen, run: Run, found: Verdict) -> None:
     """The cross-fitted estimate, or the button that makes it."""
-    st.write(found.optimism)
+    st.write(verbatim(found.optimism))
     if found.crossfit is not None:
         return
     recipe = crossfit.recipe_in(opened, run)
@@ -211,7 +214,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
             alt=f"Paired counts against {found.best.name} by split",
         )
     for sentence in found.sizes:
-        st.write(f"- {sentence}")
+        st.write(f"- {verbatim(sentence)}")
     if found.crossfit is not None:
         _halves(opened, found.crossfit)
     if is_share(metric) and by is None:

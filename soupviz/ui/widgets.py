@@ -38,7 +38,15 @@ def metric_row(items: Iterable[tuple[str, str, str]]) -> None:
     """Metrics side by side, as many as fit in a line: title, value, and a note on where the value comes from."""
     with st.container(horizontal=True):
         for title, value, note in items:
-            st.metric(title, value, note, delta_color="off", delta_arrow="off", border=True, width=192)
+            st.metric(
+                verbatim(title),
+                value,
+                verbatim(note),
+                delta_color="off",
+                delta_arrow="off",
+                border=True,
+                width=192,
+            )
 
 
 def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequence[str] = (HELD_OUT,)) -> None:
@@ -104,9 +112,9 @@ def filtered(opened: Kitchen, table: pd.DataFrame) -> pd.DataFrame:
     values = table[column].dropna()
     if pd.api.types.is_numeric_dtype(values) and values.min() < values.max():
         low, high = float(values.min()), float(values.max())
-        lower, upper = right.slider(column, low, high, (low, high), key=f"filter {column}")
+        lower, upper = right.slider(verbatim(column), low, high, (low, high), key=f"filter {column}")
         return table[table[column].between(lower, upper)]
-    chosen = right.multiselect(column, sorted(values.unique(), key=str), key=f"filter {column}")
+    chosen = right.multiselect(verbatim(column), sorted(values.unique(), key=str), key=f"filter {column}")
     return table[table[column].isin(chosen)] if chosen else table
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import pickle
 import types
 import zipfile
@@ -14,10 +13,14 @@ import numpy as np
 import yaml
 
 from soupviz.errors import CheckpointError
+from soupviz.plain_data import json_of, yaml_in
 
 LARGEST = 4_000_000
 """Bytes of a file that is read for the plain values in it; what is larger holds something else."""
 
+
+LARGEST_JSON = 100_000_000
+"""Bytes of an index or a log: ten times what the index of the largest models has."""
 
 NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
@@ -168,7 +171,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         CheckpointError: it is not YAML.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml_in(path, _Loader)
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
         raise CheckpointError(
             f"{path}: not YAML ({' '.join(str(error).split())[:200]}); mend it or move it away."
@@ -182,7 +185,9 @@ def read_json(path: Path) -> Any:
     Raises:
         CheckpointError: it is not JSON.
     """
+    if (size := path.stat().st_size if path.is_file() else 0) > LARGEST_JSON:
+        raise CheckpointError(f"{path}: {size:,} bytes of JSON; expected at most {LARGEST_JSON:,}. Move it away.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_of(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON ({error}); mend it or move it away.") from None

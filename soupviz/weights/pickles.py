@@ -8,6 +8,7 @@ import re
 import shlex
 import types
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,11 @@ def _mappable_copy(path: Path) -> Path:
 
 def _load(path: Path, named: Path, *, mmap: bool) -> Any:
     """Read a file; `named` is what messages call it."""
+    if packed := _packed_in(path):
+        raise CheckpointError(
+            f"{named}: its part {packed!r} is compressed; torch.save writes none so, and it would be read as other "
+            "numbers. Unpack the archive, and save the checkpoint again."
+        )
     try:
         with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
@@ -153,6 +159,16 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
         if "Unsupported operand" in text:  # a byte that no pickle has
             text = "not a pickle"
         raise _damaged(named, text or type(error).__name__) from None
+
+
+def _packed_in(path: Path) -> str:
+    """The first part of a zip archive that is compressed, if one is: it may be a thousand times as large."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = (one.filename for one in archive.infolist() if one.compress_type != zipfile.ZIP_STORED)
+            return next(packed, "")
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # torch says what is wrong with it
+        return ""
 
 
 def _damaged(path: Path, reason: str) -> CheckpointError:

@@ -1,6 +1,5 @@
 """The format `coco`: a folder of images, and a JSON file of their objects."""
 
-import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from soupviz.data.detection.readings import SIZE
 from soupviz.data.names import as_name
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.spec import SHIFTS, TEST, SplitSpec
 from soupviz.types import Progress
 
@@ -66,7 +66,7 @@ def _read(name: str, file: Path) -> Mapping[str, Any]:
     if not file.is_file():
         raise DataError(f"data.{name}.annotations: {file}: no such file; expected a JSON file as COCO has it.")
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        told = json_of(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise DataError(f"data.{name}.annotations: {file} cannot be read as JSON: {error}.") from None
     for part, keys in PARTS.items():
@@ -194,7 +194,7 @@ def _grouping(
     where = f"data.{name}.group: {file.name}"
 
     def grouping(kept: Path) -> list[str]:
-        corrupt = json.loads((kept / "meta.json").read_text(encoding="utf-8"))["corrupt"]
+        corrupt = json_of((kept / "meta.json").read_text(encoding="utf-8"))["corrupt"]
         return [
             as_name(f"{where}: {one['file_name']}", one.get(column))
             for one in images

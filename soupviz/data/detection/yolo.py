@@ -16,6 +16,7 @@ from soupviz.data.detection.readings import CENTRE
 from soupviz.data.images.imagefolder import SUFFIXES, is_junk
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.errors import DataError
+from soupviz.plain_data import yaml_in
 from soupviz.spec import HELD_OUT, SHIFTS, TEST, TRAIN, SplitSpec
 from soupviz.types import Progress
 
@@ -98,7 +99,7 @@ def _described(name: str, path: Path) -> Path:
 
 def _read(name: str, file: Path) -> Mapping[str, Any]:
     try:
-        told = yaml.safe_load(file.read_text(encoding="utf-8"))
+        told = yaml_in(file)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"data.{name}: {file} cannot be read as YAML: {error}.") from None
     if not isinstance(told, Mapping) or "names" not in told:

@@ -1,6 +1,5 @@
 """The format `choices`: a table of questions, each a context, the options that may follow it, and the right one."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from soupviz.data.datasets import keep_texts
 from soupviz.data.sources import Contents, Source, ToUint8, identity_of
 from soupviz.data.text import capacity, option_pairs, tokens, windows
 from soupviz.errors import DataError
+from soupviz.plain_data import json_of
 from soupviz.spec import SplitSpec
 from soupviz.types import Progress
 
@@ -156,7 +156,7 @@ def _listed(place: str, column: str, cell: Any) -> list[str]:
     found = cell
     if isinstance(cell, str):
         try:
-            found = json.loads(cell)
+            found = json_of(cell)
         except ValueError:
             found = cell
     found = found.tolist() if isinstance(found, np.ndarray) else found

@@ -49,7 +49,7 @@ def _labels(rows: Sequence[Entry]) -> dict[str, str]:
 
 def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     """What is known of an ingredient, the base or the ensemble: the verdict, its scores, its file and its metadata."""
-    st.write(verdicts.verdict_on(opened, row.name, row.mix, row.aggregation, selected_on=()).sentence)
+    st.write(verbatim(verdicts.verdict_on(opened, row.name, row.mix, row.aggregation, selected_on=()).sentence))
     scores = {score.split: score for score in (row.held_out, row.judged) if score is not None}
     widgets.score_metrics(opened.objective, scores)
     if row.kind == "ensemble":

@@ -133,7 +133,7 @@ def draw(opened: Kitchen, match: Match) -> None:
         counted = f"Only the soup is right on {units(task, better)}, only the rival on {worse:,}."
     st.write(f"{told} {counted}")
     if match.split.name in match.soup.selected_on:
-        st.caption(f"{match.split.name} selected this {match.soup.kind}: what it says here is optimistic.")
+        st.caption(f"{verbatim(match.split.name)} selected this {match.soup.kind}: what it says here is optimistic.")
     if task.has_classes:
         class_charts.draw(match)
         draw_classified(task, match)
@@ -196,6 +196,6 @@ def draw_cards(task: Task, match: Match, rows: examples.Rows, chosen: Sequence[s
         number = st.number_input(f"Page, of {pages}", 1, pages, key=f"page {which} {order}", width=150)
     shown = rows[PER_PAGE * (number - 1) : PER_PAGE * number]
     note = viewer_of(task, match.split, int(rows[0])).note(match.split)
-    st.caption(f"{len(rows):,} of {len(match.split):,} {task.unit}s of {match.split.name}. {note}")
+    st.caption(f"{len(rows):,} of {len(match.split):,} {task.unit}s of {verbatim(match.split.name)}. {note}")
     new, old = examples.examples_of(match.new), examples.examples_of(match.old)
     st.html(gallery(task, match.split, match.classes, new, old, shown))

@@ -64,12 +64,12 @@ def choose_split(opened: Kitchen) -> str:
     splits = opened.splits.reporting
     split = st.segmented_control(
         "Split", splits, default=HELD_OUT, required=True, key="split", bind="query-params",
-        format_func=lambda name: f"{name} (selects)" if name == HELD_OUT else name.removeprefix(SHIFTS),
+        format_func=lambda name: f"{name} (selects)" if name == HELD_OUT else verbatim(name.removeprefix(SHIFTS)),
     )  # fmt: skip
     if split != HELD_OUT:
         st.caption(
-            f"{split} reports. To look at its {opened.task.unit}s and then change a recipe spends it: what it says "
-            "afterwards is no longer an honest report. Look at held_out while you still choose."
+            f"{verbatim(split)} reports. To look at its {opened.task.unit}s and then change a recipe spends it: what "
+            "it says afterwards is no longer an honest report. Look at held_out while you still choose."
         )
     return str(split)
 
@@ -203,8 +203,8 @@ def draw_overlaps(opened: Kitchen, pairs: Sequence[Pair], asked: Asked, selected
         if pairs[0].same_wrong is None:
             worst = "What lies in the worst quarter of all ingredients' answers counts as wrong. "
         st.caption(
-            f"Of the {opened.task.unit}s on {asked.split} that at least one of two gets wrong, {share} {worst}"
-            f"Least in common: {verbatim(low.a)} and {verbatim(low.b)}, {low.overlap:.2f}; were their errors "
+            f"Of the {opened.task.unit}s on {verbatim(asked.split)} that at least one of two gets wrong, {share} "
+            f"{worst}Least in common: {verbatim(low.a)} and {verbatim(low.b)}, {low.overlap:.2f}; were their errors "
             f"independent, it would be {low.expected_overlap:.2f}."
         )
     return [f"{one['row']}\0{one['column']}" for one in clicked if "row" in one and "column" in one]
@@ -236,7 +236,7 @@ def draw_gains(
         alt=f"Gain of the {made} over the mean of the two against {against}, {len(found)} of {total} pairs",
         clicked=PAIR,
     )
-    st.caption(told(line, found, made, against, asked.split, total, metric))
+    st.caption(verbatim(told(line, found, made, against, asked.split, total, metric)))
     rest = "What is said above is of all of them."
     if left := sampling.told(len(drawn), len(found), "pairs", "they are thinned out evenly", rest):
         st.caption(left)

@@ -42,8 +42,8 @@ def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
     widgets.metric_row(
         [
             (f"Both {well}", f"{pair.both_right:,}", f"{share * pair.both_right:.1f} % of {pair.num_units:,}"),
-            (f"Only {verbatim(pair.a)}", f"{pair.only_a:,}", f"{share * pair.only_a:.1f} %"),
-            (f"Only {verbatim(pair.b)}", f"{pair.only_b:,}", f"{share * pair.only_b:.1f} %"),
+            (f"Only {pair.a}", f"{pair.only_a:,}", f"{share * pair.only_a:.1f} %"),
+            (f"Only {pair.b}", f"{pair.only_b:,}", f"{share * pair.only_b:.1f} %"),
             (f"Both {badly}", f"{pair.both_wrong:,}", alike),
         ]
     )
@@ -51,7 +51,7 @@ def draw(opened: Kitchen, asked: Asked, pairs: Sequence[Pair]) -> None:
     charts.show(picture, key="errors of the pair", alt="Errors of the first, of both, of the second")
     related = "" if pair.correlation is None else f" Their errors' correlation is {pair.correlation:+.2f}."
     st.caption(
-        f"Their errors on {asked.split}: those that only {verbatim(pair.a)} makes, both (grey), "
+        f"Their errors on {verbatim(asked.split)}: those that only {verbatim(pair.a)} makes, both (grey), "
         f"only {verbatim(pair.b)}.{related}"
     )
     draw_standing(opened, asked, pair)

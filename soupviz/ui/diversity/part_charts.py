@@ -7,6 +7,7 @@ from soupviz.pictures import parts as pictures
 from soupviz.tasks.wording import hint, titled
 from soupviz.ui import charts
 from soupviz.ui.diversity.match import Match
+from soupviz.ui.verbatim import verbatim
 
 
 def draw(opened: Kitchen, match: Match) -> bool:
@@ -19,7 +20,7 @@ def draw(opened: Kitchen, match: Match) -> bool:
     metric = opened.task.metrics[0]
     for kind, place in zip(kinds, st.columns(len(kinds)), strict=True):
         soup, rival = ([one for one in told if one.kind == kind and (kind, one.name) in there] for told in (new, old))
-        place.header(f"{titled(metric)} by {kind}")
+        place.header(f"{titled(metric)} by {verbatim(kind)}")
         known = [one for one, other in zip(soup, rival, strict=True) if None not in (one.value, other.value)]
         some = f", the {pictures.SHOWN} of {len(known)} that differ most" if len(known) > pictures.SHOWN else ""
         charts.show(
@@ -28,5 +29,5 @@ def draw(opened: Kitchen, match: Match) -> bool:
             alt=f"{titled(metric)} by {kind} on {match.split.name} of soup and rival{some}",
             place=place,
         )
-        place.caption(f"On {match.split.name}{some}; in brackets how many objects there are{hint(metric)}.")
+        place.caption(f"On {verbatim(match.split.name)}{some}; in brackets how many objects there are{hint(metric)}.")
     return True

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from urllib.parse import unquote
 
 import streamlit as st
 
@@ -24,6 +25,7 @@ from soupviz.store.runs import Run
 from soupviz.ui import download, session, work, workspace
 from soupviz.ui.charts import Place
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import code, verbatim
 from soupviz.weights.sharding import SUFFIX
 
 
@@ -191,10 +193,12 @@ def show_written(opened: Kitchen) -> None:
     if job := work.jobs().find(f"export {opened.file}"):
         if not session.watch(job) and job.state == "finished":
             written, told = job.result
-            st.success("Written:\n" + "\n".join(f"- `{path}`" for path in written) + told)
+            st.success("Written:\n" + "\n".join(f"- {code(path)}" for path in written) + told)
     if job := work.jobs().find(f"download {opened.file}"):
         if not session.watch(job) and job.state == "finished":
-            st.link_button(f"Download {job.result.rpartition('/')[2]}", job.result, icon=":material/download:")
+            st.link_button(
+                f"Download {verbatim(unquote(job.result.rpartition('/')[2]))}", job.result, icon=":material/download:"
+            )
 
 
 def load_job(opened: Kitchen, file: Path) -> Job:

@@ -15,7 +15,7 @@ from soupviz.store.runs import Run
 from soupviz.ui import asking, workspace
 from soupviz.ui.export import exporting
 from soupviz.ui.jobs import Job
-from soupviz.ui.verbatim import verbatim
+from soupviz.ui.verbatim import code, verbatim
 
 AGAIN = "reports written again"
 
@@ -52,4 +52,5 @@ def draw(opened: Kitchen, run: Run, folder: str | None = None) -> None:
     if row.button("Make it again", help="With what was measured since."):
         written[run.key] = written.get(run.key, 0) + 1
         st.rerun()
-    row.markdown(f"The report: `{place}`" if place.is_file() else f"`{place}` is no longer there.")
+    where = code(str(place))
+    row.markdown(f"The report: {where}" if place.is_file() else f"{where} is no longer there.")

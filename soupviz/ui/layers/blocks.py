@@ -66,10 +66,10 @@ def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None
     alpha = asked.probe.alpha
     number = len(opened.splits.load(HELD_OUT))
     each = asking.told(Cost(1, 0, number, opened.scores.seconds_for(number)), opened)
-    st.caption(f"0 is A, “{asked.a.name}”; 1 is B, “{asked.b.name}”. A new mix takes {each}.")
+    st.caption(f"0 is A, “{verbatim(asked.a.name)}”; 1 is B, “{verbatim(asked.b.name)}”. A new mix takes {each}.")
     with st.container(horizontal=True):
         for label, weights in presets(names).items():
-            st.button(label, key=f"preset {label}", on_click=set_weights, args=(weights,))
+            st.button(verbatim(label), key=f"preset {label}", on_click=set_weights, args=(weights,))
         if chosen in names:
             alone = [alpha if name == chosen else 0.0 for name in names]
             st.button(f"Only {verbatim(str(chosen))}", key="preset only", on_click=set_weights, args=(alone,))

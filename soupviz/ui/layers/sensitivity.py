@@ -24,6 +24,7 @@ from soupviz.ui import asking, charts, formats, session, tables, widgets
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.path import Choice, choices, usual_batchnorm
+from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
 
 GROUPINGS: dict[str, Grouping] = {"blocks": "block", "parts": "part", "modules": "module"}
@@ -121,7 +122,9 @@ def _explain(opened: Kitchen, a: Choice, b: Choice, batchnorm: str) -> None:
         notes.append("BatchNorm's running statistics belong to their layer: they move with its weights.")
     for end in (a, b):
         if end.batchnorm not in (None, batchnorm):
-            notes.append(f"“{end.name}” was cooked with BatchNorm {end.batchnorm}: here it is taken as {batchnorm}.")
+            notes.append(
+                f"“{verbatim(end.name)}” was cooked with BatchNorm {end.batchnorm}: here it is taken as {batchnorm}."
+            )
     if notes:
         st.caption(" ".join(notes))
 
@@ -156,7 +159,7 @@ def effects(opened: Kitchen, asked: Asked) -> list[Effect] | None:
         st.info("Every layer of A and B is identical.")
         return None
     st.caption(
-        f"{len(found)} layer groups of “{asked.a.name}”, each alone {asked.what}"
+        f"{len(found)} layer groups of “{verbatim(asked.a.name)}”, each alone {verbatim(asked.what)}"
         + (f"; {same} are identical in both and cost nothing." if same else ".")
     )
 

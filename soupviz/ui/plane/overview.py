@@ -241,7 +241,7 @@ def data(frame: Frame, values: Sequence[Value], shown: Chosen) -> bytes:
         row |= {shown.corners[0].name: 1 - beta - gamma, shown.corners[1].name: beta, shown.corners[2].name: gamma}
         row |= {"split": shown.split, "batchnorm": shown.batchnorm}
         rows.append(row | dict(value.figures) | dict(value.counts))
-    return pd.DataFrame(rows).to_csv(index=False).encode()
+    return tables.as_csv(pd.DataFrame(rows)).encode()
 
 
 def chosen_spot() -> Spot | None:
@@ -269,13 +269,13 @@ def run_of(opened: Kitchen, name: str) -> Run | None:
 def draw_spot(opened: Kitchen, shown: Chosen, spot: Spot) -> None:
     """What is known of a spot, and a button that keeps it."""
     recipe = shown.recipe(spot)
-    st.header(recipe.title)
+    st.header(verbatim(recipe.title))
     keeping.offer(opened, recipe)
 
 
 def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
     """A model beside the plane: how far it is, and how good it is itself."""
-    st.header(item.choice.name)
+    st.header(verbatim(item.choice.name))
     share = item.place.distance / side
     lies = "lies in the plane" if share < IN_PLANE else f"lies {100 * share:.1f} % of a side away from the plane"
     st.write(

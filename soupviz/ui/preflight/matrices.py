@@ -19,6 +19,7 @@ from soupviz.tasks.wording import factor, gap_unit
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.charts import Place
 from soupviz.ui.formats import in_unit
+from soupviz.ui.verbatim import verbatim
 from soupviz.weights.selection import BASE
 
 ORDERS = ("barriers", "angles", "kitchen")
@@ -58,7 +59,9 @@ def matrices(opened: Kitchen, found: Weights, judged: Report | None, chosen: Seq
         picture = pictures.barriers(names, judged.barriers.heights[grid], metric, chosen)
         clicks["barriers"] = _cells(picture, f"barriers {key}", "Barriers of every pair", place)
     place = row.container(width=charts.SIDE)
-    place.markdown(f"**Angles: cosine of the updates from the {found.geometry.reference_name}.** 1 is one direction.")
+    place.markdown(
+        f"**Angles: cosine of the updates from the {verbatim(found.geometry.reference_name)}.** 1 is one direction."
+    )
     picture = pictures.pairs(names, found.geometry.cosines[grid], chosen, **pictures.COSINE)
     clicks["angles"] = _cells(picture, f"angles {key}", "Cosines of every two updates", place)
     if pair := widgets.newly_clicked(**clicks):
@@ -96,7 +99,9 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: P
     """Distances between weights in the plane; what lies far off is left out, as it leaves the others no room."""
     place.markdown("**Map: distances between weights, as well as a plane can show them.**")
     far = _outliers(found.geometry)
-    without = bool(far) and place.toggle(f"Leave out what lies far off: {listed(far)}", True, key="without far")
+    without = bool(far) and place.toggle(
+        f"Leave out what lies far off: {verbatim(listed(far))}", True, key="without far"
+    )
     names = [name for name in opened.names if not (without and name in far)]
     if len(names) < 2:
         place.caption("A map needs two checkpoints.")

@@ -117,7 +117,7 @@ def facts(opened: Kitchen, found: Weights | None) -> None:
     )
     widgets.refused(opened)
     if found is not None:
-        st.caption(_sameness(opened, found.sameness))
+        st.caption(verbatim(_sameness(opened, found.sameness)))
 
 
 def _sameness(opened: Kitchen, same: Sameness) -> str:

@@ -76,10 +76,12 @@ def choose(scores: Scores, *, kinds_can_change: bool) -> View | None:
         st.info("Choose at least one split under shift.")
         return None
     if x == scores.selecting:
-        st.warning(f"{x} selected: what the chosen have there is optimistic.")
+        st.warning(f"{verbatim(x)} selected: what the chosen have there is optimistic.")
     points = scores.points(x, y, kinds)
     if left := len(scores.models) - len(points):
-        st.caption(f"{left} of {len(scores.models)} models are not drawn: they lack a score on {x} or under shift.")
+        st.caption(
+            f"{left} of {len(scores.models)} models are not drawn: they lack a score on {verbatim(x)} or under shift."
+        )
     scale: Scale = "logit" if is_logit else "linear"
     if is_logit:
         extreme = ~points[["x", "y"]].gt(0).all(axis=1) | ~points[["x", "y"]].lt(1).all(axis=1)
@@ -116,7 +118,7 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
     Args:
         marked: ids that stand out beside the one that was clicked. on_click: told of it, by its id.
     """
-    st.header(_told(view))
+    st.header(verbatim(_told(view)))
     if view.line is not None:
         _figures(view.line, view)
     ids = [model.id for model in view.scores.models]

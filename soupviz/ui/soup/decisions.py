@@ -25,6 +25,7 @@ from soupviz.ui import asking, charts, computing, tables, widgets, work
 from soupviz.ui.charts import Place
 from soupviz.ui.formats import CHANCE, value_format
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 LATEST = 8
 """Decisions that are told while a search runs."""
@@ -66,7 +67,7 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     found = decisions.log(opened, recipe, steps)
     place.header("Decisions")
     told = explained(opened, recipe, found) if run.status == "finished" else so_far(found)
-    place.write(told)
+    place.write(verbatim(told))
     chosen = st.session_state.get(f"decision of {run.key}")
     clicked = charts.show(
         search.trajectory(steps, opened.objective, [] if chosen is None else [chosen], unit=opened.task.unit),
@@ -103,10 +104,10 @@ def _table(opened: Kitchen, found: Sequence[Decision], run: Run, chosen: int | N
         alt="Every decision with what it would have changed",
     )
     if one := next((one for one in shown if one.step == chosen), None):
-        st.info(f"**{one.candidate}** {one.sentence}.")
+        st.info(f"**{verbatim(one.candidate)}** {verbatim(one.sentence)}.")
     st.download_button(
         "Save the log as CSV",
-        decisions.frame(opened.task, opened.objective, shown).to_csv(index=False),
+        tables.as_csv(decisions.frame(opened.task, opened.objective, shown)),
         file_name=f"decisions-{run.key[:12]}.csv",
         mime="text/csv",
         on_click="ignore",

@@ -23,6 +23,7 @@ from soupviz.ui import asking, charts, computing, session, widgets
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.soup import forms
+from soupviz.ui.verbatim import verbatim
 
 AXES = ("last checkpoint (step or epoch)", "checkpoints averaged")
 
@@ -108,7 +109,7 @@ def draw_choices(opened: Kitchen, recipe: Recipe, run: Run) -> None:
     if not found:
         return
     number, what = found[0].recipe.n, choices.called(found[0])
-    st.header(f"Chosen by {' or by '.join(one.by for one in found)}?")
+    st.header(f"Chosen by {verbatim(' or by '.join(one.by for one in found))}?")
     if any(one.run is None for one in found):
 
         def cook(job: Job) -> None:

@@ -17,6 +17,7 @@ from soupviz.tasks.wording import titled
 from soupviz.types import Coefficients
 from soupviz.ui import charts, session, tables, widgets, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 SLICES, CALIBRATION, BATCHNORM = "Slices", "Calibration", "BatchNorm"
 
@@ -38,7 +39,7 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key=f"slices of {run.key}")
     if not has_slices(opened.task, opened.splits.load(split)):
         st.write(
-            f"{split} has no slices, and {opened.task.without_classes}: name a column that "
+            f"{verbatim(split)} has no slices, and {opened.task.without_classes}: name a column that "
             "divides it, with `slices:` in kitchen.yaml."
         )
         return
@@ -46,7 +47,10 @@ def slices(opened: Kitchen, run: Run, mixture: Coefficients) -> None:
     before = planning.known(opened, ((best, 1.0),), split)
     after = planning.known(opened, mixture, split, aggregation_in(run))
     if before is None or after is None:
-        st.write(f"{best}, the best ingredient on held_out, is not scored on {split} yet: the Compare page scores it.")
+        st.write(
+            f"{verbatim(best)}, the best ingredient on held_out, is not scored on {split} yet: the Compare page scores "
+            "it."
+        )
         return
     rows = slice_table(opened.task, opened.objective, after, before, opened.splits.load(split))
     st.dataframe(

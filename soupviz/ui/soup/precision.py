@@ -15,6 +15,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.metric import Metric
 from soupviz.ui import computing, session, work
 from soupviz.ui.jobs import Job
+from soupviz.ui.verbatim import verbatim
 
 
 def other_than(precision: Precision) -> Precision:
@@ -35,7 +36,7 @@ def compare(opened: Kitchen, recipe: Recipe, run: Run) -> None:
                 job = _job(opened, recipe, other, key)
         if job is not None and not session.watch(job) and job.state == "finished":
             steps = list(steps_from(opened.store.decisions(run)))
-            st.write(verdict(steps, job.result, own, other))
+            st.write(verbatim(verdict(steps, job.result, own, other)))
             st.dataframe(
                 table(opened.objective, steps, job.result, own, other),
                 hide_index=True,

@@ -175,7 +175,7 @@ def draw_result(opened: Kitchen, run: Run) -> None:
         )
     elif "mix" in result:
         right.header("Not one weighted sum")
-        right.caption(f"Made from {len(result['pool'])} ingredients: {', '.join(result['pool'])}.")
+        right.caption(f"Made from {len(result['pool'])} ingredients: {verbatim(', '.join(result['pool']))}.")
     learned.draw_notes(right, result.get("notes", {}))
     decisions.draw(opened, run, left)
 
