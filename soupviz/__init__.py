@@ -1,8 +1,8 @@
 """soupviz: average the weights of fine-tuned checkpoints, and measure whether the soup is better."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from soupviz.homes import PUBLIC, public
 from soupviz.version import __version__
 
 if TYPE_CHECKING:
@@ -48,8 +48,33 @@ __all__ = [
     "uniform",
 ]
 
+PUBLIC = {
+    "Kitchen": "kitchen",
+    "Metric": "tasks.metric",
+    "NumberMetric": "tasks.metric",
+    "Outcomes": "tasks.outcomes",
+    "SWARecorder": "weights.training",
+    "Soup": "soups.soup",
+    "SoupError": "errors",
+    "SumMetric": "tasks.metric",
+    "Task": "tasks.task",
+    "bake": "soups.baking",
+    "cook": "soups.cooking",
+    "cook_menu": "soups.menu",
+    "export": "soups.exports",
+    "from_mergekit": "soups.mergekit",
+    "greedy": "soups.textbook",
+    "interpolate": "soups.curves",
+    "log": "tracking.logging",
+    "recognise": "recognition.proposal",
+    "report": "reports.page",
+    "sweep": "soups.textbook",
+    "uniform": "soups.textbook",
+}
+"""What `soupviz` exports, so that a process loads only what it uses."""
+
 
 def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module 'soupviz' has no attribute {name!r}")
-    return public(name)
+    return getattr(import_module(f"soupviz.{PUBLIC[name]}"), name)

@@ -13,7 +13,6 @@ from soupviz.data.labels import WITH_CLASSES
 from soupviz.data.loading import Splits
 from soupviz.data.sweeps import with_sweep
 from soupviz.errors import CompatibilityError, KitchenError
-from soupviz.homes import above
 from soupviz.mixing.named import NamedWeights
 from soupviz.models import building, identity
 from soupviz.models.architecture import Architecture
@@ -29,7 +28,7 @@ from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
-from soupviz.types import Progress, Refusal, quiet, refusals_in_words
+from soupviz.types import Progress, Refusal, above, quiet, refusals_in_words
 from soupviz.weights import telling
 from soupviz.weights.discovery import Gathered, gather
 from soupviz.weights.fitting import Weights

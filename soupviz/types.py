@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -114,3 +115,13 @@ def refusals_in_words(refused: Sequence[Refusal]) -> list[str]:
         more = f" {len(others)} more files need the same." if others else ""
         told.append(f"{first.reason}{more} {first.remedy}".rstrip())
     return told
+
+
+ABOVE = {"plot": "notebooks.plotting", "html": "notebooks.showing"}
+"""What draws a kitchen, a soup or a curve. A notebook asks these themselves for it; the room is above theirs, and no
+code of theirs depends on it."""
+
+
+def above(name: str) -> Any:
+    """What shows a record in a notebook."""
+    return getattr(import_module(f"soupviz.{ABOVE[name]}"), name)

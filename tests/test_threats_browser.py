@@ -100,7 +100,9 @@ def test_no_name_is_markup_or_fetches_anything_in_the_browser(served_hostile: Se
         goto(page, served_hostile.url(name, kitchen), name.capitalize())
         wait_until_idle(page)
         assert page.get_by_text("I trust it").count() == 0, "the kitchen is open"
-        assert page.locator("img[src*=MARK], a[href*=MARK], a[href*='mark.invalid'], script:text('MARK')").count() == 0
+        found = page.locator("img[src*=MARK], a[href*=MARK], a[href*='mark.invalid'], script:text('MARK')")
+        assert found.evaluate_all("all => all.map(one => one.parentElement.outerHTML)") == [], name
         assert page.locator(".stMain .katex").count() == 0, name
         assert page.evaluate("() => typeof MARK") == "undefined"
+        assert foreign == [], name
     assert foreign == []

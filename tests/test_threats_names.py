@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from kitchens import small_kitchen
 from markdown_it import MarkdownIt
 from streamlit.testing.v1 import AppTest
@@ -134,6 +135,8 @@ def test_a_name_is_text_in_the_model_card(file: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     sv.export(soup, tmp_path / "out" / "soup.safetensors")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert markup(card) == []
+    _, front, body = card.split("---\n", 2)
+    assert markup(body) == []
+    assert yaml.safe_load(front)["model_name"] == "soup.safetensors"  # what the hub reads is plain data
     rows = [line for line in card.splitlines() if line.startswith("| ")]
     assert len({re.sub(r"\\.", "", row).count("|") for row in rows[-4:]}) == 1  # no name divides a row

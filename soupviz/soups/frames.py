@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 from pandas.plotting import PlotAccessor
 
-from soupviz.homes import above
 from soupviz.kitchen import Kitchen
-from soupviz.types import Coefficients
+from soupviz.types import Coefficients, above
 
 
 @dataclass(frozen=True, slots=True)

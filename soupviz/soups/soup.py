@@ -8,7 +8,6 @@ from torch import Tensor
 
 from soupviz.data import slices
 from soupviz.files import digest
-from soupviz.homes import above
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import Recipe, parse
@@ -18,7 +17,7 @@ from soupviz.soups.selecting import Examples, from_plain, plain
 from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
-from soupviz.types import Coefficients, mix_from
+from soupviz.types import Coefficients, above, mix_from
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE
 
