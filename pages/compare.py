@@ -31,7 +31,7 @@ if scoring := computing.find_score_job(opened, split):
     session.watch(scoring)
 if (cooking := work.jobs().find(f"menu {opened.file}")) and not session.watch(cooking) and cooking.result:
     with st.expander(f"{len(cooking.result)} recipes of the menu were left out"):
-        st.table({title: verbatim(reason) for title, reason in cooking.result.items()})
+        st.table({verbatim(title): verbatim(reason) for title, reason in cooking.result.items()})
 runs = session.finished_runs(opened)
 task, metric = opened.task, opened.objective
 rows = entries.ranked(entries.entries(opened, runs, split), metric)

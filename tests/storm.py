@@ -235,7 +235,14 @@ def prepared(folder: Path, names: Sequence[str]) -> list[Case]:
     """The cases of these names, each with its kitchen made; what makes them ends before anything is forked from."""
     torch = import_module("torch")
     torch.set_num_threads(1)
-    import_module("soupviz.cli.run")
+    for name in (
+        "soupviz.cli.run",
+        "soupviz.cli.cooking",
+        "soupviz.cli.measuring",
+        "soupviz.soups.exports",
+        "scipy.stats",
+    ):
+        import_module(name)  # what every case takes; what else one takes it says
     cases = []
     for name in names:
         make, arguments = CASES[name]

@@ -52,5 +52,6 @@ def test_code_is_one_line_of_code_whatever_is_in_it(text):
 
 def test_what_streamlit_would_replace_is_set_as_code():
     """It makes a dash of `--` and arrows of `->` in text, after escapes are gone; code it leaves alone."""
+    assert verbatim("see HTTPS://a.b www.a.b and a@b.c") == "see `HTTPS://a.b` `www.a.b` and `a@b.c`"
     assert verbatim("a -- b -> c") == "a `--` b `->` c"
     assert verbatim("--skip-corrupt").replace("\\", "") == "--skip-corrupt"

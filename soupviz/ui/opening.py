@@ -137,7 +137,7 @@ def kept(opened: Kitchen | None) -> None:
         store = opened.store.size()
         rows[f"store of {opened.name}: {store['scores']} scores, {store['runs']} runs"] = store["bytes"]
         rows[f"of it answers of single models, kept unasked up to {BUDGET / 1e6:.0f} MB"] = store["logits"]
-    st.table({name: f"{size / 1e6:.1f} MB" for name, size in rows.items()})
+    st.table({verbatim(name): f"{size / 1e6:.1f} MB" for name, size in rows.items()})
     row = st.container(horizontal=True)
     if row.button(
         "Clear the caches", help="Decoded splits and converted checkpoints; they are made again when needed."

@@ -2,8 +2,9 @@
 
 import re
 
-_REPLACED = re.compile(r"<-|->|--|>=|<=|~=|.*:[^\s:]+:.*")
-"""Words that Streamlit turns into arrows, dashes, emoji and icons after Markdown was parsed: escapes come too early."""
+_REPLACED = re.compile(r"<-|->|--|>=|<=|~=|.*:[^\s:]+:.*|.*(?:https?:/|www\.).*|.*[^@]@[^@]+\..*", re.IGNORECASE)
+"""Words that Streamlit turns into arrows, dashes, emoji, icons and links after Markdown was parsed: an escape comes too
+early."""
 
 _MARKUP = re.compile(r"[\\`*\[\]$~|&@]|<(?!$)|(?<![^\W_])_|_(?![^\W_])|:(?!$)")
 """What is markup wherever it stands: `_` is none within a name, `:` and `<` are none at the end of a word."""

@@ -58,4 +58,4 @@ def draw_checkpoint(opened: Kitchen, row: Entry) -> None:
     facts = {"file": addresses.shown(checkpoint.path), "fingerprint": checkpoint.fingerprint} | dict(
         checkpoint.metadata
     )
-    st.table({name: verbatim(str(value)) for name, value in facts.items()})
+    st.table({verbatim(name): verbatim(str(value)) for name, value in facts.items()})

@@ -34,7 +34,7 @@ def draw(opened: Kitchen, entry: Entry) -> None:
     left, right = st.columns(2)
     with left:
         st.header("Recipe")
-        st.table({name: verbatim(core.plain(value)) for name, value in core.fields_of(run).items()})
+        st.table({verbatim(name): verbatim(core.plain(value)) for name, value in core.fields_of(run).items()})
     with right:
         if recipe is not None:
             st.header("Change one parameter")

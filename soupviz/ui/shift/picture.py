@@ -261,4 +261,4 @@ def _details(view: View, model: Model) -> None:
     st.write(verbatim(f"{sentence}."))
     each = view.scores.values.loc[[model.id]].dropna(axis="columns").to_dict("records")[0]
     values = {short(str(name)): shown(view.metric, value) for name, value in each.items()}
-    st.table(values | {key: verbatim(str(value)) for key, value in (model.facts or {}).items()})
+    st.table(values | {verbatim(key): verbatim(str(value)) for key, value in (model.facts or {}).items()})
