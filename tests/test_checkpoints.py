@@ -460,8 +460,9 @@ def test_a_pickle_of_before_the_zip_format_names_its_class_too(tmp_path):
 def test_paths_of_any_system_and_python_are_harmless(tmp_path, module, kind):
     torch.save({"model": WEIGHTS, "args": argparse.Namespace(out=Path("x"), lr=0.5)}, tmp_path / "m.pt", **LEGACY)
     content = (tmp_path / "m.pt").read_bytes()
-    assert content.count(b"cpathlib\nPosixPath\n") == 1
-    changed = content.replace(b"cpathlib\nPosixPath\n", b"c" + module + b"\n" + kind + b"\n")
+    own = f"c{type(Path()).__module__}\nPosixPath\n".encode()  # Python 3.13 has moved it
+    assert content.count(own) == 1
+    changed = content.replace(own, b"c" + module + b"\n" + kind + b"\n")
     (tmp_path / "m.pt").write_bytes(changed)
     assert read(tmp_path / "m.pt").metadata == {"lr": 0.5}
 

@@ -158,6 +158,10 @@ def test_an_odd_picture_is_what_torchvisions_loader_makes_of_it(tmp_path, kind):
     folder.mkdir(parents=True)
     for name in "xy":
         ODD[kind](folder / name)
+    try:
+        pil_loader(str(next(folder.iterdir())))
+    except OSError as error:
+        pytest.skip(f"this Pillow cannot read what it wrote: {error}")
     split = load(tmp_path)
     with warnings.catch_warnings(action="ignore"):
         expected = np.asarray(pil_loader(str(next(folder.iterdir()))))
