@@ -1,4 +1,4 @@
-"""What the documentation's site adds to this folder: where each page stands, and the changelog."""
+"""What the documentation's site adds to this folder: where each page stands, and the texts of the repository's top."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,9 @@ from typing import Any
 from mkdocs.structure.files import File
 
 DOCS = Path(__file__).resolve().parent
-CHANGELOG = DOCS.parent / "CHANGELOG.md"
 FOLDERS = {"How-tos": "how-to", "Reference": "reference", "Explanation": "explanation"}
+AT_THE_TOP = {name: f"{name.lower()}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")}
+"""In the repository's top folder; by what each is called in the site."""
 
 
 def on_config(config: Any) -> Any:
@@ -17,16 +18,20 @@ def on_config(config: Any) -> Any:
         for tab, folder in FOLDERS.items()
     ]
     own = [{"Start": "README.md"}, {"Tutorial": "tutorial.md"}, {"Pages": "dashboard.md"}]
-    config.nav = [*own, *tabs, {"Internals": ["internals.md", CHANGELOG.name.lower()]}]
+    config.nav = [*own, *tabs, {"Internals": ["internals.md", *AT_THE_TOP.values()]}]
     return config
 
 
 def on_files(files: Any, config: Any) -> Any:
     """Called by MkDocs with all files of the site."""
-    files.append(File.generated(config, CHANGELOG.name.lower(), content=CHANGELOG.read_text(encoding="utf-8")))
+    for name, page in AT_THE_TOP.items():
+        text = (DOCS.parent / f"{name}.md").read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
     return files
 
 
 def on_page_markdown(markdown: str, **_context: Any) -> str:
     """Called by MkDocs with the text of a page."""
-    return markdown.replace(f"(../{CHANGELOG.name})", f"({CHANGELOG.name.lower()})")
+    for name, page in AT_THE_TOP.items():
+        markdown = markdown.replace(f"](../{name}.md)", f"]({page})").replace(f"]({name}.md)", f"]({page})")
+    return markdown
