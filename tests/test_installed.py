@@ -16,8 +16,8 @@ from browsing import CHROMIUM
 from documents import ROOT
 from kitchens import json_of, small_kitchen
 
-LARGEST = 1.1 * 10**6
-"""Bytes of a wheel."""
+LARGEST = 1.2 * 10**6
+"""Bytes of a wheel: some 530 text files, of which names, sums and compressed text take 1.1 MB."""
 
 pytestmark = pytest.mark.slow
 Environment = Callable[[str], Path]
