@@ -27,7 +27,7 @@ OPTIONS = {name for command in COMMANDS.values() for one in command.params for n
 OTHERS = {
     "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
     "--checkpoint-upper-bound", "--epoch", "--avg", "--quick", "--use-averaged-model", "--merge-style",
-    "--log_samples", "--output_path", "--build-arg",
+    "--log_samples", "--output_path", "--build-arg", "--initial-checkpoint", "--checkpoint", "--resume", "--test-only",
 }  # fmt: skip
 """Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, Docker, other averagers."""
 
