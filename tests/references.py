@@ -266,7 +266,7 @@ def by_seqeval(kitchen: sv.Kitchen, split: str) -> Values:
 
 
 def by_likelihood(kitchen: sv.Kitchen, split: str) -> Values:
-    """Each option alone behind its context; the likeliest is taken."""
+    """Each option alone behind its context, of whose tokens as many are left out as it has alone, as in lm-eval."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     spec, found = spec_of(kitchen, split), {}
@@ -277,11 +277,11 @@ def by_likelihood(kitchen: sv.Kitchen, split: str) -> Values:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         right = 0
         for row in rows:
-            known = len(tokenizer(row["context"], add_special_tokens=False)["input_ids"])
+            known = len(tokenizer(row["context"])["input_ids"])
             chances = []
             for option in row["options"]:
                 text = f"{row['context']} {option}"
-                ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
+                ids = torch.tensor([tokenizer(text)["input_ids"]])
                 with torch.no_grad():
                     told = model(ids).logits[0].log_softmax(-1)
                 chances.append(sum(float(told[at - 1, ids[0, at]]) for at in range(known, ids.shape[1])))
