@@ -2,21 +2,19 @@
 
 import argparse
 import json
-import random
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 import soupviz as sv
 from soupviz.analysis import decisions
@@ -121,29 +119,6 @@ def save(tensors: Mapping[str, Tensor], file: Path, **facts: object) -> None:
     half, told = file.with_suffix(".half"), {key: str(value) for key, value in facts.items()}
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, half, told)
     half.rename(file)
-
-
-@dataclass(frozen=True, slots=True)
-class FineTune:
-    """How one was made; its learning rate falls to 0 along a line, epoch by epoch."""
-
-    learning_rate: float
-    epochs: int
-    seed: int
-
-    @property
-    def file(self) -> str:
-        return f"lr{self.learning_rate:g}-{self.epochs}-epochs-seed{self.seed}.safetensors"
-
-    def run(self, model: nn.Module, parameters: Iterable[nn.Parameter], epoch: Callable[..., Any], quick: bool) -> None:
-        """Train a model. epoch: what does one, given an optimizer and a random.Random."""
-        optimizer = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=0.01)
-        rng, epochs = random.Random(self.seed), 1 if quick else self.epochs
-        torch.manual_seed(self.seed)
-        for done in range(epochs):
-            for group in optimizer.param_groups:
-                group["lr"] = self.learning_rate * (1 - done / epochs)
-            epoch(model, optimizer, rng)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ SHOWN = ("uniform soup", "greedy soup", "ensemble of all")
 
 
 def lines(folders: Sequence[Path]) -> Iterator[str]:
-    yield "| kitchen | metric on test | best single | uniform | greedy | ensemble | n | p of greedy |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| kitchen | metric on test | best single | uniform | greedy | its 95 % | ensemble | n | p of greedy |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for folder in folders:
         for one in json.loads((folder / "results.json").read_text(encoding="utf-8"))["kitchens"].values():
             yield _line(one)
@@ -20,15 +20,18 @@ def lines(folders: Sequence[Path]) -> Iterator[str]:
 def _line(one: dict[str, Any]) -> str:
     rows = {row["name"]: row for row in one["rows"]}
 
-    def shown(scores: dict[str, Any]) -> str:
-        value = scores["test"]["value"]
+    def told(value: float) -> str:
         return f"{100 * value:.2f} %" if one["in_percent"] else f"{value:.4f}"
 
-    cells = [shown(rows[name]["scores"]) if name in rows else "–" for name in SHOWN]
-    greedy, units = rows["greedy soup"], one["best"]["scores"]["test"]["num_units"]
-    p = "the best itself" if greedy["p_value"] is None else f"{greedy['p_value']:.2g}"
-    number = f"{units:,} {one['unit']}s"
-    return f"| {one['kitchen']} | {one['metric']} | {' | '.join([shown(one['best']['scores']), *cells, number, p])} |"
+    def shown(scores: dict[str, Any]) -> str:
+        return told(scores["test"]["value"])
+
+    uniform, greedy, ensemble = (shown(rows[name]["scores"]) if name in rows else "–" for name in SHOWN)
+    row, units = rows["greedy soup"], one["best"]["scores"]["test"]["num_units"]
+    around = " to ".join(told(row["scores"]["test"][end]) for end in ("low", "high"))
+    p = "the best itself" if row["p_value"] is None else f"{row['p_value']:.2g}"
+    cells = (one["kitchen"], one["metric"], shown(one["best"]["scores"]), uniform, greedy, around, ensemble)
+    return f"| {' | '.join(cells)} | {units:,} {one['unit']}s | {p} |"
 
 
 if __name__ == "__main__":

@@ -175,3 +175,116 @@ def by_windows(kitchen: sv.Kitchen, split: str) -> Values:
             "bits_per_byte": nats / np.log(2) / size,
         }  # fmt: skip
     return found
+
+
+def arrays(kitchen: sv.Kitchen, split: str) -> tuple[torch.Tensor, np.ndarray]:
+    """Inputs and labels of a split's own file."""
+    path = Path(spec_of(kitchen, split)["path"])
+    told = load_file(path) if path.suffix == ".safetensors" else {k: torch.tensor(v) for k, v in _numbers(path)}
+    return told["inputs"], told["labels"].numpy()
+
+
+def _numbers(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with np.load(path) as opened:
+        yield from ((name, opened[name]) for name in ("inputs", "labels"))
+
+
+def answers(model: nn.Module, inputs: torch.Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return np.concatenate([model(part).double().numpy() for part in inputs.split(32)])
+
+
+def by_errors(kitchen: sv.Kitchen, split: str, build: Callable[[], nn.Module]) -> Values:
+    """Scikit-learn's errors of numbers."""
+    from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+
+    counted = {"rmse": root_mean_squared_error, "mae": mean_absolute_error, "r2": r2_score}
+    inputs, labels = arrays(kitchen, split)
+    return {
+        name: {metric: float(count(labels, told)) for metric, count in counted.items()}
+        for name, model in models(kitchen, build)
+        for told in [answers(model, inputs)]
+    }
+
+
+def by_labels(kitchen: sv.Kitchen, split: str, build: Callable[[], nn.Module]) -> Values:
+    """Scikit-learn's F1 and average precision of several labels."""
+    from sklearn.metrics import average_precision_score, f1_score
+
+    inputs, labels = arrays(kitchen, split)
+    found = {}
+    for name, model in models(kitchen, build):
+        told = answers(model, inputs)
+        f1 = {
+            f"{kind}_f1": float(f1_score(labels, told > 0, average=kind, zero_division=0))
+            for kind in ("macro", "micro")
+        }
+        found[name] = f1 | {"map": float(average_precision_score(labels, told))}
+    return found
+
+
+def by_pixels(kitchen: sv.Kitchen, split: str, build: Callable[[], nn.Module]) -> Values:
+    """Scikit-learn's Jaccard index and F1 of all pixels."""
+    from PIL import Image
+    from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+
+    spec = spec_of(kitchen, split)
+    folders = [sorted(Path(spec[kind]).iterdir()) for kind in ("path", "masks")]
+    images, masks = (np.stack([np.array(Image.open(file)) for file in files]) for files in folders)
+    inputs, labels, found = torch.from_numpy(images)[:, None].float() / 255, masks.ravel(), {}
+    for name, model in models(kitchen, build):
+        told = answers(model, inputs).argmax(1).ravel()
+        iou, dice = (float(count(labels, told, average="macro")) for count in (jaccard_score, f1_score))
+        found[name] = {"mean_iou": iou, "dice": dice, "pixel_accuracy": float(accuracy_score(labels, told))}
+    return found
+
+
+def by_seqeval(kitchen: sv.Kitchen, split: str) -> Values:
+    """Each sentence alone, the tag of a word that of its first token; counted by seqeval."""
+    from seqeval.metrics import f1_score, precision_score, recall_score
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    spec, found = spec_of(kitchen, split), {}
+    lines = (kitchen.file.parent / spec["path"]).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    for item in kitchen.ingredients:
+        folder = item.path if item.path.is_dir() else item.path.parent
+        model = AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tags = []
+        for row in rows:
+            made = tokenizer(row[spec["text"]], is_split_into_words=True, truncation=True, return_tensors="pt")
+            with torch.no_grad():
+                told = model(**made).logits[0].argmax(1).tolist()
+            words = made.word_ids()
+            first = [words.index(word) if word in words else None for word in range(len(row[spec["text"]]))]
+            tags.append(["O" if place is None else model.config.id2label[told[place]] for place in first])
+        true = [row[spec["label"]] for row in rows]
+        counted = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+        found[item.name] = {name: float(count(true, tags, zero_division=0)) for name, count in counted.items()}
+    return found
+
+
+def by_likelihood(kitchen: sv.Kitchen, split: str) -> Values:
+    """Each option alone behind its context, of whose tokens as many are left out as it has alone, as in lm-eval."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    spec, found = spec_of(kitchen, split), {}
+    rows = [json.loads(line) for line in Path(spec["path"]).read_text(encoding="utf-8").splitlines()]
+    for item in kitchen.ingredients:
+        folder = item.path if item.path.is_dir() else item.path.parent
+        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        right = 0
+        for row in rows:
+            known = len(tokenizer(row["context"])["input_ids"])
+            chances = []
+            for option in row["options"]:
+                text = f"{row['context']} {option}"
+                ids = torch.tensor([tokenizer(text)["input_ids"]])
+                with torch.no_grad():
+                    told = model(ids).logits[0].log_softmax(-1)
+                chances.append(sum(float(told[at - 1, ids[0, at]]) for at in range(known, ids.shape[1])))
+            right += max(range(len(chances)), key=chances.__getitem__) == row["answer"]
+        found[item.name] = {"accuracy": right / len(rows)}
+    return found

@@ -27,7 +27,7 @@ OPTIONS = {name for command in COMMANDS.values() for one in command.params for n
 OTHERS = {
     "--help", "--model-ema", "--output-dir", "--val_best", "--num", "--num-epoch-checkpoints",
     "--checkpoint-upper-bound", "--epoch", "--avg", "--quick", "--use-averaged-model", "--merge-style",
-    "--log_samples", "--output_path", "--build-arg",
+    "--log_samples", "--output_path", "--build-arg", "--initial-checkpoint", "--checkpoint", "--resume", "--test-only",
 }  # fmt: skip
 """Options that are spoken of and are not soupviz's own: click, timm, torchvision, lm-eval, Docker, other averagers."""
 
@@ -158,7 +158,7 @@ def test_no_page_names_a_place_of_one_machine(page: Path) -> None:
 def test_the_python_of_the_readme_makes_a_soup_of_a_folder(
     demo_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sweep").symlink_to(demo_copy.parent)
+    (tmp_path / "trainer_output").symlink_to(demo_copy.parent)
     monkeypatch.chdir(tmp_path)
     [code] = blocks(README, "python")
     assert leaves(code)["soup"].coefficients

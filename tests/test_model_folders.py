@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from adapters import bert_kitchen, tokenizer
-from kitchens import perturbed, run_command, save, small_kitchen, write_yaml
+from kitchens import change_yaml, perturbed, run_command, save, small_kitchen, write_yaml
 from PIL import Image
 from test_pages import errors, fresh_server, page, press_all, trusted  # noqa: F401 - a fixture
 
@@ -120,6 +120,24 @@ def vit(tmp_path: Path) -> Path:
         tmp_path, model={"factory": "timm:test_vit", "args": args}, ingredients=["m_*.safetensors"], data=data,
         device="cpu",
     )  # fmt: skip
+
+
+@pytest.mark.extras
+def test_timm_opens_the_folder_of_a_model_whose_run_changed_its_preprocessing(vit, tmp_path):
+    """As `new` proposes it of a run's args.yaml: by an overlay of the model's own description, and timm's preset."""
+    import timm
+
+    def as_proposed(keys):
+        keys["model"]["args"]["pretrained_cfg_overlay"] = {"input_size": [3, 32, 32], "crop_pct": 1.0}
+        for split in keys["data"].values():
+            split["transform"] = {"preset": "timm"}
+
+    soup = sv.uniform(sv.Kitchen.load(change_yaml(vit, as_proposed)))
+    sv.export(soup, tmp_path / "out", form="folder")
+    opened = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
+    assert same(opened.state_dict(), soup.state_dict())
+    prepared = timm.data.resolve_model_data_config(opened)
+    assert (tuple(prepared["input_size"]), prepared["crop_pct"]) == ((3, 32, 32), 1.0)
 
 
 @pytest.mark.extras

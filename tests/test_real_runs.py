@@ -1,11 +1,13 @@
 """Runs as their frameworks wrote them open with `new` alone, and score what the frameworks' own evaluation says."""
 
 import json
+import re
 import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
+from documents import README, blocks, leaves
 from shared import SHARED
 from typer.testing import CliRunner
 
@@ -60,6 +62,27 @@ def test_a_real_run_scores_as_its_framework_says(framework: str, unpacked: Path)
         found = correct(folder, "--weights", weights)
         assert found.keys() == wanted.keys()
         assert all(abs(found[name] - wanted[name]) <= 1 for name in wanted), (found, wanted)
+
+
+def test_the_lines_of_the_readme_hold_for_a_real_run_of_trainer(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    shutil.copytree(unpacked / "trainer" / "output", tmp_path / "trainer_output")
+    (tmp_path / "data").mkdir()
+    for name in ("held_out.csv", "test.csv"):
+        shutil.copy(unpacked / "trainer" / name, tmp_path / "data" / name)
+    monkeypatch.chdir(tmp_path)
+    section = README.read_text(encoding="utf-8").partition("## From a folder of checkpoints")[2]
+    new, soup = re.findall(r"python -m soupviz (.*trainer_output.*)", section)
+    assert run(*new.split())["check"]["is_doubtful"] is False  # type: ignore[index]
+    [code] = blocks(README, "python")
+    left = leaves(code)
+    assert set(left["kitchen"].names) == {f"checkpoint-{step}" for step in (94, 188, 282, 376)}
+    assert {name: score.num_units for name, score in left["soup"].scores.items()} == {"held_out": 1000, "test": 1000}
+    written = (tmp_path / "soup.safetensors").read_bytes()
+    run(*soup.split())
+    assert (tmp_path / "soup.safetensors").read_bytes() == written
 
 
 def test_a_real_run_of_ultralytics_scores_as_it_logged_once_it_is_converted(unpacked: Path) -> None:

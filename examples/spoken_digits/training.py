@@ -3,17 +3,16 @@
 import csv
 import random
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import soundfile
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from examples.common import FineTune, Order, missing_runs, save, say
+from examples.common import Order, missing_runs, save, say
 from examples.spoken_digits.model import RATE, VOCABULARY, Net
+from examples.sweeping import FineTune, fine_tune
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SPEAKERS = {"train": ("george", "jackson", "lucas", "yweweler"), "held_out": ("nicolas",), "test": ("theo",)}
@@ -122,19 +121,6 @@ def train_run(order: Order, voices: Sequence[list], held_out: Sequence[tuple[str
     return folder
 
 
-def fine_tune(order: Order, voices: Sequence[list], last: Path) -> Path:
-    """Fine-tunes from the end of the run."""
-    folder, runs = order.folder / "fine_tunes", {one.file: one for one in FINE_TUNES}
-    each = partial(epoch, voices=voices, steps=4 if order.quick else STEPS_OF_FINE_TUNES)
-    for name in missing_runs(folder, list(runs)[: 2 if order.quick else None]):
-        net = Net()
-        net.load_state_dict(load_file(last))
-        runs[name].run(net, net.parameters(), each, order.quick)
-        save(net.state_dict(), folder / name, **asdict(runs[name]))
-        say(f"trained {name}")
-    return folder
-
-
 def train(order: Order, recordings: dict[str, list[tuple[int, Tensor]]]) -> tuple[Path, Path]:
     """The folders of the run and of the fine-tunes, with what was not there yet."""
     voices = [recordings[speaker] for speaker in SPEAKERS["train"]]
@@ -143,4 +129,6 @@ def train(order: Order, recordings: dict[str, list[tuple[int, Tensor]]]) -> tupl
         joined(rng.choices(recordings[speaker], k=4), rng) for speaker in SPEAKERS["held_out"] for _ in range(100)
     ]
     run = train_run(order, voices, held_out[: 5 if order.quick else None])
-    return run, fine_tune(order, voices, sorted(run.glob("*.safetensors"))[-1])
+    each = partial(epoch, voices=voices, steps=4 if order.quick else STEPS_OF_FINE_TUNES)
+    last = sorted(run.glob("*.safetensors"))[-1]
+    return run, fine_tune(order, order.folder / "fine_tunes", last, FINE_TUNES, Net, each)

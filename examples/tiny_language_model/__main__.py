@@ -1,6 +1,7 @@
 """Nats per token: WSM's averages of checkpoints at a constant learning rate, against a run whose rate decayed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import soupviz as sv
@@ -11,6 +12,11 @@ from soupviz.tasks.paired import compare
 from soupviz.tasks.significance import chance
 
 DECAYED = "decayed"
+JUDGED = {
+    "kitchen.yaml": ("Reviews, a tiny GPT-2", "language_model", "text", "{}.jsonl"),
+    "orders.yaml": ("Orders of words, the same GPT-2", "multiple_choice", "choices", "{}_orders.jsonl"),
+}
+"""The kitchens of the same checkpoints: name, task, format and files of the splits."""
 
 
 def recipes(checkpoints: Sequence[str], schedule: training.Schedule) -> dict[str, dict[str, Any]]:
@@ -30,27 +36,39 @@ def recipes(checkpoints: Sequence[str], schedule: training.Schedule) -> dict[str
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    order = common.order("tiny_language_model", __doc__, arguments)
-    data, reviews = training.write_data(order)
-    runs = training.train(order, reviews)
+def kitchen_of(runs: Path, data: Path, file: str) -> sv.Kitchen:
+    """The checkpoints with what judges them."""
+    name, task, form, path = JUDGED[file]
 
     def split(which: str) -> dict[str, Any]:
-        return {"format": "text", "path": str(data / f"{which}.jsonl"), "tokenizer": DECAYED}
+        return {"format": form, "path": str(data / path.format(which)), "tokenizer": DECAYED}
 
     document = {
-        "name": "Reviews, a tiny GPT-2",
-        "task": "language_model",
+        "name": name,
+        "task": task,
         "model": {"factory": f"transformers:{DECAYED}"},
         "ingredients": ["checkpoint-*", DECAYED],
         "data": {which: split(which) for which in ("held_out", "test")},
     }
-    kitchen = sv.Kitchen.load(common.write_kitchen(runs, document))
+    return sv.Kitchen.load(common.write_kitchen(runs, document, file))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    order = common.order("tiny_language_model", __doc__, arguments)
+    data, reviews = training.write_data(order)
+    runs = training.train(order, reviews)
+    kitchen, of_orders = (kitchen_of(runs, data, file) for file in JUDGED)
     checkpoints = [name for name in kitchen.names if name != DECAYED]
     tried = recipes(checkpoints, training.schedule_of(order))
     rows = common.compare(kitchen, tried)
-    told = f"{common.table(kitchen, rows)}\n\n{against_decayed(kitchen, tried['WSM, linear'])}"
-    common.tell(order, "tiny_language_model", told, {"runs": common.found_in(kitchen, rows)})
+    others = common.compare(of_orders, {name: tried[name] for name in common.COMPARED})
+    told = (
+        common.table(kitchen, rows),
+        against_decayed(kitchen, tried["WSM, linear"]),
+        common.table(of_orders, others),
+    )
+    found = {"runs": common.found_in(kitchen, rows), "orders": common.found_in(of_orders, others)}
+    common.tell(order, "tiny_language_model", "\n\n".join(told), found)
 
 
 def against_decayed(kitchen: sv.Kitchen, recipe: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from examples.common import Order, fresh, say
 
 END = "<|endoftext|>"
 WORDS, LONGEST, BATCH, RATE = 2000, 96, 32, 2e-3
+NUM_OPTIONS, LAST_WORDS = 4, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,24 @@ def write_data(order: Order) -> tuple[Path, list[str]]:
         taken, reviews = reviews[: 40 if order.quick else number], reviews[number:]
         lines = [json.dumps({"text": text}) for text in taken]
         (folder / f"{split}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        write_questions(folder / f"{split}_orders.jsonl", taken)
     return folder, reviews[: 400 if order.quick else None]
+
+
+def write_questions(file: Path, reviews: Sequence[str]) -> None:
+    """Of each review in which of four orders its last words stand; those that are too short are left out."""
+    rng, lines = random.Random(0), []
+    for words in map(str.split, reviews):
+        if len(words) < 2 * LAST_WORDS or len(set(words[-LAST_WORDS:])) < LAST_WORDS:
+            continue
+        right = words[-LAST_WORDS:]
+        orders = {tuple(right)}
+        while len(orders) < NUM_OPTIONS:
+            orders.add(tuple(rng.sample(right, LAST_WORDS)))
+        options = [" ".join(order) for order in sorted(orders)]
+        context = " ".join(words[:-LAST_WORDS])
+        lines.append(json.dumps({"context": context, "options": options, "answer": options.index(" ".join(right))}))
+    file.write_text("\n".join(lines), encoding="utf-8")
 
 
 def tokenizer_of(folder: Path, reviews: Sequence[str]) -> PreTrainedTokenizerFast:

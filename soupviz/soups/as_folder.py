@@ -112,9 +112,9 @@ def _timm_config(kitchen: Kitchen, model: Any) -> bytes:
     told: dict[str, Any] = {"pretrained_cfg": _preprocessing(kitchen, model.pretrained_cfg)}
     if names := _class_names(kitchen, model.num_classes):
         told["label_names"] = names
-    arguments = {
-        key: value for key, value in kitchen.spec.model.args.items() if key not in ("num_classes", "pretrained")
-    }
+    # pretrained_cfg has the overlay already, and timm refuses it as an argument of what it opens with one of its own.
+    left_out = ("num_classes", "pretrained", "pretrained_cfg_overlay")
+    arguments = {key: value for key, value in kitchen.spec.model.args.items() if key not in left_out}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, MODEL_CONFIG)
         save_config_for_hf(model, str(file), model_config=told, model_args=arguments or None)
