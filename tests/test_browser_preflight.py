@@ -15,7 +15,7 @@ def test_the_demo_is_judged_in_the_browser(server: Server, page: Any) -> None:
     page.get_by_text(re.compile("of 12 checkpoints belong together")).wait_for(timeout=240_000)
     page.get_by_text(re.compile("probably trained too far")).first.wait_for()
     wait_until_idle(page)
-    cell = page.locator("[data-testid=stVegaLiteChart] path[aria-roledescription='rect mark']").nth(1)
+    cell = page.locator("[data-testid=stVegaLiteChart] .mark-rect path").nth(1)
     cell.scroll_into_view_if_needed()
     cell.click(force=True)
     page.wait_for_url(re.compile("first=digits_.*second=digits_"))
