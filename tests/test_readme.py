@@ -8,6 +8,7 @@ from documents import README, ROOT
 from typer.main import get_command
 
 from soupviz.cli.run import application
+from soupviz.tasks.finding import TASKS
 
 TEXT = README.read_text(encoding="utf-8")
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt && .venv/bin/streamlit run app.py"
@@ -34,6 +35,11 @@ def test_its_table_has_every_command_and_no_other() -> None:
     section = TEXT.partition("\n## Commands\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `(\w+)", section, re.MULTILINE))
     assert named == set(get_command(application()).commands)  # type: ignore[attr-defined]
+
+
+def test_its_results_are_of_every_task() -> None:
+    section = TEXT.partition("\n## What it finds\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`:", section, re.MULTILINE)) == set(TASKS)
 
 
 def test_the_licence_is_the_one_that_the_package_names() -> None:
