@@ -24,7 +24,7 @@ if job is None or not session.watch(job, lambda job: decisions.draw_live(opened,
     steps = st.container()
     soups.draw_plan(opened, recipe)
     soups.draw_soup(opened, recipe)
-    if soups.is_cooked(opened, recipe) and (run := session.chosen_run(opened)):
+    if (run := soups.finished(opened, recipe)) is not None and run.status == "finished":
         with steps:
             answer.next_steps(opened, run, is_explained_here=True)
 

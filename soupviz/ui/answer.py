@@ -11,6 +11,7 @@ from soupviz.store.runs import Run
 from soupviz.tasks.significance import chance
 from soupviz.tasks.wording import shown
 from soupviz.ui import computing, session, work, workspace
+from soupviz.ui.history import runs
 from soupviz.ui.history.one_run import settings
 from soupviz.ui.verbatim import verbatim
 
@@ -55,10 +56,10 @@ def next_steps(opened: Kitchen, run: Run, *, is_explained_here: bool = False) ->
     """
     query = {"kitchen": str(st.session_state["kitchen"]), "soup": run.key[:12]}
     row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps")
-    place = None if is_explained_here else settings(opened, parse(run.recipe))
+    recipe = runs.recipe_of(run)
     if is_explained_here:
         row.markdown("[:material/manage_search: Why these?](#decisions)", width="content")
-    if place is not None:
+    elif recipe is not None and (place := settings(opened, recipe)) is not None:
         page, own, _ = place
         row.page_link(f"pages/{page}.py", label="Why these?", icon=":material/manage_search:", query_params=query | own)
     row.page_link("pages/compare.py", label="Is it real?", icon=":material/balance:", query_params=query)
