@@ -103,10 +103,10 @@ def page(browser: Any) -> Iterator[Any]:
     tab = context.new_page()
     tab.set_default_timeout(PATIENCE)
     wrong: list[str] = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("pageerror", lambda error: wrong.append(error.stack or str(error)))
     yield tab
     context.close()
-    assert wrong == []
+    assert wrong == [], "\n".join(wrong)
 
 
 def goto(page: Any, address: str, title: str) -> None:
