@@ -11,6 +11,7 @@ from soupviz.ui import computing, keeping, session, widgets, work
 from soupviz.ui.curve import curve
 from soupviz.ui.ending import end_page
 from soupviz.ui.path import Path, best_alpha, choices, compute, figures, usual_batchnorm
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import verbatim
 
 RANGES = {"0 to 1": (0.0, 1.0), "-0.5 to 1.5": (-0.5, 1.5)}
@@ -82,7 +83,7 @@ if not JOB.events:
     known = planning.summaries(OPENED, wanted.values())
     STORED = {(HELD_OUT, alpha): known[one] for alpha, one in wanted.items() if one in known}
 # The same fragment while the job runs and afterwards: the slider is not mounted anew under the user's hand.
-st.fragment(draw, run_every=session.REFRESH if JOB.is_active else None)()
+redrawn(draw, every=session.REFRESH if JOB.is_active else None)
 session.watch(JOB)
 if JOB.state in ("cancelled", "failed") and st.button("Go on"):
     compute(OPENED, PATH)

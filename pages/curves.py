@@ -6,6 +6,7 @@ from soupviz.analysis import curve_sets
 from soupviz.soups.planning import cost
 from soupviz.ui import asking, curves, keeping, session, widgets
 from soupviz.ui.jobs import Job
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import verbatim
 
 
@@ -46,7 +47,7 @@ is_done = before is not None and before.state == "finished"
 STORED = [] if is_done else curves.stored(OPENED, SHOWN.curve_set)
 asking.result(OPENED, KEY, "Compute the curves", lambda: cost(OPENED, SHOWN.curve_set.wanted()), work, ahead=True)
 JOB = asking.find(OPENED, KEY)
-st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
+redrawn(draw, every=session.REFRESH if JOB is not None and JOB.is_active else None)
 if (chosen := curves.chosen_place(SHOWN)) is not None:
     st.header(verbatim(SHOWN.recipe(chosen).title))
     widgets.metric_row(

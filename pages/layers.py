@@ -4,6 +4,7 @@ import streamlit as st
 
 from soupviz.ui import session
 from soupviz.ui.layers import blocks, sensitivity
+from soupviz.ui.redrawing import redrawn
 
 st.title("Layers")
 st.write("Which layers make the difference between two models, and what does a mix with a weight for each layer give?")
@@ -22,5 +23,5 @@ if KNOWN and (clicked := sensitivity.draw(OPENED, ASKED, KNOWN, CHOSEN)):
     blocks.set_weights([alpha if name == clicked else weight for name, weight in zip(NAMES, WEIGHTS, strict=True)])
     st.rerun()
 st.header("A weight for every layer group")
-st.fragment(blocks.draw)(OPENED, ASKED, NAMES, CHOSEN)
+redrawn(blocks.draw, OPENED, ASKED, NAMES, CHOSEN)
 blocks.kept(OPENED)

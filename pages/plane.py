@@ -13,6 +13,7 @@ from soupviz.ui import asking, session, widgets
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
 from soupviz.ui.plane import overview, terrain
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import verbatim
 
 
@@ -69,7 +70,7 @@ STORED = [] if is_done else overview.stored(OPENED, SHOWN, SPOTS)
 wanted = [(in_plane(SHOWN.mixes, *spot), SHOWN.split, SHOWN.batchnorm) for spot in SPOTS]
 asking.result(OPENED, KEY, "Compute the map", lambda: cost(OPENED, wanted), work, ahead=True)
 JOB = asking.find(OPENED, KEY)
-st.fragment(draw, run_every=session.REFRESH if JOB is not None and JOB.is_active else None)()
+redrawn(draw, every=session.REFRESH if JOB is not None and JOB.is_active else None)
 overview.clamped(OPENED, SHOWN, FRAME)
 st.write("**Every model, with its distance from the plane**")
 st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")

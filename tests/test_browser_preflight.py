@@ -3,13 +3,11 @@
 import re
 from typing import Any
 
-import pytest
 from browsing import Server, assert_no_exception, goto, in_browser, wait_until_idle
 
 pytestmark = in_browser
 
 
-@pytest.mark.slow
 def test_the_demo_is_judged_in_the_browser(server: Server, page: Any) -> None:
     page.set_default_timeout(90_000)
     goto(page, server.url("preflight"), "Preflight")

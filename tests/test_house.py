@@ -134,3 +134,8 @@ def test_a_module_that_counts_right_answers_is_found(tmp_path):
     (tmp_path / "search.py").write_text("best = score.class_correct['best_accuracy']", encoding="utf-8")
     (tmp_path / "texts.py").write_text("told = 'the accuracy of all'", encoding="utf-8")
     assert a_classifiers_names(tmp_path) == {"search.py": {"class_correct", "best_accuracy"}}
+
+
+def test_what_is_drawn_again_by_itself_has_a_container_of_its_own():
+    pages = [*(ROOT / "soupviz").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"]
+    assert [path.name for path in pages if "fragment" in named_in(path.read_text(encoding="utf-8"))] == ["redrawing.py"]

@@ -21,6 +21,9 @@ LETTER = 6
 MANY = 24
 """Rows and columns of a matrix beyond which names lie over each other, and frames hide the cells."""
 
+FIGURE = 24
+"""Pixels that a number in a cell takes; in narrower cells, as on a phone, there is none."""
+
 MIDDLE = 0.179
 """The luminance on which black and white can be read equally well, by WCAG."""
 
@@ -151,10 +154,9 @@ def matrix(
     }
     layers: list[dict[str, Any]] = [cells]
     if len(names) <= 16:
-        # White under black letters keeps them legible on any colour, in both themes.
-        text = {"type": "text", "fontSize": 10, "tooltip": None}
-        shown = {"text": quantity(value, format=format)}
-        halo = text | {"stroke": "white", "strokeWidth": 2, "strokeOpacity": 0.85, "color": "white"}
-        layers += [{"mark": halo, "encoding": shown}, {"mark": text | {"color": "black"}, "encoding": shown}]
+        mark = {"type": "text", "fontSize": 10, "tooltip": None}
+        has_room = [{"filter": f"width >= {FIGURE} * {len(names)}"}]
+        shown = {"text": quantity(value, format=format), "color": letters_on(value)}
+        layers.append({"transform": has_room, "mark": mark, "encoding": shown})
     valid = [{"filter": f"isValid(datum['{value}'])"}]
     return {"height": side, "transform": valid, "encoding": place, "layer": layers}

@@ -55,7 +55,7 @@ def next_steps(opened: Kitchen, run: Run, *, is_explained_here: bool = False) ->
         is_explained_here: its decisions stand on this page.
     """
     query = {"kitchen": str(st.session_state["kitchen"]), "soup": run.key[:12]}
-    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="steps")
+    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="next steps")
     recipe = runs.recipe_of(run)
     if is_explained_here:
         row.markdown("[:material/manage_search: Why these?](#decisions)", width="content")

@@ -16,6 +16,7 @@ from soupviz.trust import Request
 from soupviz.ui import work, workspace
 from soupviz.ui.ending import end_page
 from soupviz.ui.jobs import Job
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import code, verbatim
 from soupviz.weights.names import as_values, names_in
 from soupviz.yaml_file import kitchen_file
@@ -246,7 +247,6 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> bool:
         and draws by that answer, can miss the end.
     """
 
-    @st.fragment(run_every=REFRESH)
     def panel() -> None:
         if draw is not None:
             draw(job)
@@ -260,7 +260,7 @@ def watch(job: Job, draw: Callable[[Job], None] | None = None) -> bool:
 
     state = job.state
     if state in ("queued", "running"):
-        panel()
+        redrawn(panel, every=REFRESH)
         return True
     if state == "failed":
         show_failure(job)

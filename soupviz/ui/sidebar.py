@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from soupviz.kitchen import Kitchen
 from soupviz.ui import people, session, theme, work, workers, workspace
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import verbatim
 
 
@@ -61,7 +62,6 @@ def draw_running(place: DeltaGenerator) -> None:
     """What runs and what waits, once the page has begun what it begins."""
     active, me = work.jobs().active(), people.person()
 
-    @st.fragment(run_every=1.0 if active else None)
     def panel() -> None:
         jobs, opened = work.jobs().active(), work.opened_kitchen(session.chosen_file())
         if not jobs:
@@ -81,4 +81,4 @@ def draw_running(place: DeltaGenerator) -> None:
                 workers.told_of(job, opened)
 
     with place:
-        panel()
+        redrawn(panel, every=1.0 if active else None)

@@ -36,8 +36,9 @@ CLOSER = """
 [data-testid=stSidebarHeader] { height: 2.5rem; margin-bottom: 0; }
 [data-testid=stSidebarUserContent] { padding: 1rem 0; }
 .st-key-answer p:first-child { font-size: 1.1rem; }
-.st-key-steps .stMarkdown a { color: inherit; text-decoration: none; padding: 0.25rem 0.5rem; font-size: 0.875rem; }
-.st-key-steps .stMarkdown a:hover { text-decoration: underline; }
+.st-key-next-steps .stMarkdown a { color: inherit; text-decoration: none; padding: 0.25rem 0.5rem; }
+.st-key-next-steps .stMarkdown a { font-size: 0.875rem; }
+.st-key-next-steps .stMarkdown a:hover { text-decoration: underline; }
 @media (max-width: 640px) {
 .stElementContainer:has(> .stMetric) { flex: 0 0 calc(50% - 0.5rem) !important; min-width: 0; }
 .stElementContainer:nth-child(odd):last-child:has(> .stMetric) { flex: 1 1 100% !important; }

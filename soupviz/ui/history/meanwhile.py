@@ -7,6 +7,7 @@ import streamlit as st
 from soupviz.analysis.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.store.runs import Run
+from soupviz.ui.redrawing import redrawn
 from soupviz.ui.verbatim import verbatim
 
 EVERY = 5.0
@@ -20,12 +21,11 @@ def watch(opened: Kitchen, entries: Sequence[Entry]) -> None:
     """Draw the page anew once its runs are no longer those of the store, and say which of them were deleted."""
     drawn = _as_seen([entry.run for entry in entries])
 
-    @st.fragment(run_every=EVERY)
     def look() -> None:
         if _as_seen(opened.store.runs()) != drawn:
             st.rerun()
 
-    look()
+    redrawn(look, every=EVERY)
     file, before = st.session_state.get(LISTED, ("", {}))
     now = {entry.run.id: entry.run.name for entry in entries}
     st.session_state[LISTED] = str(opened.file), now
