@@ -61,7 +61,7 @@ state = st.dataframe(
     on_select="rerun",
     selection_mode="single-row",
     key=f"compare {tables.digest(ids)}",
-    column_config=table.columns(metric, by),
+    column_config=table.columns(opened, metric, by),
     placeholder="–",
     alt=f"Every ingredient and soup with its {metric.label} and the verdict",
 )

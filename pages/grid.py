@@ -12,7 +12,5 @@ chosen = grid.choose(opened)
 cells, outcomes, is_drawn = grid.compute(opened, chosen)
 if not is_drawn:
     grid.summarize(opened, chosen, outcomes, grid.draw_map(opened, chosen, cells, outcomes))
-if run := grid.open_cell(opened, outcomes):
+if run := grid.open_cell(opened, chosen, outcomes):
     grid.draw_cell(opened, run)
-elif any(outcome.run for outcome in outcomes):
-    st.info("Click a cell to open its soup.")

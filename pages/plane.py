@@ -75,7 +75,7 @@ overview.clamped(OPENED, SHOWN, FRAME)
 st.write("**Every model, with its distance from the plane**")
 st.caption("The map shows mixes of the three. A model beside the plane is drawn hollow, at its nearest mix.")
 rows = overview.table(FRAME, ITEMS, known(), SHOWN.metric)
-for name in widgets.newly_clicked(plane=overview.draw_table(rows, SHOWN.metric, SHOWN.split)):
+for name in widgets.newly_clicked(plane=overview.draw_table(OPENED, rows, SHOWN.metric, SHOWN.split)):
     overview.choose_item("model", name)
     st.rerun()
 st.download_button(

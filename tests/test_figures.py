@@ -15,7 +15,7 @@ from soupviz.tasks.metric import SumMetric, bound_of, is_share
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
 from soupviz.tasks.significance import wilson
-from soupviz.tasks.wording import gap, shown, span
+from soupviz.tasks.wording import figure, gap, shown, span
 from soupviz.types import Grouped
 from soupviz.ui.formats import gap_format, value_format
 from soupviz.ui.soup.learned import draw_notes
@@ -144,8 +144,22 @@ def test_a_column_of_numbers_has_four_digits_of_its_largest():
     assert (value_format(ACCURACY), value_format(LOSS, [2.0]), gap_format(LOSS)) == ("%.2f %%", "%.4f nats", "%+.4f")
 
 
+def test_a_percentage_has_the_places_that_its_number_of_units_can_fill():
+    assert [value_format(ACCURACY, of=number) for number in (50, 1000, 1001, None)] == [
+        "%.1f %%",
+        "%.1f %%",
+        "%.2f %%",
+        "%.2f %%",
+    ]
+    assert (gap_format(ACCURACY, of=400), gap_format(LOSS, of=400)) == ("%+.1f", "%+.4f")
+
+
 @pytest.mark.parametrize(("temperature", "told"), [(1.0, 0), (1.25, 1)])  # 1 of a task without logits
 def test_a_temperature_is_told_where_one_was_learned(temperature, told):
     place = Mock()
     draw_notes(place, {"temperature": temperature})
     assert place.caption.call_count == told
+
+
+def test_halves_are_rounded_as_the_browser_rounds_them():
+    assert [figure(ACCURACY, value, 1) for value in (0.8625, 0.8675, -0.0025)] == ["86.3", "86.8", "-0.3"]

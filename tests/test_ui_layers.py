@@ -12,6 +12,7 @@ import soupviz as sv
 from soupviz.mixing.averaging import mean_of
 from soupviz.soups.blending import blend
 from soupviz.soups.soup import recall
+from soupviz.tasks.wording import of_score
 from soupviz.ui.layers import blocks
 
 A, B = (("m_0", 1.0),), (("m_1", 1.0),)
@@ -89,7 +90,7 @@ def test_a_slider_that_is_let_go_scores_the_mix_at_once(file: Path) -> None:
     known = kitchen.scores.known(blend(kitchen, a, b, {"0": 0.25, "2": 0.0}), "held_out")
     assert known is not None
     mix = next(metric for metric in at.metric if metric.label == "This mix, held_out")
-    assert mix.value == f"{100 * known.accuracy:.2f} %"
+    assert mix.value == of_score(kitchen.objective, known)
     assert list(shown_with(at, "this mix against")["this mix against"]) == ["A", "B", "half of each"]
     assert at.query_params["weights"] == "0.25,0"
 

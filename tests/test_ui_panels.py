@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 import soupviz as sv
 from soupviz.soups.soup import recall
+from soupviz.tasks.wording import of_score
 from soupviz.ui import tables
 from soupviz.ui.soup import panels
 
@@ -80,7 +81,7 @@ def test_batchnorm_shows_the_score_of_each_aggregation(file: Path) -> None:
     kitchen = sv.Kitchen.load(file)
     soup = recall(kitchen, kitchen.store.runs()[0])
     for aggregation, told in zip(shown["statistics"], shown["test"], strict=True):
-        assert told == f"{100 * kitchen.scores.score(soup.mix, 'test', aggregation).accuracy:.2f} %"
+        assert told == of_score(kitchen.objective, kitchen.scores.score(soup.mix, "test", aggregation))
 
 
 def test_a_table_of_aggregations_is_there_only_when_something_is_known(file: Path) -> None:

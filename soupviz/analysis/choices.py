@@ -18,7 +18,7 @@ from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.figures import two_metrics
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import of_score
 from soupviz.types import Progress, part_of, quiet
 from soupviz.weights.logged import logged_loss
 
@@ -108,7 +108,7 @@ def told(kitchen: Kitchen, found: Sequence[Choice]) -> list[str]:
     metric = kitchen.objective
     return [
         f"the {called(one)} by {one.by}: {metric.label} "
-        + ", ".join(f"{shown(metric, score.shown(metric.name))} on {split}" for split, score in one.scores.items())
+        + ", ".join(f"{of_score(metric, score)} on {split}" for split, score in one.scores.items())
         for one in found
         if one.scores
     ]

@@ -67,6 +67,10 @@ class Splits:
         """Whether a split was read in this process, so that asking for its scores costs nothing."""
         return name in self._loaded
 
+    def num_examples(self, name: str) -> int | None:
+        """How many a split has; None where it was not read yet."""
+        return len(self._loaded[name]) if name in self._loaded else None
+
     def grouped(self, name: str) -> Grouped | None:
         """By what a split's examples are resampled together; as kitchen.yaml says, where it was not read yet."""
         if name in self._loaded:

@@ -30,6 +30,7 @@ def heat(
     values: tuple[Sequence[str], Sequence[str]],
     metric: Metric,
     split: str,
+    places: int = 2,
 ) -> Chart:
     """The cells by colour; the best on held_out has a green frame, the one that is open an orange one.
 
@@ -37,11 +38,12 @@ def heat(
         rows: column, row, value as it is shown or None, state, reason, frame (`best`, `open` or nothing); and where
         scoring stopped early bound, the best that the value could be, as text.
         axes: what varies across and upwards. values: on each, rising, as text. metric: of the colour, the darker the
-        better; split: where it was measured.
+        better; split: where it was measured;
+        places: after the point of a percentage.
     """
     lines = [metric.label, f"on {split}" + (f" ({metric.unit})" if metric.unit else "")]
     title = " ".join(lines)
-    form = ".2f" if metric.unit == PERCENT else ".4~g"
+    form = f".{places}f" if metric.unit == PERCENT else ".4~g"
     columns = ["column", "row", "value", "state", "reason", "frame", "bound"]
     data = pd.DataFrame([{"bound": ""} | dict(row) for row in rows], columns=columns)
     step = min(HIGHEST, max(LOWEST, HEIGHT // max(1, len(values[1]))))
@@ -77,7 +79,7 @@ def _places(axes: tuple[str, str], title: str, form: str) -> dict[str, Any]:
 
 def _cells(axes: tuple[str, str], lines: Sequence[str], form: str, *, is_reversed: bool) -> dict[str, Any]:
     # Before the first cell is cooked there is no range that a number could be written to.
-    shown = ".1f" if form == ".2f" else form
+    shown = ".1f" if form.endswith("f") else form
     legend: dict[str, Any] = {"title": list(lines), "tickCount": 5}
     legend["labelExpr"] = f"isFinite(datum.value) ? format(datum.value, '{shown}') : ''"
     scale = {"scheme": "blues", "zero": False, "reverse": is_reversed}

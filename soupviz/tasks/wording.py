@@ -1,11 +1,13 @@
 """Values of metrics as people read them: in the metric's unit, with as many digits as matter."""
 
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 import numpy as np
 
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
+from soupviz.tasks.score import Score
 from soupviz.types import Grouped
 
 PERCENT, NATS = "%", "nats"
@@ -21,8 +23,14 @@ def factor(metric: Metric) -> float:
 def figure(metric: Metric, value: float, digits: int = 2, sign: str = "") -> str:
     """A value, or a difference, without its unit: as many places in all of them, so that they compare in a column."""
     if metric.unit == PERCENT:
-        return f"{100 * value:{sign}.{digits}f}"
+        # Halves are rounded as the browser rounds them in tables: 86.25 is 86.3 in both.
+        return f"{Decimal(100 * value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}}"
     return f"{value:{sign}.4f}" if metric.unit == NATS else significant(value, 4, sign)
+
+
+def places(num_units: int | None) -> int:
+    """Places after a percentage's point that show one unit more of so many: one up to a thousand, else two."""
+    return 1 if num_units is not None and num_units <= 1000 else 2
 
 
 def significant(value: float, digits: int, sign: str = "") -> str:
@@ -33,6 +41,11 @@ def significant(value: float, digits: int, sign: str = "") -> str:
 def shown(metric: Metric, value: float | None, digits: int = 2) -> str:
     """A value in the metric's unit: "92.67 %", "0.4545 nats"; "none" where there is none."""
     return "none" if value is None else f"{figure(metric, value, digits)} {metric.unit}".rstrip()
+
+
+def of_score(metric: Metric, score: Score) -> str:
+    """A score's value in the metric's unit, in as many digits as its units can tell apart."""
+    return shown(metric, score.shown(metric.name), places(score.num_units))
 
 
 def cell(metric: Metric, value: float | None, digits: int = 2) -> str:

@@ -7,7 +7,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, others_of
-from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, span
+from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, places, span
 
 CHANCE = "%.3g"
 """Of a column of p-values: however small, none is told as 0."""
@@ -21,10 +21,14 @@ def offered(opened: Kitchen) -> dict[str, Metric]:
     return {metric.name: metric for metric in (objective, *shown)}
 
 
-def value_format(metric: Metric, values: Iterable[float] = ()) -> str:
-    """Of a column of values that `in_unit` gave. values: what stands in it: it has as many places in each row."""
+def value_format(metric: Metric, values: Iterable[float] = (), *, of: int | None = None) -> str:
+    """Of a column of values that `in_unit` gave.
+
+    Args:
+        values: what stands in it: it has as many places in each row. of: over how many units they are, if known.
+    """
     if metric.unit == PERCENT:
-        return "%.2f %%"
+        return f"%.{places(of)}f %%"
     return f"{'%.4f' if metric.unit == NATS else _places(values)} {metric.unit}".rstrip()
 
 
@@ -34,9 +38,9 @@ def _places(values: Iterable[float]) -> str:
     return f"%.{max(0, 3 - math.floor(math.log10(largest)))}f" if largest else "%.4g"
 
 
-def gap_format(metric: Metric) -> str:
-    """Of a column of differences."""
-    return "%+.2f" if metric.unit == PERCENT else "%+.4f" if metric.unit == NATS else "%+.3g"
+def gap_format(metric: Metric, *, of: int | None = None) -> str:
+    """Of a column of differences. of: over how many units they are, if known."""
+    return f"%+.{places(of)}f" if metric.unit == PERCENT else "%+.4f" if metric.unit == NATS else "%+.3g"
 
 
 def gap_help(metric: Metric, split: str) -> str:

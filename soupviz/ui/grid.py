@@ -208,7 +208,7 @@ def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Seq
             }
         )  # fmt: skip
     clicked = charts.show(
-        heat(rows, (_spoken(grid.x), _spoken(grid.y)), texts, metric, _short(shown)),
+        heat(rows, (_spoken(grid.x), _spoken(grid.y)), texts, metric, _short(shown), _places(opened, shown)),
         key=f"grid {digest([grid.method, grid.x, grid.y, texts, shown])[:12]}",
         alt=f"{wording.titled(metric)} on {_short(shown)} for {len(outcomes)} of {len(planned)} cells",
         clicked=CELL,
@@ -224,15 +224,22 @@ def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Seq
     return shown
 
 
+def _places(opened: Kitchen, split: str) -> int:
+    return wording.places(opened.splits.num_examples(split))
+
+
+def _place(grid: Grid, outcome: Outcome) -> str:
+    return f"{_spoken(grid.x)} {grid.xs[outcome.column]:g}, {_spoken(grid.y)} {grid.ys[outcome.row]:g}"
+
+
 def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: str) -> None:
     """What the grid found, and what choosing in it means; why cells are empty."""
     cooked = [outcome for outcome in outcomes if outcome.run]
     best = grids.best_of(opened, outcomes)
     if best is not None and best.values is not None:
-        place = f"{_spoken(grid.x)} {grid.xs[best.column]:g}, {_spoken(grid.y)} {grid.ys[best.row]:g}"
-        value = wording.shown(opened.objective, best.values[HELD_OUT])
+        value = wording.shown(opened.objective, best.values[HELD_OUT], _places(opened, HELD_OUT))
         st.caption(
-            f"Green frame: the best on held_out, {value}, at {place}. It is the best "
+            f"Green frame: the best on held_out, {value}, at {_place(grid, best)}. It is the best "
             f"of {len(cooked)}, chosen on held_out, so that number is optimistic: believe its test score."
         )
     if shown != HELD_OUT:
@@ -247,11 +254,21 @@ def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: s
                 st.write(f"{count}: {verbatim(reason)}")
 
 
-def open_cell(opened: Kitchen, outcomes: Sequence[Outcome]) -> Run | None:
-    """The run of the cell that was clicked, if it is one of this grid."""
-    key = session.soup_key()
-    found = next((outcome for outcome in outcomes if key and outcome.run.startswith(key)), None)
-    return opened.store.run(found.run) if found else None
+def open_cell(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome]) -> Run | None:
+    """The run of the cell that was clicked, or is chosen by its name, if it is one of this grid."""
+    key, cooked = session.soup_key(), [outcome for outcome in outcomes if outcome.run]
+    if not cooked:
+        return None
+    found = next((outcome for outcome in cooked if key and outcome.run.startswith(key)), None)
+    chosen = st.selectbox(
+        "Soup of the cell", cooked, cooked.index(found) if found else None, lambda outcome: _place(grid, outcome),
+        placeholder="Click one in the map, or choose it here", width=400,
+    )  # fmt: skip
+    run = opened.store.run(chosen.run) if chosen else None
+    if run is not None and (found is None or found.run != run.key):
+        session.choose_soup(run)
+        st.rerun()
+    return run
 
 
 def draw_cell(opened: Kitchen, run: Run) -> None:

@@ -17,7 +17,7 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.slicing import SliceRow
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import factor, shown
+from soupviz.tasks.wording import factor, of_score
 from soupviz.types import Coefficients
 from soupviz.weights import logged
 from soupviz.weights.metadata import as_number
@@ -149,9 +149,7 @@ def aggregations(opened: Kitchen, mixture: Coefficients, names: Iterable[str]) -
         row: dict[str, object] = {"statistics": name}
         for split in opened.splits.reporting:
             score = found.get((mixture, split, name))
-            row[split.removeprefix(SHIFTS)] = (
-                shown(opened.objective, score.shown(opened.objective.name)) if score else None
-            )
+            row[split.removeprefix(SHIFTS)] = of_score(opened.objective, score) if score else None
         rows.append(row)
     return pd.DataFrame(rows) if any(len(set(row.values())) > 2 for row in rows) else None
 

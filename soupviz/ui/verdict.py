@@ -19,7 +19,7 @@ from soupviz.tasks import paired, significance
 from soupviz.tasks.figures import interval_of
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import axis_title, resampled, shown
+from soupviz.tasks.wording import axis_title, places, resampled, shown
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
@@ -68,7 +68,8 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         title = f"{split.removeprefix(SHIFTS)} ({role})"
         interval = f"{interval_of(metric, one.grouped)} interval{resampled(one.grouped)}"
         meaning = f"{metric.label} on {split}, its 95 % {interval}"
-        items.append((title, shown(metric, one.value), f"{note}, n = {one.num_units:,}", _sentence(meaning)))
+        value = shown(metric, one.value, places(one.num_units))
+        items.append((title, value, f"{note}, n = {one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
         note, meaning = chance(told.p_value, told.is_least), f"On {found.reports_on}"
@@ -119,10 +120,14 @@ def _columns(opened: Kitchen, found: Verdict) -> dict[str, Any]:
     number, metric = st.column_config.NumberColumn, opened.objective
     reports, unit = found.reports_on, {"%": "percent"}.get(metric.unit, axis_title(metric))
     by = opened.splits.grouped(reports)
+
+    def form(split: str) -> str:
+        return value_format(metric, of=opened.splits.num_examples(split))
+
     return {
         "model": st.column_config.TextColumn("model", width=210),
-        "held_out": number("held_out", format=value_format(metric), help="the split that selects"),
-        reports: number(reports, format=value_format(metric)),
+        "held_out": number("held_out", format=form(HELD_OUT), help="the split that selects"),
+        reports: number(reports, format=form(reports)),
         "95 % interval": st.column_config.TextColumn(
             f"interval on {reports}", help=f"95 % {interval_of(metric, by)} interval{resampled(by)}; {unit}"
         ),

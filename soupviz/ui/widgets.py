@@ -17,7 +17,7 @@ from soupviz.tasks import wording
 from soupviz.tasks.figures import counts
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import of_score
 from soupviz.types import refusals_in_words
 from soupviz.ui import charts, formats, tables
 from soupviz.ui.verbatim import verbatim
@@ -56,7 +56,7 @@ def score_metrics(metric: Metric, scores: Mapping[str, Score], selected_on: Sequ
         role = "selects" if split in selected_on else "reports"
         counted = counts(metric, score)
         number = f"{counted[0]} of {counted[1]}" if counted else f"n = {score.num_units:,}"
-        items.append((split.removeprefix(SHIFTS), shown(metric, score.shown(metric.name)), f"{role}: {number}"))
+        items.append((split.removeprefix(SHIFTS), of_score(metric, score), f"{role}: {number}"))
     metric_row(items)
 
 
@@ -155,8 +155,14 @@ def shared(same: Mapping[str, object]) -> None:
 
 def columns_of(opened: Kitchen, table: pd.DataFrame) -> dict[str, Any]:
     """Shares as bars from 0 to 100 %, other values and sizes to a sensible precision."""
+
+    def of(column: str) -> int | None:
+        return opened.splits.num_examples(column if column in SPLITS else HELD_OUT)
+
     config: dict[str, Any] = {
-        name: st.column_config.ProgressColumn(name, format="%.2f %%", min_value=0.0, max_value=100.0, width=140)
+        name: st.column_config.ProgressColumn(
+            name, format=formats.value_format(metric, of=of(name)), min_value=0.0, max_value=100.0, width=140
+        )
         if metric.unit == wording.PERCENT
         else st.column_config.NumberColumn(
             name if name in SPLITS else wording.axis_title(metric),

@@ -7,7 +7,8 @@ import pandas as pd
 import streamlit as st
 
 from soupviz.analysis import wording
-from soupviz.spec import HELD_OUT
+from soupviz.kitchen import Kitchen
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.paired import Compared, compare_pairs
 from soupviz.tasks.task import Task
@@ -45,17 +46,17 @@ def table(rows: Sequence[Entry], split: str, task: Task, metric: Metric) -> pd.D
     return pd.DataFrame(shown)
 
 
-def columns(metric: Metric, by: Grouped | None = None) -> dict[str, Any]:
+def columns(opened: Kitchen, metric: Metric, by: Grouped | None = None) -> dict[str, Any]:
     """How the table is shown; held_out says that it selected."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    value = value_format(metric)
+    on_held_out, on_test = (opened.splits.num_examples(split) for split in (HELD_OUT, TEST))
     test = f"{wording.test_of(metric, by)} on the same units, Holm-corrected over what is shown"
     return {
         "model": text("model", pinned=True, width=225),
-        "held_out": number("held_out (selects)", format=value),
-        "test": number("test", format=value, width=90),
+        "held_out": number("held_out (selects)", format=value_format(metric, of=on_held_out)),
+        "test": number("test", format=value_format(metric, of=on_test), width=90),
         "difference": number(
-            "difference", format=gap_format(metric),
+            "difference", format=gap_format(metric, of=on_test),
             help=f"{wording.measure(metric)}, to the best ingredient on held_out. {wording.direction(metric)}",
         ),
         "p": number("p", format=CHANCE, help=test),

@@ -15,8 +15,7 @@ from soupviz.recipes import MENU, Recipe, parse
 from soupviz.soups.soup import mix_in, pool_in, summed
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run, others_in
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import of_score
 from soupviz.ui import computing, people, session, tables, widgets, work
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.history.meanwhile import DELETED
@@ -94,10 +93,11 @@ def told(run: Run) -> str:
     return ", ".join(f"{name}={value}" for name, value in fields.items() if len(value) <= 40)
 
 
-def columns(metric: Metric) -> dict[str, Any]:
+def columns(opened: Kitchen) -> dict[str, Any]:
     """How the table of runs is shown."""
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    value = value_format(metric)
+    metric = opened.objective
+    on_held_out, on_test = (value_format(metric, of=opened.splits.num_examples(split)) for split in (HELD_OUT, TEST))
     meaning = f"{metric.label}. {wording.direction(metric)}"
     return {
         "pin": text("pin", width=45, help="pinned: first in the list, and kept from what deletes many"),
@@ -105,8 +105,8 @@ def columns(metric: Metric) -> dict[str, Any]:
         "name": text("name", width=200),
         "state": text("state", width=80, help=f"“{history.OUTDATED}”: its ingredients, data or model changed since"),
         "by": text("by", width=90, help="who started it"),
-        "held_out": number("held_out (selects)", format=value, width=120, help=meaning),
-        "test": number("test", format=value, width=70, help=meaning),
+        "held_out": number("held_out (selects)", format=on_held_out, width=120, help=meaning),
+        "test": number("test", format=on_test, width=70, help=meaning),
         "made of": text("made of", width=72, help="ingredients with a coefficient, of those it chose among"),
         "cooked": st.column_config.DatetimeColumn("cooked", format="YYYY-MM-DD HH:mm", width=130),
         "seconds": number("took", format="%.1f s", width=75, help="seconds, when it was cooked first"),
@@ -129,7 +129,7 @@ def selected(opened: Kitchen, entries: Sequence[Entry]) -> list[Entry]:
         },
         height="content" if len(ids) <= 12 else 460,
         key=f"history {tables.digest(ids)} {st.session_state.get('history', 0)}",
-        column_config=columns(opened.objective),
+        column_config=columns(opened),
         placeholder="–",
         alt=f"{len(ids)} runs of this kitchen with their state, {opened.objective.label}, time and recipe",
     )
@@ -247,8 +247,8 @@ def watch_cooking(opened: Kitchen) -> None:
     if run is None:
         return
     row = st.container(horizontal=True, vertical_alignment="center")
-    value = history.scores_in(opened, run)[HELD_OUT].shown(opened.objective.name)
-    row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {shown(opened.objective, value)} on held_out.")
+    value = of_score(opened.objective, history.scores_in(opened, run)[HELD_OUT])
+    row.write(f"Cooked #{run.id} **{verbatim(run.name)}**: {value} on held_out.")
     named = [one for one in str(st.query_params.get(CHOSEN, "")).split(",") if one]
     if str(run.id) not in named:
         beside = next((one for one in opened.store.runs() if named and str(one.id) == named[0]), None)

@@ -12,9 +12,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.soups.planning import cost, lacking
 from soupviz.spec import SHIFTS
-from soupviz.tasks.metric import Metric
-from soupviz.tasks.task import Task
-from soupviz.tasks.wording import axis_title, shown
+from soupviz.tasks.wording import axis_title, of_score
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
 from soupviz.ui.jobs import Job
@@ -78,7 +76,7 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
                 for pair in rows
             ).drop(columns=[] if task.judges_units else [gained, lost]),
             hide_index=True,
-            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), task, metric, how),
+            column_config=_columns((f"#{a.run.id}", f"#{b.run.id}"), opened, how),
             alt=f"{axis_title(metric)} of {names[0]} and {names[1]} on each split, and the paired test",
         )  # fmt: skip
         st.caption(
@@ -87,12 +85,14 @@ def scores(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
         )
 
 
-def _columns(names: tuple[str, str], task: Task, metric: Metric, test: str) -> dict[str, Any]:
-    number, (gained, lost) = st.column_config.NumberColumn, task.gains
+def _columns(names: tuple[str, str], opened: Kitchen, test: str) -> dict[str, Any]:
+    number, task, metric = st.column_config.NumberColumn, opened.task, opened.objective
+    gained, lost = task.gains
+    of = max((opened.splits.num_examples(split) or 0 for split in opened.splits.reporting), default=0) or None
     return {
-        "a": number(names[0], format=value_format(metric), width=80),
-        "b": number(names[1], format=value_format(metric), width=80),
-        "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
+        "a": number(names[0], format=value_format(metric, of=of), width=80),
+        "b": number(names[1], format=value_format(metric, of=of), width=80),
+        "difference": number("difference", format=gap_format(metric, of=of), help=wording.measure(metric)),
         gained: number(gained, help=task.only("the newer run")),
         lost: number(lost, help=task.only("the older run")),
         "p": number("p", format=CHANCE, help=f"{test}, two-sided"),
@@ -104,9 +104,7 @@ def _kept(opened: Kitchen, a: Entry, b: Entry, names: tuple[str, str]) -> None:
     """The values that were kept with two runs, each of the data of its time."""
     kept, metric = [core.scores_in(opened, entry.run) for entry in (a, b)], opened.objective
     rows = {
-        split.removeprefix(SHIFTS): [
-            shown(metric, scores[split].shown(metric.name)) if split in scores else "–" for scores in kept
-        ]
+        split.removeprefix(SHIFTS): [of_score(metric, scores[split]) if split in scores else "–" for scores in kept]
         for split in dict.fromkeys([*kept[0], *kept[1]])
     }
     if rows:

@@ -19,7 +19,7 @@ from soupviz.soups.planning import Cost, cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import of_score, shown
 from soupviz.types import Coefficients
 from soupviz.ui import asking, charts, computing, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
@@ -178,7 +178,7 @@ def _compared(opened: Kitchen, mixture: Coefficients, others: dict[str, Coeffici
             pd.DataFrame(rows),
             hide_index=True,
             placeholder="–",
-            column_config=change_columns(opened.task, metrics, "this mix", "the other"),
+            column_config=change_columns(opened, metrics, "this mix", "the other"),
             alt="This mix against others",
         )
 
@@ -192,7 +192,7 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
         f"no finite {one.label}" if (value := score.shown(one.name)) is None else f"{shown(one, value)} ({one.label})"
         for one in beside
     ]
-    return title, shown(objective, score.shown(objective.name)), ", ".join(told)
+    return title, of_score(objective, score), ", ".join(told)
 
 
 def _keep(opened: Kitchen, asked: Asked, weights: dict[str, float], mixture: Coefficients) -> None:

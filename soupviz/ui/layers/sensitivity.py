@@ -18,7 +18,6 @@ from soupviz.soups.blending import groups_of
 from soupviz.soups.planning import FREE, cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.task import Task
 from soupviz.types import Wanted
 from soupviz.ui import asking, charts, formats, session, tables, widgets
 from soupviz.ui.ending import end_page
@@ -215,7 +214,7 @@ def draw(opened: Kitchen, asked: Asked, known: list[Effect], chosen: str | None)
         },
         key=f"layers {key} {chosen}",
         height="content" if len(names) <= widgets.SHOWN_WHOLE else "auto",
-        column_config=_columns(opened.task, metrics),
+        column_config=_columns(opened, metrics),
         placeholder="–",
         alt="Every layer group with what it changes on held_out",
     )
@@ -239,24 +238,26 @@ def _table(table: pd.DataFrame, metrics: Sequence[Metric]) -> pd.DataFrame:
     return table[shown].assign(remark=remarks) if any(remarks) else table[shown]
 
 
-def change_columns(task: Task, metrics: Sequence[Metric], new: str, old: str) -> dict[str, Any]:
+def change_columns(opened: Kitchen, metrics: Sequence[Metric], new: str, old: str) -> dict[str, Any]:
     """How a table shows what changed on held_out between two models: each metric, and the units better and worse."""
-    number = st.column_config.NumberColumn
+    number, task, of = st.column_config.NumberColumn, opened.task, opened.splits.num_examples(HELD_OUT)
     changes = {
-        metric.name: number(metric.label, format=formats.gap_format(metric), help=formats.gap_help(metric, HELD_OUT))
+        metric.name: number(
+            metric.label, format=formats.gap_format(metric, of=of), help=formats.gap_help(metric, HELD_OUT)
+        )
         for metric in metrics
     }
     better, worse = task.gains
     return changes | {"better": number(better, help=task.only(new)), "worse": number(worse, help=task.only(old))}
 
 
-def _columns(task: Task, metrics: Sequence[Metric]) -> dict[str, Any]:
-    number = st.column_config.NumberColumn
-    return change_columns(task, metrics, "the changed model", "A") | {
+def _columns(opened: Kitchen, metrics: Sequence[Metric]) -> dict[str, Any]:
+    number, of = st.column_config.NumberColumn, opened.splits.num_examples(HELD_OUT)
+    return change_columns(opened, metrics, "the changed model", "A") | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "p": number("p", format=formats.CHANCE, help=f"paired test on the same {task.unit}s"),
+        "p": number("p", format=formats.CHANCE, help=f"paired test on the same {opened.task.unit}s"),
         "value": number(
-            "held_out", format=formats.value_format(metrics[0]), help=f"{metrics[0].label} of the changed model"
+            "held_out", format=formats.value_format(metrics[0], of=of), help=f"{metrics[0].label} of the changed model"
         ),
         "parameters": number("parameters", format="localized"),
         "apart": number("weights apart", format="%.1f %%", help="|B − A| / |A| over the group's weights"),

@@ -183,11 +183,11 @@ def figures(values: Sequence[Value], metric: Metric) -> dict[Spot, float]:
     return {spot: number for spot, number in shown.items() if number is not None}
 
 
-def draw_table(rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
+def draw_table(opened: Kitchen, rows: pd.DataFrame, metric: Metric, split: str) -> list[str]:
     """The models beside the plane; those that were clicked in it."""
     names = rows["model"].tolist()
     number = st.column_config.NumberColumn
-    form = formats.value_format(metric)
+    form = formats.value_format(metric, of=opened.splits.num_examples(split))
     state = st.dataframe(
         rows,
         hide_index=True,
@@ -286,6 +286,5 @@ def draw_model(opened: Kitchen, item: Item, side: float, split: str) -> None:
         verdict.draw(opened, run)
     elif item.score is not None:
         metric = opened.objective
-        told = wording.shown(metric, item.score.shown(metric.name))
         note = formats.note(metric, interval(metric, item.score))
-        widgets.metric_row([(split.removeprefix(SHIFTS), told, note)])
+        widgets.metric_row([(split.removeprefix(SHIFTS), wording.of_score(metric, item.score), note)])

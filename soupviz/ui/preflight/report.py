@@ -206,7 +206,11 @@ def _columns(opened: Kitchen, reference: str) -> dict[str, Any]:
         "verdict": text("verdict", width=105),
         "why": text("why", width="large"),
         "barrier": number("highest barrier", format="%.3f", help=_barrier_help(metric)),
-        "held_out": number("held_out", format=value_format(objective), help=f"{objective.label} on held_out"),
+        "held_out": number(
+            "held_out",
+            format=value_format(objective, of=opened.splits.num_examples(HELD_OUT)),
+            help=f"{objective.label} on held_out",
+        ),
         "distance": number(
             f"from {reference}", format="%.2f", help=f"length of the update: distance to the {reference}"
         ),

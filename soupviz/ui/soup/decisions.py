@@ -150,7 +150,7 @@ def _margin(metric: Metric, one: Decision) -> str:
 
 def _columns(opened: Kitchen, rows: pd.DataFrame) -> dict[str, Any]:
     number, (better, worse), metric = st.column_config.NumberColumn, opened.task.gains, opened.objective
-    form = value_format(metric, rows["held_out"].dropna()).removesuffix(NATS)
+    form = value_format(metric, rows["held_out"].dropna(), of=opened.splits.num_examples(HELD_OUT)).removesuffix(NATS)
     counted = f"{opened.task.unit}s of held_out" if is_share(metric) else metric.label
     test = test_of(metric, opened.splits.grouped("held_out"))
     return {
