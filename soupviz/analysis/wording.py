@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from soupviz.analysis.crossfit import CrossFit
 
 MINUS = "\N{MINUS SIGN}"
+TIGHT = "\N{NO-BREAK SPACE}"
 
 FEWEST = 6
 """Groups by which a difference can show: fewer can be swapped in so few ways that p stays above 0.05."""

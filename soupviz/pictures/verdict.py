@@ -22,8 +22,8 @@ def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric) -
     """
     names = [row["name"] for row in rows]
     y = nominal("name", scale={"domain": names}, axis={"labelLimit": 260, "labelOverlap": False, "title": None})
-    title = f"{gap_unit(metric) or metric.label} on {split}: this soup less the other"
-    interval = "with a 95 % interval" + ("" if metric.higher_is_better else "; left of zero is better")
+    title = f"{gap_unit(metric) or metric.label} on {split}: this soup"
+    interval = "less the other, with a 95 % interval" + ("" if metric.higher_is_better else "; left of zero is better")
     tooltip = [nominal("name", "against")]
     tooltip += [
         quantity(name, format="+.2f" if metric.unit == "%" else "+.3g") for name in ("difference", "low", "high")

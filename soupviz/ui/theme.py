@@ -43,6 +43,7 @@ CLOSER = """
 .stElementContainer:has(> .stMetric) { flex: 0 0 calc(50% - 0.5rem) !important; min-width: 0; }
 .stElementContainer:nth-child(odd):last-child:has(> .stMetric) { flex: 1 1 100% !important; }
 .stMetric { width: 100% !important; }
+[data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap; overflow: visible; }
 [data-testid=stMetricDelta], [data-testid=stMetricDelta] * { white-space: normal !important; }
 }
 """

@@ -69,7 +69,7 @@ def _metrics(opened: Kitchen, found: Verdict) -> None:
         interval = f"{interval_of(metric, one.grouped)} interval{resampled(one.grouped)}"
         meaning = f"{metric.label} on {split}, its 95 % {interval}"
         value = shown(metric, one.value, places(one.num_units))
-        items.append((title, value, f"{note}, n = {one.num_units:,}", _sentence(meaning)))
+        items.append((title, value, f"{note}, n{wording.TIGHT}={wording.TIGHT}{one.num_units:,}", _sentence(meaning)))
     told = found.best.differences.get(found.reports_on) if found.best else None
     if found.best is not None and told is not None:
         note, meaning = chance(told.p_value, told.is_least), f"On {found.reports_on}"

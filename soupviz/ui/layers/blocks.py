@@ -80,9 +80,9 @@ def draw(opened: Kitchen, asked: Asked, names: Sequence[str], chosen: str | None
     elif "weights" in st.query_params:
         del st.query_params["weights"]
     named = dict(zip(names, weights, strict=True))
-    charts.show(
-        layers.profile(named, [chosen] if chosen else []), key="profile", alt="The weight of each group, front to back"
-    )
+    if any(weights):
+        bars = layers.profile(named, [chosen] if chosen else [])
+        charts.show(bars, key="profile", alt="The weight of each group, front to back")
     mixture = asked.probe.moved(opened, named)
     _score(opened, asked, mixture)
     _keep(opened, asked, named, mixture)

@@ -83,7 +83,7 @@ def picture(
     layout = {
         "height": 680,
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": {"orientation": "h", "itemsizing": "constant", "y": 1.02, "yanchor": "bottom", "x": 0},
         "clickmode": "event+select",
         "dragmode": "pan",
         "uirevision": "plane",
