@@ -4,7 +4,9 @@ import datetime
 import functools
 import json
 import pickle
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from kitchens import save
 from torch import Tensor
 
 from soupviz.errors import CheckpointError
+from soupviz.weights import pickles
 from soupviz.weights.checkpoints import NoWeightsError, read
 from soupviz.weights.containers import Kind, checkpoints_in, kind_of, shards_of, without_suffix
 from soupviz.weights.converting import convert
@@ -486,3 +489,16 @@ def test_a_file_without_tensors_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match="holds no tensors; expected a state dict"):
         read(tmp_path / "m.pt")
+
+
+def test_files_read_by_many_threads_at_once_are_read_as_by_one(tmp_path):
+    file = tmp_path / "m.pt"
+    torch.save({"model": WEIGHTS, "args": argparse.Namespace(lr=0.5)}, file)
+    start = threading.Barrier(4)
+
+    def read_often(_thread: int) -> int:
+        start.wait()
+        return sum("args" in pickles.load(file) for _ in range(50))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(read_often, range(4))) == [50] * 4

@@ -120,7 +120,7 @@ def test_code_that_was_exchanged_after_it_was_shown_is_shown_anew(kitchens: AppT
 
 def test_a_run_that_has_to_be_converted_shows_the_command(kitchens: AppTest, tmp_path: Path) -> None:
     at = look_into(kitchens, ultralytics_run(tmp_path))
-    assert at.code[0].value.startswith("soupviz convert ")
+    assert at.code[0].value.startswith("python -m soupviz convert ")
     assert not [button for button in at.button if "Check it" in button.label]
 
 

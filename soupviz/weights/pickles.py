@@ -6,10 +6,12 @@ import datetime
 import pathlib
 import re
 import shlex
+import threading
 import types
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ OLD = bytes.fromhex("8a0a6cfc9c46f9206aa85019")
 """The number near the beginning of older files of torch.save."""
 
 HEAD = 32
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class Arguments(dict[str, Any]):
@@ -96,6 +100,14 @@ def _allowed_globals() -> list[Any]:
     return [*plain, *paths, *numpy_types, *old_names, *STAND_INS, emptied, listed, as_text, Arguments]
 
 
+@contextmanager
+def _allowed() -> Iterator[None]:
+    """What is harmless may be read, by one thread at a time: torch has one list for all, which each would take back
+    from the others."""
+    with _ONE_AT_A_TIME, torch.serialization.safe_globals(_allowed_globals()):
+        yield
+
+
 def load(path: Path) -> Any:
     """What a file of torch.save holds, its tensors mapped into memory.
 
@@ -146,7 +158,7 @@ def _load(path: Path, named: Path, *, mmap: bool) -> Any:
             "numbers. Unpack the archive, and save the checkpoint again."
         )
     try:
-        with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
+        with _allowed(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read raises
             if path.suffix == ".safetensors":  # of which torch believes the name, where it has one
                 with path.open("rb") as file:
@@ -205,7 +217,7 @@ def _refusal(path: Path, classes: list[str]) -> CheckpointError:
 
 def command_of(paths: Sequence[Path]) -> str:
     """What converts pickles on the user's word, to be pasted."""
-    return f"soupviz convert {' '.join(shlex.quote(str(path)) for path in paths)} --trust"
+    return f"python -m soupviz convert {' '.join(shlex.quote(str(path)) for path in paths)} --trust"
 
 
 def _needed_classes(path: Path, refusal: str) -> list[str]:
@@ -215,7 +227,7 @@ def _needed_classes(path: Path, refusal: str) -> list[str]:
         refusal: what torch.load said, which names one of them.
     """
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
+        with _allowed():
             found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # not a zip archive, or one as damaged as torch.load has found it
         found = []
