@@ -3,12 +3,13 @@
 import streamlit as st
 
 from soupviz.ui import answer, clicks, computing, session
-from soupviz.ui.soup import decisions, soups
+from soupviz.ui.soup import decisions, linked, soups
 from soupviz.ui.verbatim import verbatim
 
 st.title("Soup")
 st.write("Which ingredients, mixed how, make it better on held_out, and what does alpha do to it?")
 opened = session.kitchen()
+linked.take_open_soup(opened)
 session.keep_url()
 
 recipe = soups.choose_recipe(opened)
@@ -28,6 +29,6 @@ if job is None or not session.watch(job, lambda job: decisions.draw_live(opened,
         with steps:
             answer.next_steps(opened, run, is_explained_here=True)
 
-if recipe.method == "greedy" and recipe.alpha != "mean":
+if recipe.method == "greedy" and recipe.alpha != "mean" and soups.is_cooked(opened, recipe):
     soups.alpha_sweep(opened, recipe)
 clicks.done()

@@ -41,7 +41,7 @@ def test_before_there_is_a_soup_one_button_makes_one(file: Path) -> None:
     assert not {"Why these?", "Is it real?", "Take it with me"} & links(at).keys()
     assert [button.label for button in at.button if button.proto.type == "primary"] == ["Cook with all"]
     press(at, "Cook with all")
-    assert Kitchen.load(file).store.runs()[0].title == "greedy (alpha = 0.1)"
+    assert Kitchen.load(file).store.runs()[0].title == "greedy (alpha = mean)"
     assert "Verdict" in shown(at)
     steps = links(at)
     assert {"Is it real?", "Take it with me"} <= steps.keys()

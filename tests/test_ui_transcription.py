@@ -30,7 +30,10 @@ def file(built, tmp_path):
 
 def test_every_page_speaks_of_words_and_utterances(file):
     for name in [name for name in PAGES if name != "kitchens.py"]:
-        told = told_by(page(name, file))
+        at = page(name, file)
+        if name == "soup.py":
+            press_all(at, "Cook")
+        told = told_by(at)
         assert not re.findall(WRONG, told, re.IGNORECASE), (name, re.findall(WRONG, told, re.IGNORECASE))
         if name in ("ingredients.py", "soup.py", "compare.py", "alpha.py", "plane.py"):
             assert "word error rate" in told.lower(), name

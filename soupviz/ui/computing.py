@@ -6,13 +6,14 @@ from typing import Any
 
 import streamlit as st
 
-from soupviz.analysis.grids import unmark
+from soupviz.analysis.grids import mark, unmark
 from soupviz.analysis.verdicts import of_the_best
 from soupviz.kitchen import Kitchen
 from soupviz.mixing.averaging import mean_of
 from soupviz.recipes import Greedy, Recipe, recipe_digest
 from soupviz.soups.cooking import cook
 from soupviz.soups.menu import cook_menu
+from soupviz.soups.soup import run_key
 from soupviz.soups.textbook import sweep
 from soupviz.types import Alpha, Coefficients
 from soupviz.ui import work
@@ -103,6 +104,9 @@ def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
 
     def on(kitchen: Kitchen) -> Callable[[Job], None]:
         def do(job: Job) -> None:
+            for alpha in alphas:
+                if kitchen.store.run(key := run_key(kitchen, recipe.model_copy(update={"alpha": alpha}))) is None:
+                    mark(kitchen, key)
             sweep(kitchen, alphas, progress=job.progress, **parameters)
 
         return do

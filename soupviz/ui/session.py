@@ -205,12 +205,12 @@ def chosen_run(opened: Kitchen, runs: Sequence[Run] | None = None) -> Run | None
     best = history.best_of(opened, runs)
     named = next((run for run in runs if key and run.key.startswith(key)), None)
     if key and named is None:
-        st.warning(verbatim(_why_not_open(opened, key, best)))
+        st.warning(verbatim(why_not_open(opened, key, best)))
     found = named or best
     return opened.store.whole(found) if found else None
 
 
-def _why_not_open(opened: Kitchen, key: str, instead: Run | None) -> str:
+def why_not_open(opened: Kitchen, key: str, instead: Run | None = None) -> str:
     """Why the soup of a link is not shown, and what is shown instead."""
     entry = next((history.entry_of(opened, run) for run in opened.store.runs() if run.key.startswith(key)), None)
     if entry is None:
