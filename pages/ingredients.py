@@ -5,7 +5,6 @@ import streamlit as st
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.ui import answer, computing, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
-from soupviz.ui.soup import soups
 
 st.title("Ingredients")
 st.write("Which checkpoints are there, how good is each, and which do I take into the soup?")
@@ -30,9 +29,12 @@ def draw(_job: Job | None = None) -> None:
     st.session_state["members"] = chosen
 
 
+with first:
+    is_cooking = answer.is_cooking(opened)
 if not session.watch(scoring, draw):
-    with first:
-        answer.draw(opened)
+    if not is_cooking:
+        with first:
+            answer.draw(opened)
     draw()
 chosen = st.session_state.get("members") or []
 session.keep_url()
@@ -40,8 +42,7 @@ session.keep_url()
 widgets.disagreements(opened)
 label = f"Cook with these {len(chosen)}" if len(chosen) > 1 else "Cook with all"
 if row.button(label, type="primary", shortcut="Ctrl+Enter"):
-    st.session_state[soups.AT_ONCE] = True
-    st.switch_page("pages/soup.py")
+    answer.cook(opened, chosen)
 if row.button("Look for new files", help="Reads the folder again, for a sweep still running."):
     work.close_kitchen(opened.file)
     st.rerun()

@@ -16,8 +16,7 @@ recipe = soups.choose_recipe(opened)
 job = soups.find_cook_job(opened, recipe)
 row = st.container(horizontal=True, vertical_alignment="center")
 is_cooking = job is not None and job.is_active
-is_asked = st.session_state.pop(soups.AT_ONCE, False) and not is_cooking and not soups.is_cooked(opened, recipe)
-if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter") or is_asked:
+if row.button("Cook", type="primary", disabled=is_cooking, shortcut="Ctrl+Enter"):
     job = computing.cook_job(opened, recipe)
 row.caption(verbatim(recipe.title))
 
@@ -29,6 +28,6 @@ if job is None or not session.watch(job, lambda job: decisions.draw_live(opened,
         with steps:
             answer.next_steps(opened, run, is_explained_here=True)
 
-if recipe.method == "greedy" and recipe.alpha != "mean" and soups.is_cooked(opened, recipe):
+if recipe.method == "greedy" and soups.is_cooked(opened, recipe):
     soups.alpha_sweep(opened, recipe)
 clicks.done()

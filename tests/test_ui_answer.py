@@ -42,9 +42,10 @@ def test_before_there_is_a_soup_one_button_makes_one(file: Path) -> None:
     assert [button.label for button in at.button if button.proto.type == "primary"] == ["Cook with all"]
     press(at, "Cook with all")
     assert Kitchen.load(file).store.runs()[0].title == "greedy (alpha = mean)"
+    assert {"Why these?", "Is it real?", "Take it with me"} <= links(at).keys()
+    at.switch_page("pages/soup.py")
+    settle(at.run())
     assert "Verdict" in shown(at)
-    steps = links(at)
-    assert {"Is it real?", "Take it with me"} <= steps.keys()
     assert any("Why these?](#decisions)" in text.value for text in at.markdown)
 
 

@@ -1,5 +1,7 @@
 """What the work has come to so far, in a sentence, and the steps that follow from it."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from soupviz.analysis.verdicts import Verdict, verdict_of
@@ -13,10 +15,38 @@ from soupviz.tasks.wording import shown
 from soupviz.ui import computing, session, work, workspace
 from soupviz.ui.history import runs
 from soupviz.ui.history.one_run import settings
+from soupviz.ui.soup import decisions
 from soupviz.ui.verbatim import verbatim
 
 SHOWN = parse({"method": "greedy"})
 """What the demo is shown with: whoever opens it sees what a soup is without having cooked one."""
+
+
+COOKED = "cooked on the first page"
+"""In the session: the kitchen's file and the recipe."""
+
+
+def cook(opened: Kitchen, members: Sequence[str]) -> None:
+    """Cook the greedy soup of some ingredients, or of all, where the answer stands."""
+    recipe = parse(SHOWN.model_dump() | {"members": tuple(members) if len(members) > 1 else None})
+    computing.cook_job(opened, recipe)
+    st.session_state[COOKED] = str(opened.file), recipe
+    st.rerun()
+
+
+def is_cooking(opened: Kitchen) -> bool:
+    """Draw what was cooked last on this page while it comes; what it came to is the soup that is open."""
+    file, recipe = st.session_state.get(COOKED, ("", None))
+    job = work.jobs().find(computing.cook_key(opened, recipe)) if file == str(opened.file) else None
+    if job is None:
+        return False
+    if session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
+        return True
+    if job.state == "finished":
+        del st.session_state[COOKED]
+        if run := opened.store.run(job.result):
+            session.choose_soup(run)
+    return False
 
 
 def draw(opened: Kitchen) -> None:

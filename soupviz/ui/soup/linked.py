@@ -14,13 +14,11 @@ def take_open_soup(opened: Kitchen) -> None:
     """Set the widgets as the open soup was cooked, where nothing else says what they are to show; tell what stands in
     the way.
 
-    Else it is a link that chooses a recipe or ingredients, a cook that was asked for on another page, or this page
-    itself, once it was drawn. To be called before the address is written anew.
+    Else it is a link that chooses a recipe or ingredients, or this page itself, once it was drawn. To be called before
+    the address is written anew.
     """
     is_drawn = clicks.ASKED in st.session_state or "recipe" in st.session_state
     is_free = not is_drawn and "recipe" not in st.query_params and session.MEMBERS not in st.query_params
-    if is_free and st.session_state.get(soups.AT_ONCE):
-        clicks.choose(recipe=soups.BY_MEAN)
     key = session.soup_key()
     run = next((run for run in opened.store.runs() if key and run.key.startswith(key)), None)
     if run is None or run.status != "finished":

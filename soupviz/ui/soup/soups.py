@@ -38,10 +38,6 @@ UNASKED = 600.0
 """Seconds that searches nobody asked for may take at most."""
 
 
-AT_ONCE = "cook at once"
-"""In the session: who came from the ingredients has said already that they are to be cooked."""
-
-
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
     clicks.apply()
@@ -131,6 +127,11 @@ def is_cooked(opened: Kitchen, recipe: Recipe) -> bool:
     return run is not None and run.status == "finished"
 
 
+def was_asked_for(opened: Kitchen, recipe: Recipe) -> bool:
+    """Whether this recipe was cooked here, rather than earlier, or ahead."""
+    return work.jobs().find(computing.cook_key(opened, recipe)) is not None
+
+
 def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     """The soup of this recipe, or what to do to get one."""
     onerun.draw_windows(opened, recipe)
@@ -147,9 +148,8 @@ def draw_soup(opened: Kitchen, recipe: Recipe) -> None:
     if run.status == "finished":
         session.choose_soup(run)
     draw_result(opened, run)
-    was_asked_for = work.jobs().find(computing.cook_key(opened, recipe)) is not None  # not only computed ahead
     is_whole = all(Step.from_dict(step).value is not None for step in opened.store.decisions(run))
-    if run.status == "finished" and was_asked_for and not is_whole:
+    if run.status == "finished" and was_asked_for(opened, recipe) and not is_whole:
         session.watch(computing.complete_job(opened, recipe))
     if run.status == "finished":
         onerun.draw_choices(opened, recipe, run)
@@ -190,7 +190,12 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
     searches = [recipe.model_copy(update={"alpha": alpha}) for alpha in missing] if job is None else []
     cost = planning.cost_of_all(opened, searches)
     is_quick = (cost.seconds or 0.0) <= UNASKED
-    ahead = st.toggle("Compute ahead", value=is_quick, key="ahead", help="At low priority, while nothing else runs.")
+    ahead = st.toggle(
+        "Compute ahead",
+        value=is_quick and was_asked_for(opened, recipe),
+        key="ahead",
+        help="At low priority, while nothing else runs.",
+    )
     if searches and not ahead:
         st.caption(f"{len(missing)} searches: at most {asking.told(cost, opened)}.")
     if missing and ahead and (job is None or job.state == "finished"):
