@@ -43,7 +43,7 @@ def test_the_sweep_is_of_the_recipe_with_another_alpha_and_it_ends(name, tmp_pat
     app.session_state["file"], app.session_state["recipe"] = str(file), recipe
     app.run()
     assert not sv.Kitchen.load(file).store.runs()  # nobody asked for it yet
-    app.toggle(key="ahead").set_value(True)
+    app.toggle(key="ahead").set_value(True).run()
     settled(app)
     kitchen = sv.Kitchen.load(file)
     wanted = {run_key(kitchen, recipe.model_copy(update={"alpha": alpha})) for alpha in (0.2, 0.5)}
@@ -67,7 +67,7 @@ def test_a_sweep_that_was_cancelled_can_be_gone_on_with(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(computing, "sweep", cancelled)
-        app.run().toggle(key="ahead").set_value(True)
+        app.run().toggle(key="ahead").set_value(True).run()
         settled(app)
     [go_on] = app.button
     go_on.click()

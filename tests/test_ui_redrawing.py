@@ -1,0 +1,32 @@
+"""What is drawn again by itself belongs to the page that is shown."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.runtime.app_session import AppSession
+
+from soupviz.ui import redrawing
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_heard"),
+    [
+        (ClientState(page_script_hash="old", fragment_id="bar", is_auto_rerun=True), False),
+        (ClientState(page_script_hash="new", fragment_id="bar", is_auto_rerun=True), True),
+        (ClientState(page_script_hash="old", fragment_id="slider"), True),  # a click, of whatever page
+        (ClientState(page_script_hash="old"), True),  # a change of the page
+        (None, True),
+    ],
+)
+def test_a_part_of_a_page_that_was_left_is_not_drawn_again(asked: ClientState | None, is_heard: bool) -> None:
+    heard: list[Any] = []
+    session = cast(AppSession, SimpleNamespace(page_script_hash="new"))
+    redrawing.of_this_page(lambda _session, state: heard.append(state))(session, asked)
+    assert heard == ([asked] if is_heard else [])
+
+
+def test_streamlit_asks_so() -> None:
+    assert AppSession.request_rerun.__qualname__ == "AppSession.request_rerun"
+    assert AppSession.request_rerun.__wrapped__.__module__ == "streamlit.runtime.app_session"  # type: ignore[attr-defined]
