@@ -10,6 +10,7 @@ import typer
 import soupviz as sv
 from soupviz.analysis import choices
 from soupviz.analysis.requirements import check_requirements, checked, parse_requirement
+from soupviz.analysis.verdicts import of_the_best, verdict_of
 from soupviz.cli import printing
 from soupviz.cli.answering import answer
 from soupviz.cli.arguments import (
@@ -147,6 +148,8 @@ def soup(
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
         held = checked(cooked, required, progress) if required else None
+        opened.scores.score_all(of_the_best(opened), progress)
+        sentence = verdict_of(opened, cooked).sentence
         written = (
             sv.export(
                 cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
@@ -158,7 +161,7 @@ def soup(
         )  # fmt: skip
         logged = sv.log(cooked, log_to, progress=progress) if log_to else []
     one = read_record(written[0]).adapter if form == "adapter" and written else None
-    printing.show_soup(as_json, cooked, written, scaled, found, one, held, logged)
+    printing.show_soup(as_json, cooked, sentence, written, scaled, found, one, held, logged)
     printing.show_notes(opened)
     if held and held.missed:
         typer.echo(f"soupviz: not met: {held.missed}", err=True)

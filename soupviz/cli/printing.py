@@ -89,6 +89,7 @@ def tell_disagreements(opened: "Kitchen", scores: Mapping[str, Score]) -> None:
 def show_soup(
     as_json: bool,
     cooked: Soup,
+    sentence: str,
     written: Sequence[Path | str],
     scaled: Scaled | None = None,
     found: Sequence[Choice] = (),
@@ -114,8 +115,7 @@ def show_soup(
         answer(cooked.made_of)
         for sentence in told(cooked.kitchen, known):
             answer(sentence)
-        if held:
-            answer(held.verdict.sentence)
+        answer(sentence)
         if scaled:
             _show_calibration(scaled, cooked.kitchen.task)
     for path in written:
