@@ -92,7 +92,9 @@ def read_kitchen_file(path: Path) -> KitchenSpec:
     try:
         document = yaml_in(path)
     except OSError as error:
-        raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.") from None
+        is_folder = path.name == "kitchen.yaml" and path.parent.is_dir()
+        make = f" Of a run's folder one is made with: python -m soupviz new {path.parent}" if is_folder else ""
+        raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.{make}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
     return validate(document, path)

@@ -198,7 +198,7 @@ def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_pat
             33,
             30,
             "No evidence that it is better: +0.3 points on test against a, the best ingredient on held_out, between "
-            "−1.2 and +1.9; at 1,000 examples only differences above 2.2 points show.",
+            "−1.2 and +1.9 (p = 0.80); at 1,000 examples only differences above 2.2 points show.",
         ),
     ],
 )

@@ -125,7 +125,8 @@ def headline(
         f"held_out, {_around(metric, difference)}{resampled(difference.grouped)}"
     )
     if difference.judgement == UNPROVEN:
-        return f"No evidence that it is better: {told}; {shows(task, metric, difference)}."
+        p = chance(difference.p_value, difference.is_least)
+        return f"No evidence that it is better: {told} ({p}); {shows(task, metric, difference)}."
     if not difference.is_shown:
         same = difference.judgement
         return f"No difference at all: it and {best}, the best ingredient on held_out, are {same} of {split}."

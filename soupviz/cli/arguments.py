@@ -8,7 +8,8 @@ import typer
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="The command line: `python -m soupviz COMMAND`. Results on stdout, progress on stderr, a mistake exits 2.",
+    help="Mix fine-tuned checkpoints into a soup, and measure whether it is really better. Results go to stdout, "
+    "progress to stderr; a mistake exits 2.",
 )
 
 

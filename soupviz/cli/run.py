@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 from typer.main import get_command
+from typer.models import CommandInfo
 
 from soupviz.cli.answering import answering
 from soupviz.cli.arguments import app
@@ -17,6 +18,9 @@ COMMANDS = ("converting", "cooking", "inspecting", "measuring", "opening", "repo
 
 ALONE = {"dashboard": "showing"}
 """Commands that need nothing of the others' modules: they are there a second sooner without PyTorch."""
+
+FIRST = ("demo", "dashboard", "new", "score", "soup", "menu", "report")
+"""The order of the first commands in the help: that in which they are wanted."""
 
 # typer brings its own copy of click, or the installed one: its errors are found through the class it exports.
 CLICK_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
@@ -29,7 +33,12 @@ def application(command: str = "") -> typer.Typer:
     """All commands, or those that are loaded where one is named that needs no others."""
     for module in [ALONE[command]] if command in ALONE else COMMANDS:
         import_module(f"soupviz.cli.{module}")
+    app.registered_commands.sort(key=lambda one: FIRST.index(name) if (name := _name(one)) in FIRST else len(FIRST))
     return app
+
+
+def _name(command: CommandInfo) -> str:
+    return str(command.name or getattr(command.callback, "__name__", ""))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

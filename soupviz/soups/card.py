@@ -56,7 +56,7 @@ BatchNorm running statistics: {batchnorm}. Numbers are stored as {dtype}.{form}{
 {temperature}
 ## Rebuild it
 
-`recipe.yaml`, and the metadata of the file itself, name every ingredient by its fingerprint. {rebuilds}, and fails if
+`{recipe}`, and the metadata of the file itself, name every ingredient by its fingerprint. {rebuilds}, and fails if
 a checkpoint has changed:
 
 ```
@@ -65,15 +65,16 @@ python -m soupviz bake {argument} --out rebuilt{suffix}{kitchen_option}
 """
 
 
-def card(called: str, name: str, of: Record, loader: str = "") -> str:
+def card(called: str, name: str, of: Record, loader: str = "", recipe: str = "recipe.yaml") -> str:
     """The text of README.md for a soup.
 
     Args:
         called: as it is to be written. name: of what is loaded, which in parts is their index. loader: the lines that
-            load it; default: by its suffix.
+            load it; default: by its suffix. recipe: the file beside it.
     """
     record = of.model_dump(mode="json")
     suffix = INDEX_SUFFIX if name.endswith(INDEX_SUFFIX) else "" if of.adapter else "." + name.rpartition(".")[2]
+    suffix = suffix if suffix in LOADERS else ".safetensors"  # a folder's name has none
     bases = {origin.over for origin in of.ingredients.values()} - {*of.pool}
     pool = {member: origin for member, origin in record["ingredients"].items() if member not in bases}
     is_linear = record["coefficients"] is not None
@@ -84,6 +85,7 @@ def card(called: str, name: str, of: Record, loader: str = "") -> str:
     return TEMPLATE.format(
         metadata=front_matter(called, of),
         called=_text(called),
+        recipe=recipe.replace("`", ""),
         argument=shlex.quote(name),
         title=_text(record["title"]),
         what=what if is_linear else f"made from {len(pool)} checkpoints",

@@ -222,7 +222,9 @@ def _written(
     values = record.model_dump(mode="json")
     companions = {
         RECIPE: RECIPE_TITLE.format(title) + "\n" + yaml.safe_dump(values, sort_keys=False, allow_unicode=True),
-        CARD: card(title, weights.name if form == "dense" else title, record, more.loader),
+        CARD: card(
+            title, weights.name if form == "dense" else title, record, more.loader, companion(file, RECIPE, title).name
+        ),
     }
     texts = {companion(file, name, title): text for name, text in companions.items()}
     places = [*texts, *described]

@@ -141,7 +141,9 @@ def _columns(column: Column) -> dict[str, Any]:
         "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
         "better on": number("better on", help="documents that this model answers better"),
         "worse on": number("worse on", help="documents that this model answers worse"),
-        "p": number("p", format=CHANCE, help=f"{wording.test_of(metric)} on the same documents, Holm-corrected"),
+        "p": number(
+            "p", format=CHANCE, width=95, help=f"{wording.test_of(metric)} on the same documents, Holm-corrected"
+        ),
         "verdict": st.column_config.TextColumn("verdict", width=215),
     }
 

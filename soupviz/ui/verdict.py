@@ -211,7 +211,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
                 gained: number(gained, help=task.only("the soup")),
                 lost: number(lost, help=task.only(found.best.name)),
                 "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
-                "p": number("p", format=CHANCE, help=wording.test_of(metric, by)),
+                "p": number("p", format=CHANCE, width=95, help=wording.test_of(metric, by)),
                 "shows from": number(
                     "shows from", format=gap_format(metric).replace("+", ""), help=wording.measure(metric)
                 ),

@@ -195,7 +195,7 @@ def slice_columns(opened: Kitchen, best: str, split: str) -> dict[str, Any]:
         "difference": number("difference", format=apart, help=wording.gap_unit(metric) or metric.label),
         better: number(better, help=opened.task.only("the soup")),
         worse: number(worse, help=opened.task.only("the ingredient")),
-        "p": number("p", format=formats.CHANCE, help=f"{test} on the {opened.task.unit}s of this slice"),
+        "p": number("p", format=formats.CHANCE, width=95, help=f"{test} on the {opened.task.unit}s of this slice"),
     }
 
 

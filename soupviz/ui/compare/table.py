@@ -59,7 +59,7 @@ def columns(opened: Kitchen, metric: Metric, by: Grouped | None = None) -> dict[
             "difference", format=gap_format(metric, of=on_test),
             help=f"{wording.measure(metric)}, to the best ingredient on held_out. {wording.direction(metric)}",
         ),
-        "p": number("p", format=CHANCE, help=test),
+        "p": number("p", format=CHANCE, width=95, help=test),
         "verdict": text("verdict", width=215),
         "ECE": number("ECE", format="%.3f", help="expected calibration error in 15 bins: confidence against truth"),
         "passes": number("passes", help="forward passes for one answer: an ensemble needs one for each member"),

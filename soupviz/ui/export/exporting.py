@@ -97,9 +97,9 @@ def choose(opened: Kitchen, run: Run, place: Place, size: Place) -> How:
     folders = [ADAPTER] if _is_adapter(opened, run) else []
     folders += [FOLDER] if library_of(opened.evaluator.model) else []
     formats = [".safetensors", ".pt", *folders]
-    suffix = place.segmented_control(
-        "Format", formats, default=formats[0], required=True, help=" ".join(TOLD[one] for one in folders) or None
-    )  # fmt: skip
+    usual = FOLDER if FOLDER in formats else formats[0]  # which its own library opens
+    told = " ".join(TOLD[one] for one in folders) or None
+    suffix = place.segmented_control("Format", formats, default=usual, required=True, help=told)
     if suffix == ADAPTER:
         help_ = "0: exact, at the sum of the members' ranks; else the nearest adapter of this rank."
         rank = size.number_input("Rank", 0, value=0, help=help_)

@@ -95,7 +95,7 @@ def _columns(names: tuple[str, str], opened: Kitchen, test: str) -> dict[str, An
         "difference": number("difference", format=gap_format(metric, of=of), help=wording.measure(metric)),
         gained: number(gained, help=task.only("the newer run")),
         lost: number(lost, help=task.only("the older run")),
-        "p": number("p", format=CHANCE, help=f"{test}, two-sided"),
+        "p": number("p", format=CHANCE, width=95, help=f"{test}, two-sided"),
         "verdict": st.column_config.TextColumn("verdict", help="of the newer run against the older one"),
     }
 

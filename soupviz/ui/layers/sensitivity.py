@@ -255,7 +255,7 @@ def _columns(opened: Kitchen, metrics: Sequence[Metric]) -> dict[str, Any]:
     number, of = st.column_config.NumberColumn, opened.splits.num_examples(HELD_OUT)
     return change_columns(opened, metrics, "the changed model", "A") | {
         "group": st.column_config.TextColumn("layer group", pinned=True),
-        "p": number("p", format=formats.CHANCE, help=f"paired test on the same {opened.task.unit}s"),
+        "p": number("p", format=formats.CHANCE, width=95, help=f"paired test on the same {opened.task.unit}s"),
         "value": number(
             "held_out", format=formats.value_format(metrics[0], of=of), help=f"{metrics[0].label} of the changed model"
         ),
