@@ -243,3 +243,8 @@ def test_ingredients_stay_as_they_are(kitchen):
     before = {name: mix([(kitchen.weights.resolve(name), 1.0)]) for name in kitchen.names}
     weights(kitchen, blend(kitchen, SOUP, B, {"0": 0.5, "2": -0.5}))
     assert all(same(before[name], dict(kitchen.weights.resolve(name).tensors)) for name in kitchen.names)
+
+
+def test_it_can_be_reported_like_any_other(kitchen, tmp_path):
+    made = sv.cook(kitchen, parse(recipe()))
+    assert "m_0 → m_1 by block" in sv.report(made, tmp_path / "mix.html").read_text(encoding="utf-8")

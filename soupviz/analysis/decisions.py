@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from soupviz.analysis import decision_words as words
 from soupviz.files import digest
 from soupviz.kitchen import Kitchen
-from soupviz.recipes import Recipe
+from soupviz.recipes import Recipe, recipe_digest
 from soupviz.recipes.greedy import with_newcomer
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.soups.goals import goal_of
@@ -96,7 +96,11 @@ def log(kitchen: Kitchen, recipe: Recipe, steps: Sequence[Step]) -> list[Decisio
     whole = summaries(kitchen, asked) if can_be_asked else {}
     scored = frozenset(mix for mix, _, _ in whole)
     # What was decided stays; more is told of it once more candidates are scored whole.
-    seen = (recipe, tuple((step.step, step.mix, step.outcome, step.num_scored) for step in every), scored)
+    seen = (
+        recipe_digest(recipe),
+        tuple((step.step, step.mix, step.outcome, step.num_scored) for step in every),
+        scored,
+    )
     kept = _logs.setdefault(kitchen, {})
     if seen not in kept:
         while len(kept) >= LOGS_KEPT:
