@@ -9,10 +9,10 @@ from soupviz.ui import navigation
 def main() -> None:
     """Draw the frame at once, load PyTorch behind it, then run the page."""
     st.set_page_config(page_title="soupviz", page_icon="🍲", layout="wide")
-    page = navigation.choose()
+    page, links = navigation.choose()
     with st.spinner("Starting PyTorch…"):
         from soupviz.errors import SoupError
-        from soupviz.ui import people, sidebar
+        from soupviz.ui import people, session, sidebar
         from soupviz.ui.ending import PageEnd
         from soupviz.ui.verbatim import verbatim
     try:
@@ -30,6 +30,8 @@ def main() -> None:
     except PageEnd:
         pass
     sidebar.draw_running(place)
+    for link in links:
+        link.draw(session.address())
 
 
 if get_script_run_ctx(suppress_warning=True):

@@ -72,6 +72,21 @@ def status_of(request: urllib.request.Request) -> int:
             return error.code
 
 
+def test_back_goes_to_the_page_before_in_one_step(server: Server, page: Any) -> None:
+    goto(page, server.url("ingredients"), "Ingredients")
+    page.get_by_text("Why these?").wait_for()
+    wait_until_idle(page)
+    places = page.locator(".st-key-places")
+    for title in ("Soup", "Compare", "Export"):
+        places.get_by_role("link", name=title, exact=True).click()
+        heading(page, title).wait_for()
+        wait_until_idle(page)
+    for title in ("Compare", "Soup", "Ingredients"):
+        page.go_back()
+        heading(page, title).wait_for()
+        wait_until_idle(page)
+
+
 def test_a_foreign_host_is_not_answered(server: Server) -> None:
     request = urllib.request.Request(f"{server.address}/", headers={"Host": "elsewhere.example"})
     assert status_of(request) == 400

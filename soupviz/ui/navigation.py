@@ -1,6 +1,11 @@
 """The places of the dashboard: six in the sidebar, and above a page's title the views of its place."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 from streamlit.navigation.page import StreamlitPage
 
 PLACES = {
@@ -19,8 +24,26 @@ PLACES = {
 DEFAULT = "ingredients"
 
 
-def choose() -> StreamlitPage:
-    """Draw the places and the views of the one that is open; gives the page to run."""
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A link to a page, in a place of its own."""
+
+    page: StreamlitPage
+    label: str
+    slot: DeltaGenerator = field(default_factory=st.empty)
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def draw(self, address: Mapping[str, str | Sequence[str]] | None = None) -> None:
+        """Draw it, or draw it anew with what is to stand in the address that it leads to."""
+        self.slot.page_link(self.page, label=self.label, query_params=address, **self.more)
+
+
+def choose() -> tuple[StreamlitPage, list[Link]]:
+    """Draw the places and the views of the one that is open; gives the page to run, and the links.
+
+    They are to be drawn anew once the page has run: it decides what the next one is to show. A page that had to write
+    this into its address by itself would stand twice in the browser's history.
+    """
     pages = {view: _page(view) for _, views in PLACES.values() for view in views}
     # The default page lives at the root; who types its name finds it too.
     alias = st.Page(f"pages/{DEFAULT}.py", url_path=DEFAULT)
@@ -28,16 +51,18 @@ def choose() -> StreamlitPage:
     if current.url_path == DEFAULT:
         pages[DEFAULT] = current
     name = next(view for view, page in pages.items() if page == current)
+    links = []
     with st.sidebar.container(key="places", gap="xxsmall"):
         for place, (icon, views) in PLACES.items():
-            link = pages[name if name in views else next(iter(views))]
-            st.page_link(link, label=place, icon=f":material/{icon}:", width="stretch")
+            shown = pages[name if name in views else next(iter(views))]
+            links.append(Link(shown, place, more={"icon": f":material/{icon}:", "width": "stretch"}))
     views = next(views for _, views in PLACES.values() if name in views)
     if len(views) > 1:
         with st.container(key="views", horizontal=True, gap="xsmall"):
-            for view, label in views.items():
-                st.page_link(pages[view], label=label)
-    return current
+            links += [Link(pages[view], label) for view, label in views.items()]
+    for link in links:
+        link.draw()
+    return current, links
 
 
 def _page(view: str) -> StreamlitPage:

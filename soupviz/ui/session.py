@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from soupviz.analysis import history
 from soupviz.analysis.grids import only_in_grids
@@ -49,15 +50,22 @@ def choose_file(file: Path) -> None:
     st.query_params.from_dict({"kitchen": name})
 
 
-def keep_url() -> None:
-    """Write the state that matters into the URL, which a change of page empties."""
+def address() -> dict[str, str | list[str]]:
+    """The state that matters, as it stands in the URL of each page."""
     file = chosen_file()
-    name = "demo" if file == workspace.demo_file() else str(file)
-    st.session_state["kitchen"] = name
-    wanted = {"kitchen": name} | ({"soup": soup_key()} if soup_key() else {})
-    if picked := _picked():
-        wanted["picked"] = picked
-    members = as_values(st.session_state.get(MEMBERS) or [])
+    wanted: dict[str, str | list[str]] = {"kitchen": "demo" if file == workspace.demo_file() else str(file)}
+    wanted |= {key: value for key, value in (("soup", soup_key()), ("picked", _picked())) if value}
+    return wanted | ({MEMBERS: members} if (members := as_values(st.session_state.get(MEMBERS) or [])) else {})
+
+
+def keep_url() -> None:
+    """Write the state that matters into the URL, unless the browser has just gone back to it."""
+    wanted = address()
+    st.session_state["kitchen"] = wanted["kitchen"]
+    context = get_script_run_ctx()
+    if context is not None and context.is_history_navigation:
+        return
+    members = wanted.pop(MEMBERS, [])
     if members and st.query_params.get_all(MEMBERS) != members:
         st.query_params[MEMBERS] = members
     if any(st.query_params.get(key) != value for key, value in wanted.items()):

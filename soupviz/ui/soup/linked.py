@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from soupviz.analysis import history
 from soupviz.kitchen import Kitchen
 from soupviz.ui import clicks, session
 from soupviz.ui.history import runs
@@ -11,15 +12,18 @@ from soupviz.ui.verbatim import verbatim
 
 
 def take_open_soup(opened: Kitchen) -> None:
-    """Set the widgets as the open soup was cooked, where nothing else says what they are to show; tell what stands in
-    the way.
+    """Set the widgets as the open soup was cooked, else the best on held_out, where nothing else says what they are to
+    show; tell what stands in the way.
 
     Else it is a link that chooses a recipe or ingredients, or this page itself, once it was drawn. To be called before
     the address is written anew.
     """
     is_drawn = clicks.ASKED in st.session_state or "recipe" in st.session_state
-    is_free = not is_drawn and "recipe" not in st.query_params and session.MEMBERS not in st.query_params
+    is_led = "recipe" in st.query_params or (session.MEMBERS in st.query_params and "soup" not in st.query_params)
+    is_free = not is_drawn and not is_led
     key = session.soup_key()
+    if not key and is_free and (best := history.best_of(opened, session.finished_runs(opened))):
+        key = best.key
     run = next((run for run in opened.store.runs() if key and run.key.startswith(key)), None)
     if run is None or run.status != "finished":
         if key:
