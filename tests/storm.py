@@ -29,6 +29,9 @@ NOT_COMPARED = frozenset({"seconds", "created", "updated", "usage"})
 """Keys of an answer that tell of times."""
 
 STORES = ("store.sqlite", "store.sqlite-wal", "store.sqlite-shm")
+VIEWS = "views"
+"""A folder in the cache: of a process that was killed what it has there goes a day later."""
+
 SUFFIXES = (".lock", ".content")
 """Of files that stay and are no result: what processes wait for one another with, and what is known of files that have
 not changed for a while."""
@@ -173,7 +176,12 @@ def state(case: Case) -> dict[str, Any]:
     found: dict[str, Any] = {"answer": timeless(json.loads((case.folder / "stdout").read_text(encoding="utf-8")))}
     for root in (case.kitchen, case.out, case.cache):
         for file in sorted(root.rglob("*")):
-            if file.is_file() and file.name not in STORES and not file.name.endswith(SUFFIXES):
+            if (
+                file.is_file()
+                and file.name not in STORES
+                and not file.name.endswith(SUFFIXES)
+                and VIEWS not in file.parts
+            ):
                 content = file.read_bytes()
                 found[str(file.relative_to(case.folder))] = _plain(file, content)
     store = case.kitchen / ".soupviz" / "store.sqlite"
