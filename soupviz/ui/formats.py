@@ -9,6 +9,9 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, others_of
 from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, places, span
 
+EXACT = 9
+"""Places to which differences of shares are what they are; beyond them a half may fall to either side."""
+
 CHANCE = "%.3g"
 """Of a column of p-values: however small, none is told as 0."""
 
@@ -51,7 +54,7 @@ def gap_help(metric: Metric, split: str) -> str:
 
 def in_unit(metric: Metric, value: float | None) -> float | None:
     """A value as tables and charts show it."""
-    return None if value is None else factor(metric) * value
+    return None if value is None else round(factor(metric) * value, EXACT)
 
 
 def note(metric: Metric, between: tuple[float, float] | None) -> str:

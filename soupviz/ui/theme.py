@@ -35,6 +35,7 @@ def of_pictures() -> dict[str, Any]:
 CLOSER = """
 [data-testid=stSidebarHeader] { height: 2.5rem; margin-bottom: 0; }
 [data-testid=stSidebarUserContent] { padding: 1rem 0; }
+[data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap; overflow: visible; }
 .st-key-answer p:first-child { font-size: 1.1rem; }
 .st-key-next-steps .stMarkdown a { color: inherit; text-decoration: none; padding: 0.25rem 0.5rem; }
 .st-key-next-steps .stMarkdown a { font-size: 0.875rem; }
@@ -43,7 +44,6 @@ CLOSER = """
 .stElementContainer:has(> .stMetric) { flex: 0 0 calc(50% - 0.5rem) !important; min-width: 0; }
 .stElementContainer:nth-child(odd):last-child:has(> .stMetric) { flex: 1 1 100% !important; }
 .stMetric { width: 100% !important; }
-[data-testid=stButtonGroup] [role=radiogroup] { flex-wrap: wrap; overflow: visible; }
 [data-testid=stMetricDelta], [data-testid=stMetricDelta] * { white-space: normal !important; }
 }
 """
