@@ -55,7 +55,9 @@ class Walk:
         strip = Image.new("RGB", (SIZE[0], SIZE[1] * len(self.frames)))
         for number, frame in enumerate(self.frames):
             strip.paste(frame, (0, SIZE[1] * number))
-        colors = strip.quantize(256, method=Image.Quantize.MAXCOVERAGE)  # of all frames, however few points have one
+        colors = strip.quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, kmeans=1
+        )  # of all frames, however few points have one
         first, *rest = [frame.quantize(256, palette=colors, dither=Image.Dither.NONE) for frame in self.frames]
         first.save(target, save_all=True, append_images=rest, duration=self.lasting, loop=0, optimize=True)
 

@@ -142,8 +142,8 @@ def _keep(page: Any, name: str) -> None:
     page.mouse.move(WIDTH - 1, 1)
     page.wait_for_timeout(2000)  # until charts have been drawn
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    # So that a legend keeps its colours, however few points they have.
-    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE).save(FOLDER / f"{name}.png", optimize=True)
+    # So that a legend keeps its colours, however few points they have, and what is large its very own.
+    picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=1).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def wait_until_idle(page: Any, name: str) -> None:

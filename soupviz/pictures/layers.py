@@ -10,7 +10,7 @@ from soupviz.pictures import palette
 from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, factor, gap_unit
+from soupviz.tasks.wording import EXACT, PERCENT, factor, gap_unit
 
 LAYER = "layer"
 """The selection of the bars; its one field is `group`."""
@@ -33,7 +33,7 @@ def rows(effects: Sequence[Effect], task: Task, objective: Metric) -> pd.DataFra
     for effect in effects:
         change = effect.change
         changes = {
-            metric.name: None if (one := effect.changes[metric.name]) is None else factor(metric) * one
+            metric.name: None if (one := effect.changes[metric.name]) is None else round(factor(metric) * one, EXACT)
             for metric in task.metrics
         }
         found.append(

@@ -14,6 +14,9 @@ PERCENT, NATS = "%", "nats"
 
 NUMBERS_SHOWN = 16
 
+EXACT = 9
+"""Places to which differences of shares are what they are; beyond them a half may fall to either side."""
+
 
 def factor(metric: Metric) -> float:
     """What a value is multiplied by to be shown in the metric's unit."""
@@ -24,7 +27,7 @@ def figure(metric: Metric, value: float, digits: int = 2, sign: str = "") -> str
     """A value, or a difference, without its unit: as many places in all of them, so that they compare in a column."""
     if metric.unit == PERCENT:
         # Halves are rounded as the browser rounds them in tables: 86.25 is 86.3 in both.
-        return f"{Decimal(round(100 * value, 9)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}}"
+        return f"{Decimal(round(100 * value, EXACT)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}}"
     return f"{value:{sign}.4f}" if metric.unit == NATS else significant(value, 4, sign)
 
 

@@ -7,10 +7,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.soups.planning import ingredient_summaries
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric, others_of
-from soupviz.tasks.wording import NATS, PERCENT, factor, gap_unit, places, span
-
-EXACT = 9
-"""Places to which differences of shares are what they are; beyond them a half may fall to either side."""
+from soupviz.tasks.wording import EXACT, NATS, PERCENT, factor, gap_unit, places, span
 
 CHANCE = "%.3g"
 """Of a column of p-values: however small, none is told as 0."""
