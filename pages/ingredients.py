@@ -3,7 +3,7 @@
 import streamlit as st
 
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.ui import answer, computing, recognising, session, tables, widgets, work
+from soupviz.ui import answer, computing, opening, recognising, session, tables, widgets, work
 from soupviz.ui.jobs import Job
 
 st.title("Ingredients")
@@ -12,13 +12,13 @@ opened = session.kitchen()
 session.keep_url()
 
 recognising.told(opened)
+opening.offer_split(opened)
 first, row = st.container(), st.container(horizontal=True)
 scoring = computing.score_job_if_needed(opened, HELD_OUT)
 widgets.headline(opened)
 widgets.refused(opened)
 widgets.notes(opened)
 widgets.data_notes(opened)
-widgets.offer_test_split(opened)
 
 
 def draw(_job: Job | None = None) -> None:

@@ -11,13 +11,6 @@ session.keep_url()
 current = session.chosen_file()
 opened = work.opened_kitchen(current)
 
-split, kept = st.session_state.get("dealt", ("", ""))
-if split == str(current):
-    st.success(
-        f"held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
-        f"{verbatim(kept)}. Soups cooked before were selected on examples that are now test: they are no longer listed."
-    )
-
 st.header("Open a folder")
 recognising.a_folder()
 
@@ -35,7 +28,5 @@ st.header("Open by path")
 opening.by_path()
 st.header("Open without a file")
 opening.without_file()
-if opened is not None:
-    opening.offer_split(opened)
 st.header("Kept on disk")
 opening.kept(opened)

@@ -106,3 +106,15 @@ def test_the_answer_is_markdown_with_names_as_they_are(file: Path) -> None:
     [run] = kitchen.store.runs()
     kitchen.splits.load("held_out"), kitchen.splits.load("test")
     assert "<b>" not in answer.told(kitchen, run, verdict_of(kitchen, run)).replace("\\<", "")
+
+
+def test_held_out_is_dealt_in_two_where_its_want_of_a_test_split_is_told(tmp_path: Path) -> None:
+    data = {"held_out": {"format": "arrays", "path": "held_out.safetensors"}}
+    file = trusted(small_kitchen(tmp_path / "one", num_ingredients=2, num_examples=40, data=data))
+    at = page("ingredients.py", file)
+    assert any("no test split" in one.value for one in at.info)
+    next(button for button in at.button if button.label == "Split held_out in two").click()
+    settle(at.run())
+    assert any("now has a test split" in one.value for one in at.success)
+    assert not any("no test split" in one.value for one in at.info)
+    assert len(Kitchen.load(file).splits.load("test")) == 20

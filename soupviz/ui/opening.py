@@ -119,14 +119,21 @@ def _numbers(text: str) -> list[float]:
 
 def offer_split(opened: Kitchen) -> None:
     """Where test is missing: deal held_out in two, and say so."""
-    if TEST in opened.splits.names or not opened.file.is_file():
+    file, kept = st.session_state.get("dealt", ("", ""))
+    if file == str(opened.file):
+        st.success(
+            "held_out was dealt in two: kitchen.yaml now has a test split. The old file, with its comments, is kept as "
+            f"{verbatim(kept)}. Soups cooked before were selected on examples that are now test: they are no longer "
+            "listed."
+        )
+    if TEST in opened.splits.names:
         return
-    st.header("No test split")
-    st.write("held_out selects; without a test split nothing can report. Deal held_out in two, stratified by class?")
-    if st.button("Split held_out in two"):
-        kept = splitting.split_held_out(opened.file)
+    st.info("This kitchen has no test split, so nothing can report on what held_out selects.", icon="ℹ️")
+    meaning = "One half selects and the other reports, stratified by class; kitchen.yaml says so, the old one is kept."
+    if opened.file.is_file() and st.button("Split held_out in two", help=meaning):
+        was = splitting.split_held_out(opened.file)
         work.close_kitchen(opened.file)
-        st.session_state["dealt"] = (str(opened.file), kept.name)
+        st.session_state["dealt"] = (str(opened.file), was.name)
         st.rerun()
 
 

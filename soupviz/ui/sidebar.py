@@ -26,9 +26,13 @@ def draw() -> DeltaGenerator:
 
 
 def _labels(files: list[Path]) -> dict[Path, str]:
-    """Each kitchen's folder, with as many folders above it as tell it from the others: Streamlit goes by the label."""
-    labels = {}
+    """Each kitchen's name where no other has it; else its folder, with as many above it as tell it from the others:
+    Streamlit goes by the label."""
+    labels, names = {}, {file: workspace.name_of(file) for file in files}
     for file in files:
+        if (name := names[file]) and list(names.values()).count(name) == 1 and name != file.parent.name:
+            labels[file] = f"{name} ({file.parent.name})"
+            continue
         parts = file.parent.parts
         depth = 1
         while depth < len(parts) and sum(other.parent.parts[-depth:] == parts[-depth:] for other in files) > 1:

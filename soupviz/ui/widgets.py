@@ -93,13 +93,6 @@ def data_notes(opened: Kitchen) -> None:
         st.caption(verbatim(note))
 
 
-def offer_test_split(opened: Kitchen) -> None:
-    """A kitchen without a test split cannot report honestly: offer to make one."""
-    if TEST not in opened.splits.names:
-        st.info("This kitchen has no test split, so nothing can report on what held_out selects. ", icon="ℹ️")
-        st.page_link("pages/kitchens.py", label="Split held_out in two on the Kitchens page")
-
-
 def filtered(opened: Kitchen, table: pd.DataFrame) -> pd.DataFrame:
     """The rows that a filter on one of the metadata columns leaves."""
     columns = tables.metadata_columns(opened, table)

@@ -4,17 +4,19 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from soupviz import trust as trusting
 from soupviz.addresses import is_remote, redacted
 from soupviz.demo.digits import VERSION
-from soupviz.errors import KitchenError
+from soupviz.errors import KitchenError, SoupError
 from soupviz.files import cache_folder, replacing
 from soupviz.spec import KitchenSpec
 from soupviz.trust import Request
 from soupviz.weights.selection import files_behind, matched_paths
+from soupviz.yaml_file import read_kitchen_file
 
 DEPTH = 3
 """How many folders deep kitchen.yaml files are looked for."""
@@ -187,3 +189,17 @@ def check_paths(asked: Request) -> None:
 def bind(asked: Request) -> None:
     """From now on the kitchen's folder uses what was approved, and nothing else."""
     trusting.bind(asked, allowed)
+
+
+def name_of(file: Path) -> str:
+    """What a kitchen.yaml calls its kitchen; empty where it does not, cannot be read, or lies where nothing is looked
+    at."""
+    try:
+        return _name(file, file.stat().st_mtime_ns) if is_allowed(file) else ""
+    except (OSError, SoupError):
+        return ""
+
+
+@lru_cache(256)
+def _name(file: Path, _changed: int) -> str:
+    return " ".join(read_kitchen_file(file).name.split())
