@@ -179,8 +179,9 @@ def after(kitchen: Kitchen, recipe: Recipe, decisions: Sequence[Decision]) -> st
     kept = [lack for name, lack in lacks.items() if name in accepted]
     left = [lack for name, lack in lacks.items() if name not in accepted]
     if kept:
-        rest = f" and those left out {_span(metric, left)}" if left else ""
-        return f"Alone, those kept lack {_span(metric, kept)} to {start.candidate}{rest}: averaging made good more."
+        rest = f" Those left out are worse by {_span(metric, left)}." if left else ""
+        worse = f"Alone, those that were kept are worse than {start.candidate} by {_span(metric, kept)}"
+        return f"{worse}; averaged with it they made that good, and more.{rest}"
     halves = [
         Half(one.candidate, lack, _signed(metric, one.difference) + lack / 2, False, one.is_bound)
         for one in others

@@ -202,9 +202,10 @@ def looks(evaluations: int | None, selected_on: Sequence[str], seen: int, soups:
     if split == HELD_OUT:
         return f"{spent}; there is no test split, so nothing that did not select it can report on it."
     models = "no model has" if not seen else "one model has" if seen == 1 else f"{seen:,} different models have"
+    mixed = f", {soups:,} of them soups and ensembles" if soups else ""
     return (
-        f"{spent}; {models} been looked at on {split} so far, soups and ensembles among them: {soups:,}. To take the "
-        "best of them by what they have there would be one more selection."
+        f"{spent}; {models} been looked at on {split} so far{mixed}. To take the best of them by what they have there "
+        "would be one more selection."
     )
 
 

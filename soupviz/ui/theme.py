@@ -39,6 +39,7 @@ CLOSER = """
 .st-key-answer p:first-child { font-size: 1.1rem; }
 .st-key-next-steps .stMarkdown a { color: inherit; text-decoration: none; padding: 0.25rem 0.5rem; }
 .st-key-next-steps .stMarkdown a { font-size: 0.875rem; }
+.st-key-next-steps .stMarkdown a [role=img] { margin-right: 0.25rem; }
 .st-key-next-steps .stMarkdown a:hover { text-decoration: underline; }
 @media (max-width: 640px) {
 .stElementContainer:has(> .stMetric) { flex: 0 0 calc(50% - 0.5rem) !important; min-width: 0; }
