@@ -31,3 +31,4 @@ if job is None or not session.watch(job, lambda job: decisions.draw_live(opened,
 if recipe.method == "greedy" and soups.is_cooked(opened, recipe):
     soups.alpha_sweep(opened, recipe)
 clicks.done()
+linked.note_open_soup(opened)

@@ -10,10 +10,9 @@ def main() -> None:
         try:
             from soupviz.cli.run import main as run
         except ModuleNotFoundError as error:
-            raise SystemExit(
-                f"soupviz: {error.name} is not installed for {sys.executable}. Activate the environment that soupviz "
-                f"was installed in, or install it here: {sys.executable} -m pip install {error.name}"
-            ) from None
+            told = f"soupviz: {error.name} is not installed for {sys.executable}"
+            sys.stderr.write(f"{told}; activate the environment that soupviz was installed in.\n")
+            sys.exit(2)
     run()
 
 

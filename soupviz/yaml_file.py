@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,9 @@ def read_kitchen_file(path: Path) -> KitchenSpec:
     try:
         document = yaml_in(path)
     except OSError as error:
-        is_folder = path.name == "kitchen.yaml" and path.parent.is_dir()
-        make = f" Of a run's folder one is made with: python -m soupviz new {path.parent}" if is_folder else ""
+        is_missing = isinstance(error, FileNotFoundError) and path.name == "kitchen.yaml" and path.parent.is_dir()
+        command = f"python -m soupviz new {shlex.quote(str(path.parent))}"
+        make = f" Of a run's folder one is made with: {command}" if is_missing else ""
         raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.{make}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None

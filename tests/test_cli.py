@@ -11,6 +11,7 @@ from kitchens import change_yaml, json_of, run_command, small_kitchen, write_arr
 from safetensors.torch import load_file, save_file
 
 import soupviz as sv
+from soupviz.analysis.verdicts import verdict_of
 from soupviz.store.cache import KEPT
 
 FIGURES = {"accuracy", "correct", "num_examples", "loss"}
@@ -456,3 +457,25 @@ def test_labels_that_nobody_gets_right_are_accuracy_0(tmp_path, capsys):
     write_arrays(tmp_path / "held_out.safetensors", inputs, torch.ones(20, dtype=torch.int64))
     score = json_of(capsys, "score", file)["ingredients"]["m_0"]
     assert (score["accuracy"], score["correct"], score["num_examples"]) == (0.0, 0, 20)
+
+
+def test_soup_ends_with_the_verdict_of_the_dashboard(tmp_path, capsys):
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60)
+    _, out, _ = run_command(capsys, "soup", file, "--recipe", "greedy")
+    kitchen = sv.Kitchen.load(file)
+    kitchen.splits.load("held_out"), kitchen.splits.load("test")
+    [run] = kitchen.store.runs()
+    assert out.rstrip().endswith(verdict_of(kitchen, run).sentence)
+
+
+def test_soup_tells_the_verdict_beside_what_else_its_recipe_has_to_tell(tmp_path, capsys):
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60)
+    run_command(capsys, "score", file)
+    _, out, _ = run_command(capsys, "soup", file, "--recipe", "nbest", "--n", "2")
+    assert "the best ingredient on held_out" in out
+
+
+def test_soup_does_not_call_the_best_of_some_the_best_of_all(tmp_path, capsys):
+    file = small_kitchen(tmp_path, num_ingredients=3, num_examples=60)
+    _, out, _ = run_command(capsys, "soup", file, "--recipe", "greedy", "--members", "m_0,m_2")
+    assert "Not judged: 1 of 3 ingredients are not scored on held_out" in out

@@ -76,3 +76,41 @@ def test_a_soup_that_is_not_there_is_told(file: Path) -> None:
 def test_a_link_that_chooses_a_recipe_is_believed(file: Path) -> None:
     soup = cook(Kitchen.load(file), parse({"method": "uniform"}))
     assert chosen(linked(file, soup=soup.key[:12], recipe="greedy, mean"), "Recipe") == "greedy, mean"
+
+
+def visited(at: AppTest, soup: str) -> AppTest:
+    """The Soup page, come to from another on which a soup was opened."""
+    at.switch_page("pages/compare.py")
+    settle(at.run())
+    at.session_state["soup"] = at.query_params["soup"] = soup[:12]
+    at.switch_page("pages/soup.py")
+    return settle(at.run())
+
+
+def test_another_soup_that_is_opened_elsewhere_is_shown_with_its_own_ingredients(file: Path) -> None:
+    kitchen = Kitchen.load(file)
+    first = cook(kitchen, parse({"method": "uniform", "members": ["m_0", "m_2"]}))
+    second = cook(kitchen, parse({"method": "greedy"}))
+    at = visited(linked(file, soup=first.key[:12]), second.key)
+    assert (chosen(at, "Recipe"), chosen(at, "Ingredients")) == ("greedy, mean", [])
+    assert at.query_params["soup"] in (second.key[:12], [second.key[:12]])
+
+
+def test_a_soup_whose_alpha_has_no_place_on_the_slider_is_told_and_the_page_goes_on(file: Path) -> None:
+    soup = cook(Kitchen.load(file), parse({"method": "greedy", "alpha": 0.02}))
+    at = linked(file, soup=soup.key[:12])
+    assert not at.exception and any("alpha = 0.02" in one.value.replace("\\", "") for one in at.info)
+    at.selectbox(key="recipe").set_value("uniform")
+    assert chosen(settle(at.run()), "Recipe") == "uniform"
+
+
+def test_looking_at_the_best_soup_selects_no_ingredients(file: Path) -> None:
+    cook(Kitchen.load(file), parse({"method": "uniform", "members": ["m_0", "m_2"]}))
+    at = page("soup.py", file)
+    at.switch_page("pages/ingredients.py")
+    assert "Cook with all" in [button.label for button in settle(at.run()).button]
+
+
+def test_settings_in_the_address_are_believed(file: Path) -> None:
+    soup = cook(Kitchen.load(file), parse({"method": "uniform"}))
+    assert chosen(linked(file, soup=soup.key[:12], alpha="0.35"), "alpha") == 0.35

@@ -272,10 +272,11 @@ def mark(kitchen: Kitchen, key: str) -> None:
     kitchen.store.keep_finding(GRID_RUNS, [*dict.fromkeys([*marked, key])])
 
 
-def unmark(kitchen: Kitchen, key: str) -> None:
-    """Note that the user took a cell's soup up: it is a soup like any other."""
-    if key in (marked := kitchen.store.finding(GRID_RUNS) or []):
-        kitchen.store.keep_finding(GRID_RUNS, [other for other in marked if other != key])
+def unmark(kitchen: Kitchen, *keys: str) -> None:
+    """Note that the user took soups up that others had asked for: they are soups like any other."""
+    marked = kitchen.store.finding(GRID_RUNS) or []
+    if not {*keys}.isdisjoint(marked):
+        kitchen.store.keep_finding(GRID_RUNS, [other for other in marked if other not in keys])
 
 
 def only_in_grids(kitchen: Kitchen) -> frozenset[str]:

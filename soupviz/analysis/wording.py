@@ -9,7 +9,7 @@ from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import NOT_FINITE, Comparison
 from soupviz.tasks.significance import UNPROVEN, chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import PERCENT, figure, gap_unit, resampled, shown, significant, titled
+from soupviz.tasks.wording import PERCENT, figure, gap_unit, in_percent, resampled, shown, significant, titled
 from soupviz.types import Grouped
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def points(fraction: float, *, signed: bool = True) -> str:
     """A difference of shares in points, without the word: to a tenth, or to a hundredth where it is small."""
     value = 100 * fraction
     digits = 2 if 0 < abs(round(value, 2)) < 0.1 else 1
-    rounded = round(value, digits) + 0.0  # no negative zero
+    rounded = float(in_percent(fraction, digits)) + 0.0  # no negative zero
     return _signed(rounded, f"{abs(rounded):.{digits}f}", signed)
 
 

@@ -9,6 +9,7 @@ import typer
 
 import soupviz as sv
 from soupviz.analysis import choices
+from soupviz.analysis.grids import unmark
 from soupviz.analysis.requirements import check_requirements, checked, parse_requirement
 from soupviz.analysis.verdicts import of_the_best, verdict_of
 from soupviz.cli import printing
@@ -39,7 +40,10 @@ from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.mergekit import RANDOM, from_mergekit
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
+from soupviz.soups.soup import Soup
 from soupviz.soups.textbook import SWEEP_ALPHAS
+from soupviz.spec import HELD_OUT
+from soupviz.types import Progress
 
 NOT_MET = 1
 """The exit code of a soup that is not what is required of it; a mistake has another."""
@@ -148,8 +152,8 @@ def soup(
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
         held = checked(cooked, required, progress) if required else None
-        opened.scores.score_all(of_the_best(opened), progress)
-        sentence = verdict_of(opened, cooked).sentence
+        sentence = "" if as_json else _judged(cooked, progress)
+        unmark(opened, cooked.key)
         written = (
             sv.export(
                 cooked, out, form=form, rank=rank, dtype=dtype,  # type: ignore[arg-type]
@@ -166,6 +170,16 @@ def soup(
     if held and held.missed:
         typer.echo(f"soupviz: not met: {held.missed}", err=True)
         raise typer.Exit(NOT_MET)
+
+
+def _judged(cooked: Soup, progress: Progress) -> str:
+    """Whether it is better than the best ingredient; which that is nobody knows before all of them are scored."""
+    kitchen = cooked.kitchen
+    if missing := len(kitchen.names) - len(planning.ingredient_summaries(kitchen, HELD_OUT, kitchen.names)):
+        which = f"{missing} of {len(kitchen.names)} ingredients are not scored on held_out"
+        return f"Not judged: {which}, so which is the best is not known; `--require better` scores them, too."
+    kitchen.scores.score_all(of_the_best(kitchen), progress)
+    return verdict_of(kitchen, cooked).sentence
 
 
 def _read(file: str, values: Mapping[str, Any], members: list[str] | None) -> Recipe:
@@ -195,6 +209,7 @@ def menu(
         cooked = cook_menu(
             opened, members=chosen(members, opened), batchnorm=batchnorm, budget=budget, progress=progress
         )  # fmt: skip
+        unmark(opened, *(soup.key for soup in cooked.soups))
     show_menu(as_json, opened, cooked)
     printing.show_notes(opened)
 
@@ -223,6 +238,7 @@ def sweep(
             opened, values, objective=objective, shift_weight=shift_weight, order=order, seed=seed,
             members=chosen(members, opened), batchnorm=batchnorm, progress=progress,
         )  # fmt: skip
+        unmark(opened, *(soup.key for soup in cooked))
     printing.show_sweep(as_json, values, cooked)
     printing.show_notes(opened)
 

@@ -113,8 +113,8 @@ def show_soup(
     show(as_json, values, asked + cooked.title, columns, rows)
     if not as_json:
         answer(cooked.made_of)
-        for sentence in told(cooked.kitchen, known):
-            answer(sentence)
+        for line in told(cooked.kitchen, known):
+            answer(line)
         answer(sentence)
         if scaled:
             _show_calibration(scaled, cooked.kitchen.task)

@@ -1,5 +1,6 @@
 """Values of metrics as people read them: in the metric's unit, with as many digits as matter."""
 
+import math
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
@@ -23,11 +24,18 @@ def factor(metric: Metric) -> float:
     return 100.0 if metric.unit == PERCENT else 1.0
 
 
+def in_percent(fraction: float, digits: int, sign: str = "") -> str:
+    """A share in percent, without its sign. Halves are rounded as the browser rounds them in tables: 86.25 is 86.3."""
+    value = round(100 * float(fraction), EXACT)
+    if not math.isfinite(value):
+        return f"{value:{sign}}"
+    return f"{Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}}"
+
+
 def figure(metric: Metric, value: float, digits: int = 2, sign: str = "") -> str:
     """A value, or a difference, without its unit: as many places in all of them, so that they compare in a column."""
     if metric.unit == PERCENT:
-        # Halves are rounded as the browser rounds them in tables: 86.25 is 86.3 in both.
-        return f"{Decimal(round(100 * value, EXACT)).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):{sign}}"
+        return in_percent(value, digits, sign)
     return f"{value:{sign}.4f}" if metric.unit == NATS else significant(value, 4, sign)
 
 
@@ -97,7 +105,7 @@ def is_improvement(metric: Metric, difference: float) -> bool:
 def height(metric: Metric, difference: float) -> str:
     """The size of a difference, without a sign: "1.2 points", "0.123 nats"."""
     if metric.unit == PERCENT:
-        return f"{100 * abs(difference):.1f} points"
+        return f"{figure(metric, abs(difference), 1)} points"
     return (
         f"{abs(difference):.3f} nats"
         if metric.unit == NATS

@@ -23,29 +23,29 @@ SHOWN = parse({"method": "greedy"})
 
 
 COOKED = "cooked on the first page"
-"""In the session: the kitchen's file and the recipe."""
+"""In the session: the kitchen's file, the recipe, and the soup that was open then."""
 
 
 def cook(opened: Kitchen, members: Sequence[str]) -> None:
     """Cook the greedy soup of some ingredients, or of all, where the answer stands."""
     recipe = parse(SHOWN.model_dump() | {"members": tuple(members) if len(members) > 1 else None})
     computing.cook_job(opened, recipe)
-    st.session_state[COOKED] = str(opened.file), recipe
+    st.session_state[COOKED] = str(opened.file), recipe, session.soup_key()
     st.rerun()
 
 
 def is_cooking(opened: Kitchen) -> bool:
     """Draw what was cooked last on this page while it comes; what it came to is the soup that is open."""
-    file, recipe = st.session_state.get(COOKED, ("", None))
+    file, recipe, before = st.session_state.get(COOKED, ("", None, ""))
     job = work.jobs().find(computing.cook_key(opened, recipe)) if file == str(opened.file) else None
     if job is None:
         return False
     if session.watch(job, lambda job: decisions.draw_live(opened, recipe, job)):
         return True
-    if job.state == "finished":
+    if job.state != "failed":
         del st.session_state[COOKED]
-        if run := opened.store.run(job.result):
-            session.choose_soup(run)
+    if job.state == "finished" and session.soup_key() == before and (run := opened.store.run(job.result)):
+        session.choose_soup(run)
     return False
 
 

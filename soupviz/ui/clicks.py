@@ -4,6 +4,8 @@ What is set of a widget before the browser knows of it can be lost: another even
 itself, brings the widget's old value along. So what a click asks for stands apart until a run of the page has shown it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
@@ -21,6 +23,17 @@ def apply() -> None:
     """At the start of a page, before its widgets are drawn."""
     for key, value in st.session_state.get(ASKED, {}).items():
         st.session_state[key] = value
+
+
+@contextmanager
+def applied() -> Iterator[None]:
+    """Around the widgets of a page: they have what was asked for, unless they cannot."""
+    apply()
+    try:
+        yield
+    except Exception:
+        done()  # the page ends here: it would be asked for again and again
+        raise
 
 
 def done() -> None:

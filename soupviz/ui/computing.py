@@ -76,7 +76,9 @@ def menu_job(opened: Kitchen) -> Job:
     """Cook every recipe that fits; the job's result says which do not, and why."""
 
     def do(job: Job) -> Any:
-        return dict(cook_menu(opened, progress=job.progress).left_out)
+        menu = cook_menu(opened, progress=job.progress)
+        unmark(opened, *(soup.key for soup in menu.soups))
+        return dict(menu.left_out)
 
     return work.jobs().submit(f"menu {opened.file}", "The menu", do, kitchen=str(opened.file))
 

@@ -190,6 +190,7 @@ def _details(opened: Kitchen, found: Verdict) -> None:
     task, metric, by = opened.task, opened.objective, opened.splits.grouped_over(opened.splits.reporting)
     gained, lost = task.gains
     if found.best is not None and found.best.differences:
+        of = max(one.num_units for one in found.best.differences.values())
         number = st.column_config.NumberColumn
         st.dataframe(
             pd.DataFrame(
@@ -210,10 +211,10 @@ def _details(opened: Kitchen, found: Verdict) -> None:
             column_config={
                 gained: number(gained, help=task.only("the soup")),
                 lost: number(lost, help=task.only(found.best.name)),
-                "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
+                "difference": number("difference", format=gap_format(metric, of=of), help=wording.measure(metric)),
                 "p": number("p", format=CHANCE, width=95, help=wording.test_of(metric, by)),
                 "shows from": number(
-                    "shows from", format=gap_format(metric).replace("+", ""), help=wording.measure(metric)
+                    "shows from", format=gap_format(metric, of=of).replace("+", ""), help=wording.measure(metric)
                 ),
             },
             alt=f"Paired counts against {found.best.name} by split",

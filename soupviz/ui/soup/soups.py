@@ -34,13 +34,20 @@ RECIPES = {BY_ALPHA: Greedy, BY_MEAN: Greedy} | {kind.label: kind for kind in ME
 SWEPT: tuple[Alpha, ...] = tuple(round(0.05 * step, 2) for step in (2, 10, 6, 14, 18, 4, 8, 12, 16, 1, 3, 5, 7, 9, 20))
 """Alphas computed ahead, coarse to fine."""
 
+ALPHAS = 0.05, 1.0
+"""From which to which a newcomer's weight can be chosen."""
+
 UNASKED = 600.0
 """Seconds that searches nobody asked for may take at most."""
 
 
 def choose_recipe(opened: Kitchen) -> Recipe:
     """The widgets on top of the page, as a recipe; what is chosen stands in the URL."""
-    clicks.apply()
+    with clicks.applied():
+        return _chosen(opened)
+
+
+def _chosen(opened: Kitchen) -> Recipe:
     chosen = [name for name in st.session_state.get("members") or [] if name in opened.names]
     row = st.container(horizontal=True)
     label = row.selectbox("Recipe", list(RECIPES), key="recipe", bind="query-params", width=230)
@@ -60,7 +67,7 @@ def choose_recipe(opened: Kitchen) -> Recipe:
         values["alpha"] = "mean"
     elif label == BY_ALPHA:
         values["alpha"] = row.slider(
-            "alpha, the newcomer's weight", 0.05, 1.0, 0.1, 0.05, key="alpha", bind="query-params", width=280,
+            "alpha, the newcomer's weight", *ALPHAS, 0.1, 0.05, key="alpha", bind="query-params", width=280,
             help="(1 − alpha) · soup + alpha · newcomer",
         )  # fmt: skip
     parameters = (
