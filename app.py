@@ -31,7 +31,7 @@ def main() -> None:
         pass
     sidebar.draw_running(place)
     for link in links:
-        link.draw(session.address())
+        link.draw(session.next_address())
 
 
 if get_script_run_ctx(suppress_warning=True):

@@ -55,6 +55,7 @@ def draw(opened: Kitchen) -> None:
     if reading is not None and session.watch(reading):  # what is not read yet would seem not to be scored
         return
     if run := session.chosen_run(opened):
+        st.session_state[session.ANSWERED] = str(opened.file), run.key[:12]
         with st.container(border=True, key="answer"):
             st.markdown(told(opened, run, verdict_of(opened, run)))
             next_steps(opened, run)

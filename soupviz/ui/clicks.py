@@ -13,9 +13,14 @@ import streamlit as st
 ASKED = "asked for by a click"
 
 
+def ask(**values: Any) -> None:
+    """Set widgets by their keys, which this run of the page has still to draw."""
+    st.session_state[ASKED] = values
+
+
 def choose(**values: Any) -> None:
     """Set widgets by their keys, and draw the page anew with them."""
-    st.session_state[ASKED] = values
+    ask(**values)
     st.rerun()
 
 

@@ -28,6 +28,9 @@ REFRESH = 0.5
 MEMBERS, LINKED = "members", "members in the URL"
 """The names of the chosen ingredients, in the session and in the URL; and what this session wrote there last."""
 
+ANSWERED = "answered"
+"""In the session: the kitchen's file and the soup that the first page has shown last."""
+
 
 def chosen_file() -> Path:
     """The kitchen in the URL, else the first found below the folders the server was started with, else the demo."""
@@ -50,6 +53,12 @@ def choose_file(file: Path) -> None:
     st.query_params.from_dict({"kitchen": name})
 
 
+def next_address() -> dict[str, str | list[str]]:
+    """What links to other pages carry: the same, and the soup that the first page answered with, if none is open."""
+    file, key = st.session_state.get(ANSWERED, ("", ""))
+    return ({"soup": key} if file == str(chosen_file()) and key else {}) | address()
+
+
 def address() -> dict[str, str | list[str]]:
     """The state that matters, as it stands in the URL of each page."""
     file = chosen_file()
@@ -58,12 +67,17 @@ def address() -> dict[str, str | list[str]]:
     return wanted | ({MEMBERS: members} if (members := as_values(st.session_state.get(MEMBERS) or [])) else {})
 
 
+def _went_back() -> bool:
+    """Whether the browser came here by its history: what is added to the address then would cut off the way back."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
+
+
 def keep_url() -> None:
     """Write the state that matters into the URL, unless the browser has just gone back to it."""
     wanted = address()
     st.session_state["kitchen"] = wanted["kitchen"]
-    context = get_script_run_ctx()
-    if context is not None and context.is_history_navigation:
+    if _went_back():
         return
     members = wanted.pop(MEMBERS, [])
     if members and st.query_params.get_all(MEMBERS) != members:
@@ -98,7 +112,8 @@ def soup_key() -> str:
 
 def choose_soup(run: Run) -> None:
     st.session_state["soup"] = run.key[:12]
-    st.query_params["soup"] = run.key[:12]
+    if not _went_back():
+        st.query_params["soup"] = run.key[:12]
     _let_go("picked")
 
 

@@ -52,7 +52,7 @@ def take_open_soup(opened: Kitchen) -> None:
     if key and st.session_state.get(session.MEMBERS, []) in ([], members):  # else the user has chosen others since
         st.session_state[session.MEMBERS] = list(recipe.considered or ())
     note_open_soup(opened)
-    clicks.choose(**values)
+    clicks.ask(**values)
 
 
 def note_open_soup(opened: Kitchen) -> None:
