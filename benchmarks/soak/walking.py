@@ -95,7 +95,7 @@ def walk(
     told, chance = Told(), random.Random(seed)
     over = 60 * minutes
     moments = sorted(chance.uniform(0, (1 - QUIET) * over) for _ in range(kills))
-    log = file.parent.parent / f"{file.parent.name}.log"
+    log = file.parent.parent / f"{file.parent.name}.server.log"
     log.unlink(missing_ok=True)
     served = Served(file.parent, log)
     with ExitStack() as ends:
