@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.soak.server import ASKED
 from soupviz.errors import SoupError
 from soupviz.files import STORE
-from soupviz.kitchen import Kitchen
+from soupviz.kitchen import Kitchen, at_precision
 from soupviz.recipes import parse
 from soupviz.soups.cooking import cook
 from soupviz.store.database import open_store
@@ -39,9 +39,12 @@ def recounted(file: Path, tell: Callable[[str], None]) -> list[str]:
 
 def _again(file: Path, kitchen: Kitchen, runs: list[Run], tell: Callable[[str], None]) -> list[str]:
     problems = []
+    ways = {precision: at_precision(kitchen, precision) for precision in ("float32", "bfloat16")} | {
+        kitchen.spec.precision: kitchen
+    }
     for run in runs:
         try:
-            cook(kitchen, parse(run.recipe))
+            cook(ways[(run.result or {})["made_in"]["precision"]], parse(run.recipe))
         except SoupError as error:
             problems.append(f"{run.name} cannot be cooked again: {error}")
             continue
@@ -55,13 +58,15 @@ def _again(file: Path, kitchen: Kitchen, runs: list[Run], tell: Callable[[str], 
         except ValueError:  # the server was killed while it wrote
             continue
         asked[key] = tuple((name, weight) for name, weight in mix), split, aggregation
+    _take_formulas(file, kitchen)
     old, missing = _kept(file), 0
     for key, value in old.items():
         if key not in asked:
             missing += 1
             continue
-        score = kitchen.scores.score(*asked[key])
-        if (came := kitchen.scores.key(*asked[key])) != key:
+        scores = ways[value[0]["precision"]].scores  # pages compare with another precision
+        score = scores.score(*asked[key])
+        if (came := scores.key(*asked[key])) != key:
             problems.append(f"{asked[key]} is kept under another key: {came}")
         elif _kept(kitchen.file, key)[key] != value:
             problems.append(f"{asked[key]} was kept as {value[0]}, and comes to {score.as_plain()}")
@@ -69,6 +74,15 @@ def _again(file: Path, kitchen: Kitchen, runs: list[Run], tell: Callable[[str], 
     if missing:
         problems.append(f"{missing} scores were kept that nobody was seen to ask for")
     return problems
+
+
+def _take_formulas(file: Path, kitchen: Kitchen) -> None:
+    """What was moved on a page and never cooked is mixed by formulas that only the store knows by name."""
+    connection = sqlite3.connect(file.parent / STORE / "store.sqlite")
+    for name, formula in connection.execute("SELECT name, formula FROM formulas").fetchall():
+        if kitchen.store.formula(name) is None:
+            kitchen.store.keep_formula(name, formula)
+    connection.close()
 
 
 def _decided(run: Run) -> Any:
