@@ -10,6 +10,8 @@ def main() -> None:
         try:
             from soupviz.cli.run import main as run
         except ModuleNotFoundError as error:
+            if str(error.name).partition(".")[0] == "soupviz":
+                raise
             told = f"soupviz: {error.name} is not installed for {sys.executable}"
             sys.stderr.write(f"{told}; activate the environment that soupviz was installed in.\n")
             sys.exit(2)

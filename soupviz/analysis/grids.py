@@ -266,10 +266,10 @@ def _cook(kitchen: Kitchen, cell: Cell, progress: Progress) -> Outcome:
     return Outcome(cell.column, cell.row, soup.key, _values(kitchen, soup.scores))
 
 
-def mark(kitchen: Kitchen, key: str) -> None:
-    """Note that only a grid, or a comparison, asked for a run, so that lists of soups can leave it out."""
+def mark(kitchen: Kitchen, *keys: str) -> None:
+    """Note that only a grid, a comparison or a sweep ahead asked for runs: lists of soups can leave them out."""
     marked = kitchen.store.finding(GRID_RUNS) or []
-    kitchen.store.keep_finding(GRID_RUNS, [*dict.fromkeys([*marked, key])])
+    kitchen.store.keep_finding(GRID_RUNS, [*dict.fromkeys([*marked, *keys])])
 
 
 def unmark(kitchen: Kitchen, *keys: str) -> None:

@@ -25,7 +25,7 @@ def factor(metric: Metric) -> float:
 
 
 def in_percent(fraction: float, digits: int, sign: str = "") -> str:
-    """A share in percent, without its sign. Halves are rounded as the browser rounds them in tables: 86.25 is 86.3."""
+    """A share in percent, without the unit. Halves are rounded as the browser rounds them in tables: 86.25 is 86.3."""
     value = round(100 * float(fraction), EXACT)
     if not math.isfinite(value):
         return f"{value:{sign}}"

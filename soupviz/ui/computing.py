@@ -106,9 +106,8 @@ def sweep_job(opened: Kitchen, recipe: Greedy, alphas: list[Alpha]) -> Job:
 
     def on(kitchen: Kitchen) -> Callable[[Job], None]:
         def do(job: Job) -> None:
-            for alpha in alphas:
-                if kitchen.store.run(key := run_key(kitchen, recipe.model_copy(update={"alpha": alpha}))) is None:
-                    mark(kitchen, key)
+            keys = [run_key(kitchen, recipe.model_copy(update={"alpha": alpha})) for alpha in alphas]
+            mark(kitchen, *(key for key in keys if kitchen.store.run(key) is None))
             sweep(kitchen, alphas, progress=job.progress, **parameters)
 
         return do

@@ -30,7 +30,7 @@ def take_open_soup(opened: Kitchen) -> None:
     """
     key, (file, shown, members) = session.soup_key(), st.session_state.get(SHOWN, ("", "", []))
     is_led = not SETTINGS.isdisjoint(st.query_params) or (
-        "members" in st.query_params and "soup" not in st.query_params
+        session.MEMBERS in st.query_params and "soup" not in st.query_params
     )
     is_free = (file, shown) != (str(opened.file), key) and not is_led and clicks.ASKED not in st.session_state
     kept = [run for run in opened.store.runs() if key and run.key.startswith(key)]
@@ -43,9 +43,8 @@ def take_open_soup(opened: Kitchen) -> None:
         return
     place, values, left = _widgets_of(opened, recipe)
     if key and (place != "soup" or left):
-        which = (
-            ", ".join(left) if left else f"what the page {place.capitalize()} chooses" if place else "other settings"
-        )
+        elsewhere = f"what the page {place.capitalize()} chooses" if place else "other settings"
+        which = ", ".join(left) or elsewhere
         st.info(f"“{verbatim(run.name)}”, the soup that is open, has {verbatim(which)}: this page cannot choose that.")
     if not is_free or place != "soup" or left or (recipe.considered and not key):
         return
