@@ -152,7 +152,7 @@ def soup(
         if cooked.recipe.num_best is not None:  # of others what is known is told
             found = choices.cook_all(opened, found, progress)
         held = checked(cooked, required, progress) if required else None
-        sentence = "" if as_json else _judged(cooked, progress)
+        sentence = held.verdict.sentence if held else "" if as_json else _judged(cooked, progress)
         unmark(opened, cooked.key)
         written = (
             sv.export(

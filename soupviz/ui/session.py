@@ -125,7 +125,8 @@ def _let_go(key: str) -> None:
 
 
 def forget_soups(keys: Sequence[str]) -> None:
-    """Let go of the open soup, if it is among the runs that were deleted."""
+    """Let go of the open soup, and of that of the first page, if they are among the runs that were deleted."""
+    st.session_state.pop(ANSWERED, None)  # the first page finds it anew
     if soup_key() and any(key.startswith(soup_key()) for key in keys):
         _let_go("soup")
 
