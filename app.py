@@ -17,6 +17,7 @@ def main() -> None:
         from soupviz.ui.verbatim import verbatim
     try:
         people.sign_in()
+        navigation.draw(links, session.next_address())
         place = sidebar.draw()
     except PageEnd:
         return
@@ -30,8 +31,7 @@ def main() -> None:
     except PageEnd:
         pass
     sidebar.draw_running(place)
-    for link in links:
-        link.draw(session.next_address())
+    navigation.draw(links, session.next_address())
 
 
 if get_script_run_ctx(suppress_warning=True):

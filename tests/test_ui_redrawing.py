@@ -1,6 +1,5 @@
 """What is drawn again by itself belongs to the page that is shown."""
 
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -8,6 +7,19 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.runtime.app_session import AppSession
 
 from soupviz.ui import redrawing
+
+
+class Session:
+    """As much of Streamlit's as is looked at."""
+
+    def __init__(self, page: str):
+        self._client_state = ClientState(page_script_hash=page)
+
+    page_script_hash = AppSession.page_script_hash
+
+
+def showing(page: str) -> AppSession:
+    return cast(AppSession, Session(page))
 
 
 @pytest.mark.parametrize(
@@ -22,9 +34,17 @@ from soupviz.ui import redrawing
 )
 def test_a_part_of_a_page_that_was_left_is_not_drawn_again(asked: ClientState | None, is_heard: bool) -> None:
     heard: list[Any] = []
-    session = cast(AppSession, SimpleNamespace(page_script_hash="new"))
-    redrawing.of_this_page(lambda _session, state: heard.append(state))(session, asked)
+    redrawing.of_this_page(lambda _session, state: heard.append(state))(showing("new"), asked)
     assert heard == ([asked] if is_heard else [])
+
+
+def test_what_asks_for_another_page_leaves_the_parts_of_the_one_before() -> None:
+    heard: list[Any] = []
+    session = showing("old")
+    ask = redrawing.of_this_page(lambda _session, state: heard.append(state))
+    ask(session, change := ClientState(page_script_hash="new"))
+    ask(session, ClientState(page_script_hash="old", fragment_id="bar", is_auto_rerun=True))
+    assert heard == [change]
 
 
 def test_streamlit_asks_so() -> None:

@@ -24,6 +24,10 @@ PLACES = {
 DEFAULT = "ingredients"
 
 
+Address = Mapping[str, str | Sequence[str]]
+"""What stands in a page's address, after its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Link:
     """A link to a page, in a place of its own."""
@@ -33,16 +37,21 @@ class Link:
     slot: DeltaGenerator = field(default_factory=st.empty)
     more: Mapping[str, Any] = field(default_factory=dict)
 
-    def draw(self, address: Mapping[str, str | Sequence[str]] | None = None) -> None:
-        """Draw it, or draw it anew with what is to stand in the address that it leads to."""
-        self.slot.page_link(self.page, label=self.label, query_params=address, **self.more)
+
+def draw(links: Sequence[Link], address: Address) -> None:
+    """Draw links, or draw them anew, with what is to stand in the address that they lead to.
+
+    A page that had to write this into its address by itself would stand twice in the browser's history.
+    """
+    for link in links:
+        link.slot.page_link(link.page, label=link.label, query_params=address, **link.more)
 
 
 def choose() -> tuple[StreamlitPage, list[Link]]:
     """Draw the places and the views of the one that is open; gives the page to run, and the links.
 
-    They are to be drawn anew once the page has run: it decides what the next one is to show. A page that had to write
-    this into its address by itself would stand twice in the browser's history.
+    They lead to what this page was opened with. They are to be drawn anew once the page has run: it decides what the
+    next one is to show.
     """
     pages = {view: _page(view) for _, views in PLACES.values() for view in views}
     # The default page lives at the root; who types its name finds it too.
@@ -60,8 +69,7 @@ def choose() -> tuple[StreamlitPage, list[Link]]:
     if len(views) > 1:
         with st.container(key="views", horizontal=True, gap="xsmall"):
             links += [Link(pages[view], label) for view, label in views.items()]
-    for link in links:
-        link.draw()
+    draw(links, {key: st.query_params.get_all(key) for key in st.query_params})
     return current, links
 
 

@@ -23,16 +23,20 @@ Asks = Callable[[AppSession, ClientState | None], None]
 
 
 def of_this_page(ask: Asks) -> Asks:
-    """Let parts ask to be drawn again only of the page that their session shows.
+    """Let parts ask to be drawn again only of the page that their session shows, or is about to show.
 
-    Where the server changes the page, the browser goes on asking for the parts of the old one until it hears of that.
-    Streamlit would tell it that the old page is back, upon which it clears the new one.
+    Where the page changes, the browser goes on asking for the parts of the old one until the new one has begun.
+    Streamlit would run the old page instead of the new one, or tell the browser that the old one is back, upon which it
+    clears the new one.
     """
 
     @wraps(ask)
     def request(session: AppSession, asked: ClientState | None) -> None:
-        if asked is None or not asked.is_auto_rerun or asked.page_script_hash == session.page_script_hash:
-            ask(session, asked)
+        if asked is not None and asked.is_auto_rerun and asked.page_script_hash != session.page_script_hash:
+            return
+        if asked is not None and not asked.fragment_id and asked.page_script_hash:
+            session._client_state.page_script_hash = asked.page_script_hash  # Streamlit notes it once it has begun
+        ask(session, asked)
 
     return request
 
