@@ -22,6 +22,7 @@ from soupviz.reports import figures, page
 from soupviz.reports.choosing import chosen
 from soupviz.reports.drawing import inline_svg
 from soupviz.tasks.classes.class_metrics import ACCURACY
+from soupviz.tasks.wording import in_percent, places
 
 NASTY = "<script>alert('&\"x')</script>"
 """A name that is dangerous wherever it is not escaped."""
@@ -264,7 +265,7 @@ def test_scores_are_the_soups_with_their_roles(document, soup):
     ]  # fmt: skip
     for row in rows:
         score = soup.scores[row[0]]
-        assert row[2] == f"{100 * score.accuracy:.2f}"
+        assert row[2] == in_percent(score.accuracy, places(score.num_examples))
         assert row[4:6] == [str(score.correct), str(score.num_examples)]
         low, high = (float(end) for end in row[3].split(" to "))
         assert low <= 100 * score.accuracy <= high
@@ -287,7 +288,7 @@ def test_every_ingredient_stands_there_with_its_coefficient_and_one_is_the_best(
     scores = soup.kitchen.scores.of_ingredients()
     for name, row in rows.items():
         assert float(row[1]) == pytest.approx(soup.coefficients[name], rel=1e-3)
-        assert row[2] == f"{100 * scores[name].accuracy:.2f}"
+        assert row[2] == in_percent(scores[name].accuracy, places(scores[name].num_examples))
         assert soup.kitchen.weights.resolve(name).fingerprint.startswith(row[-1])
     [best] = [row[0].removesuffix(" best") for row in cells(document, "Ingredients") if row[0].endswith(" best")]
     assert best == max(scores, key=lambda name: scores[name].correct)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import figure, gap, shown
+from soupviz.tasks.wording import figure, gap, places, shown
 
 if TYPE_CHECKING:
     from soupviz.analysis.decisions import Decision
@@ -37,18 +37,19 @@ def against(metric: Metric, new: float, old: float) -> str:
 def start(metric: Metric, name: str, value: float | None, number: int) -> str:
     if is_share(metric):
         counted = f"{round((value or 0.0) * number):,} of {number:,} right on held_out, "
-        return f"start: {name} has {counted}{shown(metric, value, 1)}"
-    return f"start: {name} has {metric.label} {shown(metric, value)} on held_out"
+        return f"start: {name} has {counted}{shown(metric, value, places(number))}"
+    return f"start: {name} has {metric.label} {shown(metric, value, places(number))} on held_out"
 
 
 def epoch(metric: Metric, made: "Decision") -> str:
     """What an epoch of a training has; an epoch is no candidate."""
-    value = shown(metric, made.value, 1) if is_share(metric) else f"{metric.label} {shown(metric, made.value)}"
+    value = shown(metric, made.value, places(made.num_units))
+    value = value if is_share(metric) else f"{metric.label} {value}"
     if made.margin is not None:
         apart = f"{abs(made.margin):,} {'more' if made.margin > 0 else 'fewer'} right than"
         told = apart if made.margin else "as many right as"
     else:
-        told = f"{gap(metric, made.difference or 0.0)} to"
+        told = f"{gap(metric, made.difference or 0.0, places(made.num_units))} to"
     return (
         f"{value} on held_out, {told} the best before it; an epoch is no candidate: the last is kept, whatever it has"
     )
@@ -74,12 +75,13 @@ def _at_best(metric: Metric, made: "Decision", rival: str) -> str:
         return f"right it could at best {short} {rival}"
     if made.difference is None:
         return f"perfect it could not be better than {rival}"
-    return f"perfect its {metric.label} could at best be {shown(metric, made.bound)}, {_short(metric, made)} {rival}"
+    bound = shown(metric, made.bound, places(made.num_units))
+    return f"perfect its {metric.label} could at best be {bound}, {_short(metric, made)} {rival}"
 
 
 def _short(metric: Metric, made: "Decision") -> str:
     difference = made.difference or 0.0
-    return f"{gap(metric, difference)} to" if difference else "as good as"
+    return f"{gap(metric, difference, places(made.num_units))} to" if difference else "as good as"
 
 
 def _apart(metric: Metric, made: "Decision") -> str:
@@ -88,5 +90,5 @@ def _apart(metric: Metric, made: "Decision") -> str:
         return more if made.margin else "as many right as"
     if made.difference is None:
         return f"not to be compared by {metric.label} with"
-    value = f"{metric.label} {shown(metric, made.value)}"
+    value = f"{metric.label} {shown(metric, made.value, places(made.num_units))}"
     return f"{value}, {_short(metric, made)}"

@@ -183,4 +183,5 @@ def scores_of(kitchen: Kitchen, mixes: Sequence[Mixed]) -> Scores:
     values = pd.DataFrame(known_values, index=[one.model.id for one in mixes], columns=splits, dtype=float)
     across = (TEST, HELD_OUT) if TEST in splits else (HELD_OUT,)
     models = tuple(one.model for one in mixes)
-    return Scores(models, values, across, shifts, across[0], shifts, HELD_OUT, metric=metric)
+    counts = {split: number for split in splits if (number := kitchen.splits.num_examples(split)) is not None}
+    return Scores(models, values, across, shifts, across[0], shifts, HELD_OUT, metric=metric, num_units=counts)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Scores:
     values: one row for each model by its id, one column for each split; missing where not measured.
     x_columns, y_columns: what each axis can show. x, y: what they show first. selecting: the split that selected, if
     it is among them. notes: what was assumed, in sentences. metric: of all the values; a table of files has shares of
-    right answers, as fractions.
+    right answers, as fractions. num_units: of splits of which it is known.
     """
 
     models: tuple[Model, ...]
@@ -72,6 +72,7 @@ class Scores:
     selecting: str | None
     notes: tuple[str, ...] = ()
     metric: Metric = ACCURACY
+    num_units: Mapping[str, int] = field(default_factory=dict)
 
     def points(self, x: str, y: Sequence[str], kinds: Mapping[str, str] | None = None) -> "pd.DataFrame":
         """What is measured on `x` and on all of `y`.

@@ -15,7 +15,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import is_share
 from soupviz.tasks.paired import Compared
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import gap, span
+from soupviz.tasks.wording import gap, places, span
 
 
 def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
@@ -46,11 +46,20 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
             f"p: {test} on {reports} against {menu.best}, the best ingredient on held_out, corrected by "
             f"Holm over {len(menu.compared)} soups and ensembles"
         )
+        answer(_first(menu.soups[0], reports, menu))
     together: dict[str, list[str]] = {}
     for name, reason in menu.left_out.items():
         together.setdefault(reason, []).append(name)
     for reason, names in together.items():
         typer.echo(f"left out: {'; '.join(names)}: {reason}", err=True)
+
+
+def _first(soup: Soup, reports: str, menu: Menu) -> str:
+    """What the list comes to, in a sentence."""
+    metric, found = soup.kitchen.objective, menu.compared[soup.key]
+    apart = gap(metric, found.difference, places(soup.scores[reports].num_units))
+    told = f"{found.judgement}, {apart} to {menu.best}, {chance(found.p_value, found.is_least)}"
+    return f"First on held_out is {soup.title}: {value_on(soup, reports)} on {reports}; {told}."
 
 
 def _compared(opened: Kitchen, found: Compared) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
     cost = ["–" if soup.evaluations is None else f"{soup.evaluations:,}"]
     cost += ["–" if soup.seconds is None else f"{soup.seconds:,.1f}"]
     cells += [
-        gap(metric, compared.difference),
+        gap(metric, compared.difference, places(soup.scores[reports].num_units)),
         chance(compared.p_value, compared.is_least).removeprefix("p ").removeprefix("= "),
     ]
     cells += ["–" if ece is None else f"{ece:.4f}" for ece in _calibration(soup, reports).values()]

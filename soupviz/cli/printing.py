@@ -24,7 +24,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.figures import counts
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import cell
+from soupviz.tasks.wording import cell, places
 from soupviz.types import Alpha
 from soupviz.weights.logged import disagreements
 
@@ -173,9 +173,10 @@ def show_curve(as_json: bool, opened: "Kitchen", a: str, b: str, split: str, cur
     ]
     objective = opened.objective
     metrics = [objective, *(one for one in opened.task.metrics if one.name in curve and one.name != objective.name)]
+    digits = places(opened.splits.num_examples(split))
     rows = [
         [f"{point['alpha']:g}"]
-        + [cell(one, point["value" if one.name == objective.name else one.name]) for one in metrics]
+        + [cell(one, point["value" if one.name == objective.name else one.name], digits) for one in metrics]
         for point in points
     ]
     columns = ("alpha", *(one.label for one in metrics))
@@ -185,8 +186,8 @@ def show_curve(as_json: bool, opened: "Kitchen", a: str, b: str, split: str, cur
 
 def value_on(soup: Soup, split: str) -> str:
     """Of the kitchen's metric."""
-    metric = soup.kitchen.objective
-    return cell(metric, soup.scores[split].shown(metric.name))
+    metric, score = soup.kitchen.objective, soup.scores[split]
+    return cell(metric, score.shown(metric.name), places(score.num_units))
 
 
 def _amount(name: str, value: Any) -> str:

@@ -22,7 +22,7 @@ from soupviz.reports.words import words_of
 from soupviz.soups.planning import known
 from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import places, shown
 from soupviz.types import Progress, part_of, quiet
 from soupviz.version import __version__
 
@@ -137,7 +137,7 @@ def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
         number = wording.units(task, one.num_units) if one.right is None else f"{one.right:,} of {one.num_units:,}"
         more = [f"95 %: {wording.between(metric, one.low, one.high)}", number]
         more.append("selected it" if one.selects else "did not select it")
-        cards.append({"title": f"On {split}", "value": shown(metric, one.value, 1), "more": more})
+        cards.append({"title": f"On {split}", "value": shown(metric, one.value, places(one.num_units)), "more": more})
     named: list[tuple[str, Yardstick | None]] = [
         ("Best ingredient", verdict.best), ("Ceiling", verdict.ceiling), ("Floor", verdict.floor)
     ]  # fmt: skip
@@ -145,7 +145,7 @@ def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
         if yardstick is not None and (there := yardstick.values.get(verdict.reports_on)):
             passes = [f"{yardstick.passes} forward passes"] if yardstick.passes > 1 else []
             more = [yardstick.name, f"on {verdict.reports_on}", *passes]
-            cards.append({"title": title, "value": shown(metric, there.value, 1), "more": more})
+            cards.append({"title": title, "value": shown(metric, there.value, places(there.num_units)), "more": more})
     return cards
 
 

@@ -17,15 +17,15 @@ from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import axis_title, figure
+from soupviz.tasks.wording import axis_title, figure, in_percent, places
 
 NONE = "–"
 Rows = list[dict[str, Any]]
 
 
-def cell(metric: Metric, value: float | None) -> str:
-    """Without the unit: the column's head has it."""
-    return NONE if value is None or math.isnan(value) else figure(metric, value)
+def cell(metric: Metric, value: float | None, num_units: int) -> str:
+    """A value over so many units, without its own: the column's head has it."""
+    return NONE if value is None or math.isnan(value) else figure(metric, value, places(num_units))
 
 
 def p(value: float | None, is_least: bool = False) -> str:
@@ -70,10 +70,12 @@ def scores(task: Task, metric: Metric, verdict: Verdict, compared: Compared) -> 
     others = others_of(task.metrics, metric)
     for split, one in verdict.values.items():
         score, best = compared.soup.scores[split], compared.best.scores.get(split)
-        cells = [cell(metric, one.value), f"{cell(metric, one.low)} to {cell(metric, one.high)}"]
+        number = one.num_units
+        cells = [cell(metric, one.value, number)]
+        cells.append(" to ".join(cell(metric, end, number) for end in (one.low, one.high)))
         cells += [] if one.right is None else [f"{one.right:,}"]
-        cells += [f"{one.num_units:,}", *(cell(other, score.shown(other.name)) for other in others)]
-        cells.append(cell(metric, _value(metric, best)))
+        cells += [f"{number:,}", *(cell(other, score.shown(other.name), number) for other in others)]
+        cells.append(_cell(metric, best))
         rows.append({"split": split, "role": "selects" if one.selects else "reports", "cells": cells})
     return rows
 
@@ -96,21 +98,23 @@ def ingredients(soup: Soup, compared: Compared, splits: Sequence[str]) -> Rows:
             "name": model.name, "best": model is compared.best, "used": bool(weights.get(model.id)),
             "weight": f"{weights[model.id]:.4g}" if model.id in weights else NONE,
             "share": f"{45 * max(0.0, weights.get(model.id, 0.0)) / largest:.1f}",
-            "values": [cell(metric, _value(metric, model.scores.get(split))) for split in splits],
-            "beside": None if other is None else cell(other, _value(other, model.scores[HELD_OUT])),
+            "values": [_cell(metric, model.scores.get(split)) for split in splits],
+            "beside": None if other is None else _cell(other, model.scores[HELD_OUT]),
             "fingerprint": soup.kitchen.weights.resolve(model.id).fingerprint[:12],
         }
         for model in models
     ]  # fmt: skip
 
 
-def _value(metric: Metric, score: Score | None) -> float | None:
-    return score.shown(metric.name) if score else None
+def _cell(metric: Metric, score: Score | None) -> str:
+    return cell(metric, score.shown(metric.name), score.num_units) if score else NONE
 
 
-def at_best(metric: Metric, bound: float | None) -> str:
-    """The best value that a candidate could have had where scoring stopped early."""
-    return f"{'≤' if metric.higher_is_better else '≥'} {cell(metric, bound)}"
+def decided(metric: Metric, one: Decision) -> str:
+    """A candidate's value, or the best that it could have had where scoring stopped early."""
+    if one.value is not None:
+        return cell(metric, one.value, one.num_units)
+    return f"{'≤' if metric.higher_is_better else '≥'} {cell(metric, one.bound, one.num_units)}"
 
 
 def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
@@ -119,7 +123,7 @@ def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
         {
             "step": one.step, "candidate": one.candidate.removeprefix("start: "), "outcome": one.outcome,
             "accepted": one.outcome in ("start", "accepted"),
-            "value": cell(metric, one.value) if one.value is not None else at_best(metric, one.bound),
+            "value": decided(metric, one),
             "margin": NONE if one.margin is None else "≤ " * one.is_bound + f"{one.margin:+,}".replace("-", MINUS),
             "better": _count(one.better), "worse": _count(one.worse), "p": p(one.p_value), "sentence": one.sentence,
         }
@@ -127,8 +131,8 @@ def decisions(log: Iterable[Decision], metric: Metric) -> Rows:
     ]  # fmt: skip
 
 
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.2f}"
+def _share(number: int, of: int) -> str:
+    return in_percent(number / of, places(of))
 
 
 def _count(number: int | None) -> str:
@@ -140,8 +144,7 @@ def classes(changes: Sequence[ClassChange], names: Sequence[str]) -> Rows:
     return [
         {
             "name": names[one.index], "count": f"{one.num_examples:,}",
-            "before": _percent(one.right_before / one.num_examples),
-            "after": _percent(one.right_after / one.num_examples),
+            "before": _share(one.right_before, one.num_examples), "after": _share(one.right_after, one.num_examples),
             "points": wording.points(one.points / 100), "fixed": one.fixed, "broken": one.broken,
             "p": p(one.p_value),
         }

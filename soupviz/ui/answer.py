@@ -11,7 +11,7 @@ from soupviz.recipes import parse
 from soupviz.soups.soup import aggregation_in, mix_in
 from soupviz.store.runs import Run
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import places, shown
 from soupviz.ui import computing, session, work, workspace
 from soupviz.ui.history import runs
 from soupviz.ui.history.one_run import settings
@@ -72,10 +72,11 @@ def told(opened: Kitchen, run: Run, found: Verdict) -> str:
     if best is None or not is_told:
         return f"{named}: {verbatim(found.sentence)}"
     verdict = found.sentence.partition(":")[0].rstrip(".").lower()
-    one = best.differences[split]
+    one, digits = best.differences[split], places(found.values[split].num_units)
+    has, had = (shown(metric, whose.values[split].value, digits) for whose in (found, best))
     return (
-        f"{named}: **{shown(metric, found.values[split].value, 1)}** on {split}; best single, {verbatim(best.name)}: "
-        f"{shown(metric, best.values[split].value, 1)}; {verdict}, {chance(one.p_value, one.is_least)}."
+        f"{named}: **{has}** on {split}; best single, {verbatim(best.name)}: {had}; {verdict}, "
+        f"{chance(one.p_value, one.is_least)}."
     )
 
 

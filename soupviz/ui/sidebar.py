@@ -1,6 +1,7 @@
 """The sidebar: which kitchen, which device, what runs and what waits."""
 
 import re
+from itertools import chain
 from pathlib import Path
 
 import streamlit as st
@@ -65,9 +66,12 @@ def _how(opened: Kitchen) -> None:
 def draw_running(place: DeltaGenerator) -> None:
     """What runs and what waits, once the page has begun what it begins."""
     active, me = work.jobs().active(), people.person()
+    looks = chain(
+        [active], iter(work.jobs().active, None)
+    )  # a job that begins meanwhile would never be looked at again
 
     def panel() -> None:
-        jobs, opened = work.jobs().active(), work.opened_kitchen(session.chosen_file())
+        jobs, opened = next(looks), work.opened_kitchen(session.chosen_file())
         if not jobs:
             st.caption("Nothing runs.")
         for job in jobs:

@@ -271,7 +271,7 @@ def _halves(opened: Kitchen, found: crossfit.CrossFit) -> None:
         ),
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(name, format=value_format(metric))
+            name: st.column_config.NumberColumn(name, format=value_format(metric, of=found.num_units // 2))
             for name in ("the half that selected", "the other half", "its other half")
         },
         alt="The two searches of the cross-fit",

@@ -64,8 +64,10 @@ def headline(opened: Kitchen) -> None:
     """Best, uniform and base above the table."""
     items, metric = [], opened.objective
     for title, (name, held_out, test) in tables.headline(opened).items():
-        value = "…" if held_out is None else wording.shown(metric, held_out.shown(metric.name), 1)
-        told = "" if test is None else f"test {plain(metric, test.shown(metric.name))}; "
+        value = "…" if held_out is None else wording.of_score(metric, held_out)
+        told = (
+            "" if test is None else f"test {plain(metric, test.shown(metric.name), wording.places(test.num_units))}; "
+        )
         items.append((title, value, told + name))
     count = f"{len(opened.splits.load(HELD_OUT))} held-out {opened.task.unit}s"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])

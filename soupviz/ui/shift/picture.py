@@ -13,7 +13,7 @@ from soupviz.errors import SoupError
 from soupviz.pictures import robustness, sampling
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, shown
+from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, places, shown
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.shift.scores import short
@@ -26,13 +26,17 @@ FIRST = ("soup", "ensemble", "base", "best")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is drawn: the points on the axes chosen, whose names these are, and the line of the individual models."""
+    """What is drawn: the points on the axes chosen, whose names these are, and the line of the individual models.
+
+    of: over how many units the values on either axis are; None: that is not known, or they are means of several.
+    """
 
     scores: Scores
     points: pd.DataFrame
     line: Line | None
     names: tuple[str, str]
     scale: Scale
+    of: tuple[int | None, int | None]
 
     @property
     def titles(self) -> tuple[str, str]:
@@ -97,7 +101,8 @@ def choose(scores: Scores, *, kinds_can_change: bool) -> View | None:
     except SoupError as error:
         st.info(verbatim(f"There is no line: {error}"))
     under = short(y[0]) if len(y) == 1 else f"the mean of {len(y)} shifts"
-    return View(scores, points, line, (short(x), under), scale)
+    of = scores.num_units.get(x), scores.num_units.get(y[0]) if len(y) == 1 else None
+    return View(scores, points, line, (short(x), under), scale, of)
 
 
 def _kinds(scores: Scores) -> dict[str, str]:
@@ -191,7 +196,7 @@ def _figures(line: Line, view: View) -> None:
     if len(soups):
         best = soups.sort_values("y", ascending=not metric.higher_is_better).iloc[0]
         height = line.above(best["x"], best["y"])
-        items.append(("Best soup under shift", shown(metric, best["y"]), best["name"]))
+        items.append(("Best soup under shift", shown(metric, best["y"], places(view.of[1])), best["name"]))
         items.append(("Its height above the line", wording.apart(metric, height), wording.measure(metric)))
     widgets.metric_row(items)
     st.caption(
@@ -231,16 +236,20 @@ def _saw_shifts(model: Model) -> bool:
 
 def _columns(view: View) -> dict[str, Any]:
     number, metric = st.column_config.NumberColumn, view.metric
-    value = value_format(metric)
+    in_distribution, under_shift = (value_format(metric, of=of) for of in view.of)
     return {
         "model": st.column_config.TextColumn("model", pinned=True, width=225),
-        "x": number(view.names[0], format=value),
-        "y": number(view.names[1].removeprefix("the "), format=value),
+        "x": number(view.names[0], format=in_distribution),
+        "y": number(view.names[1].removeprefix("the "), format=under_shift),
         "line": number(
-            "by the line", format=value, help=f"what an individual model of this {metric.label} is expected to have"
+            "by the line",
+            format=under_shift,
+            help=f"what an individual model of this {metric.label} is expected to have",
         ),
         "above": number(
-            "above the line", format=gap_format(metric), help=f"{wording.measure(metric)}: effective robustness"
+            "above the line",
+            format=gap_format(metric, of=view.of[1]),
+            help=f"{wording.measure(metric)}: effective robustness",
         ),
         "band": st.column_config.TextColumn("95 % band", help="of where further individual models would lie"),
     }
@@ -250,15 +259,21 @@ def _details(view: View, model: Model) -> None:
     """One model: its two values, its height, and what else is known of it."""
     point = view.points[view.points["id"] == model.id].iloc[0]
     st.header(verbatim(model.name))
-    x, y = (f"{shown(view.metric, point[axis])} on {name}" for axis, name in zip("xy", view.names, strict=True))
+    x, y = (
+        f"{shown(view.metric, point[axis], places(of))} on {name}"
+        for axis, name, of in zip("xy", view.names, view.of, strict=True)
+    )
     sentence = f"{x}, {y}"
     if view.line is not None:
         height = view.line.above(point["x"], point["y"])
         side = "above" if height >= 0 else "below"
-        sentence += f": {gap(view.metric, abs(height)).removeprefix('+')} {side} the line"
+        sentence += f": {gap(view.metric, abs(height), places(view.of[1])).removeprefix('+')} {side} the line"
         if not view.line.low <= point["x"] <= view.line.high:
             sentence += ", which is extended here beyond the individual models"
     st.write(verbatim(f"{sentence}."))
     each = view.scores.values.loc[[model.id]].dropna(axis="columns").to_dict("records")[0]
-    values = {short(str(name)): shown(view.metric, value) for name, value in each.items()}
+    values = {
+        short(str(name)): shown(view.metric, value, places(view.scores.num_units.get(str(name))))
+        for name, value in each.items()
+    }
     st.table(values | {verbatim(key): verbatim(str(value)) for key, value in (model.facts or {}).items()})

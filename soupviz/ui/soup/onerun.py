@@ -129,8 +129,8 @@ def draw_choices(opened: Kitchen, recipe: Recipe, run: Run) -> None:
         hide_index=True,
         placeholder="–",
         column_config={
-            name: st.column_config.NumberColumn(name, format=value_format(metric))
-            for name, (metric, _) in _columns(opened).items()
+            name: st.column_config.NumberColumn(name, format=value_format(metric, of=opened.splits.num_examples(split)))
+            for name, (metric, split) in _columns(opened).items()
         },
         alt="; ".join(choices.told(opened, found)),
     )

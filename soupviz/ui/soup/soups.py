@@ -20,7 +20,7 @@ from soupviz.soups.soup import aggregation_in, mix_in, run_key
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.metric import Value, is_share
-from soupviz.tasks.wording import cell, titled
+from soupviz.tasks.wording import cell, places, titled
 from soupviz.types import Alpha
 from soupviz.ui import asking, charts, clicks, computing, session, verdict, widgets, work, workers
 from soupviz.ui.ending import end_page
@@ -236,7 +236,8 @@ def _best_alpha(opened: Kitchen, recipe: Greedy, keys: Mapping[Alpha, str], runs
     best = max(found, key=lambda alpha: found[alpha])
     metric = opened.objective
     what = decision_words.goal(opened.task, metric, recipe.objective or metric.name)
-    told = cell(metric, sweep_row(opened, best, runs[keys[best]])["held_out"])
+    digits = places(opened.splits.num_examples(HELD_OUT))
+    told = cell(metric, sweep_row(opened, best, runs[keys[best]])["held_out"], digits)
     has = f"{told} of held_out right" if is_share(metric) else f"{metric.label} {told} on held_out"
     return f" Best by {what}: alpha = {best:g}, with {has}; choosing it is one more choice made on held_out."
 
