@@ -34,7 +34,7 @@ else:
     run = by_key[key]
     session.choose_soup(run)
     choices = st.container(horizontal=True)
-    left, middle, right = st.columns([2, 2, 1])
+    left, middle, right = st.columns([3, 3, 2])
     how = exporting.choose(opened, run, choices, right)
     folder = left.text_input("Folder", str(workspace.roots()[0]), help="Or an address, such as s3://bucket/soups.")
     name = middle.text_input("File name", exporting.file_name(run.name), key=f"name {key}") + how.suffix

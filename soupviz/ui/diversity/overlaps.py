@@ -264,11 +264,11 @@ def told(
         return f"{first} A line needs three pairs that differ."
     unit = "point of disagreement" if against == DISAGREEMENT else f"unit of the {against}"
     form = ".2f" if metric.unit == PERCENT else ".3g"
-    sign = wording.MINUS if line.slope < 0 else "+"
-    slope = f"{sign}{abs(line.slope):{form}} {wording.measure(metric)}"
+    values = (line.slope, form), (line.pearson, ".2f"), (line.spearman, ".2f")
+    slope, pearson, spearman = (f"{value:+{form}}".replace("-", wording.MINUS) for value, form in values)
     first += (
-        f" Least squares: {slope} for each {unit}; correlation {line.pearson:+.2f} (Pearson), "
-        f"{line.spearman:+.2f} (Spearman)."
+        f" Least squares: {slope} {wording.measure(metric)} for each {unit}; correlation {pearson} (Pearson), "
+        f"{spearman} (Spearman)."
     )
     shared = f"The {line.num_pairs} pairs share {line.num_members} ingredients, so they are not independent"
     if line.p_value is None:
