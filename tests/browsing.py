@@ -20,6 +20,8 @@ ATTEMPTS = 3
 PATIENCE = 90_000
 """Milliseconds, on a loaded machine."""
 
+ENDED = "() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+
 in_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs Chromium: {CHROMIUM} is not there"),
@@ -120,9 +122,10 @@ def heading(page: Any, title: str) -> Any:
 
 
 def wait_until_idle(page: Any) -> None:
-    """Until nothing runs in the background and the script has ended."""
+    """Until the script has ended, and nothing runs in the background."""
+    page.wait_for_function(ENDED)  # until then the sidebar may be that of the page before
     page.get_by_text("Nothing runs.").wait_for(timeout=3 * PATIENCE)  # a loaded machine computes slowly
-    page.wait_for_function("() => !document.querySelector('[data-testid=stStatusWidget]')")
+    page.wait_for_function(ENDED)
 
 
 def assert_no_exception(page: Any) -> None:
