@@ -148,15 +148,15 @@ def _score_row(of: Record, split: str) -> list[str]:
     value, number = value_in(score, judged.metric), num_units_in(score)
     right = round((value or 0.0) * number)
     interval = interval_on(of, split)
-    shown = "–" if interval is None else " to ".join(_told(of, end) for end in interval)
-    row = [_text(split), "selected on" if split in of.selected_on else "reports", _told(of, value), shown]
+    shown = "–" if interval is None else " to ".join(_told(of, split, end) for end in interval)
+    row = [_text(split), "selected on" if split in of.selected_on else "reports", _told(of, split, value), shown]
     row += [str(right)] if judged.is_share else []
     beside = value_in(score, judged.beside[0]) if judged.beside else None
     return [*row, str(number), *(["–" if beside is None else f"{beside:.4f}"] if judged.beside else [])]
 
 
-def _told(of: Record, value: float | None) -> str:
-    return "–" if value is None or math.isnan(value) else in_words(of, value)
+def _told(of: Record, split: str, value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else in_words(of, split, value)
 
 
 def _licence(of: Record) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from soupviz.soups.about import PEFT
 from soupviz.soups.provenance import Record
 from soupviz.tasks.significance import wilson
-from soupviz.tasks.wording import PERCENT
+from soupviz.tasks.wording import PERCENT, in_percent, places
 from soupviz.weights.lineage import OURS
 from soupviz.yaml_file import as_yaml
 
@@ -83,9 +83,11 @@ def num_units_in(score: Mapping[str, Any]) -> int:
     return int(score.get("num_units", score.get("num_examples", 0)))
 
 
-def in_words(of: Record, value: float) -> str:
-    """A value of the objective, in words."""
-    return f"{value:.2%}" if of.judged.metric_unit == PERCENT else f"{value:.4g}"
+def in_words(of: Record, split: str, value: float) -> str:
+    """A value of the objective on a split, in words."""
+    if of.judged.metric_unit == PERCENT:
+        return f"{in_percent(value, places(num_units_in(of.scores[split])))}%"
+    return f"{value:.4g}"
 
 
 def _results(of: Record, datasets: list[str]) -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ def _metrics(of: Record, split: str) -> list[dict[str, Any]]:
             one["name"] = f"{judged.label} on {split}"
             if interval := interval_on(of, split):
                 low, high = interval
-                one["name"] += f", 95 % interval {in_words(of, low)} to {in_words(of, high)}"
+                one["name"] += f", 95 % interval {in_words(of, split, low)} to {in_words(of, split, high)}"
                 one["args"] = {"confidence_level": 0.95, "low": low, "high": high}
         found.append(one)
     return found
