@@ -17,12 +17,12 @@ def main() -> None:
         from soupviz.ui.verbatim import verbatim
     try:
         people.sign_in()
-        navigation.draw(links, session.next_address())
         place = sidebar.draw()
     except PageEnd:
         return
     except SoupError as error:
         st.error(verbatim(str(error)))
+        navigation.draw(links, {})  # away from what the address names
         return
     try:
         page.run()

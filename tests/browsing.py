@@ -20,7 +20,7 @@ ATTEMPTS = 3
 PATIENCE = 90_000
 """Milliseconds, on a loaded machine."""
 
-ENDED = "() => document.querySelector('[data-testid=stApp]').dataset.testScriptState === 'notRunning'"
+ENDED = "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
 
 in_browser = [
     pytest.mark.browser,

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from soupviz.analysis.wording import apart
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import figure, gap, places, shown
+from soupviz.tasks.wording import figure, gap_unit, places, shown
 
 if TYPE_CHECKING:
     from soupviz.analysis.decisions import Decision
@@ -29,9 +30,10 @@ def verb(metric: Metric) -> str:
     return "raise" if metric.higher_is_better else "lower"
 
 
-def against(metric: Metric, new: float, old: float) -> str:
-    """Two values, with the unit once."""
-    return f"{figure(metric, new)} against {figure(metric, old)} {metric.unit}".rstrip()
+def against(metric: Metric, new: float, old: float, num_units: int) -> str:
+    """Two values over so many units, with the unit once."""
+    digits = places(num_units)
+    return f"{figure(metric, new, digits)} against {figure(metric, old, digits)} {metric.unit}".rstrip()
 
 
 def start(metric: Metric, name: str, value: float | None, number: int) -> str:
@@ -49,7 +51,7 @@ def epoch(metric: Metric, made: "Decision") -> str:
         apart = f"{abs(made.margin):,} {'more' if made.margin > 0 else 'fewer'} right than"
         told = apart if made.margin else "as many right as"
     else:
-        told = f"{gap(metric, made.difference or 0.0, places(made.num_units))} to"
+        told = f"{_gap(metric, made.difference or 0.0)} to"
     return (
         f"{value} on held_out, {told} the best before it; an epoch is no candidate: the last is kept, whatever it has"
     )
@@ -69,6 +71,10 @@ def decided(task: Task, metric: Metric, made: "Decision", reason: str, rival: st
     return f"{made.outcome}: {reason}{counted}{_apart(metric, made)} {rival}{p_value}"
 
 
+def _gap(metric: Metric, difference: float) -> str:
+    return f"{apart(metric, difference)} {gap_unit(metric)}".rstrip()
+
+
 def _at_best(metric: Metric, made: "Decision", rival: str) -> str:
     if made.margin is not None:
         short = f"end {-made.margin:,} short of" if made.margin else "be as good as"
@@ -81,7 +87,7 @@ def _at_best(metric: Metric, made: "Decision", rival: str) -> str:
 
 def _short(metric: Metric, made: "Decision") -> str:
     difference = made.difference or 0.0
-    return f"{gap(metric, difference, places(made.num_units))} to" if difference else "as good as"
+    return f"{_gap(metric, difference)} to" if difference else "as good as"
 
 
 def _apart(metric: Metric, made: "Decision") -> str:

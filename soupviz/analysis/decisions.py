@@ -255,8 +255,8 @@ def _reason(kitchen: Kitchen, recipe: Recipe, tried: _Tried, before: _Tried) -> 
     if not metric.judges_nonfinite and any(score.num_nonfinite for score in scores):
         new, old = (f"{score.num_nonfinite:,}" for score in scores)
         return f"{told} ({new} answers that are not finite against {old}); "
-    values = [float(objective.value(score) or 0.0) for score in scores]
-    return f"{told} ({words.against(metric, *values)}); "
+    now, earlier = (float(objective.value(score) or 0.0) for score in scores)
+    return f"{told} ({words.against(metric, now, earlier, scores[0].num_units)}); "
 
 
 def frame(task: Task, metric: Metric, decisions: Sequence[Decision]) -> "pd.DataFrame":

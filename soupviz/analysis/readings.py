@@ -8,6 +8,7 @@ from soupviz.data.classes import named
 from soupviz.data.split import Split
 from soupviz.kitchen import Kitchen
 from soupviz.spec import HELD_OUT
+from soupviz.tasks.wording import in_percent, places
 
 
 def notes_of(kitchen: Kitchen) -> list[str]:
@@ -54,7 +55,7 @@ def _about_orders(kitchen: Kitchen, split: Split) -> str:
     told = []
     for order in orders:
         best = best_under(kitchen, order)
-        reached = f" (best ingredient {best[0]}: {best[1]:.2%})" if best else ""
+        reached = f" (best ingredient {best[0]}: {in_percent(best[1], places(len(split)))} %)" if best else ""
         told.append(f"{_shown(order, orders)}{reached}")
     return (
         f"data.{split.name}: nothing says the order of the classes, whose names can be sorted in more than one way. "

@@ -1,10 +1,11 @@
 """The menu in print: every soup with what it has on each split, against the best ingredient."""
 
+import math
 from typing import Any
 
 import typer
 
-from soupviz.analysis.wording import test_of
+from soupviz.analysis.wording import apart, test_of
 from soupviz.cli.answering import answer
 from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
@@ -12,10 +13,10 @@ from soupviz.soups.menu import Menu
 from soupviz.soups.soup import Soup, summed
 from soupviz.spec import SHIFTS
 from soupviz.tasks.figures import interval
-from soupviz.tasks.metric import is_share
+from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import Compared
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import gap, places, span
+from soupviz.tasks.wording import gap_unit, span
 
 
 def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
@@ -57,9 +58,16 @@ def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
 def _first(soup: Soup, reports: str, menu: Menu) -> str:
     """What the list comes to, in a sentence."""
     metric, found = soup.kitchen.objective, menu.compared[soup.key]
-    apart = gap(metric, found.difference, places(soup.scores[reports].num_units))
-    told = f"{found.judgement}, {apart} to {menu.best}, {chance(found.p_value, found.is_least)}"
-    return f"First on held_out is {soup.title}: {value_on(soup, reports)} on {reports}; {told}."
+    told = f"{found.judgement}, {_apart(metric, found)} to {menu.best}, {chance(found.p_value, found.is_least)}"
+    caveat = f" {reports} selected it, so this is optimistic." if reports in soup.selected_on else ""
+    return f"First on held_out is {soup.title}: {value_on(soup, reports)} on {reports}; {told}.{caveat}"
+
+
+def _apart(metric: Metric, found: Compared) -> str:
+    """A difference with its unit; a metric may say nothing of one of the two."""
+    if math.isnan(found.difference):
+        return "–"
+    return f"{apart(metric, found.difference)} {gap_unit(metric)}".rstrip()
 
 
 def _compared(opened: Kitchen, found: Compared) -> dict[str, Any]:
@@ -84,7 +92,7 @@ def _menu_row(soup: Soup, reports: str, compared: Compared) -> list[str]:
     cost = ["–" if soup.evaluations is None else f"{soup.evaluations:,}"]
     cost += ["–" if soup.seconds is None else f"{soup.seconds:,.1f}"]
     cells += [
-        gap(metric, compared.difference, places(soup.scores[reports].num_units)),
+        _apart(metric, compared),
         chance(compared.p_value, compared.is_least).removeprefix("p ").removeprefix("= "),
     ]
     cells += ["–" if ece is None else f"{ece:.4f}" for ece in _calibration(soup, reports).values()]

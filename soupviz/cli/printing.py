@@ -24,7 +24,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.tasks.figures import counts
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import cell, places
+from soupviz.tasks.wording import cell, cell_of, places
 from soupviz.types import Alpha
 from soupviz.weights.logged import disagreements
 
@@ -186,8 +186,7 @@ def show_curve(as_json: bool, opened: "Kitchen", a: str, b: str, split: str, cur
 
 def value_on(soup: Soup, split: str) -> str:
     """Of the kitchen's metric."""
-    metric, score = soup.kitchen.objective, soup.scores[split]
-    return cell(metric, score.shown(metric.name), places(score.num_units))
+    return cell_of(soup.kitchen.objective, soup.scores[split])
 
 
 def _amount(name: str, value: Any) -> str:

@@ -13,7 +13,7 @@ from soupviz.soups.frames import Curve
 from soupviz.soups.planning import ingredient_summaries
 from soupviz.soups.soup import Soup
 from soupviz.spec import HELD_OUT, TEST
-from soupviz.tasks.wording import cell
+from soupviz.tasks.wording import cell_of
 
 WIDTH = 620
 NONE = "–"
@@ -55,7 +55,7 @@ def _kitchen(kitchen: Kitchen) -> str:
 
     def value(name: str, split: str) -> str:
         score = known[split].get(name)
-        return cell(metric, score.shown(metric.name)) if score else NONE
+        return cell_of(metric, score) if score else NONE
 
     rows = [
         [

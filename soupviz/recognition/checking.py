@@ -7,7 +7,7 @@ from soupviz.kitchen import Kitchen
 from soupviz.recognition.files import first_readable
 from soupviz.recognition.proposal import Proposal
 from soupviz.spec import HELD_OUT
-from soupviz.tasks.wording import shown
+from soupviz.tasks.wording import of_score
 from soupviz.types import Progress, quiet
 from soupviz.weights.elsewhere import files_meant
 from soupviz.weights.logged import Logged, compared, differs, doubt, logged_accuracy, logged_loss
@@ -74,7 +74,7 @@ def check(proposal: Proposal, progress: Progress = quiet) -> Checked:
     if logged and logged.is_ema != proposal.run.ema_scores:
         logged = None
     metric = kitchen.objective
-    value = f"{metric.label} {shown(metric, score.shown(metric.name))} on {score.num_units} {kitchen.task.unit}s"
+    value = f"{metric.label} {of_score(metric, score)} on {score.num_units} {kitchen.task.unit}s"
     if loss := logged_loss(kitchen.weights.resolve(name).metadata):
         value += f"; logged {loss[1]:.4g} ({loss[0]})"
     return Checked(name, value, correct, score.num_units, logged)

@@ -17,7 +17,7 @@ from soupviz.tasks.capabilities import Capabilities
 from soupviz.tasks.metric import Metric, SumMetric, badness
 from soupviz.tasks.outcomes import ANSWER, FINITE, LABEL, Column, Outcomes
 from soupviz.tasks.score import PartScore, Score
-from soupviz.tasks.wording import cell, numbers, places
+from soupviz.tasks.wording import cell_of, numbers
 
 NOTHING = "✗ nothing: its output is not finite"
 """The answer for a unit that the model has none for."""
@@ -232,7 +232,7 @@ class Task(Capabilities):
     def in_words(self, score: Score) -> Mapping[str, str]:
         """A score as cells of a short table, by the columns' titles, the objective first."""
         known = [metric for name in score.values for metric in self.metrics if metric.name == name]
-        return {metric.label: cell(metric, score.shown(metric.name), places(score.num_units)) for metric in known}
+        return {metric.label: cell_of(metric, score) for metric in known}
 
     def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """What a search's decision tells beside its own keys, from these: value, metrics, num_scored, ..."""

@@ -64,6 +64,11 @@ def cell(metric: Metric, value: float | None, digits: int = 2) -> str:
     return "–" if value is None else shown(metric, value, digits)
 
 
+def cell_of(metric: Metric, score: Score) -> str:
+    """A score's value in a table, in as many digits as its units can tell apart."""
+    return cell(metric, score.shown(metric.name), places(score.num_units))
+
+
 def gap(metric: Metric, difference: float, digits: int = 2) -> str:
     """A difference of two values with its sign: "+1.17 points", "-0.0123 nats"."""
     return f"{figure(metric, difference, digits, '+')} {gap_unit(metric)}".rstrip()

@@ -23,6 +23,8 @@ PLACES = {
 
 DEFAULT = "ingredients"
 
+OPENED = "opened view"
+"""In the session: the view that was drawn last."""
 
 Address = Mapping[str, str | Sequence[str]]
 """What stands in a page's address, after its name."""
@@ -50,8 +52,8 @@ def draw(links: Sequence[Link], address: Address) -> None:
 def choose() -> tuple[StreamlitPage, list[Link]]:
     """Draw the places and the views of the one that is open; gives the page to run, and the links.
 
-    They lead to what this page was opened with. They are to be drawn anew once the page has run: it decides what the
-    next one is to show.
+    They are to be drawn anew once the page has run: it decides what the next one is to show. Until then they lead on
+    with what the page was opened with; where it is run again, it may be about to choose otherwise.
     """
     pages = {view: _page(view) for _, views in PLACES.values() for view in views}
     # The default page lives at the root; who types its name finds it too.
@@ -69,7 +71,9 @@ def choose() -> tuple[StreamlitPage, list[Link]]:
     if len(views) > 1:
         with st.container(key="views", horizontal=True, gap="xsmall"):
             links += [Link(pages[view], label) for view, label in views.items()]
-    draw(links, {key: st.query_params.get_all(key) for key in st.query_params})
+    is_opened = st.session_state.get(OPENED) != name
+    st.session_state[OPENED] = name
+    draw(links, {key: st.query_params.get_all(key) for key in st.query_params if is_opened or key == "kitchen"})
     return current, links
 
 

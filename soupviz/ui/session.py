@@ -9,7 +9,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from soupviz.analysis import history
 from soupviz.analysis.grids import only_in_grids
-from soupviz.errors import CorruptImagesError, SoupError
+from soupviz.errors import CorruptImagesError, KitchenError, SoupError
 from soupviz.kitchen import Kitchen
 from soupviz.soups.standing import current
 from soupviz.store.runs import Run
@@ -38,6 +38,10 @@ def chosen_file() -> Path:
     if named == "demo":
         return workspace.demo_file()
     if named:
+        if "\0" in named:
+            raise KitchenError(
+                "The kitchen that the address names is no path: it has a NUL in it. Open one by its path."
+            )
         # Of a folder outside nothing is looked at, not even whether it is one; opening it says why.
         return kitchen_file(Path(named)) if workspace.is_allowed(Path(named)) else Path(named)
     given = workspace.found_kitchens() if len(workspace.found_kitchens()) == 1 else []

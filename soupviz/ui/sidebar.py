@@ -66,9 +66,8 @@ def _how(opened: Kitchen) -> None:
 def draw_running(place: DeltaGenerator) -> None:
     """What runs and what waits, once the page has begun what it begins."""
     active, me = work.jobs().active(), people.person()
-    looks = chain(
-        [active], iter(work.jobs().active, None)
-    )  # a job that begins meanwhile would never be looked at again
+    # At first it draws what decided how often it is drawn.
+    looks = chain([active], iter(work.jobs().active, None))
 
     def panel() -> None:
         jobs, opened = next(looks), work.opened_kitchen(session.chosen_file())
@@ -90,3 +89,5 @@ def draw_running(place: DeltaGenerator) -> None:
 
     with place:
         redrawn(panel, every=1.0 if active else None)
+    if not active and work.jobs().active():  # begun meanwhile
+        st.rerun()

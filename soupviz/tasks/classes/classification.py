@@ -19,7 +19,7 @@ from soupviz.tasks.outcomes import FINITE, Column, Outcomes
 from soupviz.tasks.right_or_wrong import RightOrWrong
 from soupviz.tasks.score import Score
 from soupviz.tasks.task import NOTHING
-from soupviz.tasks.wording import cell
+from soupviz.tasks.wording import cell_of
 
 FACTS = (
     "accuracy", "correct", "num_examples", "loss", "macro_f1", "class_correct", "class_count", "top5_correct", "ece",
@@ -153,10 +153,10 @@ class Classification(RightOrWrong):
 
     def in_words(self, score: Score) -> Mapping[str, str]:
         objective = {metric.label: metric for metric in self.metrics if metric.name == score.metric}
-        cells = {label: cell(metric, score.shown(metric.name)) for label, metric in objective.items()}
-        cells["accuracy"] = cell(ACCURACY, score.shown("accuracy"))
+        cells = {label: cell_of(metric, score) for label, metric in objective.items()}
+        cells["accuracy"] = cell_of(ACCURACY, score)
         cells["correct"] = f"{score.facts['correct']}/{score.num_units}"
-        cells["loss"] = cell(LOSS, score.shown("loss"))
+        cells["loss"] = cell_of(LOSS, score)
         return cells
 
     def step(self, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from soupviz.pictures.diversity import ENSEMBLE, MIDPOINT, errors_of
 from soupviz.soups import planning
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import wilson
-from soupviz.tasks.wording import shown, titled
+from soupviz.tasks.wording import places, shown, titled
 from soupviz.types import Grouped
 from soupviz.ui import charts, widgets, work
 from soupviz.ui.diversity.overlaps import Asked, Values, label_of
@@ -98,7 +98,9 @@ def draw_values(
 ) -> None:
     """Values side by side, the best first; shares of the units with their intervals, where these are drawn alone."""
     if not is_share(metric) or by is not None:
-        widgets.metric_row([(name, shown(metric, value), f"{metric.label} on {split}") for name, _, value in rows])
+        widgets.metric_row(
+            [(name, shown(metric, value, places(num_units)), f"{metric.label} on {split}") for name, _, value in rows]
+        )
         return
     drawn = []
     for name, kind, value in rows:

@@ -19,7 +19,7 @@ from soupviz.soups.planning import Cost, cost
 from soupviz.spec import HELD_OUT
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import of_score, shown
+from soupviz.tasks.wording import of_score
 from soupviz.types import Coefficients
 from soupviz.ui import asking, charts, computing, formats, keeping, session, tables, widgets, work
 from soupviz.ui.jobs import URGENT, Job
@@ -189,7 +189,7 @@ def _metric(metrics: Sequence[Metric], name: str, score: Score | None) -> tuple[
         return title, "–", "not scored yet"
     objective, *beside = metrics
     told = [
-        f"no finite {one.label}" if (value := score.shown(one.name)) is None else f"{shown(one, value)} ({one.label})"
+        f"no finite {one.label}" if score.shown(one.name) is None else f"{of_score(one, score)} ({one.label})"
         for one in beside
     ]
     return title, of_score(objective, score), ", ".join(told)

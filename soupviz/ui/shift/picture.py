@@ -13,7 +13,7 @@ from soupviz.errors import SoupError
 from soupviz.pictures import robustness, sampling
 from soupviz.spec import SHIFTS
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, gap, is_improvement, places, shown
+from soupviz.tasks.wording import PERCENT, factor, is_improvement, places, shown
 from soupviz.ui import charts, tables, widgets
 from soupviz.ui.formats import gap_format, in_unit, value_format
 from soupviz.ui.shift.scores import short
@@ -248,7 +248,7 @@ def _columns(view: View) -> dict[str, Any]:
         ),
         "above": number(
             "above the line",
-            format=gap_format(metric, of=view.of[1]),
+            format=gap_format(metric),
             help=f"{wording.measure(metric)}: effective robustness",
         ),
         "band": st.column_config.TextColumn("95 % band", help="of where further individual models would lie"),
@@ -267,7 +267,9 @@ def _details(view: View, model: Model) -> None:
     if view.line is not None:
         height = view.line.above(point["x"], point["y"])
         side = "above" if height >= 0 else "below"
-        sentence += f": {gap(view.metric, abs(height), places(view.of[1])).removeprefix('+')} {side} the line"
+        sentence += (
+            f": {wording.apart(view.metric, height, signed=False)} {wording.measure(view.metric)} {side} the line"
+        )
         if not view.line.low <= point["x"] <= view.line.high:
             sentence += ", which is extended here beyond the individual models"
     st.write(verbatim(f"{sentence}."))

@@ -129,12 +129,16 @@ def draw_choices(opened: Kitchen, recipe: Recipe, run: Run) -> None:
         hide_index=True,
         placeholder="–",
         column_config={
-            name: st.column_config.NumberColumn(name, format=value_format(metric, of=opened.splits.num_examples(split)))
+            name: st.column_config.NumberColumn(name, format=value_format(metric, of=_num_units(found, split)))
             for name, (metric, split) in _columns(opened).items()
         },
         alt="; ".join(choices.told(opened, found)),
     )
     st.caption("Both were chosen on held_out: believe what test says of them.")
+
+
+def _num_units(found: Sequence[Choice], split: str) -> int | None:
+    return next((one.scores[split].num_units for one in found if split in one.scores), None)
 
 
 def _columns(opened: Kitchen) -> dict[str, tuple[Metric, str]]:
