@@ -123,8 +123,9 @@ def heading(page: Any, title: str) -> Any:
 
 def wait_until_idle(page: Any) -> None:
     """Until the script has ended, and nothing runs in the background."""
-    page.wait_for_function(ENDED)  # until then the sidebar may be that of the page before
-    page.get_by_text("Nothing runs.").wait_for(timeout=3 * PATIENCE)  # a loaded machine computes slowly
+    patience = 3 * PATIENCE  # a loaded machine computes slowly
+    page.wait_for_function(ENDED, timeout=patience)  # until then the sidebar may be that of the page before
+    page.get_by_text("Nothing runs.").wait_for(timeout=patience)
     page.wait_for_function(ENDED)
 
 
