@@ -72,7 +72,7 @@ def _check_room(file: Path, folder: Path, needed: int) -> None:
 
 
 def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
-    """A tensor of its chunks, one of which is in memory beside it."""
+    """A tensor of its chunks, one of which is in memory beside it, unless it is the whole tensor."""
     total = torch.empty(entry.shape, dtype=entry.dtype)
     for start, (place, shape) in entry.chunks.items():
         try:
@@ -87,6 +87,8 @@ def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
             raise CheckpointError(
                 f"{folder / place.file}: the chunk of {shortened(name)} at {start} {told}. Copy it again."
             )
+        if shape == entry.shape:
+            return chunk.contiguous()
         total[tuple(slice(at, at + length) for at, length in zip(start, shape, strict=True))] = chunk
     return total
 
