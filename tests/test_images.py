@@ -306,8 +306,8 @@ def test_orders_that_can_be_read_two_ways_are_told_with_the_accuracy_under_each(
     status, _, err = run_command(capsys, "score", numbered)
     assert status == 0
     [told] = [line for line in err.splitlines() if "order of the classes" in line]
-    assert "Here it is 0, 1, 10, 11, … (best ingredient m1: 16.67%)" in told
-    assert "it could be 0, 1, 2, 3, … (best ingredient m1: 100.00%)" in told
+    assert "Here it is 0, 1, 10, 11, … (best ingredient m1: 16.7 %)" in told
+    assert "it could be 0, 1, 2, 3, … (best ingredient m1: 100.0 %)" in told
     assert "`classes:`" in told
 
 
