@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import soupviz as sv
 from soupviz.analysis.verdicts import verdict_of
 from soupviz.store.cache import KEPT
+from soupviz.tasks.wording import in_percent
 
 FIGURES = {"accuracy", "correct", "num_examples", "loss"}
 STEP = {
@@ -363,7 +364,7 @@ def test_without_json_a_reader_gets_the_same_figures(kitchen, tmp_path, capsys, 
     status, out, _ = run_command(capsys, *commands(kitchen, tmp_path)[name])
     assert status == 0
     expected = {
-        "score": f"{sv.Kitchen.load(kitchen).score()['accuracy'][0]:.2%}".replace("%", " %"),
+        "score": f"{in_percent(sv.Kitchen.load(kitchen).score()['accuracy'][0], 1)} %",
         "soup": "held_out",
         "sweep": "0.2",
         "interpolate": "0.5",

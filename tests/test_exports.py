@@ -15,6 +15,7 @@ import soupviz as sv
 from soupviz.errors import ExportError
 from soupviz.mixing.averaging import mix_tensors
 from soupviz.soups.provenance import read_record
+from soupviz.tasks.wording import in_percent
 from soupviz.version import __version__
 from soupviz.weights.ingredients import fingerprint
 
@@ -184,7 +185,7 @@ def test_the_card_tells_each_score_with_its_split(kitchen, out, suffix):
         score = soup.scores[split]
         [row] = [line for line in text.splitlines() if line.startswith(f"| {split} ")]
         cells = [cell.strip() for cell in row.strip("|").split("|")]
-        assert cells[:3] == [split, role, f"{score.accuracy:.2%}"]
+        assert cells[:3] == [split, role, f"{in_percent(score.accuracy, 1)}%"]
         assert cells[4:] == [str(score.correct), "200", f"{score.loss:.4f}"]
         low, high = (float(part.strip("% ")) for part in cells[3].split("to"))
         assert low < 100 * score.accuracy < high
