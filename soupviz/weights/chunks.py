@@ -88,7 +88,8 @@ def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
                 f"{folder / place.file}: the chunk of {shortened(name)} at {start} {told}. Copy it again."
             )
         if shape == entry.shape:
-            return chunk.contiguous()
+            whole: Tensor = chunk.contiguous()
+            return whole
         total[tuple(slice(at, at + length) for at, length in zip(start, shape, strict=True))] = chunk
     return total
 
