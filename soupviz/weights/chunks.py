@@ -15,6 +15,7 @@ from torch import Tensor
 from soupviz.errors import CheckpointError, shortened
 from soupviz.files import cache_folder, digest, replacing
 from soupviz.weights.containers import files_of
+from soupviz.weights.scratch import room
 from soupviz.weights.writing import aligned, write
 
 
@@ -72,8 +73,10 @@ def _check_room(file: Path, folder: Path, needed: int) -> None:
 
 
 def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
-    """A tensor of its chunks, one of which is in memory beside it, unless it is the whole tensor."""
-    total = torch.empty(entry.shape, dtype=entry.dtype)
+    """A tensor of its chunks, one of which is in memory beside it."""
+    assert entry.dtype is not None
+    # What is freed between chunks that come and go would stay with the process.
+    total = room(torch.Size(entry.shape), entry.dtype)
     for start, (place, shape) in entry.chunks.items():
         try:
             chunk = loaded(folder, place)
@@ -87,9 +90,6 @@ def _whole(folder: Path, name: str, entry: Entry) -> Tensor:
             raise CheckpointError(
                 f"{folder / place.file}: the chunk of {shortened(name)} at {start} {told}. Copy it again."
             )
-        if shape == entry.shape:
-            whole: Tensor = chunk.contiguous()
-            return whole
         total[tuple(slice(at, at + length) for at, length in zip(start, shape, strict=True))] = chunk
     return total
 
