@@ -1,12 +1,14 @@
 """Parts of a page that are drawn again without the rest of it, and what Streamlit must be kept from meanwhile."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
 import streamlit as st
 from streamlit.proto.ClientState_pb2 import ClientState
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
 
 
 def redrawn(draw: Callable[..., None], *args: Any, every: float | None = None) -> None:
@@ -41,4 +43,35 @@ def of_this_page(ask: Asks) -> Asks:
     return request
 
 
+Clears = Callable[..., None]
+
+
+def with_what_lies_there(clear: Clears) -> Clears:
+    """Have a queue that drops a place not yet sent to the browser drop what lies in it, too.
+
+    Before a part is drawn again Streamlit drops what the part itself has drawn, and keeps what parts within it have:
+    the browser would look for that where something else stands, and stop.
+    """
+
+    @wraps(clear)
+    def clear_whole(queue: ForwardMsgQueue, *args: Any, **options: Any) -> None:
+        before = list(queue._queue)
+        clear(queue, *args, **options)
+        kept = {id(message) for message in queue._queue}
+        gone = {
+            tuple(message.metadata.delta_path)
+            for message in before
+            if id(message) not in kept and message.delta.WhichOneof("type") == "add_block"
+        }
+        queue._queue = [message for message in queue._queue if not _lies_in(message, gone)]
+
+    return clear_whole
+
+
+def _lies_in(message: ForwardMsg, places: Collection[tuple[int, ...]]) -> bool:
+    path = tuple(message.metadata.delta_path) if message.WhichOneof("type") == "delta" else ()
+    return any(path[:length] in places for length in range(1, len(path)))
+
+
+ForwardMsgQueue.clear = with_what_lies_there(ForwardMsgQueue.clear)  # type: ignore[method-assign]
 AppSession.request_rerun = of_this_page(AppSession.request_rerun)  # type: ignore[method-assign, assignment]
