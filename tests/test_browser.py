@@ -48,6 +48,7 @@ def test_every_page_opens_by_its_address_and_is_no_wider_than_the_window(server:
             page.wait_for_function(FITS, polling=200, timeout=90_000)
 
 
+@pytest.mark.slow
 def test_every_page_opens_from_the_menu_and_keeps_the_kitchen_in_the_address(server: Server, page: Any) -> None:
     goto(page, server.url(), "Ingredients")
     page.get_by_test_id("stDataFrame").first.wait_for()

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from browsing import Server, assert_no_exception, goto, in_browser, wait_until_idle
 
 pytestmark = in_browser
@@ -30,6 +31,7 @@ def ask(page: Any, button: str, then: str) -> None:
     wait_until_idle(page)
 
 
+@pytest.mark.slow
 def test_a_cell_opens_its_pair_and_a_bar_shows_its_examples(server: Server, page: Any) -> None:
     page.set_default_timeout(180_000)  # the demo is scored first, which a loaded machine takes minutes for
     goto(page, server.url("diversity"), "Diversity")

@@ -24,6 +24,7 @@ def test_curves_are_computed_and_then_cost_nothing(server: Server, page: Any) ->
     assert_no_exception(page)
 
 
+@pytest.mark.slow
 def test_a_grid_is_cooked_and_tells_its_best_cell(server: Server, page: Any) -> None:
     page.set_default_timeout(90_000)
     goto(page, server.url("grid"), "Grid")

@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 import browsing
+import pytest
 from browsing import Server, assert_no_exception, goto, heading, in_browser, wait_until_idle
 
 pytestmark = in_browser
 
 
+@pytest.mark.slow
 def test_a_run_is_cooked_by_keys_named_and_found_by_its_link_in_another_browser(
     server: Server, page: Any, browser: Any
 ) -> None:

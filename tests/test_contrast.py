@@ -133,6 +133,7 @@ def too_faint(found: list[dict[str, Any]]) -> list[str]:
     return [f"{ratio:.2f} {one['text']}" for ratio, one in rows if ratio < (GRAPHICS if one["large"] else TEXT) - 0.005]
 
 
+@pytest.mark.slow
 @in_browser[1]
 @pytest.mark.browser
 def test_every_text_of_a_page_can_be_read_in_the_browser(server: Server, page: Any) -> None:
