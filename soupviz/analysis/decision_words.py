@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from soupviz.analysis.wording import apart
+from soupviz.analysis.wording import apart_in_unit
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.significance import chance
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import figure, gap_unit, places, shown
+from soupviz.tasks.wording import figure, places, shown
 
 if TYPE_CHECKING:
     from soupviz.analysis.decisions import Decision
@@ -51,7 +51,7 @@ def epoch(metric: Metric, made: "Decision") -> str:
         apart = f"{abs(made.margin):,} {'more' if made.margin > 0 else 'fewer'} right than"
         told = apart if made.margin else "as many right as"
     else:
-        told = f"{_gap(metric, made.difference or 0.0)} to"
+        told = f"{apart_in_unit(metric, made.difference or 0.0)} to"
     return (
         f"{value} on held_out, {told} the best before it; an epoch is no candidate: the last is kept, whatever it has"
     )
@@ -71,10 +71,6 @@ def decided(task: Task, metric: Metric, made: "Decision", reason: str, rival: st
     return f"{made.outcome}: {reason}{counted}{_apart(metric, made)} {rival}{p_value}"
 
 
-def _gap(metric: Metric, difference: float) -> str:
-    return f"{apart(metric, difference)} {gap_unit(metric)}".rstrip()
-
-
 def _at_best(metric: Metric, made: "Decision", rival: str) -> str:
     if made.margin is not None:
         short = f"end {-made.margin:,} short of" if made.margin else "be as good as"
@@ -87,7 +83,7 @@ def _at_best(metric: Metric, made: "Decision", rival: str) -> str:
 
 def _short(metric: Metric, made: "Decision") -> str:
     difference = made.difference or 0.0
-    return f"{_gap(metric, difference)} to" if difference else "as good as"
+    return f"{apart_in_unit(metric, difference)} to" if difference else "as good as"
 
 
 def _apart(metric: Metric, made: "Decision") -> str:

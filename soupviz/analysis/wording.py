@@ -37,6 +37,11 @@ def apart(metric: Metric, difference: float, *, signed: bool = True) -> str:
     return _signed(difference, significant(abs(difference), 3), signed)
 
 
+def apart_in_unit(metric: Metric, difference: float) -> str:
+    """A difference with its unit: "+1.2 points"."""
+    return f"{apart(metric, difference)} {gap_unit(metric)}".rstrip()
+
+
 def _signed(value: float, told: str, signed: bool) -> str:
     if not signed:
         return told

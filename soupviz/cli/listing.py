@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from soupviz.analysis.wording import apart, test_of
+from soupviz.analysis.wording import apart_in_unit, test_of
 from soupviz.cli.answering import answer
 from soupviz.cli.printing import show, value_on
 from soupviz.kitchen import Kitchen
@@ -16,7 +16,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric, is_share
 from soupviz.tasks.paired import Compared
 from soupviz.tasks.significance import chance
-from soupviz.tasks.wording import gap_unit, span
+from soupviz.tasks.wording import span
 
 
 def show_menu(as_json: bool, opened: Kitchen, menu: Menu) -> None:
@@ -67,7 +67,7 @@ def _apart(metric: Metric, found: Compared) -> str:
     """A difference with its unit; a metric may say nothing of one of the two."""
     if math.isnan(found.difference):
         return "–"
-    return f"{apart(metric, found.difference)} {gap_unit(metric)}".rstrip()
+    return apart_in_unit(metric, found.difference)
 
 
 def _compared(opened: Kitchen, found: Compared) -> dict[str, Any]:
