@@ -25,7 +25,7 @@ from soupviz.analysis.wording import apart, between, measure, units
 from soupviz.recipes import parse
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.significance import chance, holm
-from soupviz.tasks.wording import PERCENT, cell
+from soupviz.tasks.wording import PERCENT, cell, places
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -201,9 +201,9 @@ def table(kitchen: sv.Kitchen, rows: Sequence[Row]) -> str:
     assert best is not None
 
     def cells(values: Mapping[str, Any]) -> str:
-        on_test = values[split]
-        around = between(metric, on_test.low, on_test.high)
-        return f"{cell(metric, values['held_out'].value)} | {cell(metric, on_test.value)} ({around})"
+        on_test, around = values[split], between(metric, values[split].low, values[split].high)
+        selected, reported = (cell(metric, one.value, places(one.num_units)) for one in (values[HELD_OUT], on_test))
+        return f"{selected} | {reported} ({around})"
 
     lines = [
         f"| {kitchen.name} | of | held_out | {split}, {units(kitchen.task, best.values[split].num_units)} (95 %) | "

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from soupviz.tasks.wording import in_percent, places
+
 SHOWN = ("uniform soup", "greedy soup", "ensemble of all")
 
 
@@ -19,16 +21,17 @@ def lines(folders: Sequence[Path]) -> Iterator[str]:
 
 def _line(one: dict[str, Any]) -> str:
     rows = {row["name"]: row for row in one["rows"]}
+    units = one["best"]["scores"]["test"]["num_units"]
 
-    def told(value: float) -> str:
-        return f"{100 * value:.2f} %" if one["in_percent"] else f"{value:.4f}"
+    def told(value: float, digits: int = places(units)) -> str:
+        return f"{in_percent(value, digits)} %" if one["in_percent"] else f"{value:.4f}"
 
     def shown(scores: dict[str, Any]) -> str:
         return told(scores["test"]["value"])
 
     uniform, greedy, ensemble = (shown(rows[name]["scores"]) if name in rows else "–" for name in SHOWN)
-    row, units = rows["greedy soup"], one["best"]["scores"]["test"]["num_units"]
-    around = " to ".join(told(row["scores"]["test"][end]) for end in ("low", "high"))
+    row = rows["greedy soup"]
+    around = " to ".join(told(row["scores"]["test"][end], 1) for end in ("low", "high"))
     p = "the best itself" if row["p_value"] is None else f"{row['p_value']:.2g}"
     cells = (one["kitchen"], one["metric"], shown(one["best"]["scores"]), uniform, greedy, around, ensemble)
     return f"| {' | '.join(cells)} | {units:,} {one['unit']}s | {p} |"
