@@ -24,10 +24,19 @@ STEPS = [
 def test_a_candidate_that_was_given_up_is_drawn_as_a_bound_and_says_so():
     rows = {row["ingredient"]: row for row in search.trajectory(STEPS, ACCURACY)[0].to_dict("records")}
     assert rows["c"]["decision"] == "rejected early"
-    assert rows["c"]["value"] == "at most 71.50 %, given up after 40 examples"
+    assert rows["c"]["value"] == "at most 71.5 %, given up after 40 examples"
     assert rows["c"]["drawn"] == 71.5
     assert rows["d"]["decision"] == "rejected"
-    assert rows["d"]["value"] == "71.00 %"
+    assert rows["d"]["value"] == "71.0 %"
+
+
+@pytest.mark.parametrize(
+    ("metric", "of", "shown"), [(ACCURACY, 1000, ".1f"), (ACCURACY, 1001, ".2f"), (LOSS, 100, ".4~g")]
+)
+def test_pointed_at_a_value_has_as_many_digits_as_its_units_can_tell_apart(metric, of, shown):
+    spec = search.trajectory(STEPS, metric, of=of)[1]
+    tooltip = spec["layer"][-1]["encoding"]["tooltip"]
+    assert [channel["format"] for channel in tooltip if "format" in channel] == [shown]
 
 
 def test_one_far_below_does_not_flatten_the_others():

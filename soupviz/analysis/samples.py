@@ -39,6 +39,10 @@ class Column:
     metric: SumMetric
     outcomes: Mapping[str, Outcomes]
 
+    @property
+    def num_documents(self) -> int:
+        return len(next(iter(self.outcomes.values())))
+
     def value(self, model: str) -> float | None:
         found = self.metric.value(self.outcomes[model]) if model in self.outcomes else None
         return None if found is None else float(found)

@@ -40,7 +40,8 @@ def _soup(soup: Soup) -> Picture | None:
     if len(soup.trajectory) < SEARCHED:
         return _models(soup.kitchen, soup)
     kept, tried = sum(step.accepted for step in soup.trajectory) - 1, len(soup.trajectory) - 1
-    chart = search.trajectory(soup.trajectory, soup.kitchen.objective, unit=soup.kitchen.task.unit)
+    kitchen, of = soup.kitchen, soup.kitchen.splits.num_examples(HELD_OUT)
+    chart = search.trajectory(soup.trajectory, kitchen.objective, unit=kitchen.task.unit, of=of)
     return Picture(chart, f"{soup.title}: the search accepted {kept} of {tried} candidates")
 
 
@@ -63,7 +64,9 @@ def _models(kitchen: Kitchen, soup: Soup | None) -> Picture | None:
     if not rows:
         return None
     chosen = {soup.title} if soup else set()
-    chart = models.intervals(rows, HELD_OUT, kitchen.objective, chosen, kitchen.splits.grouped(HELD_OUT))
+    splits = kitchen.splits
+    by, of = splits.grouped(HELD_OUT), splits.num_examples(HELD_OUT)
+    chart = models.intervals(rows, HELD_OUT, kitchen.objective, chosen, by, of=of)
     what = f"{soup.title} among" if soup else kitchen.name + ":"
     return Picture(chart, f"{what} {len(rows) - len(chosen)} ingredients on {HELD_OUT}")
 
@@ -84,5 +87,6 @@ def _curve(curve: Curve) -> Picture:
     chart = curves.curves(
         curve_sets.lines(readings, drawn), pairs=[pair], statistics=[traced.batchnorm], metric=first,
         split=traced.split, span=(min(scores), max(scores)), unit=kitchen.task.unit,
+        of=kitchen.splits.num_examples(traced.split),
     )  # fmt: skip
     return Picture(chart, f"{pair}: {first.label} on {traced.split}")

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from soupviz.pictures import palette
+from soupviz.tasks.metric import Metric
+from soupviz.tasks.wording import PERCENT, places
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,11 @@ def quantity(field: str, title: str | None = None, **more: Any) -> dict[str, Any
     if (scale := more.get("scale")) and scale.get("zero") is False and "scheme" not in scale:
         more["axis"] = TICKS | more.get("axis", {})
     return {"field": field, "type": "quantitative"} | ({"title": title} if title else {}) | more
+
+
+def digits(metric: Metric, of: int | None, sign: str = "") -> str:
+    """The format of a metric's values over so many units, if known, or with a sign of their differences."""
+    return f"{sign}.{places(of)}f" if metric.unit == PERCENT else f"{sign}.4~g"
 
 
 def nominal(field: str, title: str | None = None, **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from soupviz.analysis.curve_sets import Curve, Reading
-from soupviz.pictures.basics import Chart, clickable, nominal, quantity, rule
+from soupviz.pictures.basics import Chart, clickable, digits, nominal, quantity, rule
 from soupviz.soups.curves import Peak
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor, height, on_split
@@ -34,6 +34,7 @@ def curves(
     span: tuple[float, float] = (0.0, 1.0),
     chosen: str | None = None,
     unit: str = "example",
+    of: int | None = None,
 ) -> Chart:
     """Dots where it was measured, a line between them, a band of 95 %, and each barrier as a rule from the chord.
 
@@ -41,14 +42,14 @@ def curves(
         lines: by pair, statistics and split. pairs, statistics: the order of colours and dashes.
         metric: what is drawn, in its unit. span: the first alpha and the last.
         chosen: the pair that stands out, and whose barrier is written; default: the pair whose barrier is highest.
-        unit: what the task judges one by one.
+        unit: what the task judges one by one, of: how many of these the split has.
     """
     of_split = {key[:2]: line for key, line in lines.items() if key[2] == split}
     rows = [_row(key, each, metric) for key, line in of_split.items() for each in line.readings]
     rows += _barriers(of_split, metric, chosen)
     fields = ["pair", "statistics", "alpha", "value", "low", "high", "curve", "chord", "text", "units"]
     data = pd.DataFrame(rows, columns=fields).assign(faint=[bool(chosen) and row["pair"] != chosen for row in rows])
-    return data, _spec(pairs, statistics, on_split(metric, split), span, unit)
+    return data, _spec(pairs, statistics, on_split(metric, split), span, unit, digits(metric, of))
 
 
 def _row(key: tuple[str, str], reading: Reading, metric: Metric) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def is_told(found: Peak, metric: Metric) -> bool:
 
 
 def _spec(
-    pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: tuple[float, float], unit: str
+    pairs: Sequence[str], statistics: Sequence[str], y_title: str, span: tuple[float, float], unit: str, form: str
 ) -> dict[str, Any]:
     legend = {"orient": "top", "title": None, "columns": 1, "symbolOpacity": 1, "labelLimit": 260}
     colors = {"domain": list(pairs), "range": list(PAIRS[: len(pairs)])}
@@ -107,8 +108,8 @@ def _spec(
         | {"strokeDash": by_dash, "opacity": unless_faint(1, 0.25)},
     }
     tooltip = [nominal("pair"), nominal("statistics", "BatchNorm"), quantity("alpha", format=".3~f")]
-    tooltip += [quantity("value", y_title, format=".4~f"), quantity("low", "95 % from", format=".4~f")]
-    tooltip += [quantity("high", "to", format=".4~f"), quantity("units", f"{unit}s", format=",")]
+    tooltip += [quantity("value", y_title, format=form), quantity("low", "95 % from", format=form)]
+    tooltip += [quantity("high", "to", format=form), quantity("units", f"{unit}s", format=",")]
     points = {
         "params": clickable(POINT, ["pair", "statistics", "alpha"]),
         "transform": [{"filter": "isValid(datum.value)"}],

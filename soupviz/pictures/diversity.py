@@ -9,9 +9,9 @@ from soupviz.analysis.diversity import Names, Pair
 from soupviz.analysis.gains import Gain
 from soupviz.analysis.trend import Trend
 from soupviz.pictures import palette
-from soupviz.pictures.basics import OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.pictures.basics import OUTLINE, Chart, clickable, digits, matrix, nominal, quantity
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, gap_unit
+from soupviz.tasks.wording import factor, gap_unit
 
 CELL = "cell"
 """The selection of the matrix; its fields are row and column."""
@@ -92,13 +92,14 @@ def against_disagreement(
     chosen: Collection[str] = (),
     selected: Names | None = None,
     axis: str = "",
+    of: int | None = None,
 ) -> Chart:
     """What is made of two, less the mean of the two, against how much they disagree; with a least-squares line.
 
     Args:
         line: through the points, x and the gain as drawn. made: MIDPOINT or ENSEMBLE. metric: what is gained in.
         against: a key of AGAINST or BY_DISTANCE. chosen: ingredients whose pairs stand out. selected: the pair that is
-            looked at. axis: the title of what it is drawn against.
+            looked at. axis: the title of what it is drawn against. of: how many units there are.
     Source:
         Wortsman et al. 2022 (arXiv 2203.05482), section 4 and its figure of pairs; Rame et al. 2022, figure 1.
     """
@@ -122,7 +123,6 @@ def against_disagreement(
     scale = {"zero": False, "padding": 14}
     unit = f" ({gap_unit(metric) or metric.label})"
     x, y = axis or AGAINST.get(against, against), f"gain over the mean of the two{unit}"
-    form = ".2f" if metric.unit == PERCENT else ".4~g"
     shown_in = f" ({metric.unit})" if metric.unit else ""
     points = {
         "params": clickable(PAIR, ["a", "b"]),
@@ -139,9 +139,9 @@ def against_disagreement(
                 nominal("a"),
                 nominal("b"),
                 quantity("x", against, format=".2f"),
-                quantity("gain", f"gain{unit}", format=f"+{form}"),
-                quantity("value", f"{made}{shown_in}", format=form),
-                quantity("mean", f"mean of the two{shown_in}", format=form),
+                quantity("gain", f"gain{unit}", format=digits(metric, of, "+")),
+                quantity("value", f"{made}{shown_in}", format=digits(metric, of)),
+                quantity("mean", f"mean of the two{shown_in}", format=digits(metric, of)),
             ],
         },
     }

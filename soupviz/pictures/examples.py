@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from soupviz.analysis.examples import ClassChange, by_label
 from soupviz.pictures import palette
 from soupviz.pictures.basics import CHANCE, OUTLINE, Chart, clickable, matrix, nominal, quantity
+from soupviz.tasks.wording import places
 
 CLASS = "class"
 """The selection of the bars; its field is index."""
@@ -45,7 +46,7 @@ def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | 
         }
         for one in found
     ]
-    names = [row["class"] for row in rows]
+    names, most = [row["class"] for row in rows], max((one.num_examples for one in found), default=None)
     colors = {"domain": ["soup", "rival"], "range": [palette.SOUP, palette.INGREDIENT]}
     return pd.DataFrame(rows), {
         "height": {"step": 20},
@@ -58,7 +59,7 @@ def changes(found: Sequence[ClassChange], classes: Sequence[str], chosen: int | 
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 0.5},
             "tooltip": [
                 nominal("class", "class (examples)"),
-                quantity("points", "change (points)", format="+.2f"),
+                quantity("points", "change (points)", format=f"+.{places(most)}f"),
                 quantity("fixed", "only the soup is right"),
                 quantity("broken", "only the rival is right"),
                 quantity("p", "p (exact paired test)", format=CHANCE),

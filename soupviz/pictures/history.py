@@ -5,16 +5,21 @@ from collections.abc import Sequence
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, nominal, quantity
+from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, digits, nominal, quantity
 from soupviz.recipes.trajectory import Step
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor
+from soupviz.tasks.wording import factor
 
 
-def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str], metric: Metric) -> Chart:
+def searches(
+    a: Sequence[Step], b: Sequence[Step], names: tuple[str, str], metric: Metric, *, of: int | None = None
+) -> Chart:
     """The best value so far of two searches, candidate by candidate; a mark where one was accepted.
 
     Both are soups and have their colour: line and shape tell them apart.
+
+    Args:
+        of: how many units held_out has.
     """
     rows = [
         {
@@ -48,7 +53,7 @@ def searches(a: Sequence[Step], b: Sequence[Step], names: tuple[str, str], metri
                 nominal("search"),
                 nominal("candidate"),
                 nominal("decision"),
-                quantity("best", format=".2f" if metric.unit == PERCENT else ".4g"),
+                quantity("best", format=digits(metric, of)),
             ],
         },
     }

@@ -7,10 +7,10 @@ import pandas as pd
 
 from soupviz.analysis.sensitivity import Effect
 from soupviz.pictures import palette
-from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, nominal, quantity, room_for
+from soupviz.pictures.basics import CHANCE, LEGEND, OUTLINE, Chart, clickable, digits, nominal, quantity, room_for
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.task import Task
-from soupviz.tasks.wording import EXACT, PERCENT, factor, gap_unit
+from soupviz.tasks.wording import EXACT, factor, gap_unit
 
 LAYER = "layer"
 """The selection of the bars; its one field is `group`."""
@@ -65,12 +65,14 @@ def bars(
     *,
     gains: tuple[str, str] = ("better", "worse"),
     has_interval: bool = False,
+    of: int | None = None,
 ) -> Chart:
     """A bar for each layer group, for the objective with its interval; a row can be clicked anywhere.
 
     Args:
         table: of `rows`, as far as it is known. names: every group, in the order of the rows, top to bottom.
         chosen: groups that stand out. gains: what units are called that get better, and worse.
+        of: how many units there are.
     """
     field = metric.name
     values = table[field].astype(float)
@@ -79,7 +81,7 @@ def bars(
     data = table.assign(change=values, effect=effect, chosen=table["group"].isin(list(chosen)))
     axis = {"labelLimit": 220, "labelOverlap": False, "title": None, "ticks": False}
     scale = {"domain": list(KINDS), "range": list(KINDS.values())}
-    form = "+.2f" if metric.unit == PERCENT else "+.4f"
+    form = digits(metric, of, "+")
     tooltip = [
         nominal("group"),
         quantity("change", metric.label, format=form),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, nominal, quantity
+from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, digits, nominal, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.score import PartScore
 from soupviz.tasks.wording import axis_title, factor, gap_unit
@@ -43,12 +43,14 @@ def parts(soup: Sequence[PartScore], rival: Sequence[PartScore], metric: Metric)
     y = nominal("part", scale={"domain": names}, axis={"labelLimit": 160, "title": None})
     colors, shapes = ([of[place] for of in MODELS.values()] for place in (0, 1))
     legend = LEGEND | {"columns": 0}
-    unit = gap_unit(metric)
+    unit, most = gap_unit(metric), max((new.number for new, _ in pairs), default=None)
     tooltip = [
         nominal("part", "part (objects)"),
         nominal("model"),
-        quantity("value", axis_title(metric), format=".2f"),
-        quantity("gained", f"soup less rival ({unit})" if unit else "soup less rival", format="+.2f"),
+        quantity("value", axis_title(metric), format=digits(metric, most)),
+        quantity(
+            "gained", f"soup less rival ({unit})" if unit else "soup less rival", format=digits(metric, most, "+")
+        ),
     ]
     line = {
         "mark": {"type": "rule", "color": palette.NEUTRAL, "strokeWidth": 2, "tooltip": None},

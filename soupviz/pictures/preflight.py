@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from soupviz.analysis.geometry import Clustering, Map
 from soupviz.pictures import palette
-from soupviz.pictures.basics import OUTLINE, Chart, clickable, labels_of, matrix, nominal, quantity
+from soupviz.pictures.basics import OUTLINE, Chart, clickable, digits, labels_of, matrix, nominal, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import factor, gap_unit
 
@@ -111,12 +111,14 @@ def weights_map(
     chosen: Collection[str] = (),
     *,
     metric: Metric,
+    of: int | None = None,
 ) -> Chart:
     """Ingredients by the distances between their weights, coloured by a metric, the better the lighter; the base is a
     square.
 
     Args:
         names: of the places, `base` among them where there is one. values: on held_out, as they are shown.
+        of: over how many units.
     """
     x, y = found.places[:, 0], found.places[:, 1]
     data = pd.DataFrame({"id": list(names), "x": x, "y": y, "value": [values.get(name) for name in names]})
@@ -147,7 +149,7 @@ def weights_map(
             "shape": nominal("kind", scale=shapes, legend=None),
             "size": {"condition": {"test": "datum.chosen", "value": 300}, "value": 130},
             "strokeWidth": {"condition": {"test": "datum.chosen", "value": 3}, "value": 1},
-            "tooltip": [nominal("id", "checkpoint"), quantity("value", f"held_out{unit}", format=".2f")],
+            "tooltip": [nominal("id", "checkpoint"), quantity("value", f"held_out{unit}", format=digits(metric, of))],
         },
     }
     text = {
@@ -174,14 +176,20 @@ def _apart(data: pd.DataFrame, reach: float) -> list[str]:
 
 
 def curve(
-    alphas: Sequence[float], values: Sequence[float], ends: tuple[str, str], *, title: str, metric: Metric
+    alphas: Sequence[float],
+    values: Sequence[float],
+    ends: tuple[str, str],
+    *,
+    title: str,
+    metric: Metric,
+    of: int | None = None,
 ) -> Chart:
     """What lies between two ingredients: the points, the chord, and the barrier where it is highest.
 
     A barrier stands above the chord, or hangs below where higher is better.
 
     Args:
-        alphas: ascending, 0 and 1 among them. values: as they are shown.
+        alphas: ascending, 0 and 1 among them. values: as they are shown; of: over how many units.
     """
     above = not metric.higher_is_better
     x, y = np.asarray(alphas), np.asarray(values, dtype=float)
@@ -215,7 +223,7 @@ def curve(
             "y": quantity("value", title, scale=scale),
             "fill": nominal("kind", scale=fills, legend=None),
             "shape": nominal("kind", scale=shapes, legend=None),
-            "tooltip": [quantity("alpha"), quantity("value", title, format=".4f")],
+            "tooltip": [quantity("alpha"), quantity("value", title, format=digits(metric, of))],
         },
     }
     height = {

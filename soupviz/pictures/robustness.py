@@ -8,7 +8,7 @@ import pandas as pd
 
 from soupviz.analysis.robustness import Line, Scale, expit, logit
 from soupviz.pictures import palette
-from soupviz.pictures.basics import OUTLINE, Chart, clickable, nominal, of_kind, quantity
+from soupviz.pictures.basics import OUTLINE, Chart, clickable, digits, nominal, of_kind, quantity
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import PERCENT, factor
 
@@ -25,13 +25,14 @@ SIZES = {"ingredient": 70, "base": 130, "best": 150, "ensemble": 150, "soup": 26
 
 def scatter(
     points: pd.DataFrame, line: Line | None, titles: tuple[str, str], metric: Metric,
-    chosen: Collection[str] = (), *, scale: Scale = "linear",
+    chosen: Collection[str] = (), *, scale: Scale = "linear", of: tuple[int | None, int | None] = (None, None),
 ) -> Chart:  # fmt: skip
     """Every model as a point, soups as stars above the rest, the line of the individual models behind them.
 
     Args:
         points: id, name, kind, x, y as `Scores.points` gives them; on the logit scale none of 0 or 1.
         titles: what x and y are, without unit. metric: of x and y. chosen: ids that stand out.
+        of: over how many units x and y are, where that is one number.
     """
     order = {kind: place for place, kind in enumerate(DRAWN_LAST)}
     shown = points.sort_values("kind", key=lambda kinds: kinds.map(order), kind="stable")
@@ -60,7 +61,7 @@ def scatter(
     }
     layers = [
         *_of_line(),
-        _of_points(titles, metric, sorted(set(shown["kind"]), key=order.__getitem__)),
+        _of_points(titles, metric, of, sorted(set(shown["kind"]), key=order.__getitem__)),
         *_of_names("left"),
         *_of_names("right"),
     ]
@@ -112,7 +113,9 @@ def _of_line() -> list[dict[str, Any]]:
     return [band, line]
 
 
-def _of_points(titles: tuple[str, str], metric: Metric, kinds: Sequence[str]) -> dict[str, Any]:
+def _of_points(
+    titles: tuple[str, str], metric: Metric, of: tuple[int | None, int | None], kinds: Sequence[str]
+) -> dict[str, Any]:
     return {
         "transform": [{"filter": "isValid(datum.id)"}],
         "params": clickable(MODEL, ["id"]),
@@ -127,8 +130,8 @@ def _of_points(titles: tuple[str, str], metric: Metric, kinds: Sequence[str]) ->
             "tooltip": [
                 nominal("name", "model"), nominal("kind"),
                 *(
-                    quantity(field, _with_unit(title, metric), format=".2f" if metric.unit == PERCENT else ".4g")
-                    for field, title in zip(("across", "under"), titles, strict=True)
+                    quantity(field, _with_unit(title, metric), format=digits(metric, number))
+                    for field, title, number in zip(("across", "under"), titles, of, strict=True)
                 ),
             ],
         },

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, quantity
+from soupviz.pictures.basics import LEGEND, OUTLINE, Chart, clickable, digits, quantity
 from soupviz.recipes.trajectory import GIVEN_UP, Step
 from soupviz.spec import HELD_OUT, TEST
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, axis_title, factor, on_split, shown
+from soupviz.tasks.wording import PERCENT, axis_title, factor, on_split, places, shown
 
 DECISION = "decision"
 """The selection of the trajectory; its one field is `step`."""
@@ -27,18 +27,17 @@ SPLITS = {HELD_OUT: (palette.SOUP, [1, 0]), TEST: ("transparent", [4, 3])}
 """Fill and dash: a soup has one colour; what reports is hollow and dashed, as on the Alpha page."""
 
 
-DIGITS = {True: ".2f", False: ".4~g"}
-"""Of a share, and of any other value."""
-
-
-def trajectory(steps: Sequence[Step], metric: Metric, chosen: Collection[int] = (), *, unit: str = "example") -> Chart:
+def trajectory(
+    steps: Sequence[Step], metric: Metric, chosen: Collection[int] = (), *, unit: str = "example", of: int | None = None
+) -> Chart:
     """A search's decisions: each candidate's value, accepted or not, and the best so far; one can be clicked.
 
     A candidate that was given up is drawn at its bound, as an arrow to where it is worse. One far worse than the others
     is drawn at the edge, so that it does not flatten them; its tooltip is true.
 
     Args:
-        metric: the kitchen's. chosen: numbers of steps that stand out. unit: what is scored one by one.
+        metric: the kitchen's. chosen: numbers of steps that stand out. unit: what is scored one by one, of: how many
+            of these held_out has.
     """
     values = [step.metrics.get(metric.name) for step in steps]
     bests = [step.best_metrics.get(metric.name) for step in steps]
@@ -81,7 +80,7 @@ def trajectory(steps: Sequence[Step], metric: Metric, chosen: Collection[int] = 
             "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
             "tooltip": [
                 *({"field": name, "type": "nominal"} for name in ("ingredient", "value", "decision")),
-                quantity("best", format=DIGITS[metric.unit == PERCENT]),
+                quantity("best", format=digits(metric, of)),
             ],
         },
     }
@@ -106,8 +105,9 @@ def told(step: Step, metric: Metric, unit: str = "example") -> str:
     """A candidate's value, or the bound at which it was given up."""
     value = step.metrics.get(metric.name)
     if step.value is not None:
-        return shown(metric, value)
-    bound = f"at {'most' if metric.higher_is_better else 'least'} {shown(metric, value)}, " if value is not None else ""
+        return shown(metric, value, places(step.num_units))
+    limit, most = "most" if metric.higher_is_better else "least", shown(metric, value, places(step.num_units))
+    bound = f"at {limit} {most}, " if value is not None else ""
     return f"{bound}given up after {step.num_scored:,} {unit}s"
 
 
@@ -141,8 +141,14 @@ def losses(values: Sequence[float]) -> Chart:
     }
 
 
-def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None, metric: Metric) -> Chart:
-    """The greedy soup's value against alpha, held-out and test; a rule at the slider's value."""
+def sweep(
+    rows: Sequence[Mapping[str, float | None]], alpha: float | None, metric: Metric, *, of: int | None = None
+) -> Chart:
+    """The greedy soup's value against alpha, held-out and test; a rule at the slider's value.
+
+    Args:
+        of: how many units held_out has.
+    """
     values: list[dict[str, Any]] = [
         {"alpha": row["alpha"], "split": split, "value": factor(metric) * value}
         for split in SPLITS
@@ -158,7 +164,7 @@ def sweep(rows: Sequence[Mapping[str, float | None]], alpha: float | None, metri
         "tooltip": [
             {"field": "split", "type": "nominal"},
             quantity("alpha"),
-            quantity("value", metric.label, format=DIGITS[metric.unit == PERCENT]),
+            quantity("value", metric.label, format=digits(metric, of)),
         ],
     }
     by_split = {"field": "split", "type": "nominal"}

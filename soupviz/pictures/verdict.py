@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from soupviz.pictures.basics import OUTLINE, Chart, nominal, of_kind, quantity, rule
+from soupviz.pictures.basics import OUTLINE, Chart, digits, nominal, of_kind, quantity, rule
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.wording import gap_unit
 
@@ -13,21 +13,19 @@ KINDS = ("best", "ensemble", "soup")
 """What a soup is held against: the best ingredient, the ensemble, the uniform soup."""
 
 
-def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric) -> Chart:
+def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, *, of: int | None = None) -> Chart:
     """How far the soup is from each yardstick on a split, with a 95 % bootstrap interval; zero is no difference.
 
     Args:
         rows: name, kind (best, ensemble or soup), difference, low and high; these three as the metric
-            shows differences.
+            shows differences. of: over how many units.
     """
     names = [row["name"] for row in rows]
     y = nominal("name", scale={"domain": names}, axis={"labelLimit": 260, "labelOverlap": False, "title": None})
     title = f"{gap_unit(metric) or metric.label} on {split}: this soup"
     interval = "less the other, with a 95 % interval" + ("" if metric.higher_is_better else "; left of zero is better")
     tooltip = [nominal("name", "against")]
-    tooltip += [
-        quantity(name, format="+.2f" if metric.unit == "%" else "+.3g") for name in ("difference", "low", "high")
-    ]
+    tooltip += [quantity(name, format=digits(metric, of, "+")) for name in ("difference", "low", "high")]
     colors = of_kind(KINDS)
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},

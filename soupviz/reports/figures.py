@@ -92,7 +92,9 @@ def all_models(soup: Soup, compared: Compared, verdict: Verdict) -> Figure:
     unit = f" {metric.unit}" if metric.unit else ""
     alt = f"{compared.soup.name} has {plain(metric, own.value)}{unit}, between {plain(metric, own.low)} and "
     alt += f"{plain(metric, own.high)}."
-    return drawn(models.intervals(rows, split, metric, {compared.soup.id}, by), "models", title, alt, caption)
+    return drawn(
+        models.intervals(rows, split, metric, {compared.soup.id}, by, of=own.num_units), "models", title, alt, caption
+    )
 
 
 def _labels(shown: Sequence[Model]) -> Mapping[str, str]:
@@ -110,10 +112,11 @@ def trajectory(soup: Soup) -> Figure | None:
     tried = len(soup.trajectory) - 1
     title = f"The search accepted {accepted} of {tried} candidates"
     metric = soup.kitchen.objective
-    last = wording.shown(metric, soup.trajectory[-1].best_metrics.get(metric.name))
+    end = soup.trajectory[-1]
+    last = wording.shown(metric, end.best_metrics.get(metric.name), wording.places(end.num_units))
     alt = f"{wording.titled(metric)} on held_out of each candidate in order; the best so far ends at {last}."
     caption = f"{title}. The line is the best so far; an arrow is a bound at which scoring stopped."
-    return drawn(search.trajectory(soup.trajectory, metric), "trajectory", title, alt, caption)
+    return drawn(search.trajectory(soup.trajectory, metric, of=end.num_units), "trajectory", title, alt, caption)
 
 
 def curve(soup: Soup, best: Model) -> Figure | None:

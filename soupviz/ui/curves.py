@@ -129,6 +129,7 @@ def draw(opened: Kitchen, shown: Chosen, metrics: Sequence[Metric], lines: Lines
             picture = pictures.curves(
                 lines, pairs=pairs, statistics=curve_set.statistics, metric=metric, split=split,
                 span=(curve_set.alphas[0], curve_set.alphas[-1]), chosen=chosen, unit=opened.task.unit,
+                of=opened.splits.num_examples(split),
             )  # fmt: skip
             alt = f"{metric.label} on {split} along {len(pairs)} paths"
             found = charts.show(picture, key=key, alt=alt, clicked=pictures.POINT, place=place)

@@ -61,7 +61,10 @@ def draw(samples: Samples) -> None:
         _overview(samples),
         hide_index=True,
         column_config={"model": st.column_config.TextColumn("model", pinned=True)}
-        | {one.name: st.column_config.NumberColumn(format=value_format(one.metric)) for one in samples.columns},
+        | {
+            one.name: st.column_config.NumberColumn(format=value_format(one.metric, of=one.num_documents))
+            for one in samples.columns
+        },
         placeholder="–",
         alt="Every model with the mean of each metric of each task",
     )
@@ -97,7 +100,7 @@ def draw(samples: Samples) -> None:
     ]
     if shown:
         charts.show(
-            models.intervals(shown, chosen.task, chosen.metric, {rival}),
+            models.intervals(shown, chosen.task, chosen.metric, {rival}, of=chosen.num_documents),
             key=f"samples {tables.digest([chosen.name, *rivals])}",
             alt=f"{chosen.name} of every model with intervals",
             clicked=MODEL,
@@ -134,11 +137,11 @@ def _table(rows: list[Standing], column: Column) -> pd.DataFrame:
 
 
 def _columns(column: Column) -> dict[str, Any]:
-    number, metric = st.column_config.NumberColumn, column.metric
+    number, metric, of = st.column_config.NumberColumn, column.metric, column.num_documents
     return {
         "model": st.column_config.TextColumn("model", pinned=True, width=225),
-        "value": number(metric.label, format=value_format(metric)),
-        "difference": number("difference", format=gap_format(metric), help=wording.measure(metric)),
+        "value": number(metric.label, format=value_format(metric, of=of)),
+        "difference": number("difference", format=gap_format(metric, of=of), help=wording.measure(metric)),
         "better on": number("better on", help="documents that this model answers better"),
         "worse on": number("worse on", help="documents that this model answers worse"),
         "p": number(
@@ -149,10 +152,9 @@ def _columns(column: Column) -> dict[str, Any]:
 
 
 def _told(column: Column, rival: str, number: int) -> str:
-    documents = len(next(iter(column.outcomes.values())))
     test = wording.test_of(column.metric)
     return verbatim(
-        f"{documents:,} documents of {column.task}. p: {test} against {rival} on the same documents, corrected by Holm "
-        f"over {number} model{'s' * (number != 1)}. Nothing here says which documents chose a model: whoever takes the "
-        f"best by these has chosen by what reports. {wording.direction(column.metric)}".rstrip()
+        f"{column.num_documents:,} documents of {column.task}. p: {test} against {rival} on the same documents, "
+        f"corrected by Holm over {number} model{'s' * (number != 1)}. Nothing here says which documents chose a model: "
+        f"whoever takes the best by these has chosen by what reports. {wording.direction(column.metric)}".rstrip()
     )

@@ -47,7 +47,7 @@ def draw(opened: Kitchen, run: Run) -> None:
     st.dataframe(table, hide_index=True, placeholder="–", column_config=columns, alt="The soup and yardsticks")
     if rows := _differences(opened, found):
         charts.show(
-            differences(rows, found.reports_on, opened.objective),
+            differences(rows, found.reports_on, opened.objective, of=opened.splits.num_examples(found.reports_on)),
             key=f"differences {run.key}",
             alt=f"Differences of the soup to its yardsticks on {found.reports_on}: {found.sentence}",
         )

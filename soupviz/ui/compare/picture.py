@@ -23,13 +23,14 @@ LONGEST = 36
 def picture(rows: Sequence[Entry], split: str, chosen: str, metric: Metric, by: Grouped | None = None) -> Chart:
     """Values with their intervals, in the order of the table."""
     scored = [(row, row.judged.shown(metric.name), row.interval) for row in rows if row.judged and row.interval]
+    of = max((row.judged.num_units for row in rows if row.judged), default=None)
     labels = _labels([row for row, *_ in scored])
     shown = [
         {"id": row.id, "name": labels[row.id], "kind": row.kind, "value": value, "low": low, "high": high}
         for row, value, (low, high) in scored
         if value is not None
     ]
-    return models.intervals(shown, split, metric, {chosen}, by)
+    return models.intervals(shown, split, metric, {chosen}, by, of=of)
 
 
 def drawn(rows: Sequence[Entry], chosen: str) -> list[Entry]:

@@ -231,6 +231,7 @@ def draw_gains(
             asked.chosen,
             selected,
             axis=axes_of([one.pair for one in found]).get(against, ""),
+            of=found[0].pair.num_units,
         ),
         key=f"gains {made} {against} {asked.split} {tables.digest(asked.names)}",
         alt=f"Gain of the {made} over the mean of the two against {against}, {len(found)} of {total} pairs",

@@ -108,4 +108,4 @@ def draw_values(
         row: dict[str, Any] = {"id": name, "name": name, "kind": kind, "value": value}
         drawn.append(row | {"low": low, "high": high})
     title = f"{titled(metric)} on {split} of {len(rows)}"
-    charts.show(models.intervals(drawn, split, metric), key="standing of the pair", alt=title)
+    charts.show(models.intervals(drawn, split, metric, of=num_units), key="standing of the pair", alt=title)

@@ -11,7 +11,7 @@ from soupviz.analysis.history import Entry
 from soupviz.kitchen import Kitchen
 from soupviz.pictures.history import searches
 from soupviz.soups.planning import cost, lacking
-from soupviz.spec import SHIFTS
+from soupviz.spec import HELD_OUT, SHIFTS
 from soupviz.tasks.wording import axis_title, of_score
 from soupviz.ui import asking, charts, session, work
 from soupviz.ui.formats import CHANCE, gap_format, in_unit, value_format
@@ -38,7 +38,7 @@ def draw(opened: Kitchen, a: Entry, b: Entry) -> None:
         st.header("Decisions")
         told = [f"{name}: {len(one)} candidates" for name, one in zip(names, steps, strict=True) if one]
         charts.show(
-            searches(*steps, names, opened.objective),
+            searches(*steps, names, opened.objective, of=opened.splits.num_examples(HELD_OUT)),
             key=f"searches {a.run.key} {b.run.key}",
             alt=f"Best so far. {told}",
         )

@@ -188,7 +188,7 @@ def _bars(
     alt = f"The change of {metric.label} by layer group, {len(known)} of {len(found)} known; best is {best}"
     picture = layers.bars(
         table, metric, names, [chosen] if chosen else [], gains=opened.task.gains,
-        has_interval=metric.name == opened.objective.name,
+        has_interval=metric.name == opened.objective.name, of=opened.splits.num_examples(HELD_OUT),
     )  # fmt: skip
     return charts.show(picture, key=key, alt=alt, **more)
 

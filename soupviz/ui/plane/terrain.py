@@ -64,6 +64,7 @@ def picture(
     known = overview.figures(values, shown.metric)
     # One level finer than what is computed: any place can be clicked, not only those that were.
     size = min(2 * shown.fineness - 1, FINENESS[-1])
+    of = values[0].counts["num_units"] if values else None
     rings = [frame.place(spot)] if spot else [(i.place.x, i.place.y) for i in items if i.choice.name == model]
     corners = [frame.corners[index] for index in (0, 1, 2, 0)]
     ink = theme.ink()
@@ -73,7 +74,7 @@ def picture(
             x=[x for x, _ in corners], y=[y for _, y in corners], mode="lines", hoverinfo="skip", showlegend=False,
             line={"color": palette.NEUTRAL, "dash": "dot", "width": 1.5},
         ),
-        _spots(shown, frame, known, size),
+        _spots(shown, frame, known, size, of),
         *_models(shown, frame, items, letters=_letters(known)),
         go.Scatter(
             x=[x for x, _ in rings], y=[y for _, y in rings], mode="markers", hoverinfo="skip", showlegend=False,
@@ -140,13 +141,13 @@ def _contour(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -
     )
 
 
-def _spots(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -> go.Scatter:
+def _spots(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int, of: int | None) -> go.Scatter:
     spots = list(dict.fromkeys([*known, *(spot for row in planes.rows(frame, size) for spot in row)]))
     numbers = planes.between(frame, known, spots)
     a, b, c = (corner.name for corner in shown.corners)
     texts = []
     for (beta, gamma), number in zip(spots, numbers, strict=True):
-        told = "not computed yet" if number is None else _told(number, shown.metric)
+        told = "not computed yet" if number is None else _told(number, shown.metric, of)
         source = "computed" if (beta, gamma) in known else "interpolated"
         mix = f"{1 - beta - gamma:.2f} {a}<br>{beta:.2f} {b}<br>{gamma:.2f} {c}"
         texts.append(f"<b>{told}</b>" + ("" if number is None else f" ({source})") + f"<br>{mix}<br>click to keep it")
@@ -169,8 +170,8 @@ def _spots(shown: Chosen, frame: Frame, known: dict[Spot, float], size: int) -> 
     )
 
 
-def _told(number: float, metric: Metric) -> str:
-    return wording.shown(metric, number / wording.factor(metric))
+def _told(number: float, metric: Metric, of: int | None) -> str:
+    return wording.shown(metric, number / wording.factor(metric), wording.places(of))
 
 
 def _models(shown: Chosen, frame: Frame, items: Sequence[Item], *, letters: dict[str, Any]) -> list[go.Scatter]:
@@ -190,8 +191,8 @@ def _group(
 ) -> list[go.Scatter]:
     texts = []
     for item in members:
-        own = overview.own(item.score, shown.metric)
-        told = "not scored yet" if own is None else f"its own {shown.metric.label}: {_told(own, shown.metric)}"
+        own, of = overview.own(item.score, shown.metric), item.score.num_units if item.score else None
+        told = "not scored yet" if own is None else f"its own {shown.metric.label}: {_told(own, shown.metric, of)}"
         far = "in the plane" if is_in else f"{100 * item.place.distance / frame.side:.1f} % of a side beside the plane"
         texts.append(f"<b>{item.choice.name}</b><br>{told} on {shown.split}<br>{far}")
     color, size = palette.COLORS[kind], 17 if kind == "soup" else 13

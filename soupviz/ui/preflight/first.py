@@ -7,6 +7,7 @@ from soupviz.analysis.regime import Regime
 from soupviz.kitchen import Kitchen
 from soupviz.soups import planning
 from soupviz.soups.planning import Cost
+from soupviz.spec import HELD_OUT
 from soupviz.ui import asking
 from soupviz.ui.formats import gap_format, in_unit
 from soupviz.ui.jobs import Job
@@ -44,6 +45,7 @@ def draw(opened: Kitchen, content: str) -> None:
 def _tell(opened: Kitchen, found: Regime) -> None:
     st.info(verbatim(found.sentence))
     metric = opened.objective
+    form = gap_format(metric, of=opened.splits.num_examples(HELD_OUT))
     rows = [
         {
             "ingredient": one.name,
@@ -57,8 +59,8 @@ def _tell(opened: Kitchen, found: Regime) -> None:
     st.dataframe(
         rows,
         column_config={
-            "lacks": number(f"lacks to {found.best}", format=gap_format(metric).replace("+", "")),
-            "gains": number("half-way above both ends' mean", format=gap_format(metric)),
+            "lacks": number(f"lacks to {found.best}", format=form.replace("+", "")),
+            "gains": number("half-way above both ends' mean", format=form),
             "better": st.column_config.CheckboxColumn(f"half-way better than {found.best}"),
         },
         hide_index=True,

@@ -111,7 +111,7 @@ def weights_map(opened: Kitchen, found: Weights, chosen: Sequence[str], place: P
     known = planning.ingredient_summaries(opened, HELD_OUT, shown)
     metric = opened.objective
     values = {name: in_unit(metric, known[name].shown(metric.name)) if name in known else None for name in shown}
-    picture = pictures.weights_map(flat, shown, values, chosen, metric=metric)
+    picture = pictures.weights_map(flat, shown, values, chosen, metric=metric, of=opened.splits.num_examples(HELD_OUT))
     key = f"map {tables.digest(shown)} {_nonce()}"
     _toggle(charts.show(picture, key=key, alt="Map of the weights", clicked=pictures.PLACE, place=place))
     square = " The square is the base." if opened.base else ""

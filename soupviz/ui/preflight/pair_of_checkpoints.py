@@ -86,7 +86,12 @@ def _draw(opened: Kitchen, alphas: Sequence[float], scores: Sequence[Score], end
         title = f"{metric.label} on {HELD_OUT}" + (f" ({metric.unit})" if metric.unit else "")
         charts.show(
             pictures.curve(
-                alphas, [float("nan") if value is None else value for value in values], ends, title=title, metric=metric
+                alphas,
+                [float("nan") if value is None else value for value in values],
+                ends,
+                title=title,
+                metric=metric,
+                of=scores[0].num_units,
             ),
             key=f"pair {metric.name}",
             alt=f"{titled(metric)} between {ends[0]} and {ends[1]}",

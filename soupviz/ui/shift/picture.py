@@ -142,6 +142,7 @@ def draw(view: View, marked: Sequence[str] = (), on_click: Callable[[str], None]
             view.metric,
             stand_out,
             scale=view.scale,
+            of=view.of,
         ),
         key=f"shift {tables.digest([*ids, *view.titles, view.scale])}",
         alt=f"{view.titles[1]} against {view.titles[0]}. {_told(view)}.",
@@ -248,7 +249,7 @@ def _columns(view: View) -> dict[str, Any]:
         ),
         "above": number(
             "above the line",
-            format=gap_format(metric),
+            format=gap_format(metric, of=view.of[1]),
             help=f"{wording.measure(metric)}: effective robustness",
         ),
         "band": st.column_config.TextColumn("95 % band", help="of where further individual models would lie"),

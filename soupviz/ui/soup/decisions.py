@@ -13,6 +13,7 @@ from soupviz.analysis.regime import explained
 from soupviz.analysis.wording import test_of
 from soupviz.kitchen import Kitchen
 from soupviz.pictures import search
+from soupviz.pictures.basics import Chart
 from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.cooking import cook
@@ -37,8 +38,7 @@ def draw_live(opened: Kitchen, recipe: Recipe, job: Job) -> None:
     if not steps:
         st.caption("Scoring the ingredients first: the best of them is the start.")
         return
-    picture = search.trajectory(steps, opened.objective, unit=opened.task.unit)
-    charts.show(picture, key="trajectory", alt=f"{len(steps)} decisions so far")
+    charts.show(_picture(opened, steps), key="trajectory", alt=f"{len(steps)} decisions so far")
     # What a decision is compared with may lie before the latest: the log is made from there.
     last = max((at for at, step in enumerate(steps[:-LATEST]) if step.accepted), default=0)
     start = 0 if decisions.of_training(steps) else last
@@ -52,6 +52,11 @@ def draw_live(opened: Kitchen, recipe: Recipe, job: Job) -> None:
         key="latest decisions",
         alt="The latest decisions",
     )
+
+
+def _picture(opened: Kitchen, steps: Sequence[Step], chosen: Sequence[int] = ()) -> Chart:
+    of = opened.splits.num_examples(HELD_OUT)
+    return search.trajectory(steps, opened.objective, chosen, unit=opened.task.unit, of=of)
 
 
 def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
@@ -70,7 +75,7 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
     place.write(verbatim(told))
     chosen = st.session_state.get(f"decision of {run.key}")
     clicked = charts.show(
-        search.trajectory(steps, opened.objective, [] if chosen is None else [chosen], unit=opened.task.unit),
+        _picture(opened, steps, [] if chosen is None else [chosen]),
         key=f"trajectory {run.key}",
         alt=told,
         clicked=search.DECISION,

@@ -18,7 +18,7 @@ from soupviz.spec import HELD_OUT
 from soupviz.store.runs import Run
 from soupviz.tasks.figures import two_metrics
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT, factor, titled
+from soupviz.tasks.wording import PERCENT, factor, places, titled
 from soupviz.ui import asking, charts, computing, session, widgets
 from soupviz.ui.formats import in_unit, value_format
 from soupviz.ui.jobs import Job
@@ -94,7 +94,7 @@ def _shown(recipe: Recipe, told: Sequence[tuple[float, int]]) -> tuple[float, in
 
 def _row(metric: Metric, step: Step, end: float, length: int, is_best: bool, is_open: bool) -> dict[str, object]:
     most = factor(metric) * (step.bound or 0.0)
-    shown = f"{most:.2f}" if metric.unit == PERCENT else f"{most:.4g}"
+    shown = f"{most:.{places(step.num_units)}f}" if metric.unit == PERCENT else f"{most:.4g}"
     bound = f"{'≤' if metric.higher_is_better else '≥'} {shown}" if step.value is None else ""
     return {
         "column": f"{end:g}", "row": f"{length}", "value": None if step.value is None else factor(metric) * step.value,

@@ -216,7 +216,8 @@ def alpha_sweep(opened: Kitchen, recipe: Greedy) -> None:
         if known:
             at = recipe.alpha if isinstance(recipe.alpha, float) else None
             alt = f"{titled(opened.objective)} of the greedy soup against alpha"
-            charts.show(search.sweep(known, at, opened.objective), key="sweep", alt=alt)
+            picture = search.sweep(known, at, opened.objective, of=opened.splits.num_examples(HELD_OUT))
+            charts.show(picture, key="sweep", alt=alt)
             st.caption(f"{len(known)} of {len(SWEPT)} alphas computed.{_best_alpha(opened, recipe, keys, runs)}")
 
     if job is not None and session.watch(job, draw):
