@@ -107,6 +107,21 @@ def test_kitchens_are_found_three_folders_deep_and_not_in_hidden_ones(root: Path
     assert workspace.found_kitchens() == sorted(wanted)
 
 
+def test_the_first_kitchen_is_the_highest_of_folders_that_were_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workspace.first_kitchen() is None
+    deep = kitchen_in(root / "a" / "b")
+    assert workspace.first_kitchen() == deep
+    high = kitchen_in(root / "z")
+    assert workspace.first_kitchen() == high
+    monkeypatch.setattr("sys.argv", ["app.py"])
+    monkeypatch.chdir(root)
+    assert workspace.first_kitchen() is None  # of several, and none was asked for
+    high.unlink()
+    assert workspace.first_kitchen() == deep
+
+
 def test_opened_kitchens_are_remembered_latest_first_once_and_while_they_exist(root: Path) -> None:
     assert workspace.opened_before() == []
     first, second = kitchen_in(root / "a"), kitchen_in(root / "b")

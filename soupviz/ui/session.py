@@ -33,7 +33,7 @@ ANSWERED = "answered"
 
 
 def chosen_file() -> Path:
-    """The kitchen in the URL, else the first found below the folders the server was started with, else the demo."""
+    """The kitchen in the URL, else the first of the folders that the server was started with, else the demo."""
     named = st.query_params.get("kitchen") or st.session_state.get("kitchen")
     if named == "demo":
         return workspace.demo_file()
@@ -44,8 +44,7 @@ def chosen_file() -> Path:
             )
         # Of a folder outside nothing is looked at, not even whether it is one; opening it says why.
         return kitchen_file(Path(named)) if workspace.is_allowed(Path(named)) else Path(named)
-    given = workspace.found_kitchens() if len(workspace.found_kitchens()) == 1 else []
-    return given[0] if given else workspace.demo_file()
+    return workspace.first_kitchen() or workspace.demo_file()
 
 
 def choose_file(file: Path) -> None:

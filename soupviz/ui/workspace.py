@@ -25,9 +25,14 @@ NOTHING: dict[str, Any] = {"opened": [], "trusted": {}, "folders": []}
 
 
 def roots() -> list[Path]:
-    """The folders named after `streamlit run app.py --`; default: the current one."""
+    """The folders below which kitchens are looked for: those that were named, else the current one."""
+    return named_roots() or [Path.cwd()]
+
+
+def named_roots() -> list[Path]:
+    """The folders named after `streamlit run app.py --`."""
     named = [Path(argument).resolve() for argument in sys.argv[1:] if not argument.startswith("-")]
-    return [folder for folder in named if folder.is_dir()] or [Path.cwd()]
+    return [folder for folder in named if folder.is_dir()]
 
 
 def _place_of(typed: Path | str) -> Path:
@@ -108,6 +113,13 @@ def demo_file() -> Path:
 def found_kitchens() -> list[Path]:
     """Every kitchen.yaml not far below the roots."""
     return sorted({path.resolve() for root in roots() for path in _below(root, DEPTH)})
+
+
+def first_kitchen() -> Path | None:
+    """The one that lies highest below the roots; none of several where no folder was named: nobody asked for any."""
+    found = found_kitchens()
+    is_meant = len(found) == 1 or named_roots()
+    return min(found, key=lambda file: (len(file.parts), file)) if found and is_meant else None
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
