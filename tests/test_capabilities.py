@@ -125,28 +125,28 @@ def test_the_ensemble_of_a_pair_is_what_the_recipe_ensemble_says_of_it(tmp_path,
 
 
 @pytest.mark.parametrize("make", [regression_kitchen, multilabel_kitchen])
-def test_every_kitchen_has_its_ensemble_as_the_ceiling(tmp_path, make):
+def test_every_kitchen_has_its_ensemble_as_a_yardstick(tmp_path, make):
     kitchen = sv.Kitchen.load(make(tmp_path))
     soup = sv.uniform(kitchen, members=kitchen.names[:2])
     kitchen.scores.of_ingredients("test")
     together = sv.cook(kitchen, {"method": "ensemble"})
     everyone, how = mean_of(kitchen.pool), kitchen.task.outputs[0]
     assert (everyone, "test", how) in verdicts.wanted(kitchen, soup.mix)
-    ceiling = verdicts.verdict_of(kitchen, soup).ceiling
-    assert ceiling.name == "ensemble of all 4" and ceiling.passes == 4
-    assert ceiling.values["test"].value == together.scores["test"].shown(kitchen.objective.name)
+    ensemble = verdicts.verdict_of(kitchen, soup).ensemble
+    assert ensemble.name == "ensemble of all 4" and ensemble.passes == 4
+    assert ensemble.values["test"].value == together.scores["test"].shown(kitchen.objective.name)
     row = next(row for row in compare.entries(kitchen, [], "test") if row.kind == "ensemble")
     assert row.judged.value == together.scores["test"].value
     told = next(model for model in contents.gather(soup).others if model.kind == "ensemble")
     assert told.scores["test"].value == together.scores["test"].value
 
 
-def test_what_no_ensemble_can_be_made_of_has_no_ceiling(tmp_path):
+def test_what_no_ensemble_can_be_made_of_has_no_such_yardstick(tmp_path):
     text = CLOSE.replace("    labels =", "    has_ensembles = False\n    labels =")
     kitchen = sv.Kitchen.load(own_kitchen(tmp_path, "close.py:Close", {"close.py": text}))
     soup = sv.uniform(kitchen)
     kitchen.scores.of_ingredients("test")
-    assert verdicts.verdict_of(kitchen, soup).ceiling is None
+    assert verdicts.verdict_of(kitchen, soup).ensemble is None
     assert not [row for row in compare.entries(kitchen, [], "test") if row.kind == "ensemble"]
     assert not [model for model in contents.gather(soup).others if model.kind == "ensemble"]
     with pytest.raises(RecipeError, match="the task Close answers cannot be averaged"):

@@ -114,7 +114,7 @@ def test_the_sentence_of_a_verdict_names_the_metric_and_no_points(kitchen: sv.Ki
         if difference and difference.difference:
             assert " RMSE on test against " in found.sentence
             assert ("+" if difference.difference > 0 else "−") in found.sentence
-    assert found.ceiling is not None and found.floor is not None
+    assert found.ensemble is not None and found.uniform is not None
 
 
 def test_a_single_value_has_about_the_interval_of_a_bootstrap_and_it_is_kept(
@@ -271,7 +271,12 @@ def test_the_panel_of_a_verdict_has_every_figure_in_the_metrics_own_unit(kitchen
     found = verdict_of(kitchen, kitchen.store.runs()[0])
     shown = at.dataframe[0].value
     assert shown["test"].iloc[0] == pytest.approx(found.values["test"].value)
-    assert [name.partition(":")[0] for name in shown["model"]] == ["this soup", "best ingredient", "ceiling", "floor"]
+    assert [name.partition(":")[0] for name in shown["model"]] == [
+        "this soup",
+        "best ingredient",
+        found.ensemble.name,
+        found.uniform.name,
+    ]
     halves = at.dataframe[-1].value
     assert halves["the other half"].tolist() == pytest.approx([half.judging for half in found.crossfit.halves])
 

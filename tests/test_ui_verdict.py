@@ -103,10 +103,10 @@ def test_the_panel_says_what_is_missing_scores_it_and_then_judges(kitchen: Kitch
     assert not [one for one in app.button if one.label.startswith("Score what")]
     shown = app.dataframe[0].value
     names = [name.partition(":")[0] for name in shown["model"]]
-    assert names == ["this soup", "best ingredient", "ceiling", "floor"]
+    assert names == ["this soup", "best ingredient", "ensemble of all 4", "uniform soup of all 4"]
     assert list(shown["passes"]) == [1, 1, 4, 1]
-    assert found.floor is not None
-    assert shown["test"].iloc[3] == pytest.approx(100 * found.floor.values["test"].value)
+    assert found.uniform is not None
+    assert shown["test"].iloc[3] == pytest.approx(100 * found.uniform.values["test"].value)
     assert [one.label for one in app.metric][:2] == ["held_out (selects)", "test (reports)"]
     assert any(one.label.startswith("test, against m_") for one in app.metric)
 

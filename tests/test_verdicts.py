@@ -82,8 +82,8 @@ def test_the_verdict_has_every_figure_of_a_scored_soup(kitchen):
     assert found.best.name == best
     assert found.best.differences["test"] == difference(soup, kitchen.scores.score(((best, 1.0),), "test"))
     ensemble = kitchen.scores.score(mean_of(kitchen.names), "test", "probabilities")
-    assert (found.ceiling.values["test"].right, found.ceiling.passes) == (ensemble.correct, 4)
-    assert found.floor.values["test"].right == kitchen.scores.score(mean_of(kitchen.names), "test").correct
+    assert (found.ensemble.values["test"].right, found.ensemble.passes) == (ensemble.correct, 4)
+    assert found.uniform.values["test"].right == kitchen.scores.score(mean_of(kitchen.names), "test").correct
     assert found.crossfit is None
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_scored_is_none_and_said(tmp_path):
     kitchen.splits.load("held_out"), kitchen.splits.load("test")
     mix = (("m_0", 0.5), ("m_1", 0.5))
     nothing = verdict_on(kitchen, "soup", mix)
-    assert (nothing.best, nothing.ceiling, nothing.floor, dict(nothing.values)) == (None, None, None, {})
+    assert (nothing.best, nothing.ensemble, nothing.uniform, dict(nothing.values)) == (None, None, None, {})
     assert nothing.sentence == "Not judged yet: no ingredient is scored on held_out."
     kitchen.scores.of_ingredients("held_out")
     found = verdict_on(kitchen, "soup", mix)
@@ -156,11 +156,11 @@ def test_the_best_ingredient_itself_has_nothing_to_judge(kitchen):
     )
 
 
-def test_a_kitchen_of_one_ingredient_has_neither_ceiling_nor_floor(tmp_path):
+def test_a_kitchen_of_one_ingredient_has_neither_ensemble_nor_uniform_soup(tmp_path):
     kitchen = sv.Kitchen.load(small_kitchen(tmp_path, num_ingredients=1, num_examples=60))
     soup = sv.uniform(kitchen)
     found = verdict_of(kitchen, soup)
-    assert (found.ceiling, found.floor, found.best.name) == (None, None, "m_0")
+    assert (found.ensemble, found.uniform, found.best.name) == (None, None, "m_0")
 
 
 def test_without_a_test_split_held_out_reports_and_says_that_it_selected(tmp_path):

@@ -42,8 +42,8 @@ class Verdict:
     """What can be said of a soup today.
 
     metric: the objective's name. reports_on: the split that judges: test, or held_out where there is no test.
-    values: by split. best: the best ingredient on held_out. ceiling: the ensemble of all ingredients. floor: the
-    uniform soup. passes: forward passes for one answer. evaluations: scores that the choice took on the splits that
+    values: by split. best: the best ingredient on held_out. ensemble: of all ingredients. uniform: the soup of
+    all. passes: forward passes for one answer. evaluations: scores that the choice took on the splits that
     selected. models_seen: different models that were scored on `reports_on` so far; soups_seen: those of them that are
     no single checkpoint. crossfit: what selecting on held_out makes of the numbers there, if that was estimated. The
     sentences say it in words; each names its split. sizes: for every split, whether it is large enough for the
@@ -56,8 +56,8 @@ class Verdict:
     selected_on: tuple[str, ...]
     values: Mapping[str, Measured]
     best: Yardstick | None
-    ceiling: Yardstick | None
-    floor: Yardstick | None
+    ensemble: Yardstick | None
+    uniform: Yardstick | None
     passes: int
     evaluations: int | None
     models_seen: int
@@ -144,8 +144,8 @@ def verdict_on(
         selected_on=selects,
         values=values,
         best=leader,
-        ceiling=by_kind.get("ceiling"),
-        floor=by_kind.get("floor"),
+        ensemble=by_kind.get("ensemble"),
+        uniform=by_kind.get("uniform"),
         passes=len(mix) if aggregation in OUTPUTS else 1,
         evaluations=evaluations,
         models_seen=seen,
@@ -171,7 +171,7 @@ def verdict_on(
 def _kind(yardstick: Yardstick) -> str:
     if len(yardstick.mix) == 1:
         return "best"
-    return "ceiling" if yardstick.aggregation in OUTPUTS else "floor"
+    return "ensemble" if yardstick.aggregation in OUTPUTS else "uniform"
 
 
 def _selecting(kitchen: Kitchen, selected_on: Iterable[str], selecting: Mapping[str, Examples]) -> list[str]:

@@ -139,7 +139,7 @@ def _cards(soup: Soup, verdict: Verdict) -> list[dict[str, Any]]:
         more.append("selected it" if one.selects else "did not select it")
         cards.append({"title": f"On {split}", "value": shown(metric, one.value, places(one.num_units)), "more": more})
     named: list[tuple[str, Yardstick | None]] = [
-        ("Best ingredient", verdict.best), ("Ceiling", verdict.ceiling), ("Floor", verdict.floor)
+        ("Best ingredient", verdict.best), ("Ensemble", verdict.ensemble), ("Uniform soup", verdict.uniform)
     ]  # fmt: skip
     for title, yardstick in named:
         if yardstick is not None and (there := yardstick.values.get(verdict.reports_on)):
@@ -255,7 +255,7 @@ def _limits(soup: Soup, compared: Compared, verdict: Verdict) -> list[str]:
         f"Intervals tell how sure the numbers are for {task.unit}s like these. They do not tell what other fine-tuning "
         "runs, or data from elsewhere, would give.",
     ]
-    for yardstick in (verdict.ceiling, verdict.floor):
+    for yardstick in (verdict.ensemble, verdict.uniform):
         if yardstick is not None and verdict.reports_on not in yardstick.values:
             found.append(f"The {yardstick.name} was not scored on {verdict.reports_on}: it is no yardstick here.")
     scores = compared.soup.scores.values()

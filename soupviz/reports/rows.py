@@ -35,7 +35,7 @@ def p(value: float | None, is_least: bool = False) -> str:
 def differences(metric: Metric, verdict: Verdict) -> Rows:
     """The soup against each yardstick, split by split, the split that reports first."""
     found: Rows = []
-    for yardstick in (verdict.best, verdict.ceiling, verdict.floor):
+    for yardstick in (verdict.best, verdict.ensemble, verdict.uniform):
         if yardstick is not None:
             found += _against(metric, yardstick, verdict.reports_on)
     return found

@@ -94,9 +94,8 @@ def _sentence(text: str) -> str:
 
 def _named(found: Verdict) -> list[tuple[str, str, Yardstick]]:
     """What the soup is held against: what it is called here, its kind, and its figures."""
-    rows = [("best ingredient", "best", found.best)]
-    rows += [("ceiling", "ensemble", found.ceiling), ("floor", "soup", found.floor)]
-    return [(f"{role}: {one.name}", kind, one) for role, kind, one in rows if one is not None]
+    rows = [("best ingredient: ", "best", found.best), ("", "ensemble", found.ensemble), ("", "soup", found.uniform)]
+    return [(f"{role}{one.name}", kind, one) for role, kind, one in rows if one is not None]
 
 
 def yardsticks(opened: Kitchen, found: Verdict) -> pd.DataFrame:
@@ -231,15 +230,12 @@ def _details(opened: Kitchen, found: Verdict) -> None:
         how = f"a permutation test, which swaps the two models' answers {each} by {each}"
         draws = paired.DRAWS
         power = ", for models that differ as these two do"
-    ceiling = (
-        " The ensemble of all ingredients is the ceiling: what they know together, at the cost of all their passes."
-        if found.ceiling
-        else ""
-    )
+    together = "The ensemble of all ingredients shows what they know together, at the cost of all their passes."
+    told = " ".join(filter(None, [wording.direction(metric), together if found.ensemble else ""]))
     st.caption(
         f"Values have 95 % {interval_of(metric, by)} intervals; differences are paired, with a 95 % bootstrap "
         f"interval over the {task.unit}s{resampled(by)} ({draws:,} draws, seeded) and {how}. A difference "
-        f"shows when the test finds it at the 5 % level four times in five{power}. {wording.direction(metric)}{ceiling}"
+        f"shows when the test finds it at the 5 % level four times in five{power}. {told}"
     )
 
 

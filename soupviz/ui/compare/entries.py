@@ -53,8 +53,8 @@ def entries(opened: Kitchen, runs: Sequence[Run], split: str) -> list[Entry]:
         found.append(("base", "base", "base", (("base", 1.0),), "average"))
     found += [(name, name, "ingredient", ((name, 1.0),), "average") for name in opened.names]
     cooked = {(mix_in(run), aggregation_in(run)) for run in runs}
-    if (ceiling := ensemble_of_all(opened)) and (ceiling.mix, ceiling.aggregation) not in cooked:
-        found.append((ENSEMBLE, ceiling.name, "ensemble", ceiling.mix, ceiling.aggregation))
+    if (of_all := ensemble_of_all(opened)) and (of_all.mix, of_all.aggregation) not in cooked:
+        found.append((ENSEMBLE, of_all.name, "ensemble", of_all.mix, of_all.aggregation))
     for run in runs:
         mixture = mix_in(run)
         aggregation = aggregation_in(run)
