@@ -56,9 +56,8 @@ function ticks(low, high, wanted) {
 const isWhole = (value) => Math.abs(value - Math.round(value)) < SAME;
 const decimals = (step) => [0, 1, 2, 3, 4, 5].find((n) => isWhole(step * 10 ** n)) ?? 6;
 const number = (value) => Math.abs(value) < 1000 ? value.toFixed(3) : value.toExponential(1).replace("e+", "e");
-const percent = (value) => (100 * value).toFixed(1) + " %";
 const LINE = 22;
-const told = (metric) => metric.isShare ? percent : number;
+const told = (metric) => metric.isShare ? (value) => (100 * value).toFixed(metric.places) + " %" : number;
 const short = (alpha, step) => alpha.toFixed(Math.max(2, decimals(step))).replace("-", "−");
 
 function symbol(parent, shape, x, y, size, attributes) {

@@ -20,7 +20,7 @@ from soupviz.tasks.figures import interval
 from soupviz.tasks.metric import Metric
 from soupviz.tasks.objective import Objective
 from soupviz.tasks.score import Score
-from soupviz.tasks.wording import PERCENT, height, panel_title, shown, titled
+from soupviz.tasks.wording import PERCENT, height, of_score, panel_title, places, titled
 from soupviz.types import Coefficients
 from soupviz.ui import work
 from soupviz.ui.formats import note
@@ -128,6 +128,7 @@ class Path:
             score = scores.get((split, alpha))
             return [score.whole(metric) for metric in metrics] if score else None
 
+        digits = places(max((score.num_units for score in scores.values()), default=None))
         return {
             "id": self.id,
             "alpha": alpha,
@@ -141,6 +142,7 @@ class Path:
                     "label": metric.label,
                     "title": panel_title(metric),
                     "isShare": metric.unit == PERCENT,
+                    "places": digits,
                     "isHigherBetter": metric.higher_is_better,
                 }
                 for metric in metrics
@@ -174,7 +176,7 @@ def figures(metrics: Sequence[Metric], scores: Scores) -> None:
     row.metric("Best alpha", f"{best:g}".replace("-", "−"), "selected on held_out", **shape)
     for split in (HELD_OUT, TEST):
         if (score := scores.get((split, best))) is not None:
-            told = shown(objective, score.shown(objective.name), 1)
+            told = of_score(objective, score)
             row.metric(f"{split} there", told, note(objective, interval(objective, score)), **shape)
     of_error = next((metric for metric in metrics if not metric.higher_is_better), objective)
     held = {

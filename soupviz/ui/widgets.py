@@ -69,7 +69,7 @@ def headline(opened: Kitchen) -> None:
             "" if test is None else f"test {plain(metric, test.shown(metric.name), wording.places(test.num_units))}; "
         )
         items.append((title, value, told + name))
-    count = f"{len(opened.splits.load(HELD_OUT))} held-out {opened.task.unit}s"
+    count = f"{len(opened.splits.load(HELD_OUT)):,} held-out {opened.task.unit}s"
     metric_row([*items, ("Checkpoints", str(len(opened.ingredients)), count)])
     st.caption(f"{wording.titled(metric)} on held_out, the split that selects{wording.hint(metric)}.")
 
