@@ -52,6 +52,8 @@ def told() -> dict[str, tuple[int, int]]:
 
 
 def test_six_journeys_take_as_many_clicks_as_are_told_and_at_most_three_places(server: Server, page: Any) -> None:
+    from playwright.sync_api import expect
+
     file = small_kitchen(server.folder / "small", num_examples=120)
     page.goto(server.url(kitchen=str(file)))
     page.get_by_role("button", name="I trust it: open").click()
@@ -71,6 +73,7 @@ def test_six_journeys_take_as_many_clicks_as_are_told_and_at_most_three_places(s
 
     walk.begin("Why was that one rejected?")
     walk.click(main.get_by_role("link", name="Why these?"))
+    expect(main.get_by_role("heading", name="Decisions")).to_be_in_viewport()
     log = main.get_by_label(re.compile("^Every decision")).first
     log.scroll_into_view_if_needed()
     box = log.bounding_box()

@@ -44,8 +44,10 @@ def is_cooking(opened: Kitchen) -> bool:
         return True
     if job.state != "failed":
         del st.session_state[COOKED]
-    if job.state == "finished" and session.soup_key() == before and (run := opened.store.run(job.result)):
-        session.choose_soup(run)
+    if job.state == "finished" and (run := opened.store.run(job.result)):
+        st.toast(f"Cooked: {verbatim(run.name)}, no. {run.id} in History.", icon=":material/soup_kitchen:")
+        if session.soup_key() == before:
+            session.choose_soup(run)
     return False
 
 
@@ -93,7 +95,8 @@ def next_steps(opened: Kitchen, run: Run, *, is_explained_here: bool = False) ->
         row.markdown("[:material/manage_search: Why these?](#decisions)", width="content")
     elif recipe is not None and (place := settings(opened, recipe)) is not None:
         page, own, _ = place
-        row.page_link(f"pages/{page}.py", label="Why these?", icon=":material/manage_search:", query_params=query | own)
+        led = query | own | ({decisions.AT: decisions.PLACE} if page == "soup" else {})
+        row.page_link(f"pages/{page}.py", label="Why these?", icon=":material/manage_search:", query_params=led)
     row.page_link("pages/compare.py", label="Is it real?", icon=":material/balance:", query_params=query)
     if aggregation_in(run) not in OUTPUTS:
         row.page_link("pages/export.py", label="Take it with me", icon=":material/download:", query_params=query)

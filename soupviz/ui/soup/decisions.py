@@ -28,6 +28,17 @@ from soupviz.ui.formats import CHANCE, value_format
 from soupviz.ui.jobs import Job
 from soupviz.ui.verbatim import verbatim
 
+AT, PLACE = "at", "decisions"
+"""In the address: what a link leads to on the page, which Streamlit's own links cannot say."""
+
+TO_PLACE = """<script>{
+let times = 0;  // what lies above takes its height bit by bit
+const timer = setInterval(() => {
+  document.getElementById("decisions")?.scrollIntoView();
+  if (++times === 5) clearInterval(timer);
+}, 250);
+}</script>"""
+
 LATEST = 8
 """Decisions that are told while a search runs."""
 
@@ -88,6 +99,8 @@ def draw(opened: Kitchen, run: Run, place: Place = st) -> None:
         st.session_state[f"decision of {run.key}"] = int(picked[0])
         st.rerun()
     _score_whole(opened, run, recipe, found)
+    if st.query_params.get(AT) == PLACE:
+        st.html(TO_PLACE, unsafe_allow_javascript=True)
 
 
 def _table(opened: Kitchen, found: Sequence[Decision], run: Run, chosen: int | None) -> list[str]:
