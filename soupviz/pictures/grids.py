@@ -42,7 +42,6 @@ def heat(
         places: after the point of a percentage.
     """
     lines = [metric.label, f"on {split}" + (f" ({metric.unit})" if metric.unit else "")]
-    title = " ".join(lines)
     form = f".{places}f" if metric.unit == PERCENT else ".4~g"
     columns = ["column", "row", "value", "state", "reason", "frame", "bound"]
     data = pd.DataFrame([{"bound": ""} | dict(row) for row in rows], columns=columns)
@@ -53,7 +52,7 @@ def heat(
         "y": nominal("row", axes[1], scale={"domain": list(reversed(values[1]))}, axis=axis),
     }
     layers = [
-        _places(axes, title, form),
+        _places(axes),
         _cells(axes, lines, form, is_reversed=not metric.higher_is_better),
         _frame("best", palette.BEST, 3),
         _frame("open", palette.SOUP, 4),
@@ -64,17 +63,19 @@ def heat(
     return data, {"height": {"step": step}, "encoding": channels, "layer": layers}
 
 
+def _place(axes: tuple[str, str]) -> list[dict[str, Any]]:
+    """What is told of a cell that has no value yet."""
+    return [nominal("column", axes[0]), nominal("row", axes[1]), nominal("state"), nominal("reason")]
+
+
 def _tooltip(axes: tuple[str, str], title: str, form: str) -> list[dict[str, Any]]:
-    return [
-        nominal("column", axes[0]), nominal("row", axes[1]), quantity("value", title, format=form),
-        nominal("state"), nominal("reason"),
-    ]  # fmt: skip
+    return [quantity("value", title, format=form), *_place(axes)]
 
 
-def _places(axes: tuple[str, str], title: str, form: str) -> dict[str, Any]:
+def _places(axes: tuple[str, str]) -> dict[str, Any]:
     """Every cell's outline, so that one sees what is still to come."""
     mark = {"type": "rect", "fill": "transparent", "stroke": palette.NEUTRAL, "strokeWidth": 0.5, "strokeDash": [3, 3]}
-    return {"mark": mark, "encoding": {"tooltip": _tooltip(axes, title, form)}}
+    return {"mark": mark, "encoding": {"tooltip": _place(axes)}}
 
 
 def _cells(axes: tuple[str, str], lines: Sequence[str], form: str, *, is_reversed: bool) -> dict[str, Any]:

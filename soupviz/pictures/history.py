@@ -53,7 +53,7 @@ def searches(
                 nominal("search"),
                 nominal("candidate"),
                 nominal("decision"),
-                quantity("best", format=digits(metric, of)),
+                quantity("best", "best so far", format=digits(metric, of)),
             ],
         },
     }

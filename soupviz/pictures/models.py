@@ -46,7 +46,7 @@ def intervals(
     form = digits(metric, of)
     tooltip = [nominal("name"), nominal("kind")]
     tooltip += [quantity("value", metric.label, format=form)]
-    tooltip += [quantity(name, format=form) for name in ("low", "high")]
+    tooltip += [quantity("low", "95 % from", format=form), quantity("high", "to", format=form)]
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},
         "encoding": {

@@ -80,7 +80,7 @@ def trajectory(
             "shape": {"field": "decision", "type": "nominal", "scale": shape, "legend": LEGEND},
             "tooltip": [
                 *({"field": name, "type": "nominal"} for name in ("ingredient", "value", "decision")),
-                quantity("best", format=digits(metric, of)),
+                quantity("best", "best so far", format=digits(metric, of)),
             ],
         },
     }

@@ -25,7 +25,8 @@ def differences(rows: Sequence[Mapping[str, Any]], split: str, metric: Metric, *
     title = f"{gap_unit(metric) or metric.label} on {split}: this soup"
     interval = "less the other, with a 95 % interval" + ("" if metric.higher_is_better else "; left of zero is better")
     tooltip = [nominal("name", "against")]
-    tooltip += [quantity(name, format=digits(metric, of, "+")) for name in ("difference", "low", "high")]
+    titles = {"difference": "difference", "low": "95 % from", "high": "to"}
+    tooltip += [quantity(name, title, format=digits(metric, of, "+")) for name, title in titles.items()]
     colors = of_kind(KINDS)
     bar = {
         "mark": {"type": "rule", "strokeWidth": 2},

@@ -24,8 +24,12 @@ def faint() -> str:
 
 
 def of_pictures() -> dict[str, Any]:
-    """A configuration for Vega-Lite: on white, Streamlit's own grey for the words of a picture is too faint to read."""
-    config: dict[str, Any] = {"mark": {"aria": False}}  # the picture is described as a whole, not mark by mark
+    """A configuration for Vega-Lite: on white, Streamlit's own grey for the words of a picture is too faint to read.
+
+    A picture is described as a whole, not mark by mark; pointed at, a mark tells what it has a tooltip for, where
+    Streamlit would have it tell the names and values of all its fields.
+    """
+    config: dict[str, Any] = {"mark": {"aria": False, "tooltip": None}}
     if is_dark():
         return config
     words = {"labelColor": "#4A5560", "titleColor": "#4A5560"}
