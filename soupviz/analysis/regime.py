@@ -76,10 +76,10 @@ class Regime:
         if better:
             few = f"{', '.join(better[:3])}{', …' * (number > 3)}"
             lack = max(one.lacks for one in self.halves if one.is_better)
-            near = f"those with what lacks at most {height(self.metric, lack)} to it ({few})"
+            near = f"to {few}, which alone lack{'s' * (number == 1)} at most {height(self.metric, lack)}"
             return (
                 f"Averaging pays with some here, as within the narrow part of a sweep: {told}, {near}. {self.balance} "
-                "Greedy will keep few."
+                "Greedy will keep some."
             )
         wide = ", as after a wide sweep" if self.gains > ROUNDING else ""
         return f"Averaging does not pay here{wide}: {told}. {self.balance} {self.advice}"

@@ -209,7 +209,7 @@ def looks(evaluations: int | None, selected_on: Sequence[str], seen: int, soups:
     models = "no model has" if not seen else "one model has" if seen == 1 else f"{seen:,} different models have"
     mixed = f", {soups:,} of them soups and ensembles" if soups else ""
     return (
-        f"{spent}; {models} been looked at on {split} so far{mixed}. To take the best of them by what they have there "
+        f"{spent}; {models} been scored on {split} so far{mixed}. To take the best of them by what they have there "
         "would be one more selection."
     )
 

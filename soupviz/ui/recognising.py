@@ -40,7 +40,7 @@ def a_folder() -> None:
         )
         data = st.text_input(
             "Its data (optional)",
-            placeholder="a file, or the folder of val and test; what lies beside the run is found",
+            placeholder="a file, or the folder of val and test, unless it lies in the folder above",
         )
         pressed = st.form_submit_button("Look into it", type="primary")
     st.caption("The dashboard may then read and write below the folders that you name here.")
