@@ -53,6 +53,15 @@ def own(tmp_path: Path) -> Path:
     return file
 
 
+def test_the_best_is_a_soup_and_an_ensemble_only_where_there_is_none(own: Path) -> None:
+    kitchen = Kitchen.load(own)
+    [soup] = kitchen.store.runs()
+    together = kitchen.store.run(sv.cook(kitchen, {"method": "ensemble"}).key)
+    assert together is not None
+    assert history.best_of(kitchen, [together, soup]) == soup
+    assert history.best_of(kitchen, [together]) == together
+
+
 def only_entry(file: Path) -> history.Entry:
     kitchen = Kitchen.load(file)
     kitchen.splits.load("held_out")

@@ -6,6 +6,7 @@ from typing import Any
 
 from soupviz.errors import SoupError
 from soupviz.kitchen import Kitchen
+from soupviz.mixing.aggregation import OUTPUTS
 from soupviz.recipes import parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.soups.comparing import compared
@@ -192,9 +193,13 @@ def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
 
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
-    """The finished run whose soup is best on held_out, of equals the first."""
+    """The run that is best on held_out, of equals the first; an ensemble, which is no soup, only where there is none."""
     merit = Objective(kitchen.objective).merit
-    return max(runs, key=lambda run: merit(on_held_out(kitchen, run)), default=None)
+
+    def worth(run: Run) -> tuple[bool, Any]:
+        return aggregation_in(run) not in OUTPUTS, merit(on_held_out(kitchen, run))
+
+    return max(runs, key=worth, default=None)
 
 
 def ranked(kitchen: Kitchen, runs: Sequence[Run]) -> list[Run]:
