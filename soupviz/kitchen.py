@@ -193,6 +193,11 @@ class Kitchen:
         return self.spec.name or self.folder.resolve().name
 
     @property
+    def title(self) -> str:
+        number = len(self.ingredients)
+        return f"{self.name}: {number} ingredient{'s' * (number != 1)}, {self.task.name}"
+
+    @property
     def folder(self) -> Path:
         return self.file.parent
 
@@ -226,6 +231,9 @@ class Kitchen:
         """
         scores = self.scores.of_ingredients(split, members, progress)
         return table_of(scores, self.task, {name: self.weights.resolve(name).metadata for name in scores})
+
+    def __repr__(self) -> str:
+        return f"<Kitchen {self.title}>"
 
     def _repr_html_(self) -> str:
         return str(above("html")(self))

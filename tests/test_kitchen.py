@@ -310,6 +310,11 @@ def test_the_metrics_of_a_run_that_logged_much_are_read_in_a_terminal_of_80_colu
     assert rows[0].split()[1] == "m_0" and table["accuracy"][0] == float(rows[0].split()[2])
 
 
+def test_a_kitchen_is_one_line_where_it_is_printed(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_ingredients=1, name="run"))
+    assert repr(kitchen) == str(kitchen) == "<Kitchen run: 1 ingredient, classification>"
+
+
 def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(tmp_path):
     file = small_kitchen(tmp_path, num_ingredients=3)
     tensors = dict(Kitchen.load(file).weights.resolve("m_0").tensors)
