@@ -78,3 +78,7 @@ def __getattr__(name: str) -> Any:
     if name not in PUBLIC:
         raise AttributeError(f"module 'soupviz' has no attribute {name!r}")
     return getattr(import_module(f"soupviz.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -23,6 +23,7 @@ from soupviz.scoring.executors.starting import check_meant, crew_of, workers_of
 from soupviz.scoring.other_models import OtherModels
 from soupviz.scoring.scorer import Scorer
 from soupviz.scoring.service import Scores
+from soupviz.scoring.tables import table_of
 from soupviz.spec import HELD_OUT, ExecutorName, KitchenSpec, Precision, RayWeights
 from soupviz.store.database import Store, open_store
 from soupviz.tasks.finding import find_metric, find_task
@@ -33,7 +34,6 @@ from soupviz.weights import telling
 from soupviz.weights.discovery import Gathered, gather
 from soupviz.weights.fitting import Weights
 from soupviz.weights.ingredients import Ingredient
-from soupviz.weights.metadata import as_number
 from soupviz.weights.pairs import set_aside
 from soupviz.yaml_file import kitchen_file, read_kitchen_file
 
@@ -193,6 +193,11 @@ class Kitchen:
         return self.spec.name or self.folder.resolve().name
 
     @property
+    def title(self) -> str:
+        number = len(self.ingredients)
+        return f"{self.name}: {number} ingredient{'s' * (number != 1)}, {self.task.name}"
+
+    @property
     def folder(self) -> Path:
         return self.file.parent
 
@@ -218,20 +223,17 @@ class Kitchen:
         """Score every ingredient.
 
         Returns:
-            One row per ingredient, in kitchen order: ingredient, split, the task's metrics (of a classifier: accuracy,
-            a fraction; correct; num_examples; loss, nats; top5_accuracy, None for five classes or fewer; macro_f1),
-            then its metadata.
+            One row per ingredient, in kitchen order: ingredient, the task's metrics, the kitchen's first (of a
+            classifier: accuracy, a fraction; loss, nats; macro_f1), its metadata, split, and what else the task
+            tells (top5_accuracy, None for five classes or fewer; num_examples; correct).
         Raises:
             SoupError: an unknown split or name; data that does not fit.
         """
-        import pandas as pd
+        scores = self.scores.of_ingredients(split, members, progress)
+        return table_of(scores, self.task, {name: self.weights.resolve(name).metadata for name in scores})
 
-        rows = []
-        for name, score in self.scores.of_ingredients(split, members, progress).items():
-            row: dict[str, Any] = {"ingredient": name, "split": score.split, **self.task.row(score)}
-            metadata = self.weights.resolve(name).metadata.items()
-            rows.append(row | {key: as_number(value) for key, value in metadata if key not in row})
-        return pd.DataFrame(rows)
+    def __repr__(self) -> str:
+        return f"<Kitchen {self.title}>"
 
     def _repr_html_(self) -> str:
         return str(above("html")(self))

@@ -1,6 +1,7 @@
 """What is shown of a score: values over all units, their intervals, and which metrics stand together."""
 
 from dataclasses import replace
+from fractions import Fraction
 from unittest.mock import Mock
 
 import numpy as np
@@ -14,11 +15,18 @@ from soupviz.tasks.figures import counts, interval, two_metrics
 from soupviz.tasks.metric import SumMetric, bound_of, is_share
 from soupviz.tasks.regression import MAE, R2, RMSE, Regression
 from soupviz.tasks.resampling import bootstrap_values
+from soupviz.tasks.score import Score
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import figure, gap, shown, span
 from soupviz.types import Grouped
 from soupviz.ui.formats import gap_format, value_format
 from soupviz.ui.soup.learned import draw_notes
+
+
+def test_a_score_is_one_line_where_it_is_printed_with_its_values_as_numbers():
+    score = Score("test", 1000, {"accuracy": Fraction(693, 1000), "loss": 0.70834906, "top5": None})
+    assert str(score) == "<Score on test: accuracy 0.6930, loss 0.7083, top5 none; 1,000 units>"
+    assert str(replace(score, num_nonfinite=2)).endswith("; 1,000 units, 2 without a finite answer>")
 
 
 def test_beside_what_is_raised_stands_an_error_and_beside_an_error_the_next():

@@ -128,6 +128,10 @@ def test_the_names_that_soupviz_exports():
     assert all(getattr(soupviz, name) is not None for name in soupviz.__all__)
 
 
+def test_tab_completion_offers_every_exported_name_before_it_is_loaded():
+    assert run("import soupviz; print(dir(soupviz))").strip() == str(soupviz.__all__)
+
+
 def test_every_error_of_a_users_making_is_a_soup_error():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     users = [kind for kind in kinds if kind is not errors.Cancelled]

@@ -280,8 +280,8 @@ def test_only_formats_of_images_take_a_transform(format):
 def test_score_is_a_table_with_one_row_per_ingredient(kitchen):
     table = kitchen.score()
     assert isinstance(table, pd.DataFrame)
-    assert list(table.columns)[:8] == [
-        "ingredient", "split", "accuracy", "correct", "num_examples", "loss", "top5_accuracy", "macro_f1",
+    assert list(table.columns) == [
+        "ingredient", "accuracy", "loss", "macro_f1", "split", "top5_accuracy", "num_examples", "correct",
     ]  # fmt: skip
     assert table["ingredient"].tolist() == kitchen.names
     assert table["accuracy"].tolist() == (table["correct"] / 200).tolist()
@@ -291,10 +291,28 @@ def test_score_is_a_table_with_one_row_per_ingredient(kitchen):
 
 def test_the_score_table_of_a_classifier_has_the_kitchens_metric_whatever_it_is(tmp_path):
     table = Kitchen.load(small_kitchen(tmp_path, metric="ece")).score()
-    assert list(table.columns)[2:9] == [
-        "accuracy", "correct", "num_examples", "loss", "top5_accuracy", "macro_f1", "ece",
+    assert list(table.columns) == [
+        "ingredient", "ece", "accuracy", "loss", "macro_f1", "split", "top5_accuracy", "num_examples", "correct",
     ]  # fmt: skip
     assert table["ece"].notna().all()
+
+
+def test_the_metrics_of_a_run_that_logged_much_are_read_in_a_terminal_of_80_columns(tmp_path, monkeypatch):
+    file = small_kitchen(tmp_path, num_ingredients=2)
+    for number in range(2):
+        of_trainer = {f"{number}_a_long_name_of_an_argument_{one}": one for one in range(12)}
+        (tmp_path / f"m_{number}.json").write_text(json.dumps({"eval_loss": 0.1 * number} | of_trainer))
+    monkeypatch.setenv("COLUMNS", "80")
+    table = Kitchen.load(file).score()
+    with pd.option_context("display.max_columns", 0):
+        heads, *rows = repr(table).splitlines()
+    assert heads.split() == ["ingredient", "accuracy", "loss", "...", "top5_accuracy", "num_examples", "correct"]
+    assert rows[0].split()[1] == "m_0" and table["accuracy"][0] == float(rows[0].split()[2])
+
+
+def test_a_kitchen_is_one_line_where_it_is_printed(tmp_path):
+    kitchen = Kitchen.load(small_kitchen(tmp_path, num_ingredients=1, name="run"))
+    assert repr(kitchen) == str(kitchen) == "<Kitchen run: 1 ingredient, classification>"
 
 
 def test_metadata_of_files_and_of_tables_beside_them_stands_in_the_score_table(tmp_path):

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from kitchens import regression_kitchen, small_kitchen
+from kitchens import change_yaml, regression_kitchen, small_kitchen
 
 import soupviz as sv
 from soupviz.analysis.verdicts import verdict_of
@@ -47,6 +47,14 @@ def test_a_searched_soup_shows_its_search_its_scores_and_the_verdict(kitchen):
     assert text.count("<svg") == 1
     assert "the search accepted" in text and "reports" in text and soup.made_of in text
     assert escape(verdict_of(kitchen, soup).sentence) in text
+
+
+def test_a_soup_is_one_line_where_it_is_printed_with_the_split_that_reports(kitchen, tmp_path):
+    soup = sv.greedy(kitchen, alpha=0.3)
+    assert str(soup) == f"<Soup {soup.title}: accuracy {soup.scores['test'].accuracy:.1%} on test>".replace("%", " %")
+    file = small_kitchen(tmp_path, num_ingredients=2, num_examples=20)
+    without_test = sv.Kitchen.load(change_yaml(file, lambda document: document["data"].pop("test")))
+    assert repr(sv.uniform(without_test)).endswith("on held_out, which selected it>")
 
 
 def test_another_soup_shows_itself_among_the_ingredients(kitchen):

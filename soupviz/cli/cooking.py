@@ -257,7 +257,7 @@ def bake(
     shard_size: ShardSize = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild a soup, bit for bit, from its recipe.yaml or from the exported file itself."""
+    """Rebuild a soup's weights, bit for bit, from its recipe.yaml or from the exported file itself."""
     read_record(source)
     opened = Opening(skip_incompatible=True).open(kitchen, quiet=as_json) if kitchen else None
     told: list[str] = []

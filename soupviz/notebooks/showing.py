@@ -67,8 +67,7 @@ def _kitchen(kitchen: Kitchen) -> str:
         for item in kitchen.ingredients
     ]
     heads = ["ingredient", *(f"{metric.label} on {split}" for split in splits), *facts, "fingerprint"]
-    title = f"{kitchen.name}: {len(rows)} ingredients, {kitchen.task.name}"
-    return f"<p><b>{escape(title)}</b></p>" + _table(heads, rows)
+    return f"<p><b>{escape(kitchen.title)}</b></p>" + _table(heads, rows)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -61,12 +61,13 @@ COMMON = ("method", "members", "batchnorm")
 """Fields that are not of one recipe; commands have them as options of their own."""
 
 
-def parse(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain data.
+def parse(values: str | Mapping[str, Any]) -> Recipe:
+    """A recipe from plain data, or from its name alone.
 
     Raises:
         RecipeError: an unknown method or parameter, or a value out of range.
     """
+    values = {"method": values} if isinstance(values, str) else values
     method = values.get("method")
     kind = PATHS.get(str(method)) or MENU.get(str(method))
     if kind is None:

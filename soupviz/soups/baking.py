@@ -52,7 +52,7 @@ def bake(
     tell: Tell = _warn,
     progress: Progress = quiet,
 ) -> list[Path | str]:
-    """Rebuild a soup from a recipe.yaml, or from the record inside an exported soup, bit for bit.
+    """Rebuild a soup's weights, bit for bit, from a recipe.yaml, or from the record inside an exported soup.
 
     What comes is held against the fingerprint that was kept when the soup was exported, and the data that selected it
     against that of the kitchen, where there is one.

@@ -44,7 +44,7 @@ class Options:
 
 def cook(
     kitchen: Kitchen,
-    recipe: Recipe | Mapping[str, Any],
+    recipe: Recipe | str | Mapping[str, Any],
     *,
     progress: Progress = quiet,
     on_step: OnStep = lambda _step: None,
@@ -56,13 +56,13 @@ def cook(
     Cooked again with `complete`, the rejected candidates are scored from where they were given up.
 
     Args:
-        recipe: a record, or its parameters as plain data: {"method": "beam", "width": 5}.
+        recipe: a record, its name, or its parameters as plain data: {"method": "beam", "width": 5}.
         on_step: told of each decision. complete: as of `greedy`.
     Raises:
-        SoupError: the recipe names what the kitchen lacks, or the data does not fit.
+        SoupError: there is no such recipe, it names what the kitchen lacks, or the data does not fit.
         Cancelled: from the progress callback.
     """
-    recipe = (parse(recipe) if isinstance(recipe, Mapping) else recipe).suited(kitchen.task)
+    recipe = (parse(recipe) if isinstance(recipe, Mapping | str) else recipe).suited(kitchen.task)
     if missing := lacking_for(kitchen, recipe.needs):
         raise RecipeError(f"{recipe.title}: {missing}, or choose another recipe.")
     if reason := recipe.unfit(kitchen.task):

@@ -14,9 +14,10 @@ from soupviz.recipes import Recipe, parse
 from soupviz.recipes.trajectory import Step, steps_from
 from soupviz.scoring.executors.usage import Usage
 from soupviz.soups.selecting import Examples, from_plain, plain
-from soupviz.spec import HELD_OUT
+from soupviz.spec import HELD_OUT, TEST
 from soupviz.store.runs import Run
 from soupviz.tasks.score import Score
+from soupviz.tasks.wording import of_score
 from soupviz.types import Coefficients, above, mix_from
 from soupviz.weights.ingredients import pick
 from soupviz.weights.selection import BASE
@@ -52,7 +53,7 @@ class Soup:
     trajectory: tuple[Step, ...]
     scores: Mapping[str, Score]
     clamped: int
-    kitchen: Kitchen = field(repr=False)
+    kitchen: Kitchen
     evaluations: int | None = None
     seconds: float | None = field(default=None, compare=False)
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -93,6 +94,11 @@ class Soup:
             SoupError: altair is not installed, or nothing is known that could be drawn.
         """
         return above("plot")(self)
+
+    def __repr__(self) -> str:
+        split, metric = TEST if TEST in self.scores else HELD_OUT, self.kitchen.objective
+        caveat = ", which selected it" if split in self.selected_on else ""
+        return f"<Soup {self.title}: {metric.label} {of_score(metric, self.scores[split])} on {split}{caveat}>"
 
     def _repr_html_(self) -> str:
         return str(above("html")(self))

@@ -9,6 +9,7 @@ from typing import Any
 from soupviz.tasks.by_name import NamedScore
 from soupviz.tasks.metric import Metric, Value
 from soupviz.tasks.outcomes import Outcomes
+from soupviz.tasks.wording import significant
 from soupviz.types import Grouped
 
 
@@ -32,9 +33,16 @@ class Score(NamedScore):
     precision: str = "float32"
     device: str = "cpu"
     facts: Mapping[str, Any] = field(default_factory=dict)
-    outcomes: Outcomes | None = field(default=None, compare=False, repr=False)
+    outcomes: Outcomes | None = field(default=None, compare=False)
     grouped: Grouped | None = None
-    further: tuple["Score", ...] = field(default=(), compare=False, repr=False)
+    further: tuple["Score", ...] = field(default=(), compare=False)
+
+    def __repr__(self) -> str:
+        """Values as numbers: a unit is its metric's."""
+        known = {name: self.shown(name) for name in self.values}
+        told = (f"{name} {'none' if value is None else significant(value, 4)}" for name, value in known.items())
+        caveat = f", {self.num_nonfinite:,} without a finite answer" if self.num_nonfinite else ""
+        return f"<Score on {self.split}: {', '.join(told)}; {self.num_units:,} units{caveat}>"
 
     @property
     def metric(self) -> str:

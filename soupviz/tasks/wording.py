@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from soupviz.spec import SHIFTS
+from soupviz.tasks.by_name import NamedScore
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.score import Score
 from soupviz.types import Grouped
 
 PERCENT, NATS = "%", "nats"
@@ -54,7 +54,7 @@ def shown(metric: Metric, value: float | None, digits: int = 2) -> str:
     return "none" if value is None else f"{figure(metric, value, digits)} {metric.unit}".rstrip()
 
 
-def of_score(metric: Metric, score: Score) -> str:
+def of_score(metric: Metric, score: NamedScore) -> str:
     """A score's value in the metric's unit, in as many digits as its units can tell apart."""
     return shown(metric, score.shown(metric.name), places(score.num_units))
 
@@ -64,7 +64,7 @@ def cell(metric: Metric, value: float | None, digits: int = 2) -> str:
     return "–" if value is None else shown(metric, value, digits)
 
 
-def cell_of(metric: Metric, score: Score) -> str:
+def cell_of(metric: Metric, score: NamedScore) -> str:
     """A score's value in a table, in as many digits as its units can tell apart."""
     return cell(metric, score.shown(metric.name), places(score.num_units))
 

@@ -94,6 +94,16 @@ def test_cook_takes_any_recipe_as_plain_data(opened):
     assert soup.coefficients == sv.uniform(opened, members=["a", "b"]).coefficients
 
 
+def test_cook_takes_a_recipe_by_its_name(opened):
+    assert sv.cook(opened, "greedy").recipe == sv.cook(opened, {"method": "greedy"}).recipe
+    told = []
+    for unknown in ("greddy", {"method": "greddy"}):
+        with pytest.raises(sv.SoupError, match="greddy") as found:
+            sv.cook(opened, unknown)
+        told.append(str(found.value))
+    assert told[0] == told[1]
+
+
 def test_a_mistake_is_a_soup_error_which_is_a_value_error(opened, tmp_path):
     assert issubclass(sv.SoupError, ValueError)
     for mistake in (

@@ -141,9 +141,8 @@ class Classification(RightOrWrong):
 
     def row(self, score: Score) -> Mapping[str, Any]:
         """The columns of 0.1.0, then the objective and what tables show, where they are others."""
-        facts = score.facts
-        row = {name: facts[name] for name in ("accuracy", "correct", "num_examples", "loss")}
-        row |= {"top5_accuracy": score.shown("top5"), "macro_f1": facts["macro_f1"]}
+        names = ("accuracy", "loss", "macro_f1", "num_examples", "correct")
+        row = {"top5_accuracy": score.shown("top5")} | {name: score.facts[name] for name in names}
         others = (name for name in (score.metric, *self.in_tables) if name not in row and name != "top5")
         return row | {name: score.shown(name) for name in others}
 
