@@ -193,7 +193,7 @@ def scores_in(kitchen: Kitchen, run: Run) -> dict[str, Score]:
 
 
 def best_of(kitchen: Kitchen, runs: Sequence[Run]) -> Run | None:
-    """The run that is best on held_out, of equals the first; an ensemble, which is no soup, only where there is none."""
+    """The run that is best on held_out, of equals the first; an ensemble, which is no soup, only where that is all."""
     merit = Objective(kitchen.objective).merit
 
     def worth(run: Run) -> tuple[bool, Any]:
