@@ -59,7 +59,7 @@ def test_p_values_are_corrected_over_the_soups_and_apart_over_the_checkpoints(ro
     assert shown.loc["soup 5", "p"] == pytest.approx(6 * mcnemar(5, 0))
     assert shown.loc["b", "p"] == pytest.approx(mcnemar(6, 0))
     assert shown.loc["b", "verdict"] == "better"
-    assert shown.loc["a", "verdict"] == "best on held_out, the yardstick"
+    assert shown.loc["a", "verdict"] == "best on held_out"
     assert shown.loc["c", "verdict"] == "not scored yet"
 
 

@@ -116,7 +116,7 @@ def correction(rows: Sequence[Entry], split: str, task: Task, metric: Metric, by
 
 def _against(row: Entry, best: Entry | None, found: Compared | None, metric: Metric) -> dict[str, object]:
     if row is best and row.judged is not None:
-        return {"difference": 0.0, "p": None, "verdict": "best on held_out, the yardstick"}
+        return {"difference": 0.0, "p": None, "verdict": "best on held_out"}
     if found is None:
         return {"difference": None, "p": None, "verdict": NOT_COMPARED if row.judged else NOT_SCORED}
     return {"difference": in_unit(metric, found.difference), "p": found.p_value, "verdict": found.judgement}
