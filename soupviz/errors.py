@@ -1,6 +1,8 @@
 """The errors a user can cause. Each message says where, what was expected, what came, and the remedy."""
 
+import difflib
 import traceback
+from collections.abc import Collection
 
 from soupviz.addresses import spelled
 
@@ -26,6 +28,12 @@ def shortened(text: str) -> str:
     """In one line of bounded length."""
     line = " ".join(text.split())
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
+def did_you_mean(name: str, known: Collection[str], otherwise: str = "known are") -> str:
+    """The remedy for a name that nobody knows: the nearest one that is known; where none is near, all of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{otherwise} {', '.join(known) or 'none'}."
 
 
 class SoupError(ValueError):

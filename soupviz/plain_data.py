@@ -31,9 +31,12 @@ def yaml_in(file: Path, loader: Any = FAST) -> Any:
     if (size := file.stat().st_size) > LARGEST:
         raise yaml.YAMLError(f"it has {size:,} bytes; expected at most {LARGEST:,}")
     text = file.read_text(encoding="utf-8")
-    _check(text)
     try:
+        _check(text)
         return yaml.load(text, loader)
+    except yaml.MarkedYAMLError as error:  # it knows the text, and tells of it as a "<unicode string>"
+        mark = error.problem_mark
+        raise yaml.YAMLError(f"{error.problem}" + (f" (line {mark.line + 1})" if mark else "")) from None
     except (ValueError, TypeError, OverflowError) as error:  # of a date, say, that no calendar has
         raise yaml.YAMLError(f"a value that is none: {error}") from None
 

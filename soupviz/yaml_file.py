@@ -1,6 +1,5 @@
 """Reading kitchen.yaml: what is wrong with it is said by file and key, with the nearest key that is known."""
 
-import difflib
 import re
 import shlex
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from soupviz.errors import KitchenError
+from soupviz.errors import KitchenError, did_you_mean
 from soupviz.plain_data import yaml_in
 from soupviz.spec import (
     DataSpec,
@@ -74,10 +73,8 @@ def _sentence(item: Any) -> str:
     where = tuple(part for part in item["loc"] if part not in ("tuple[str, ...]", "dict[str,str]"))
     place = ".".join(str(part) for part in where)
     if item["type"] == "extra_forbidden":
-        known = known_keys(where[:-1])
-        near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.4)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        return f"unknown key {place!r}; {remedy}"
+        remedy = did_you_mean(str(where[-1]), known_keys(where[:-1]))
+        return f"unknown key {place!r}; {remedy.removesuffix('.')}"
     if item["type"] == "missing":
         return f"the key {place!r} is missing"
     message = item["msg"].removeprefix("Value error, ")
@@ -98,7 +95,7 @@ def read_kitchen_file(path: Path) -> KitchenSpec:
         make = f" Of a run's folder one is made with: {command}" if is_missing else ""
         raise KitchenError(f"{path}: cannot be read ({error.strerror}); expected a kitchen.yaml.{make}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}.") from None
+        raise KitchenError(f"{path}: not YAML: {' '.join(str(error).split())}; expected a kitchen.yaml.") from None
     return validate(document, path)
 
 

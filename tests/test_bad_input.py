@@ -459,7 +459,11 @@ CASES = {
     # kitchen.yaml
     "no kitchen.yaml": Case(no_kitchen, KitchenError, ("kitchen.yaml", "No such file", "expected a kitchen.yaml")),
     "an empty kitchen.yaml": Case(kitchen_with(""), KitchenError, ("kitchen.yaml", "expected a mapping", "NoneType")),
-    "a kitchen.yaml that is not YAML": Case(kitchen_with("a: [1"), KitchenError, ("kitchen.yaml", "not YAML")),
+    "a kitchen.yaml that is not YAML": Case(
+        kitchen_with("a: [1"),
+        KitchenError,
+        ("kitchen.yaml: not YAML: ", " (line ", "expected a kitchen.yaml"),
+    ),
     "a kitchen.yaml that is not text": Case(kitchen_with(b"\xff\xfe\x00"), KitchenError, ("kitchen.yaml", "not YAML")),
     "a key missing from kitchen.yaml": Case(
         kitchen_with("name: x"), KitchenError, ("kitchen.yaml", "'model' is missing", "'data' is missing")
@@ -662,6 +666,23 @@ def test_a_refused_base_is_left_out_too(tmp_path, capsys):
     assert "this kitchen has no base" in err
 
 
+def test_a_file_that_is_no_kitchen_is_told_by_its_own_name(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("# Runs\n\n| folder | written by |\n")
+    status, _, err = run_command(capsys, "score", tmp_path / "README.md")
+    assert status == 2
+    assert_one_line(err)
+    assert "README.md: not YAML" in err and "(line 3)" in err
+    assert "unicode string" not in err
+
+
+def test_where_no_checkpoint_fits_it_is_the_model_that_is_to_be_changed(tmp_path, capsys):
+    file = small_kitchen(tmp_path, num_ingredients=2, model={"factory": "torchvision:resnet18"})
+    status, _, err = run_command(capsys, "score", file)
+    assert status == 2
+    assert re.search(r"fits the model that torchvision:resnet18 builds.*model\.factory.*--factory", err)
+    assert "skip-incompatible" not in err and "remove it" not in err
+
+
 def test_nothing_is_left_to_go_on_with_when_every_file_is_refused(tmp_path, capsys):
     file = small_kitchen(tmp_path, num_ingredients=2)
     for name in ("m_0", "m_1"):
@@ -670,6 +691,7 @@ def test_nothing_is_left_to_go_on_with_when_every_file_is_refused(tmp_path, caps
     assert status == 2
     assert_one_line(err)
     assert re.search(r"2 files are refused\. .*m_0\.safetensors: the file is empty", err)
+    assert "skip-incompatible" not in err
 
 
 def test_a_broken_index_in_the_folder_refuses_itself_and_nothing_else(tmp_path):

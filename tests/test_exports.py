@@ -252,6 +252,57 @@ def test_a_soup_that_is_replaced_gets_its_new_card(kitchen, out):
     assert "4 of 4 fine-tuned checkpoints" in (out / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_that_is_no_soup_is_not_overwritten(kitchen, out, suffix, capsys):
+    (out / f"precious{suffix}").write_text("mine")
+    with pytest.raises(ExportError, match=f"precious{suffix}: is there already.*Choose another name, or remove"):
+        sv.export(sv.uniform(kitchen), out / f"precious{suffix}")
+    status, _, err = run_command(
+        capsys, "soup", kitchen.file, "--recipe", "uniform", "--out", out / f"precious{suffix}"
+    )
+    assert (status, err.count("is there already")) == (2, 1)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {f"precious{suffix}": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("m_3.safetensors", "the checkpoint of ingredient 'm_3'"),
+        ("base.safetensors", "the kitchen's base"),
+        ("test.safetensors", "the data of 'test'"),
+    ],
+)
+def test_what_the_kitchen_is_made_of_is_not_overwritten_by_a_soup_of_other_ingredients(kitchen, name, told, tmp_path):
+    before = (kitchen.folder / name).read_bytes()
+    with pytest.raises(ExportError, match=f"{name}: is {told}; choose another name"):
+        sv.export(sv.uniform(kitchen, ["m_0", "m_1"]), kitchen.folder / name)
+    assert (kitchen.folder / name).read_bytes() == before
+
+
+def test_a_soup_that_is_an_ingredient_is_not_overwritten_by_one_that_leaves_it_out(kitchen):
+    [path, *_] = sv.export(sv.uniform(kitchen), kitchen.folder / "soup.safetensors")
+    file = change_yaml(kitchen.file, lambda document: document["ingredients"].append(path.name))
+    before = path.read_bytes()
+    with pytest.raises(ExportError, match="is the checkpoint of ingredient 'soup'"):
+        sv.export(sv.uniform(sv.Kitchen.load(file), ["m_0", "m_1"]), path)
+    assert path.read_bytes() == before
+
+
+def test_bake_overwrites_nothing_that_is_no_soup(kitchen, out, tmp_path):
+    [path, *_] = sv.export(sv.uniform(kitchen), out / "soup.safetensors")
+    (tmp_path / "mine.safetensors").write_text("mine")
+    with pytest.raises(ExportError, match=r"mine\.safetensors: is there already"):
+        sv.bake(path, tmp_path / "mine.safetensors")
+    assert (tmp_path / "mine.safetensors").read_text() == "mine"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_soup_is_written_anew_over_a_soup(kitchen, out, suffix):
+    sv.export(sv.uniform(kitchen, ["m_0", "m_1"]), out / f"soup{suffix}")
+    [path, *_] = sv.export(sv.uniform(kitchen), out / f"soup{suffix}")
+    assert len(read_record(path).mix) == len(kitchen.names)
+
+
 # bake
 
 

@@ -1,5 +1,7 @@
 """The model's graph: BatchNorm folded, and the prefix that all soups have in common."""
 
+import functools
+
 import pytest
 import torch
 import torchvision
@@ -144,6 +146,46 @@ def test_a_model_that_cannot_be_traced_says_so_and_runs_as_it_is():
     assert reason.startswith("Its code cannot be traced: TraceError: ")
     assert paths.whole is model
     assert not paths.has_cut
+
+
+def hiding(forward):
+    @functools.wraps(forward)
+    def called(*args, **kwargs):
+        return forward(*args, **kwargs)
+
+    return called
+
+
+class Decorated(nn.Module):
+    """As the models of transformers are: a decorator before a forward that takes what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    @hiding
+    def forward(self, x, mask=None, positions=None, **_):
+        return self.layer(x)
+
+
+def test_a_forward_behind_a_decorator_is_told_in_words_that_are_not_pythons():
+    reason = trace(Decorated())
+    assert isinstance(reason, str)
+    assert "decorator" in reason and "co_varnames" not in reason
+
+
+def test_a_forward_that_takes_anything_or_is_decorated_and_not_both_is_traced():
+    class Open(Decorated):
+        def forward(self, x, **_):
+            return self.layer(x)
+
+    class Plain(Decorated):
+        @hiding
+        def forward(self, x):
+            return self.layer(x)
+
+    assert isinstance(trace(Open()), Traced)
+    assert isinstance(trace(Plain()), Traced)
 
 
 class Moody(nn.Module):

@@ -1,5 +1,6 @@
 """The metadata of model cards, as the Hugging Face Hub reads it: what was measured, where it comes from, licences."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,29 @@ def test_a_card_has_the_tag_of_merges_and_a_library(kitchen, tmp_path):
     assert "merge" in told["tags"]
     assert told["library_name"] == "pytorch"
     assert "license" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "state"), [({}, "itself"), ({"temperature": 2.0, "bake_temperature": True}, "divided by a temperature")]
+)
+def test_a_soup_of_one_checkpoint_says_that_it_is_that_one_and_no_merge(kitchen, tmp_path, options, state):
+    sv.export(sv.uniform(sv.Kitchen.load(kitchen), ["m_1"]), tmp_path / "soup.safetensors", **options)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert front_matter(tmp_path / "README.md")["tags"] == ["soupviz"]
+    assert re.search(f"No merge, but m_1.* {state}: average of 1 kept it alone of 1 fine-tuned", card)
+    assert "weighted average" not in card and "A model soup" not in card
+
+
+def test_one_model_of_the_hub_that_was_kept_alone_is_named_and_not_as_a_merge(tmp_path):
+    file = small_kitchen(tmp_path / "k", num_ingredients=2, num_examples=20)
+    place = tmp_path / "k" / "models--me--a" / "snapshots" / "abc" / "model.safetensors"
+    place.parent.mkdir(parents=True)
+    shutil.move(tmp_path / "k" / "m_0.safetensors", place)
+    change_yaml(file, lambda document: document.update(ingredients={"a": str(place), "m_1": "m_1.safetensors"}))
+    sv.export(sv.uniform(sv.Kitchen.load(file), ["a"]), tmp_path / "soup.safetensors")
+    told = front_matter(tmp_path / "README.md")
+    assert told["base_model"] == ["me/a"]
+    assert "base_model_relation" not in told
 
 
 def test_what_the_kitchen_says_of_the_card_is_taken_as_it_is(kitchen, tmp_path):

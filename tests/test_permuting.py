@@ -240,6 +240,15 @@ REFUSED = {
 }  # fmt: skip
 
 
+def test_a_model_whose_arguments_torch_cannot_see_says_so_and_nothing_of_pythons_code():
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(vocab_size=10, **sizes))
+    with pytest.raises(CompatibilityError, match=r"cannot be aligned: .*behind a decorator.*Mix without") as raised:
+        permutation_spec(model, {"input_ids": torch.ones(2, 4, dtype=torch.long)})
+    assert "co_varnames" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_followed_is_refused_by_node_and_reason(name):
     model, example, reason = REFUSED[name]

@@ -100,7 +100,9 @@ def test_every_number_above_0_and_up_to_1_is_an_alpha(value):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"method": "greddy"}, r"no recipe 'greddy'; known are uniform, greedy"),
+        ({"method": "greddy"}, r"no recipe 'greddy'; did you mean 'greedy'\?$"),
+        ({"method": "wise-ft"}, r"no recipe 'wise-ft'; did you mean 'wise_ft'\?$"),
+        ({"method": "bouillon"}, "no recipe 'bouillon'; known are uniform, greedy, alpha_search"),
         ({}, "no recipe None"),
         ({"method": "uniform", "alpha": 0.1}, "uniform has no 'alpha'; it has batchnorm, members"),
         ({"method": "greedy", "order": "worst"}, r"order.*'best', 'listed' or 'random' \(got 'worst'\)"),

@@ -336,6 +336,12 @@ def test_a_librarys_factory_that_the_user_names_gets_the_number_of_outputs(tmp_p
     assert "args" not in recognise(tmp_path, factory="model.of:mine").document["model"]
 
 
+def test_new_with_a_factory_of_another_model_says_to_name_the_right_one_and_offers_no_option_that_it_lacks(tmp_path):
+    told = run("new", lightning_run(tmp_path), "--factory", "torchvision:resnet18")
+    assert "torchvision:resnet18" in told and "--factory" in told
+    assert "skip-incompatible" not in told and "remove it" not in told
+
+
 def test_a_damaged_checkpoint_is_told_and_the_first_that_can_be_read_is_checked(tmp_path):
     folder = lightning_run(tmp_path)
     (folder / "checkpoints" / "epoch=0-step=5.ckpt").write_bytes(b"PK\x03\x04 cut")

@@ -184,6 +184,13 @@ def test_what_others_wrote_beside_a_soup_elsewhere_is_left_alone(
     assert sv.export(soup, f"{ROOT}/soups/all.safetensors") == written
 
 
+def test_what_is_no_soup_elsewhere_is_not_overwritten_by_one(kitchen: Path, memory: fsspec.AbstractFileSystem) -> None:
+    memory.pipe("/bucket/small/mine.safetensors", b"mine")
+    with pytest.raises(SoupError, match=r"mine\.safetensors: is there already"):
+        sv.export(sv.uniform(Kitchen.load(kitchen)), f"{ROOT}/mine.safetensors")
+    assert memory.cat("/bucket/small/mine.safetensors") == b"mine"
+
+
 def test_an_ingredient_elsewhere_is_not_overwritten_by_a_soup(kitchen: Path) -> None:
     with pytest.raises(SoupError, match="checkpoint of ingredient 'm_0'"):
         sv.export(sv.uniform(Kitchen.load(kitchen)), f"{ROOT}/m_0.safetensors")

@@ -191,6 +191,18 @@ def test_shards_that_would_replace_an_ingredients_are_refused(kitchen, tmp_path)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_neither_a_shard_nor_the_index_is_written_over_what_is_no_soup(kitchen, tmp_path):
+    (tmp_path / "probe").mkdir()
+    [index, *_, shard] = sv.export(sv.uniform(kitchen), tmp_path / "probe" / "soup.safetensors", shard_size="300B")
+    for name in (index.name, shard.name):
+        place = tmp_path / name
+        place.write_text("mine")
+        with pytest.raises(ExportError, match=f"{name}: is there already"):
+            sv.export(sv.uniform(kitchen), tmp_path / "soup.safetensors", shard_size="300B")
+        assert place.read_text() == "mine"
+        place.unlink()
+
+
 def test_shards_are_safetensors_only_which_is_said_before_anything_is_cooked(kitchen, tmp_path):
     with pytest.raises(ExportError, match=r"shards are written as safetensors; name it soup\.safetensors"):
         sv.export(sv.uniform(kitchen), tmp_path / "soup.pt", shard_size="1GB")

@@ -38,6 +38,7 @@ from soupviz.soups.cooking import cook
 from soupviz.soups.exports import check_target, target_of
 from soupviz.soups.menu import BUDGET, cook_menu
 from soupviz.soups.mergekit import RANDOM, from_mergekit
+from soupviz.soups.placing import check_free
 from soupviz.soups.provenance import read_record
 from soupviz.soups.selecting import named
 from soupviz.soups.soup import Soup
@@ -128,6 +129,8 @@ def soup(
         if parsed.aggregation in OUTPUTS:
             raise RecipeError("an ensemble has no weights of its own to write; cook it without --out, or take a soup.")
     opened = opening.open(kitchen, quiet=as_json)
+    if out:
+        check_free(target_of(out), form, opened)  # type: ignore[arg-type]
     if is_file:
         parsed = from_mergekit(opened, recipe).model_copy(update={"batchnorm": parsed.batchnorm})
     else:

@@ -1,7 +1,6 @@
 """Slices: parts of a split by which performance is looked at, by a column of a CSV beside the kitchen."""
 
 import csv
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from soupviz.errors import DataError
+from soupviz.errors import DataError, did_you_mean
 from soupviz.files import digest
 from soupviz.spec import GroupSpec, SliceSpec, SplitSpec
 from soupviz.types import Slices
@@ -110,9 +109,7 @@ def _table(where: str, path: Path, column: str) -> tuple[list[str], Rows]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{where} cannot be read as a CSV: {error}; save it as UTF-8, with commas.") from None
     if column not in header:
-        near = difflib.get_close_matches(column, header, n=1, cutoff=0.4)
-        remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(header) or 'none'}."
-        raise DataError(f"{where} has no column {column!r}; {remedy}")
+        raise DataError(f"{where} has no column {column!r}; {did_you_mean(column, header, 'it has')}")
     return header, rows
 
 

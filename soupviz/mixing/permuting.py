@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from soupviz.errors import CompatibilityError
-from soupviz.models.graph import NotesShapes
+from soupviz.models.graph import NotesShapes, symbolic_graph
 from soupviz.models.routes import call
 from soupviz.models.units import layout_of
-from soupviz.models.usercode import guarded
 from soupviz.models.wiring import Axis, PermutationSpec, Wiring
 
 
@@ -95,8 +94,7 @@ def traced_graph(model: nn.Module) -> fx.GraphModule:
             f"({told}). Mix without alignment."
         )
 
-    with guarded(refusal):  # tracing runs the model's own code, which may raise anything
-        return fx.symbolic_trace(deepcopy(model).eval())
+    return symbolic_graph(deepcopy(model).eval(), refusal)
 
 
 @torch.inference_mode()

@@ -1,7 +1,9 @@
 """The model as a graph: BatchNorm folded into the convolution before it, and the prefix that soups have in common."""
 
+import inspect
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import torch
@@ -9,11 +11,16 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from soupviz.errors import ModelError
+from soupviz.errors import ModelError, SoupError
 from soupviz.models.usercode import guarded
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 COUNTER = "num_batches_tracked"
+VARIADIC = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+HIDDEN = (
+    "its forward takes any number of arguments behind a decorator that hides what they are, as the models of "
+    "transformers have it, and torch.fx cannot follow that"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,32 @@ class Cut:
     num_all: int
 
 
+def symbolic_graph(model: nn.Module, refusal: Callable[[str], SoupError]) -> fx.GraphModule:
+    """The graph that torch.fx makes of a model, sharing its weights.
+
+    Args:
+        refusal: makes the error, from why there is none.
+    """
+    with guarded(refusal):  # tracing runs the model's own code, which may raise anything
+        if _hides_arguments(type(model).forward):
+            raise refusal(HIDDEN)
+        return fx.symbolic_trace(model)
+
+
+def _hides_arguments(forward: Callable[..., Any]) -> bool:
+    """Whether torch.fx would call a decorator with the arguments of the function behind it, which the decorator lacks.
+
+    It does so of a function that takes *args, **kwargs or arguments by name alone, and rebuilds the outer code for it.
+    """
+    inner = inspect.unwrap(forward).__code__
+    is_rebuilt = inner.co_kwonlyargcount > 0 or inner.co_flags & VARIADIC
+    return bool(is_rebuilt) and _arguments_of(forward.__code__) != _arguments_of(inner)
+
+
+def _arguments_of(code: CodeType) -> tuple[int, int]:
+    return code.co_argcount + code.co_kwonlyargcount, code.co_flags & VARIADIC
+
+
 def trace(model: nn.Module) -> Traced | str:
     """The model's graph with BatchNorm folded, sharing the model's own weights; or why it has none.
 
@@ -61,8 +94,7 @@ def trace(model: nn.Module) -> Traced | str:
         Markuš 2018, "Fusing batch normalization and convolution in runtime": w' = w g / sqrt(v + eps).
     """
     try:
-        with guarded(ModelError):  # tracing runs the model's own code, which may raise anything
-            traced = fx.symbolic_trace(model)
+        traced = symbolic_graph(model, ModelError)
     except ModelError as error:
         return str(error)
     calls = [node.target for node in traced.graph.nodes if node.op == "call_module"]

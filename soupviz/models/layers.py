@@ -1,10 +1,9 @@
 """Layer groups: which keys of a state dict belong together."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from soupviz.errors import RecipeError
+from soupviz.errors import RecipeError, did_you_mean
 
 Grouping = Literal["part", "block", "module"]
 """How coarse: parts of a net (all of its blocks), blocks, or every module alone. Each divides the one before."""
@@ -54,8 +53,7 @@ def check_weights(weights: Mapping[str, float], groups: Iterable[str]) -> None:
     known = list(dict.fromkeys(groups))
     for name in weights:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}."
+            remedy = did_you_mean(name, known, "it has")
             raise RecipeError(f"blocks: the model has no layer group {name!r}; {remedy}")
     if missing := [name for name in known if name not in weights]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

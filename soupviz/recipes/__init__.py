@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from soupviz.errors import RecipeError
+from soupviz.errors import RecipeError, did_you_mean
 from soupviz.files import digest
 from soupviz.recipes.alphas import AlphaSearch, LineSearch
 from soupviz.recipes.averages import NBest, Uniform, Weighted
@@ -71,7 +71,7 @@ def parse(values: str | Mapping[str, Any]) -> Recipe:
     method = values.get("method")
     kind = PATHS.get(str(method)) or MENU.get(str(method))
     if kind is None:
-        raise RecipeError(f"no recipe {method!r}; known are {', '.join(MENU)}.")
+        raise RecipeError(f"no recipe {method!r}; {did_you_mean(str(method), MENU)}")
     if unknown := [name for name in values if name not in kind.model_fields]:
         known = [name for name in kind.model_fields if name != "method"]
         raise RecipeError(f"recipe: {method} has no {unknown[0]!r}; it has {', '.join(known)}.")

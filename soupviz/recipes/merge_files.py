@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from soupviz.errors import RecipeError
+from soupviz.plain_data import yaml_in
 from soupviz.recipes import Merge, parse
 from soupviz.recipes.merges import LINEAR, ON_BASE
 from soupviz.types import Coefficients
@@ -54,7 +55,7 @@ def read_merge(file: str | Path) -> Merge:
     """
     place = Path(file)
     try:
-        values = yaml.safe_load(place.read_text(encoding="utf-8"))
+        values = yaml_in(place)
     except OSError as error:
         raise RecipeError(
             f"{place}: cannot be read ({error.strerror}); expected a configuration of mergekit."

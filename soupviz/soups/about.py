@@ -64,6 +64,6 @@ def _bases(told: Iterable[Lineage], base: str) -> dict[str, Any]:
     lineages = list(told)
     models = dict.fromkeys(one.model for one in lineages)
     if lineages and all(models):
-        return {"base_model": list(models), "base_model_relation": "merge"}
+        return {"base_model": list(models)} | ({"base_model_relation": "merge"} if len(lineages) > 1 else {})
     bases = list(dict.fromkeys([*([base] if base else []), *(name for one in lineages for name in one.bases)]))
     return {"base_model": bases, "base_model_relation": "finetune"} if bases else {}

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from soupviz.soups.hub import front_matter, in_words, interval_on, licences_in, num_units_in, value_in
+from soupviz.mixing.aggregation import num_examples
+from soupviz.soups.hub import alone_in, front_matter, in_words, interval_on, licences_in, num_units_in, value_in
 from soupviz.soups.provenance import Record
 from soupviz.soups.selecting import named
 from soupviz.soups.soup import summed
@@ -30,7 +31,7 @@ LINEAGE = {"on the hub": "model", "licence": "license"}
 TEMPLATE = """{metadata}
 # {called}
 
-A model soup: {title}, {what} of *{kitchen}*, cooked by soupviz {version}.
+{what} of *{kitchen}*, cooked by soupviz {version}.
 
 ## Scores
 
@@ -79,7 +80,6 @@ def card(called: str, name: str, of: Record, loader: str = "", recipe: str = "re
     pool = {member: origin for member, origin in record["ingredients"].items() if member not in bases}
     is_linear = record["coefficients"] is not None
     mix = dict(summed(of.mix, of.coefficients or {}))
-    what = f"the weighted average of {len(mix)} of {len(pool)} fine-tuned checkpoints"
     dtype = "float32" if record["dtype"] == "float32" else "the ingredients have them"
     beside = {heading: key for heading, key in LINEAGE.items() if any(origin.get(key) for origin in pool.values())}
     return TEMPLATE.format(
@@ -87,8 +87,7 @@ def card(called: str, name: str, of: Record, loader: str = "", recipe: str = "re
         called=_text(called),
         recipe=recipe.replace("`", ""),
         argument=shlex.quote(name),
-        title=_text(record["title"]),
-        what=what if is_linear else f"made from {len(pool)} checkpoints",
+        what=_what(of, len(mix) if is_linear else 0, len(pool)),
         kitchen=_text(record["kitchen"]),
         version=record["soupviz"],
         scores=_scores(of),
@@ -122,6 +121,18 @@ def card(called: str, name: str, of: Record, loader: str = "", recipe: str = "re
         form=f"\nAn adapter over the base of its members, {of.adapter.in_words()}." if of.adapter else "",
         suffix=".safetensors" if suffix == INDEX_SUFFIX else suffix,
     )
+
+
+def _what(of: Record, num_mixed: int, num_all: int) -> str:
+    """What the weights are. num_mixed: how many checkpoints are averaged; 0 where it is no average."""
+    title = _text(of.title)
+    if alone := alone_in(of):
+        changed = ["its running statistics re-estimated"] if num_examples(of.batchnorm) else []
+        changed += ["a layer divided by a temperature"] if of.scaled_layer is not None else []
+        state = f", with {' and '.join(changed)}" if changed else " itself"
+        return f"No merge, but {_text(alone)}{state}: {title} kept it alone of {num_all} fine-tuned checkpoints"
+    how = f"the weighted average of {num_mixed} of {num_all} fine-tuned" if num_mixed else f"made from {num_all}"
+    return f"A model soup: {title}, {how} checkpoints"
 
 
 def _scores(of: Record) -> str:

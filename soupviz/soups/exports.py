@@ -28,6 +28,7 @@ from soupviz.soups.placing import (
     RECIPE,
     RECIPE_TITLE,
     check_folder_elsewhere,
+    check_free,
     check_room,
     companion,
     earlier_addresses,
@@ -35,6 +36,7 @@ from soupviz.soups.placing import (
     in_turn,
     spare_addresses,
     spare_ingredients,
+    spare_others,
 )
 from soupviz.soups.provenance import Dtype, Record, record_of
 from soupviz.soups.scaling import check_division, last_linear
@@ -79,12 +81,13 @@ def export(
         The files written, the weights first, or the index of their shards, which come last. A README.md or recipe.yaml
         that is not this soup's is left alone, and ours is then named after the soup.
     Raises:
-        ExportError: an unknown dtype or size, a folder that is missing or read-only, a full disk, a model that neither
-            transformers nor timm knows, or a temperature that has no linear layer to go into, or would change an
-            answer there; nothing is left half written.
+        ExportError: an unknown dtype or size, a folder that is missing or read-only, a file there that is no soup or is
+            the kitchen's own, a full disk, a model that neither transformers nor timm knows, or a temperature that has
+            no linear layer to go into, or would change an answer there; nothing is left half written.
     """
     target = target_of(path)
     check_target(target, dtype, shard_size, form)
+    check_free(target, form, soup.kitchen)
     if form == "mergekit":
         return [_export_configuration(soup, Path(target))]
     if form == "adapter":
@@ -187,10 +190,11 @@ def write_soup(
         return [*_written(target, content, record, shard_size, form, more)]
     weights = file_of(target, form)
     folder = weights.rpartition("/")[0]
+    spare_addresses([weights], record)
     earlier = earlier_addresses(weights, progress)
     if form != "dense":
         earlier |= {weights, *(f"{folder}/{name}" for name in more.files)}
-    spare_addresses([weights, *earlier], record)
+    spare_addresses(earlier, record)
     written: list[str] = []
 
     def write_here(place: Path) -> list[Path]:
@@ -215,9 +219,11 @@ def _written(
     weights = index_of(file) if is_sharded else file
     title = target.name
     # A soup of this name that is in another form, or was divided otherwise: beside this one, it would be loaded.
-    earlier = earlier_files(file) - {weights, *shards}
+    ours = earlier_files(file)
+    earlier = ours - {weights, *shards}
     described = {target / name: held for name, held in more.files.items()}
     spare_ingredients({weights, *shards, *earlier, *described}, record, file.parent)
+    spare_others({weights, *shards} - ours)
     check_room(target, sum(tensor.nbytes for tensor in content.like.values()))
     values = record.model_dump(mode="json")
     companions = {

@@ -10,12 +10,16 @@ from typing import Any
 
 from soupviz.soups.about import PEFT
 from soupviz.soups.provenance import Record
+from soupviz.soups.soup import summed
 from soupviz.tasks.significance import wilson
 from soupviz.tasks.wording import PERCENT, in_percent, places
 from soupviz.weights.lineage import OURS
 from soupviz.yaml_file import as_yaml
 
 TAGS = ("merge", "model-soup", OURS)
+OF_ONE = (OURS,)
+"""Where nothing was merged."""
+
 SEVERAL, OTHER = "several", "other"
 """The name of what several licences are together, and what the hub calls a licence that it does not know."""
 
@@ -32,17 +36,23 @@ def metadata(called: str, of: Record) -> dict[str, Any]:
     """
     licensed = licence_of(of)
     found: dict[str, Any] = {
-        "tags": list(TAGS),
+        "tags": [],
         "model_name": called,
         **licensed,
         **of.card,
         **({"library_name": PEFT} if of.adapter else {}),
     }
-    found["tags"] = list(dict.fromkeys([*TAGS, *_list(of.card.get("tags"))]))
+    found["tags"] = list(dict.fromkeys([*(OF_ONE if alone_in(of) else TAGS), *_list(of.card.get("tags"))]))
     if results := _results(of, _list(found.get("datasets"))):
         found["metrics"] = list(dict.fromkeys(one["type"] for result in results for one in result["metrics"]))
         found["model-index"] = [{"name": called, "results": results}]
     return found
+
+
+def alone_in(of: Record) -> str:
+    """The one ingredient that a soup is, where nothing is mixed with it; empty where something is."""
+    mix = summed(of.mix, of.coefficients) if of.coefficients is not None else ()
+    return mix[0][0] if [weight for _, weight in mix] == [1.0] else ""
 
 
 def licence_of(of: Record) -> dict[str, str]:

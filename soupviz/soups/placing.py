@@ -2,10 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from soupviz.errors import CheckpointError, ExportError
+from soupviz.kitchen import Kitchen
 from soupviz.remote import putting
 from soupviz.soups.forms import MODEL_CONFIG, WHOLE, Form, file_of, no_soup_in
 from soupviz.soups.provenance import Record
@@ -19,8 +20,56 @@ from soupviz.weights.vocabulary import METADATA_KEY
 COMPANIONS = RECIPE, CARD = ("recipe.yaml", "README.md")
 """What is written beside a soup."""
 
+CHECKPOINT = "the checkpoint of ingredient {!r}"
+
 RECIPE_TITLE = "# The recipe of {}"
 """First line of a recipe.yaml; that of a model card's metadata is `# NAME`, as that of earlier cards was."""
+
+
+def check_free(target: Path | str, form: Form, kitchen: Kitchen) -> None:
+    """See that a soup is written over nothing of its kitchen's, nor over what is no soup.
+
+    An address is looked at when it is written to.
+
+    Raises:
+        ExportError: a checkpoint, the base or the data of the kitchen is there, or a file that soupviz did not write.
+    """
+    if not isinstance(target, Path) or form == "mergekit":
+        return
+    file = file_of(target, form)
+    resolved = file.resolve()
+    for what, files in _files_of(kitchen):
+        if resolved in {one.resolve() for one in files}:
+            raise _is(file, what)
+    spare_others([file])
+
+
+def _files_of(kitchen: Kitchen) -> Iterator[tuple[str, Sequence[Path]]]:
+    for item in kitchen.ingredients:
+        yield CHECKPOINT.format(item.name), _files_behind(item.path)
+    if base := kitchen.base:
+        yield "the kitchen's base", _files_behind(base.path)
+    for split, spec in kitchen.spec.split_specs().items():
+        if spec.path:
+            yield f"the data of {split!r}", [kitchen.file.parent / spec.path]
+
+
+def spare_others(written: Collection[Path]) -> None:
+    """See that what is written over is a soup: whatever else is there is somebody's.
+
+    Raises:
+        ExportError: it is none.
+    """
+    for file in written:
+        if file.is_file() and not is_soup(file):
+            raise _no_soup(file)
+
+
+def _no_soup(there: Path | str) -> ExportError:
+    return ExportError(
+        f"{there}: is there already, and is no soup that soupviz wrote; expected a name that is free, or a soup's. "
+        "Choose another name, or remove that file first."
+    )
 
 
 def spare_ingredients(written: Collection[Path], record: Record, folder: Path) -> None:
@@ -33,18 +82,18 @@ def spare_ingredients(written: Collection[Path], record: Record, folder: Path) -
     for name, origin in record.ingredients.items():
         for file in _files_behind(folder / origin.file):
             if file.resolve() in resolved:
-                raise _is_of(resolved[file.resolve()], name)
+                raise _is(resolved[file.resolve()], CHECKPOINT.format(name))
 
 
 def spare_addresses(written: Collection[str], record: Record) -> None:
     """The same for addresses."""
     for name, origin in record.ingredients.items():
         if origin.file in written:
-            raise _is_of(origin.file, name)
+            raise _is(origin.file, CHECKPOINT.format(name))
 
 
-def _is_of(target: Path | str, name: str) -> ExportError:
-    return ExportError(f"{target}: is the checkpoint of ingredient {name!r}; choose another name.")
+def _is(target: Path | str, what: str) -> ExportError:
+    return ExportError(f"{target}: is {what}; choose another name.")
 
 
 def earlier_files(target: Path) -> set[Path]:
@@ -55,9 +104,16 @@ def earlier_files(target: Path) -> set[Path]:
 
 
 def earlier_addresses(address: str, progress: Progress) -> set[str]:
-    """The same of a soup that was put at an address."""
+    """The same of a soup that was put at an address.
+
+    Raises:
+        ExportError: safetensors are there that are no soup; of other files their beginning does not tell.
+    """
     folder, _, name = address.rpartition("/")
-    found = {address} if METADATA_KEY.encode() in putting.content(address, progress, putting.HEAD) else set()
+    head = putting.content(address, progress, putting.HEAD)
+    found = {address} if METADATA_KEY.encode() in head else set()
+    if head and not found and name.endswith(SUFFIX):
+        raise _no_soup(address)
     with tempfile.TemporaryDirectory() as here:
         index = index_of(Path(here, name))
         index.write_bytes(putting.content(f"{folder}/{index.name}", progress))

@@ -188,7 +188,9 @@ def gather(spec: KitchenSpec, folder: Path, architecture: Architecture, store: S
     if BASE in fitting and others:
         fitting[BASE] = in_types_of(fitting[BASE], checks.reference_of(others))
     reasons |= _misfits(fitting, architecture) | _misplaced(fitting, folder, architecture, store)
-    why = {name: (_with_remedy(reason, fitting), "") for name, reason in reasons.items()} | _unreadable(unreadable)
+    model = spec.model.factory
+    why = {name: (_with_remedy(reason, others, model), "") for name, reason in reasons.items()}
+    why |= _unreadable(unreadable, is_all=not others)
     refused = tuple(Refusal(name, shown(files[name]), *map(spelled, why[name])) for name in files if name in why)
     kept = tuple(item for name, item in fitting.items() if name not in reasons and name != BASE)
     if spec.weights == "ema" and kept and not any(item.fitted and item.fitted.weights == "ema" for item in kept):
@@ -227,21 +229,30 @@ def _misplaced(
     return {name: f"Ingredient '{name}' ({fitting[name].path}) {reason}" for name, reason in told.items() if reason}
 
 
-def _with_remedy(reason: str, fitting: Mapping[str, Ingredient]) -> str:
-    example: Sequence[Ingredient] = [item for name, item in fitting.items() if name != BASE][:1]
-    if "as in the model" in reason and example:
-        reason += f" and in '{example[0].name}' ({example[0].path})"
+def _with_remedy(reason: str, fitting: Sequence[Ingredient], factory: str) -> str:
+    """The reason with what can be done: where not one ingredient fits the model, it is the model that is another."""
+    if not fitting:
+        return (
+            f"{reason}. No checkpoint that was read fits the model that {factory} builds: name what they are of "
+            "(model.factory and model.args in kitchen.yaml; --factory and --args of new), or other checkpoints."
+        )
+    if "as in the model" in reason:
+        reason += f" and in '{fitting[0].name}' ({fitting[0].path})"
     return f"{reason}. Soups need one architecture and one kind of numbers: remove it, or {GO_ON}."
 
 
-def _unreadable(errors: Mapping[str, CheckpointError]) -> dict[str, tuple[str, str]]:
-    """Why files cannot be read, and of those that need the same code one command that mends them all."""
+def _unreadable(errors: Mapping[str, CheckpointError], *, is_all: bool) -> dict[str, tuple[str, str]]:
+    """Why files cannot be read, and of those that need the same code one command that mends them all.
+
+    Args:
+        is_all: nothing is left to go on with.
+    """
     told = {}
     for name, error in errors.items():
         remedy = error.remedy
         if isinstance(error, NeedsCodeError):
             alike = [e for e in errors.values() if isinstance(e, NeedsCodeError) and e.classes == error.classes]
             remedy = NeedsCodeError.remedy_for([one.path for one in alike])
-        instead = f"take it out of kitchen.yaml, or {GO_ON}."
+        instead = "name other checkpoints." if is_all else f"take it out of kitchen.yaml, or {GO_ON}."
         told[name] = (error.reason, f"You can {instead} {remedy}") if remedy else (f"{error} Or {instead}", "")
     return told

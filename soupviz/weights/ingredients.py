@@ -1,6 +1,5 @@
 """Ingredients: checkpoints read as the kitchen's model holds them, checked once, with a fingerprint each."""
 
-import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from soupviz.addresses import address_of
-from soupviz.errors import CheckpointError, CompatibilityError, KitchenError
+from soupviz.errors import CheckpointError, CompatibilityError, KitchenError, did_you_mean
 from soupviz.remote.watching import has_changed
 from soupviz.weights.adapters.adapted import Adapted, Adapter, shapes_of
 from soupviz.weights.containers import files_of
@@ -269,7 +268,4 @@ def pick(ingredients: Iterable[Ingredient], names: Sequence[str] | None) -> list
 
 def unknown_name(name: str, known: Iterable[str]) -> str:
     """The message for a name that the kitchen lacks."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    remedy = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}."
-    return f"no ingredient {name!r} in this kitchen; {remedy}"
+    return f"no ingredient {name!r} in this kitchen; {did_you_mean(name, list(known))}"
