@@ -63,6 +63,7 @@ def test_six_journeys_take_as_many_clicks_as_are_told_and_at_most_three_places(s
 
     walk.begin("What soup do these make?")
     walk.click(main.get_by_role("button", name=re.compile("^Cook with all")))
+    page.get_by_test_id("stToast").get_by_text("Cooked: greedy").wait_for()
     main.get_by_text(re.compile("of [0-9]+: ")).wait_for()
     walk.end(leads_to="Ingredients")
 

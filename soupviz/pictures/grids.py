@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 
 from soupviz.pictures import palette
-from soupviz.pictures.basics import Chart, clickable, letters_on, nominal, quantity
+from soupviz.pictures.basics import Chart, clickable, digits, letters_on, nominal, quantity
 from soupviz.tasks.metric import Metric
-from soupviz.tasks.wording import PERCENT
 
 CELL = "cell"
 """The selection; its fields are column and row, the values on the axes as text."""
@@ -30,7 +29,8 @@ def heat(
     values: tuple[Sequence[str], Sequence[str]],
     metric: Metric,
     split: str,
-    places: int = 2,
+    *,
+    of: int | None = None,
 ) -> Chart:
     """The cells by colour; the best on held_out has a green frame, the one that is open an orange one.
 
@@ -38,11 +38,10 @@ def heat(
         rows: column, row, value as it is shown or None, state, reason, frame (`best`, `open` or nothing); and where
         scoring stopped early bound, the best that the value could be, as text.
         axes: what varies across and upwards. values: on each, rising, as text. metric: of the colour, the darker the
-        better; split: where it was measured;
-        places: after the point of a percentage.
+        better; split: where it was measured, of: over how many units.
     """
     lines = [metric.label, f"on {split}" + (f" ({metric.unit})" if metric.unit else "")]
-    form = f".{places}f" if metric.unit == PERCENT else ".4~g"
+    form = digits(metric, of)
     columns = ["column", "row", "value", "state", "reason", "frame", "bound"]
     data = pd.DataFrame([{"bound": ""} | dict(row) for row in rows], columns=columns)
     step = min(HIGHEST, max(LOWEST, HEIGHT // max(1, len(values[1]))))

@@ -104,10 +104,10 @@ def _edge(values: Sequence[float], metric: Metric) -> float:
 def told(step: Step, metric: Metric, unit: str = "example") -> str:
     """A candidate's value, or the bound at which it was given up."""
     value = step.metrics.get(metric.name)
+    figure = shown(metric, value, places(step.num_units))
     if step.value is not None:
-        return shown(metric, value, places(step.num_units))
-    limit, most = "most" if metric.higher_is_better else "least", shown(metric, value, places(step.num_units))
-    bound = f"at {limit} {most}, " if value is not None else ""
+        return figure
+    bound = f"at {'most' if metric.higher_is_better else 'least'} {figure}, " if value is not None else ""
     return f"{bound}given up after {step.num_scored:,} {unit}s"
 
 

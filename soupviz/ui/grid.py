@@ -207,8 +207,9 @@ def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Seq
                 "reason": outcome.reason if outcome else "", "frame": " ".join(frame),
             }
         )  # fmt: skip
+    axes, of = (_spoken(grid.x), _spoken(grid.y)), opened.splits.num_examples(shown)
     clicked = charts.show(
-        heat(rows, (_spoken(grid.x), _spoken(grid.y)), texts, metric, _short(shown), _places(opened, shown)),
+        heat(rows, axes, texts, metric, _short(shown), of=of),
         key=f"grid {digest([grid.method, grid.x, grid.y, texts, shown])[:12]}",
         alt=f"{wording.titled(metric)} on {_short(shown)} for {len(outcomes)} of {len(planned)} cells",
         clicked=CELL,
@@ -224,10 +225,6 @@ def draw_map(opened: Kitchen, grid: Grid, planned: Sequence[Cell], outcomes: Seq
     return shown
 
 
-def _places(opened: Kitchen, split: str) -> int:
-    return wording.places(opened.splits.num_examples(split))
-
-
 def _place(grid: Grid, outcome: Outcome) -> str:
     return f"{_spoken(grid.x)} {grid.xs[outcome.column]:g}, {_spoken(grid.y)} {grid.ys[outcome.row]:g}"
 
@@ -237,7 +234,8 @@ def summarize(opened: Kitchen, grid: Grid, outcomes: Sequence[Outcome], shown: s
     cooked = [outcome for outcome in outcomes if outcome.run]
     best = grids.best_of(opened, outcomes)
     if best is not None and best.values is not None:
-        value = wording.shown(opened.objective, best.values[HELD_OUT], _places(opened, HELD_OUT))
+        digits = wording.places(opened.splits.num_examples(HELD_OUT))
+        value = wording.shown(opened.objective, best.values[HELD_OUT], digits)
         st.caption(
             f"Green frame: the best on held_out, {value}, at {_place(grid, best)}. It is the best "
             f"of {len(cooked)}, chosen on held_out, so that number is optimistic: believe its test score."

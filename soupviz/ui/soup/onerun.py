@@ -48,7 +48,7 @@ def draw_windows(opened: Kitchen, recipe: Recipe) -> None:
     texts = ([f"{end:g}" for end in ends], [f"{length}" for length in lengths])
     st.header("Windows")
     clicked = charts.show(
-        heat(rows, AXES, texts, metric, HELD_OUT),
+        heat(rows, AXES, texts, metric, HELD_OUT, of=opened.splits.num_examples(HELD_OUT)),
         key=f"windows {digest([run.key, texts])[:12]}",
         alt=f"{titled(metric)} on held_out of {len(steps)} windows, by where they end and how long they are",
         clicked=CELL,
